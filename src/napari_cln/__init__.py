@@ -1,0 +1,19 @@
+"""Cervical lymph nodes on neck ultrasound: mask and malignancy score by a Y-Net, in napari and without it.
+
+>>> import napari_cln
+>>> frame = napari_cln.read_frame("neck.dcm")              # doctest: +SKIP
+>>> prediction = napari_cln.segment(frame)                 # doctest: +SKIP
+>>> prediction.mask.shape, prediction.malignancy           # doctest: +SKIP
+((720, 960), 0.83)
+>>> napari_cln.measure_nodes(prediction)[0].short_axis_mm  # doctest: +SKIP
+6.4
+
+For research, not for diagnosis.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__version__ = "0.1.0"
+
+del lazy_loader

@@ -1,0 +1,79 @@
+from .errors import (
+    ClnError,
+    DatasetError,
+    DeviceError,
+    ExportError,
+    FrameReadError,
+    RunError,
+    SplitError,
+    WeightsError,
+)
+from .folder.dataset import TrainingFolder
+from .imaging.measurement import measure, measure_nodes
+from .imaging.phantom import simulate
+from .imaging.preprocessing import find_overlay, find_scan_area, prepare, restore
+from .io.sources import find_sources, open_source, read_frame, read_frames
+from .network.inference import Segmenter, choose_device, segment, segment_batch
+from .network.model import YNet, YNetConfig, YNetOutput
+from .network.weights import list_models, load_model, save_model
+from .types import (
+    Annotation,
+    Case,
+    Estimate,
+    Fold,
+    Frame,
+    Geometry,
+    Measurement,
+    ModelInput,
+    Node,
+    Prediction,
+    PrepareConfig,
+    Region,
+)
+
+__version__: str
+
+__all__ = [
+    "Annotation",
+    "Case",
+    "ClnError",
+    "DatasetError",
+    "DeviceError",
+    "Estimate",
+    "ExportError",
+    "Fold",
+    "Frame",
+    "FrameReadError",
+    "Geometry",
+    "Measurement",
+    "ModelInput",
+    "Node",
+    "Prediction",
+    "PrepareConfig",
+    "Region",
+    "RunError",
+    "Segmenter",
+    "SplitError",
+    "TrainingFolder",
+    "WeightsError",
+    "YNet",
+    "YNetConfig",
+    "YNetOutput",
+    "choose_device",
+    "find_overlay",
+    "find_scan_area",
+    "find_sources",
+    "list_models",
+    "load_model",
+    "measure",
+    "measure_nodes",
+    "open_source",
+    "prepare",
+    "read_frame",
+    "read_frames",
+    "restore",
+    "save_model",
+    "segment",
+    "segment_batch",
+    "simulate",
+]

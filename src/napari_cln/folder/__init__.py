@@ -1,0 +1,1 @@
+"""The training folder: the truth about a study."""

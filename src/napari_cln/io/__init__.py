@@ -1,0 +1,1 @@
+"""Files to frames, by content and not by file ending."""

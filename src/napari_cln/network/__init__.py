@@ -1,0 +1,1 @@
+"""The Y-Net: model, weights, inference. Torch lives here."""

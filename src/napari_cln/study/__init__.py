@@ -1,0 +1,1 @@
+"""Numbers a clinician can publish; no torch."""

@@ -1,0 +1,1 @@
+"""Training the Y-Net on a training folder."""

@@ -1,0 +1,341 @@
+"""The data that flows through the house: small frozen dataclasses over numpy arrays.
+
+Rows come before columns, boxes are half-open, lengths are millimetres. ``None`` means that
+the file does not say; every value derived from it is then ``None`` too, never a guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "Annotation",
+    "Box",
+    "Case",
+    "Estimate",
+    "Fold",
+    "Frame",
+    "Geometry",
+    "Measurement",
+    "ModelInput",
+    "Node",
+    "Prediction",
+    "PrepareConfig",
+    "Region",
+    "Spacing",
+    "SpacingSource",
+]
+
+Box: TypeAlias = tuple[int, int, int, int]
+"""``(row0, column0, row1, column1)``, half-open, in frame pixels."""
+
+Spacing: TypeAlias = tuple[float, float]
+"""Millimetres per pixel along ``(row, column)``."""
+
+SpacingSource: TypeAlias = Literal["dicom-region", "dicom-pixel-spacing", "tiff-imagej", "typed"]
+Truth: TypeAlias = Literal["benign", "metastatic", "unknown"]
+TruthSource: TypeAlias = Literal["fna", "tg", "histology", "follow-up", "simulated", "none"]
+Status: TypeAlias = Literal["predicted", "corrected", "accepted", "rejected", "no-node"]
+Level: TypeAlias = Literal["I", "II", "III", "IV", "V", "VI", "VII"]
+Side: TypeAlias = Literal["left", "right", "midline"]
+
+CLASS_NAMES = ("benign", "malignant")
+"""The network's two classes. A score speaks of malignancy; a truth that cytology or histology
+established is called ``metastatic``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region:
+    """A calibrated part of the screen: tissue, or colour over tissue."""
+
+    box: Box
+    spacing_mm: Spacing
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Frame:
+    """One ultrasound image as the file stores it.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8, shape (H, W) or (H, W, 3)
+        Grey or RGB, unaltered except for the file's own colour coding and bit depth.
+    spacing_mm : (float, float), optional
+        Millimetres per pixel along rows and columns, when one value holds for every
+        calibrated region of the frame.
+    spacing_source : str, optional
+        Where the millimetres come from.
+    spacing_note : str, optional
+        Why there are no millimetres, in a sentence for the user.
+    regions : tuple of Region
+        Calibrated regions (DICOM). A measurement is in mm only inside one of them; empty
+        when the spacing, if any, holds for the whole frame.
+    source : Path, optional
+        The file it was read from.
+    index, n_frames : int
+        Position in a cine or a multi-page file, and how many frames that has.
+    frame_time_s : float, optional
+        Seconds between frames of a cine, where the file says.
+    patient_id : str, optional
+        A pseudonym (salted hash), used only to split by patient.
+    vendor : str, optional
+        Manufacturer and model, where the file says.
+    decoder : str, optional
+        Library and version that decoded the pixels.
+    scan_area : Box, optional
+        The scan area where the file or the user says it; found by
+        :func:`napari_cln.find_scan_area` otherwise.
+    warnings : tuple of str
+        Sentences for the user about this file: frames missing, colours odd, …
+    """
+
+    pixels: NDArray[np.uint8]
+    spacing_mm: Spacing | None = None
+    spacing_source: SpacingSource | None = None
+    spacing_note: str | None = None
+    regions: tuple[Region, ...] = ()
+    source: Path | None = None
+    index: int = 0
+    n_frames: int = 1
+    frame_time_s: float | None = None
+    patient_id: str | None = None
+    vendor: str | None = None
+    decoder: str | None = None
+    scan_area: Box | None = None
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        shape, dtype = self.pixels.shape, self.pixels.dtype
+        if dtype != np.uint8 or not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)) or 0 in shape:
+            raise ValueError(
+                f"Frame.pixels has shape {shape} and dtype {dtype}: give uint8 of shape (H, W) or (H, W, 3)."
+            )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(H, W)``."""
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+    @cached_property
+    def grey(self) -> NDArray[np.uint8]:
+        """Luma (ITU-R BT.601) of the pixels, uint8 (H, W)."""
+        if self.pixels.ndim == 2:
+            return self.pixels
+        weights = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+        grey: NDArray[np.uint8] = np.rint(self.pixels.astype(np.float32) @ weights).astype(np.uint8)
+        return grey
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareConfig:
+    """How a frame becomes the network's input; stored in each model's card."""
+
+    keep_aspect: bool = True
+    """Letterbox into the square; ``False`` stretches, as in the paper."""
+    remove_overlay: bool = True
+    """Paint over burned-in marks that lie on tissue."""
+    enhance: bool = False
+    """Contrast-limited adaptive histogram equalisation (CLAHE)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """The map from a frame to the network's square and back."""
+
+    frame_shape: tuple[int, int]
+    box: Box
+    model_shape: tuple[int, int] = (256, 256)
+    keep_aspect: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ModelInput:
+    """What the network sees of a frame.
+
+    Parameters
+    ----------
+    image : ndarray of float32, shape (256, 256), in [0, 1]
+    overlay : ndarray of bool, shape (H, W)
+        Burned-in marks that were painted over, in frame pixels.
+    geometry : Geometry
+    """
+
+    image: NDArray[np.float32]
+    overlay: NDArray[np.bool_]
+    geometry: Geometry
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prediction:
+    """What the Y-Net says about one frame.
+
+    Parameters
+    ----------
+    frame : Frame
+    probability : ndarray of float32, shape (H, W), in [0, 1]
+        Probability that a pixel belongs to a node.
+    instances : ndarray of uint8, shape (H, W)
+        0 background; 1, 2, … the nodes, largest first.
+    node_scores : tuple of float
+        Malignancy in [0, 1] of each node, in the order of its id.
+    class_probabilities : dict of str to float
+        The frame's own class probabilities; they sum to 1.
+    model_id : str
+        ``name@`` and the first 12 hex digits of the weights' SHA-256.
+    mask_threshold : float, optional
+        Operating point on probability, from the model's card; None for a model that only
+        classifies.
+    cutoff : float
+        Operating point on malignancy, from the model's card.
+    """
+
+    frame: Frame
+    probability: NDArray[np.float32]
+    instances: NDArray[np.uint8]
+    node_scores: tuple[float, ...]
+    class_probabilities: Mapping[str, float]
+    model_id: str
+    mask_threshold: float | None = 0.5
+    cutoff: float = 0.5
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """All nodes together, bool (H, W)."""
+        return self.instances > 0
+
+    @property
+    def malignancy(self) -> float:
+        """Score in [0, 1] of the most suspicious node; the frame's own score where none was found."""
+        return max(self.node_scores, default=float(self.class_probabilities["malignant"]))
+
+    @property
+    def label(self) -> str:
+        """``"malignant"`` or ``"benign"`` at the cutoff (a score equal to it is malignant), or ``"no node found"``.
+
+        A classification-only model finds no masks, and labels the frame.
+        """
+        if not self.node_scores and self.mask_threshold is not None:
+            return "no node found"
+        return self.label_of(self.malignancy)
+
+    def label_of(self, score: float) -> str:
+        """Name of a score at this prediction's cutoff."""
+        return CLASS_NAMES[int(score >= self.cutoff)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """What is known of one node of an annotation; its pixels are ``instances == id``."""
+
+    id: int
+    status: Status = "corrected"
+    truth: Truth = "unknown"
+    truth_source: TruthSource = "none"
+    level: Level | None = None
+    side: Side | None = None
+    p_malignant: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Annotation:
+    """A frame with what a reader says about it.
+
+    ``status="no-node"`` is an explicit negative, kept in training; it differs from a frame
+    that nobody has looked at, which has no annotation.
+    """
+
+    frame: Frame
+    instances: NDArray[np.uint8]
+    nodes: tuple[Node, ...] = ()
+    status: Status = "corrected"
+    annotator: str | None = None
+    based_on: str | None = None
+    note: str = ""
+    seconds: float | None = None
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """All nodes together, bool (H, W)."""
+        return self.instances > 0
+
+    @property
+    def label(self) -> Truth:
+        """``"metastatic"`` if any node is, ``"benign"`` if all are, else ``"unknown"``."""
+        return frame_truth(self.nodes)
+
+
+def frame_truth(nodes: tuple[Node, ...]) -> Truth:
+    """Truth of a frame from its nodes: metastatic if any node is, benign if all are, else unknown."""
+    truths = {node.truth for node in nodes}
+    if "metastatic" in truths:
+        return "metastatic"
+    return "benign" if truths == {"benign"} else "unknown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """Sizes of one node, in pixels always and in millimetres where the frame is calibrated.
+
+    The long axis is the greatest distance between two border points; the short axis is the
+    greatest width at right angles to it. ``axis_ratio`` is long / short (L/S).
+    """
+
+    area_px: float
+    long_axis_px: float
+    short_axis_px: float
+    axis_ratio: float | None
+    area_mm2: float | None = None
+    long_axis_mm: float | None = None
+    short_axis_mm: float | None = None
+    long_axis_ends: tuple[tuple[float, float], tuple[float, float]] | None = None
+    short_axis_ends: tuple[tuple[float, float], tuple[float, float]] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One frame of a training folder.
+
+    ``mask`` is None where no mask was accepted, ``truth`` is ``"unknown"`` where no label is
+    known: such frames train one head alone.
+    """
+
+    id: str
+    image: Path
+    mask: Path | None
+    instances: Path | None
+    nodes: tuple[Node, ...]
+    truth: Truth
+    patient: str
+    cine: str | None = None
+    status: Status
+    spacing_mm: Spacing | None = None
+    vendor: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fold:
+    """Ids of the cases to train on and to validate on; no patient is on both sides."""
+
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A figure with its interval and the number it was taken from."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} ({self.low:.3f}–{self.high:.3f}, n = {self.n})"

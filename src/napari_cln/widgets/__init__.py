@@ -1,0 +1,1 @@
+"""The docks; the only package that imports napari, magicgui and Qt."""
