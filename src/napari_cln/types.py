@@ -217,7 +217,7 @@ class Prediction:
 
     @property
     def label(self) -> str:
-        """``"malignant"`` or ``"benign"`` at the cutoff (a score equal to it is malignant), or ``"no node found"``.
+        """``"malignant"`` (score at or above the cutoff), ``"benign"`` or ``"no node found"``.
 
         A classification-only model finds no masks, and labels the frame.
         """
