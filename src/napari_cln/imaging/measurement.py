@@ -1,0 +1,178 @@
+"""Sizes of nodes, in pixels and, where the frame is calibrated, in millimetres."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial import ConvexHull
+from scipy.spatial.distance import pdist, squareform
+
+from ..types import Annotation, Frame, Measurement, Prediction, Spacing
+
+__all__ = ["measure", "measure_nodes", "spacing_of", "split_nodes"]
+
+Point = tuple[float, float]
+
+
+def measure(mask: NDArray[np.bool_], spacing_mm: Spacing | None = None) -> Measurement:
+    """Area, long axis, short axis and L/S ratio of one node.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (H, W)
+        One node, in frame pixels.
+    spacing_mm : (float, float), optional
+        Millimetres per pixel along rows and columns. With unequal values the axes are sought
+        in millimetres, where right angles are right.
+
+    Returns
+    -------
+    Measurement
+        Axis ends are ``(row, column)`` in frame pixels, pixel centres at whole numbers.
+
+    Raises
+    ------
+    ValueError
+        If the mask is empty or not two-dimensional.
+    """
+    if mask.ndim != 2 or not mask.any():
+        raise ValueError(
+            f"mask of shape {mask.shape} holds no node: give a 2-D mask with at least one pixel."
+        )
+    scale = np.array(spacing_mm if spacing_mm is not None else (1.0, 1.0))
+    long_ends, short_ends = _axes(_outline(mask) * scale)
+    long_px, short_px = (
+        float(np.linalg.norm(ends[1] / scale - ends[0] / scale)) for ends in (long_ends, short_ends)
+    )
+    long_mm, short_mm = (float(np.linalg.norm(ends[1] - ends[0])) for ends in (long_ends, short_ends))
+    area = float(np.count_nonzero(mask))
+    in_mm = spacing_mm is not None
+    return Measurement(
+        area_px=area,
+        long_axis_px=long_px,
+        short_axis_px=short_px,
+        axis_ratio=long_mm / short_mm,
+        area_mm2=area * float(scale.prod()) if in_mm else None,
+        long_axis_mm=long_mm if in_mm else None,
+        short_axis_mm=short_mm if in_mm else None,
+        long_axis_ends=_points(long_ends / scale),
+        short_axis_ends=_points(short_ends / scale),
+    )
+
+
+def measure_nodes(marked: Prediction | Annotation) -> tuple[Measurement, ...]:
+    """Measure every node of a prediction or an annotation.
+
+    Parameters
+    ----------
+    marked : Prediction or Annotation
+
+    Returns
+    -------
+    tuple of Measurement
+        One for each id that has pixels in ``instances``, in ascending order of the id.
+    """
+    measurements = []
+    for index, place in enumerate(ndimage.find_objects(marked.instances.astype(np.intp)), start=1):
+        if place is None:
+            continue
+        mask = marked.instances == index
+        measurements.append(measure(mask, spacing_of(marked.frame, mask)))
+    return tuple(measurements)
+
+
+def spacing_of(frame: Frame, mask: NDArray[np.bool_]) -> Spacing | None:
+    """Millimetres per pixel that hold for the whole of a mask.
+
+    Parameters
+    ----------
+    frame : Frame
+    mask : ndarray of bool, shape (H, W)
+
+    Returns
+    -------
+    (float, float) or None
+        The spacing of the calibrated region in which the mask lies; None where it lies across
+        two regions or outside all, because no one scale is right there. The frame's own
+        spacing where it has no regions.
+    """
+    if not frame.regions:
+        return frame.spacing_mm
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    if rows.size == 0:
+        return None
+    for region in frame.regions:
+        row0, column0, row1, column1 = region.box
+        if row0 <= rows[0] and rows[-1] < row1 and column0 <= columns[0] and columns[-1] < column1:
+            return region.spacing_mm
+    return None
+
+
+def split_nodes(probability: NDArray[np.float32], threshold: float, min_area_px: float) -> NDArray[np.uint8]:
+    """Separate nodes: pixels at or above the threshold that touch, also by a corner.
+
+    Parameters
+    ----------
+    probability : ndarray of float32, shape (H, W), in [0, 1]
+    threshold : float
+    min_area_px : float
+        Smaller pieces are dropped.
+
+    Returns
+    -------
+    ndarray of uint8, shape (H, W)
+        0 background; 1, 2, … the nodes, largest first (at most 255).
+    """
+    labels, n = ndimage.label(probability >= threshold, structure=np.ones((3, 3)))
+    areas = np.bincount(labels.ravel(), minlength=n + 1)[1:]
+    order = [i for i in np.argsort(-areas, kind="stable") if areas[i] >= min_area_px][:255]
+    ids = np.zeros(n + 1, dtype=np.uint8)
+    ids[np.array(order, dtype=np.intp) + 1] = np.arange(1, len(order) + 1)
+    instances: NDArray[np.uint8] = ids[labels]
+    return instances
+
+
+def _outline(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Corners of the mask's convex hull, (n, 2), at pixel corners."""
+    edge = mask & ~ndimage.binary_erosion(mask)
+    centres = np.argwhere(edge).astype(np.float64)
+    corners = np.concatenate(
+        [centres + offset for offset in ((-0.5, -0.5), (-0.5, 0.5), (0.5, -0.5), (0.5, 0.5))]
+    )
+    hull: NDArray[np.float64] = corners[ConvexHull(corners).vertices]
+    return hull
+
+
+def _axes(outline: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Ends (2, 2) of the longest diameter and of the longest chord at right angles to it."""
+    distances = squareform(pdist(outline))
+    first, second = np.unravel_index(int(distances.argmax()), distances.shape)
+    along = (outline[second] - outline[first]) / distances.max()
+    across = np.array([-along[1], along[0]])
+    t, u = (outline - outline[first]) @ along, (outline - outline[first]) @ across
+    # The width of a convex outline is greatest at one of its corners.
+    upper, lower = (_side(t, u, side) for side in (1, -1))
+    widths = upper - lower
+    best = int(widths.argmax())
+    foot = outline[first] + t[best] * along
+    return np.stack([outline[first], outline[second]]), np.stack(
+        [foot + lower[best] * across, foot + upper[best] * across]
+    )
+
+
+def _side(t: NDArray[np.float64], u: NDArray[np.float64], sign: int) -> NDArray[np.float64]:
+    """Height over each corner's foot of the outline on one side of the long axis."""
+    keep = (sign * u >= 0) | (t == t.min()) | (t == t.max())
+    order = np.argsort(t[keep])
+    height: NDArray[np.float64] = np.interp(t, t[keep][order], u[keep][order])
+    return height
+
+
+def _length(ends: NDArray[np.float64]) -> float:
+    return float(np.linalg.norm(ends[1] - ends[0]))
+
+
+def _points(ends: NDArray[np.float64]) -> tuple[Point, Point]:
+    (row0, column0), (row1, column1) = ends.tolist()
+    return (row0, column0), (row1, column1)

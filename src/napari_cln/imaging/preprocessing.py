@@ -1,0 +1,186 @@
+"""From a frame to the network's square image, and back to the frame's own pixels."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline, interp1d
+from skimage.exposure import equalize_adapthist
+
+from ..types import Box, Frame, Geometry, ModelInput, PrepareConfig
+from .overlay import find_overlay, paint_over
+from .scan_area import find_scan_area
+
+__all__ = ["find_overlay", "find_scan_area", "paint_over", "prepare", "restore", "to_model"]
+
+
+def prepare(
+    frame: Frame,
+    config: PrepareConfig = PrepareConfig(),  # noqa: B008  (frozen)
+    *,
+    scan_area: Box | None = None,
+    overlay: NDArray[np.bool_] | None = None,
+) -> ModelInput:
+    """Turn a frame into what the network sees.
+
+    Luma inside the scan area, burned-in marks painted over, area-averaged to 256×256.
+
+    Parameters
+    ----------
+    frame : Frame
+    config : PrepareConfig
+        Letterbox or stretch, overlay removal, enhancement. A model's card stores the one it
+        was trained with.
+    scan_area : Box, optional
+        Drawn by the user; found by :func:`find_scan_area` otherwise.
+    overlay : ndarray of bool, shape (H, W), optional
+        Marks to paint over, corrected by the user; found by :func:`find_overlay` otherwise.
+
+    Returns
+    -------
+    ModelInput
+        Image float32 (256, 256) in [0, 1], the marks that were painted over, and the geometry
+        that :func:`restore` needs.
+
+    Raises
+    ------
+    ValueError
+        If the scan area does not lie in the frame, or the overlay has another shape.
+    """
+    box = _checked(scan_area, frame.shape) if scan_area is not None else find_scan_area(frame)
+    if overlay is not None and overlay.shape != frame.shape:
+        raise ValueError(
+            f"overlay has shape {overlay.shape}, the frame {frame.shape}: give it one flag a pixel."
+        )
+    if not config.remove_overlay:
+        overlay = np.zeros(frame.shape, dtype=bool)
+    elif overlay is None:
+        overlay = find_overlay(frame, box)
+    geometry = Geometry(frame_shape=frame.shape, box=box, keep_aspect=config.keep_aspect)
+
+    row0, column0, row1, column1 = box
+    tissue = paint_over(frame.grey[row0:row1, column0:column1], overlay[row0:row1, column0:column1])
+    image = _forward(tissue.astype(np.float32) / np.float32(255), geometry, smooth=True)
+    rows, columns = _content(geometry)
+    if config.enhance:
+        image = equalize_adapthist(image).astype(np.float32)
+    square = np.zeros(geometry.model_shape, dtype=np.float32)
+    square[rows, columns] = np.clip(image, 0, 1)
+    return ModelInput(image=square, overlay=overlay, geometry=geometry)
+
+
+def to_model(mask: NDArray[np.bool_], geometry: Geometry) -> NDArray[np.float32]:
+    """Map a mask in frame pixels to the network's square.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (H, W)
+    geometry : Geometry
+
+    Returns
+    -------
+    ndarray of float32, shape (256, 256), in [0, 1]
+        The share of each model pixel that the mask covers.
+
+    Raises
+    ------
+    ValueError
+        If the mask does not have the frame's shape.
+    """
+    if mask.shape != geometry.frame_shape:
+        raise ValueError(
+            f"mask has shape {mask.shape}, the frame {geometry.frame_shape}: map it to frame pixels first."
+        )
+    row0, column0, row1, column1 = geometry.box
+    square = np.zeros(geometry.model_shape, dtype=np.float32)
+    square[_content(geometry)] = _forward(
+        mask[row0:row1, column0:column1].astype(np.float32), geometry, smooth=False
+    )
+    return square
+
+
+def restore(map_: NDArray[np.floating], geometry: Geometry) -> NDArray[np.float32]:
+    """Map the network's square back to the frame's own pixels.
+
+    The inverse of area averaging: a smooth surface whose mean over each model pixel is that
+    pixel's value, averaged over each frame pixel. Plain linear interpolation would blur the
+    map a second time and shrink small nodes.
+
+    Parameters
+    ----------
+    map_ : ndarray of float, shape (256, 256)
+    geometry : Geometry
+
+    Returns
+    -------
+    ndarray of float32, shape (H, W)
+        Within the range of ``map_``; 0 outside the scan area.
+
+    Raises
+    ------
+    ValueError
+        If the map does not have the shape that the geometry names.
+    """
+    if map_.shape != geometry.model_shape:
+        raise ValueError(
+            f"map has shape {map_.shape}, the geometry {geometry.model_shape}: restore one map at a time."
+        )
+    row0, column0, row1, column1 = geometry.box
+    content = np.asarray(map_[_content(geometry)], dtype=np.float32)
+    surface = _resampling(content.shape[0], row1 - row0, True) @ content
+    surface = surface @ _resampling(content.shape[1], column1 - column0, True).T
+    restored = np.zeros(geometry.frame_shape, dtype=np.float32)
+    restored[row0:row1, column0:column1] = np.clip(surface, content.min(), content.max())
+    return restored
+
+
+def _checked(box: Box, shape: tuple[int, int]) -> Box:
+    row0, column0, row1, column1 = box
+    if not (0 <= row0 < row1 <= shape[0] and 0 <= column0 < column1 <= shape[1]):
+        raise ValueError(
+            f"scan area {box} does not lie in a frame of {shape[0]}×{shape[1]} pixels: "
+            "give (row0, column0, row1, column1), half-open."
+        )
+    return box
+
+
+def _content(geometry: Geometry) -> tuple[slice, slice]:
+    """Rows and columns of the square that show the scan area; the rest is black."""
+    row0, column0, row1, column1 = geometry.box
+    sizes = np.array([row1 - row0, column1 - column0])
+    square = np.array(geometry.model_shape)
+    if geometry.keep_aspect:
+        # Whole pixels, so that no model pixel mixes tissue with the black margin.
+        square = np.maximum(1, np.rint(sizes * (square / sizes).min())).astype(int)
+    starts = (np.array(geometry.model_shape) - square) // 2
+    rows, columns = (slice(int(a), int(a + n)) for a, n in zip(starts, square, strict=True))
+    return rows, columns
+
+
+def _forward(image: NDArray[np.float32], geometry: Geometry, *, smooth: bool) -> NDArray[np.float32]:
+    rows, columns = _content(geometry)
+    down = _resampling(image.shape[0], rows.stop - rows.start, smooth)
+    across = _resampling(image.shape[1], columns.stop - columns.start, smooth)
+    mapped: NDArray[np.float32] = down @ image @ across.T
+    return mapped
+
+
+@lru_cache(maxsize=64)
+def _resampling(n_in: int, n_out: int, smooth: bool) -> NDArray[np.float32]:
+    """Matrix (n_out, n_in) from the means over n_in equal cells to the means over n_out cells.
+
+    The running integral of the cells is interpolated at the new borders and differenced:
+    linearly (exact area average), or, where ``smooth`` and enlarging, by a cubic spline.
+    """
+    integral = np.vstack([np.zeros(n_in), np.tril(np.ones((n_in, n_in)))])
+    borders = np.linspace(0, n_in, n_out + 1)
+    cells = np.arange(n_in + 1)
+    if smooth and n_out > n_in > 2:
+        at_borders = CubicSpline(cells, integral, bc_type="natural")(borders)
+    else:
+        at_borders = interp1d(cells, integral, axis=0)(borders)
+    matrix = np.asarray(np.diff(at_borders, axis=0) * (n_out / n_in), dtype=np.float32)
+    matrix.flags.writeable = False
+    return matrix
