@@ -1,0 +1,237 @@
+"""The Y-Net: one encoder, then a decoder that draws the mask and an arm that scores malignancy.
+
+A reading, layer by layer, of
+
+    Z. Zhao et al., "Application of deep learning Y-Net for segmentation and classification of
+    cervical lymph nodes on ultrasound", Frontiers in Oncology 14:1204987, 2024.
+    doi:10.3389/fonc.2024.1204987
+
+which takes the joint net of Mehta et al. (MICCAI 2018, arXiv:1806.01313) to 256×256 grey frames,
+two tissue classes and two diagnoses. What the paper leaves open, and how it is read here, stands in
+``docs/explanation``. Differences from the paper are arguments of :class:`YNetConfig`, and
+``YNetConfig.paper()`` has none of them.
+
+::
+
+    frame ─ stem ─ down2 enc2 ─ down3 enc3 ─┬─ down4 enc4 ─ down5 enc5 ─ pool ─ head ▶ class
+             e1 │        e2 │         e3    │                                ▲
+                │           │               └─ psp3 dec3 ┐                   │ guided: e3 under
+                │           └─────────────────── psp2 dec2 ┐                 │ the node and in
+                └───────────────────────────────── psp1 dec1 ▶ mask ─────────┘ its rim
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .blocks import BLOCKS, Join, PyramidPooling, conv_norm
+
+if TYPE_CHECKING:
+    from .card import ModelCard
+
+__all__ = ["Features", "YNet", "YNetConfig", "YNetOutput"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class YNetConfig:
+    """What sets one Y-Net apart from another.
+
+    Parameters
+    ----------
+    block : {"esp", "psa", "rcb"}
+        Encoder block: efficient spatial pyramid (cited by the paper), pyramid squeeze attention
+        (its sentence), or plain residual convolution.
+    decoder_width : int
+        Channels that the decoder carries from level to level. 8 is the original's number, and
+        collapses on some seeds without a Dice loss; 32 never did.
+    bins : tuple of int
+        Regions per side that pyramid pooling averages over, the same at each decoder level.
+    segmentation : bool
+        ``False`` leaves the decoder out: the paper's classification-only network.
+    guided : bool
+        Give the classifier the encoder's features under a node and in its rim, so that each node
+        gets its own score. ``False``, as in the paper: one score for the frame.
+    size : int
+        Rows and columns of the input; a multiple of 32.
+    width : float
+        Multiplies every channel count of encoder and arm; for small networks.
+    """
+
+    block: Literal["esp", "psa", "rcb"] = "esp"
+    decoder_width: int = 32
+    bins: tuple[int, ...] = (3, 5, 7, 9)
+    segmentation: bool = True
+    guided: bool = True
+    size: int = 256
+    width: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.block not in BLOCKS:
+            raise ValueError(f"There is no encoder block '{self.block}'. Choose one of {', '.join(BLOCKS)}.")
+        if self.size % 32 or self.size <= 0:
+            raise ValueError(f"The input size {self.size} is not a multiple of 32.")
+        if self.guided and not self.segmentation:
+            raise ValueError("A guided classifier needs the mask: set segmentation=True or guided=False.")
+
+    @classmethod
+    def paper(cls, *, segmentation: bool = True) -> YNetConfig:
+        """The paper's network, joint or classification-only."""
+        return cls(decoder_width=8, segmentation=segmentation, guided=False)
+
+
+class YNetOutput(NamedTuple):
+    """``mask_logits`` (B, 2, S, S), background then node, or None; ``class_logits`` (B, 2), benign
+    then malignant."""
+
+    mask_logits: Tensor | None
+    class_logits: Tensor
+
+
+class Features(NamedTuple):
+    """What the encoder and the arm found; computed once per frame, pooled once per node."""
+
+    e1: Tensor  # (B, 16, S/2, S/2)
+    e2: Tensor  # (B, 256, S/4, S/4)
+    e3: Tensor  # (B, 512, S/8, S/8)
+    arm: Tensor  # (B, 128, S/32, S/32)
+
+    def select(self, frames: Tensor) -> Features:
+        """Features of the given frames (int64 indices, repeats allowed), for one row per node."""
+        return Features(*(map_[frames] for map_ in self))
+
+
+class Stage(nn.Module):
+    """Down-sample, some blocks, and join the stage's first map with its last."""
+
+    def __init__(self, inputs: int, channels: int, blocks: int, block: str) -> None:
+        super().__init__()
+        self.down = conv_norm(inputs, channels, 3, stride=2)
+        self.blocks = nn.Sequential(*(BLOCKS[block](channels) for _ in range(blocks)))
+        self.join = Join(2 * channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = self.down(x)  # (B, C, S/2, S/2)
+        out: Tensor = self.join(first, self.blocks(first))  # (B, 2C, S/2, S/2)
+        return out
+
+
+class YNet(nn.Module):
+    """Mask and malignancy of a frame in one pass.
+
+    Parameters
+    ----------
+    config : YNetConfig
+        Default: what the shipped model uses.
+
+    Attributes
+    ----------
+    card : ModelCard or None
+        What the weights were trained on and how well they do; None before training.
+
+    Examples
+    --------
+    >>> net = YNet(YNetConfig.paper()).eval()
+    >>> mask_logits, class_logits = net(torch.zeros(1, 1, 256, 256))
+    >>> mask_logits.shape, class_logits.shape
+    (torch.Size([1, 2, 256, 256]), torch.Size([1, 2]))
+    """
+
+    def __init__(self, config: YNetConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or YNetConfig()
+        self.card: ModelCard | None = None
+        c16, c64, c128, c256 = (max(int(n * config.width), 4) for n in (16, 64, 128, 256))
+
+        self.stem = conv_norm(1, c16, 7, stride=2)
+        self.enc2 = Stage(c16, c128, 2, config.block)
+        self.enc3 = Stage(2 * c128, c256, 5, config.block)
+        self.enc4 = Stage(2 * c256, c128, 2, config.block)
+        self.enc5 = Stage(2 * c128, c64, 2, config.block)
+        pooled = 2 * c64 + (4 * c256 if config.guided else 0)
+        self.head = nn.Sequential(
+            nn.Linear(pooled, 64), nn.Linear(64, 2)
+        )  # no activation between, as in the original
+
+        if config.segmentation:
+            d, size, bins = config.decoder_width, config.size, config.bins
+            self.psp3 = PyramidPooling(2 * c256, c128, size // 8, bins)
+            self.dec3 = nn.Sequential(
+                conv_norm(2 * c256 + len(bins) * c128, c128, 1), conv_norm(c128, d, 3), conv_norm(d, d, 1)
+            )
+            self.psp2 = PyramidPooling(d + 2 * c128, c64, size // 4, bins)
+            self.dec2 = nn.Sequential(conv_norm(d + 2 * c128 + len(bins) * c64, d, 3), conv_norm(d, d, 1))
+            self.psp1 = PyramidPooling(c16 + d, d, size // 2, bins)
+            self.dec1 = nn.Sequential(
+                conv_norm(c16 + d + len(bins) * d, d, 3), nn.Conv2d(d, 2, 7, padding=3, bias=False)
+            )
+
+    @property
+    def model_id(self) -> str:
+        """``name@`` and the first 12 hex digits of the weights' SHA-256."""
+        return self.card.model_id if self.card else "untrained"
+
+    def forward(self, x: Tensor) -> YNetOutput:
+        """Mask and class logits of frames ``x`` (B, 1, S, S), float32 in [0, 1].
+
+        The class logits of a guided network are those of the frame: all predicted nodes together.
+        """
+        features = self.encode(x)
+        mask_logits = self.decode(features) if self.config.segmentation else None
+        guide = None
+        if mask_logits is not None and self.config.guided:
+            # the class loss must not redraw the mask to please itself
+            guide = mask_logits.detach().float().softmax(1)[:, 1:]
+        return YNetOutput(mask_logits, self.classify(features, guide))
+
+    def encode(self, x: Tensor) -> Features:
+        """Features of frames ``x`` (B, 1, S, S); sizes below for S = 256."""
+        e1 = self.stem(x)  # (B, 16, 128, 128)
+        e2 = self.enc2(e1)  # (B, 256, 64, 64)
+        e3 = self.enc3(e2)  # (B, 512, 32, 32)
+        e4 = self.enc4(e3)  # (B, 256, 16, 16)
+        arm = self.enc5(e4)  # (B, 128, 8, 8)
+        return Features(e1, e2, e3, arm)
+
+    def decode(self, features: Features) -> Tensor:
+        """Mask logits (B, 2, S, S): background, node."""
+        x = _double(self.dec3(self.psp3(features.e3)))  # (B, D, 64, 64)
+        x = self.psp2(torch.cat([x, features.e2], 1))  # (B, D + 512, 64, 64)
+        x = _double(self.dec2(x))  # (B, D, 128, 128)
+        x = self.psp1(torch.cat([features.e1, x], 1))  # (B, 5·D + 16, 128, 128)
+        return _double(self.dec1(x))  # (B, 2, 256, 256)
+
+    def classify(self, features: Features, guide: Tensor | None = None) -> Tensor:
+        """Class logits (B, 2): benign, malignant.
+
+        Parameters
+        ----------
+        features : Features
+            One row per score: ``features.select(frame_of_node)`` for the nodes of a batch.
+        guide : Tensor, shape (B, 1, S, S), in [0, 1], optional
+            Mask of the node (or of all nodes) to score. An empty mask means that nothing was
+            found. A network that is not guided takes none, and ignores it.
+        """
+        pooled = features.arm.mean((2, 3))  # (B, 128)
+        if self.config.guided:
+            if guide is None:
+                raise ValueError("This network scores a node under its mask: give classify() a guide.")
+            node = F.avg_pool2d(guide.to(features.e3.dtype), 8)  # (B, 1, 32, 32)
+            rim = F.max_pool2d(node, 3, stride=1, padding=1) - node  # one cell of e3, 8 px, around the node
+            pooled = torch.cat([pooled, _mean_under(features.e3, node), _mean_under(features.e3, rim)], 1)
+        logits: Tensor = self.head(pooled)
+        return logits
+
+
+def _double(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def _mean_under(features: Tensor, weight: Tensor) -> Tensor:
+    """Weighted mean over rows and columns, (B, C); zeros where the weight is empty."""
+    total = weight.float().sum((2, 3))  # (B, 1)
+    return (features.float() * weight).sum((2, 3)) / total.clamp_min(1e-3)

@@ -1,0 +1,217 @@
+"""Model files: weights as ``.safetensors``, and beside them a ``.json`` card that says what they are.
+
+Nothing in either file is executed. The card holds the SHA-256 of the weights, so that a flipped bit
+is noticed; shapes are compared before any memory is taken.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from ..errors import WeightsError
+from .card import ModelCard
+from .model import YNet
+
+__all__ = ["list_models", "load_model", "models_folder", "save_model"]
+
+MAX_CARD_BYTES = 1_000_000
+MAX_WEIGHT_BYTES = 2_000_000_000
+
+
+def save_model(model: YNet, path: Path | str, card: ModelCard) -> ModelCard:
+    """Write the weights to ``path`` (.safetensors) and the card beside it (.json).
+
+    Each file is written whole or not at all, and lasts through a crash. The model keeps the card.
+
+    Returns
+    -------
+    ModelCard
+        The card with the network's configuration and the SHA-256 of the file.
+
+    Raises
+    ------
+    WeightsError
+        If the path does not end in ``.safetensors``, or a weight is not finite.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise WeightsError(f"{path.name} is no name for a model file. Let it end in .safetensors.")
+    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    _check_finite(state, path.name)
+    content = save_tensors(state)
+    card = dataclasses.replace(card, config=model.config, sha256=hashlib.sha256(content).hexdigest())
+    write_whole(path, content)
+    write_whole(path.with_suffix(".json"), card.to_json().encode())
+    model.card = card
+    return card
+
+
+def load_model(name_or_path: str | Path = "default") -> YNet:
+    """A trained network, in evaluation mode on the CPU.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        A name that :func:`list_models` knows, or the path of a ``.safetensors`` file that has its
+        ``.json`` card beside it.
+
+    Returns
+    -------
+    YNet
+        With ``.card`` and ``.model_id``.
+
+    Raises
+    ------
+    WeightsError
+        If there is no such model, or the file or its card is damaged or does not fit.
+    """
+    path = _find(name_or_path)
+    card = _read_card(path.with_suffix(".json"))
+    content = _read_weights(path)
+    if hashlib.sha256(content).hexdigest() != card.sha256:
+        raise WeightsError(
+            f"{path.name} is damaged or was changed: its SHA-256 differs from the one in its card. "
+            "Copy the model file and its card again from where they came."
+        )
+    try:
+        state = load_tensors(content)
+    except (SafetensorError, ValueError, OverflowError) as cause:
+        raise WeightsError(f"{path.name} is not a readable safetensors file. Copy it again.") from cause
+    with torch.device("meta"):
+        expected = YNet(card.config).state_dict()
+    _check_fit(state, expected, path.name)
+    _check_finite(state, path.name)
+    model = YNet(card.config)
+    model.load_state_dict(state)
+    model.card = card
+    return model.eval()
+
+
+def list_models() -> list[ModelCard]:
+    """Cards of all models known by name: the bundled ones, then those in :func:`models_folder`.
+
+    A card that can't be read is left out, and named in the log.
+    """
+    cards = []
+    for path in _known().values():
+        try:
+            cards.append(_read_card(path.with_suffix(".json")))
+        except WeightsError as error:
+            logging.getLogger(__name__).warning("%s", error)
+    return cards
+
+
+def models_folder() -> Path:
+    """Folder of the user's own models: ``NAPARI_CLN_MODELS``, or the platform's place for such data."""
+    if chosen := os.environ.get("NAPARI_CLN_MODELS"):
+        return Path(chosen)
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Application Support"
+    else:
+        base = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    return base / "napari-cln" / "models"
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: temporary file, fsync, rename."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _known() -> dict[str, Path]:
+    """Weight files by name; a bundled name is never hidden by a user's file."""
+    bundled = Path(str(resources.files("napari_cln") / "models"))
+    found: dict[str, Path] = {}
+    for folder in (bundled, models_folder()):
+        for path in sorted(folder.glob("*.safetensors")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def _find(name_or_path: str | Path) -> Path:
+    known = _known()
+    if str(name_or_path) in known:
+        return known[str(name_or_path)]
+    path = Path(name_or_path)
+    if not path.is_file():
+        names = ", ".join(known) or "none"
+        raise WeightsError(
+            f"There is no model '{path.name}'. Known by name: {names}. "
+            "Choose one, or give the path of a .safetensors file."
+        )
+    if path.suffix != ".safetensors":
+        raise WeightsError(
+            f"{path.name} is not a .safetensors file. Other formats can run code when they are opened, "
+            "so they are not: convert the weights where they were trained."
+        )
+    return path
+
+
+def _read_card(path: Path) -> ModelCard:
+    try:
+        if path.stat().st_size > MAX_CARD_BYTES:
+            raise ValueError("too large")
+        return ModelCard.from_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as cause:
+        raise WeightsError(
+            f"{path.name} is missing: a model file needs its card beside it. Copy both from where they came."
+        ) from cause
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as cause:
+        raise WeightsError(f"{path.name} is not a model card of this version. Copy it again.") from cause
+
+
+def _read_weights(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > MAX_WEIGHT_BYTES:
+            raise WeightsError(f"{path.name} is larger than {MAX_WEIGHT_BYTES:,} bytes: it is no Y-Net.")
+        return path.read_bytes()
+    except OSError as cause:
+        raise WeightsError(f"{path.name} can't be read: {cause.strerror}. Check its permissions.") from cause
+
+
+def _check_fit(state: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor], name: str) -> None:
+    channels = state["stem.0.weight"].shape[1:2] if "stem.0.weight" in state else (1,)
+    if tuple(channels) != (1,):
+        raise WeightsError(
+            f"{name} is for frames of {channels[0]} channels; this Y-Net reads 1 (grey). "
+            "Choose another model."
+        )
+    missing = sorted(expected.keys() - state.keys())
+    unknown = sorted(state.keys() - expected.keys())
+    shaped = sorted(key for key in expected.keys() & state.keys() if expected[key].shape != state[key].shape)
+    for fault, keys in (("lacks", missing), ("has unknown", unknown), ("has wrong shapes for", shaped)):
+        if keys:
+            more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+            raise WeightsError(
+                f"{name} {fault} {', '.join(keys[:3])}{more}: it does not fit the network in its card. "
+                "Copy the model file and its card again."
+            )
+
+
+def _check_finite(state: Mapping[str, torch.Tensor], name: str) -> None:
+    bad = [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
+    if bad:
+        raise WeightsError(
+            f"{name} holds values that are not numbers in {', '.join(bad[:3])}. Train the model again."
+        )
