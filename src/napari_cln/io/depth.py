@@ -1,0 +1,112 @@
+"""Any number of bits to 8, by one rule, so that a picture looks the same at every depth.
+
+- 8 bits: as they are; 1 bit: 0 and 255.
+- 16 bits: the high byte. A twin made by ``v * 257`` and one made by ``v << 8`` both give
+  the grey of the 8-bit picture exactly.
+- 16 bits that hold fewer (no value above 255, 1023 or 4095, as 12-bit converters write
+  them): scaled from those bits, with a note. A file whose values are all twins of 8-bit
+  ones (low byte equal to the high one, or 0) is never taken for that.
+- Floating point: 0 to 1 or 0 to 255 as such; anything else from least to greatest value,
+  with a note. NaN is black.
+
+In a file of many pages the first one decides for all, so that grey does not flicker.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Scale", "colour_of", "scale_of", "to_uint8"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """The values that become black and white, and a sentence for the user where that was a choice."""
+
+    black: float
+    white: float
+    note: str | None = None
+
+
+def scale_of(array: NDArray[Any], *, full_range: bool = False) -> Scale:
+    """Find which values of an array are black and white.
+
+    Parameters
+    ----------
+    array : ndarray of bool, int or float, any shape
+    full_range : bool
+        The format promises that samples use all their bits (PNG does, TIFF does not).
+    """
+    kind = array.dtype.kind
+    if kind == "b":
+        return Scale(black=0, white=1)
+    if array.dtype == np.uint8:
+        return Scale(black=0, white=255)
+    if array.dtype == np.uint16:
+        return Scale(black=0, white=65535) if full_range else _scale_of_uint16(array)
+    finite = array[np.isfinite(array)] if kind == "f" else array
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    if kind == "f" and low >= 0 and high <= 1:
+        return Scale(black=0, white=1)
+    if low >= 0 and high <= 255:
+        return Scale(black=0, white=255)
+    return Scale(black=low, white=high, note=f"Grey values from {low:g} to {high:g} were scaled to 0–255.")
+
+
+def _scale_of_uint16(array: NDArray[Any]) -> Scale:
+    high, low = array >> 8, array & 255
+    is_twin = bool((low == high).all() or not low.any())
+    if not is_twin:
+        greatest = int(array.max())
+        for bits in (8, 10, 12):
+            if greatest < 2**bits:
+                note = f"The 16-bit file holds no value above {2**bits - 1} and was read as {bits}-bit."
+                return Scale(black=0, white=2**bits - 1, note=note)
+    return Scale(black=0, white=65535)
+
+
+def to_uint8(array: NDArray[Any], scale: Scale) -> NDArray[np.uint8]:
+    """Scale an array to 8 bits; values beyond black and white are clipped, NaN is black.
+
+    Whole numbers keep their high bits (``v >> 8`` for 16), floating-point ones are rounded.
+    """
+    black, white = scale.black, scale.white
+    if array.dtype == np.uint8 and (black, white) == (0, 255):
+        return array
+    if array.dtype == np.bool_:
+        return array.astype(np.uint8) * np.uint8(255)
+    if array.dtype == np.uint16 and black == 0:
+        shift = np.uint16(int(white).bit_length() - 8)
+        return np.minimum(array >> shift, 255).astype(np.uint8)
+    values = np.nan_to_num(array.astype(np.float64), nan=black, posinf=white, neginf=black)
+    span = (white - black) or 1.0
+    pixels: NDArray[np.uint8] = np.rint(np.clip((values - black) / span, 0, 1) * 255).astype(np.uint8)
+    return pixels
+
+
+def colour_of(pixels: NDArray[np.uint8], *, premultiplied: bool = False) -> NDArray[np.uint8]:
+    """Take away transparency: what is transparent becomes black.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8, shape (H, W) or (H, W, 1 to 4)
+        Grey, grey + alpha, RGB or RGB + alpha.
+    premultiplied : bool
+        Colours were already multiplied by alpha (TIFF's associated alpha).
+
+    Returns
+    -------
+    ndarray of uint8, shape (H, W) or (H, W, 3)
+    """
+    if pixels.ndim == 2:
+        return np.ascontiguousarray(pixels)
+    colours, alpha = pixels, None
+    if pixels.shape[2] in (2, 4):
+        colours, alpha = pixels[..., :-1], pixels[..., -1:]
+    if alpha is not None and not premultiplied and alpha.min() < 255:
+        colours = np.rint(colours * (alpha / 255.0)).astype(np.uint8)
+    return np.ascontiguousarray(colours[..., 0] if colours.shape[2] == 1 else colours)

@@ -1,0 +1,106 @@
+"""Where each compressed frame of a DICOM file lies, found by walking its fragments once.
+
+A frame is one fragment or several (DICOM PS3.5 A.4). The offset tables say which; where they
+are empty or wrong, a frame starts at each fragment that begins with a start-of-image marker.
+Only positions are kept, so that an hour of cine costs a few kilobytes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import BinaryIO, TypeAlias
+
+from pydicom.encaps import parse_basic_offsets
+
+__all__ = ["Fragments", "find_fragments", "group_fragments", "read_fragments"]
+
+Fragments: TypeAlias = list[tuple[int, int]]
+"""``(position in the file, bytes)`` of each fragment."""
+
+ITEM = b"\xfe\xff\x00\xe0"
+STARTS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51")  # JPEG family, JPEG 2000 family
+
+
+def find_fragments(file: BinaryIO) -> tuple[Fragments, list[int]]:
+    """Walk the fragments of encapsulated pixel data.
+
+    Parameters
+    ----------
+    file : binary file
+        Positioned at the basic offset table.
+
+    Returns
+    -------
+    fragments : list of (int, int)
+    offsets : list of int
+        The basic offset table, relative to the first fragment's item tag; may be empty.
+
+    Raises
+    ------
+    EOFError
+        If the file ends within a fragment.
+    """
+    offsets = parse_basic_offsets(file)
+    position = file.tell()
+    size = file.seek(0, os.SEEK_END)
+    fragments: Fragments = []
+    while True:
+        file.seek(position)
+        tag, length = file.read(4), int.from_bytes(file.read(4), "little")
+        if tag != ITEM:
+            return fragments, offsets
+        position += 8
+        if position + length > size:
+            raise EOFError(f"fragment {len(fragments) + 1} ends after the file does")
+        fragments.append((position, length))
+        position += length
+
+
+def group_fragments(
+    file: BinaryIO, fragments: Fragments, n_frames: int, offsets: Sequence[int] = ()
+) -> list[Fragments]:
+    """Say which fragments make up each frame.
+
+    Parameters
+    ----------
+    file : binary file
+    fragments : list of (int, int)
+    n_frames : int
+        As the header says.
+    offsets : sequence of int
+        Start of each frame relative to the first fragment's item tag; ignored where it
+        doesn't fit.
+
+    Raises
+    ------
+    ValueError
+        If the fragments can't make `n_frames` frames.
+    """
+    if len(fragments) == n_frames:
+        return [[fragment] for fragment in fragments]
+    if n_frames == 1 and fragments:
+        return [fragments]
+    if len(fragments) < n_frames:
+        raise ValueError(f"holds {len(fragments)} of {n_frames} frames")
+    first = fragments[0][0]
+    starts = [index for index, (position, _) in enumerate(fragments) if position - first in set(offsets)]
+    if len(starts) != n_frames:
+        starts = [index for index, (position, _) in enumerate(fragments) if _starts_frame(file, position)]
+    if len(starts) != n_frames or starts[0] != 0:
+        raise ValueError(f"has {len(fragments)} fragments that do not make {n_frames} frames")
+    return [fragments[start:stop] for start, stop in zip(starts, [*starts[1:], len(fragments)], strict=True)]
+
+
+def _starts_frame(file: BinaryIO, position: int) -> bool:
+    file.seek(position)
+    return file.read(4).startswith(STARTS)
+
+
+def read_fragments(file: BinaryIO, fragments: Fragments) -> bytes:
+    """Read fragments and join them."""
+    parts = []
+    for position, length in fragments:
+        file.seek(position)
+        parts.append(file.read(length))
+    return b"".join(parts)

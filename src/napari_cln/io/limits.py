@@ -1,0 +1,82 @@
+"""Bounds that hold before memory is taken, and one edge where every fault becomes a sentence.
+
+The bounds are far above what a scanner writes and far below what stops a laptop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import FrameReadError
+
+__all__ = ["MAX_FRAMES", "MAX_FRAME_PIXELS", "MAX_INFLATED_BYTES", "check_frames", "check_size", "reading"]
+
+MAX_FRAME_PIXELS = 2**26
+"""Pixels of one frame: twice an 8K screen."""
+
+MAX_FRAMES = 2**20
+"""Frames of one file: nearly ten hours at 30 frames a second."""
+
+MAX_INFLATED_BYTES = 2**28
+"""Bytes that a deflated DICOM may unpack to: 256 MiB."""
+
+
+def check_size(path: Path, rows: int, columns: int) -> None:
+    """Refuse a frame without pixels, or with more than `MAX_FRAME_PIXELS`.
+
+    Raises
+    ------
+    FrameReadError
+    """
+    if rows < 1 or columns < 1:
+        raise FrameReadError(
+            f"{path.name} says it is {rows} rows by {columns} columns, so it holds no picture. "
+            "Export it again from the scanner."
+        )
+    if rows * columns > MAX_FRAME_PIXELS:
+        raise FrameReadError(
+            f"{path.name} says it is {rows} rows by {columns} columns; frames of more than "
+            f"{MAX_FRAME_PIXELS // 2**20} million pixels are refused. Crop it, or export it again from the scanner."
+        )
+
+
+def check_frames(path: Path, n_frames: int) -> None:
+    """Refuse a file that says it has no frame, or more than `MAX_FRAMES`.
+
+    Raises
+    ------
+    FrameReadError
+    """
+    if not 1 <= n_frames <= MAX_FRAMES:
+        raise FrameReadError(
+            f"{path.name} says it has {n_frames} frames; 1 to {MAX_FRAMES} can be read. "
+            "Export it again from the scanner."
+        )
+
+
+@contextmanager
+def reading(path: Path, what: str = "a whole image") -> Iterator[None]:
+    """Turn whatever a decoder raises into a :class:`FrameReadError` that names the file.
+
+    `MemoryError` and `RecursionError` are among what a damaged file causes and are
+    `Exception`; a user's Ctrl-C is not and passes.
+    """
+    try:
+        yield
+    except (FrameReadError, IndexError):
+        raise
+    except FileNotFoundError as cause:
+        raise FrameReadError(
+            f"{path.name} is not there. Check the path, or that its disk is connected."
+        ) from cause
+    except PermissionError as cause:
+        raise FrameReadError(
+            f"{path.name} may not be read by you. Change its permissions, or copy it."
+        ) from cause
+    except Exception as cause:
+        raise FrameReadError(
+            f"{path.name} is not {what} that can be read. "
+            "Open it in an image viewer to check that it is whole, or export it again from the scanner."
+        ) from cause
