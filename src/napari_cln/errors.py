@@ -5,6 +5,7 @@
     ClnError
     ├── FrameReadError      a file is not a readable ultrasound frame
     ├── DatasetError        a training folder, or a case in it, is not as it must be
+    │   ├── ConflictError   another reader changed the case meanwhile
     │   └── SplitError      no split by patient can be made from these cases
     ├── WeightsError        a model file or its card is damaged, unknown or does not fit
     ├── DeviceError         the computing device asked for is not there, or is too small
@@ -17,6 +18,7 @@ Each message says what is wrong, with the value, then what to do; the cause ride
 
 __all__ = [
     "ClnError",
+    "ConflictError",
     "DatasetError",
     "DeviceError",
     "ExportError",
@@ -37,6 +39,10 @@ class FrameReadError(ClnError):
 
 class DatasetError(ClnError):
     """A training folder, or a case in it, is not as it must be."""
+
+
+class ConflictError(DatasetError):
+    """Another reader changed the case after this one opened it."""
 
 
 class SplitError(DatasetError):

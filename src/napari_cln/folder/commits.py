@@ -1,0 +1,128 @@
+"""One state of a frame on disk: image once, mask, and last the record that carries their hashes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .keys import hash_pixels
+from .layout import Layout
+from .masks import Masks
+from .pictures import encode_png
+from .records import Record, encode, has_mask
+from .storage import keep_former, stage, sync_folder, write_atomically
+
+__all__ = ["commit", "former_stem", "hashes_of", "keep_rival", "keep_state", "move_image", "safe_name"]
+
+
+def safe_name(who: str) -> str:
+    """A reader's name as part of a file name: letters, digits, ``_``, at most 24."""
+    return "".join(c if c.isascii() and c.isalnum() else "_" for c in who)[:24] or "_"
+
+
+def former_stem(record: Record) -> str:
+    """Name of a state among the revisions: time, reader, revision number."""
+    last = record["history"][-1] if record.get("history") else {}
+    time = str(last.get("until") or last.get("t") or "unknown").replace("-", "").replace(":", "")
+    return f"{time}-{safe_name(str(last.get('who', '')))}-{record['revision']}"
+
+
+def commit(
+    layout: Layout, record: Record, masks: Masks, *, image: NDArray[np.uint8] | None, former: Record | None
+) -> None:
+    """Write one state of a frame; the caller holds its lock.
+
+    Everything is staged and synced first, so that a full disk stops the save before any file is
+    replaced. Then the former state goes to the revisions, and image, mask and record are put in
+    place in this order: a crash between two of them leaves a set whose hashes disagree.
+
+    Parameters
+    ----------
+    layout : Layout
+    record : dict
+        The new record, with the hashes of ``masks``.
+    masks : Masks
+    image : ndarray of uint8, shape (H, W), optional
+        The image of a frame that is new to the folder.
+    former : dict, optional
+        The record that this one follows.
+
+    Raises
+    ------
+    OSError
+        If the disk is full or the folder read-only.
+    """
+    case_id = record["id"]
+    place = layout.image(case_id, has_mask(record))
+    pictures = ((layout.mask(case_id), masks.label), (layout.instances(case_id), masks.instances))
+    staged: list[tuple[Path, Path]] = []
+    try:
+        if image is not None:
+            staged.append((stage(place, encode_png(image)), place))
+        for goal, pixels in pictures:
+            if pixels is not None:
+                staged.append((stage(goal, encode_png(pixels)), goal))
+        goal = layout.record(case_id)
+        staged.append((stage(goal, encode(record)), goal))
+        if former is not None:
+            keep_state(layout, former)
+            move_image(layout, case_id, has_mask(record))
+        for temporary, goal in staged[:-1]:
+            temporary.replace(goal)
+            sync_folder(goal.parent)
+        for goal, pixels in pictures:
+            if pixels is None:
+                goal.unlink(missing_ok=True)
+        temporary, goal = staged[-1]
+        temporary.replace(goal)
+        sync_folder(goal.parent)
+    finally:
+        for temporary, _ in staged:
+            temporary.unlink(missing_ok=True)
+
+
+def hashes_of(masks: Masks) -> dict[str, str | None]:
+    """The keys by which a record and its pictures are known to belong together."""
+    return {
+        "mask_sha256": None if masks.label is None else hash_pixels(masks.label),
+        "instances_sha256": None if masks.instances is None else hash_pixels(masks.instances),
+    }
+
+
+def keep_rival(layout: Layout, record: Record, masks: Masks) -> None:
+    """Keep among the revisions a state that came too late to become the frame's own."""
+    folder = layout.revisions / record["id"]
+    folder.mkdir(parents=True, exist_ok=True)
+    stem, number = former_stem(record), 2
+    while (folder / f"{stem}.json").exists():  # append-only: two rivals within a second both stay
+        stem, number = f"{former_stem(record)}.{number}", number + 1
+    for pixels, ending in ((masks.label, ".png"), (masks.instances, ".nodes.png")):
+        if pixels is not None:
+            write_atomically(folder / (stem + ending), encode_png(pixels))
+    write_atomically(folder / f"{stem}.json", encode(record))
+
+
+def keep_state(layout: Layout, record: Record) -> None:
+    """Keep the files of a case as they are now among its revisions, under the record's number."""
+    case_id = record["id"]
+    folder = layout.revisions / case_id
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = former_stem(record)
+    for path, ending in (
+        (layout.mask(case_id), ".png"),
+        (layout.instances(case_id), ".nodes.png"),
+        (layout.record(case_id), ".json"),
+    ):
+        if path.exists():
+            keep_former(path, folder / (stem + ending))
+    sync_folder(folder)
+
+
+def move_image(layout: Layout, case_id: str, masked: bool) -> None:
+    """Put the image where a case with, or without, a mask has it."""
+    here, there = layout.image(case_id, not masked), layout.image(case_id, masked)
+    if here.exists():
+        here.replace(there)
+        sync_folder(there.parent)

@@ -1,0 +1,184 @@
+"""Bytes on disk that survive a crash: atomic writes, bounded reads, and a sweep of what a crash left.
+
+A file is written beside its goal under a name that starts with ``.tmp-``, flushed, synced and
+renamed, and the folder is synced too: whoever reads sees the former file or the new one, whole.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import json
+import os
+import re
+import stat
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ..errors import DatasetError
+
+__all__ = [
+    "TEMPORARY",
+    "checked_id",
+    "keep_former",
+    "read_bytes",
+    "read_json",
+    "stage",
+    "sweep",
+    "sync_folder",
+    "write_atomically",
+]
+
+TEMPORARY = ".tmp-"
+MAX_JSON_BYTES = 4 * 2**20
+MAX_PNG_BYTES = 2**28
+_ID = re.compile(r"[0-9a-f]{16}")
+_counter = itertools.count()
+
+
+def checked_id(case_id: str) -> str:
+    """Return the id of a case when it is one: 16 hexadecimal digits.
+
+    Anything else could name a path (``../../x``) or a device (``CON``).
+
+    Raises
+    ------
+    DatasetError
+        If it is not an id.
+    """
+    if not isinstance(case_id, str) or not _ID.fullmatch(case_id):
+        raise DatasetError(
+            f"{str(case_id)[:40]!r} is not the id of a case. Give the 16 hexadecimal digits that name "
+            "its record."
+        )
+    return case_id
+
+
+def stage(path: Path, data: bytes) -> Path:
+    """Write bytes to a temporary file beside ``path`` and sync them; the caller renames it."""
+    temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}-{next(_counter)}")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+    return temporary
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder durable, where the system can (not on Windows)."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that a reader, or the next start after a crash, sees it whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        In an existing folder.
+    data : bytes
+
+    Raises
+    ------
+    OSError
+        If the disk is full, or the folder can't be written to; the former file is untouched.
+    """
+    stage(path, data).replace(path)
+    sync_folder(path.parent)
+
+
+def keep_former(path: Path, copy: Path) -> None:
+    """Keep the bytes that ``path`` has now under another name: a hard link, else a copy."""
+    with suppress(FileExistsError):
+        try:
+            os.link(path, copy, follow_symlinks=False)
+        except FileExistsError:
+            raise
+        except OSError as cause:
+            if cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS):
+                raise
+            # exFAT and some network mounts know no hard links.
+            stage(copy, path.read_bytes()).replace(copy)
+
+
+def read_bytes(path: Path, limit: int) -> bytes:
+    """Read a regular file of at most ``limit`` bytes; a symbolic link is not followed.
+
+    Raises
+    ------
+    DatasetError
+        If it is a link, not a plain file, or larger.
+    OSError
+        If it can't be read.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
+    except OSError as cause:
+        if cause.errno == errno.ELOOP:
+            raise DatasetError(
+                f"{path.name} is a symbolic link, and links are not followed. Put the file itself in "
+                "its place."
+            ) from cause
+        raise
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise DatasetError(f"{path.name} is not a plain file. Remove it from the training folder.")
+        if status.st_size > limit:
+            raise DatasetError(
+                f"{path.name} has {status.st_size} bytes, more than the {limit} allowed. "
+                "It was not written by napari-cln: remove it from the training folder."
+            )
+        return file.read(limit)
+
+
+def read_json(path: Path, limit: int = MAX_JSON_BYTES) -> dict[str, Any]:
+    """Read a JSON object, bounded in size and depth.
+
+    Raises
+    ------
+    DatasetError
+        If the file is missing, too large, nested too deep, or no JSON object.
+    """
+    try:
+        value = json.loads(read_bytes(path, limit))
+    except RecursionError as cause:
+        raise DatasetError(f"{path.name} is nested too deep for a record. {_RESTORE}") from cause
+    except ValueError as cause:
+        raise DatasetError(f"{path.name} is not readable JSON. {_RESTORE}") from cause
+    except OSError as cause:
+        raise DatasetError(f"{path.name} can't be read ({cause.strerror}). {_RESTORE}") from cause
+    if not isinstance(value, dict):
+        raise DatasetError(f"{path.name} holds {type(value).__name__}, not an object. {_RESTORE}")
+    return value
+
+
+_RESTORE = "Run `napari-cln check` on the training folder: former states are in its revisions folder."
+
+
+def sweep(folders: Iterable[Path], older_than_s: float = 3600.0) -> int:
+    """Remove temporary files that a crash left, and return how many; young ones may be in use."""
+    removed = 0
+    for folder in folders:
+        with suppress(FileNotFoundError), os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith(TEMPORARY):
+                    with suppress(OSError):
+                        if time.time() - entry.stat(follow_symlinks=False).st_mtime > older_than_s:
+                            Path(entry.path).unlink()
+                            removed += 1
+    return removed
