@@ -1,0 +1,246 @@
+"""The batch job: every frame of many files, segmented and written as it comes.
+
+Progress is the iteration: a command wraps it in a bar, a window runs it as a worker, a cluster
+runs it on a share of the files. Nothing is held but the frames of one batch.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Set
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from PIL import Image
+
+from ..errors import ClnError, FrameReadError
+from ..io.sources import FrameSource, open_source
+from .names import NamedSource, content_key, name_sources
+from .outlines import draw_outlines
+from .results import ResultsFolder
+from .rows import FrameKey, failed_row, rows_of
+
+if TYPE_CHECKING:
+    from ..network.inference import Segmenter
+    from ..network.model import YNet
+    from ..types import Frame, Prediction
+
+__all__ = ["FrameResult", "segment_to_folder"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameResult:
+    """What became of one frame of a batch.
+
+    Parameters
+    ----------
+    source : str
+        Name of the file in the results.
+    frame : int, optional
+        Its number in the file, from 0; None for a file that could not be opened.
+    status : str
+        ``"ok"``, ``"failed"``, or ``"kept"`` for a whole file that an earlier run had done.
+    message : str
+        Why it failed, or what to know about it.
+    progress : float
+        Share of the files done so far, in [0, 1].
+    """
+
+    source: str
+    frame: int | None
+    status: Literal["ok", "failed", "kept"]
+    message: str = ""
+    progress: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Step:
+    """One thing read, waiting for its turn to be written: a frame, a failure, or a file's end."""
+
+    key: FrameKey
+    status: Literal["ok", "failed", "kept", "end"]
+    progress: float
+    frame: Frame | None = None
+    message: str = ""
+
+
+def segment_to_folder(
+    paths: Iterable[str | Path],
+    out: str | Path,
+    *,
+    model: str | Path | YNet = "default",
+    device: str = "auto",
+    batch_size: int | None = None,
+    overlays: bool = False,
+    redo: bool = False,
+) -> Iterator[FrameResult]:
+    """Segment every frame under some paths into a folder of results, doing only what is missing.
+
+    Parameters
+    ----------
+    paths : iterable of str or Path
+        Files, folders and glob patterns.
+    out : str or Path
+        The folder of results: ``results.csv``, ``masks/``, ``run.jsonl``.
+    model, device, batch_size
+        As for :func:`napari_cln.segment_batch`.
+    overlays : bool
+        Also draw the outlines on each frame's scan area, in ``overlays/``.
+    redo : bool
+        Do again what an earlier run, maybe of another model, has done.
+
+    Yields
+    ------
+    FrameResult
+        As each frame is written. A file that can't be read is a ``"failed"`` one, and the job
+        goes on.
+
+    Raises
+    ------
+    RunError
+        If ``out`` holds results of another model or version, or another run is writing there.
+    ExportError
+        If the results can't be written, as on a full disk.
+    FrameReadError, WeightsError, DeviceError
+        If there is nothing to read, or the model or the device can't be had.
+    """
+    from ..network.inference import Segmenter
+
+    out = Path(out)
+    # Results that lie inside the study's folder are no frames of it.
+    sources = [s for s in name_sources(paths) if out.resolve() not in s.path.resolve().parents]
+    segmenter = Segmenter(model, device, batch_size)
+    made_by = {"model": segmenter.model.model_id, "napari-cln": version("napari-cln")}
+    pictures = ["masks"] if segmenter.model.config.segmentation else []
+    if overlays:
+        pictures.append("overlays")
+    with ResultsFolder(out, made_by, pictures=pictures, redo=redo) as results:
+        changed = {s.name for s in sources if _has_changed(s.path, results.content(s.name))}
+        if changed:
+            results.forget(changed)
+        yield from _run(sources, segmenter, results, pictures)
+        results.sort()
+
+
+def _has_changed(path: Path, content: str | None) -> bool:
+    try:
+        return content is not None and content_key(path) != content
+    except OSError:
+        return False  # what can't be read now does not undo what was read before
+
+
+def _run(
+    sources: list[NamedSource], segmenter: Segmenter, results: ResultsFolder, pictures: list[str]
+) -> Iterator[FrameResult]:
+    waiting: deque[_Step] = deque()
+    for outcome in _predict(segmenter, _read(sources, results), waiting):
+        while waiting[0].frame is None:
+            yield from _record(waiting.popleft(), results)
+        yield _write(waiting.popleft(), outcome, results, pictures)
+    for step in waiting:
+        yield from _record(step, results)
+
+
+def _read(sources: list[NamedSource], results: ResultsFolder) -> Iterator[_Step]:
+    """What there is to do, file by file and frame by frame."""
+    for i, source in enumerate(sources):
+        whole, after = FrameKey(source.name, -1), (i + 1) / len(sources)
+        if results.is_complete(source.name):
+            yield _Step(key=whole, status="kept", progress=after)
+            continue
+        try:
+            with open_source(source.path) as opened:
+                results.begin(source.name, content_key(source.path), len(opened))
+                yield from _read_frames(opened, source.name, results.done(source.name), (i, len(sources)))
+            yield _Step(key=whole, status="end", progress=after)
+        except Exception as error:
+            if isinstance(error, ClnError) and not isinstance(error, FrameReadError):
+                raise
+            yield _Step(key=whole, status="failed", message=_sentence(error, source.name), progress=after)
+
+
+def _read_frames(
+    opened: FrameSource, name: str, done: Set[int], position: tuple[int, int]
+) -> Iterator[_Step]:
+    n_frames = len(opened)
+    for index in range(n_frames):
+        if index in done:
+            continue
+        key, progress = FrameKey(name, index), (position[0] + (index + 1) / n_frames) / position[1]
+        try:
+            frame = opened[index]
+        except Exception as error:
+            yield _Step(key=key, status="failed", message=_sentence(error, name), progress=progress)
+        else:
+            yield _Step(key=key, status="ok", frame=frame, progress=progress)
+
+
+def _predict(
+    segmenter: Segmenter, steps: Iterator[_Step], waiting: deque[_Step]
+) -> Iterator[Prediction | Exception]:
+    """One outcome for each frame among the steps; all steps queue up in ``waiting``, in order."""
+
+    def frames() -> Iterator[Frame]:
+        for step in steps:
+            waiting.append(step)
+            if step.frame is not None:
+                yield step.frame
+
+    while True:
+        try:
+            yield from segmenter.predict(frames())
+            return
+        except ClnError:
+            raise
+        except Exception:
+            # One odd frame must not cost the others: those of its batch are taken one by one.
+            for frame in [step.frame for step in waiting if step.frame is not None]:
+                try:
+                    yield from segmenter.predict([frame])
+                except Exception as error:
+                    yield error
+
+
+def _record(step: _Step, results: ResultsFolder) -> Iterator[FrameResult]:
+    """Write down a failure or the end of a file."""
+    if step.status == "end":
+        results.finish(step.key.source)
+        return
+    if step.status == "failed":
+        results.add(step.key, [failed_row(step.key, step.message)])
+    yield _result(step, step.status, step.message)
+
+
+def _write(
+    step: _Step, outcome: Prediction | Exception, results: ResultsFolder, pictures: list[str]
+) -> FrameResult:
+    """Write the pictures and then the rows of a frame."""
+    if isinstance(outcome, Exception):
+        message = _sentence(outcome, step.key.source)
+        results.add(step.key, [failed_row(step.key, message)])
+        return _result(step, "failed", message)
+    for kind in pictures:
+        picture = Image.fromarray(outcome.instances) if kind == "masks" else draw_outlines(outcome)
+        results.save_picture(kind, picture, step.key, outcome.frame.n_frames)
+    rows = rows_of(step.key, outcome)
+    results.add(step.key, rows)
+    return _result(step, "ok", rows[0]["message"])
+
+
+def _result(step: _Step, status: Literal["ok", "failed", "kept"], message: str) -> FrameResult:
+    frame = step.key.frame if step.key.frame >= 0 else None
+    return FrameResult(
+        source=step.key.source, frame=frame, status=status, message=message, progress=step.progress
+    )
+
+
+def _sentence(error: Exception, name: str) -> str:
+    """The reason for the user; of an error that is not ours its kind alone, as its text may hold a path."""
+    if isinstance(error, ClnError):
+        return str(error)
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+    return (
+        f"{name.rsplit('/', 1)[-1]} could not be processed ({reason}). Open it in a viewer, or leave it out."
+    )
