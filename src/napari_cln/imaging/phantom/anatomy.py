@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from .tissue import Contour, Tissue, ellipse, smooth_noise, wave
+from .tissue import STEP_MM, Contour, Tissue, ellipse, smooth_noise, wave
 
 __all__ = ["Neck", "draw_neck"]
 
-FAT_DB, MUSCLE_DB, THYROID_DB, SKIN_DB, FLUID_DB, NERVE_DB = -9.0, -8.0, 1.5, 5.0, -60.0, -8.0
+FAT_DB, MUSCLE_DB, THYROID_DB, SKIN_DB, FLUID_DB, NERVE_DB = -9.0, -8.0, 3.0, 5.0, -60.0, -8.0
 BLOOD_GAIN_DB = -0.45
 """Blood attenuates less than the compensation expects: tissue behind a vessel is enhanced."""
 
@@ -98,12 +98,12 @@ def _draw_layers(rng: np.random.Generator, neck: Neck, *, along: bool, medial_ri
         neck.add(name, _band(x, top, bottom), block=False)
     tissue.reflectors[: int(rng.integers(3, 7))] = 4.0
     tissue.curve(rng, skin, 2.0, 0.1)
-    tissue.curve(rng, fat, 3.0, 0.15)
+    tissue.curve(rng, fat, 4.5, 0.15)
     tissue.curve(rng, fat - np.float32(0.7), 1.2, 0.1)
-    tissue.curve(rng, muscle, 3.2, 0.15)
+    tissue.curve(rng, muscle, 4.5, 0.15)
     length, slope = ((5.0, 16.0), 0.02) if along else ((1.5, 5.0), 0.0)
     bundle = tissue.layer(fat + np.float32(0.5), muscle)
-    tissue.streaks(rng, bundle, density=0.9, length_mm=length, amplitude=2.4, slope=slope)
+    tissue.streaks(rng, bundle, density=0.9, length_mm=length, amplitude=1.5, slope=slope)
     tissue.streaks(rng, tissue.layer(skin, fat), density=0.35, length_mm=(3, 10), amplitude=2.6)
     deep = tissue.layer(muscle, np.full_like(x, depth))
     tissue.streaks(rng, deep, density=0.22, length_mm=(1.5, 8), amplitude=4.0)
@@ -185,12 +185,21 @@ def _draw_vessel(
     # Reverberation of the near wall: the lumen is never black right under it.
     rows, columns = tissue.indices(contour)
     below = (rows - rows.min()) * 0.05
-    tissue.echo_db[rows, columns] = np.maximum(FLUID_DB, -24 - 7 * below + float(rng.uniform(-5, 4)))
+    tissue.echo_db[rows, columns] = np.maximum(FLUID_DB, -18 - 6 * below + float(rng.uniform(-6, 4)))
     tissue.wall(rng, contour, 2.2 if thin else 4.5, diffuse=0.04 if thin else 0.08)
     if not thin:
         centre = contour.mean(axis=0)
         tissue.wall(rng, centre + (contour - centre) * (0.86, 1.0), 1.4, diffuse=0.0)
+        _draw_edge_shadows(tissue, contour)
     neck.add(name, contour)
+
+
+def _draw_edge_shadows(tissue: Tissue, contour: Contour) -> None:
+    """A round wall bends the beam away: thin shadows hang from both its sides."""
+    row, rows = int(contour[:, 0].mean() / STEP_MM[0]), round(3 / STEP_MM[0])
+    for edge in (contour[:, 1].min(), contour[:, 1].max()):
+        column = int(edge / STEP_MM[1])
+        tissue.loss_db[row : row + rows, max(0, column - 2) : max(0, column + 3)] = 1.3
 
 
 def _draw_muscle(rng: np.random.Generator, neck: Neck, contour: Contour, *, block: bool = False) -> None:

@@ -228,5 +228,6 @@ def _paint_calcifications(
     reach = rng.uniform(0.1, 0.75, count) ** 0.5
     at = np.floor(t / (2 * np.pi) * len(node.contour)).astype(np.intp)
     spots = centre + (node.contour[at] - centre) * reach[:, None]
-    offsets = np.array([(z, x) for z in (-0.1, -0.05, 0.0, 0.05, 0.1) for x in (-0.15, -0.05, 0.05, 0.15)])
-    neck.tissue.reflect((spots[:, None] + offsets).reshape(-1, 2), 5.0)
+    offsets = np.array([(z, x) for z in (-0.05, 0.0, 0.05) for x in (-0.1, 0.0, 0.1)])
+    level = np.repeat(rng.uniform(4.0, 8.0, count), len(offsets))
+    neck.tissue.reflect((spots[:, None] + offsets).reshape(-1, 2), level)

@@ -31,7 +31,7 @@ class NodeSigns:
     axis_ratio : float
         Long over short axis of the mask, 1.08 to 3.2.
     echo_db : float
-        Echogenicity of the cortex against the tissue around the node, in dB, -19 to -7.
+        Echogenicity of the cortex against the tissue around the node, in dB, -18 to -6.
     hilum : float
         Thickness of the echogenic hilum as a part of the short axis; 0 without a hilum.
     cyst : float
@@ -95,7 +95,7 @@ class _Presence:
 
 # (benign, metastatic). The strong signs are those that a 256 × 256 image shows well.
 LOG_AXIS_RATIO = _TruncatedNormal((0.74, 0.43), 0.24, float(np.log(1.08)), float(np.log(3.2)))
-ECHO_DB = _TruncatedNormal((-14.2, -12.0), 2.2, -19.0, -7.0)
+ECHO_DB = _TruncatedNormal((-13.2, -11.0), 2.2, -18.0, -6.0)
 HILUM = _Presence((0.80, 0.26))
 HILUM_SIZE = _TruncatedNormal((0.42, 0.38), 0.07, 0.26, 0.56)
 CYST = _Presence((0.02, 0.24))

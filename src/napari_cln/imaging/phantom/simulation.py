@@ -151,10 +151,10 @@ class _Scene:
         drawn = names[int(look.integers(len(names)))]
         self.machine: Machine = MACHINES[machine or drawn]
         self._gain = {
-            "tissue_db": float(look.uniform(24.5, 28.5)),
+            "tissue_db": float(look.uniform(22.5, 26.0)),
             "dynamic_range_db": self.machine.dynamic_range_db + float(look.uniform(-2, 2)),
         }
-        self._fade_db_per_mm = float(look.uniform(0.0, 0.11))
+        self._fade_db_per_mm = float(look.uniform(0.02, 0.12))
         self._size = self.machine.sizes[int(look.integers(len(self.machine.sizes)))]
         count = int(anatomy.choice(len(NODE_COUNT), p=NODE_COUNT))
         count = count if n_nodes is None else n_nodes

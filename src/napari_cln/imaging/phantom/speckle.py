@@ -35,6 +35,8 @@ class Beam:
     """Depth of the focus."""
     spread: float
     """Growth of the lateral width a focal length away from the focus."""
+    side_lobe: float = 0.08
+    """Amplitude of the side lobes, five times as wide as the beam: the haze in vessels and cysts."""
 
     def lateral_at(self, depth_mm: NDArray[np.float32]) -> NDArray[np.float32]:
         """Lateral width at each depth (mm)."""
@@ -82,7 +84,12 @@ def form_echo(
     axial = np.exp(-2 * (np.pi * axial_px * frequency) ** 2) * (4 * np.pi * axial_px**2) ** 0.25
     echo = fft.ifft(fft.fft(scatterers, n_z, axis=0) * axial, axis=0)[:rows]
     frequency = fft.fftfreq(n_x).astype(np.float32)[None]
-    lateral = np.exp(-2 * (np.pi * lateral_px * frequency) ** 2) * (4 * np.pi * lateral_px**2) ** 0.25
+    lateral = np.zeros((rows, n_x), dtype=np.float32)
+    for width_px, level in ((lateral_px, 1.0), (5 * lateral_px, beam.side_lobe)):
+        lateral += (
+            level * np.exp(-2 * (np.pi * width_px * frequency) ** 2) * (4 * np.pi * width_px**2) ** 0.25
+        )
+    lateral /= np.sqrt(np.mean(lateral**2, axis=1, keepdims=True))
     formed: NDArray[np.complex64] = fft.ifft(fft.fft(echo, n_x, axis=1) * lateral, axis=1)[:, :columns]
     return formed
 

@@ -47,15 +47,9 @@ class Tissue:
 
     def indices(self, contour: Contour) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Grid points within a contour."""
-        row0 = max(0, int(contour[:, 0].min() / STEP_MM[0]) - 1)
-        rows, columns = np.nonzero(
-            inside(contour - (row0 * STEP_MM[0], 0), self._window(contour, row0), STEP_MM)
-        )
-        return rows + row0, columns
-
-    def _window(self, contour: Contour, row0: int) -> tuple[int, int]:
-        end = min(self.shape[0], int(contour[:, 0].max() / STEP_MM[0]) + 2)
-        return max(0, end - row0), self.shape[1]
+        (row, column), part = _rasterise(contour / STEP_MM - 0.5, self.shape)
+        rows, columns = np.nonzero(part)
+        return rows + row, columns + column
 
     def fill(
         self, contour: Contour, echo_db: float, *, loss_db: float | None = None, clear: bool = True
@@ -159,15 +153,29 @@ def inside(contour: Contour, shape: tuple[int, int], spacing_mm: tuple[float, fl
 
     A pixel belongs to the mask when its centre lies within the contour (even-odd rule).
     """
-    row, column = (contour / spacing_mm - 0.5).T
+    (row, column), part = _rasterise(contour / spacing_mm - 0.5, shape)
+    mask = np.zeros(shape, dtype=bool)
+    mask[row : row + part.shape[0], column : column + part.shape[1]] = part
+    return mask
+
+
+def _rasterise(contour: Contour, shape: tuple[int, int]) -> tuple[tuple[int, int], NDArray[np.bool_]]:
+    """Corner and mask of the part of a grid that a contour in grid units covers."""
+    first = np.clip(np.floor(contour.min(axis=0)), 0, shape).astype(int)
+    last = np.clip(np.ceil(contour.max(axis=0)) + 1, first, shape).astype(int)
+    rows, columns = last - first
+    row, column = (contour - first).T
     row_b, column_b = np.roll(row, -1), np.roll(column, -1)
-    lines = np.arange(shape[0])[:, None]
+    lines = np.arange(rows)[:, None]
     line, edge = np.nonzero((row <= lines) != (row_b <= lines))
     crossing = column[edge] + (line - row[edge]) * (column_b - column)[edge] / (row_b - row)[edge]
-    toggles = np.zeros((shape[0], shape[1] + 1), dtype=np.uint8)
-    np.add.at(toggles, (line, np.clip(np.ceil(crossing), 0, shape[1]).astype(np.intp)), 1)
-    mask: NDArray[np.bool_] = np.cumsum(toggles, axis=1, dtype=np.uint8)[:, :-1] % 2 == 1
-    return mask
+    # Every crossing of the border turns inside to outside for the rest of the line.
+    toggles = np.zeros((rows, columns + 1), dtype=np.uint8)
+    np.add.at(toggles, (line, np.clip(np.ceil(crossing), 0, columns).astype(np.intp)), 1)
+    part: NDArray[np.bool_] = np.bitwise_and(np.cumsum(toggles, axis=1, dtype=np.uint8)[:, :-1], 1).astype(
+        bool
+    )
+    return (int(first[0]), int(first[1])), part
 
 
 def smooth_noise(
