@@ -17,6 +17,8 @@ from .tissue import STEP_MM, Contour, Tissue, ellipse, smooth_noise, wave
 __all__ = ["Neck", "draw_neck"]
 
 FAT_DB, MUSCLE_DB, THYROID_DB, SKIN_DB, FLUID_DB, NERVE_DB = -9.0, -8.0, 3.0, 5.0, -60.0, -8.0
+VESSEL_BELOW_DB = -14.0
+"""Darker than any solid tissue: a nerve passes beside a vessel, not through it."""
 BLOOD_GAIN_DB = -0.45
 """Blood attenuates less than the compensation expects: tissue behind a vessel is enhanced."""
 
@@ -254,6 +256,8 @@ def _draw_trachea(rng: np.random.Generator, neck: Neck, centre: tuple[float, flo
 def _draw_nerve(rng: np.random.Generator, neck: Neck, spot: tuple[float, float], radius: float) -> None:
     """Nerve root: a small dark disc with a bright sheath."""
     contour = ellipse(spot, (radius, radius * rng.uniform(1, 1.5)))
+    if neck.tissue.echo_db[neck.tissue.indices(contour)].min(initial=0) < VESSEL_BELOW_DB:
+        return
     neck.tissue.fill(contour, NERVE_DB)
     neck.tissue.wall(rng, contour, 2.0, diffuse=0.15)
     neck.add("nerve", contour)

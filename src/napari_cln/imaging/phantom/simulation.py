@@ -217,7 +217,7 @@ class _Scene:
                 spacing_mm=spacing,
                 spacing_source="simulated",
                 regions=(Region(box=area, spacing_mm=spacing),),
-                vendor=f"simulated, {self.machine.name}",
+                vendor="simulated",
                 scan_area=area,
             ),
             clean=clean,
