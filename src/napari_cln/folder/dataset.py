@@ -18,13 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DatasetError
-from ..types import Annotation, Case
+from ..types import Annotation, Case, Frame
 from .keys import config_folder, hash_pixels, hashed_key, read_salt, salt_fingerprint
 from .layout import Layout
 from .locks import lock
 from .pictures import read_png
 from .records import SCHEMA, Record, case_of, checked_record, encode, now
-from .saving import Provenance, save
+from .saving import Provenance, identify, save
 from .storage import checked_id, read_json, sweep, write_atomically
 
 __all__ = ["TrainingFolder"]
@@ -241,6 +241,14 @@ class TrainingFolder:
             patient=patient, cine=cine, who=who or annotation.annotator, kind=source_kind, split=split
         )
         return save(self, annotation, about, expected_revision=expected_revision, overlay=overlay)
+
+    def identify(self, frame: Frame) -> str:
+        """Id that a frame has, or would have, in the folder: from its pixels alone.
+
+        An image that was opened from the folder keeps the id it has there, though cropping and
+        painting over gave it other pixels than its source.
+        """
+        return identify(self.layout, frame)
 
     def hash_key(self, kind: Literal["patient", "cine"], name: str) -> str:
         """Key of a patient or a cine in this folder.

@@ -14,15 +14,17 @@ from ..imaging.measurement import spacing_of
 from ..types import Annotation, Box, Case, Frame
 from .commits import commit, hashes_of, keep_rival, keep_state
 from .keys import hash_pixels, maker_of
+from .layout import Layout
 from .locks import lock
 from .masks import complete_nodes, crop_instances, describe_nodes, masks_of
 from .pictures import clean, find_crop
 from .records import SCHEMA, Record, add_history, case_of, has_mask, now
+from .storage import read_json
 
 if TYPE_CHECKING:
     from .dataset import TrainingFolder
 
-__all__ = ["Provenance", "save"]
+__all__ = ["Provenance", "identify", "save"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +61,7 @@ def save(
             "napari-cln."
         )
     layout, frame = folder.layout, annotation.frame
-    case_id = identify(folder, frame)
+    case_id = folder.identify(frame)
     nodes = complete_nodes(annotation)
     image = None
     box: Box = (0, 0, *frame.shape)
@@ -103,22 +105,20 @@ def save(
     return case_of(record, layout)
 
 
-def identify(folder: TrainingFolder, frame: Frame) -> str:
+def identify(layout: Layout, frame: Frame) -> str:
     """Id of a frame: the first 16 hexadecimal digits of the SHA-256 of its grey pixels.
 
-    An image that was opened from the folder keeps the id it has there, though cropping and
-    painting over gave it other pixels than its source.
+    See :meth:`TrainingFolder.identify`.
     """
     digest = hash_pixels(frame.grey)
-    if frame.source is not None and frame.source.name.endswith("_0000.png"):
-        stored = frame.source.name[:16]
-        inside = (folder.layout.images.resolve(), folder.layout.unmasked.resolve())
-        if (
-            frame.source.parent.resolve() in inside
-            and folder.layout.record(stored).exists()
-            and folder.record(stored)["image"]["sha256"] == digest
-        ):
-            return stored
+    path = frame.source
+    if path is not None and path.name.endswith("_0000.png"):
+        stored = path.name[:16]
+        inside = path.parent.resolve() in (layout.images.resolve(), layout.unmasked.resolve())
+        if inside and layout.record(stored).exists():
+            record = read_json(layout.record(stored))
+            if record.get("image", {}).get("sha256") == digest:
+                return stored
     return digest[:16]
 
 
