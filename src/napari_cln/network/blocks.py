@@ -141,9 +141,16 @@ class PyramidPooling(nn.Module):
         maps = [x]
         for index, branch in enumerate(self.branches):
             pool, grow = self.get_buffer(f"pool{index}"), self.get_buffer(f"grow{index}")
-            pooled = branch(pool @ x @ pool.T)  # (B, outputs, b, b)
-            maps.append(grow @ pooled @ grow.T)  # (B, outputs, S, S)
+            pooled = branch(_both_ways(pool, x))  # (B, outputs, b, b)
+            maps.append(_both_ways(grow, pooled))  # (B, outputs, S, S)
         return torch.cat(maps, 1)  # (B, C + len(bins)·outputs, S, S)
+
+
+def _both_ways(matrix: Tensor, x: Tensor) -> Tensor:
+    """``M x Mᵀ`` of each channel; in the channels-last order that training runs in, without a copy."""
+    frames, channels, _, width = x.shape
+    rows = matrix @ x.permute(0, 2, 3, 1).flatten(2)  # (B, b, S·C)
+    return (matrix @ rows.reshape(frames, -1, width, channels)).permute(0, 3, 1, 2)  # (B, C, b, b)
 
 
 def pooling_matrix(size: int, bins: int) -> Tensor:

@@ -100,10 +100,6 @@ class Features(NamedTuple):
     e3: Tensor  # (B, 512, S/8, S/8)
     arm: Tensor  # (B, 128, S/32, S/32)
 
-    def select(self, frames: Tensor) -> Features:
-        """Features of the given frames (int64 indices, repeats allowed), for one row per node."""
-        return Features(*(map_[frames] for map_ in self))
-
 
 class Stage(nn.Module):
     """Down-sample, some blocks, and join the stage's first map with its last."""
@@ -205,33 +201,48 @@ class YNet(nn.Module):
         x = self.psp1(torch.cat([features.e1, x], 1))  # (B, 5·D + 16, 128, 128)
         return _double(self.dec1(x))  # (B, 2, 256, 256)
 
-    def classify(self, features: Features, guide: Tensor | None = None) -> Tensor:
-        """Class logits (B, 2): benign, malignant.
+    def classify(
+        self, features: Features, guide: Tensor | None = None, frames: Tensor | None = None
+    ) -> Tensor:
+        """Class logits (M, 2): benign, malignant.
 
         Parameters
         ----------
         features : Features
-            One row per score: ``features.select(frame_of_node)`` for the nodes of a batch.
-        guide : Tensor, shape (B, 1, S, S), in [0, 1], optional
-            Mask of the node (or of all nodes) to score. An empty mask means that nothing was
-            found. A network that is not guided takes none, and ignores it.
+            Of B frames.
+        guide : Tensor, shape (M, 1, S, S), in [0, 1], optional
+            Mask of each node (or of all nodes of a frame) to score. An empty mask means that
+            nothing was found. A network that is not guided needs none, and ignores it.
+        frames : Tensor of int64, shape (M,), optional
+            Which frame each node lies in; by default there is one row per frame, M = B.
         """
         pooled = features.arm.mean((2, 3))  # (B, 128)
+        if frames is not None:
+            pooled = pooled[frames]  # (M, 128)
         if self.config.guided:
             if guide is None:
                 raise ValueError("This network scores a node under its mask: give classify() a guide.")
-            node = F.avg_pool2d(guide.to(features.e3.dtype), 8)  # (B, 1, 32, 32)
+            node = F.avg_pool2d(guide.float(), 8)  # (M, 1, 32, 32)
             rim = F.max_pool2d(node, 3, stride=1, padding=1) - node  # one cell of e3, 8 px, around the node
-            pooled = torch.cat([pooled, _mean_under(features.e3, node), _mean_under(features.e3, rim)], 1)
+            if frames is None:
+                frames = torch.arange(len(guide), device=guide.device)
+            under = [_mean_under(features.e3, weight, frames) for weight in (node, rim)]
+            pooled = torch.cat([pooled, *under], 1)  # (M, 1152)
         logits: Tensor = self.head(pooled)
         return logits
 
 
 def _double(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+    # mixed precision computes this step in float32, and would carry it into the wide maps that follow
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False).to(x.dtype)
 
 
-def _mean_under(features: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean over rows and columns, (B, C); zeros where the weight is empty."""
-    total = weight.float().sum((2, 3))  # (B, 1)
-    return (features.float() * weight).sum((2, 3)) / total.clamp_min(1e-3)
+def _mean_under(features: Tensor, weight: Tensor, frames: Tensor) -> Tensor:
+    """Means (M, C) of the features (B, C, S, S) of frame ``frames[m]`` under ``weight[m]`` (M, 1, S, S).
+
+    Zeros where the weight is empty.
+    """
+    share = weight / weight.sum((2, 3), keepdim=True).clamp_min(1e-3)
+    # every frame under every weight, then the pairs that belong together: cheaper than copying the maps
+    means = features.flatten(2) @ share.flatten(1).T  # (B, C, M)
+    return means[frames, :, torch.arange(len(weight), device=weight.device)]

@@ -1,0 +1,55 @@
+"""Which device computes, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from ..errors import DeviceError
+
+__all__ = ["Device", "choose_device"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """Where the network runs, and why there."""
+
+    name: Literal["cpu", "cuda", "mps"]
+    reason: str
+    mixed_precision: bool = False
+    batch_size: int = 4
+
+
+def choose_device(wanted: str = "auto") -> Device:
+    """The device to run on.
+
+    Parameters
+    ----------
+    wanted : {"auto", "cpu", "cuda", "mps"}
+        ``"auto"`` takes an NVIDIA GPU, else Apple's, else the CPU.
+
+    Raises
+    ------
+    DeviceError
+        If the device asked for is not there.
+    """
+    if wanted not in ("auto", "cpu", "cuda", "mps"):
+        raise DeviceError(f"There is no device '{wanted}'. Choose auto, cpu, cuda or mps.")
+    if wanted in ("auto", "cuda") and torch.cuda.is_available():
+        gpu = torch.cuda.get_device_name()
+        mixed = torch.cuda.is_bf16_supported(including_emulation=False)
+        return Device(name="cuda", reason=f"NVIDIA GPU: {gpu}", mixed_precision=mixed, batch_size=32)
+    if wanted in ("auto", "mps") and torch.backends.mps.is_available():
+        return Device(name="mps", reason="Apple GPU", batch_size=8)
+    if wanted == "cuda":
+        raise DeviceError(
+            "There is no NVIDIA GPU that PyTorch can use"
+            + ("." if torch.version.cuda else ": this PyTorch was built for the CPU alone.")
+            + " Choose cpu, or install the driver and PyTorch for CUDA."
+        )
+    if wanted == "mps":
+        raise DeviceError("There is no Apple GPU here. Choose cpu.")
+    reason = "asked for" if wanted == "cpu" else "no GPU that PyTorch can use"
+    return Device(name="cpu", reason=f"CPU with {torch.get_num_threads()} threads: {reason}")

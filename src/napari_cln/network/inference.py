@@ -1,0 +1,267 @@
+"""From frames to predictions: device, batches, and the way back to the frame's own pixels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from itertools import islice
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..errors import DeviceError, FrameReadError
+from ..imaging.measurement import split_nodes
+from ..imaging.preprocessing import prepare, restore, to_model
+from ..io.sources import Source, as_frame, find_sources, read_frames
+from ..types import CLASS_NAMES, Frame, Geometry, ModelInput, Prediction
+from .card import ModelCard
+from .device import Device, choose_device
+from .model import Features, YNet
+from .weights import load_model
+
+__all__ = ["Device", "Segmenter", "choose_device", "segment", "segment_batch"]
+
+
+class Segmenter:
+    """A network at work: loaded once, for any number of frames.
+
+    Parameters
+    ----------
+    model : YNet, str or Path
+        A network, or what :func:`load_model` takes.
+    device : {"auto", "cpu", "cuda", "mps"}
+    batch_size : int, optional
+        Frames that go through the network together; by the device if None. Halved, for good,
+        whenever the GPU's memory runs out.
+    """
+
+    def __init__(
+        self,
+        model: YNet | str | os.PathLike[str] = "default",
+        device: str = "auto",
+        batch_size: int | None = None,
+    ) -> None:
+        if batch_size is not None and batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}: give 1 or more.")
+        self.device = choose_device(device)
+        network = model if isinstance(model, YNet) else load_model(os.fspath(model))
+        self.model = network.to(self.device.name).eval()
+        self.card = network.card or ModelCard(name="untrained", config=network.config)
+        self.batch_size = batch_size or self.device.batch_size
+
+    def predict(self, frames: Iterable[Frame]) -> Iterator[Prediction]:
+        """Predict a stream of frames, in order, one batch in memory at a time."""
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            stream = iter(frames)
+            while batch := list(islice(stream, self.batch_size)):
+                inputs = list(pool.map(lambda frame: prepare(frame, self.card.prepare), batch))
+                yield from self.predict_prepared(batch, inputs)
+
+    def predict_prepared(self, frames: Sequence[Frame], inputs: Sequence[ModelInput]) -> list[Prediction]:
+        """Predict frames whose scan area or marks were corrected by hand.
+
+        Parameters
+        ----------
+        frames : sequence of Frame
+        inputs : sequence of ModelInput
+            One for each frame, from :func:`prepare`.
+
+        Raises
+        ------
+        DeviceError
+            If the GPU's memory does not hold even one frame.
+        """
+        try:
+            return self._predict(frames, inputs)
+        except torch.OutOfMemoryError as cause:
+            if len(frames) == 1:
+                raise DeviceError(
+                    f"The memory of {self.device.reason} does not hold even one frame. "
+                    "Close other programs that use it, or choose the device cpu."
+                ) from cause
+        if self.device.name == "cuda":
+            torch.cuda.empty_cache()
+        half = (len(frames) + 1) // 2
+        self.batch_size = min(self.batch_size, half)
+        return [
+            *self.predict_prepared(frames[:half], inputs[:half]),
+            *self.predict_prepared(frames[half:], inputs[half:]),
+        ]
+
+    @torch.inference_mode()
+    def _predict(self, frames: Sequence[Frame], inputs: Sequence[ModelInput]) -> list[Prediction]:
+        images = torch.from_numpy(np.stack([prepared.image for prepared in inputs]))[:, None]
+        with self._precision():
+            features = self.model.encode(images.to(self.device.name))
+            maps = self._mask(features)  # (B, 256, 256) or None
+        found = (
+            [self._nodes(maps[row], item.geometry) for row, item in enumerate(inputs)]
+            if maps is not None
+            else []
+        )
+        if not found:
+            found = [(np.zeros(f.shape, np.float32), np.zeros(f.shape, np.uint8)) for f in frames]
+        # the frame's own score first, under all its nodes, then one for each node
+        rows, guides = [], []
+        for row, ((_, instances), item) in enumerate(zip(found, inputs, strict=True)):
+            count = int(instances.max()) if self.model.config.guided else 0
+            for mask in (instances > 0, *(instances == id_ for id_ in range(1, count + 1))):
+                rows.append(row)
+                guides.append(to_model(mask, item.geometry))
+        scores = self._scores(features, np.stack(guides), np.array(rows))
+        predictions = []
+        for row, (frame, (probability, instances)) in enumerate(zip(frames, found, strict=True)):
+            own, *nodes = (scores[np.array(rows) == row]).tolist()
+            if not self.model.config.guided:
+                nodes = [own] * int(instances.max())
+            predictions.append(
+                Prediction(
+                    frame=frame,
+                    probability=probability,
+                    instances=instances,
+                    node_scores=tuple(nodes),
+                    class_probabilities={CLASS_NAMES[0]: 1 - own, CLASS_NAMES[1]: own},
+                    model_id=self.model.model_id,
+                    mask_threshold=self.card.mask_threshold if maps is not None else None,
+                    cutoff=self.card.cutoff,
+                )
+            )
+        return predictions
+
+    def _precision(self) -> Any:
+        if self.device.mixed_precision:
+            return torch.autocast(self.device.name, torch.bfloat16)
+        return nullcontext()
+
+    def _mask(self, features: Features) -> NDArray[np.float32] | None:
+        """Probability of a node, (B, 256, 256); None for a network without a mask."""
+        if not self.model.config.segmentation:
+            return None
+        probability: Tensor = self.model.decode(features).float().softmax(1)[:, 1]
+        values: NDArray[np.float32] = probability.cpu().numpy()
+        return values
+
+    def _nodes(
+        self, map_: NDArray[np.float32], geometry: Geometry
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """Probability and node ids on the frame's own pixels."""
+        probability = restore(map_, geometry)
+        row0, column0, row1, column1 = geometry.box
+        sides = np.array([row1 - row0, column1 - column0]) / geometry.model_shape
+        pixels = (
+            sides.max() ** 2 if geometry.keep_aspect else sides.prod()
+        )  # of the frame in one of the map's
+        threshold = 0.5 if self.card.mask_threshold is None else self.card.mask_threshold
+        return probability, split_nodes(probability, threshold, self.card.min_node_area * float(pixels))
+
+    def _scores(
+        self, features: Features, guides: NDArray[np.float32], rows: NDArray[np.intp]
+    ) -> NDArray[np.float64]:
+        """Calibrated malignancy, (M,), of the node under each guide in the frame of that row."""
+        with self._precision():
+            logits = self.model.classify(
+                features,
+                torch.from_numpy(guides)[:, None].to(self.device.name),
+                torch.from_numpy(rows).to(self.device.name),
+            )
+        scores: NDArray[np.float64] = (logits.double() / self.card.temperature).softmax(1)[:, 1].cpu().numpy()
+        return scores
+
+
+def segment(
+    source: Source,
+    model: YNet | str | os.PathLike[str] = "default",
+    device: str = "auto",
+    *,
+    index: int = 0,
+) -> Prediction:
+    """Mask and malignancy of one frame.
+
+    Parameters
+    ----------
+    source : path-like, Frame or ndarray
+        An array is grey (H, W) or colour (H, W, 3 or 4).
+    model : YNet, str or Path
+        A name that :func:`list_models` knows, a ``.safetensors`` file, or a loaded network.
+    device : {"auto", "cpu", "cuda", "mps"}
+    index : int
+        Which frame, where the source holds several.
+
+    Raises
+    ------
+    FrameReadError, WeightsError, DeviceError
+
+    Examples
+    --------
+    >>> prediction = segment("neck.png")              # doctest: +SKIP
+    >>> prediction.label, round(prediction.malignancy, 2)  # doctest: +SKIP
+    ('malignant', 0.83)
+    """
+    frame = as_frame(source, index)
+    (prediction,) = Segmenter(model, device, batch_size=1).predict([frame])
+    return prediction
+
+
+def segment_batch(
+    sources: Iterable[Source],
+    model: YNet | str | os.PathLike[str] = "default",
+    device: str = "auto",
+    *,
+    batch_size: int | None = None,
+    on_error: Literal["raise", "yield"] = "raise",
+) -> Iterator[Prediction | FrameReadError]:
+    """Predict every frame of every source, in order, with constant memory.
+
+    Parameters
+    ----------
+    sources : iterable of path-like, Frame or ndarray
+        Paths may be files, folders and globs.
+    model, device
+        As in :func:`segment`.
+    batch_size : int, optional
+        By the device if None.
+    on_error : {"raise", "yield"}
+        ``"yield"`` hands out the error of a source that can't be read in its place, and goes on.
+
+    Yields
+    ------
+    Prediction or FrameReadError
+        As each batch finishes: progress is the iteration itself.
+    """
+    segmenter = Segmenter(model, device, batch_size)
+    waiting: list[Frame] = []
+    for item in _frames(sources):
+        if isinstance(item, FrameReadError):
+            if on_error == "raise":
+                raise item
+            yield from segmenter.predict(waiting)
+            waiting.clear()
+            yield item
+            continue
+        waiting.append(item)
+        if len(waiting) >= segmenter.batch_size:
+            yield from segmenter.predict(waiting)
+            waiting.clear()
+    yield from segmenter.predict(waiting)
+
+
+def _frames(sources: Iterable[Source]) -> Iterator[Frame | FrameReadError]:
+    """Every frame of every source; where one can't be read, the error and then the next source."""
+    for source in sources:
+        try:
+            items: Sequence[Source] = (
+                [source] if isinstance(source, Frame | np.ndarray) else find_sources(source)
+            )
+        except FrameReadError as error:
+            yield error
+            continue
+        for item in items:
+            try:
+                yield from read_frames(item)
+            except FrameReadError as error:
+                yield error

@@ -1,0 +1,97 @@
+"""What training makes small: a mask loss and a class loss, their terms kept apart.
+
+A truth that is not known weighs 0, and its head still gets a gradient (of zero): a process whose
+frames all lack labels would otherwise wait for the others for ever.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..network.model import Features, YNet
+from .data import Batch
+
+__all__ = ["Objective", "soft_dice"]
+
+
+class Objective(nn.Module):
+    """A network with its loss, so that both run where the batch is.
+
+    Parameters
+    ----------
+    network : YNet
+    dice : bool
+        Add soft Dice to the mask's cross-entropy.
+    class_weight : float
+        Weight of the class loss in ``total``.
+    """
+
+    def __init__(self, network: YNet, *, dice: bool, class_weight: float) -> None:
+        super().__init__()
+        self.network = network
+        self.dice = dice
+        self.class_weight = class_weight
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Terms of the loss, each a scalar: ``mask_ce``, ``mask_dice``, ``class_ce``, ``total``."""
+        features = self.network.encode(batch.image)
+        terms: dict[str, Tensor] = {}
+        mask = (batch.instances > 0).float()  # (B, 1, S, S)
+        probability = mask
+        if self.network.config.segmentation:
+            logits = self.network.decode(features).float()  # (B, 2, S, S)
+            probability = logits.softmax(1)[:, 1:]  # (B, 1, S, S)
+            pixelwise = F.cross_entropy(logits, mask[:, 0].long(), reduction="none").mean((1, 2))
+            terms["mask_ce"] = _weighted_mean(pixelwise, batch.mask_weight)
+            if self.dice:
+                terms["mask_dice"] = _weighted_mean(1 - soft_dice(probability, mask), batch.mask_weight)
+        if self.network.config.guided:
+            terms["class_ce"] = self._class_of_nodes(features, batch, mask, probability.detach())
+        else:
+            class_logits = self.network.classify(features).float()
+            terms["class_ce"] = _class_loss(class_logits, batch.frame_target, batch.frame_weight)
+        mask_loss = sum((value for name, value in terms.items() if name != "class_ce"), torch.zeros(()))
+        terms["total"] = mask_loss + self.class_weight * terms["class_ce"]
+        return terms
+
+    def _class_of_nodes(self, features: Features, batch: Batch, mask: Tensor, predicted: Tensor) -> Tensor:
+        """Class loss of each node under its mask, and of each frame under what was found in it.
+
+        Every other node is scored under the predicted mask around it, as it will be in use.
+        """
+        frames, ids = batch.nodes.T
+        drawn = (batch.instances[frames, 0] == ids[:, None, None])[:, None].float()  # (M, 1, S, S)
+        around = F.max_pool2d(drawn, 9, stride=1, padding=4)
+        found = (predicted[frames] >= 0.5).float() * around
+        use_found = (torch.arange(len(ids), device=ids.device) % 2 == 1) & found.any((1, 2, 3))
+        guides = torch.where(use_found[:, None, None, None], found, drawn)
+        # without a mask only the network's own can guide
+        known = batch.mask_weight[:, None, None, None] > 0
+        frame_guides = torch.where(known, mask, predicted)
+        rows = torch.cat([frames, torch.arange(len(mask), device=frames.device)])
+        logits = self.network.classify(features, torch.cat([guides, frame_guides]), rows).float()
+        target = torch.cat([batch.node_target, batch.frame_target])
+        weight = torch.cat([torch.ones_like(batch.node_target), batch.frame_weight])
+        return _class_loss(logits, target, weight)
+
+
+def soft_dice(probability: Tensor, mask: Tensor) -> Tensor:
+    """Overlap of each frame's probability (B, 1, S, S) with its mask, (B,), in [0, 1].
+
+    One is added to both areas' sum, so that an empty mask rewards an empty probability.
+    """
+    overlap = (probability * mask).sum((1, 2, 3))
+    areas = probability.sum((1, 2, 3)) + mask.sum((1, 2, 3))
+    return (2 * overlap + 1) / (areas + 1)
+
+
+def _class_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Cross-entropy to a target in [0, 1], which a simulation knows between 0 and 1."""
+    both = torch.stack([1 - target, target], 1)
+    return _weighted_mean(-(both * logits.log_softmax(1)).sum(1), weight)
+
+
+def _weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
+    return (values * weight).sum() / weight.sum().clamp_min(1)

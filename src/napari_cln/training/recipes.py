@@ -1,0 +1,73 @@
+"""How a network is trained: the paper's way, and ours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ..network.model import YNetConfig
+from ..types import PrepareConfig
+
+__all__ = ["Recipe"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Network, preparation, loss and optimiser of one training.
+
+    Parameters
+    ----------
+    name : str
+    network : YNetConfig
+    prepare : PrepareConfig
+    batch_size : int
+        Frames a step, over all processes.
+    learning_rate, weight_decay : float
+    optimizer : {"adamw", "sgd"}
+        SGD has a momentum of 0.9.
+    schedule : {"cosine", "constant"}
+        Cosine to zero, after a linear warm-up over 5 % of the steps.
+    average : float
+        Decay of the running average of the weights that is validated and saved; 0 for none.
+    dice : bool
+        Add soft Dice to the mask's cross-entropy.
+    class_weight : float
+        Weight of the class loss beside the mask loss.
+    augmentation : {"ultrasound", "flip"}
+    """
+
+    name: str = "best"
+    network: YNetConfig = field(default_factory=YNetConfig)
+    prepare: PrepareConfig = field(default_factory=PrepareConfig)
+    batch_size: int = 8
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-2
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    schedule: Literal["cosine", "constant"] = "cosine"
+    average: float = 0.998
+    dice: bool = True
+    class_weight: float = 1.0
+    augmentation: Literal["ultrasound", "flip"] = "ultrasound"
+
+    @classmethod
+    def best(cls, *, segmentation: bool = True) -> Recipe:
+        """The recipe that does best so far; the default."""
+        return cls(network=YNetConfig(segmentation=segmentation, guided=segmentation))
+
+    @classmethod
+    def paper(cls, *, segmentation: bool = True) -> Recipe:
+        """The paper's: cross-entropy on mask and class, summed one to one; batch 8, rate 0.001.
+
+        Where it is silent (optimiser, schedule, augmentation) the original Y-Net's code speaks.
+        """
+        return cls(
+            name="paper",
+            network=YNetConfig.paper(segmentation=segmentation),
+            prepare=PrepareConfig(keep_aspect=False),
+            weight_decay=5e-4,
+            optimizer="sgd",
+            schedule="constant",
+            average=0.0,
+            dice=False,
+            augmentation="flip",
+        )

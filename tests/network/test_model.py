@@ -1,0 +1,122 @@
+"""The Y-Net has the paper's layers, sizes and heads."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from napari_cln.network.blocks import BLOCKS, growing_matrix, pooling_matrix
+from napari_cln.network.model import YNet, YNetConfig
+
+SMALL = {"size": 64, "width": 0.125, "decoder_width": 8}
+
+
+def parameters(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def test_the_paper_network_has_the_parameters_of_its_layer_table():
+    assert parameters(YNet(YNetConfig.paper())) == 3_683_474
+
+
+def test_the_classification_only_network_is_the_paper_network_without_decoder():
+    joint, alone = YNet(YNetConfig.paper()), YNet(YNetConfig.paper(segmentation=False))
+
+    assert parameters(alone) == 3_168_370
+    assert set(alone.state_dict()) < set(joint.state_dict())
+
+
+@pytest.mark.parametrize(("channels", "expected"), [(128, 73_984), (256, 295_424)])
+def test_the_efficient_pyramid_has_the_parameters_of_the_original(channels, expected):
+    assert parameters(BLOCKS["esp"](channels)) == expected
+
+
+@pytest.mark.parametrize(("block", "millions"), [("psa", 2.95), ("rcb", 9.11)])
+def test_the_other_readings_of_the_encoder_have_their_size(block, millions):
+    net = YNet(YNetConfig(block=block, decoder_width=8, guided=False))
+
+    assert parameters(net) / 1e6 == pytest.approx(millions, abs=0.005)
+
+
+@pytest.mark.parametrize("block", list(BLOCKS))
+@pytest.mark.parametrize(("segmentation", "guided"), [(True, True), (True, False), (False, False)])
+def test_every_variant_gives_a_mask_and_a_score(block, segmentation, guided):
+    net = YNet(YNetConfig(block=block, segmentation=segmentation, guided=guided, **SMALL)).eval()
+
+    mask_logits, class_logits = net(torch.rand(2, 1, 64, 64))
+
+    assert class_logits.shape == (2, 2)
+    assert (mask_logits is None) is not segmentation
+    if mask_logits is not None:
+        assert mask_logits.shape == (2, 2, 64, 64)
+
+
+@pytest.mark.parametrize("bins", [3, 5, 7, 9])
+@pytest.mark.parametrize("size", [32, 64, 128])
+def test_pooling_as_a_matrix_equals_adaptive_pooling(bins, size):
+    x = torch.rand(2, 3, size, size)
+    pool, grow = pooling_matrix(size, bins), growing_matrix(bins, size)
+
+    pooled = pool @ x @ pool.T
+    grown = grow @ pooled @ grow.T
+
+    torch.testing.assert_close(pooled, F.adaptive_avg_pool2d(x, bins), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        grown, F.interpolate(pooled, size, mode="bilinear", align_corners=False), atol=1e-6, rtol=0
+    )
+
+
+def test_each_node_is_scored_under_its_own_mask():
+    torch.manual_seed(0)
+    net = YNet(YNetConfig(**SMALL)).eval()
+    features = net.encode(torch.rand(2, 1, 64, 64))
+    guides = torch.zeros(3, 1, 64, 64)
+    guides[0, 0, 8:24, 8:24] = 1
+    guides[1, 0, 40:56, 40:56] = 1
+    guides[2, 0, 8:24, 8:24] = 1
+    frames = torch.tensor([0, 0, 1])
+
+    together = net.classify(features, guides, frames)
+
+    alone = net.classify(type(features)(*(map_[:1] for map_ in features)), guides[1:2])
+    torch.testing.assert_close(together[1:2], alone)
+    assert not torch.allclose(together[0], together[1])
+    assert not torch.allclose(together[0], together[2])
+
+
+def test_an_empty_guide_gives_a_finite_score():
+    net = YNet(YNetConfig(**SMALL)).eval()
+
+    logits = net.classify(net.encode(torch.rand(1, 1, 64, 64)), torch.zeros(1, 1, 64, 64))
+
+    assert logits.isfinite().all()
+
+
+def test_the_class_loss_does_not_move_the_mask():
+    net = YNet(YNetConfig(**SMALL))
+
+    net(torch.rand(2, 1, 64, 64)).class_logits.sum().backward()
+
+    assert net.dec1[1].weight.grad is None
+    assert net.stem[0].weight.grad is not None
+
+
+def test_a_guided_network_without_a_guide_says_so():
+    net = YNet(YNetConfig(**SMALL)).eval()
+
+    with pytest.raises(ValueError, match=r"give classify\(\) a guide"):
+        net.classify(net.encode(torch.rand(1, 1, 64, 64)))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"block": "vgg"}, "no encoder block 'vgg'. Choose one of esp, psa, rcb"),
+        ({"size": 100}, "100 is not a multiple of 32"),
+        ({"segmentation": False}, "guided classifier needs the mask"),
+    ],
+)
+def test_an_impossible_configuration_is_refused(wrong, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        YNetConfig(**wrong)
