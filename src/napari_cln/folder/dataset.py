@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ..errors import DatasetError
 from ..types import Annotation, Case, Frame
+from .autosave import Autosave
 from .keys import config_folder, hash_pixels, hashed_key, read_salt, salt_fingerprint
 from .layout import Layout
 from .locks import lock
@@ -44,11 +45,16 @@ class TrainingFolder:
     Attributes
     ----------
     path : Path
+    layout : Layout
+        Where its files lie.
+    autosave : Autosave
+        Strokes that are not saved yet.
     """
 
     def __init__(self, path: Path, description: dict[str, Any]) -> None:
         self.path = path
         self.layout = Layout(path)
+        self.autosave = Autosave(path)
         self._description = description
 
     @classmethod

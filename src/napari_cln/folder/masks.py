@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from ..errors import DatasetError
 from ..imaging.measurement import measure, spacing_of
@@ -41,14 +42,14 @@ def complete_nodes(annotation: Annotation) -> tuple[Node, ...]:
     known = [node.id for node in nodes]
     if len(set(known)) < len(known) or not all(1 <= node_id <= 255 for node_id in known):
         raise DatasetError(f"The nodes have the ids {known}: give each its own, from 1 to 255.")
-    painted = [int(node_id) for node_id in np.unique(instances) if node_id]
-    if annotation.status == "no-node" and (painted or nodes):
+    painted = np.flatnonzero(np.bincount(instances.ravel(), minlength=256)[1:]) + 1
+    if annotation.status == "no-node" and (painted.size or nodes):
         raise DatasetError(
-            f"The frame is marked as showing no node, but has {max(len(painted), len(nodes))}. "
+            f"The frame is marked as showing no node, but has {max(painted.size, len(nodes))}. "
             "Erase them, or save the frame as corrected."
         )
     status = annotation.status
-    missing = (Node(id=node_id, status=status) for node_id in painted if node_id not in known)
+    missing = (Node(id=int(node_id), status=status) for node_id in painted if node_id not in known)
     return tuple(sorted((*nodes, *missing), key=lambda node: node.id))
 
 
@@ -90,12 +91,15 @@ def crop_instances(instances: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
 
 def describe_nodes(annotation: Annotation, nodes: tuple[Node, ...]) -> list[dict[str, Any]]:
     """The nodes as the record keeps them, with their sizes."""
+    places = ndimage.find_objects(annotation.instances)
     entries = []
     for node in nodes:
         entry = node_entry(node)
-        mask = annotation.instances == node.id
-        if mask.any():
-            size = measure(mask, spacing_of(annotation.frame, mask))
+        place = places[node.id - 1] if node.id <= len(places) else None
+        if place is not None:
+            mask = annotation.instances == node.id
+            # Its box alone: sizes do not depend on the place, and a reader waits.
+            size = measure(mask[place], spacing_of(annotation.frame, mask))
             entry["area_px"] = int(size.area_px)
             for key, value in (("long_mm", size.long_axis_mm), ("short_mm", size.short_axis_mm)):
                 if value is not None:

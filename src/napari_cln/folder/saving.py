@@ -62,6 +62,7 @@ def save(
         )
     layout, frame = folder.layout, annotation.frame
     case_id = folder.identify(frame)
+    who = about.who or "a reader"
     nodes = complete_nodes(annotation)
     image = None
     box: Box = (0, 0, *frame.shape)
@@ -70,7 +71,7 @@ def save(
         box = find_crop(frame, annotation.mask)
         image = clean(frame, box, overlay)
     try:
-        with lock(layout.locks, case_id, about.who or "a reader"):
+        with lock(layout.locks, case_id, who):
             former = folder.record(case_id) if layout.record(case_id).exists() else None
             if former is None:
                 if image is None:
@@ -81,7 +82,7 @@ def save(
                 record = _next_record(folder, former, frame, about)
                 box = _box_of(former, frame)
             masks = masks_of(crop_instances(annotation.instances, box), nodes, annotation.status)
-            _fill_in(record, annotation, about)
+            _fill_in(record, annotation, about, who)
             record["nodes"] = describe_nodes(annotation, nodes)
             record.update(hashes_of(masks))
             if former is not None and expected_revision not in (None, former["revision"]):
@@ -96,10 +97,12 @@ def save(
                 )
             commit(layout, record, masks, image=image, former=former)
     except OSError as cause:
+        folder.autosave.keep(annotation, case_id, who=who, revision=expected_revision or 0)
         raise DatasetError(
-            f"{case_id} can't be saved ({cause.strerror}). Free some space, or make the folder "
-            "writable, and save again."
+            f"{case_id} can't be saved ({cause.strerror}). Your strokes are kept and will be offered again. "
+            "Free some space, or make the folder writable, and save again."
         ) from cause
+    folder.autosave.clear(case_id, who)
     if count and has_mask(record) != (former is not None and has_mask(former)):
         folder.recount()
     return case_of(record, layout)
@@ -198,9 +201,9 @@ def _next_record(folder: TrainingFolder, former: Record, frame: Frame, about: Pr
     return record
 
 
-def _fill_in(record: Record, annotation: Annotation, about: Provenance) -> None:
+def _fill_in(record: Record, annotation: Annotation, about: Provenance, who: str) -> None:
     """What every save adds: the state, the revision number, a line of history."""
-    entry: dict[str, Any] = {"t": now(), "who": about.who or "a reader", "app": f"napari-cln {__version__}"}
+    entry: dict[str, Any] = {"t": now(), "who": who, "app": f"napari-cln {__version__}"}
     entry["action"] = about.action or annotation.status
     if annotation.based_on is not None:
         entry["model"] = annotation.based_on

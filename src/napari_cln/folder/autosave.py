@@ -1,0 +1,200 @@
+"""The last stroke of every frame that is not saved yet, and the way back after a crash.
+
+The strokes lie in ``.cln/autosave`` of the training folder; where that disk is full or read-only,
+in the user's configuration folder. They name the frame by the hash of its pixels, never by its
+file, and are offered again when the folder is opened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DatasetError
+from ..types import Annotation, Frame
+from .keys import config_folder
+from .layout import Layout
+from .pictures import encode_png, read_png
+from .records import encode, node_entry, nodes_of, now
+from .storage import checked_id, read_json, write_atomically
+
+__all__ = ["Autosave", "Stroke"]
+
+DISCARDED_FOR_S = 86_400.0
+"""Seconds for which a discarded stroke can still be had back: one day."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stroke:
+    """An unsaved state of a frame.
+
+    Parameters
+    ----------
+    id : str
+        Id of the frame in the training folder.
+    who : str
+        Who painted.
+    time : str
+        UTC of the last stroke, ISO 8601.
+    revision : int
+        Revision of the frame that the reader had opened; 0 for a frame new to the folder.
+    discarded : bool
+        Whether the reader declined it; it is then kept for one more day.
+    """
+
+    id: str
+    who: str
+    time: str
+    revision: int
+    discarded: bool
+    path: Path
+
+
+class Autosave:
+    """Strokes that are not saved yet, one a frame and reader.
+
+    Parameters
+    ----------
+    folder : Path
+        The training folder's path.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+        self._places = (Layout(folder).autosave, config_folder() / "autosave" / name)
+
+    def keep(self, annotation: Annotation, case_id: str, *, who: str, revision: int = 0) -> Stroke:
+        """Keep the present state of a frame; a former stroke of the same reader is replaced.
+
+        Parameters
+        ----------
+        annotation : Annotation
+        case_id : str
+            From :meth:`TrainingFolder.identify`.
+        who : str
+        revision : int
+            Revision of the frame that the reader had opened.
+
+        Returns
+        -------
+        Stroke
+
+        Raises
+        ------
+        DatasetError
+            If neither the training folder nor the configuration folder can be written to.
+        """
+        entry = {
+            "schema": 1,
+            "id": checked_id(case_id),
+            "who": who,
+            "time": now(),
+            "revision": revision,
+            "status": annotation.status,
+            "nodes": [node_entry(node) for node in annotation.nodes],
+            "based_on": annotation.based_on,
+            "note": annotation.note,
+            "seconds": annotation.seconds,
+        }
+        name = f"{case_id}-{hashlib.sha256(who.encode()).hexdigest()[:8]}"
+        failure: OSError | None = None
+        for place in self._places:
+            try:
+                place.mkdir(parents=True, exist_ok=True)
+                write_atomically(place / f"{name}.png", encode_png(annotation.instances))
+                write_atomically(place / f"{name}.json", encode(entry))
+                return _stroke(entry, place / f"{name}.json")
+            except OSError as cause:
+                failure = cause
+        raise DatasetError(
+            f"The last stroke on {case_id} can't be kept anywhere ({failure.strerror if failure else ''}). "
+            "Free some space now, before you close the window."
+        ) from failure
+
+    def list(self, *, discarded: bool = False) -> list[Stroke]:
+        """Strokes that wait to be restored or discarded, newest first.
+
+        Parameters
+        ----------
+        discarded : bool
+            Give those that were declined within the last day instead.
+        """
+        self._forget()
+        strokes = [stroke for stroke in self._strokes() if stroke.discarded == discarded]
+        return sorted(strokes, key=lambda stroke: stroke.time, reverse=True)
+
+    def restore(self, stroke: Stroke, frame: Frame) -> Annotation:
+        """The state that the stroke kept, on its frame.
+
+        Raises
+        ------
+        DatasetError
+            If the frame has another shape than the stroke, or the stroke is damaged.
+        """
+        entry = read_json(stroke.path)
+        instances: NDArray[np.uint8] = read_png(stroke.path.with_suffix(".png"))
+        if instances.shape != frame.shape:
+            raise DatasetError(
+                f"The kept stroke has {instances.shape[0]}×{instances.shape[1]} pixels, the frame "
+                f"{frame.shape[0]}×{frame.shape[1]}. Open the frame that was painted on."
+            )
+        return Annotation(
+            frame=frame,
+            instances=instances,
+            nodes=nodes_of(entry),
+            status=entry["status"],
+            annotator=entry["who"],
+            based_on=entry["based_on"],
+            note=entry["note"],
+            seconds=entry["seconds"],
+        )
+
+    def discard(self, stroke: Stroke) -> None:
+        """Decline a stroke; it can be had back for one day."""
+        entry = read_json(stroke.path)
+        write_atomically(stroke.path, encode({**entry, "discarded": time.time()}))
+
+    def clear(self, case_id: str, who: str) -> None:
+        """Forget the stroke of a frame and reader, once the frame is saved."""
+        name = f"{checked_id(case_id)}-{hashlib.sha256(who.encode()).hexdigest()[:8]}"
+        for place in self._places:
+            _remove(place / f"{name}.json")
+
+    def _strokes(self) -> Iterator[Stroke]:
+        for place in self._places:
+            for path in sorted(place.glob("*.json")):
+                # A stroke that was cut short is nothing to offer.
+                with suppress(DatasetError, KeyError, OSError):
+                    if path.with_suffix(".png").exists():
+                        yield _stroke(read_json(path), path)
+
+    def _forget(self) -> None:
+        for place in self._places:
+            for path in place.glob("*.json"):
+                with suppress(DatasetError, OSError):
+                    if time.time() - read_json(path).get("discarded", time.time()) > DISCARDED_FOR_S:
+                        _remove(path)
+
+
+def _stroke(entry: dict[str, Any], path: Path) -> Stroke:
+    return Stroke(
+        id=checked_id(entry["id"]),
+        who=str(entry["who"]),
+        time=str(entry["time"]),
+        revision=int(entry["revision"]),
+        discarded="discarded" in entry,
+        path=path,
+    )
+
+
+def _remove(path: Path) -> None:
+    for leftover in (path, path.with_suffix(".png")):
+        leftover.unlink(missing_ok=True)
