@@ -122,7 +122,7 @@ def draw_calipers(
                     / max(1, np.hypot(r1 - r0, c1 - c0))
                 ):
                     x, y = c0 + f * (c1 - c0), r0 + f * (r1 - r0)
-                    pen.rectangle((x, y, x + thick - 1, y + thick - 1), fill=255)
+                    pen.rectangle((x, y, x + (thick - 1), y + (thick - 1)), fill=255)
 
 
 def draw_doppler_box(screen: Screen, box: Box, colour: Colour, *, slant: float = 0.0) -> None:
