@@ -16,18 +16,16 @@ Pixel Spacing is read only where there is no region at all.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from pydicom.dataset import Dataset
 
 from ..types import Box, Region, Spacing, SpacingSource
+from .limits import is_plausible
 
-__all__ = ["PLAUSIBLE_MM", "Calibration", "calibrate", "is_plausible"]
-
-PLAUSIBLE_MM = (0.005, 1.5)
-"""Millimetres per pixel between which a scale can be an ultrasound picture's."""
+__all__ = ["Calibration", "calibrate"]
 
 TOLERANCE_PX = 2
 TWO_DIMENSIONAL = 1
@@ -46,12 +44,6 @@ class Calibration:
     scan_area: Box | None = None
 
 
-def is_plausible(spacing: Sequence[float]) -> bool:
-    """Whether both values lie within `PLAUSIBLE_MM`; NaN does not."""
-    low, high = PLAUSIBLE_MM
-    return all(low < value < high for value in spacing)
-
-
 def calibrate(header: Dataset, shape: tuple[int, int]) -> Calibration:
     """Read the calibration of a picture.
 
@@ -62,43 +54,37 @@ def calibrate(header: Dataset, shape: tuple[int, int]) -> Calibration:
     shape : (int, int)
         Rows and columns of the picture.
     """
-    if "SequenceOfUltrasoundRegions" not in header:
+    items = header.get("SequenceOfUltrasoundRegions")
+    if not items:
         return _from_pixel_spacing(header)
     regions: list[Region] = []
     reasons: list[str] = []
-    for item in header.SequenceOfUltrasoundRegions or ():
+    for item in items:
         region = _region(item, shape)
         if isinstance(region, str):
             reasons.append(region)
         elif region not in regions:  # tissue, and colour flow over the same tissue
             regions.append(region)
     if not regions:
-        # The last reasons are the most telling: regions that are no picture come first in the rule.
-        reason = max(reasons, key=REASONS.index, default=NO_REGION)
-        return Calibration(spacing_note=f"No millimetres: {reason}.")
+        # Of several reasons, the one that came nearest to a scale.
+        return Calibration(spacing_note=f"No millimetres: {max(reasons, key=REASONS.index)}.")
     first = regions[0].spacing_mm
-    agree = all(
-        math.isclose(a, b, rel_tol=1e-4)
-        for region in regions
-        for a, b in zip(region.spacing_mm, first, strict=True)
-    )
+    agree = all(np.allclose(region.spacing_mm, first, rtol=1e-4, atol=0) for region in regions)
     return Calibration(
         regions=tuple(regions),
         spacing_mm=first if agree else None,
         spacing_source="dicom-region",
-        spacing_note=None
-        if agree
-        else f"The picture has {len(regions)} regions with different scales; lengths are in mm only inside one of them.",
+        spacing_note=None if agree else DIFFERENT.format(len(regions)),
         scan_area=_union([region.box for region in regions]),
     )
 
 
-NO_REGION = "the file's list of calibrated regions is empty"
 NOT_A_PICTURE = "the file calibrates a curve or spectrum, and no picture of tissue"
 NOT_CENTIMETRES = "the scale of the picture is not in centimetres"
 NOT_PLAUSIBLE = "the scale of the picture is missing or impossible"
 OUTSIDE = "the calibrated region reaches beyond the picture, which was cropped or resized after calibration"
-REASONS = (NO_REGION, NOT_A_PICTURE, NOT_CENTIMETRES, NOT_PLAUSIBLE, OUTSIDE)
+DIFFERENT = "The picture has {} regions of different scale; lengths are in mm only inside one of them."
+REASONS = (NOT_A_PICTURE, NOT_CENTIMETRES, NOT_PLAUSIBLE, OUTSIDE)
 
 
 def _region(item: Dataset, shape: tuple[int, int]) -> Region | str:

@@ -1,43 +1,52 @@
-"""Which library decodes which DICOM transfer syntax, always the same one.
+"""Which library decodes which DICOM transfer syntax: always the same one, and never GDCM.
 
-pydicom tries whatever it finds installed, GDCM first; GDCM ends the whole process on
-damaged JPEG data. So every decode names its plugin, and JPEG lossless, JPEG-LS and
-High-Throughput JPEG 2000, which Pillow lacks, come from imagecodecs.
+pydicom tries whatever it finds installed, GDCM first, and GDCM ends the whole process on
+damaged JPEG data. So every decode names its plugin. JPEG lossless, JPEG-LS, 12-bit JPEG and
+High-Throughput JPEG 2000, which Pillow lacks, come from imagecodecs; baseline JPEG goes to
+Pillow through this module, because its colours are those that its data says.
 """
 
 from __future__ import annotations
+
+from io import BytesIO
 
 import imagecodecs
 import numpy as np
 import PIL
 import pydicom
+from PIL import Image
 from pydicom import uid
-from pydicom.pixels import get_decoder
-from pydicom.pixels.decoders.base import DecodeRunner
+from pydicom.pixels.decoders.base import DecodeRunner, get_decoder
 
-__all__ = ["VIDEO_SYNTAXES", "check_stream", "decoder_name", "plugin_for"]
+from .jpeg import describe_stream
 
-LABEL = "napari-cln-imagecodecs"
+__all__ = ["VIDEO_FORMATS", "decoder_name", "plugin_for"]
 
+LABEL = "napari-cln"
+
+JPEG = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit)
 JPEG_LOSSLESS = (uid.JPEGLossless, uid.JPEGLosslessSV1)
 JPEG_LS = (uid.JPEGLSLossless, uid.JPEGLSNearLossless)
 HTJ2K = (uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K)
-PILLOW = (uid.JPEGBaseline8Bit, uid.JPEG2000Lossless, uid.JPEG2000)
-IMAGECODECS = (*JPEG_LOSSLESS, *JPEG_LS, *HTJ2K, uid.JPEGExtended12Bit)
+OWN = (*JPEG, *JPEG_LOSSLESS, *JPEG_LS, *HTJ2K)
+JPEG_2000 = (uid.JPEG2000Lossless, uid.JPEG2000)
 
-VIDEO_SYNTAXES = frozenset(uid.MPEGTransferSyntaxes)
-"""MPEG-2, H.264 and H.265: the pixel data is one video stream."""
+VIDEO_FORMATS = {
+    syntax: "mpegvideo" if "MPEG2" in syntax.keyword else "hevc" if "HEVC" in syntax.keyword else "h264"
+    for syntax in uid.MPEGTransferSyntaxes
+}
+"""FFmpeg's format of the bare stream in each video transfer syntax."""
 
-DECODER_DEPENDENCIES = dict.fromkeys(IMAGECODECS, ("imagecodecs",))
+DECODER_DEPENDENCIES = dict.fromkeys(OWN, ("imagecodecs", "pillow"))
 
 
 def is_available(syntax: str) -> bool:
-    """Whether imagecodecs stands in for this transfer syntax (asked by pydicom)."""
+    """Whether this module decodes a transfer syntax (pydicom asks)."""
     return syntax in DECODER_DEPENDENCIES
 
 
 def decode_frame(data: bytes, runner: DecodeRunner) -> bytes:
-    """Decode one frame with imagecodecs (called by pydicom).
+    """Decode one frame (pydicom calls it).
 
     Returns
     -------
@@ -45,17 +54,41 @@ def decode_frame(data: bytes, runner: DecodeRunner) -> bytes:
         Samples in row, column, sample order.
     """
     syntax = runner.transfer_syntax
-    if syntax in JPEG_LOSSLESS:
+    if syntax in JPEG:
+        array = _decode_jpeg(data, runner)
+    elif syntax in JPEG_LOSSLESS:
         array = imagecodecs.ljpeg_decode(data)
     elif syntax in JPEG_LS:
         array = imagecodecs.jpegls_decode(data)
-    elif syntax in HTJ2K:
-        array = imagecodecs.htj2k_decode(data)
     else:
-        array = imagecodecs.jpeg8_decode(data)
+        array = imagecodecs.htj2k_decode(data)
+        _set_rgb(runner)
     runner.set_option("planar_configuration", 0)
     runner.set_option("bits_allocated", array.dtype.itemsize * 8)
     return bytes(np.ascontiguousarray(array).data)
+
+
+def _decode_jpeg(data: bytes, runner: DecodeRunner) -> np.ndarray:
+    """Decode baseline or extended JPEG; three samples come out as RGB."""
+    stream = describe_stream(data)
+    if stream is not None and stream.bits > 8:
+        array: np.ndarray = imagecodecs.jpeg8_decode(data)
+        return array
+    image: Image.Image = Image.open(BytesIO(data), formats=("JPEG",))
+    if runner.samples_per_pixel == 1:
+        return np.asarray(image)
+    if stream is not None and stream.colours is None and runner.photometric_interpretation == "RGB":
+        image.draft("YCbCr", image.size)  # nothing in the data speaks against the header: convert nothing
+    else:
+        image = image.convert("RGB")
+    _set_rgb(runner)
+    return np.asarray(image)
+
+
+def _set_rgb(runner: DecodeRunner) -> None:
+    """Tell pydicom that three samples are red, green and blue by now."""
+    if runner.samples_per_pixel == 3:
+        runner.set_option("photometric_interpretation", "RGB")
 
 
 def plugin_for(syntax: uid.UID) -> str:
@@ -70,60 +103,24 @@ def plugin_for(syntax: uid.UID) -> str:
         return ""
     if syntax == uid.RLELossless:
         return "pydicom"
-    if syntax in PILLOW:
+    if syntax in JPEG_2000:
         return "pillow"
-    if syntax in IMAGECODECS:
+    if syntax in OWN:
         return LABEL
     raise NotImplementedError(f"no decoder for {syntax.name}")
 
 
 def decoder_name(syntax: uid.UID) -> str:
-    """Library and version that decode a transfer syntax, for the record."""
+    """Libraries and versions that decode a transfer syntax, for the record."""
     name = f"pydicom {pydicom.__version__}"
-    match plugin_for(syntax):
-        case "pillow":
-            return f"{name}, Pillow {PIL.__version__}"
-        case label if label == LABEL:
-            return f"{name}, imagecodecs {imagecodecs.__version__}"
-    return name
+    if syntax in (*JPEG, *JPEG_2000):
+        return f"{name}, Pillow {PIL.__version__}"
+    return f"{name}, imagecodecs {imagecodecs.__version__}" if syntax in OWN else name
 
 
-def check_stream(data: bytes, rows: int, columns: int) -> None:
-    """Refuse a compressed frame that would unpack to another size than the header says.
-
-    Reads the size from the JPEG start-of-frame or JPEG 2000 size marker, before any
-    decoder takes memory for it.
-
-    Raises
-    ------
-    ValueError
-    """
-    size = _stream_size(data)
-    if size is not None and size != (rows, columns):
-        raise ValueError(f"compressed frame is {size[0]}x{size[1]}, the header says {rows}x{columns}")
-
-
-def _stream_size(data: bytes) -> tuple[int, int] | None:
-    def number(start: int, length: int) -> int:
-        return int.from_bytes(data[start : start + length], "big")
-
-    if data[:4] == b"\xff\x4f\xff\x51":  # SOC, SIZ
-        return number(12, 4) - number(20, 4), number(8, 4) - number(16, 4)
-    if data[:2] != b"\xff\xd8":
-        return None
-    at = 2
-    while at + 9 < len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if marker == 0xFF:  # fill byte
-            at += 1
-        elif (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)) or marker == 0xF7:
-            return number(at + 5, 2), number(at + 7, 2)
-        else:
-            at += 2 + number(at + 2, 2)
-    return None
-
-
-for _syntax in IMAGECODECS:
-    _decoder = get_decoder(_syntax)
-    if LABEL not in _decoder.available_plugins:
-        _decoder.add_plugin(LABEL, (__name__, "decode_frame"))
+def register() -> None:
+    """Add this module to pydicom's plugins; those of others stay as they are."""
+    for syntax in OWN:
+        decoder = get_decoder(syntax)
+        if LABEL not in decoder.available_plugins:
+            decoder.add_plugin(LABEL, (__name__, "decode_frame"))

@@ -81,7 +81,8 @@ def to_uint8(array: NDArray[Any], scale: Scale) -> NDArray[np.uint8]:
         return array.astype(np.uint8) * np.uint8(255)
     if array.dtype == np.uint16 and black == 0:
         shift = np.uint16(int(white).bit_length() - 8)
-        return np.minimum(array >> shift, 255).astype(np.uint8)
+        high: NDArray[np.uint8] = np.minimum(array >> shift, 255).astype(np.uint8)
+        return high
     values = np.nan_to_num(array.astype(np.float64), nan=black, posinf=white, neginf=black)
     span = (white - black) or 1.0
     pixels: NDArray[np.uint8] = np.rint(np.clip((values - black) / span, 0, 1) * 255).astype(np.uint8)

@@ -1,259 +1,177 @@
-"""DICOM stills and cines, one frame at a time."""
+"""DICOM stills and cines: each frame is read and decoded when it is asked for."""
 
 from __future__ import annotations
 
-import io
-import struct
 import warnings
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
-from pydicom import uid
+from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
-from pydicom.filereader import _read_file_meta_info, read_preamble
-from pydicom.pixels import apply_color_lut, get_decoder
+from pydicom.multival import MultiValue
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import as_pixel_options
 
 from ..errors import FrameReadError
 from ..types import Frame
+from . import codecs
 from .calibration import calibrate
-from .codecs import check_stream, decoder_name, plugin_for
-from .fragments import Fragments, find_fragments, group_fragments, read_fragments
-from .limits import MAX_INFLATED_BYTES, check_frames, check_size
+from .dicom_colour import grey_to_uint8, is_green, palette_of, rgb_to_uint8
+from .dicom_file import DicomFile
+from .frame_source import FrameSource
+from .jpeg import check_stream, describe_stream
+from .limits import missing_frames
 from .pseudonym import pseudonym
-from .sources import FrameSource
+from .signatures import HEAD_BYTES, container_of
+
+if TYPE_CHECKING:
+    from .video import VideoStream
 
 __all__ = ["DicomSource"]
 
-TAGS = [
-    "Modality", "SOPClassUID", "Manufacturer", "ManufacturerModelName", "PatientID", "PixelSpacing",
-    "SequenceOfUltrasoundRegions", "FrameTime", "FrameTimeVector", "CineRate", "RecommendedDisplayFrameRate",
-    "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns",
-    "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelAspectRatio",
-    "WindowCenter", "WindowWidth", "RescaleSlope", "RescaleIntercept",
-    "RedPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableDescriptor",
-    "BluePaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData",
-    "GreenPaletteColorLookupTableData", "BluePaletteColorLookupTableData",
-    "SegmentedRedPaletteColorLookupTableData", "SegmentedGreenPaletteColorLookupTableData",
-    "SegmentedBluePaletteColorLookupTableData",
-    "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
-]  # fmt: skip
-PIXEL_DATA = (0x7FE0, 0x0010)
-UNDEFINED_LENGTH = 0xFFFFFFFF
-GREEN_FRACTION = 0.3
-GREEN_EXCESS = 64
+ULTRASOUND = "1.2.840.10008.5.1.4.1.1.6."
+GREEN_REMARK = "More than 30 % of the picture is strongly green: its colours may be decoded wrongly."
+
+codecs.register()
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep pydicom's remarks on odd values from the user; what matters becomes a sentence here."""
+    """Keep pydicom's remarks on odd values from the user: what matters becomes a sentence here."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"pydicom|PIL")
         yield
 
 
 class DicomSource(FrameSource):
-    """A DICOM file; a frame is read from the disk and decoded when it is asked for."""
+    """A DICOM file."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self._file: BinaryIO = path.open("rb")
-        try:
-            with quiet():
-                self._open()
-        except BaseException:
-            self.close()
-            raise
+        self._video: VideoStream | None = None
+        with quiet():
+            self._file = DicomFile(path)
+            try:
+                self._look()
+            except BaseException:
+                self.close()
+                raise
 
-    def _open(self) -> None:
-        self._inflate()
-        self._header = header = pydicom.dcmread(
-            self._file, stop_before_pixels=True, force=True, specific_tags=TAGS
-        )
-        self._syntax = self._transfer_syntax()
-        self.n_frames = int(header.get("NumberOfFrames") or 1)
-        check_frames(self.path, self.n_frames)
-        rows, columns = header.get("Rows"), header.get("Columns")
-        if rows is None or columns is None or not header.get("PhotometricInterpretation"):
-            raise FrameReadError(
-                f"{self.path.name} does not say how its picture is stored (rows, columns or colour are missing). "
-                "Export it again from the scanner."
-            )
-        check_size(self.path, rows, columns)
-        self.shape = (int(rows), int(columns))
-        self._frames = self._find_frames()
-        self.is_rgb = int(header.SamplesPerPixel) == 3 or header.PhotometricInterpretation == "PALETTE COLOR"
-        self._calibration = calibrate(header, self.shape)
-        self._patient = pseudonym(str(header.get("PatientID") or ""))
-        maker = (str(header.get(key) or "").strip() for key in ("Manufacturer", "ManufacturerModelName"))
-        self._vendor = " ".join(filter(None, maker)) or None
-        self._decoder = decoder_name(self._syntax)
-        modality = str(header.get("Modality") or "unknown")
-        ultrasound = modality == "US" or "1.2.840.10008.5.1.4.1.1.6" in str(header.get("SOPClassUID") or "")
-        if not ultrasound:
-            self.warnings += (f"Modality {modality} is not ultrasound.",)
+    def _look(self) -> None:
+        """Learn all that holds for every frame."""
+        file, header = self._file, self._file.header
+        self.n_frames, self.shape = file.n_frames, file.shape
+        self._is_palette = header.PhotometricInterpretation == "PALETTE COLOR"
+        self._palette = palette_of(header) if self._is_palette else None
+        self.is_rgb = self._is_palette or header.SamplesPerPixel == 3
+        self._decoder = codecs.decoder_name(file.syntax)
+        remarks = _remarks(header)
+        self._video = self._open_video()
+        if self._video is not None:
+            video = self._video
+            if video.n_frames < self.n_frames:
+                remarks.append(missing_frames(self.n_frames, video.n_frames))
+            self.n_frames, self.shape, self.is_rgb = video.n_frames, video.shape, video.is_rgb
+            self._decoder = f"{self._decoder}, {video.decoder}"
+        self.warnings = tuple(remarks)
+        calibration = calibrate(header, self.shape)
+        maker = (str(header.get(name) or "").strip() for name in ("Manufacturer", "ManufacturerModelName"))
+        self._common: dict[str, Any] = {
+            **vars(calibration),
+            "source": self.path,
+            "n_frames": self.n_frames,
+            "frame_time_s": _frame_time(header) if self.n_frames > 1 else None,
+            "patient_id": pseudonym(str(header.get("PatientID") or "")),
+            "vendor": " ".join(filter(None, maker)) or None,
+            "decoder": self._decoder,
+        }
 
-    def _inflate(self) -> None:
-        """Unpack a deflated file, up to a bound; leaves any other as it is."""
-        read_preamble(self._file, force=True)
-        meta = _read_file_meta_info(self._file)
-        if meta.get("TransferSyntaxUID") == uid.DeflatedExplicitVRLittleEndian:
-            unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
-            data = unpacker.decompress(self._file.read(), MAX_INFLATED_BYTES)
-            if unpacker.unconsumed_tail:
-                raise FrameReadError(
-                    f"{self.path.name} is deflated and unpacks to more than {MAX_INFLATED_BYTES // 2**20} MB. "
-                    "Export it again without deflate compression."
-                )
-            self._file.close()
-            meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
-            plain = io.BytesIO()
-            pydicom.dcmwrite(plain, pydicom.FileDataset("", {}, file_meta=meta), enforce_file_format=False)
-            self._file = io.BytesIO(plain.getvalue() + data)
-        self._file.seek(0)
+    def _open_video(self) -> VideoStream | None:
+        """The pixel data as a video, where it is one (MPEG-2, H.264, H.265)."""
+        form = codecs.VIDEO_FORMATS.get(self._file.syntax)
+        if form is None:
+            return None
+        from .video import VideoStream
 
-    def _transfer_syntax(self) -> uid.UID:
-        syntax = getattr(self._header, "file_meta", {}).get("TransferSyntaxUID")
-        if syntax:
-            return uid.UID(syntax)
-        is_implicit, is_little_endian = self._header.original_encoding
-        if is_implicit:
-            return uid.ImplicitVRLittleEndian
-        return uid.ExplicitVRLittleEndian if is_little_endian else uid.ExplicitVRBigEndian
-
-    def _find_pixel_data(self) -> int:
-        """Go to the value of the pixel data, and say how long it is.
-
-        Raises
-        ------
-        FrameReadError
-            If the file holds no picture.
-        """
-        order = "<" if self._syntax.is_little_endian else ">"
-        start = self._file.read(8)
-        if len(start) < 8 or struct.unpack(f"{order}HH", start[:4]) != PIXEL_DATA:
-            modality = self._header.get("Modality")
-            raise FrameReadError(
-                f"{self.path.name} is a DICOM file without a picture{f' (modality {modality})' if modality else ''}. "
-                "Choose the image files of the study, or export it again from the scanner if it should be one."
-            )
-        if self._syntax.is_implicit_VR:
-            return int(struct.unpack(f"{order}L", start[4:])[0])
-        return int(struct.unpack(f"{order}L", self._file.read(4))[0])
-
-    def _find_frames(self) -> list[Fragments]:
-        """Positions of each frame in the file.
-
-        Raises
-        ------
-        FrameReadError
-            If the file ends before its last frame does.
-        """
-        header = self._header
-        length = self._find_pixel_data()
-        try:
-            if self._syntax.is_encapsulated:
-                if length != UNDEFINED_LENGTH:
-                    raise ValueError("compressed pixel data has a length")
-                fragments, offsets = find_fragments(self._file)
-                return group_fragments(self._file, fragments, self.n_frames, offsets)
-            first = self._file.tell()
-            size = self._frame_bytes()
-            available = (self._file.seek(0, io.SEEK_END) - first) // size
-            if available < self.n_frames:
-                raise EOFError(f"holds {available} of {self.n_frames} frames")
-            return [[(first + index * size, size)] for index in range(self.n_frames)]
-        except (EOFError, ValueError) as cause:
-            raise FrameReadError(
-                f"{self.path.name} is cut short or damaged: {cause} "
-                f"({header.Rows} rows, {header.Columns} columns, {self.n_frames} frames are announced). "
-                "Copy or export it again from the scanner."
-            ) from cause
-
-    def _frame_bytes(self) -> int:
-        header = self._header
-        samples = 2 if header.PhotometricInterpretation == "YBR_FULL_422" else int(header.SamplesPerPixel)
-        if int(header.BitsAllocated) not in (8, 16, 32):
-            raise ValueError(f"{header.BitsAllocated} bits are allocated to a sample")
-        return int(header.Rows) * int(header.Columns) * samples * int(header.BitsAllocated) // 8
+        data = self._file.read(0)
+        return VideoStream(self.path, BytesIO(data), container_of(data[:HEAD_BYTES]) or form)
 
     def _read(self, index: int) -> Frame:
         with quiet():
-            pixels = self._decode(index)
-        remarks = self.warnings
+            pixels, remarks = self._decode(index)
         if pixels.ndim == 3 and is_green(pixels):
-            remarks += (
-                "More than 30 % of the picture is strongly green: its colours may be decoded wrongly.",
-            )
-        calibration = self._calibration
-        return Frame(
-            pixels=pixels,
-            spacing_mm=calibration.spacing_mm,
-            spacing_source=calibration.spacing_source,
-            spacing_note=calibration.spacing_note,
-            regions=calibration.regions,
-            scan_area=calibration.scan_area,
-            source=self.path,
-            index=index,
-            n_frames=self.n_frames,
-            frame_time_s=self._frame_time,
-            patient_id=self._patient,
-            vendor=self._vendor,
-            decoder=self._decoder,
-            warnings=remarks,
-        )
+            remarks += (GREEN_REMARK,)
+        return Frame(pixels=pixels, index=index, warnings=self.warnings + remarks, **self._common)
 
-    def _decode(self, index: int) -> NDArray[np.uint8]:
-        data = read_fragments(self._file, self._frames[index])
-        if self._syntax.is_encapsulated:
-            check_stream(data, *self.shape)
+    def _decode(self, index: int) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+        """Pixels of a frame, and what is odd about it."""
+        if self._video is not None:
+            return self._video.read(index).copy(), ()
+        file, header = self._file, self._file.header
+        data = file.read(index)
+        remarks: tuple[str, ...] = ()
+        if file.syntax.is_encapsulated:
+            check_stream(data, *self.shape, file.frame_bytes)
+            remarks = _colour_remarks(data, header)
             data = encapsulate([data], has_bot=False)
-        options = as_pixel_options(self._header)
-        options.update(number_of_frames=1, pixel_keyword="PixelData")
-        options.pop("extended_offsets", None)
-        array, found = get_decoder(self._syntax).as_array(
-            data, index=0, decoding_plugin=plugin_for(self._syntax), **options
+        options = as_pixel_options(header, number_of_frames=1, pixel_keyword="PixelData")
+        array, found = get_decoder(file.syntax).as_array(
+            data, index=0, decoding_plugin=codecs.plugin_for(file.syntax), **options
         )
-        return self._to_uint8(array, str(found["photometric_interpretation"]))
-
-    def _to_uint8(self, array: NDArray[Any], interpretation: str) -> NDArray[np.uint8]:
-        header = self._header
-        stored = int(header.get("BitsStored") or header.BitsAllocated)
-        if interpretation == "PALETTE COLOR":
-            colours = apply_color_lut(array, header)
-            return (colours >> 8).astype(np.uint8) if colours.dtype == np.uint16 else colours
-        pixels = array if array.dtype == np.uint8 else (array >> (stored - 8)).astype(np.uint8)
-        return ~pixels if interpretation == "MONOCHROME1" else pixels
-
-    @property
-    def _frame_time(self) -> float | None:
-        """Seconds between frames."""
-        header = self._header
-        if self.n_frames == 1:
-            return None
-        if milliseconds := header.get("FrameTime"):
-            return float(milliseconds) / 1000
-        steps = header.get("FrameTimeVector")
-        if steps is not None and len(steps) > 1:  # the first step is 0 by definition
-            return float(np.mean([float(step) for step in steps[1:]])) / 1000
-        rate = header.get("CineRate") or header.get("RecommendedDisplayFrameRate")
-        return 1 / float(rate) if rate else None
+        interpretation = found["photometric_interpretation"]
+        if self._palette is not None:
+            first = int(header.RedPaletteColorLookupTableDescriptor[1])
+            return self._palette[np.clip(array.astype(np.int32) - first, 0, len(self._palette) - 1)], remarks
+        if interpretation == "RGB":
+            return rgb_to_uint8(array, header), remarks
+        if interpretation == "MONOCHROME1":
+            return ~grey_to_uint8(array, header), remarks
+        if interpretation == "MONOCHROME2":
+            return grey_to_uint8(array, header), remarks
+        raise FrameReadError(
+            f"{self.path.name} stores its colours as {interpretation}, which is not known. "
+            "Export it again from the scanner as RGB."
+        )
 
     def close(self) -> None:
+        if self._video is not None:
+            self._video.close()
         self._file.close()
 
 
-def is_green(pixels: NDArray[np.uint8]) -> bool:
-    """Whether more than 30 % of an RGB picture is strongly green or teal.
+def _remarks(header: Dataset) -> list[str]:
+    """What the user should know of the whole file."""
+    remarks = []
+    modality = str(header.get("Modality") or "")
+    if modality != "US" and not str(header.get("SOPClassUID") or "").startswith(ULTRASOUND):
+        remarks.append(f"This is no ultrasound: the modality is {modality or 'not given'}.")
+    ratio = header.get("PixelAspectRatio")
+    if ratio is not None and len(ratio) == 2 and int(ratio[0]) != int(ratio[1]):
+        remarks.append(f"Pixels are not square ({ratio[0]}:{ratio[1]}): axis ratios in pixels are not true.")
+    return remarks
 
-    Luma and chroma shown as red, green and blue turn black to teal; red, green and blue taken
-    for luma and chroma turn it to green. No ultrasound picture is that colour.
-    """
-    red, green, blue = (pixels[..., channel].astype(np.int16) for channel in range(3))
-    return float(np.mean((green - red > GREEN_EXCESS) & (green >= blue - 8))) > GREEN_FRACTION
+
+def _colour_remarks(data: bytes, header: Dataset) -> tuple[str, ...]:
+    """What to say where the header names other colours than a JPEG's own markers do."""
+    stream, stated = describe_stream(data), str(header.PhotometricInterpretation)
+    actual = stream.colours if stream else None
+    agrees = stated.startswith("YBR" if actual == "YCbCr" else "RGB")
+    if header.SamplesPerPixel != 3 or actual is None or agrees:
+        return ()
+    return (f"The file says its colours are {stated}, but its JPEG data is {actual} and was read so.",)
+
+
+def _frame_time(header: Dataset) -> float | None:
+    """Seconds between the frames of a cine."""
+    if milliseconds := header.get("FrameTime"):
+        return float(milliseconds) / 1000
+    steps = header.get("FrameTimeVector")
+    if isinstance(steps, MultiValue) and len(steps) > 1:  # the first is 0 by definition
+        return float(np.mean([float(step) for step in steps[1:]])) / 1000
+    rate = header.get("CineRate") or header.get("RecommendedDisplayFrameRate")
+    return 1 / float(rate) if rate else None

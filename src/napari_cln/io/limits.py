@@ -5,13 +5,23 @@ The bounds are far above what a scanner writes and far below what stops a laptop
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import FrameReadError
 
-__all__ = ["MAX_FRAMES", "MAX_FRAME_PIXELS", "MAX_INFLATED_BYTES", "check_frames", "check_size", "reading"]
+__all__ = [
+    "MAX_FRAMES",
+    "MAX_FRAME_PIXELS",
+    "MAX_INFLATED_BYTES",
+    "PLAUSIBLE_MM",
+    "check_frames",
+    "check_size",
+    "is_plausible",
+    "missing_frames",
+    "reading",
+]
 
 MAX_FRAME_PIXELS = 2**26
 """Pixels of one frame: twice an 8K screen."""
@@ -21,6 +31,16 @@ MAX_FRAMES = 2**20
 
 MAX_INFLATED_BYTES = 2**28
 """Bytes that a deflated DICOM may unpack to: 256 MiB."""
+
+
+PLAUSIBLE_MM = (0.005, 1.5)
+"""Millimetres per pixel between which a scale can be an ultrasound picture's."""
+
+
+def is_plausible(spacing_mm: Sequence[float]) -> bool:
+    """Whether all values lie within `PLAUSIBLE_MM`; NaN does not."""
+    low, high = PLAUSIBLE_MM
+    return all(low < value < high for value in spacing_mm)
 
 
 def check_size(path: Path, rows: int, columns: int) -> None:
@@ -38,7 +58,8 @@ def check_size(path: Path, rows: int, columns: int) -> None:
     if rows * columns > MAX_FRAME_PIXELS:
         raise FrameReadError(
             f"{path.name} says it is {rows} rows by {columns} columns; frames of more than "
-            f"{MAX_FRAME_PIXELS // 2**20} million pixels are refused. Crop it, or export it again from the scanner."
+            f"{MAX_FRAME_PIXELS // 2**20} million pixels are refused. "
+            "Crop it, or export it again from the scanner."
         )
 
 
@@ -54,6 +75,11 @@ def check_frames(path: Path, n_frames: int) -> None:
             f"{path.name} says it has {n_frames} frames; 1 to {MAX_FRAMES} can be read. "
             "Export it again from the scanner."
         )
+
+
+def missing_frames(announced: int, present: int) -> str:
+    """Sentence for the user about a clip that is cut short."""
+    return f"The file announces {announced} frames, but only {present} are there and whole."
 
 
 @contextmanager

@@ -9,14 +9,10 @@
 from __future__ import annotations
 
 import glob
-import operator
 import os
-import threading
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,107 +20,23 @@ from numpy.typing import NDArray
 from ..errors import FrameReadError
 from ..types import Frame
 from .depth import colour_of, scale_of, to_uint8
+from .frame_source import FrameSource
 from .limits import reading
+from .signatures import HEAD_BYTES, container_of, is_dicomdir, kind_of
 
-__all__ = ["FrameSource", "as_frame", "find_sources", "open_source", "read_frame", "read_frames"]
+__all__ = ["FrameSource", "Source", "as_frame", "find_sources", "open_source", "read_frame", "read_frames"]
 
-Kind: TypeAlias = Literal["image", "dicom", "video"]
-Source: TypeAlias = "str | os.PathLike[str] | Frame | NDArray[Any]"
+Source: TypeAlias = str | os.PathLike[str] | Frame | NDArray[Any]
+"""What stands for a frame or several."""
 
-HEAD = 1024
-DICOMDIR_UID = b"1.2.840.10008.1.3.10"
+READABLE = "PNG, JPEG, BMP, TIFF, GIF, DICOM, AVI, MP4, MOV and MKV"
 ENDINGS = frozenset(
-    [
-        ".png",
-        ".jpg",
-        ".jpeg",
-        ".jfif",
-        ".bmp",
-        ".tif",
-        ".tiff",
-        ".gif",
-        ".dcm",
-        ".dicom",
-        ".avi",
-        ".mp4",
-        ".m4v",
-        ".mov",
-        ".mkv",
-        ".webm",
-    ]
+    f".{ending}"
+    for ending in (
+        *("png", "jpg", "jpeg", "bmp", "tif", "tiff", "gif", "dcm", "dicom"),
+        *("avi", "mp4", "m4v", "mov", "mkv", "webm", "wmv", "mpg", "mpeg"),
+    )
 )
-
-
-class FrameSource(ABC):
-    """A file that is open for reading frame by frame.
-
-    Frames are decoded when asked for, and a lock lets several threads ask. ``source[i]``
-    is a :class:`~napari_cln.Frame`; iterating streams all of them.
-
-    Attributes
-    ----------
-    path : Path
-    n_frames : int
-        Frames that can be asked for.
-    shape : (int, int)
-        Rows and columns, the same for every frame.
-    is_rgb : bool
-        Whether ``pixels`` is (H, W, 3) or (H, W), the same for every frame.
-    warnings : tuple of str
-        Sentences for the user that hold for the whole file.
-    """
-
-    n_frames: int
-    shape: tuple[int, int]
-    is_rgb: bool
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.warnings: tuple[str, ...] = ()
-        self._lock = threading.RLock()
-
-    @abstractmethod
-    def _read(self, index: int) -> Frame:
-        """Decode frame `index`, which lies in ``range(n_frames)``."""
-
-    def close(self) -> None:
-        """Let go of the file. Frames that were read stay good."""
-
-    def __len__(self) -> int:
-        return self.n_frames
-
-    def __getitem__(self, index: int) -> Frame:
-        """Frame `index`; negative counts from the end.
-
-        Raises
-        ------
-        FrameReadError
-            If the frame is damaged.
-        IndexError
-            If there is no such frame.
-        """
-        number = operator.index(index)
-        position = number + self.n_frames if number < 0 else number
-        if not 0 <= position < self.n_frames:
-            raise IndexError(
-                f"{self.path.name} has {self.n_frames} frames; frame {number + 1} was asked for."
-            )
-        with (
-            self._lock,
-            reading(self.path, f"a file whose frame {position + 1} of {self.n_frames} is whole and"),
-        ):
-            return self._read(position)
-
-    def __iter__(self) -> Iterator[Frame]:
-        return (self[index] for index in range(self.n_frames))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def open_source(path: str | os.PathLike[str]) -> FrameSource:
@@ -152,25 +64,34 @@ def open_source(path: str | os.PathLike[str]) -> FrameSource:
                 f"{file.name} is a folder. Give one of its files, or list them with find_sources."
             )
         head = _head(file)
-        if not head:
-            raise FrameReadError(f"{file.name} is empty (0 bytes). Copy or export it again from the scanner.")
-        match _kind(head):
-            case "image":
-                from .images import open_image
+    if not head:
+        raise FrameReadError(f"{file.name} is empty (0 bytes). Copy or export it again from the scanner.")
+    # Each kind imports its library when it is first met: a PNG needs neither pydicom nor FFmpeg.
+    match kind_of(head):
+        case "image":
+            from .images import ImageSource
 
-                return open_image(file)
-            case "dicom":
-                from .dicom import DicomSource
+            with reading(file):
+                return ImageSource(file)
+        case "tiff":
+            from .tiff import TiffSource
 
+            with reading(file):
+                return TiffSource(file)
+        case "dicom":
+            from .dicom import DicomSource
+
+            with reading(file, "a whole DICOM file"):
                 return DicomSource(file)
-            case "video":
-                from .video import VideoSource
+        case "video":
+            from .video import VideoSource
 
-                return VideoSource(file)
-        raise FrameReadError(
-            f"{file.name} is not a PNG, JPEG, BMP, TIFF, GIF, DICOM, AVI, MP4, MOV or MKV file. "
-            "Open it in an image viewer to check that it is whole, or export it again from the scanner."
-        )
+            with reading(file, "a whole video"):
+                return VideoSource(file, str(container_of(head)))
+    raise FrameReadError(
+        f"{file.name} is none of {READABLE}. "
+        "Open it in an image viewer to check that it is whole, or export it again from the scanner."
+    )
 
 
 def read_frame(path: str | os.PathLike[str], index: int = 0) -> Frame:
@@ -220,8 +141,8 @@ def read_frames(*sources: Source) -> Iterator[Frame]:
         else:
             items.extend(find_sources(source))
     for item in items:
-        if isinstance(item, Path) and (not item.is_file() or _sniff(item) is None):
-            open_source(item)  # says what is wrong
+        if isinstance(item, Path) and not _is_known(item):
+            open_source(item)  # raises, and says what is wrong
     return _stream(items)
 
 
@@ -313,7 +234,8 @@ def find_sources(*patterns: str | os.PathLike[str]) -> list[Path]:
         if path.is_dir():
             candidates = _files_below(path)
         elif not path.exists() and glob.has_magic(str(pattern)):
-            matches = (Path(match) for match in sorted(glob.glob(str(pattern), recursive=True)))
+            # Path.glob takes no pattern that starts at the root
+            matches = map(Path, sorted(glob.glob(str(pattern), recursive=True)))  # noqa: PTH207
             candidates = [
                 file for match in matches for file in ([match] if match.is_file() else _files_below(match))
             ]
@@ -324,7 +246,7 @@ def find_sources(*patterns: str | os.PathLike[str]) -> list[Path]:
         if not files:
             raise FrameReadError(
                 f"{path.name or pattern} holds no image, DICOM or video. "
-                "Check the path; PNG, JPEG, BMP, TIFF, GIF, DICOM, AVI, MP4, MOV and MKV can be read."
+                f"Check the path; {READABLE} can be read."
             )
         found.update(dict.fromkeys(files))
     return list(found)
@@ -339,51 +261,20 @@ def _files_below(folder: Path) -> list[Path]:
 
 
 def _is_source(file: Path) -> bool:
+    if file.suffix.lower() in ENDINGS:
+        return True
+    return _is_known(file) and not is_dicomdir(_head(file))
+
+
+def _is_known(file: Path) -> bool:
     try:
-        kind = _sniff(file)
+        return kind_of(_head(file)) is not None
     except OSError:
-        return file.suffix.lower() in ENDINGS
-    if kind == "dicom":
-        return DICOMDIR_UID not in _head(file)
-    return kind is not None or file.suffix.lower() in ENDINGS
+        return False
 
 
 def _head(file: Path) -> bytes:
+    if file.exists() and not file.is_file():  # a pipe would be waited for
+        return b""
     with file.open("rb") as stream:
-        return stream.read(HEAD)
-
-
-def _sniff(file: Path) -> Kind | None:
-    return _kind(_head(file))
-
-
-def _kind(head: bytes) -> Kind | None:
-    """What a file is, by its first bytes; None if it is nothing that can be read."""
-    if head[128:132] == b"DICM" or _is_bare_dicom(head):
-        return "dicom"
-    if head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a")):
-        return "image"
-    if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
-        return "image"
-    if head.startswith(b"BM") and head[6:10] == b"\0\0\0\0":
-        return "image"
-    if head.startswith(b"RIFF") and head[8:12] == b"AVI ":
-        return "video"
-    if head.startswith(b"\x1aE\xdf\xa3") or head[4:8] in (
-        b"ftyp",
-        b"moov",
-        b"mdat",
-        b"wide",
-        b"free",
-        b"skip",
-    ):
-        return "video"
-    return None
-
-
-def _is_bare_dicom(head: bytes) -> bool:
-    """Whether a file starts with a DICOM element without the preamble that should precede it."""
-    group, element = int.from_bytes(head[:2], "little"), int.from_bytes(head[2:4], "little")
-    if (group, element) not in {(2, 0), (2, 1), (2, 2), (8, 0), (8, 1), (8, 5), (8, 8), (8, 0x16), (8, 0x18)}:
-        return False
-    return len(head) > 12 and (head[4:6] in (b"UL", b"OB", b"UI", b"CS") or head[6:8] == b"\0\0")
+        return stream.read(HEAD_BYTES)

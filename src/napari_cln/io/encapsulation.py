@@ -52,7 +52,7 @@ def find_fragments(file: BinaryIO) -> tuple[Fragments, list[int]]:
             return fragments, offsets
         position += 8
         if position + length > size:
-            raise EOFError(f"fragment {len(fragments) + 1} ends after the file does")
+            raise EOFError(f"the file ends within part {len(fragments) + 1} of its pixel data")
         fragments.append((position, length))
         position += length
 
@@ -82,13 +82,13 @@ def group_fragments(
     if n_frames == 1 and fragments:
         return [fragments]
     if len(fragments) < n_frames:
-        raise ValueError(f"holds {len(fragments)} of {n_frames} frames")
-    first = fragments[0][0]
-    starts = [index for index, (position, _) in enumerate(fragments) if position - first in set(offsets)]
+        raise ValueError(f"it holds {len(fragments)} of {n_frames} frames")
+    first, wanted = fragments[0][0], set(offsets)
+    starts = [index for index, (position, _) in enumerate(fragments) if position - first in wanted]
     if len(starts) != n_frames:
         starts = [index for index, (position, _) in enumerate(fragments) if _starts_frame(file, position)]
     if len(starts) != n_frames or starts[0] != 0:
-        raise ValueError(f"has {len(fragments)} fragments that do not make {n_frames} frames")
+        raise ValueError(f"its {len(fragments)} parts do not make {n_frames} frames")
     return [fragments[start:stop] for start, stop in zip(starts, [*starts[1:], len(fragments)], strict=True)]
 
 

@@ -1,0 +1,90 @@
+"""What every open file has in common."""
+
+from __future__ import annotations
+
+import operator
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ..types import Frame
+from .limits import reading
+
+__all__ = ["FrameSource"]
+
+
+class FrameSource(ABC):
+    """A file that is open for reading frame by frame.
+
+    Frames are decoded when asked for, and a lock lets several threads ask. ``source[i]``
+    is a :class:`~napari_cln.Frame`; iterating streams all of them.
+
+    Attributes
+    ----------
+    path : Path
+    n_frames : int
+        Frames that can be asked for.
+    shape : (int, int)
+        Rows and columns, the same for every frame.
+    is_rgb : bool
+        Whether ``pixels`` is (H, W, 3) or (H, W), the same for every frame.
+    warnings : tuple of str
+        Sentences for the user that hold for the whole file.
+    """
+
+    n_frames: int
+    shape: tuple[int, int]
+    is_rgb: bool
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.warnings: tuple[str, ...] = ()
+        self._lock = threading.Lock()
+
+    @abstractmethod
+    def _read(self, index: int) -> Frame:
+        """Decode frame `index`, which lies in ``range(n_frames)``."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the file. Frames that were read stay good."""
+
+    def __len__(self) -> int:
+        return self.n_frames
+
+    def __getitem__(self, index: int) -> Frame:
+        """Frame `index`; negative counts from the end.
+
+        Raises
+        ------
+        FrameReadError
+            If the frame is damaged.
+        IndexError
+            If there is no such frame.
+        """
+        number = operator.index(index)
+        position = number + self.n_frames if number < 0 else number
+        if not 0 <= position < self.n_frames:
+            raise IndexError(
+                f"{self.path.name} has {self.n_frames} frame{'s'[: self.n_frames > 1]}; "
+                f"number {number + 1} was asked for."
+            )
+        what = (
+            "a whole picture" if self.n_frames == 1 else f"whole at frame {position + 1} of {self.n_frames}"
+        )
+        with self._lock, reading(self.path, what):
+            return self._read(position)
+
+    def __iter__(self) -> Iterator[Frame]:
+        return (self[index] for index in range(self.n_frames))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,232 @@
+"""AVI, MP4, MOV, MKV, WMV and MPEG clips, decoded by PyAV (FFmpeg) frame by frame.
+
+Opening a clip lists its packets without decoding them: that gives the number of frames that
+are really there, their times and the key frames. A frame asked for in order is decoded next;
+one asked for out of order is reached from the key frame before it, and the frames on the way
+are kept, so that stepping back through a clip decodes each stretch once.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import FrameReadError
+from ..types import Frame
+from .frame_source import FrameSource
+from .limits import check_frames, check_size, missing_frames
+
+__all__ = ["VideoSource", "VideoStream"]
+
+CACHE_BYTES = 2**26
+DECODER = f"PyAV {av.__version__}, libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}"
+
+
+class VideoStream:
+    """The first video stream of a file, as frames by number.
+
+    Parameters
+    ----------
+    path : Path
+        Named in messages.
+    data : str or binary file
+        What FFmpeg reads.
+    container : str
+        FFmpeg's name of the format.
+
+    Attributes
+    ----------
+    n_frames, shape, is_rgb, warnings
+        As of :class:`~napari_cln.io.sources.FrameSource`.
+    frame_time_s : float or None
+    decoder : str
+    """
+
+    decoder = DECODER
+
+    def __init__(self, path: Path, data: str | BinaryIO, container: str) -> None:
+        self.path = path
+        self._data = data
+        self._format = container
+        self._cache: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
+        self._next: int | None = None
+        self._open()
+        try:
+            self._list_packets()
+            self._seek(0)
+            first = self.read(0)
+        except BaseException:
+            self.close()
+            raise
+        self.shape = (first.shape[0], first.shape[1])
+
+    def _open(self) -> None:
+        if not isinstance(self._data, str):
+            self._data.seek(0)
+        self._container = av.open(self._data, format=self._format, options={"protocol_whitelist": "file"})
+        if not self._container.streams.video:
+            raise FrameReadError(f"{self.path.name} holds no video. Export the clip again from the scanner.")
+        self._stream = stream = self._container.streams.video[0]
+        stream.thread_type = "AUTO"
+        check_size(self.path, stream.height, stream.width)
+        self.is_rgb = not stream.pix_fmt.startswith(("gray", "mono"))
+        self._capacity = max(1, CACHE_BYTES // (stream.height * stream.width * (3 if self.is_rgb else 1)))
+
+    def _list_packets(self) -> None:
+        """Find out how many frames there are, when, and which stand alone."""
+        stream = self._stream
+        packets = []
+        try:
+            for packet in self._container.demux(stream):
+                if packet.size and not packet.is_discard:
+                    packets.append((packet.pts, packet.is_keyframe, packet.is_corrupt))
+                    check_frames(self.path, len(packets))
+        except av.FFmpegError:
+            pass  # cut short: what came before it is whole, and the count below tells
+        while packets and packets[-1][2]:  # the frame that the cut runs through
+            packets.pop()
+        check_frames(self.path, len(packets))
+        self.n_frames = len(packets)
+        stamps = [stamp for stamp, _, _ in packets]
+        in_order = None not in stamps and stamps == sorted(stamps)
+        # AVI has no presentation times: what FFmpeg gives for reordered frames is wrong.
+        if (
+            None in stamps
+            or len(set(stamps)) < len(stamps)
+            or (in_order and stream.codec_context.has_b_frames)
+        ):
+            self._times: list[int] | None = None
+        else:
+            self._times = sorted(stamps)
+        self._keys = sorted(stamp for stamp, is_key, _ in packets if is_key and stamp is not None)
+        self.frame_time_s = float(1 / stream.average_rate) if stream.average_rate else None
+        self.warnings = self._remarks()
+
+    def _remarks(self) -> tuple[str, ...]:
+        remarks = []
+        stream = self._stream
+        seconds = self._container.duration / av.time_base if self._container.duration else None
+        present = self.n_frames * (self.frame_time_s or 0)
+        if stream.frames > self.n_frames:
+            remarks.append(missing_frames(stream.frames, self.n_frames))
+        elif not stream.frames and seconds and present < 0.9 * seconds and len(self._container.streams) == 1:
+            remarks.append(f"The file announces {seconds:.1f} s, but its frames end after {present:.1f} s.")
+        ratio = stream.sample_aspect_ratio
+        if ratio and ratio != 1:
+            form = f"{ratio.numerator}:{ratio.denominator}"
+            remarks.append(f"Pixels are not square ({form}): axis ratios in pixels are not true.")
+        return tuple(remarks)
+
+    def read(self, index: int) -> NDArray[np.uint8]:
+        """Decode frame `index`, in ``range(n_frames)``.
+
+        Returns
+        -------
+        ndarray of uint8, shape (H, W) or (H, W, 3)
+            Shared with the cache: copy it before changing it.
+
+        Raises
+        ------
+        FrameReadError
+            If the frame is damaged.
+        """
+        if index not in self._cache:
+            key = self._key_before(index)
+            if self._next is None or not key <= self._next <= index:
+                self._seek(key)
+            self._advance(index)
+            if index not in self._cache and key > 0:  # some containers can't seek to a key frame
+                self._seek(0)
+                self._advance(index)
+        if index not in self._cache:
+            raise FrameReadError(
+                f"{self.path.name} is damaged at frame {index + 1} of {self.n_frames}. "
+                "Open it in a video player to check that it is whole, or export it again from the scanner."
+            )
+        return self._cache[index]
+
+    def _key_before(self, index: int) -> int:
+        """Number of the last frame up to `index` that is decoded without others."""
+        if self._times is None:
+            return 0
+        key = bisect.bisect_right(self._keys, self._times[index])
+        return bisect.bisect_left(self._times, self._keys[key - 1]) if key else 0
+
+    def _seek(self, key: int) -> None:
+        """Decode frame `key` next."""
+        if key and self._times is not None:
+            self._container.seek(self._times[key], stream=self._stream, backward=True)
+        else:
+            self._container.close()
+            self._open()
+        self._next = key
+        self._decoded = self._decode(key)
+
+    def _decode(self, key: int) -> Iterator[tuple[int, Any]]:
+        """Frames with their numbers, from `key` on."""
+        for count, frame in enumerate(self._container.decode(self._stream)):
+            position = count
+            if self._times is not None:
+                position = bisect.bisect_left(self._times, frame.pts)
+                if position == self.n_frames or self._times[position] != frame.pts:
+                    continue
+            # Frames shown before the key frame may lean on others that were not decoded.
+            if key <= position < self.n_frames:
+                yield position, frame
+
+    def _advance(self, index: int) -> None:
+        """Decode up to `index`, keeping as many of the last frames as the cache holds."""
+        try:
+            for position, frame in self._decoded:
+                self._next = position + 1
+                if position > index - self._capacity and not frame.is_corrupt:
+                    self._keep(position, frame)
+                if position >= index:
+                    return
+        except av.FFmpegError:
+            pass  # the caller sees that the frame is missing
+        self._next = None
+
+    def _keep(self, position: int, frame: Any) -> None:
+        pixels = frame.to_ndarray(format="rgb24" if self.is_rgb else "gray")
+        self._cache[position] = np.ascontiguousarray(np.rot90(pixels, frame.rotation // 90))
+        while len(self._cache) > self._capacity:
+            self._cache.popitem(last=False)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._container.close()
+
+
+class VideoSource(FrameSource):
+    """A video file."""
+
+    def __init__(self, path: Path, container: str) -> None:
+        super().__init__(path)
+        self._video = VideoStream(path, f"file:{path}", container)
+        self.n_frames = self._video.n_frames
+        self.shape = self._video.shape
+        self.is_rgb = self._video.is_rgb
+        self.warnings = self._video.warnings
+
+    def _read(self, index: int) -> Frame:
+        return Frame(
+            pixels=self._video.read(index).copy(),
+            spacing_note="A video carries no millimetres.",
+            source=self.path,
+            index=index,
+            n_frames=self.n_frames,
+            frame_time_s=self._video.frame_time_s,
+            decoder=self._video.decoder,
+            warnings=self.warnings,
+        )
+
+    def close(self) -> None:
+        self._video.close()
