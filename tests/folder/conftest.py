@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +15,16 @@ from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.types import Annotation, Frame, Node
 
 
+@pytest.fixture(scope="session")
+def salted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("config")
+
+
 @pytest.fixture(autouse=True)
-def config(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    path = tmp_path_factory.mktemp("config")
-    monkeypatch.setenv("NAPARI_CLN_CONFIG", str(path))
-    return path
+def config(salted: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The configuration folder of these tests, with their salt."""
+    monkeypatch.setenv("NAPARI_CLN_CONFIG", str(salted))
+    return salted
 
 
 @pytest.fixture(scope="session")
@@ -31,20 +38,20 @@ def necks(data: Path) -> list[tuple[np.ndarray, np.ndarray]]:
     return frames
 
 
+def annotation(necks, n: int = 0, truth: str = "benign", *, mask=None, **changes) -> Annotation:
+    """Annotation of the n-th frame; the whole frame is its scan area."""
+    pixels, outline = necks[n]
+    frame = changes.pop("frame", None) or Frame(pixels=pixels, scan_area=(0, 0, 224, 224))
+    instances = (outline if mask is None else mask).astype(np.uint8)
+    nodes = (Node(id=1, truth=truth, truth_source="fna"),) if instances.any() else ()
+    status = "corrected" if instances.any() else "no-node"
+    fields = {"instances": instances, "nodes": nodes, "status": status, "annotator": "r1"}
+    return Annotation(frame=frame, **(fields | changes))
+
+
 @pytest.fixture
 def annotate(necks) -> Callable[..., Annotation]:
-    """Annotation of the n-th frame; the whole frame is its scan area."""
-
-    def annotate(n: int = 0, truth: str = "benign", *, mask=None, **changes) -> Annotation:
-        pixels, outline = necks[n]
-        frame = changes.pop("frame", None) or Frame(pixels=pixels, scan_area=(0, 0, 224, 224))
-        instances = (outline if mask is None else mask).astype(np.uint8)
-        nodes = (Node(id=1, truth=truth, truth_source="fna"),) if instances.any() else ()
-        status = "corrected" if instances.any() else "no-node"
-        fields = {"instances": instances, "nodes": nodes, "status": status, "annotator": "r1"}
-        return Annotation(frame=frame, **(fields | changes))
-
-    return annotate
+    return partial(annotation, necks)
 
 
 @pytest.fixture
@@ -52,9 +59,19 @@ def folder(tmp_path: Path) -> TrainingFolder:
     return TrainingFolder.create(tmp_path / "study")
 
 
+@pytest.fixture(scope="session")
+def finished_study(necks, salted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("NAPARI_CLN_CONFIG", str(salted))
+        study = TrainingFolder.create(tmp_path_factory.mktemp("studies") / "study")
+        for n in range(12):
+            study.save(
+                annotation(necks, n, "metastatic" if n % 2 else "benign"), patient=f"P{n // 2}", who="r1"
+            )
+    return study.path
+
+
 @pytest.fixture
-def study(folder: TrainingFolder, annotate) -> TrainingFolder:
+def study(finished_study: Path, tmp_path: Path) -> TrainingFolder:
     """Ten frames of five patients, both classes in each, and two frames without a node."""
-    for n in range(12):
-        folder.save(annotate(n, "metastatic" if n % 2 else "benign"), patient=f"P{n // 2}", who="r1")
-    return folder
+    return TrainingFolder.open(shutil.copytree(finished_study, tmp_path / "study"))
