@@ -116,12 +116,9 @@ def draw_calipers(
                     pen.line((column - x, row - y, column + x, row + y), fill=255, width=thick)
             if dotted:
                 (r0, c0), (r1, c1) = pair
-                for f in (
-                    np.arange(1, max(1, np.hypot(r1 - r0, c1 - c0) / 5))
-                    * 5
-                    / max(1, np.hypot(r1 - r0, c1 - c0))
-                ):
-                    x, y = c0 + f * (c1 - c0), r0 + f * (r1 - r0)
+                length = float(np.hypot(r1 - r0, c1 - c0))
+                for way in np.arange(5.0, length, 5.0):
+                    y, x = (np.array(pair[0]) + way / length * np.array([r1 - r0, c1 - c0])).tolist()
                     pen.rectangle((x, y, x + (thick - 1), y + (thick - 1)), fill=255)
 
 
