@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..types import CLASS_NAMES, Estimate, PrepareConfig
-from .model import YNetConfig
+from .config import YNetConfig
 
 __all__ = ["Figure", "ModelCard", "TrainingData"]
 

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import logging
 import os
-import sys
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 
 import torch
@@ -22,11 +19,11 @@ from safetensors.torch import save as save_tensors
 
 from ..errors import WeightsError
 from .card import ModelCard
+from .cards import find_model, list_models, models_folder, read_card
 from .model import YNet
 
 __all__ = ["list_models", "load_model", "models_folder", "save_model"]
 
-MAX_CARD_BYTES = 1_000_000
 MAX_WEIGHT_BYTES = 2_000_000_000
 
 
@@ -77,8 +74,8 @@ def load_model(name_or_path: str | Path = "default") -> YNet:
     WeightsError
         If there is no such model, or the file or its card is damaged or does not fit.
     """
-    path = _find(name_or_path)
-    card = _read_card(path.with_suffix(".json"))
+    path = find_model(name_or_path)
+    card = read_card(path)
     content = _read_weights(path)
     if hashlib.sha256(content).hexdigest() != card.sha256:
         raise WeightsError(
@@ -99,33 +96,6 @@ def load_model(name_or_path: str | Path = "default") -> YNet:
     return model.eval()
 
 
-def list_models() -> list[ModelCard]:
-    """Cards of all models known by name: the bundled ones, then those in :func:`models_folder`.
-
-    A card that can't be read is left out, and named in the log.
-    """
-    cards = []
-    for path in _known().values():
-        try:
-            cards.append(_read_card(path.with_suffix(".json")))
-        except WeightsError as error:
-            logging.getLogger(__name__).warning("%s", error)
-    return cards
-
-
-def models_folder() -> Path:
-    """Folder of the user's own models: ``NAPARI_CLN_MODELS``, or the platform's place for such data."""
-    if chosen := os.environ.get("NAPARI_CLN_MODELS"):
-        return Path(chosen)
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Application Support"
-    else:
-        base = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    return base / "napari-cln" / "models"
-
-
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file whole or not at all: temporary file, fsync, rename."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -137,48 +107,6 @@ def write_whole(path: Path, content: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _known() -> dict[str, Path]:
-    """Weight files by name; a bundled name is never hidden by a user's file."""
-    bundled = Path(str(resources.files("napari_cln") / "models"))
-    found: dict[str, Path] = {}
-    for folder in (bundled, models_folder()):
-        for path in sorted(folder.glob("*.safetensors")):
-            found.setdefault(path.stem, path)
-    return found
-
-
-def _find(name_or_path: str | Path) -> Path:
-    known = _known()
-    if str(name_or_path) in known:
-        return known[str(name_or_path)]
-    path = Path(name_or_path)
-    if not path.is_file():
-        names = ", ".join(known) or "none"
-        raise WeightsError(
-            f"There is no model '{path.name}'. Known by name: {names}. "
-            "Choose one, or give the path of a .safetensors file."
-        )
-    if path.suffix != ".safetensors":
-        raise WeightsError(
-            f"{path.name} is not a .safetensors file. Other formats can run code when they are opened, "
-            "so they are not: convert the weights where they were trained."
-        )
-    return path
-
-
-def _read_card(path: Path) -> ModelCard:
-    try:
-        if path.stat().st_size > MAX_CARD_BYTES:
-            raise ValueError("too large")
-        return ModelCard.from_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as cause:
-        raise WeightsError(
-            f"{path.name} is missing: a model file needs its card beside it. Copy both from where they came."
-        ) from cause
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as cause:
-        raise WeightsError(f"{path.name} is not a model card of this version. Copy it again.") from cause
 
 
 def _read_weights(path: Path) -> bytes:
