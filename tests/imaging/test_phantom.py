@@ -152,6 +152,18 @@ def test_a_cine_moves_the_node_across_the_screen():
     assert frames[0].nodes == frames[2].nodes
 
 
+def test_speckle_moves_with_the_tissue():
+    first, second = simulate_cine(4, 2, machine="mindray-like", n_nodes=1, slide_mm=2.0)
+    row0, column0, row1, column1 = first.frame.scan_area
+    moved = round(2.0 / first.frame.spacing_mm[1])
+    deep = np.s_[(row0 + row1) // 2 : row1, column0 + moved : column1]
+    stayed = np.s_[(row0 + row1) // 2 : row1, column0 : column1 - moved]
+
+    with_tissue = np.corrcoef(first.clean[deep].ravel(), second.clean[stayed].ravel())[0, 1]
+
+    assert with_tissue > 0.9
+
+
 def test_an_unknown_machine_is_named_with_the_known_ones():
     with pytest.raises(ValueError, match=r"no machine 'x-ray'.*ge-like"):
         simulate(0, machine="x-ray")

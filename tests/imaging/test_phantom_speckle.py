@@ -5,16 +5,32 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_cln.imaging.phantom.speckle import Beam, envelope, form_echo, log_compress, scatter
+from napari_cln.imaging.phantom.speckle import (
+    Beam,
+    envelope,
+    form_echo,
+    log_compress,
+    receiver_noise,
+    scatter,
+)
 
 SPACING = (0.05, 0.1)
 BEAM = Beam(axial_mm=0.1, lateral_mm=0.25, focus_mm=20.0, spread=0.6)
 
 
-def homogeneous(seed: int, **settings: object) -> np.ndarray:
-    flat = np.zeros((600, 400), dtype=np.float32)
-    quiet = {"noise_db": (-90.0, -90.0), **settings}
-    return envelope(np.random.default_rng(seed), flat, flat, flat, SPACING, BEAM, **quiet)
+QUIET = (-90.0, -90.0)
+
+
+def imaged(seed: int, echo_db: np.ndarray, looks: int = 1) -> np.ndarray:
+    """Envelope of tissue without reflectors, attenuation or audible noise."""
+    rng = np.random.default_rng(seed)
+    noise = receiver_noise(rng, echo_db.shape, BEAM.axial_mm / SPACING[0], QUIET)
+    fields = [scatter(rng, echo_db) for _ in range(looks)]
+    return envelope(fields, 0 * echo_db, 0 * echo_db, noise, SPACING, BEAM)
+
+
+def homogeneous(seed: int, looks: int = 1) -> np.ndarray:
+    return imaged(seed, np.zeros((600, 400), dtype=np.float32), looks)
 
 
 def test_the_envelope_of_homogeneous_tissue_is_rayleigh():
@@ -40,9 +56,7 @@ def test_compounding_raises_the_signal_to_noise_ratio_by_the_root_of_the_looks()
 def test_a_step_of_ten_db_is_shown_as_ten_db():
     step = np.zeros((600, 400), dtype=np.float32)
     step[:, 200:] = -10
-    amplitude = envelope(
-        np.random.default_rng(4), step, 0 * step, 0 * step, SPACING, BEAM, noise_db=(-90.0, -90.0)
-    )
+    amplitude = imaged(4, step)
 
     left, right = (np.mean(part**2) for part in (amplitude[:, 20:170], amplitude[:, 230:380]))
     assert 10 * np.log10(left / right) == pytest.approx(10, abs=0.5)
@@ -78,3 +92,13 @@ def test_log_compression_maps_the_dynamic_range_to_black_and_white():
     grey = log_compress(amplitude, dynamic_range_db=60, tissue_db=30)
 
     np.testing.assert_allclose(grey, [0, 0, 0.5, 1, 1], atol=1e-6)
+
+
+def test_noise_has_the_level_and_the_grain_asked_for():
+    noise = receiver_noise(np.random.default_rng(6), (600, 400), 2.0, (-40.0, -20.0))
+
+    for rows, level_db in ((slice(0, 60), -39), (slice(540, 600), -21)):
+        assert 10 * np.log10(np.mean(np.abs(noise[rows]) ** 2)) == pytest.approx(level_db, abs=0.6)
+    shifted = np.vdot(noise[2:], noise[:-2]).real / np.vdot(noise[:-2], noise[:-2]).real
+    # The autocorrelation of a Gaussian filter of width s at shift d: exp(-d² / 4s²)
+    assert shifted == pytest.approx(np.exp(-4 / 16), abs=0.12)

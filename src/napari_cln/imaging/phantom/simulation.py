@@ -23,7 +23,7 @@ from .nodes import PlacedNode, add_nodes
 from .overlay import draw_layout, draw_measurements
 from .screen import Screen
 from .signs import malignancy_of
-from .speckle import Beam, envelope, log_compress
+from .speckle import Beam, envelope, log_compress, receiver_noise, scatter
 from .tissue import STEP_MM, Contour, inside, smooth_noise
 
 __all__ = ["Phantom", "simulate", "simulate_cine"]
@@ -167,6 +167,8 @@ class _Scene:
             focus_mm=self._depth_mm * float(look.uniform(0.4, 0.7)),
             spread=float(look.uniform(0.4, 0.8)),
         )
+        self._contact: NDArray[np.float32] | None = None
+        self._looks: list[NDArray[np.complex64]] = []
 
     def window(self, start_mm: float) -> _View:
         """Image the tissue from ``start_mm`` on over the width of the probe."""
@@ -174,15 +176,19 @@ class _Scene:
         first = round(start_mm / STEP_MM[1])
         part = np.s_[:, first : first + round(self._width_mm / STEP_MM[1])]
         path = tissue.path_db()[part] - np.float32(self._fade_db_per_mm) * tissue.depth
-        contact = smooth_noise(self._speckle, (1, path.shape[1]), (1, 90)) * np.float32(0.8)
+        if self._contact is None:
+            self._contact = smooth_noise(self._speckle, (1, path.shape[1]), (1, 90)) * np.float32(0.8)
+        noise = receiver_noise(self._speckle, path.shape, self._beam.axial_mm / STEP_MM[0])
+        if not self._looks:
+            # Drawn once: speckle belongs to the tissue and moves with it.
+            self._looks = [scatter(self._speckle, tissue.echo_db) for _ in range(self.machine.looks)]
         amplitude = envelope(
-            self._speckle,
-            tissue.echo_db[part],
+            [look[part] for look in self._looks],
             tissue.reflectors[part],
-            path + contact,
+            path + self._contact,
+            noise,
             STEP_MM,
             self._beam,
-            looks=self.machine.looks,
         )
         return _View(log_compress(amplitude, gamma=self.machine.gamma, **self._gain), first * STEP_MM[1])
 

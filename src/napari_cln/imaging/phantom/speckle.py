@@ -14,6 +14,7 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from scipy import fft
 from scipy.ndimage import gaussian_filter1d
 
-__all__ = ["Beam", "envelope", "form_echo", "log_compress", "scatter"]
+__all__ = ["Beam", "envelope", "form_echo", "log_compress", "receiver_noise", "scatter"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,55 +95,63 @@ def form_echo(
     return formed
 
 
-def envelope(
+def receiver_noise(
     rng: np.random.Generator,
-    echo_db: NDArray[np.float32],
+    shape: tuple[int, int],
+    axial_px: float,
+    level_db: tuple[float, float] = (-48.0, -34.0),
+) -> NDArray[np.complex64]:
+    """Noise of the receiver, complex64 (Z, X).
+
+    Parameters
+    ----------
+    rng : Generator
+    shape : (int, int)
+    axial_px : float
+        Length of the pulse. The receiver filters its noise to the pulse's band: without that it
+        would be finer than speckle.
+    level_db : (float, float)
+        At the top and at the bottom: noise grows with the time-gain compensation.
+    """
+    level = np.linspace(*level_db, shape[0], dtype=np.float32)[:, None] * np.ones(shape, dtype=np.float32)
+    noise = scatter(rng, level)
+    gain = np.float32((4 * np.pi * axial_px**2) ** 0.25)
+    parts = [gaussian_filter1d(part, axial_px, axis=0, truncate=3.0) for part in (noise.real, noise.imag)]
+    filtered: NDArray[np.complex64] = (parts[0] + 1j * parts[1]) * gain
+    return filtered
+
+
+def envelope(
+    looks: Sequence[NDArray[np.complex64]],
     reflectors: NDArray[np.float32],
     path_db: NDArray[np.float32],
+    noise: NDArray[np.complex64],
     spacing_mm: tuple[float, float],
     beam: Beam,
-    *,
-    noise_db: tuple[float, float] = (-48.0, -34.0),
-    looks: int = 1,
 ) -> NDArray[np.float32]:
     """Envelope of the echo, averaged over the looks of a compound scan.
 
     Parameters
     ----------
-    rng : Generator
-    echo_db : ndarray of float32, shape (Z, X)
-        Diffuse echogenicity.
+    looks : sequence of ndarray of complex64, shape (Z, X)
+        Scatterers as each view of the compound scan meets them.
     reflectors : ndarray of float32, shape (Z, X)
         Amplitude of coherent reflectors.
     path_db : ndarray of float32, shape (Z, X)
         What attenuation and gain, summed over the way down, do to the echo.
+    noise : ndarray of complex64, shape (Z, X)
     spacing_mm : (float, float)
     beam : Beam
-    noise_db : (float, float)
-        Receiver noise at the top and at the bottom: it grows with the time-gain compensation.
-    looks : int
-        Views of a compound scan, each with speckle of its own.
+
+    Returns
+    -------
+    ndarray of float32, shape (Z, X)
     """
-    rows = echo_db.shape[0]
     path: NDArray[np.float32] = np.exp(path_db * np.float32(np.log(10) / 20))
-    noise = np.linspace(*noise_db, rows, dtype=np.float32)[:, None] * np.ones_like(path_db)
-    # The receiver filters its noise to the pulse's band: without that it would be finer than speckle.
-    received = gaussian_noise(rng, noise, beam.axial_mm / spacing_mm[0])
-    total = np.zeros(echo_db.shape, dtype=np.float32)
-    for _ in range(looks):
-        total += np.abs(form_echo(scatter(rng, echo_db) + reflectors, spacing_mm, beam) * path + received)
-    return total / np.float32(looks)
-
-
-def gaussian_noise(
-    rng: np.random.Generator, level_db: NDArray[np.float32], width_px: float
-) -> NDArray[np.complex64]:
-    """Receiver noise of a given level, band-limited along the beam."""
-    noise = scatter(rng, level_db)
-    gain = np.float32((4 * np.pi * width_px**2) ** 0.25)
-    parts = [gaussian_filter1d(part, width_px, axis=0, truncate=3.0) for part in (noise.real, noise.imag)]
-    filtered: NDArray[np.complex64] = (parts[0] + 1j * parts[1]) * gain
-    return filtered
+    total = np.zeros(path_db.shape, dtype=np.float32)
+    for scatterers in looks:
+        total += np.abs(form_echo(scatterers + reflectors, spacing_mm, beam) * path + noise)
+    return total / np.float32(len(looks))
 
 
 def log_compress(
