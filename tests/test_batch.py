@@ -1,0 +1,440 @@
+"""The batch job on real files: what it writes, and that a rerun does just what is missing."""
+
+from __future__ import annotations
+
+import csv
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from napari_cln import simulate
+from napari_cln.batch import FrameResult, segment_to_folder
+from napari_cln.batch.names import content_key, name_sources, picture_path
+from napari_cln.batch.rows import COLUMNS
+from napari_cln.errors import ExportError, RunError
+from napari_cln.io.sources import as_frame
+from napari_cln.network.card import ModelCard
+from napari_cln.network.inference import Segmenter
+from napari_cln.network.model import YNet, YNetConfig
+from napari_cln.network.weights import save_model
+
+SMALL = {"width": 0.05, "decoder_width": 4, "block": "rcb", "bins": (3,)}
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory, frames) -> dict[str, str]:
+    """Small real networks on disk, untrained: two joint ones, and one that only classifies."""
+    folder = tmp_path_factory.mktemp("models")
+    configs = {
+        "first": YNetConfig(**SMALL),
+        "second": YNetConfig(**SMALL),
+        "scores": YNetConfig(**SMALL, segmentation=False, guided=False),
+    }
+    for seed, (name, config) in enumerate(configs.items()):
+        torch.manual_seed(seed)
+        network, threshold = YNet(config).eval(), None
+        if config.segmentation:  # so that the untrained network finds something
+            (prediction,) = Segmenter(network, "cpu").predict([as_frame(frames[0])])
+            threshold = float(np.quantile(prediction.probability, 0.9))
+        save_model(network, folder / f"{name}.safetensors", ModelCard(name=name, mask_threshold=threshold))
+    return {name: str(folder / f"{name}.safetensors") for name in configs}
+
+
+@pytest.fixture(scope="session")
+def frames() -> list[np.ndarray]:
+    return [simulate(seed).frame.pixels[::3, ::3] for seed in range(4)]
+
+
+@pytest.fixture
+def study(tmp_path, frames) -> Path:
+    """Four frames, two of them of the same name, and a file that is no picture."""
+    for name, pixels in zip(("a.png", "b.png", "left/x.png", "right/x.png"), frames, strict=True):
+        path = tmp_path / "study" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+    (tmp_path / "study" / "notes.txt").write_text("not a picture")
+    return tmp_path / "study"
+
+
+def run(study: Path, out: Path, model: str, **options) -> list[FrameResult]:
+    return list(segment_to_folder([study], out, model=model, device="cpu", batch_size=2, **options))
+
+
+def table(out: Path) -> list[dict[str, str]]:
+    with (out / "results.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def picture(path: Path) -> tuple[str, np.ndarray]:
+    with Image.open(path) as image:
+        return image.mode, np.asarray(image)
+
+
+def test_results_hold_the_promised_columns_and_a_mask_of_the_frames_own_size(study, tmp_path, models):
+    out = tmp_path / "out"
+
+    results = run(study, out, models["first"])
+
+    assert [(r.source, r.status) for r in results] == [
+        ("a.png", "ok"),
+        ("b.png", "ok"),
+        ("left/x.png", "ok"),
+        ("right/x.png", "ok"),
+    ]
+    assert [r.progress for r in results] == [0.25, 0.5, 0.75, 1.0]
+    rows = table(out)
+    assert tuple(rows[0]) == COLUMNS
+    for name in ("a.png", "left/x.png"):
+        mode, mask = picture(out / "masks" / f"{name}.png")
+        of_frame = [row for row in rows if row["source"] == name]
+        assert mode == "L"
+        assert mask.shape == picture(study / name)[1].shape[:2]
+        assert mask.max() == len([row for row in of_frame if row["node"]])
+
+
+def test_the_table_says_what_segment_says(study, tmp_path, models):
+    from napari_cln import measure_nodes, segment
+
+    run(study, tmp_path / "out", models["first"])
+
+    prediction = segment(study / "a.png", models["first"], "cpu")
+    rows = [row for row in table(tmp_path / "out") if row["source"] == "a.png"]
+    assert prediction.node_scores
+    assert [float(row["malignancy"]) for row in rows] == pytest.approx(prediction.node_scores, abs=1e-4)
+    assert [row["label"] for row in rows] == [prediction.label_of(score) for score in prediction.node_scores]
+    assert {row["model"] for row in rows} == {prediction.model_id}
+    assert [int(row["area_px"]) for row in rows] == [size.area_px for size in measure_nodes(prediction)]
+    assert {row["area_mm2"] for row in rows} == {""}
+    assert all(row["message"] for row in rows), "no millimetres, so the message must say why"
+    _, mask = picture(tmp_path / "out" / "masks" / "a.png.png")
+    np.testing.assert_array_equal(mask, prediction.instances)
+
+
+def test_a_damaged_file_is_a_row_with_its_reason_and_the_others_are_done(study, tmp_path, models):
+    (study / "b.png").write_bytes(b"not an image")
+
+    results = run(study, tmp_path / "out", models["first"])
+
+    (failed,) = [row for row in table(tmp_path / "out") if row["status"] == "failed"]
+    assert failed["source"] == "b.png"
+    assert failed["frame"] == ""
+    assert "b.png" in failed["message"]
+    assert str(tmp_path) not in failed["message"]
+    assert [r.status for r in results] == ["ok", "failed", "ok", "ok"]
+
+
+def test_a_repaired_file_takes_its_place_in_the_table(study, tmp_path, models):
+    whole = (study / "a.png").read_bytes()
+    run(study, tmp_path / "expected", models["first"])
+    (study / "a.png").write_bytes(whole[: len(whole) // 2])
+    run(study, tmp_path / "out", models["first"])
+
+    (study / "a.png").write_bytes(whole)
+    results = run(study, tmp_path / "out", models["first"])
+
+    assert [r.status for r in results] == ["ok", "kept", "kept", "kept"]
+    assert (tmp_path / "out/results.csv").read_text() == (tmp_path / "expected/results.csv").read_text()
+
+
+def test_a_rerun_does_nothing_twice_and_a_new_file_is_added(study, tmp_path, models):
+    out = tmp_path / "out"
+    run(study, out, models["first"])
+    before = {path: path.stat().st_mtime_ns for path in (out / "masks").rglob("*.png")}
+    shutil.copy(study / "a.png", study / "aa.png")
+
+    results = run(study, out, models["first"])
+
+    assert [r.source for r in results if r.status == "ok"] == ["aa.png"]
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+    assert [row["source"] for row in table(out)] == sorted(row["source"] for row in table(out))
+
+
+def test_a_file_that_has_become_another_is_done_again(study, tmp_path, models):
+    out = tmp_path / "out"
+    run(study, out, models["first"])
+    shutil.copy(study / "b.png", study / "a.png")
+
+    results = run(study, out, models["first"])
+
+    assert [r.source for r in results if r.status == "ok"] == ["a.png"]
+    rows = table(out)
+    scores = {name: [r["malignancy"] for r in rows if r["source"] == name] for name in ("a.png", "b.png")}
+    assert scores["a.png"] == scores["b.png"]
+    assert (out / "masks/a.png.png").read_bytes() == (out / "masks/b.png.png").read_bytes()
+
+
+def test_a_missing_mask_is_made_again(study, tmp_path, models):
+    out = tmp_path / "out"
+    run(study, out, models["first"])
+    expected = (out / "results.csv").read_text()
+    (out / "masks/left/x.png.png").unlink()
+
+    results = run(study, out, models["first"])
+
+    assert [r.source for r in results if r.status == "ok"] == ["left/x.png"]
+    assert (out / "masks/left/x.png.png").exists()
+    assert (out / "results.csv").read_text() == expected
+
+
+@pytest.mark.parametrize("missing_bytes", [1, 30, 200])
+def test_a_table_that_was_cut_is_repaired(study, tmp_path, models, missing_bytes):
+    out = tmp_path / "out"
+    run(study, out, models["first"])
+    expected = (out / "results.csv").read_bytes()
+    (out / "results.csv").write_bytes(expected[:-missing_bytes])
+
+    run(study, out, models["first"])
+
+    assert (out / "results.csv").read_bytes() == expected
+
+
+def test_results_of_another_model_are_refused_with_advice_and_redone_on_request(study, tmp_path, models):
+    out = tmp_path / "out"
+    run(study, out, models["first"])
+    before = (out / "results.csv").read_text()
+
+    with pytest.raises(RunError, match=r"out holds results of model first@.*another --out, or add --redo"):
+        run(study, out, models["second"])
+    assert (out / "results.csv").read_text() == before
+
+    results = run(study, out, models["second"], redo=True)
+    assert {r.status for r in results} == {"ok"}
+    assert {row["model"].partition("@")[0] for row in table(out)} == {"second"}
+
+
+def test_a_network_that_only_scores_writes_rows_and_no_masks(study, tmp_path, models):
+    out = tmp_path / "out"
+
+    run(study, out, models["scores"])
+    again = run(study, out, models["scores"])
+
+    assert {row["label"] for row in table(out)} <= {"benign", "malignant"}
+    assert not (out / "masks").exists()
+    assert {r.status for r in again} == {"kept"}
+
+
+def test_overlays_asked_for_later_are_added_and_show_the_scan_area_alone(study, tmp_path, models):
+    out = tmp_path / "out"
+    run(study, out, models["first"])
+    run(study, out, models["first"], overlays=True)
+
+    mode, overlay = picture(out / "overlays/a.png.png")
+    assert mode == "RGB"
+    assert overlay.size < picture(study / "a.png")[1].size
+    assert len(table(out)) == len({(row["source"], row["node"]) for row in table(out)})
+
+
+def test_frames_of_a_multi_page_file_have_rows_and_masks_of_their_own(tmp_path, frames, models):
+    pages = [Image.fromarray(pixels[:200, :200]) for pixels in frames]
+    pages[0].save(tmp_path / "cine.tif", save_all=True, append_images=pages[1:])
+
+    results = list(segment_to_folder([tmp_path / "cine.tif"], tmp_path / "out", model=models["first"]))
+
+    assert [r.frame for r in results] == [0, 1, 2, 3]
+    assert sorted(path.name for path in (tmp_path / "out/masks").iterdir()) == [
+        f"cine.tif_frame{i:04d}.png" for i in range(4)
+    ]
+    assert sorted({row["frame"] for row in table(tmp_path / "out")}) == ["0", "1", "2", "3"]
+
+
+def test_results_inside_the_study_are_not_taken_for_frames(study, models):
+    run(study, study / "results", models["first"])
+
+    results = run(study, study / "results", models["first"])
+
+    assert [r.status for r in results] == ["kept"] * 4
+
+
+def test_nothing_that_is_written_holds_an_absolute_path(study, tmp_path, models):
+    (study / "b.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    run(study, tmp_path / "out", models["first"], overlays=True)
+
+    for path in (tmp_path / "out").rglob("*"):
+        if path.is_file():
+            assert os.fsencode(tmp_path) not in path.read_bytes(), path.name
+
+
+@pytest.mark.parametrize("name", ["颈部淋巴结 🦢.png", "n" * 250 + ".png", 'a,b\n"c".png', "=1+1.png"])
+def test_any_file_name_gets_a_row_and_a_mask(tmp_path, frames, models, name):
+    study = tmp_path / "study"
+    study.mkdir()
+    Image.fromarray(frames[0]).save(study / name)
+
+    run(study, tmp_path / "out", models["first"])
+    again = run(study, tmp_path / "out", models["first"])
+
+    assert [r.status for r in again] == ["kept"]
+    assert len(list((tmp_path / "out/masks").rglob("*.png"))) == 1
+    assert {row["status"] for row in table(tmp_path / "out")} == {"ok"}
+
+
+def test_two_runs_do_not_write_to_one_folder(study, tmp_path, models):
+    first = segment_to_folder([study], tmp_path / "out", model=models["first"], batch_size=1)
+    next(first)
+
+    with pytest.raises(RunError, match="Another run is writing to out"):
+        run(study, tmp_path / "out", models["first"])
+    first.close()
+    assert [r.source for r in run(study, tmp_path / "out", models["first"])] == [
+        "b.png",
+        "left/x.png",
+        "right/x.png",
+    ]
+
+
+def test_a_folder_that_can_not_be_made_says_so(study, tmp_path, models):
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(ExportError, match=r"can't be written in out: .*choose another --out"):
+        run(study, tmp_path / "file" / "out", models["first"])
+
+
+def in_a_process(study: Path, out: Path, model: str, preamble: str = "") -> subprocess.Popen[str]:
+    code = f"""
+import os, sys
+from napari_cln.batch import segment_to_folder
+from napari_cln.errors import ClnError
+{preamble}
+try:
+    for result in segment_to_folder([sys.argv[1]], sys.argv[2], model=sys.argv[3], batch_size=1):
+        print(result.source, flush=True)
+except ClnError as error:
+    sys.exit(str(error))
+"""
+    arguments = [sys.executable, "-c", code, str(study), str(out), model]
+    return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_run_that_was_killed_goes_on_and_ends_like_one_that_was_not(study, tmp_path, models):
+    run(study, tmp_path / "expected", models["first"])
+    out = tmp_path / "out"
+    for n_frames in (1, 1):
+        process = in_a_process(study, out, models["first"])
+        for _ in range(n_frames):
+            process.stdout.readline()
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+
+    run(study, out, models["first"])
+
+    assert (out / "results.csv").read_bytes() == (tmp_path / "expected/results.csv").read_bytes()
+    for path in (tmp_path / "expected/masks").rglob("*.png"):
+        assert (out / path.relative_to(tmp_path / "expected")).read_bytes() == path.read_bytes()
+    assert not list(out.rglob("*.tmp"))
+
+
+def test_a_full_disk_ends_the_run_with_advice_and_a_rerun_completes_it(study, tmp_path, models):
+    run(study, tmp_path / "expected", models["first"])
+    out = tmp_path / "out"
+    # No file may grow beyond this: the table of the second frame does, as on a full disk.
+    size = len((tmp_path / "expected/results.csv").read_bytes())
+    limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({size // 2}, {size // 2}))"
+
+    process = in_a_process(study, out, models["first"], limit)
+    _, message = process.communicate(timeout=120)
+
+    assert process.returncode == 1
+    assert "can't be written in out: file too large" in message
+    assert "goes on where it stopped" in message
+    assert "Traceback" not in message
+    run(study, out, models["first"])
+    assert (out / "results.csv").read_bytes() == (tmp_path / "expected/results.csv").read_bytes()
+
+
+def test_memory_does_not_grow_with_the_number_of_frames(tmp_path, frames, models):
+    study = tmp_path / "study"
+    study.mkdir()
+    for i in range(30):
+        Image.fromarray(frames[i % 4][:128, :128]).save(study / f"{i:03d}.png")
+    peaks = []
+
+    for i, _ in enumerate(segment_to_folder([study], tmp_path / "out", model=models["first"], batch_size=4)):
+        if i in (9, 29):
+            peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+    assert peaks[1] - peaks[0] < 20_000, "kB for 20 frames more"
+
+
+def test_one_frame_that_breaks_the_network_costs_only_itself(study, tmp_path, models):
+    Image.new("L", (1, 1)).save(study / "a.png")
+
+    results = run(study, tmp_path / "out", models["first"])
+
+    assert [r.status for r in results][1:] == ["ok", "ok", "ok"]
+    assert len(results) == 4
+
+
+# -- names -------------------------------------------------------------------------------------
+
+
+def test_files_of_one_name_in_two_given_folders_keep_apart(study):
+    names = [source.name for source in name_sources([study / "left", study / "right"])]
+
+    assert names == ["left/x.png", "right/x.png"]
+
+
+def test_files_given_one_by_one_are_called_by_name_and_told_apart_by_folder(study):
+    assert [s.name for s in name_sources([study / "a.png", study / "b.png"])] == ["a.png", "b.png"]
+    assert [s.name for s in name_sources([study / "left/x.png", study / "right/x.png"])] == [
+        "left/x.png",
+        "right/x.png",
+    ]
+
+
+def test_a_glob_names_files_below_its_first_wildcard(study):
+    assert [s.name for s in name_sources([f"{study}/*/x.png"])] == ["left/x.png", "right/x.png"]
+
+
+def test_a_file_given_twice_is_done_once(study):
+    assert [s.path.name for s in name_sources([study / "left", study / "left" / "x.png"])] == ["x.png"]
+
+
+PARTS = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=300)
+NAMES = st.lists(PARTS, min_size=1, max_size=3).map("/".join)
+
+
+@given(first=NAMES, second=NAMES, n_frames=st.integers(1, 2))
+def test_two_names_never_share_a_picture_and_every_picture_fits_the_file_system(first, second, n_frames):
+    paths = {name: picture_path(name, 0, n_frames) for name in (first, second)}
+
+    assert len(set(paths.values())) == len(paths)
+    assert all(len(os.fsencode(part)) <= 255 for path in paths.values() for part in path.parts)
+
+
+@given(frames=st.sets(st.integers(0, 100_000), min_size=2, max_size=2))
+def test_two_frames_never_share_a_picture(frames):
+    first, second = (picture_path("c.dcm", frame, 100_001) for frame in frames)
+
+    assert first != second
+
+
+def test_one_changed_byte_of_a_small_file_changes_its_content_key(tmp_path):
+    path = tmp_path / "a.bin"
+    path.write_bytes(bytes(1000))
+    before = content_key(path)
+    path.write_bytes(bytes(500) + b"\1" + bytes(499))
+
+    assert content_key(path) != before
+
+
+def test_the_content_of_a_long_file_is_known_without_reading_it_whole(tmp_path):
+    path = tmp_path / "long.bin"
+    with path.open("wb") as file:
+        file.truncate(20 << 30)  # a hole: takes no room, but an hour to read
+
+    started = time.monotonic()
+    content_key(path)
+
+    assert time.monotonic() - started < 5

@@ -1,0 +1,59 @@
+"""What importing costs, and that every public name is there."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+import napari_cln
+
+HEAVY = ("torch", "napari", "qtpy", "PySide6", "magicgui", "scipy", "skimage", "pydicom", "PIL", "numpy")
+
+
+def loaded_by(statement: str) -> set[str]:
+    code = f"import sys\n{statement}\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    assert loaded_by("import napari_cln").isdisjoint(HEAVY)
+
+
+@pytest.mark.parametrize(
+    "room", ["io.sources", "imaging.preprocessing", "folder.dataset", "study.metrics", "_layers"]
+)
+def test_reading_imaging_folder_and_study_work_without_torch_and_qt(room):
+    loaded = loaded_by(f"import napari_cln.{room}")
+
+    assert loaded.isdisjoint({"torch", "napari", "qtpy", "PySide6", "magicgui"})
+
+
+def test_the_batch_job_and_the_network_need_no_napari():
+    loaded = loaded_by("import napari_cln.batch, napari_cln.network.inference, napari_cln.cli")
+
+    assert loaded.isdisjoint({"napari", "qtpy", "PySide6", "magicgui"})
+
+
+def test_asking_the_command_for_help_loads_nothing_heavy():
+    statement = """
+import contextlib, napari_cln.cli
+with contextlib.suppress(SystemExit):
+    napari_cln.cli.main(["--version"])
+"""
+
+    assert loaded_by(statement).isdisjoint(set(HEAVY) - {"numpy"})
+
+
+@pytest.mark.parametrize("name", sorted(napari_cln.__all__))
+def test_every_public_name_is_there_and_documented(name):
+    assert (getattr(napari_cln, name).__doc__ or "").strip()
+
+
+def test_every_module_names_what_it_offers():
+    for name in napari_cln.__all__:
+        home = importlib.import_module(getattr(napari_cln, name).__module__)
+        assert name in home.__all__
