@@ -1,37 +1,301 @@
-"""Where on a scanner's screen the B-mode image lies."""
+"""Where on a scanner's screen the B-mode image lies.
+
+Speckle leaves no two neighbours equal, whereas panels, bars and the screen's ground are drawn
+flat, and text is sparse. The screen is therefore looked at in cells of about one hundredth of
+its size; cells full of texture that are not just strokes, opened by five cells so that lines of
+text, rulers and colour bars fall away, are the image. Its box is then found to the pixel.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TypeVar
+
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 from scipy import ndimage
 
 from ..types import Box, Frame
 
 __all__ = ["find_scan_area"]
 
+Mask = NDArray[np.bool_]
+Grey = NDArray[np.uint8]
+T = TypeVar("T", bound=np.generic)
+
+SMALLEST = 32
+"""Frames with a shorter side have no room for a scanner's controls."""
+CLEAR = 12
+"""Grey levels above the ground that no JPEG ringing reaches far from a stroke."""
+
 
 def find_scan_area(frame: Frame) -> Box:
     """Box of the B-mode image on a scanner's screen.
 
+    Banners, side panels, colour and grey bars, rulers, text and body marks beside the image are
+    left out. Two images side by side (dual view) give the box around both; of an image above a
+    spectrum or an M-mode trace, the image. A frame without controls is its own scan area, less
+    its black borders.
+
     Parameters
     ----------
     frame : Frame
+        Where ``frame.scan_area`` is set, the search keeps inside it.
 
     Returns
     -------
     (int, int, int, int)
-        ``(row0, column0, row1, column1)``, half-open, in frame pixels; the whole frame where
-        no ultrasound texture is found.
+        ``(row0, column0, row1, column1)``, half-open, in frame pixels. The whole frame (or
+        ``frame.scan_area``) where nothing looks like ultrasound: a black frame, or one of a few
+        pixels.
+
+    Notes
+    -----
+    A frame that was stored as JPEG, whose text is surrounded by ringing, is recognised and
+    searched with more care; its box is good to a few pixels, not to one.
     """
-    grey = frame.grey.astype(np.float32)
-    whole = (0, 0, *frame.shape)
-    if min(frame.shape) < 16:
-        return whole
-    gradient = np.hypot(ndimage.sobel(grey, 0), ndimage.sobel(grey, 1))
-    dense = ndimage.uniform_filter((gradient > 4).astype(np.float32), 25) > 0.6
-    labels, n = ndimage.label(dense)
+    row0, column0, row1, column1 = frame.scan_area or (0, 0, *frame.shape)
+    found = _search(np.ascontiguousarray(frame.grey[row0:row1, column0:column1]))
+    if found is None:
+        return row0, column0, row1, column1
+    return row0 + found[0], column0 + found[1], row0 + found[2], column0 + found[3]
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """A grid of square cells over a frame; the last row and column may be cut."""
+
+    size: int
+    shape: tuple[int, int]
+
+    def share(self, mask: Mask) -> NDArray[np.float32]:
+        """Share of each cell that the mask covers."""
+        reduced = Image.fromarray(mask.view(np.uint8) * np.uint8(255)).reduce(self.size)
+        return np.asarray(reduced, dtype=np.float32) / np.float32(255)
+
+    def mean(self, grey: Grey) -> NDArray[np.int16]:
+        """Mean grey level of each cell."""
+        return np.asarray(Image.fromarray(grey).reduce(self.size)).astype(np.int16)
+
+    def spread(self, cells: NDArray[T]) -> NDArray[T]:
+        """Give every pixel the value of its cell."""
+        pixels: NDArray[T] = np.repeat(np.repeat(cells, self.size, axis=0), self.size, axis=1)
+        return pixels[: self.shape[0], : self.shape[1]]
+
+
+def _search(grey: Grey) -> Box | None:
+    if min(grey.shape) < SMALLEST:
+        return None
+    cells = _Cells(max(2, round((grey.shape[0] * grey.shape[1]) ** 0.5 / 100)), grey.shape)
+    texture = _texture(grey)
+    if _is_lossless(grey):
+        drawn, dense = _tissue(grey, texture, cells)
+        least = 0.035
+    else:
+        drawn, dense = _tissue_under_ringing(grey, texture, cells)
+        least = 0.15
+    image = _choose(_opened(dense, 5), dense)
+    return None if image is None else _exact_box(image, drawn, cells, least)
+
+
+def _texture(grey: Grey, level: int = 0) -> Mask:
+    """Pixels that differ by more than ``level`` from a neighbour in the row and one in the column."""
+    signed = grey.astype(np.int16) if level else grey
+    across = np.abs(np.diff(signed, axis=1)) > level if level else grey[:, 1:] != grey[:, :-1]
+    down = np.abs(np.diff(signed, axis=0)) > level if level else grey[1:] != grey[:-1]
+    horizontal, vertical = np.zeros(grey.shape, dtype=bool), np.zeros(grey.shape, dtype=bool)
+    horizontal[:, 1:] = across
+    horizontal[:, :-1] |= across
+    vertical[1:] = down
+    vertical[:-1] |= down
+    return horizontal & vertical
+
+
+def _is_lossless(grey: Grey) -> bool:
+    """Whether the ground beside strokes is flat: lossy compression rings there."""
+    step = np.diff(grey.astype(np.int16), axis=1)
+    row, column = np.nonzero(np.abs(step[:, 8:-8]) > 64)
+    if row.size < 50:
+        return True
+    column += 8
+    away = np.where(step[row, column] > 0, -1, 1)  # towards the darker side
+    flat = np.logical_and.reduce([step[row, column + away * k] == 0 for k in (3, 4, 5, 6)])
+    # Of 64 drawn screens, 0.21 and more when stored whole; 0.17 and less for 95 % at JPEG 90.
+    return bool(flat.mean() > 0.2)
+
+
+def _tissue(grey: Grey, texture: Mask, cells: _Cells) -> tuple[Mask, Mask]:
+    """Pixels and cells that show tissue, where the ground is exactly flat."""
+    textured = cells.share(texture)
+    contrast = cells.share(_texture(grey, 2)) > 0.15
+    sure = _choose(_opened(contrast, 5), contrast)
+    outside = np.ones(textured.shape, dtype=bool)
+    if sure is not None:
+        rows, columns = np.flatnonzero(sure.any(axis=1)), np.flatnonzero(sure.any(axis=0))
+        outside[max(0, rows[0] - 2) : rows[-1] + 3, max(0, columns[0] - 2) : columns[-1] + 3] = False
+    rim = _rim(textured.shape)
+    calm = rim & outside & (textured < 0.01)
+    level = _commonest(grey, cells.spread(calm if np.count_nonzero(calm) >= 10 else rim))
+    if outside.mean() > 0.02:
+        level = _ground(level, _commonest(grey, cells.spread(outside)))
+
+    above = np.maximum(grey, np.uint8(level)) - np.minimum(grey, np.uint8(level))
+    # Nobody draws a panel that is two levels off the ground: that is the image's black.
+    drawn = texture | ((above > 0) & ((above <= 2) | (grey < level)))
+    dense = cells.share(drawn) > 0.3
+    # A dark field a little above the ground is tissue if it has any noise, a panel if it has none.
+    labels, n = ndimage.label((cells.share(((above > 0) & (above <= CLEAR)) | texture) > 0.9) & ~dense)
+    if n:
+        noisy = ndimage.mean(textured < 0.001, labels, np.arange(n + 1)) < 0.6
+        noisy[0] = False
+        dense |= noisy[labels]
+        drawn |= cells.spread(noisy[labels])
+    return drawn, dense
+
+
+def _tissue_under_ringing(grey: Grey, texture: Mask, cells: _Cells) -> tuple[Mask, Mask]:
+    """Pixels and cells that show tissue, where text and marks ring.
+
+    Ringing keeps to blocks that hold a stroke; there most pixels are near the ground. Other
+    blocks differ from the ground only if something was drawn on them.
+    """
+    textured = cells.share(texture)
+    flat = cells.share(~texture) >= 0.999
+    if flat.mean() < 0.02:  # a grabbed video signal, or a crop: no flat ground at all
+        quiet = _texture(grey, _rim_noise(grey))
+        return quiet, cells.share(quiet) > 0.3
+    mean = cells.mean(grey)
+    rim = flat & _rim(flat.shape)
+    level = _ground(_mode(mean[rim if rim.any() else flat]), _mode(mean[flat]))
+    black = flat & (mean != level) & ((np.abs(mean - level) <= 2) | (mean < level))
+    nearest = ndimage.distance_transform_edt(~(flat & ~black), return_distances=False, return_indices=True)
+    panel = cells.spread(mean[tuple(nearest)])
+    signed = grey.astype(np.int16)
+    above = np.minimum(np.abs(signed - panel), np.abs(signed - level))
+
+    stroke = cells.share(above > 4 * CLEAR)
+    text = (stroke > 0.01) & (cells.share(above <= 4) > 0.2)
+    calm = ~ndimage.binary_dilation(text, np.ones((3, 3))) | black
+    dark = (cells.share(above > 0) > 0.9) & (stroke == 0) & calm
+    dense = (((cells.share(above > CLEAR) > 0.5) & (textured > 0.35)) | dark) & ~text | black
+    image = _choose(_opened(dense, 5), dense)
+    marked = text & ~ndimage.binary_fill_holes(image) if image is not None else text
+    drawn = (above > 8) & ~cells.spread(marked) | cells.spread(dark)
+    return drawn, dense
+
+
+def _rim(shape: tuple[int, int]) -> Mask:
+    """The outer tenth of a grid, where controls are and the image is not."""
+    rim = np.ones(shape, dtype=bool)
+    rows, columns = max(1, shape[0] // 10), max(1, shape[1] // 10)
+    rim[rows:-rows, columns:-columns] = False
+    return rim
+
+
+def _rim_noise(grey: Grey) -> int:
+    """Grey levels by which a dark border flickers; 0 where the image reaches the border."""
+    border = np.concatenate([grey[:4].ravel(), grey[-4:].ravel(), grey[:, :4].ravel(), grey[:, -4:].ravel()])
+    above = np.abs(border.astype(np.int16) - _mode(border))
+    return int(np.percentile(above, 99)) if (above <= 16).mean() > 0.98 else 0
+
+
+def _commonest(grey: Grey, where: Mask) -> int:
+    """Commonest grey level under a mask."""
+    counts = Image.fromarray(grey).histogram(Image.fromarray(where.view(np.uint8)))
+    return int(np.argmax(counts))
+
+
+def _mode(values: NDArray[np.integer]) -> int:
+    return int(np.bincount(values.ravel()).argmax())
+
+
+def _ground(at_rim: int, overall: int) -> int:
+    """Grey level of the screen: the commonest, or the rim's where the image's black is as common."""
+    return overall if abs(overall - at_rim) > 2 else at_rim
+
+
+def _opened(mask: Mask, size: int) -> Mask:
+    """Opening by a square, which does not wear the mask away at the frame's edge."""
+    opened = np.pad(mask, size, mode="edge")
+    # Shifted copies, one axis after the other: a tenth of the time of a general opening.
+    for combine in (np.logical_and, np.logical_or):
+        for _ in range(2):
+            rows = opened.shape[0] - size + 1
+            opened = combine.reduce([opened[k : k + rows] for k in range(size)]).T
+    margin = (opened.shape[0] - mask.shape[0]) // 2
+    return opened[margin : margin + mask.shape[0], margin : margin + mask.shape[1]]
+
+
+def _choose(opened: Mask, dense: Mask) -> Mask | None:
+    """The largest piece, and those that belong to it; None if there is none."""
+    labels, n = ndimage.label(opened)
     if n == 0:
-        return whole
-    largest = int(np.argmax(np.bincount(labels.ravel())[1:]))
-    rows, columns = ndimage.find_objects(labels)[largest]
-    return rows.start, columns.start, rows.stop, columns.stop
+        return None
+    areas = np.bincount(labels.ravel())[1:]
+    places = ndimage.find_objects(labels)
+    main = int(areas.argmax())
+    for i in np.argsort(-areas):
+        (above, columns), (rows, main_columns) = places[i], places[main]
+        # An image above a spectrum or a trace: another width, and a gap between them.
+        if (
+            areas[i] >= 0.12 * areas[main]
+            and above.stop <= rows.start
+            and above.stop - above.start > 0.1 * opened.shape[0]
+            and _overlap(columns, main_columns) < 0.8
+        ):
+            span = slice(min(columns.start, main_columns.start), max(columns.stop, main_columns.stop))
+            if dense[above.stop - 1 : rows.start + 1, span].mean(axis=1).min() < 0.15:
+                main = int(i)
+                break
+    keep = np.zeros(n + 1, dtype=bool)
+    for i, (rows, columns) in enumerate(places):
+        piece = areas[i] >= 0.05 * areas[main] and _overlap(columns, places[main][1]) > 0.8
+        second_view = areas[i] >= 0.25 * areas[main] and _overlap(rows, places[main][0]) > 0.6
+        keep[i + 1] = i == main or piece or second_view
+    chosen: Mask = keep[labels]
+    return chosen
+
+
+def _overlap(a: slice, b: slice) -> float:
+    """Common length of two spans over their joint length."""
+    common: int = min(a.stop, b.stop) - max(a.start, b.start)
+    joint: int = max(a.stop, b.stop) - min(a.start, b.start)
+    return max(0, common) / joint
+
+
+def _exact_box(image: Mask, drawn: Mask, cells: _Cells, least: float) -> Box:
+    """Box of an image known in cells, to the pixel.
+
+    A finer grid, opened so that ticks and text beside the image fall away, gives the box to two
+    pixels or so; from there each side steps outward while more than ``least`` of the line shows
+    something.
+    """
+    fine = _Cells(max(1, cells.size // 4), cells.shape)
+    around = ndimage.binary_dilation(image, np.ones((5, 5)))
+    labels, n = ndimage.label(_opened(fine.share(drawn & cells.spread(around)) > 0.5, 3))
+    centres = (
+        np.minimum(((np.arange(count) + 0.5) * cells.size / fine.size).astype(int), limit - 1)
+        for count, limit in zip(image.shape, labels.shape, strict=True)
+    )
+    keep = np.zeros(n + 1, dtype=bool)
+    keep[labels[np.ix_(*centres)][image]] = True
+    keep[0] = False
+    outline, size = (keep[labels], fine.size) if keep.any() else (image, cells.size)
+
+    depth = max(3, 6 * cells.size // size)
+    row0 = _step_out(outline[::-1], drawn[::-1], size, depth, least)
+    row1 = _step_out(outline, drawn, size, depth, least)
+    column0 = _step_out(outline.T[::-1], drawn.T[::-1], size, depth, least)
+    column1 = _step_out(outline.T, drawn.T, size, depth, least)
+    return drawn.shape[0] - row0, drawn.shape[1] - column0, row1, column1
+
+
+def _step_out(outline: Mask, drawn: Mask, size: int, depth: int, least: float) -> int:
+    """First line below ``outline`` that shows nothing, counted from the top."""
+    last = int(np.flatnonzero(outline.any(axis=1))[-1])
+    # Only where the image is near this side: what stands beside a sector's point is not image.
+    lanes = np.repeat(outline[max(0, last + 1 - depth) : last + 1].any(axis=0), size)[: drawn.shape[1]]
+    start = min(max(last - depth // 2, 0) * size, drawn.shape[0] - 1)
+    empty = np.flatnonzero(drawn[start:, lanes].mean(axis=1) <= least)
+    return start + int(empty[0]) if empty.size else int(drawn.shape[0])
