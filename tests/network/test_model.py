@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from napari_cln.network.blocks import BLOCKS, growing_matrix, pooling_matrix
 from napari_cln.network.model import YNet, YNetConfig
 
-SMALL = {"size": 64, "width": 0.125, "decoder_width": 8}
+SMALL = {"width": 0.125, "decoder_width": 8}
 
 
 def parameters(module: torch.nn.Module) -> int:
@@ -113,7 +113,6 @@ def test_a_guided_network_without_a_guide_says_so():
     ("wrong", "sentence"),
     [
         ({"block": "vgg"}, "no encoder block 'vgg'. Choose one of esp, psa, rcb"),
-        ({"size": 100}, "100 is not a multiple of 32"),
         ({"segmentation": False}, "guided classifier needs the mask"),
     ],
 )

@@ -16,6 +16,7 @@ References
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import accumulate
 from math import gcd
 
@@ -130,19 +131,17 @@ class PyramidPooling(nn.Module):
     times as fast, since 3, 5, 7 and 9 do not divide the map.
     """
 
-    def __init__(self, channels: int, outputs: int, size: int, bins: tuple[int, ...]) -> None:
+    def __init__(self, channels: int, outputs: int, bins: tuple[int, ...]) -> None:
         super().__init__()
+        self.bins = bins
         self.branches = nn.ModuleList(conv_norm(channels, outputs, 1) for _ in bins)
-        for index, count in enumerate(bins):
-            self.register_buffer(f"pool{index}", pooling_matrix(size, count), persistent=False)
-            self.register_buffer(f"grow{index}", growing_matrix(count, size), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         maps = [x]
-        for index, branch in enumerate(self.branches):
-            pool, grow = self.get_buffer(f"pool{index}"), self.get_buffer(f"grow{index}")
-            pooled = branch(_both_ways(pool, x))  # (B, outputs, b, b)
-            maps.append(_both_ways(grow, pooled))  # (B, outputs, S, S)
+        for count, branch in zip(self.bins, self.branches, strict=True):
+            pool, grow = pooling_matrix(x.shape[-1], count), growing_matrix(count, x.shape[-1])
+            pooled = branch(_both_ways(pool.to(x), x))  # (B, outputs, b, b)
+            maps.append(_both_ways(grow.to(x), pooled))  # (B, outputs, S, S)
         return torch.cat(maps, 1)  # (B, C + len(bins)·outputs, S, S)
 
 
@@ -153,11 +152,13 @@ def _both_ways(matrix: Tensor, x: Tensor) -> Tensor:
     return (matrix @ rows.reshape(frames, -1, width, channels)).permute(0, 3, 1, 2)  # (B, C, b, b)
 
 
+@lru_cache
 def pooling_matrix(size: int, bins: int) -> Tensor:
     """``(bins, size)``: each row averages one bin of adaptive average pooling."""
     return F.adaptive_avg_pool1d(torch.eye(size)[None], bins)[0].T.contiguous()
 
 
+@lru_cache
 def growing_matrix(bins: int, size: int) -> Tensor:
     """``(size, bins)``: bilinear up-sampling along one axis, pixel centres aligned."""
     return F.interpolate(torch.eye(bins)[None], size, mode="linear", align_corners=False)[0].T.contiguous()

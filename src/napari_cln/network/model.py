@@ -107,14 +107,14 @@ class YNet(nn.Module):
         )  # no activation between, as in the original
 
         if config.segmentation:
-            d, size, bins = config.decoder_width, config.size, config.bins
-            self.psp3 = PyramidPooling(2 * c256, c128, size // 8, bins)
+            d, bins = config.decoder_width, config.bins
+            self.psp3 = PyramidPooling(2 * c256, c128, bins)
             self.dec3 = nn.Sequential(
                 conv_norm(2 * c256 + len(bins) * c128, c128, 1), conv_norm(c128, d, 3), conv_norm(d, d, 1)
             )
-            self.psp2 = PyramidPooling(d + 2 * c128, c64, size // 4, bins)
+            self.psp2 = PyramidPooling(d + 2 * c128, c64, bins)
             self.dec2 = nn.Sequential(conv_norm(d + 2 * c128 + len(bins) * c64, d, 3), conv_norm(d, d, 1))
-            self.psp1 = PyramidPooling(c16 + d, d, size // 2, bins)
+            self.psp1 = PyramidPooling(c16 + d, d, bins)
             self.dec1 = nn.Sequential(
                 conv_norm(c16 + d + len(bins) * d, d, 3), nn.Conv2d(d, 2, 7, padding=3, bias=False)
             )
@@ -125,7 +125,7 @@ class YNet(nn.Module):
         return self.card.model_id if self.card else "untrained"
 
     def forward(self, x: Tensor) -> YNetOutput:
-        """Mask and class logits of frames ``x`` (B, 1, S, S), float32 in [0, 1].
+        """Mask and class logits of frames ``x`` (B, 1, S, S), float32 in [0, 1]; S = 256 in use.
 
         The class logits of a guided network are those of the frame: all predicted nodes together.
         """

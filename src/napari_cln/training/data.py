@@ -183,11 +183,11 @@ def order(n: int, seed: int, epoch: int) -> NDArray[np.intp]:
     return np.random.default_rng((seed, epoch)).permutation(n)
 
 
-def augment(batch: Batch, keys: Sequence[tuple[int, ...]], kind: str) -> Batch:
+def augment(batch: Batch, keys: Sequence[tuple[int, ...]], kind: str, *, crop: bool = False) -> Batch:
     """Change each frame as another probe position, gain or machine would.
 
-    Left-right flip, shift, scale, small rotation and shear; overall gain, gain over depth,
-    contrast, blur and speckle. Never up-down: depth has a meaning.
+    Left-right flip, shift, scale, small rotation; overall gain, gain over depth, contrast, blur
+    and speckle. Never up-down: depth has a meaning.
 
     Parameters
     ----------
@@ -196,19 +196,37 @@ def augment(batch: Batch, keys: Sequence[tuple[int, ...]], kind: str) -> Batch:
         What the draws of each frame depend on, such as (seed, epoch, frame).
     kind : {"ultrasound", "flip"}
         ``"flip"`` does nothing but flip left-right.
+    crop : bool
+        Give a part of half the side, mostly around a node. Its frame has no class
+        then, since what makes it may lie outside.
     """
     draws = [np.random.default_rng(key) for key in keys]
     ultrasound = kind == "ultrasound"
-    matrices = torch.from_numpy(np.stack([_affine(rng, ultrasound) for rng in draws]))
-    grid = F.affine_grid(matrices.to(batch.image), list(batch.image.shape), align_corners=False)
+    size = batch.image.shape[-1] // (2 if crop else 1)
+    maps = torch.from_numpy(np.stack([_affine(rng, ultrasound) for rng in draws])).to(batch.image)
+    if crop:
+        centres = np.stack([_centre(rng, item) for rng, item in zip(draws, batch.instances, strict=True)])
+        maps[:, :, :2] /= 2
+        maps[:, :, 2] = torch.from_numpy(centres).to(maps)
+    grid = F.affine_grid(maps, [len(maps), 1, size, size], align_corners=False)
     image = F.grid_sample(batch.image, grid, align_corners=False)
     instances = F.grid_sample(batch.instances.float(), grid, mode="nearest", align_corners=False).byte()
     if ultrasound:
         image = _look(image, draws)
+    # the score of a node is that of the whole node
     frames, ids = batch.nodes.T
-    left = (instances[frames, 0] == ids[:, None, None]).any((1, 2))  # a node that left the frame has no score
+    before, after = (
+        (drawn[frames, 0] == ids[:, None, None]).float().mean((1, 2))
+        for drawn in (batch.instances, instances)
+    )
+    whole = after * torch.linalg.det(maps[:, :, :2]).abs()[frames] > 0.9 * before
     return replace(
-        batch, image=image, instances=instances, nodes=batch.nodes[left], node_target=batch.node_target[left]
+        batch,
+        image=image,
+        instances=instances,
+        nodes=batch.nodes[whole],
+        node_target=batch.node_target[whole],
+        frame_weight=batch.frame_weight * (0.0 if crop else 1.0),
     )
 
 
@@ -224,6 +242,21 @@ def _affine(rng: np.random.Generator, ultrasound: bool) -> NDArray[np.float32]:
     matrix = turn @ np.diag([flip * stretch, 1 / stretch])
     shift = rng.uniform(-0.15, 0.15, size=(2, 1))
     return np.hstack([matrix, shift]).astype(np.float32)
+
+
+def _centre(rng: np.random.Generator, instances: Tensor) -> NDArray[np.float64]:
+    """Where a crop lies, (x, y) in units of half the image: near a node, or anywhere."""
+    anywhere = rng.uniform(-0.5, 0.5, 2)
+    near, jitter = rng.random() < 0.85, rng.uniform(-0.1, 0.1, 2)
+    ids = torch.unique(instances)
+    ids = ids[ids > 0]
+    if not near or not len(ids):
+        return anywhere
+    chosen = ids[int(rng.integers(len(ids)))]
+    y, x = (instances[0] == chosen).nonzero().double().mean(0).tolist()
+    middle = (np.array([x, y]) + 0.5) / (instances.shape[-1] / 2) - 1
+    centre: NDArray[np.float64] = np.clip(middle + jitter, -0.5, 0.5)
+    return centre
 
 
 def _look(image: Tensor, draws: Sequence[np.random.Generator]) -> Tensor:

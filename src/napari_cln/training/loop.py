@@ -137,7 +137,8 @@ def fit(
         chosen = order(len(train), seed, epoch)[position * batch_size : (position + 1) * batch_size]
         mine = chosen[rank::processes]
         batch = Batch.of(train.take(mine), device)
-        batch = augment(batch, [(seed, epoch, int(index)) for index in mine], recipe.augmentation)
+        keys = [(seed, epoch, int(index)) for index in mine]
+        batch = augment(batch, keys, recipe.augmentation, crop=epoch < round(recipe.crops * epochs))
         for group in optimizer.param_groups:
             group["lr"] = _rate(recipe, progress.step, total)
         wrapped.train()
