@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_cln.study.metrics import Counts, auc, measures, roc
-from napari_cln.study.resampling import bootstrap
+from napari_cln.study.resampling import Resampling, bootstrap
 from napari_cln.study.statistics import (
     auc_interval,
     compare_auc,
@@ -179,7 +179,9 @@ def test_the_same_seed_gives_the_same_interval():
     def first_case(weights):
         return weights[:, 0]
 
-    assert bootstrap(first_case, range(9), seed=4) == bootstrap(first_case, range(9), seed=4)
+    assert bootstrap(first_case, range(9), Resampling(seed=4)) == bootstrap(
+        first_case, range(9), Resampling(seed=4)
+    )
 
 
 def test_resamples_without_a_class_are_left_out():

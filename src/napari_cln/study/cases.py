@@ -1,0 +1,173 @@
+"""The table that everything is computed from: a row per node, so that others can repeat it."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, get_type_hints
+
+from ..errors import DatasetError, ExportError
+from ..types import Truth
+
+__all__ = ["CaseRow", "read_rows", "write_rows"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseRow:
+    """One node as the reference and the model see it. ``None`` stands for what does not exist.
+
+    Parameters
+    ----------
+    id : str
+        Of the frame, from its pixels.
+    kind : str
+        ``"node"``: a node of the reference. ``"stray"``: a predicted node that is none of them.
+        ``"frame"``: a frame without reference nodes, or without a mask.
+    node, predicted_node : int
+        Ids in the two masks; 0 where there is none.
+    patient, split : str
+    truth, truth_source : str
+        As in :class:`napari_cln.Node`.
+    score : float
+        Malignancy: of the predicted node that was matched; the network's own score of the whole
+        frame for a node that was not found, so that no node is dropped.
+    score_of : str
+        ``"node"`` or ``"frame"``, whichever gave the score.
+    frame_score : float
+        Malignancy that the user is shown for the frame.
+    cutoff : float
+        Of the model's card.
+    confidence : float, optional
+        Mean mask probability of the predicted node.
+    compared : bool
+        The frame has the masks of both, so that they can be compared; a frame of which only the
+        truth is known, or a model that only classifies, has not.
+    dice, iou : float, optional
+        Of the node with its match, 0 without one.
+    frame_dice : float, optional
+        Of all nodes of the frame together; None where neither mask holds any.
+    missed, wrong_node : bool
+        The node was not found, and the model outlined nothing else / another structure instead.
+    hd95_mm, assd_mm, hd95_px, assd_px : float, optional
+        None where the node was not found; in mm where the frame is calibrated.
+    reference_long_mm, … : float, optional
+        Axes of the reader's and of the model's mask.
+    vendor, level, side : str, optional
+    model : str
+    """
+
+    id: str
+    kind: Literal["node", "stray", "frame"] = "node"
+    node: int = 1
+    predicted_node: int = 0
+    patient: str
+    split: str = "test"
+    truth: Truth = "unknown"
+    truth_source: str = "none"
+    score: float
+    score_of: Literal["node", "frame"] = "frame"
+    frame_score: float
+    cutoff: float = 0.5
+    confidence: float | None = None
+    compared: bool = False
+    dice: float | None = None
+    iou: float | None = None
+    frame_dice: float | None = None
+    missed: bool = False
+    wrong_node: bool = False
+    hd95_mm: float | None = None
+    assd_mm: float | None = None
+    hd95_px: float | None = None
+    assd_px: float | None = None
+    reference_long_mm: float | None = None
+    reference_short_mm: float | None = None
+    predicted_long_mm: float | None = None
+    predicted_short_mm: float | None = None
+    reference_long_px: float | None = None
+    reference_short_px: float | None = None
+    predicted_long_px: float | None = None
+    predicted_short_px: float | None = None
+    vendor: str | None = None
+    level: str | None = None
+    side: str | None = None
+    model: str = ""
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What tells a reference node apart in every model's table."""
+        return self.id, self.node
+
+
+def write_rows(rows: Iterable[CaseRow], path: str | Path) -> None:
+    """Write the table as CSV (UTF-8; empty where something does not exist; 0 and 1 for no and yes).
+
+    Raises
+    ------
+    ExportError
+        If the file can't be written.
+    """
+    names = [field.name for field in fields(CaseRow)]
+    try:
+        with Path(path).open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(names)
+            writer.writerows([_cell(getattr(row, name)) for name in names] for row in rows)
+    except OSError as cause:
+        raise ExportError(
+            f"{Path(path).name} can't be written ({cause.strerror}). "
+            "Check that its folder exists, has space, and that no other program has the file open."
+        ) from cause
+
+
+def _cell(value: object) -> object:
+    if value is None:
+        return ""
+    return int(value) if isinstance(value, bool) else value
+
+
+def read_rows(path: str | Path) -> list[CaseRow]:
+    """Read a table that :func:`write_rows` wrote; columns that are not its own are passed over.
+
+    Raises
+    ------
+    DatasetError
+        If the file can't be read, lacks a column, or holds an odd value; the message says where.
+    """
+    path = Path(path)
+    kinds = get_type_hints(CaseRow)
+    needed = {"id", "patient", "score", "frame_score"}
+    rows = []
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            if missing := needed - set(reader.fieldnames or ()):
+                raise DatasetError(
+                    f"{path.name} has no column {', '.join(sorted(missing))}. "
+                    "Give a cases.csv as `napari-cln evaluate` writes it."
+                )
+            for line in reader:
+                known = {name: text for name, text in line.items() if name in kinds and text is not None}
+                try:
+                    rows.append(CaseRow(**{name: _value(text, kinds[name]) for name, text in known.items()}))
+                except ValueError as cause:
+                    raise DatasetError(
+                        f"{path.name} has an odd value in line {reader.line_num}: {cause}. "
+                        "Correct it, or write the table again."
+                    ) from cause
+    except (OSError, UnicodeDecodeError) as cause:
+        raise DatasetError(f"{path.name} can't be read. Check that it is a CSV in UTF-8.") from cause
+    return rows
+
+
+def _value(text: str, kind: object) -> Any:
+    if kind is bool:
+        return bool(int(text))
+    if kind is int:
+        return int(text)
+    if kind is float:
+        return float(text)
+    if text == "" and kind is not str:
+        return None
+    return float(text) if kind == (float | None) else text

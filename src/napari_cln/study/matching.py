@@ -1,0 +1,233 @@
+"""A reference and a prediction of one frame → its rows of the table."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DatasetError
+from ..imaging.measurement import measure, spacing_of
+from ..io.sources import read_frame
+from ..types import Annotation, Case, Node, Prediction, Spacing, TruthSource
+from .cases import CaseRow
+from .detection import Pair, match_nodes
+from .metrics import assd, dice, hd95
+
+__all__ = ["TOUCH", "compare", "read_instances", "reference_instances"]
+
+TOUCH = 0.05
+"""A pair with a lower Dice is no pair: the outlines touch, but show two structures. The paper's
+wrong nodes have a Dice of 0 to 0.002."""
+
+Instances = NDArray[np.uint8]
+
+
+def read_instances(case: Case) -> Instances | None:
+    """Node ids (H, W) of a case from its files; None where no mask was accepted."""
+    path = case.instances or case.mask
+    return None if path is None else read_frame(path).grey
+
+
+def reference_instances(
+    truth: Case | Annotation, read: Callable[[Case], Instances | None] = read_instances
+) -> Instances | None:
+    """The reader's nodes without rejected ones; None where there is no mask and no "no node"."""
+    if isinstance(truth, Annotation):
+        instances: Instances | None = truth.instances
+    elif truth.mask is None and truth.status != "no-node":
+        return None
+    else:
+        instances = read(truth)
+    rejected = [node.id for node in truth.nodes if node.status == "rejected"]
+    if instances is None or not rejected:
+        return instances
+    return np.where(np.isin(instances, rejected), np.uint8(0), instances)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Reference:
+    id: str
+    instances: Instances
+    nodes: Mapping[int, Node]
+    common: CaseRow
+    spacing_of: Callable[[NDArray[np.bool_]], Spacing | None]
+
+
+def compare(
+    truth: Case | Annotation,
+    instances: Instances | None,
+    prediction: Prediction,
+    split: str | None = None,
+) -> list[CaseRow]:
+    """Set the nodes of a prediction beside those of its reference.
+
+    Parameters
+    ----------
+    truth : Case or Annotation
+    instances : ndarray of uint8, shape (H, W), or None
+        The reader's nodes, as :func:`reference_instances` gives them.
+    prediction : Prediction
+        Of the same frame.
+    split : str, optional
+        Which set the frame belongs to; by default what its record says, else ``"test"``.
+
+    Returns
+    -------
+    list of CaseRow
+        A row per reference node, then one per stray predicted node; one for a frame with neither.
+
+    Raises
+    ------
+    DatasetError
+        If the masks are not of the same size.
+    """
+    common = _common(truth, prediction, split)
+    if instances is None and isinstance(truth, Case) and truth.status == "no-node":
+        instances = np.zeros(prediction.instances.shape, dtype=np.uint8)
+    if instances is None:
+        whole = replace(common, kind="frame", node=0, score=common.frame_score)
+        label = truth.truth if isinstance(truth, Case) else truth.label
+        return [replace(whole, truth=label, truth_source=_source(truth))]
+    reference = _Reference(
+        id=common.id,
+        instances=instances,
+        nodes={node.id: node for node in truth.nodes},
+        common=common,
+        spacing_of=_spacing(truth, prediction),
+    )
+    if prediction.mask_threshold is None:  # the model only classifies
+        nodes = [_row(reference, Pair(int(i), 0, 0.0, 0.0)) for i in _ids(reference.instances)]
+        return nodes or [replace(common, kind="frame", node=0)]
+    if reference.instances.shape != prediction.instances.shape:
+        raise DatasetError(
+            f"Frame {reference.id} has a reference mask of {reference.instances.shape} pixels and a "
+            f"prediction of {prediction.instances.shape}. Predict the image that the mask was drawn on."
+        )
+    common = replace(common, compared=True)
+    if prediction.instances.any() or reference.instances.any():
+        common = replace(common, frame_dice=_rounded(dice(prediction.mask, reference.instances > 0)))
+    pairs = match_nodes(prediction.instances, reference.instances)
+    lost = [pair for pair in pairs if pair.reference and pair.predicted and pair.dice < TOUCH]
+    strays = [pair.predicted for pair in pairs if pair in lost or not pair.reference]
+    reference = replace(reference, common=common)
+    rows = []
+    for pair in pairs:
+        if not pair.reference:
+            continue
+        found = bool(pair.predicted) and pair not in lost
+        row = replace(
+            _row(reference, pair),
+            dice=_rounded(pair.dice),
+            iou=_rounded(pair.iou),
+            missed=not found and not strays,
+            wrong_node=not found and bool(strays),
+        )
+        rows.append(_with_match(row, reference, prediction, pair) if found else row)
+    rows += [_stray(common, prediction, node) for node in strays]
+    return rows or [replace(common, kind="frame", node=0)]
+
+
+def _source(truth: Case | Annotation) -> TruthSource:
+    return next((n.truth_source for n in truth.nodes if n.truth_source != "none"), "none")
+
+
+def _common(truth: Case | Annotation, prediction: Prediction, split: str | None) -> CaseRow:
+    """What every row of a frame shares."""
+    if isinstance(truth, Case):
+        case_id, patient, vendor = truth.id, truth.patient, truth.vendor
+        said = truth.extra.get("split")
+    else:
+        case_id = hashlib.sha256(truth.frame.pixels.tobytes()).hexdigest()[:16]
+        patient, vendor, said = truth.frame.patient_id or case_id, truth.frame.vendor, None
+    return CaseRow(
+        id=case_id,
+        patient=patient,
+        split=split or said or "test",
+        score=round(float(prediction.class_probabilities["malignant"]), 6),
+        frame_score=round(prediction.malignancy, 6),
+        cutoff=prediction.cutoff,
+        vendor=vendor,
+        model=prediction.model_id,
+    )
+
+
+def _spacing(
+    truth: Case | Annotation, prediction: Prediction
+) -> Callable[[NDArray[np.bool_]], Spacing | None]:
+    if isinstance(truth, Annotation):
+        return partial(spacing_of, truth.frame)
+    if truth.spacing_mm is None:
+        return partial(spacing_of, prediction.frame)
+    spacing = truth.spacing_mm
+    return lambda mask: spacing
+
+
+def _row(reference: _Reference, pair: Pair) -> CaseRow:
+    """What is known of a reference node, before its match."""
+    node = reference.nodes.get(pair.reference, Node(id=pair.reference))
+    mask = reference.instances == pair.reference
+    size = measure(mask, reference.spacing_of(mask))
+    return replace(
+        reference.common,
+        node=pair.reference,
+        truth=node.truth,
+        truth_source=node.truth_source,
+        level=node.level,
+        side=node.side,
+        reference_long_mm=_rounded(size.long_axis_mm),
+        reference_short_mm=_rounded(size.short_axis_mm),
+        reference_long_px=_rounded(size.long_axis_px),
+        reference_short_px=_rounded(size.short_axis_px),
+    )
+
+
+def _with_match(row: CaseRow, reference: _Reference, prediction: Prediction, pair: Pair) -> CaseRow:
+    """The row of a node that was found: its score, distances and the model's axes."""
+    expected, found = reference.instances == pair.reference, prediction.instances == pair.predicted
+    spacing = reference.spacing_of(expected)
+    size = measure(found, spacing)
+    return replace(
+        row,
+        predicted_node=pair.predicted,
+        score=round(prediction.node_scores[pair.predicted - 1], 6),
+        score_of="node",
+        confidence=_confidence(prediction, pair.predicted),
+        hd95_px=_rounded(hd95(found, expected)),
+        assd_px=_rounded(assd(found, expected)),
+        hd95_mm=_rounded(hd95(found, expected, spacing)) if spacing else None,
+        assd_mm=_rounded(assd(found, expected, spacing)) if spacing else None,
+        predicted_long_mm=_rounded(size.long_axis_mm),
+        predicted_short_mm=_rounded(size.short_axis_mm),
+        predicted_long_px=_rounded(size.long_axis_px),
+        predicted_short_px=_rounded(size.short_axis_px),
+    )
+
+
+def _stray(common: CaseRow, prediction: Prediction, node: int) -> CaseRow:
+    return replace(
+        common,
+        kind="stray",
+        node=0,
+        predicted_node=node,
+        score=round(prediction.node_scores[node - 1], 6),
+        score_of="node",
+        confidence=_confidence(prediction, node),
+    )
+
+
+def _confidence(prediction: Prediction, node: int) -> float:
+    return round(float(prediction.probability[prediction.instances == node].mean()), 6)
+
+
+def _ids(instances: Instances) -> NDArray[np.intp]:
+    return np.flatnonzero(np.bincount(instances.ravel(), minlength=256)[1:]) + 1
+
+
+def _rounded(value: float | None) -> float | None:
+    """Six decimals: the table is the truth, and a rerun from the file must give the same."""
+    return None if value is None else round(value, 6)

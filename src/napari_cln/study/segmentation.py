@@ -1,0 +1,219 @@
+"""Masks: overlap and distance of nodes, what was missed or mistaken, and detection figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..types import Estimate
+from .cases import CaseRow
+from .detection import Froc, average_precision, froc
+from .diagnosis import widest
+from .resampling import DEFAULT, Resampling, bootstrap
+from .statistics import median_interval, proportion
+
+__all__ = ["Detection", "Segmentation", "Summary", "detect", "segment_summary", "summarise"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Summary:
+    """A distribution: median, quartiles, range, mean.
+
+    Parameters
+    ----------
+    median : Estimate
+        With the exact interval of order statistics.
+    median_clustered : Estimate
+        With the wider of that and the bootstrap over patients.
+    lower_quartile, upper_quartile, least, greatest, mean : float
+    values : ndarray
+        In the order of the rows, for the plots.
+    """
+
+    median: Estimate
+    median_clustered: Estimate
+    lower_quartile: float
+    upper_quartile: float
+    least: float
+    greatest: float
+    mean: float
+    values: Floats
+
+
+def summarise(values: ArrayLike, patients: Sequence[str], how: Resampling = DEFAULT) -> Summary | None:
+    """Describe a distribution; None without values."""
+    x = np.asarray(values, dtype=float)
+    if not x.size:
+        return None
+    order = np.argsort(x, kind="stable")
+
+    def median(weights: Floats) -> Floats:
+        above = np.cumsum(weights[:, order], axis=1) * 2 >= weights.sum(axis=1, keepdims=True)
+        middle: Floats = x[order][np.argmax(above, axis=1)]
+        return middle
+
+    exact = median_interval(x, how.confidence)
+    low, high = bootstrap(median, patients, how)
+    q1, q3 = np.percentile(x, [25, 75])
+    if np.isnan(exact.low):  # too few values for an exact interval
+        clustered = Estimate(value=exact.value, low=float(x.min()), high=float(x.max()), n=x.size)
+    else:
+        clustered = widest(exact, float(low), float(high))
+    return Summary(
+        median=exact,
+        median_clustered=clustered,
+        lower_quartile=float(q1),
+        upper_quartile=float(q3),
+        least=float(x.min()),
+        greatest=float(x.max()),
+        mean=float(x.mean()),
+        values=x,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Segmentation:
+    """How well nodes are outlined.
+
+    Parameters
+    ----------
+    nodes : int
+        Reference nodes, each in ``dice``; those not found with 0.
+    found, loose, missed, wrong_node : Estimate
+        Shares of the nodes: IoU at or above the threshold; matched with less; not found and
+        nothing else outlined; not found and another structure outlined.
+    dice, iou : Summary
+        Per node.
+    frame_dice : Summary
+        Per frame with a node in either mask, all nodes together (the paper's figure).
+    hd95_mm, assd_mm, hd95_px, assd_px : Summary, optional
+        Of matched nodes; in mm for those in calibrated frames.
+    empty_both : int
+        Frames without a node in either mask: left out of ``frame_dice``, and counted here.
+    """
+
+    nodes: int
+    found: Estimate
+    loose: Estimate
+    missed: Estimate
+    wrong_node: Estimate
+    dice: Summary
+    iou: Summary
+    frame_dice: Summary
+    hd95_mm: Summary | None
+    assd_mm: Summary | None
+    hd95_px: Summary | None
+    assd_px: Summary | None
+    empty_both: int
+
+
+def segment_summary(
+    rows: Sequence[CaseRow], iou_threshold: float = 0.5, how: Resampling = DEFAULT
+) -> Segmentation | None:
+    """Describe the outlines of all compared nodes; None where there are none."""
+    nodes = [row for row in rows if row.kind == "node" and row.compared]
+    if not nodes:
+        return None
+    frames = {row.id: row for row in rows if row.compared}
+    marked = [row for row in frames.values() if row.frame_dice is not None]
+
+    def summary(name: str, of: Sequence[CaseRow]) -> Summary | None:
+        known = [row for row in of if getattr(row, name) is not None]
+        return summarise([getattr(row, name) for row in known], [row.patient for row in known], how)
+
+    def share(k: int) -> Estimate:
+        return proportion(k, len(nodes), confidence=how.confidence)
+
+    dice, iou, frame_dice = summary("dice", nodes), summary("iou", nodes), summary("frame_dice", marked)
+    assert dice is not None and iou is not None and frame_dice is not None
+    n_found = sum(row.iou is not None and row.iou >= iou_threshold for row in nodes)
+    missed, wrong = sum(row.missed for row in nodes), sum(row.wrong_node for row in nodes)
+    return Segmentation(
+        nodes=len(nodes),
+        found=share(n_found),
+        loose=share(len(nodes) - n_found - missed - wrong),
+        missed=share(missed),
+        wrong_node=share(wrong),
+        dice=dice,
+        iou=iou,
+        frame_dice=frame_dice,
+        hd95_mm=summary("hd95_mm", nodes),
+        assd_mm=summary("assd_mm", nodes),
+        hd95_px=summary("hd95_px", nodes),
+        assd_px=summary("assd_px", nodes),
+        empty_both=len(frames) - len(marked),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Detection:
+    """How many nodes are found, and how many finds are none.
+
+    Parameters
+    ----------
+    iou_threshold : float
+    frames, nodes, finds, hits : int
+        Compared frames, reference nodes, predicted nodes, and those that match at the threshold.
+    precision, recall, f1 : Estimate
+        With intervals over patients.
+    average_precision : float
+        Over the confidence (mean mask probability) of predicted nodes.
+    false_per_frame : float
+    froc : Froc
+    """
+
+    iou_threshold: float
+    frames: int
+    nodes: int
+    finds: int
+    hits: int
+    precision: Estimate
+    recall: Estimate
+    f1: Estimate
+    average_precision: float
+    false_per_frame: float
+    froc: Froc
+
+
+def detect(
+    rows: Sequence[CaseRow], iou_threshold: float = 0.5, how: Resampling = DEFAULT
+) -> Detection | None:
+    """Detection figures of all compared frames; None without reference nodes."""
+    seen = [row for row in rows if row.compared]
+    is_node = np.array([row.kind == "node" for row in seen], dtype=bool)
+    if not is_node.any():
+        return None
+    is_find = np.array([row.predicted_node > 0 for row in seen])
+    is_hit = np.array([row.predicted_node > 0 and (row.iou or 0) >= iou_threshold for row in seen])
+    frames, nodes, finds, hits = (
+        len({row.id for row in seen}),
+        *(int(x.sum()) for x in (is_node, is_find, is_hit)),
+    )
+    cells = np.stack([is_node, is_find, is_hit], axis=1).astype(float)
+
+    def figures(weights: Floats) -> Floats:
+        n, found, hit = (weights @ cells).T
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.stack([hit / found, hit / n, 2 * hit / (n + found)], axis=1)
+
+    low, high = bootstrap(figures, [row.patient for row in seen], how)
+    f1 = Estimate(value=2 * hits / (nodes + finds), low=float(low[2]), high=float(high[2]), n=nodes + finds)
+    confidence = [row.confidence or 0.0 for row, find in zip(seen, is_find, strict=True) if find]
+    return Detection(
+        iou_threshold=iou_threshold,
+        frames=frames,
+        nodes=nodes,
+        finds=finds,
+        hits=hits,
+        precision=widest(proportion(hits, finds, confidence=how.confidence), low[0], high[0]),
+        recall=widest(proportion(hits, nodes, confidence=how.confidence), low[1], high[1]),
+        f1=f1,
+        average_precision=average_precision(confidence, is_hit[is_find], nodes),
+        false_per_frame=(finds - hits) / frames,
+        froc=froc(confidence, is_hit[is_find], nodes, frames),
+    )

@@ -1,0 +1,122 @@
+"""The same figures per scanner, neck level, side and node size, each with its number of nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..types import Estimate
+from .cases import CaseRow
+from .diagnosis import measure_counts, widest
+from .metrics import auc
+from .resampling import DEFAULT, Resampling, bootstrap
+from .segmentation import summarise
+from .statistics import auc_interval
+
+__all__ = ["Subgroup", "split_into_subgroups"]
+
+SIZES_MM = (5.0, 10.0)
+"""Short axis below and above which a node counts as small and large."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subgroup:
+    """Figures of one subgroup; None where it has no case for them.
+
+    Intervals are the wider of the usual one and the bootstrap over patients.
+    """
+
+    variable: str
+    value: str
+    nodes: int
+    patients: int
+    metastatic: int
+    benign: int
+    sensitivity: Estimate | None
+    specificity: Estimate | None
+    auc: Estimate | None
+    dice: Estimate | None
+
+
+def split_into_subgroups(
+    rows: Sequence[CaseRow], cutoff: float, how: Resampling = DEFAULT
+) -> tuple[Subgroup, ...]:
+    """Figures by scanner, level, side and size; a variable that no node states is left out."""
+    nodes = [row for row in rows if row.kind != "stray"]
+    size_of, sizes = _size_classes(nodes)
+    variables: tuple[tuple[str, Callable[[CaseRow], str | None], tuple[str, ...]], ...] = (
+        ("scanner", lambda row: row.vendor, ()),
+        ("level", lambda row: row.level, ()),
+        ("side", lambda row: row.side, ()),
+        ("short axis", size_of, sizes),
+    )
+    groups = []
+    for variable, name_of, order in variables:
+        names = [name_of(row) for row in nodes]
+        for value in order or sorted({name for name in names if name is not None}):
+            members = [row for row, name in zip(nodes, names, strict=True) if name == value]
+            groups.append(_subgroup(variable, value, members, cutoff, how))
+    return tuple(groups)
+
+
+def _size_classes(
+    nodes: Sequence[CaseRow],
+) -> tuple[Callable[[CaseRow], str | None], tuple[str, ...]]:
+    """Classes of the short axis in mm; thirds in pixels where no frame is calibrated."""
+    in_mm = any(row.reference_short_mm is not None for row in nodes)
+
+    def size(row: CaseRow) -> float | None:
+        return row.reference_short_mm if in_mm else row.reference_short_px
+
+    known = [x for row in nodes if (x := size(row)) is not None]
+    if not known:
+        return (lambda row: None), ()
+    if in_mm:
+        small, large = SIZES_MM
+        names = (f"under {small:g} mm", f"{small:g} to under {large:g} mm", f"{large:g} mm and over")
+    else:
+        small, large = (float(x) for x in np.percentile(known, [100 / 3, 200 / 3]))
+        names = (
+            f"smallest third (under {small:.0f} px)",
+            "middle third",
+            f"largest third ({large:.0f} px and over)",
+        )
+
+    def name_of(row: CaseRow) -> str | None:
+        x = size(row)
+        return None if x is None else names[int(x >= small) + int(x >= large)]
+
+    used = {name_of(row) for row in nodes}
+    return name_of, tuple(name for name in names if name in used)
+
+
+def _subgroup(
+    variable: str, value: str, members: Sequence[CaseRow], cutoff: float, how: Resampling
+) -> Subgroup:
+    judged = [row for row in members if row.truth != "unknown"]
+    truth = np.array([row.truth == "metastatic" for row in judged], dtype=bool)
+    score = np.array([row.score for row in judged], dtype=float)
+    patients = [row.patient for row in judged]
+    sensitivity = specificity = area = None
+    if judged:
+        _, found = measure_counts(truth, score >= cutoff, patients, how)
+        sensitivity, specificity = (m.clustered if m.clustered.n else None for m in found[:2])
+    if truth.any() and not truth.all():
+        low, high = bootstrap(lambda weights: auc(truth, score, weights), patients, how)
+        area = widest(auc_interval(truth, score, confidence=how.confidence), float(low), float(high))
+    outlined = [row for row in members if row.dice is not None]
+    summary = summarise([row.dice or 0.0 for row in outlined], [row.patient for row in outlined], how)
+    return Subgroup(
+        variable=variable,
+        value=value,
+        nodes=len(members),
+        patients=len({row.patient for row in members}),
+        metastatic=int(truth.sum()),
+        benign=int((~truth).sum()),
+        sensitivity=sensitivity,
+        specificity=specificity,
+        auc=area,
+        dice=summary.median_clustered if summary else None,
+    )

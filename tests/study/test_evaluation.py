@@ -1,0 +1,359 @@
+"""All figures from one table: the paper's own row, cutoffs with provenance, fair comparisons."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from drawn_frames import LEFT, annotation, prediction
+
+from napari_cln.errors import DatasetError, FrameReadError
+from napari_cln.study.cases import CaseRow, read_rows, write_rows
+from napari_cln.study.evaluation import EvaluationConfig, evaluate, evaluate_rows
+
+FAST = EvaluationConfig(resamples=200)
+
+
+def rows_from_counts(tp, fn, tn, fp):
+    table = [("metastatic", 0.9, tp), ("metastatic", 0.1, fn), ("benign", 0.1, tn), ("benign", 0.9, fp)]
+    rows = [(truth, score) for truth, score, n in table for _ in range(n)]
+    return [
+        CaseRow(id=f"f{i:04d}", patient=f"p{i:04d}", truth=truth, score=score, frame_score=score)
+        for i, (truth, score) in enumerate(rows)
+    ]
+
+
+def random_rows(n=200, seed=0, patients=60):
+    rng = np.random.default_rng(seed)
+    rows = []
+    for i in range(n):
+        metastatic = rng.random() < 0.45
+        dice = float(np.clip(rng.beta(8, 2), 0, 1)) if rng.random() > 0.1 else 0.0
+        wrong = dice == 0 and rng.random() < 0.5
+        score = float(1 / (1 + np.exp(-rng.normal(1.5 * metastatic - 0.7, 1))))
+        size = float(rng.uniform(3, 15))
+        rows.append(
+            CaseRow(
+                id=f"f{i:04d}",
+                patient=f"p{rng.integers(patients)}",
+                split="validation" if i % 3 == 0 else "test",
+                truth="metastatic" if metastatic else "benign",
+                truth_source="fna",
+                score=score,
+                score_of="node" if dice else "frame",
+                frame_score=score,
+                predicted_node=int(dice > 0),
+                confidence=0.8 if dice else None,
+                compared=True,
+                dice=dice,
+                iou=dice / (2 - dice),
+                frame_dice=dice,
+                missed=dice == 0 and not wrong,
+                wrong_node=wrong,
+                hd95_mm=(1 - dice) * 10 if dice else None,
+                assd_mm=(1 - dice) * 3 if dice else None,
+                hd95_px=(1 - dice) * 100 if dice else None,
+                assd_px=(1 - dice) * 30 if dice else None,
+                reference_long_mm=size * 1.6,
+                reference_short_mm=size,
+                predicted_long_mm=size * 1.6 + float(rng.normal(0, 0.5)) if dice else None,
+                predicted_short_mm=size + float(rng.normal(0, 0.5)) if dice else None,
+                vendor=["Acme", "Bmax"][i % 2],
+                level=["II", "III", "IV"][i % 3],
+                side=["left", "right"][i % 2],
+                model="m@0",
+            )
+        )
+        if wrong:
+            rows.append(
+                replace(
+                    rows[-1],
+                    kind="stray",
+                    node=0,
+                    predicted_node=1,
+                    confidence=0.6,
+                    truth="unknown",
+                    dice=None,
+                    iou=None,
+                    wrong_node=False,
+                )
+            )
+    return rows
+
+
+def test_the_papers_counts_give_the_papers_row():
+    evaluation = evaluate_rows(rows_from_counts(158, 118, 236, 35), FAST)
+
+    shares = {m.name: m for m in evaluation.nodes.measures}
+    printed = [
+        round(100 * shares[name].estimate.value, 2)
+        for name in ("sensitivity", "specificity", "accuracy", "ppv", "npv")
+    ]
+    assert printed == [57.25, 87.08, 72.03, 81.87, 66.67]
+    assert (shares["sensitivity"].k, shares["sensitivity"].estimate.n) == (158, 276)
+    assert round(100 * shares["sensitivity"].exact.high, 2) == 63.16
+
+
+def test_the_figures_can_be_repeated_from_the_file(tmp_path):
+    rows = random_rows()
+    write_rows(rows, tmp_path / "cases.csv")
+
+    one, again = (evaluate_rows(r, FAST) for r in (rows, read_rows(tmp_path / "cases.csv")))
+
+    assert one.nodes.measures == again.nodes.measures
+    assert one.segmentation.dice.median_clustered == again.segmentation.dice.median_clustered
+    assert one.subgroups == again.subgroups
+
+
+def test_the_order_of_rows_changes_nothing():
+    rows = random_rows()
+    shuffled = [rows[i] for i in np.random.default_rng(1).permutation(len(rows))]
+
+    one, other = (evaluate_rows(r, FAST) for r in (rows, shuffled))
+
+    assert one.flow == other.flow
+    assert [m.estimate for m in one.nodes.measures] == [m.estimate for m in other.nodes.measures]
+    assert one.nodes.auc.low == pytest.approx(other.nodes.auc.low)
+    assert one.detection.average_precision == pytest.approx(other.detection.average_precision)
+
+
+def test_only_the_split_asked_for_is_reported():
+    evaluation = evaluate_rows(random_rows(), FAST)
+
+    assert evaluation.nodes.counts.n == sum(r.split == "test" and r.kind == "node" for r in random_rows())
+
+
+def test_an_unknown_split_names_those_that_are_there():
+    with pytest.raises(DatasetError, match=r"'holdout' \(there: test, validation\)"):
+        evaluate_rows(random_rows(), replace(FAST, split="holdout"))
+
+
+def test_misses_and_wrong_nodes_are_counted_apart_and_not_dropped():
+    rows = [r for r in random_rows() if r.split == "test"]
+    nodes = [r for r in rows if r.kind == "node"]
+
+    masks = evaluate_rows(rows, FAST).segmentation
+
+    n = len(nodes)
+    assert masks.dice.median.n == n
+    assert masks.missed.value == sum(r.missed for r in nodes) / n
+    assert masks.wrong_node.value == sum(r.wrong_node for r in nodes) / n
+    assert (
+        masks.found.value + masks.loose.value + masks.missed.value + masks.wrong_node.value
+        == pytest.approx(1)
+    )
+    assert masks.hd95_mm.median.n == n - sum(r.missed or r.wrong_node for r in nodes)
+    assert masks.dice.least == 0
+
+
+def test_detection_counts_strays_against_precision():
+    rows = [r for r in random_rows() if r.split == "test"]
+
+    found = evaluate_rows(rows, FAST).detection
+
+    hits = sum((r.iou or 0) >= 0.5 for r in rows)
+    finds = sum(r.predicted_node > 0 for r in rows)
+    assert (found.hits, found.finds, found.nodes) == (hits, finds, sum(r.kind == "node" for r in rows))
+    assert found.precision.value == hits / finds
+    assert found.f1.low < found.f1.value < found.f1.high
+
+
+def test_the_cutoff_comes_from_the_card_unless_told():
+    rows = [replace(row, cutoff=0.37) for row in random_rows()]
+
+    cutoff = evaluate_rows(rows, FAST).cutoff
+
+    assert (cutoff.value, cutoff.taken_on, cutoff.for_card()) == (0.37, "card", 0.37)
+    assert str(cutoff) == "0.37, from the model's card"
+
+
+def test_a_validation_cutoff_ignores_the_test_cases():
+    rows = random_rows()
+    changed = [replace(r, score=1 - r.score) if r.split == "test" else r for r in rows]
+    config = replace(FAST, cutoff_from="validation")
+
+    one, other = (evaluate_rows(r, config).cutoff for r in (rows, changed))
+
+    assert one == other
+    assert not one.optimistic
+    assert "taken on the validation set by Youden's index" in str(one)
+
+
+def test_a_cutoff_taken_on_test_is_optimistic_and_barred_from_cards():
+    cutoff = evaluate_rows(random_rows(), replace(FAST, cutoff_from="test")).cutoff
+
+    assert cutoff.optimistic
+    assert "Optimistic" in str(cutoff)
+    with pytest.raises(DatasetError, match=r"can't enter a model's card\. Take it from validation"):
+        cutoff.for_card()
+
+
+def test_validation_judged_by_its_own_cutoff_is_optimistic():
+    config = replace(FAST, cutoff_from="validation", split="validation")
+
+    assert evaluate_rows(random_rows(), config).cutoff.optimistic
+
+
+def test_a_cutoff_for_sensitivity_reaches_it_with_the_best_specificity():
+    config = replace(FAST, cutoff_from="validation", rule="sensitivity", sensitivity=0.9)
+    rows = [r for r in random_rows() if r.split == "validation" and r.kind == "node"]
+    metastatic = sorted(r.score for r in rows if r.truth == "metastatic")
+
+    cutoff = evaluate_rows(random_rows(), config).cutoff
+
+    assert np.mean([s >= cutoff.value for s in metastatic]) >= 0.9
+    assert np.mean([s > cutoff.value for s in metastatic]) < 0.9
+
+
+def test_a_cutoff_needs_both_classes():
+    rows = [replace(r, truth="benign") if r.split == "validation" else r for r in random_rows()]
+
+    with pytest.raises(DatasetError, match=r"validation set has 0 metastatic .* cutoff of the model"):
+        evaluate_rows(rows, replace(FAST, cutoff_from="validation"))
+
+
+def test_two_models_in_one_table_are_refused():
+    rows = random_rows()
+
+    with pytest.raises(DatasetError, match="2 different cutoffs"):
+        evaluate_rows([*rows, replace(rows[0], cutoff=0.9)], FAST)
+
+
+def test_a_patient_is_metastatic_if_any_node_is_and_has_the_highest_score():
+    row = CaseRow(id="a", patient="p1", truth="benign", score=0.2, frame_score=0.9)
+    rows = [
+        row,
+        replace(row, id="b", truth="metastatic", frame_score=0.3),
+        replace(row, id="c", patient="p2", frame_score=0.4),
+        replace(row, id="d", patient="p3", frame_score=0.4),
+        replace(row, id="e", patient="p3", truth="unknown"),
+    ]
+
+    patients = evaluate_rows(rows, FAST).patients
+
+    assert patients.counts == (1, 0, 1, 0)
+
+
+def test_unknown_truths_are_counted_and_left_out_of_the_diagnosis():
+    rows = [replace(r, truth="unknown") if i % 2 else r for i, r in enumerate(rows_from_counts(5, 5, 5, 5))]
+
+    evaluation = evaluate_rows(rows, FAST)
+
+    assert (evaluation.flow.unknown, evaluation.nodes.counts.n) == (10, 10)
+
+
+def test_without_truths_there_is_no_diagnosis_but_there_are_masks():
+    rows = [replace(r, truth="unknown") for r in random_rows()]
+
+    evaluation = evaluate_rows(rows, FAST)
+
+    assert evaluation.nodes is evaluation.patients is None
+    assert evaluation.segmentation.nodes > 0
+
+
+def test_subgroups_hold_every_node_once_for_each_variable():
+    evaluation = evaluate_rows(random_rows(), FAST)
+    nodes = sum(r.kind == "node" and r.split == "test" for r in evaluation.rows)
+
+    for variable in ("scanner", "level", "side", "short axis"):
+        assert sum(g.nodes for g in evaluation.subgroups if g.variable == variable) == nodes
+    assert [g.value for g in evaluation.subgroups if g.variable == "short axis"] == [
+        "under 5 mm",
+        "5 to under 10 mm",
+        "10 mm and over",
+    ]
+
+
+def test_one_patient_does_not_make_a_subgroup_sure():
+    rows = [replace(r, patient="only") for r in rows_from_counts(9, 0, 9, 0)]
+
+    sensitivity = evaluate_rows([replace(r, vendor="A") for r in rows], FAST).subgroups[0].sensitivity
+
+    assert (sensitivity.value, sensitivity.high) == (1, 1)
+    assert sensitivity.low < 0.75
+
+
+def test_a_reader_is_compared_on_the_nodes_that_both_judged():
+    rows = rows_from_counts(30, 10, 40, 20)
+    calls = {row.id: row.truth for row in rows[:60]} | {rows[60].id: "undetermined"}
+
+    (comparison,) = evaluate_rows(rows, FAST, readers={"reader 1": calls}).comparisons
+
+    assert (comparison.nodes, comparison.undetermined, comparison.without) == (60, 1, 39)
+    assert comparison.other.fn == comparison.other.fp == 0
+    wrong = comparison.model.fn + comparison.model.fp
+    assert (comparison.mcnemar.only_first, comparison.mcnemar.only_second) == (0, wrong)
+    assert comparison.differences["sensitivity"].value == pytest.approx(
+        comparison.model.tp / (comparison.model.tp + comparison.model.fn) - 1
+    )
+
+
+def test_a_call_in_other_words_is_refused():
+    rows = rows_from_counts(3, 3, 3, 3)
+
+    with pytest.raises(DatasetError, match=r"reader 1 says 'maybe' of f0000"):
+        evaluate_rows(rows, FAST, readers={"reader 1": {"f0000": "maybe"}})
+
+
+def test_two_models_are_compared_on_the_same_nodes():
+    rows = random_rows()
+    better = [replace(r, score=min(r.score + 0.2 * (r.truth == "metastatic"), 1), dice=r.dice) for r in rows]
+
+    (comparison,) = evaluate_rows(rows, FAST, others={"new": better}).comparisons
+
+    assert comparison.auc.difference.value < 0
+    assert comparison.auc.p < 0.05
+    assert comparison.dice.value == 0
+    assert comparison.without == 0
+
+
+def test_axes_agree_with_the_reader_in_millimetres():
+    long_axis, short_axis = evaluate_rows(random_rows(), FAST).axes
+
+    assert (long_axis.unit, short_axis.name) == ("mm", "short axis")
+    assert abs(long_axis.limits.bias.value) < 0.3
+    assert long_axis.icc.value > 0.95
+    assert long_axis.limits.bias.n < long_axis.of
+
+
+def test_a_prevalence_gives_predictive_values_at_it():
+    nodes = evaluate_rows(random_rows(), replace(FAST, prevalence=0.1)).nodes
+
+    assert nodes.at_prevalence[0].value < nodes["ppv"].estimate.value
+    assert nodes.at_prevalence[1].value > nodes["npv"].estimate.value
+
+
+def test_frames_that_could_not_be_read_are_counted():
+    evaluation = evaluate(
+        [annotation(LEFT), annotation(LEFT)], [prediction(LEFT), FrameReadError("b.dcm is empty.")], FAST
+    )
+
+    assert (evaluation.flow.frames, evaluation.flow.unreadable, evaluation.flow.compared) == (2, 1, 1)
+
+
+def test_cases_and_predictions_must_be_as_many():
+    with pytest.raises(DatasetError, match="more cases than predictions"):
+        evaluate([annotation(LEFT), annotation(LEFT)], [prediction(LEFT)], FAST)
+    with pytest.raises(DatasetError, match="more predictions than cases"):
+        evaluate([annotation(LEFT)], [prediction(LEFT)] * 2, FAST)
+
+
+def test_the_gallery_shows_best_median_and_worst():
+    shifted = [(slice(20, 40), slice(10 + i, 50 + i)) for i in (0, 4, 8, 12, 16, 20)]
+    truths = [annotation(LEFT) for _ in shifted]
+    for i, truth in enumerate(truths):
+        truth.frame.pixels[0, 0] = i  # another frame, another id
+
+    pictures = evaluate(truths, [prediction(place) for place in shifted], FAST).pictures
+
+    assert [p.place for p in pictures] == ["best"] * 2 + ["median"] * 2 + ["worst"] * 2
+    assert pictures[0].dice == 1
+    assert sorted((p.dice for p in pictures), reverse=True) == [p.dice for p in pictures]
+    assert pictures[0].image.shape == pictures[0].reference.shape == pictures[0].predicted.shape
+
+
+def test_measures_stand_by_name():
+    nodes = evaluate_rows(rows_from_counts(5, 0, 5, 0), FAST).nodes
+
+    assert nodes["positive_lr"].estimate.value == math.inf
+    assert nodes["accuracy"].estimate.value == 1
