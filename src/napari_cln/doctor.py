@@ -95,32 +95,49 @@ def _device() -> Iterator[str]:
 
 
 def _models() -> Iterator[str]:
-    from .network.weights import list_models, load_model, models_folder
+    from .network.cards import list_models, models_folder
 
     cards = list_models()
     for card in cards:
-        load_model(card.name)  # checks the SHA-256
-        yield f"{card.model_id}: whole. {card.limits}"
+        yield f"{card.model_id}: {_state(card.name)}. {card.limits}"
     if not cards:
         yield "none found: the installation is not whole. Install napari-cln again."
     where = "is there" if models_folder().is_dir() else "not made yet"
     yield f"own models: {where} (NAPARI_CLN_MODELS names another folder)"
 
 
+def _state(model: str) -> str:
+    from .network.weights import load_model
+
+    try:
+        load_model(model)  # checks the SHA-256, and that the weights fit
+    except ClnError as error:
+        return str(error).removesuffix(".")
+    return "whole"
+
+
 def _readers() -> Iterator[str]:
     from pydicom import uid
 
-    from .io.codecs import IMAGECODECS, PILLOW, decoder_name
+    from .io.codecs import VIDEO_FORMATS, decoder_name
 
-    yield ", ".join(f"{name} {_version(name)}" for name in CODECS)
-    for syntax in (uid.RLELossless, *PILLOW, *IMAGECODECS):
-        yield f"DICOM {syntax.name}: {decoder_name(syntax)}"
-    yield from _video_codecs()
     if find_spec("gdcm") is not None:
         yield (
             "WARNING: GDCM is installed. It ends the whole program on damaged JPEG data; napari-cln never "
             "uses it, but other plugins may. Remove it: pip uninstall python-gdcm"
         )
+    yield ", ".join(f"{name} {_version(name)}" for name in CODECS)
+    known, unknown = [], []
+    for syntax in uid.AllTransferSyntaxes:
+        try:
+            if syntax not in VIDEO_FORMATS:
+                decoder_name(syntax)
+            known.append(syntax.keyword)
+        except NotImplementedError:
+            unknown.append(syntax.keyword)
+    yield f"DICOM: {', '.join(known)}"
+    yield f"DICOM that can't be read: {', '.join(unknown)}"
+    yield from _video_codecs()
 
 
 def _video_codecs() -> Iterator[str]:

@@ -1,0 +1,193 @@
+"""The command as a user meets it: exit codes, sentences, and what the doctor says."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from napari_cln import __version__, simulate
+from napari_cln.cli import main
+from napari_cln.network.card import ModelCard
+from napari_cln.network.model import YNet, YNetConfig
+from napari_cln.network.weights import save_model
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> str:
+    """A small real network, untrained."""
+    path = tmp_path_factory.mktemp("model") / "small.safetensors"
+    torch.manual_seed(0)
+    network = YNet(YNetConfig(width=0.05, decoder_width=4, block="rcb", bins=(3,)))
+    save_model(network, path, ModelCard(name="small"))
+    return str(path)
+
+
+@pytest.fixture
+def study(tmp_path) -> Path:
+    folder = tmp_path / "study"
+    folder.mkdir()
+    for seed in range(2):
+        Image.fromarray(simulate(seed).frame.pixels[::4, ::4]).save(folder / f"{seed}.png")
+    return folder
+
+
+def segment(study: Path | str, out: Path, model: str, *options: str) -> int:
+    return main(["segment", str(study), "--out", str(out), "--model", model, "--device", "cpu", *options])
+
+
+def test_all_went_well_is_0(study, tmp_path, model, capsys):
+    assert segment(study, tmp_path / "out", model) == 0
+
+    output = capsys.readouterr()
+    assert output.out == f"2 frames segmented: {tmp_path / 'out' / 'results.csv'}\n"
+    assert "Traceback" not in output.err
+
+
+def test_a_failed_file_is_1_and_named_on_standard_error(study, tmp_path, model, capsys):
+    (study / "bad.png").write_bytes(b"not an image")
+
+    assert segment(study, tmp_path / "out", model) == 1
+
+    output = capsys.readouterr()
+    assert "failed: bad.png: bad.png is " in output.err
+    assert "2 frames segmented, 1 failed" in output.out
+
+
+def test_a_rerun_says_what_was_done_before(study, tmp_path, model, capsys):
+    segment(study, tmp_path / "out", model)
+    capsys.readouterr()
+
+    assert segment(study, tmp_path / "out", model) == 0
+    assert "0 frames segmented, 2 files done before" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "required"),
+        (["segment"], "required"),
+        (["segment", "nowhere.png", "--out", "out"], "there is no file or folder nowhere.png"),
+        (["segment", "x.png", "--out", "out", "--batch-size", "0"], "0 is less than 1"),
+        (["segment", "x.png", "--out", "out", "--device", "abacus"], "invalid choice"),
+        (["phantom", "many", "--out", "out"], "invalid"),
+    ],
+)
+def test_wrong_use_is_2_and_writes_nothing(arguments, sentence, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+
+    assert stopped.value.code == 2
+    assert sentence in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--model", "nonesuch"], "There is no model 'nonesuch'"),
+        pytest.param(
+            ["--device", "cuda"],
+            "There is no NVIDIA GPU",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here"),
+        ),
+    ],
+)
+def test_an_error_is_one_sentence_and_1(study, tmp_path, model, options, sentence, capsys):
+    assert segment(study, tmp_path / "out", model, *options) == 1
+
+    error = capsys.readouterr().err
+    assert error.startswith("napari-cln: ")
+    assert sentence in error
+    assert error.count("\n") == 1
+
+
+def test_an_empty_folder_is_one_sentence_and_1(tmp_path, model, capsys):
+    (tmp_path / "empty").mkdir()
+
+    assert segment(tmp_path / "empty", tmp_path / "out", model) == 1
+    assert "empty holds no image" in capsys.readouterr().err
+
+
+def test_ctrl_c_says_how_to_go_on(study, tmp_path, model):
+    for i in range(30):
+        Image.fromarray(simulate(0).frame.pixels[::4, ::4]).save(study / f"more{i}.png")
+    arguments = ["segment", str(study), "--out", str(tmp_path / "out"), "--model", model, "--batch-size", "1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "napari_cln", *arguments], stderr=subprocess.PIPE, text=True
+    )
+    while not list((tmp_path / "out").glob("masks/*.png")):
+        assert process.poll() is None, process.stderr.read()
+
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    assert "The same command goes on where it stopped." in error
+    assert "Traceback" not in error
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+
+    assert capsys.readouterr().out == f"napari-cln {__version__}\n"
+
+
+def test_phantom_writes_a_training_folder_that_the_seed_decides(tmp_path, capsys):
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        assert main(["phantom", "2", "--seed", seed, "--out", str(tmp_path / name)]) == 0
+    assert "2 simulated frames" in capsys.readouterr().out
+
+    images = {
+        name: [path.read_bytes() for path in sorted((tmp_path / name / "imagesTr").iterdir())]
+        for name in "abc"
+    }
+    assert len(images["a"]) == 2
+    assert images["a"] == images["b"]
+    assert images["a"] != images["c"]
+    assert main(["phantom", "1", "--out", str(tmp_path / "a")]) == 1, "what is there is not overwritten"
+
+
+# -- doctor ------------------------------------------------------------------------------------
+
+
+def test_the_doctor_says_which_device_and_why_and_what_can_be_read(capsys):
+    assert main(["doctor"]) == 0
+
+    said = capsys.readouterr().out
+    assert f"napari-cln {__version__}" in said
+    assert "will be used: " in said
+    assert "default@" in said
+    assert "JPEGLSLossless" in said
+    assert "h264" in said
+    assert "MISSING" not in said
+    assert "not for diagnosis" in said
+
+
+def test_the_doctor_warns_of_gdcm(tmp_path, monkeypatch, capsys):
+    (tmp_path / "gdcm.py").write_text("raise RuntimeError('never imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    main(["doctor"])
+
+    assert "WARNING: GDCM is installed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("missing", ["torch", "imagecodecs", "av", "PySide6", "safetensors"])
+def test_the_doctor_goes_on_when_a_library_is_missing(missing):
+    code = (
+        f"import sys; sys.modules[{missing!r}] = None; import napari_cln.cli; napari_cln.cli.main(['doctor'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "For research" in done.stdout
