@@ -125,7 +125,7 @@ def _check_study(study: TrainingFolder, cases: list[Case]) -> Iterator[Fault]:
     trainable = [case for case in cases if is_trainable(case)]
     doubled: set[str] = set()
     for members in find_duplicates(cases):
-        later = sorted(members, key=lambda case: (study.record(case.id)["history"][0]["t"], case.id))[1:]
+        later = sorted(members, key=lambda case: _first_saved(study, case))[1:]
         doubled |= {case.id for case in later}
         whose = {case.patient for case in members}
         for case in later:
@@ -162,6 +162,11 @@ def _check_study(study: TrainingFolder, cases: list[Case]) -> Iterator[Fault]:
     except SplitError as cause:
         message, _, advice = str(cause).partition(". ")
         yield Fault(kind="split", message=message + ".", advice=advice)
+
+
+def _first_saved(study: TrainingFolder, case: Case) -> tuple[str, str]:
+    history = study.record(case.id)["history"]
+    return (str(history[0]["t"]) if history else "", case.id)
 
 
 def _check_shares(cases: list[Case]) -> Iterator[Fault]:

@@ -24,7 +24,7 @@ from .keys import config_folder, hash_pixels, hashed_key, read_salt, salt_finger
 from .layout import Layout
 from .locks import lock
 from .pictures import read_png
-from .records import SCHEMA, Record, case_of, checked_record, encode, now
+from .records import SCHEMA, Record, case_of, checked_record, describe, encode
 from .saving import Provenance, identify, save
 from .storage import checked_id, read_json, sweep, write_atomically
 
@@ -70,14 +70,7 @@ class TrainingFolder:
         if root.exists() and (not root.is_dir() or any(root.iterdir())):
             raise DatasetError(f"{root.name} exists and is not empty. Open it, or choose a new folder.")
         layout = Layout(root)
-        ours = {"schema": SCHEMA, "created": now(), "salt": salt_fingerprint(read_salt())}
-        description = {
-            "channel_names": {"0": "ultrasound"},
-            "labels": {"background": 0, "lymph node": 1},
-            "numTraining": 0,
-            "file_ending": ".png",
-            "x_napari_cln": ours,
-        }
+        description = describe(0, salt_fingerprint(read_salt()))
         try:
             for folder in (*layout.shared, layout.revisions, layout.locks, layout.autosave):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -125,6 +118,12 @@ class TrainingFolder:
     def read_only(self) -> bool:
         """Whether a newer napari-cln wrote the folder, so that this one must not change it."""
         return bool(self._description["x_napari_cln"]["schema"] > SCHEMA)
+
+    @property
+    def salt(self) -> str | None:
+        """Fingerprint of the salt of the patient keys."""
+        salt = self._description["x_napari_cln"].get("salt")
+        return str(salt) if salt else None
 
     def cases(self) -> list[Case]:
         """All frames, sorted by id; records that can't be read are left out and logged.
@@ -266,7 +265,7 @@ class TrainingFolder:
             get two keys, and could land on both sides of a split.
         """
         salt = read_salt()
-        if self._description["x_napari_cln"].get("salt") != salt_fingerprint(salt):
+        if self.salt != salt_fingerprint(salt):
             raise DatasetError(
                 f"The patient keys of {self.path.name} were made with another salt than yours. Copy the file "
                 f"patient-salt from the computer where the folder was made into {config_folder().name}, your "

@@ -23,7 +23,7 @@ Splits: TypeAlias = list[dict[str, Any]]
 _PATIENTS = ("train_patients", "val_patients")
 
 
-def frozen_split(folder: TrainingFolder, folds: int = FOLDS, seed: int = 0) -> list[Fold]:
+def frozen_split(folder: TrainingFolder, folds: int | None = None, seed: int = 0) -> list[Fold]:
     """The folds of a training folder, made once and kept in its ``splits_final.json``.
 
     New patients are dealt to the fold where their class is rarest; new frames go to their
@@ -32,8 +32,9 @@ def frozen_split(folder: TrainingFolder, folds: int = FOLDS, seed: int = 0) -> l
     Parameters
     ----------
     folder : TrainingFolder
-    folds : int
+    folds : int, optional
         As in :func:`split`. A folder that is frozen in five folds gives those five, or the first.
+        By default all that are frozen; five, or as many as there are patients, where none are.
     seed : int
         Of the first split.
 
@@ -53,7 +54,7 @@ def frozen_split(folder: TrainingFolder, folds: int = FOLDS, seed: int = 0) -> l
         kept = read_splits(path)
         if kept is None:
             made = split(cases, _first_number(cases, folds), seed)
-        elif folds in (1, len(kept)):
+        elif folds in (None, 1, len(kept)):
             made = split(cases, len(kept), seed, frozen=frozen_places(kept))
         else:
             raise SplitError(
@@ -65,14 +66,16 @@ def frozen_split(folder: TrainingFolder, folds: int = FOLDS, seed: int = 0) -> l
         data = encode_splits(made, cases, withdrawn=_withdrawn(kept or [], cases))
         if not folder.read_only and (kept is None or data != path.read_bytes()):
             write_atomically(path, data)
-    return made if folds > 1 else made[:1]
+    return made[:1] if folds == 1 else made
 
 
-def _first_number(cases: list[Case], folds: int) -> int:
-    """How many folds to freeze when ``folds`` are asked for: five for one, unless the authors made it."""
+def _first_number(cases: list[Case], folds: int | None) -> int:
+    """How many folds to freeze: five where one or none is asked for, unless the authors made one."""
+    if folds is not None and folds != 1:
+        return folds
     groups = check_groups(cases)
     sides = {side for group in groups for side in group.sides}
-    return folds if folds > 1 or {"train", "validation"} <= sides else min(FOLDS, len(groups))
+    return 1 if folds == 1 and {"train", "validation"} <= sides else min(FOLDS, len(groups))
 
 
 def read_splits(path: Path) -> Splits | None:

@@ -21,6 +21,7 @@ __all__ = [
     "add_history",
     "case_of",
     "checked_record",
+    "describe",
     "encode",
     "has_mask",
     "node_entry",
@@ -49,6 +50,17 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
 def now() -> str:
     """UTC in ISO 8601 with seconds. For people: order comes from revision numbers, since clocks jump."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def describe(masks: int, salt: str | None) -> dict[str, Any]:
+    """Content of ``dataset.json``: nnU-Net's keys, and ours under ``x_napari_cln``."""
+    return {
+        "channel_names": {"0": "ultrasound"},
+        "labels": {"background": 0, "lymph node": 1},
+        "numTraining": masks,
+        "file_ending": ".png",
+        "x_napari_cln": {"schema": SCHEMA, "created": now(), "salt": salt},
+    }
 
 
 def encode(record: Mapping[str, Any]) -> bytes:
@@ -80,6 +92,9 @@ def checked_record(record: Record, case_id: str) -> Record:
             raise _wrong(case_id, key, owner.get(key))
     if record["status"] not in _CHOICES["status"]:
         raise _wrong(case_id, "status", record["status"])
+    history = record.get("history")
+    if not isinstance(history, list) or not all(isinstance(entry, dict) for entry in history):
+        raise _wrong(case_id, "history", history)
     nodes = record.get("nodes")
     if not isinstance(nodes, list) or not all(isinstance(node, dict) for node in nodes):
         raise _wrong(case_id, "nodes", nodes)

@@ -24,7 +24,7 @@ from .storage import read_json
 if TYPE_CHECKING:
     from .dataset import TrainingFolder
 
-__all__ = ["Provenance", "identify", "save"]
+__all__ = ["Provenance", "history_entry", "identify", "save"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,11 +89,12 @@ def save(
                 record["revision"] = int(expected_revision or 0) + 1
                 keep_state(layout, former)
                 keep_rival(layout, record, masks)
-                last = former["history"][-1]
+                last = former["history"][-1] if former["history"] else {}
                 raise ConflictError(
-                    f"{case_id} was changed by {last['who']} at {last.get('until', last['t'])}, after "
-                    "you opened it. "
-                    "Your version is kept among the revisions. Look at the other one, then save again."
+                    f"{case_id} was changed by {last.get('who', 'another reader')} at "
+                    f"{last.get('until') or last.get('t')}, after you opened it. Your version is kept "
+                    "among the "
+                    "revisions. Look at the other one, then save again."
                 )
             commit(layout, record, masks, image=image, former=former)
     except OSError as cause:
@@ -201,8 +202,8 @@ def _next_record(folder: TrainingFolder, former: Record, frame: Frame, about: Pr
     return record
 
 
-def _fill_in(record: Record, annotation: Annotation, about: Provenance, who: str) -> None:
-    """What every save adds: the state, the revision number, a line of history."""
+def history_entry(annotation: Annotation, about: Provenance, who: str) -> dict[str, Any]:
+    """A line of history: when, who, with what, what was done, from which model, in how many seconds."""
     entry: dict[str, Any] = {"t": now(), "who": who, "app": f"napari-cln {__version__}"}
     entry["action"] = about.action or annotation.status
     if annotation.based_on is not None:
@@ -210,7 +211,12 @@ def _fill_in(record: Record, annotation: Annotation, about: Provenance, who: str
         entry["untouched"] = annotation.status == "accepted"
     if annotation.seconds is not None:
         entry["seconds"] = round(float(annotation.seconds), 1)
+    return entry
+
+
+def _fill_in(record: Record, annotation: Annotation, about: Provenance, who: str) -> None:
+    """What every save adds: the state, the revision number, a line of history."""
     record["revision"] += 1
     record["status"] = annotation.status
     record["note"] = annotation.note
-    record["history"] = add_history(record["history"], entry)
+    record["history"] = add_history(record["history"], history_entry(annotation, about, who))
