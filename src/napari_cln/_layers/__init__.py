@@ -1,0 +1,53 @@
+"""Our types ⇄ napari layers: the only room that knows both, without Qt and without napari.
+
+A frame becomes an Image layer, a prediction a Labels layer (one id per node, scores and sizes
+in its features) and a Points layer that writes the malignancy onto the canvas. What a layer
+shows lies in ``layer.metadata["napari-cln"]``: a Frame, or the FrameSource of a cine; a
+Prediction, or the Reading of each frame of a cine. Layers are never told apart by their names.
+"""
+
+from .annotations import annotation_from_layer, is_painted, measured_features
+from .frames import frame_from_layer, frame_to_layer, frames_from_layer, n_frames_of, source_to_layer
+from .links import image_of, layers_of, link
+from .marks import axes_to_layer, box_from_layer, overlay_to_layer, scan_area_to_layer
+from .predictions import (
+    cine_to_layer,
+    features_of,
+    message_to_layer,
+    model_note,
+    prediction_to_layer,
+    readings_of,
+    readings_to_layer,
+)
+from .space import IMAGE_KEY, KEY, OVERLAY_KEY, SCAN_AREA_KEY, LayerTuple, space_of
+
+__all__ = [
+    "IMAGE_KEY",
+    "KEY",
+    "OVERLAY_KEY",
+    "SCAN_AREA_KEY",
+    "LayerTuple",
+    "annotation_from_layer",
+    "axes_to_layer",
+    "box_from_layer",
+    "cine_to_layer",
+    "features_of",
+    "frame_from_layer",
+    "frame_to_layer",
+    "frames_from_layer",
+    "image_of",
+    "is_painted",
+    "layers_of",
+    "link",
+    "measured_features",
+    "message_to_layer",
+    "model_note",
+    "n_frames_of",
+    "overlay_to_layer",
+    "prediction_to_layer",
+    "readings_of",
+    "readings_to_layer",
+    "scan_area_to_layer",
+    "source_to_layer",
+    "space_of",
+]

@@ -1,0 +1,136 @@
+"""Painted masks ⇄ annotations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DatasetError
+from ..study.reading import digest, size_columns
+from ..types import Annotation, Frame, Measurement, Node, Prediction, Status
+from .predictions import readings_of
+from .space import KEY
+
+if TYPE_CHECKING:
+    from napari.layers import Labels
+
+__all__ = ["annotation_from_layer", "is_painted", "measured_features"]
+
+
+def is_painted(labels: Labels, index: int = 0) -> bool:
+    """Whether a frame's masks are not, or no longer, those that were predicted.
+
+    Contents are compared, so that undo, redo and plain assignment are all seen.
+    """
+    known, masks = labels.metadata.get(KEY), _masks(labels, index)
+    if isinstance(known, Prediction):
+        return not np.array_equal(masks, known.instances)
+    reading = readings_of(labels).get(index)
+    if reading is None:
+        return bool(masks.any())
+    return digest(masks.astype(np.uint8)) != reading.mask_digest
+
+
+def annotation_from_layer(
+    labels: Labels,
+    frame: Frame | None = None,
+    *,
+    index: int = 0,
+    status: Status | None = None,
+    annotator: str | None = None,
+) -> Annotation:
+    """Read the masks of one frame back from a Labels layer, painted or not.
+
+    Parameters
+    ----------
+    labels : napari.layers.Labels
+        (Y, X), or (T, Y, X) of a cine.
+    frame : Frame, optional
+        The frame to annotate; the one that was predicted where it is left out.
+    index : int
+        Position in a cine.
+    status : str, optional
+        ``"predicted"`` or ``"corrected"``, as the masks are, where it is left out.
+    annotator : str, optional
+
+    Raises
+    ------
+    DatasetError
+        If the masks belong to another frame: of another shape, or predicted on other pixels.
+    """
+    known, masks = labels.metadata.get(KEY), _masks(labels, index)
+    reading = readings_of(labels).get(index)
+    if frame is None and isinstance(known, Prediction):
+        frame = known.frame
+    if frame is None:
+        raise DatasetError(f"Layer '{labels.name}' does not say which frame it belongs to. Give the frame.")
+    if masks.shape != frame.shape:
+        raise DatasetError(
+            f"Layer '{labels.name}' has {masks.shape[0]}×{masks.shape[1]} pixels, the frame {frame.shape[0]}×"
+            f"{frame.shape[1]}: it was painted on another frame. Choose the Labels layer of this frame."
+        )
+    if reading is not None and reading.frame_digest != digest(frame.pixels):
+        raise DatasetError(
+            f"Layer '{labels.name}' was predicted on another frame than this one. "
+            "Choose the Labels layer of this frame, or segment it again."
+        )
+    if masks.max(initial=0) > 255 or masks.min(initial=0) < 0:
+        raise DatasetError(f"Layer '{labels.name}' has ids beyond 255. Give its nodes the ids 1 to 255.")
+    if status is None:
+        status = "predicted" if reading is not None and not is_painted(labels, index) else "corrected"
+    scores = _scores(labels, masks, index)
+    nodes = tuple(
+        Node(id=node, status=status, p_malignant=scores.get(node))
+        for node in np.unique(masks[masks > 0]).tolist()
+    )
+    return Annotation(
+        frame=frame,
+        instances=masks.astype(np.uint8),
+        nodes=nodes,
+        status=status,
+        annotator=annotator,
+        based_on=None if reading is None else reading.model_id,
+    )
+
+
+def measured_features(annotation: Annotation, sizes: tuple[Measurement, ...]) -> dict[str, list[Any]]:
+    """Features table of masks as they are painted now: row i belongs to label i.
+
+    A score belongs to the mask that it was given for: a node that was painted has none until
+    the frame is segmented again.
+    """
+    by_id = {node.id: (node, size) for node, size in zip(annotation.nodes, sizes, strict=True)}
+    rows = []
+    for label in range(max(by_id, default=0) + 1):
+        node, size = by_id.get(label, (None, None))
+        score = None if node is None else node.p_malignant
+        rows.append(
+            {
+                "node": label,
+                "malignancy": float("nan") if score is None else score,
+                "status": annotation.status,
+            }
+            | size_columns(size)
+        )
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def _masks(labels: Labels, index: int) -> NDArray[Any]:
+    return np.asarray(labels.data if labels.ndim == 2 else labels.data[index])
+
+
+def _scores(labels: Labels, masks: NDArray[Any], index: int) -> dict[int, float]:
+    """Scores of the nodes whose masks are still those that were scored."""
+    known, reading = labels.metadata.get(KEY), readings_of(labels).get(index)
+    if reading is None:
+        return {}
+    scores = dict(enumerate(reading.node_scores, start=1))
+    if isinstance(known, Prediction):
+        return {
+            node: score
+            for node, score in scores.items()
+            if np.array_equal(masks == node, known.instances == node)
+        }
+    return {} if is_painted(labels, index) else scores

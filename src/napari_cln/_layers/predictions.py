@@ -1,0 +1,170 @@
+"""Predictions → Labels layers, and their words on the canvas → Points layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..study.reading import Reading, describe, digest, node_rows, read_prediction, short_axis
+from ..types import Frame, Prediction
+from .space import (
+    CLEAR,
+    FRAME_KEY,
+    GREEN,
+    KEY,
+    ORANGE,
+    PINK,
+    SKY,
+    YELLOW,
+    LayerTuple,
+    is_stack,
+    name_of,
+    space_of,
+)
+
+if TYPE_CHECKING:
+    from napari.layers import Image, Labels
+
+    from ..network.card import ModelCard
+
+__all__ = [
+    "cine_to_layer",
+    "features_of",
+    "message_to_layer",
+    "model_note",
+    "prediction_to_layer",
+    "readings_of",
+    "readings_to_layer",
+]
+
+NODE_COLOURS = {None: YELLOW, 0: CLEAR, 1: YELLOW, 2: SKY, 3: PINK, 4: GREEN, 5: ORANGE}
+TEXT_COLOURS = {"malignant": "#ffc27d", "benign": "#a6e3d0", "no node found": "#e8e8e8"}
+
+
+def prediction_to_layer(prediction: Prediction, like: Image | None = None) -> LayerTuple:
+    """Labels layer of one frame: an id per node, its score and sizes in the features.
+
+    Parameters
+    ----------
+    prediction : Prediction
+    like : napari.layers.Image, optional
+        The layer it was made from; its place in space is copied.
+    """
+    owner = prediction.frame if like is None else like
+    reading = read_prediction(prediction)
+    options = _labels_options(owner, {KEY: prediction, FRAME_KEY: reading.frame_digest})
+    return prediction.instances.copy(), options | {"features": features_of([reading])}, "labels"
+
+
+def cine_to_layer(like: Image) -> LayerTuple:
+    """Empty Labels layer (T, Y, X) for a cine, to be filled frame by frame."""
+    masks = np.zeros(like.data.shape[:3], dtype=np.uint8)
+    return masks, _labels_options(like, {KEY: {}}), "labels"
+
+
+def readings_to_layer(readings: Iterable[Reading], note: str, like: Image | Frame) -> LayerTuple:
+    """Points layer whose text says on the canvas what was found: of each frame, and at each node.
+
+    Parameters
+    ----------
+    readings : iterable of Reading
+    note : str
+        What the model is, in a few words; stands below the numbers.
+    like : napari.layers.Image or Frame
+        What they were made from; its place in space is copied, and a cine's texts get its
+        frame axis.
+    """
+    places: list[tuple[float, ...]] = []
+    texts: list[str] = []
+    rows: list[dict[str, Any]] = []
+    metadata = {KEY: "malignancy"}
+    lift = 0.015 * _foot(like)[0]  # clear of the mask
+    for reading in readings:
+        metadata.setdefault(FRAME_KEY, reading.frame_digest)
+        rows += node_rows(reading)
+        places += [(reading.index, *_foot(like))]
+        places += [(reading.index, row - lift, column) for row, column in reading.corners]
+        texts += [f"{describe(reading)}\n{note}"]
+        texts += [
+            f"{score:.2f} {reading.label_of(score)} · {short_axis(size)}"
+            for score, size in zip(reading.node_scores, reading.sizes, strict=True)
+        ]
+    colours = [TEXT_COLOURS[row["label"]] for row in rows]
+    features = _columns(rows) | {"text": texts, "text_colour": colours}
+    options = _text_options(like) | {"name": f"{name_of(like)} · malignancy", "features": features}
+    options["metadata"] = metadata
+    data = np.array(places, dtype=float).reshape(-1, 3)
+    return data[:, -options["ndim"] :], options, "points"
+
+
+def message_to_layer(message: str, like: Image | Frame) -> LayerTuple:
+    """Points layer that says on the canvas why a frame has no prediction."""
+    features = {"text": [message], "text_colour": [TEXT_COLOURS["no node found"]]}
+    metadata = {KEY: "malignancy"}
+    if isinstance(like, Frame):
+        metadata[FRAME_KEY] = digest(like.pixels)
+    options = _text_options(like) | {"name": f"{name_of(like)} · not segmented", "features": features}
+    return np.array([_foot(like)]), options | {"metadata": metadata}, "points"
+
+
+def model_note(card: ModelCard) -> str:
+    """What to say of a model wherever its numbers are shown: its name and its limits."""
+    return f"{card.name} · {card.limits}"
+
+
+def features_of(readings: Sequence[Reading], *, cine: bool = False) -> dict[str, list[Any]]:
+    """Features table of a Labels layer.
+
+    For one frame, row i belongs to label i, as napari has it, and row 0 to the frame. In a
+    cine a label means another node in every frame: its rows carry an ``index`` that is no
+    label, so that napari never shows one frame's numbers on another.
+    """
+    rows = [row for reading in readings for row in node_rows(reading)]
+    columns = _columns(rows)
+    if cine:
+        columns["index"] = [1000 * (row["frame"] + 1) + row["node"] for row in rows]
+    return columns
+
+
+def readings_of(labels: Labels) -> dict[int, Reading]:
+    """What was predicted in a Labels layer, by frame; empty for a layer of another kind."""
+    known = labels.metadata.get(KEY)
+    if isinstance(known, Prediction):
+        return {0: read_prediction(known)}
+    return dict(known) if isinstance(known, Mapping) else {}
+
+
+def _labels_options(owner: Image | Frame, metadata: dict[str, Any]) -> dict[str, Any]:
+    return space_of(owner) | {
+        "name": f"{name_of(owner)} · nodes",
+        "metadata": metadata,
+        "colormap": NODE_COLOURS,
+        "opacity": 0.35,
+    }
+
+
+def _text_options(owner: Image | Frame) -> dict[str, Any]:
+    return space_of(owner) | {
+        "ndim": 3 if is_stack(owner) else 2,
+        "text": {
+            "string": {"feature": "text"},
+            "color": {"feature": "text_colour"},
+            "size": 11,
+            "anchor": "lower_left",
+        },
+        "size": 1,
+        "face_color": "transparent",
+        "border_color": "transparent",
+    }
+
+
+def _foot(like: Image | Frame) -> tuple[float, float]:
+    """Where a text of two lines stands in the lower left corner of a frame."""
+    height = like.shape[0] if isinstance(like, Frame) else like.data.shape[like.ndim - 2]
+    return 0.96 * height, 0.0
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}

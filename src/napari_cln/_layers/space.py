@@ -1,0 +1,92 @@
+"""Where a layer lies in space, how it is called and coloured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ..errors import FrameReadError
+from ..types import Frame
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+
+__all__ = [
+    "FRAME_KEY",
+    "IMAGE_KEY",
+    "KEY",
+    "OVERLAY_KEY",
+    "SCAN_AREA_KEY",
+    "LayerTuple",
+    "is_stack",
+    "name_of",
+    "space_of",
+]
+
+LayerTuple: TypeAlias = tuple[Any, dict[str, Any], str]
+
+KEY = "napari-cln"
+"""Key in ``layer.metadata`` under which a layer says what it shows."""
+IMAGE_KEY = "napari-cln image"
+"""Key in a derived layer's metadata for the ``unique_id`` of its Image layer."""
+FRAME_KEY = "napari-cln frame"
+"""Key for the content hash of the frame, in layers that a reader made before their Image had an id."""
+SCAN_AREA_KEY = "napari-cln scan area"
+"""Key in an Image's metadata for a scan area that the user has drawn."""
+OVERLAY_KEY = "napari-cln remove overlay"
+"""Key in an Image's metadata that is False where overlays are to stay in the network's input."""
+
+# Colours that colour-blind readers can tell apart (Okabe and Ito, 2008), without those of
+# colour Doppler.
+YELLOW, SKY, PINK, GREEN, ORANGE = "#f0e442", "#56b4e9", "#cc79a7", "#009e73", "#e69f00"
+CLEAR = "#00000000"
+
+
+def space_of(like: Image | Frame, ndim: int | None = None) -> dict[str, Any]:
+    """Place in space for a layer derived from an Image layer or a frame.
+
+    Parameters
+    ----------
+    like : napari.layers.Image or Frame
+    ndim : int, optional
+        Axes of the derived layer; its last ones are taken, or a cine's frame axis added.
+    """
+    if isinstance(like, Frame):
+        n_before = (ndim or 2) - 2
+        unit = "pixel" if like.spacing_mm is None else "mm"
+        return {
+            "scale": (1.0,) * n_before + (like.spacing_mm or (1.0, 1.0)),
+            "units": ("pixel",) * n_before + (unit, unit),
+            "axis_labels": ("frame", "y", "x")[-(n_before + 2) :],
+        }
+    n = ndim or like.ndim
+    return {
+        "scale": tuple(like.scale[-n:]),
+        "translate": tuple(like.translate[-n:]),
+        "units": tuple(like.units[-n:]),
+        "axis_labels": tuple(like.axis_labels[-n:]),
+    }
+
+
+def name_of(like: Image | Frame) -> str:
+    """Name to call derived layers by."""
+    if isinstance(like, Frame):
+        return like.source.stem if like.source else "frame"
+    return str(like.name)
+
+
+def is_stack(like: Image | Frame) -> bool:
+    """Whether there is a frame axis.
+
+    Raises
+    ------
+    FrameReadError
+        If a layer is neither a frame nor a stack of frames.
+    """
+    if isinstance(like, Frame):
+        return False
+    if like.multiscale or like.ndim not in (2, 3):
+        raise FrameReadError(
+            f"Layer '{like.name}' of shape {tuple(like.data.shape)} is neither a frame nor a stack "
+            "of frames. Choose a layer of shape (rows, columns) or (frames, rows, columns)."
+        )
+    return bool(like.ndim == 3)

@@ -1,0 +1,151 @@
+"""What napari's manifest points at without a window: reader, writer, sample data."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._layers import (
+    LayerTuple,
+    message_to_layer,
+    model_note,
+    prediction_to_layer,
+    readings_to_layer,
+    source_to_layer,
+)
+from .errors import ClnError, ExportError
+from .io.sources import open_source
+from .study.reading import read_prediction
+
+if TYPE_CHECKING:
+    from .network.inference import Segmenter
+    from .types import Frame
+
+__all__ = [
+    "get_reader",
+    "get_segmenter",
+    "open_sample_cine",
+    "open_sample_frame",
+    "open_sample_real",
+    "write_masks",
+]
+
+SAMPLES = Path(__file__).parent / "samples"
+
+
+def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[LayerTuple]]:
+    """Reader for napari: each frame with its nodes and their malignancy, a cine as it is."""
+    return read_layers
+
+
+def read_layers(path: str | Sequence[str]) -> list[LayerTuple]:
+    """Open ultrasound files as napari layers.
+
+    Parameters
+    ----------
+    path : str or sequence of str
+
+    Returns
+    -------
+    list of tuple
+        For a frame: Image; Points that write the malignancy on the canvas; Labels with an id
+        per node. For a cine: its Image, to be segmented on request.
+
+    Raises
+    ------
+    FrameReadError
+        If a file can't be read. A model that can't be used is a warning: the frame opens.
+    """
+    paths = [path] if isinstance(path, str) else list(path)
+    return [layer for one in paths for layer in _read_file(Path(one))]
+
+
+def _read_file(path: Path) -> list[LayerTuple]:
+    source = open_source(path)
+    for sentence in source.warnings:
+        warnings.warn(sentence, stacklevel=2)
+    image = source_to_layer(source)
+    if len(source) > 1:
+        return [image]
+    frame = source[0]
+    source.close()
+    return [image, *_segment(frame)]
+
+
+def _segment(frame: Frame) -> list[LayerTuple]:
+    """Prediction of one frame as layers, or the reason why there is none."""
+    try:
+        segmenter = get_segmenter()
+        (prediction,) = segmenter.predict([frame])
+    except Exception as error:
+        # A frame is worth seeing without a prediction: whatever fails here, it opens.
+        reason = str(error) if isinstance(error, ClnError) else f"{type(error).__name__}: {error}"
+        warnings.warn(f"The frame opened without a prediction. {reason}", stacklevel=2)
+        return [message_to_layer(f"not segmented: {reason}", frame)]
+    return [
+        readings_to_layer([read_prediction(prediction)], model_note(segmenter.card), frame),
+        prediction_to_layer(prediction),
+    ]
+
+
+def get_segmenter(model: str = "default", device: str = "auto") -> Segmenter:
+    """A model at work, loaded once for the reader and the docks.
+
+    Only the last one is kept, so that trying models does not fill a GPU. A model file that was
+    replaced on disk is loaded again.
+    """
+    from .network.cards import read_card
+
+    return _load_segmenter(model, device, read_card(model).sha256)
+
+
+@lru_cache(maxsize=1)
+def _load_segmenter(model: str, device: str, sha256: str) -> Segmenter:
+    from .network.inference import Segmenter
+
+    return Segmenter(model, device)
+
+
+def write_masks(path: str, data: NDArray[Any], meta: dict[str, Any]) -> list[str]:
+    """Write a Labels layer as a PNG of node ids, uint8, in the frame's own size.
+
+    Raises
+    ------
+    ExportError
+        If the layer is a cine, has ids beyond 255, or the file can't be written.
+    """
+    from PIL import Image
+
+    masks = np.asarray(data)
+    if masks.ndim != 2:
+        raise ExportError(f"A PNG holds one frame, the layer {len(masks)}. Save it as .tif instead.")
+    if masks.max(initial=0) > 255:
+        raise ExportError(f"A PNG holds ids up to 255, the layer {masks.max()}. Save it as .tif instead.")
+    try:
+        Image.fromarray(masks.astype(np.uint8)).save(path, format="PNG")
+    except OSError as cause:
+        raise ExportError(
+            f"{Path(path).name} can't be written: {cause.strerror}. Choose another folder."
+        ) from cause
+    return [path]
+
+
+def open_sample_frame() -> list[LayerTuple]:
+    """A simulated neck frame, calibrated, as a scanner exports it (DICOM)."""
+    return read_layers(str(SAMPLES / "simulated-frame.dcm"))
+
+
+def open_sample_cine() -> list[LayerTuple]:
+    """A simulated cine: the probe slides over a node."""
+    return read_layers(str(SAMPLES / "simulated-cine.dcm"))
+
+
+def open_sample_real() -> list[LayerTuple]:
+    """A real neck frame without a node (usgra, CC BY 4.0)."""
+    return read_layers(str(SAMPLES / "usgra-vessels.png"))

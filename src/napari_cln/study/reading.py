@@ -1,0 +1,152 @@
+"""What a prediction says about a frame: its numbers per node, and one sentence.
+
+Tables, canvas and docks all show these, so that they never disagree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..imaging.measurement import measure_nodes
+from ..types import CLASS_NAMES, Measurement, Prediction
+
+__all__ = ["Reading", "describe", "digest", "node_rows", "read_prediction", "size_columns"]
+
+NOTHING_FOUND = "no node found"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """A prediction without its arrays: a cine of 500 frames keeps 500 of these.
+
+    Parameters
+    ----------
+    index : int
+        Position of the frame in its cine.
+    malignancy : float
+        Score in [0, 1] of the frame.
+    label : str
+        ``"malignant"``, ``"benign"`` or ``"no node found"``.
+    cutoff : float
+    model_id : str
+    node_scores : tuple of float
+    sizes : tuple of Measurement
+        Of each node, in the order of its id.
+    corners : tuple of (float, float)
+        Upper left ``(row, column)`` of each node's box, in frame pixels.
+    frame_digest, mask_digest : str
+        Content of the pixels it was made from, and of the masks it found.
+    """
+
+    index: int
+    malignancy: float
+    label: str
+    cutoff: float
+    model_id: str
+    node_scores: tuple[float, ...]
+    sizes: tuple[Measurement, ...]
+    corners: tuple[tuple[float, float], ...]
+    frame_digest: str
+    mask_digest: str
+
+    def label_of(self, score: float) -> str:
+        """Name of a score at the cutoff."""
+        return CLASS_NAMES[int(score >= self.cutoff)]
+
+    def at(self, cutoff: float) -> Reading:
+        """Return the same reading at another cutoff."""
+        moved = replace(self, cutoff=cutoff)
+        return moved if self.label == NOTHING_FOUND else replace(moved, label=moved.label_of(self.malignancy))
+
+
+def digest(array: NDArray[Any]) -> str:
+    """Content hash of an array: of its values, its type and its shape."""
+    array = np.ascontiguousarray(array)
+    content = hashlib.blake2b(f"{array.dtype.str}{array.shape}".encode(), digest_size=16)
+    content.update(array.data)
+    return content.hexdigest()
+
+
+def read_prediction(prediction: Prediction) -> Reading:
+    """Take from a prediction what is shown of it."""
+    corners = []
+    for node in range(1, len(prediction.node_scores) + 1):
+        rows, columns = np.nonzero(prediction.instances == node)
+        corners.append((float(rows.min()), float(columns.min())))
+    return Reading(
+        index=prediction.frame.index,
+        malignancy=prediction.malignancy,
+        label=prediction.label,
+        cutoff=prediction.cutoff,
+        model_id=prediction.model_id,
+        node_scores=prediction.node_scores,
+        sizes=measure_nodes(prediction),
+        corners=tuple(corners),
+        frame_digest=digest(prediction.frame.pixels),
+        mask_digest=digest(prediction.instances),
+    )
+
+
+def node_rows(reading: Reading) -> list[dict[str, Any]]:
+    """Table of a frame: row 0 for the frame itself, then a row per node.
+
+    Sizes are NaN where there is none to give: for the frame, and in mm without calibration.
+    """
+    common = {"frame": reading.index, "cutoff": reading.cutoff, "model": reading.model_id}
+    rows = [
+        {"node": 0, "malignancy": reading.malignancy, "label": reading.label} | common | size_columns(None)
+    ]
+    for node, (score, size) in enumerate(zip(reading.node_scores, reading.sizes, strict=True), start=1):
+        label = reading.label_of(score)
+        rows.append({"node": node, "malignancy": score, "label": label} | common | size_columns(size))
+    return rows
+
+
+def size_columns(size: Measurement | None) -> dict[str, float]:
+    """Sizes of one node as table columns; NaN where the measurement says None."""
+    names = (
+        "short_axis_mm",
+        "long_axis_mm",
+        "area_mm2",
+        "axis_ratio",
+        "short_axis_px",
+        "long_axis_px",
+        "area_px",
+    )
+    values = [None if size is None else getattr(size, name) for name in names]
+    return {
+        name: float("nan") if value is None else float(value)
+        for name, value in zip(names, values, strict=True)
+    }
+
+
+def describe(reading: Reading) -> str:
+    """One sentence: score, label at the cutoff, short axis of the most suspicious node.
+
+    Examples
+    --------
+    ``malignancy 0.83 → malignant at cutoff 0.41 · short axis 6.4 mm``
+    """
+    if reading.label == NOTHING_FOUND:
+        return f"no node found · malignancy of the frame {reading.malignancy:.2f}"
+    sentence = f"malignancy {reading.malignancy:.2f} → {reading.label} at cutoff {reading.cutoff:.2f}"
+    if not reading.sizes:
+        return sentence
+    worst = int(np.argmax(reading.node_scores))
+    if len(reading.sizes) > 1:
+        sentence += f" · {len(reading.sizes)} nodes, the most suspicious with"
+    else:
+        sentence += " ·"
+    return f"{sentence} short axis {short_axis(reading.sizes[worst])}"
+
+
+def short_axis(size: Measurement) -> str:
+    """Short axis with its unit: mm where calibrated, else pixels."""
+    if size.short_axis_mm is None:
+        return f"{size.short_axis_px:.0f} px"
+    return f"{size.short_axis_mm:.1f} mm"

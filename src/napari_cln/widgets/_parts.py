@@ -1,0 +1,115 @@
+"""Small parts that every dock is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]  # the binding's own
+from qtpy.QtGui import QShowEvent
+from qtpy.QtWidgets import QFormLayout, QFrame, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+__all__ = ["Dock", "MessageLine", "Signal", "button", "form", "small"]
+
+
+class Dock(QWidget):
+    """A dock: a column that scrolls, and below it one message line that stays in sight."""
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__()
+        self.viewer = viewer
+        self.message = MessageLine()
+        column = QWidget()
+        self.column = QVBoxLayout(column)
+        self.column.setContentsMargins(8, 8, 8, 8)
+        self.column.setSpacing(8)
+        self._scroll = scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setWidget(column)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addWidget(scroll, stretch=1)
+        layout.addWidget(self.message)
+        self.setMinimumWidth(280)
+        self._links: list[tuple[Any, Callable[..., None]]] = []
+        self.destroyed.connect(partial(_unlink, self._links))
+
+    def showEvent(self, event: QShowEvent) -> None:  # Qt's name
+        # Nothing may be cut off at the right: there is no horizontal scroll bar.
+        bar = self._scroll.verticalScrollBar().sizeHint().width()
+        self.setMinimumWidth(max(280, self._scroll.widget().minimumSizeHint().width() + bar))
+        super().showEvent(event)
+
+    def listen(self, emitter: Any, callback: Callable[..., None]) -> None:
+        """Connect to one of napari's events until the dock is gone."""
+        emitter.connect(callback)
+        self._links.append((emitter, callback))
+
+    def bind_key(self, key: str, action: Callable[[], None]) -> None:
+        """Bind a key of the viewer to an action until the dock is gone."""
+        viewer = self.viewer
+        viewer.bind_key(key, lambda _viewer: action(), overwrite=True)
+        self.destroyed.connect(lambda: viewer.bind_key(key, None))
+
+
+def _unlink(links: list[tuple[Any, Callable[..., None]]]) -> None:
+    for emitter, callback in links:
+        emitter.disconnect(callback)
+    links.clear()
+
+
+class MessageLine(QLabel):
+    """What happened, or what to do next, in one sentence."""
+
+    COLOURS = {"info": "#b8c4d0", "good": "#9be3c7", "bad": "#ff9b8a"}  # noqa: RUF012
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setWordWrap(True)
+        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.setMinimumHeight(34)
+        self.say("")
+
+    def say(self, sentence: str, mood: str = "info") -> None:
+        """Show a sentence; ``mood`` is ``"info"``, ``"good"`` or ``"bad"``."""
+        self.setText(sentence)
+        self.setStyleSheet(f"padding: 6px 8px; color: {self.COLOURS[mood]};")
+
+
+def form() -> QFormLayout:
+    """Rows of label and field."""
+    rows = QFormLayout()
+    rows.setContentsMargins(0, 0, 0, 0)
+    rows.setSpacing(6)
+    rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+    rows.setLabelAlignment(Qt.AlignmentFlag.AlignLeft)
+    return rows
+
+
+def button(text: str, tip: str, *, primary: bool = False) -> QPushButton:
+    """Make a button with its tooltip; a dock has at most one primary one."""
+    made = QPushButton(text)
+    made.setToolTip(tip)
+    if primary:
+        made.setStyleSheet(
+            "QPushButton { background: #3d6fd6; color: white; padding: 7px; font-weight: 600; }"
+            "QPushButton:hover { background: #4f80e6; }"
+            "QPushButton:disabled { background: #3a3f4a; color: #8b93a0; }"
+        )
+    return made
+
+
+def small(text: str = "") -> QLabel:
+    """Make a line of quiet, wrapping text."""
+    label = QLabel(text)
+    label.setWordWrap(True)
+    label.setStyleSheet("color: #9aa5b1; font-size: 11px;")
+    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    return label

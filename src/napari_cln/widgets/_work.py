@@ -1,0 +1,95 @@
+"""What runs in the worker thread: frames in, predictions out. Torch is imported there, when work starts."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from .._layers import OVERLAY_KEY, frames_from_layer
+from .._napari import get_segmenter
+from ..errors import FrameReadError
+from ..imaging.preprocessing import prepare
+from ..types import Frame, Prediction
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+
+    from ..network.inference import Segmenter
+
+__all__ = ["Failure", "Started", "Task", "predict_tasks"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """Frames of one Image layer that are to be segmented."""
+
+    image: Image
+    indices: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Started:
+    """The model is loaded; where it runs, and why there."""
+
+    device: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What stopped a run. Returned, not raised: a worker swallows a RuntimeError, and torch raises those."""
+
+    error: Exception
+
+
+Item = Started | tuple[Task, Prediction | FrameReadError]
+
+
+def predict_tasks(
+    tasks: Sequence[Task], model: str, device: str, cutoff: float | None
+) -> Generator[Item, None, Failure | None]:
+    """Segment the frames of each task, in order.
+
+    Parameters
+    ----------
+    tasks : sequence of Task
+    model : str
+        A known name or the path of a model file.
+    device : {"auto", "cpu", "cuda", "mps"}
+    cutoff : float, optional
+        Operating point on malignancy; the model card's where it is left out.
+
+    Yields
+    ------
+    Started, then (Task, Prediction) or (Task, FrameReadError) for each frame
+
+    Returns
+    -------
+    Failure or None
+    """
+    try:
+        segmenter = get_segmenter(model, device)
+        yield Started(segmenter.device.name, segmenter.device.reason)
+        for task in tasks:
+            for result in _predict(segmenter, task):
+                if cutoff is not None and isinstance(result, Prediction):
+                    result = replace(result, cutoff=cutoff)
+                yield task, result
+    except Exception as error:
+        return Failure(error)
+    return None
+
+
+def _predict(segmenter: Segmenter, task: Task) -> Iterator[Prediction | FrameReadError]:
+    config = segmenter.card.prepare
+    if not task.image.metadata.get(OVERLAY_KEY, True):
+        config = replace(config, remove_overlay=False)
+    frames: Iterator[Any] = frames_from_layer(task.image, task.indices)
+    while batch := list(islice(frames, segmenter.batch_size)):
+        good = [frame for frame in batch if isinstance(frame, Frame)]
+        yield from (error for error in batch if isinstance(error, FrameReadError))
+        if good:
+            inputs = [prepare(frame, config, scan_area=frame.scan_area) for frame in good]
+            yield from segmenter.predict_prepared(good, inputs)

@@ -1,0 +1,311 @@
+"""Segment dock: nodes and malignancy of a frame, of a cine, or of all selected layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import ComboBox
+from napari.layers import Image
+from napari.qt.threading import create_worker
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QHBoxLayout, QProgressBar, QWidget
+
+from .._layers import model_note, n_frames_of
+from ..errors import ClnError, FrameReadError
+from ._model_choice import ModelChoice
+from ._parts import Dock, button, form, small
+from ._results import Results, readings_in, recut
+from ._verdict import Verdict
+from ._work import Failure, Started, Task, predict_tasks
+
+if TYPE_CHECKING:
+    import napari
+
+__all__ = ["SegmentDock"]
+
+OPEN_FIRST = "Open an ultrasound image first: File > Open, or drop it on the canvas."
+DEVICES = {
+    "auto": "Automatic",
+    "cpu": "CPU",
+    "cuda": "NVIDIA GPU (cuda)",
+    "mps": "Apple GPU (mps)",
+}
+
+
+class SegmentDock(Dock):
+    """Dock that runs the Y-Net.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+
+    Attributes
+    ----------
+    image : magicgui ComboBox of Image layers
+    model : ModelChoice
+    device : QComboBox
+    cutoff : QDoubleSpinBox
+    verdict : Verdict
+        What was found in the frame in view.
+    """
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        super().__init__(napari_viewer)
+        self.image = ComboBox(choices=self._images, nullable=False)
+        self.model = ModelChoice()
+        self.device = QComboBox()
+        for name, title in DEVICES.items():
+            self.device.addItem(title, name)
+        self.device_reason = small("Chosen when the first frame is segmented.")
+        self.cutoff = QDoubleSpinBox()
+        self.cutoff.setRange(0, 1)
+        self.cutoff.setValue(0.5)
+        self.cutoff.setSingleStep(0.01)
+        self.cutoff.setToolTip("A score at or above it is called malignant. Moving it needs no new run.")
+        self.run_frame = button("Segment this frame", "Shift+S", primary=True)
+        self.run_all = button("All frames", "Every frame of the cine")
+        self.run_selected = button("Selected layers", "Every frame of every selected Image layer")
+        self.progress = QProgressBar()
+        self.stop = button("Cancel", "Stop after the batch at hand; what is done stays")
+        self.verdict = Verdict()
+        self._build()
+
+        self._worker: Any = None
+        self._runs: dict[Task, Results] = {}
+        self._unread: list[FrameReadError] = []
+        self._done = 0
+        self._started_at = 0.0
+        self._flush = QTimer(self)
+        self._flush.setSingleShot(True)
+        self._flush.setInterval(200)
+        self._connect()
+        self.reset_choices()
+        self._take_cutoff()
+
+    # ------------------------------------------------------------ what the buttons do
+
+    def segment_frame(self) -> None:
+        """Segment the frame in view."""
+        image = self.image.value
+        self._start([Task(image, (self._index(),))] if image is not None else [])
+
+    def segment_all(self) -> None:
+        """Segment every frame of the chosen layer."""
+        image = self.image.value
+        self._start([Task(image, tuple(range(n_frames_of(image))))] if image is not None else [])
+
+    def segment_selected(self) -> None:
+        """Segment every frame of every selected Image layer."""
+        images = [layer for layer in self.viewer.layers if layer in self.viewer.layers.selection]
+        try:
+            tasks = [
+                Task(image, tuple(range(n_frames_of(image)))) for image in images if isinstance(image, Image)
+            ]
+        except FrameReadError as error:
+            self.message.say(str(error), "bad")
+            return
+        self._start(tasks)
+
+    def cancel(self) -> None:
+        """Stop after the batch at hand."""
+        if self._worker is not None:
+            self._worker.quit()
+            self.message.say("Stopping after the batch at hand …")
+
+    def reset_choices(self, _event: Any = None) -> None:
+        """List the Image layers again; napari calls it when layers come, go or get a new name."""
+        self.image.reset_choices()
+        self._show()
+
+    # ------------------------------------------------------------ a run
+
+    def _start(self, tasks: Sequence[Task]) -> None:
+        card = self.model.card
+        if self._worker is not None:
+            self.message.say("A run is under way. Cancel it first.", "bad")
+        elif not tasks:
+            self.message.say(OPEN_FIRST, "bad")
+        elif card is None or self.model.value is None:
+            self.message.say("There is no model to run. Choose a model file with the button …", "bad")
+        else:
+            self._run(tasks, self.model.value, model_note(card))
+
+    def _run(self, tasks: Sequence[Task], model: str, note: str) -> None:
+        try:
+            self._runs = {task: Results(self.viewer, task.image, task.indices, note) for task in tasks}
+            for results in self._runs.values():
+                results.begin()
+        except ClnError as error:
+            self.message.say(str(error), "bad")
+            return
+        self._unread, self._done, self._started_at = [], 0, perf_counter()
+        worker = create_worker(
+            predict_tasks, tasks, model, self.device.currentData(), self.cutoff.value(), _start_thread=False
+        )
+        worker.yielded.connect(self._take)
+        worker.returned.connect(self._end)
+        worker.errored.connect(self._end)
+        worker.aborted.connect(self._abort)
+        worker.finished.connect(self._idle)
+        self._worker = worker
+        self.destroyed.connect(worker.quit)
+        self.progress.setRange(0, 0)
+        self._set_running(True)
+        self.message.say("Loading the model …")
+        worker.start()
+
+    def _take(self, item: Started | tuple[Task, Any]) -> None:
+        if isinstance(item, Started):
+            self.device_reason.setText(item.reason)
+            self.progress.setRange(0, sum(len(task.indices) for task in self._runs))
+            self.message.say("Segmenting …")
+            return
+        task, result = item
+        results = self._runs[task]
+        if not results.is_wanted:
+            self._worker.quit()
+            return
+        self._done += 1
+        self.progress.setValue(self._done)
+        if isinstance(result, FrameReadError):
+            self._unread.append(result)
+        else:
+            results.put(result)
+            if not self._flush.isActive():
+                self._flush.start()
+
+    def _flush_all(self) -> None:
+        for results in self._runs.values():
+            if results.is_wanted:
+                results.flush()
+        self._show()
+
+    def _end(self, outcome: Failure | Exception | None) -> None:
+        error = outcome.error if isinstance(outcome, Failure) else outcome
+        if isinstance(error, Exception):
+            self._fail(error)
+            return
+        self._flush_all()
+        seconds = perf_counter() - self._started_at
+        frames = "1 frame" if self._done == 1 else f"{self._done} frames"
+        if self._unread:
+            self._fail(self._unread[0], f"{len(self._unread)} of {frames} can't be read. ")
+        else:
+            self.message.say(f"Segmented {frames} in {seconds:.1f} s.", "good")
+
+    def _fail(self, error: Exception, prefix: str = "") -> None:
+        if isinstance(error, ClnError):
+            reason = str(error)
+        else:
+            from napari.utils.notifications import notification_manager
+
+            reason = f"unexpected {type(error).__name__}: {error}"
+            notification_manager.receive_error(type(error), error, error.__traceback__)
+        for results in self._runs.values():
+            if results.is_wanted and not results.has_written:
+                results.fail(reason)
+        self.message.say(f"{prefix}{reason}", "bad")
+        self._show()
+
+    def _abort(self) -> None:
+        for results in self._runs.values():
+            if results.is_wanted:
+                results.cancel()
+        self._flush_all()
+        gone = not all(results.is_wanted for results in self._runs.values())
+        reason = "the layer was deleted" if gone else "cancelled"
+        self.message.say(f"Stopped after {self._done} frames: {reason}.")
+
+    def _idle(self) -> None:
+        self._flush.stop()
+        self._worker, self._runs = None, {}
+        self._set_running(False)
+        self._show()
+
+    # ------------------------------------------------------------ what is shown
+
+    def _show(self, _event: Any = None) -> None:
+        """Bring the verdict and the buttons in line with the frame in view."""
+        image = self.image.value
+        if image is None:
+            self.verdict.clear()
+            if self._worker is None:
+                self.message.say(OPEN_FIRST)
+        else:
+            readings = readings_in(self.viewer, image)
+            n_frames = len(image.data) if image.ndim == 3 else 1
+            self.verdict.show_readings(readings, self._index(), n_frames)
+        self.run_all.setEnabled(self._worker is None and image is not None and image.ndim == 3)
+
+    def _index(self) -> int:
+        image = self.image.value
+        return int(self.viewer.dims.current_step[-3]) if image is not None and image.ndim == 3 else 0
+
+    def _images(self, _widget: Any = None) -> list[Image]:
+        return [layer for layer in self.viewer.layers if isinstance(layer, Image)]
+
+    def _follow_selection(self, _event: Any = None) -> None:
+        active = self.viewer.layers.selection.active
+        if isinstance(active, Image) and active in self.image.choices:
+            self.image.value = active
+
+    def _take_cutoff(self) -> None:
+        card = self.model.card
+        if card is not None:
+            self.cutoff.blockSignals(True)
+            self.cutoff.setValue(card.cutoff)
+            self.cutoff.blockSignals(False)
+
+    def _recut(self, cutoff: float) -> None:
+        image, card = self.image.value, self.model.card
+        if image is not None and card is not None:
+            recut(self.viewer, image, cutoff, model_note(card))
+            self._show()
+
+    def _set_running(self, running: bool) -> None:
+        self.progress.setVisible(running)
+        self.stop.setVisible(running)
+        idle_only: list[QWidget] = [self.run_frame, self.run_all, self.run_selected, self.model, self.device]
+        for widget in idle_only:
+            widget.setEnabled(not running)
+
+    def _build(self) -> None:
+        rows = form()
+        rows.addRow("Image", self.image.native)
+        rows.addRow("Model", self.model)
+        rows.addRow("Device", self.device)
+        rows.addRow("", self.device_reason)
+        rows.addRow("Cutoff", self.cutoff)
+        self.column.addLayout(rows)
+        self.column.addWidget(self.run_frame)
+        pair = QHBoxLayout()
+        pair.addWidget(self.run_all)
+        pair.addWidget(self.run_selected)
+        self.column.addLayout(pair)
+        busy = QHBoxLayout()
+        busy.addWidget(self.progress, stretch=1)
+        busy.addWidget(self.stop)
+        self.column.addLayout(busy)
+        self.column.addWidget(self.verdict)
+        self.column.addStretch()
+        self._set_running(False)
+
+    def _connect(self) -> None:
+        self.run_frame.clicked.connect(self.segment_frame)
+        self.run_all.clicked.connect(self.segment_all)
+        self.run_selected.clicked.connect(self.segment_selected)
+        self.stop.clicked.connect(self.cancel)
+        self.image.changed.connect(self._show)
+        self.model.changed.connect(self._take_cutoff)
+        self.model.failed.connect(lambda reason: self.message.say(reason, "bad"))
+        self.cutoff.valueChanged.connect(self._recut)
+        self.verdict.frame_chosen.connect(self._go_to)
+        self._flush.timeout.connect(self._flush_all)
+        self.listen(self.viewer.dims.events.current_step, self._show)
+        self.listen(self.viewer.layers.selection.events.active, self._follow_selection)
+        self.bind_key("Shift-S", self.segment_frame)
+
+    def _go_to(self, index: int) -> None:
+        self.viewer.dims.set_current_step(self.viewer.dims.ndim - 3, index)
