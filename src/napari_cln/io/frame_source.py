@@ -6,6 +6,7 @@ import operator
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -51,6 +52,11 @@ class FrameSource(ABC):
     @abstractmethod
     def close(self) -> None:
         """Let go of the file. Frames that were read stay good."""
+
+    def __del__(self) -> None:
+        # A window keeps a source as long as its layers do, and nobody tells when the last has gone.
+        with suppress(AttributeError):  # opening it failed half-way
+            self.close()
 
     def __len__(self) -> int:
         return self.n_frames
