@@ -13,16 +13,8 @@ from pathlib import Path
 from with_display import has_display, run_on_virtual_display
 
 SCREENSHOT = Path(__file__).resolve().parent.parent / "build" / "demo.png"
-ENDINGS = (".png", ".jpg", ".tif", ".tiff", ".dcm")
-
-
-def shipped_frame() -> Path:
-    """The first of the frames that ship with the package."""
-    folder = Path(str(resources.files("napari_cln"))) / "samples"
-    frames = sorted(path for path in folder.iterdir() if path.suffix in ENDINGS)
-    if not frames:
-        raise SystemExit("The package holds no sample frame. Give one: tox -e demo -- image.png")
-    return frames[0]
+COLUMNS = ["node", "malignancy", "label", "long_axis_mm", "short_axis_mm", "area_px"]
+SHIPPED = Path("samples") / "simulated-frame.dcm"
 
 
 def main() -> int:
@@ -32,8 +24,8 @@ def main() -> int:
     )
     parser.add_argument("--screenshot", type=Path, help="save a picture of the window, and close it")
     options = parser.parse_args()
-    image = (options.image or shipped_frame()).resolve()
-    if not image.exists():
+    image = (options.image or Path(str(resources.files("napari_cln"))) / SHIPPED).resolve()
+    if not image.is_file():
         parser.error(f"there is no file {image}")
     if not has_display():
         to = options.screenshot or SCREENSHOT
@@ -52,8 +44,10 @@ def show(image: Path, screenshot: Path | None) -> int:
     viewer.open(image, plugin="napari-cln")
     viewer.window.add_plugin_dock_widget("napari-cln", "Segment")
     for layer in viewer.layers:
-        if isinstance(layer, Labels) and not layer.features.empty:
-            print(layer.name, layer.features.to_string(index=False), sep="\n")
+        if isinstance(layer, Labels):
+            nodes = layer.features[layer.features["node"] > 0]
+            print(nodes[COLUMNS].to_string(index=False) if len(nodes) else "No node was found.")
+    viewer.reset_view()  # the dock has made the canvas narrower
     if screenshot is None:
         napari.run()
         return 0

@@ -1,0 +1,62 @@
+"""What the pages promise is so: their Python runs, their links lead somewhere, no option is left out."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from napari_cln.cli import _parser
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
+PYTHON = re.compile(r"^( *)```python\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)(?:#[^)]*)?\)")
+
+
+def page_name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if PYTHON.search(page.read_text())], ids=page_name)
+def test_the_python_of_a_page_runs(page, tmp_path):
+    code = "\n".join(block for _, block in PYTHON.findall(page.read_text()))
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
+    )
+
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_links_between_pages_lead_somewhere(page):
+    missing = [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()]
+
+    assert not missing
+
+
+def test_the_page_of_the_command_line_names_every_command_and_option():
+    page = (ROOT / "docs" / "reference" / "cli.md").read_text()
+    commands = _parser()._subparsers._group_actions[0].choices
+
+    for name, parser in commands.items():
+        assert f"`napari-cln {name} " in page or f"`napari-cln {name}`" in page
+        options = {option for action in parser._actions for option in action.option_strings} - {
+            "-h",
+            "--help",
+        }
+        assert not {option for option in options if option not in page}
+
+
+def test_the_readme_opens_with_a_picture_and_the_two_commands():
+    text = (ROOT / "README.md").read_text()
+    first_screen = text[:1500]
+
+    assert "](docs/images/segment.png)" in first_screen
+    assert "bash tools/tox -e demo" in first_screen
+    assert "bash tools/tox -e test" in first_screen
+    assert "Not for diagnosis" in first_screen
