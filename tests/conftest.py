@@ -22,3 +22,22 @@ def shared_data() -> Path:
     if not path.is_dir():
         pytest.skip("the real ultrasound in ../shared/data is not here")
     return path
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with a real, small, untrained network named ``small``, for ``NAPARI_CLN_MODELS``."""
+    import torch
+
+    from napari_cln.network.card import ModelCard, TrainingData
+    from napari_cln.network.model import YNet, YNetConfig
+    from napari_cln.network.weights import save_model
+
+    folder = tmp_path_factory.mktemp("models")
+    torch.manual_seed(3)
+    network = YNet(YNetConfig(width=0.125, decoder_width=8))
+    source = TrainingData(name="nothing", n=0, licence="BSD-3-Clause", citation="")
+    save_model(
+        network, folder / "small.safetensors", ModelCard(name="small", cutoff=0.41, trained_on=(source,))
+    )
+    return folder

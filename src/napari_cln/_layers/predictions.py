@@ -110,8 +110,8 @@ def message_to_layer(message: str, like: Image | Frame) -> LayerTuple:
 
 
 def model_note(card: ModelCard) -> str:
-    """What to say of a model wherever its numbers are shown: its name and its limits."""
-    return f"{card.name} · {card.limits}"
+    """What to say of a model wherever its numbers are shown: its name and its limits, a line each."""
+    return f"{card.name} · {card.limits}".replace(". ", ".\n")
 
 
 def features_of(readings: Sequence[Reading], *, cine: bool = False) -> dict[str, list[Any]]:
@@ -161,9 +161,9 @@ def _text_options(owner: Image | Frame) -> dict[str, Any]:
 
 
 def _foot(like: Image | Frame) -> tuple[float, float]:
-    """Where a text of two lines stands in the lower left corner of a frame."""
+    """Where a text of three lines stands in the lower left corner of a frame."""
     height = like.shape[0] if isinstance(like, Frame) else like.data.shape[like.ndim - 2]
-    return 0.96 * height, 0.0
+    return 0.93 * height, 0.0
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

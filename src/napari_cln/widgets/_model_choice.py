@@ -51,6 +51,9 @@ class ModelChoice(QWidget):
         self._card = small()
         self._details = QCollapsible("What this model is")
         self._details.addWidget(self._card)
+        for part in (self._details, self._details.content()):
+            if (inside := part.layout()) is not None:
+                inside.setContentsMargins(0, 0, 0, 0)
         row = QHBoxLayout()
         row.addWidget(self.names, stretch=1)
         row.addWidget(browse)

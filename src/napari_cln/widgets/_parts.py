@@ -6,7 +6,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]  # the binding's own
+import numpy as np
+from napari.layers import Image
+from qtpy.QtCore import Qt, QTimer, Signal  # type: ignore[attr-defined]  # the binding's own
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QFormLayout, QFrame, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
@@ -23,7 +25,7 @@ class Dock(QWidget):
         super().__init__()
         self.viewer = viewer
         self.message = MessageLine()
-        column = QWidget()
+        self._column = column = QWidget()
         self.column = QVBoxLayout(column)
         self.column.setContentsMargins(8, 8, 8, 8)
         self.column.setSpacing(8)
@@ -38,14 +40,19 @@ class Dock(QWidget):
         layout.addWidget(scroll, stretch=1)
         layout.addWidget(self.message)
         self.setMinimumWidth(280)
+        self._saw_all = _sees_all(viewer)
         self._links: list[tuple[Any, Callable[..., None]]] = []
         self.destroyed.connect(partial(_unlink, self._links))
 
     def showEvent(self, event: QShowEvent) -> None:  # Qt's name
         # Nothing may be cut off at the right: there is no horizontal scroll bar.
         bar = self._scroll.verticalScrollBar().sizeHint().width()
-        self.setMinimumWidth(max(280, self._scroll.widget().minimumSizeHint().width() + bar))
+        self.setMinimumWidth(max(280, self._column.minimumSizeHint().width() + bar))
         super().showEvent(event)
+        if self._saw_all:
+            # The dock takes its width from the canvas: who saw the whole frame sees it still.
+            QTimer.singleShot(0, self.viewer.reset_view)
+            self._saw_all = False
 
     def listen(self, emitter: Any, callback: Callable[..., None]) -> None:
         """Connect to one of napari's events until the dock is gone."""
@@ -57,6 +64,16 @@ class Dock(QWidget):
         viewer = self.viewer
         viewer.bind_key(key, lambda _viewer: action(), overwrite=True)
         self.destroyed.connect(lambda: viewer.bind_key(key, None))
+
+
+def _sees_all(viewer: ViewerModel) -> bool:
+    """Whether every Image layer lies wholly on the canvas."""
+    images = [layer for layer in viewer.layers if isinstance(layer, Image)]
+    for image in images:
+        shown = image.corner_pixels[:, -2:]
+        if (shown[0] > 0).any() or (shown[1] < np.array(image.data.shape[: image.ndim])[-2:] - 1).any():
+            return False
+    return bool(images)
 
 
 def _unlink(links: list[tuple[Any, Callable[..., None]]]) -> None:

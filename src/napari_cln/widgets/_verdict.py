@@ -65,13 +65,13 @@ class Verdict(QWidget):
         self.headline.setText(f"{reading.malignancy:.2f}  {reading.label}")
         self.headline.setStyleSheet(f"font-size: 20px; color: {TEXT_COLOURS[reading.label]};")
         rows = "".join(
-            f"<tr><td>{node}&nbsp;</td><td>{score:.2f} {reading.label_of(score)}&nbsp;&nbsp;</td>"
-            f"<td>{_size(size)}</td></tr>"
+            f"<p style='margin: 2px 0'>{node} · {score:.2f} {reading.label_of(score)}<br>"
+            f"<span style='color: #9aa5b1'>{_size(size)}</span></p>"
             for node, (score, size) in enumerate(
                 zip(reading.node_scores, reading.sizes, strict=True), start=1
             )
         )
-        self.nodes.setText(f"<table>{rows}</table>")
+        self.nodes.setText(rows)
         self.nodes.setVisible(bool(rows))
 
 
