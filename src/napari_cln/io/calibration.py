@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 
 from ..types import Box, Region, Spacing, SpacingSource
 from .limits import is_plausible
@@ -127,7 +128,8 @@ def _from_pixel_spacing(header: Dataset) -> Calibration:
     value = header.get("PixelSpacing")
     if value is None:
         return Calibration(spacing_note="No millimetres: the file has no calibrated region.")
-    spacing = tuple(abs(float(number)) for number in value) if len(value or ()) == 2 else ()
+    numbers = value if isinstance(value, MultiValue) else ()
+    spacing = tuple(abs(float(number)) for number in numbers)
     # 1\1 is what converters write for "not known"; no neck scan is that coarse.
     if len(spacing) != 2 or not is_plausible(spacing) or spacing == (1.0, 1.0):
         return Calibration(

@@ -23,6 +23,7 @@ from .jpeg import describe_stream
 __all__ = ["VIDEO_FORMATS", "decoder_name", "plugin_for"]
 
 LABEL = "napari-cln"
+END_OF_IMAGE = b"\xff\xd9"
 
 JPEG = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit)
 JPEG_LOSSLESS = (uid.JPEGLossless, uid.JPEGLosslessSV1)
@@ -59,6 +60,9 @@ def decode_frame(data: bytes, runner: DecodeRunner) -> bytes:
     elif syntax in JPEG_LOSSLESS:
         array = imagecodecs.ljpeg_decode(data)
     elif syntax in JPEG_LS:
+        # Without its end, CharLS counts to 2^31 before it gives up: ten seconds.
+        if END_OF_IMAGE not in data[-16:]:
+            raise ValueError("the JPEG-LS frame has no end")
         array = imagecodecs.jpegls_decode(data)
     else:
         array = imagecodecs.htj2k_decode(data)
@@ -113,9 +117,12 @@ def plugin_for(syntax: uid.UID) -> str:
 def decoder_name(syntax: uid.UID) -> str:
     """Libraries and versions that decode a transfer syntax, for the record."""
     name = f"pydicom {pydicom.__version__}"
-    if syntax in (*JPEG, *JPEG_2000):
-        return f"{name}, Pillow {PIL.__version__}"
-    return f"{name}, imagecodecs {imagecodecs.__version__}" if syntax in OWN else name
+    pillow, codecs = f"Pillow {PIL.__version__}", f"imagecodecs {imagecodecs.__version__}"
+    if syntax == uid.JPEGExtended12Bit:
+        return f"{name}, {pillow} or {codecs}"  # by the depth of each frame
+    if syntax in (uid.JPEGBaseline8Bit, *JPEG_2000):
+        return f"{name}, {pillow}"
+    return f"{name}, {codecs}" if syntax in OWN else name
 
 
 def register() -> None:

@@ -20,7 +20,7 @@ from pydicom.pixels.utils import as_pixel_options
 from ..errors import FrameReadError
 from ..types import Frame
 from . import codecs
-from .calibration import calibrate
+from .calibration import Calibration, calibrate
 from .dicom_colour import grey_to_uint8, is_green, palette_of, rgb_to_uint8
 from .dicom_file import DicomFile
 from .frame_source import FrameSource
@@ -78,8 +78,8 @@ class DicomSource(FrameSource):
                 remarks.append(missing_frames(self.n_frames, video.n_frames))
             self.n_frames, self.shape, self.is_rgb = video.n_frames, video.shape, video.is_rgb
             self._decoder = f"{self._decoder}, {video.decoder}"
-        self.warnings = tuple(remarks)
         calibration = calibrate(header, self.shape)
+        self.warnings = (*remarks, *_aspect_remarks(header, calibration))
         maker = (str(header.get(name) or "").strip() for name in ("Manufacturer", "ManufacturerModelName"))
         self._common: dict[str, Any] = {
             **vars(calibration),
@@ -119,7 +119,9 @@ class DicomSource(FrameSource):
             check_stream(data, *self.shape, file.frame_bytes)
             remarks = _colour_remarks(data, header)
             data = encapsulate([data], has_bot=False)
-        options = as_pixel_options(header, number_of_frames=1, pixel_keyword="PixelData")
+        options = as_pixel_options(
+            header, number_of_frames=1, pixel_keyword="PixelData", pixel_vr=file.pixel_vr
+        )
         array, found = get_decoder(file.syntax).as_array(
             data, index=0, decoding_plugin=codecs.plugin_for(file.syntax), **options
         )
@@ -150,10 +152,17 @@ def _remarks(header: Dataset) -> list[str]:
     modality = str(header.get("Modality") or "")
     if modality != "US" and not str(header.get("SOPClassUID") or "").startswith(ULTRASOUND):
         remarks.append(f"This is no ultrasound: the modality is {modality or 'not given'}.")
-    ratio = header.get("PixelAspectRatio")
-    if ratio is not None and len(ratio) == 2 and int(ratio[0]) != int(ratio[1]):
-        remarks.append(f"Pixels are not square ({ratio[0]}:{ratio[1]}): axis ratios in pixels are not true.")
     return remarks
+
+
+def _aspect_remarks(header: Dataset, calibration: Calibration) -> tuple[str, ...]:
+    """What to say of pixels that are not square, where no millimetres make up for it."""
+    ratio = header.get("PixelAspectRatio")
+    if calibration.regions or calibration.spacing_mm or not isinstance(ratio, MultiValue):
+        return ()
+    if len(ratio) != 2 or int(ratio[0]) == int(ratio[1]):
+        return ()
+    return (f"Pixels are not square ({ratio[0]}:{ratio[1]}): axis ratios in pixels are not true.",)
 
 
 def _colour_remarks(data: bytes, header: Dataset) -> tuple[str, ...]:

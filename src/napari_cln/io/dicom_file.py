@@ -26,15 +26,20 @@ PALETTES = [
     for segmented in ("", "Segmented")
     for colour in ("Red", "Green", "Blue")
 ]
+OPTIONAL = [
+    *("PixelSpacing", "PixelAspectRatio", "FrameTime", "FrameTimeVector", "CineRate"),
+    *("RecommendedDisplayFrameRate", "WindowCenter", "WindowWidth", "RescaleSlope", "RescaleIntercept"),
+]
+"""Elements that a picture can do without, also when their value can't be understood."""
+
 TAGS: list[str] = [
     *("Modality", "SOPClassUID", "Manufacturer", "ManufacturerModelName", "PatientID"),
-    *("SequenceOfUltrasoundRegions", "PixelSpacing", "PixelAspectRatio"),
-    *("FrameTime", "FrameTimeVector", "CineRate", "RecommendedDisplayFrameRate"),
-    *("NumberOfFrames", "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation"),
-    *("PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
-    *("WindowCenter", "WindowWidth", "RescaleSlope", "RescaleIntercept"),
+    *("SequenceOfUltrasoundRegions", "NumberOfFrames", "Rows", "Columns", "SamplesPerPixel"),
+    *("PhotometricInterpretation", "PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit"),
+    "PixelRepresentation",
     *(f"{colour}PaletteColorLookupTableDescriptor" for colour in ("Red", "Green", "Blue")),
     *PALETTES,
+    *OPTIONAL,
 ]
 """The elements that are read: what a picture and its scale need, and no name or date."""
 
@@ -58,6 +63,8 @@ class DicomFile:
     n_frames : int
         As the header says; all of them are in the file.
     shape : (int, int)
+    pixel_vr : str
+        ``OB`` or ``OW``: whether the bytes of big-endian samples come in swapped pairs.
 
     Raises
     ------
@@ -78,6 +85,7 @@ class DicomFile:
     def _look(self) -> None:
         self._inflate()
         self.header = pydicom.dcmread(self._file, stop_before_pixels=True, force=True, specific_tags=TAGS)
+        _drop_unreadable(self.header)
         self.syntax = self._transfer_syntax()
         if not self.syntax.is_little_endian:
             _swap_palettes(self.header)
@@ -127,7 +135,9 @@ class DicomFile:
                 f"{self.path.name} is a DICOM file without a picture (modality {modality or 'not given'}). "
                 "Choose the images of the study, or export it again from the scanner if it should be one."
             )
+        self.pixel_vr = "OW"
         if not self.syntax.is_implicit_VR:
+            self.pixel_vr = start[4:6].decode("ascii")
             start += self._file.read(4)
         return int(struct.unpack(f"{order}L", start[-4:])[0])
 
@@ -185,6 +195,15 @@ class DicomFile:
     def close(self) -> None:
         """Let go of the file."""
         self._file.close()
+
+
+def _drop_unreadable(header: Dataset) -> None:
+    """Take away optional elements whose text is no number, such as a spacing of ``unknown``."""
+    for name in OPTIONAL:
+        try:
+            header.get(name)
+        except (ValueError, TypeError, ArithmeticError):
+            del header[name]
 
 
 def _swap_palettes(header: Dataset) -> None:

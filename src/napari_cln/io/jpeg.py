@@ -76,15 +76,16 @@ def check_stream(data: bytes, rows: int, columns: int, raw_bytes: int) -> None:
     rows, columns : int
         As the header says.
     raw_bytes : int
-        Size of the frame when unpacked. Run-length coding states no size, but does not
-        make a frame much larger.
+        Size of the frame when unpacked. Run-length coding states no size, but makes no
+        frame much larger.
 
     Raises
     ------
     ValueError
     """
     stream = describe_stream(data)
-    if stream is not None and (stream.rows, stream.columns) != (rows, columns):
+    if stream is None:
+        if len(data) > RLE_GROWTH * raw_bytes + 1024:
+            raise ValueError(f"a compressed frame takes {len(data)} bytes and {raw_bytes} when unpacked")
+    elif (stream.rows, stream.columns) != (rows, columns):
         raise ValueError(f"a compressed frame has {stream.rows} rows and {stream.columns} columns")
-    if len(data) > RLE_GROWTH * raw_bytes + 1024:
-        raise ValueError(f"a compressed frame takes {len(data)} bytes, unpacked it should take {raw_bytes}")

@@ -91,7 +91,7 @@ def reading(path: Path, what: str = "a whole image") -> Iterator[None]:
     """
     try:
         yield
-    except (FrameReadError, IndexError):
+    except FrameReadError:
         raise
     except FileNotFoundError as cause:
         raise FrameReadError(

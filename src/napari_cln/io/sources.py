@@ -9,9 +9,12 @@
 from __future__ import annotations
 
 import glob
+import importlib
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -79,10 +82,10 @@ def open_source(path: str | os.PathLike[str]) -> FrameSource:
             with reading(file):
                 return TiffSource(file)
         case "dicom":
-            from .dicom import DicomSource
-
+            dicom = _import_dicom()
             with reading(file, "a whole DICOM file"):
-                return DicomSource(file)
+                source: FrameSource = dicom.DicomSource(file)
+                return source
         case "video":
             from .video import VideoSource
 
@@ -92,6 +95,24 @@ def open_source(path: str | os.PathLike[str]) -> FrameSource:
         f"{file.name} is none of {READABLE}. "
         "Open it in an image viewer to check that it is whole, or export it again from the scanner."
     )
+
+
+def _import_dicom() -> ModuleType:
+    """Import the DICOM reader, past a GDCM that stops pydicom from being imported.
+
+    pydicom imports GDCM where it is installed, and that fails with an AttributeError where a
+    folder named ``dl`` is on the path. GDCM is never used here, so pydicom does without.
+    """
+    try:
+        return importlib.import_module(".dicom", __package__)
+    except AttributeError:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "pydicom"]:
+            del sys.modules[name]  # what is left of the failed import
+        sys.modules["gdcm"] = None  # type: ignore[assignment]  # Python's sign for "not there"
+        try:
+            return importlib.import_module(".dicom", __package__)
+        finally:
+            del sys.modules["gdcm"]
 
 
 def read_frame(path: str | os.PathLike[str], index: int = 0) -> Frame:

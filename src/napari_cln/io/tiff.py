@@ -136,7 +136,7 @@ class TiffSource(FrameSource):
     def _imagej_spacing(self, page: Any) -> Spacing | None:
         """Millimetres per pixel that ImageJ wrote: its unit, and pixels per unit as resolution."""
         unit = (self._tiff.imagej_metadata or {}).get("unit")
-        factor = MILLIMETRES.get(str(unit))
+        factor = MILLIMETRES.get(str(unit).lower())
         values = [page.tags.get(name) for name in ("YResolution", "XResolution")]
         if factor is None or not all(tag and tag.value[0] for tag in values):
             return None
