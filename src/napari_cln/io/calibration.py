@@ -21,9 +21,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.multival import MultiValue
 
 from ..types import Box, Region, Spacing, SpacingSource
+from .elements import numbers_of
 from .limits import is_plausible
 
 __all__ = ["Calibration", "calibrate"]
@@ -125,11 +125,9 @@ def _union(boxes: Sequence[Box]) -> Box:
 
 
 def _from_pixel_spacing(header: Dataset) -> Calibration:
-    value = header.get("PixelSpacing")
-    if value is None:
+    if "PixelSpacing" not in header:
         return Calibration(spacing_note="No millimetres: the file has no calibrated region.")
-    numbers = value if isinstance(value, MultiValue) else ()
-    spacing = tuple(abs(float(number)) for number in numbers)
+    spacing = tuple(abs(number) for number in numbers_of(header, "PixelSpacing"))
     # 1\1 is what converters write for "not known"; no neck scan is that coarse.
     if len(spacing) != 2 or not is_plausible(spacing) or spacing == (1.0, 1.0):
         return Calibration(

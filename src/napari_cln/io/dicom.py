@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
-from pydicom.multival import MultiValue
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import as_pixel_options
 
@@ -23,6 +22,7 @@ from . import codecs
 from .calibration import Calibration, calibrate
 from .dicom_colour import grey_to_uint8, is_green, palette_of, rgb_to_uint8
 from .dicom_file import DicomFile
+from .elements import numbers_of
 from .frame_source import FrameSource
 from .jpeg import check_stream, describe_stream
 from .limits import missing_frames
@@ -157,12 +157,10 @@ def _remarks(header: Dataset) -> list[str]:
 
 def _aspect_remarks(header: Dataset, calibration: Calibration) -> tuple[str, ...]:
     """What to say of pixels that are not square, where no millimetres make up for it."""
-    ratio = header.get("PixelAspectRatio")
-    if calibration.regions or calibration.spacing_mm or not isinstance(ratio, MultiValue):
+    ratio = numbers_of(header, "PixelAspectRatio")
+    if calibration.regions or calibration.spacing_mm or len(ratio) != 2 or ratio[0] == ratio[1]:
         return ()
-    if len(ratio) != 2 or int(ratio[0]) == int(ratio[1]):
-        return ()
-    return (f"Pixels are not square ({ratio[0]}:{ratio[1]}): axis ratios in pixels are not true.",)
+    return (f"Pixels are not square ({ratio[0]:g}:{ratio[1]:g}): axis ratios in pixels are not true.",)
 
 
 def _colour_remarks(data: bytes, header: Dataset) -> tuple[str, ...]:
@@ -177,10 +175,9 @@ def _colour_remarks(data: bytes, header: Dataset) -> tuple[str, ...]:
 
 def _frame_time(header: Dataset) -> float | None:
     """Seconds between the frames of a cine."""
-    if milliseconds := header.get("FrameTime"):
-        return float(milliseconds) / 1000
-    steps = header.get("FrameTimeVector")
-    if isinstance(steps, MultiValue) and len(steps) > 1:  # the first is 0 by definition
-        return float(np.mean([float(step) for step in steps[1:]])) / 1000
-    rate = header.get("CineRate") or header.get("RecommendedDisplayFrameRate")
-    return 1 / float(rate) if rate else None
+    if any(milliseconds := numbers_of(header, "FrameTime")):
+        return milliseconds[0] / 1000
+    if any(steps := numbers_of(header, "FrameTimeVector")[1:]):  # the first is 0 by definition
+        return sum(steps) / len(steps) / 1000
+    rates = numbers_of(header, "CineRate") + numbers_of(header, "RecommendedDisplayFrameRate")
+    return next((1 / rate for rate in rates if rate), None)

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.multival import MultiValue
 from pydicom.pixels.processing import apply_color_lut
+
+from .elements import numbers_of
 
 __all__ = ["grey_to_uint8", "is_green", "palette_of", "rgb_to_uint8"]
 
@@ -42,12 +43,11 @@ def grey_to_uint8(values: NDArray[Any], header: Dataset) -> NDArray[np.uint8]:
     if stored <= 8:
         grey = values.astype(np.float32) + (2 ** (stored - 1) if signed else 0)
         pixels = np.rint(grey * (255 / (2**stored - 1))) if stored < 8 else grey
-    elif header.get("WindowWidth") and header.get("WindowCenter") is not None:
-        slope, intercept = float(header.get("RescaleSlope") or 1), float(header.get("RescaleIntercept") or 0)
-        centre, width = _first(header.WindowCenter), _first(header.WindowWidth)
+    elif (width := numbers_of(header, "WindowWidth")) and (centre := numbers_of(header, "WindowCenter")):
+        slope, intercept = numbers_of(header, "RescaleSlope"), numbers_of(header, "RescaleIntercept")
+        grey = values.astype(np.float32) * (slope or (1,))[0] + (intercept or (0,))[0]
         # PS3.3 C.11.2.1.2.1, the linear function
-        grey = values.astype(np.float32) * slope + intercept
-        pixels = np.rint(255 * ((grey - (centre - 0.5)) / max(width - 1, 1) + 0.5))
+        pixels = np.rint(255 * ((grey - (centre[0] - 0.5)) / max(width[0] - 1, 1) + 0.5))
     else:
         pixels = (values.astype(np.int64) + (2 ** (stored - 1) if signed else 0)) >> (stored - 8)
     result: NDArray[np.uint8] = np.clip(pixels, 0, 255).astype(np.uint8)
@@ -69,7 +69,3 @@ def is_green(pixels: NDArray[np.uint8]) -> bool:
     red, green, blue = (pixels[..., channel].astype(np.int16) for channel in range(3))
     strongly = (green - red > GREEN_EXCESS) & (green >= blue - GREEN_EXCESS // 4)
     return float(strongly.mean()) > GREEN_FRACTION
-
-
-def _first(value: Any) -> float:
-    return float(value[0] if isinstance(value, MultiValue | list) else value)

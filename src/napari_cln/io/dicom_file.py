@@ -26,20 +26,15 @@ PALETTES = [
     for segmented in ("", "Segmented")
     for colour in ("Red", "Green", "Blue")
 ]
-OPTIONAL = [
-    *("PixelSpacing", "PixelAspectRatio", "FrameTime", "FrameTimeVector", "CineRate"),
-    *("RecommendedDisplayFrameRate", "WindowCenter", "WindowWidth", "RescaleSlope", "RescaleIntercept"),
-]
-"""Elements that a picture can do without, also when their value can't be understood."""
-
 TAGS: list[str] = [
     *("Modality", "SOPClassUID", "Manufacturer", "ManufacturerModelName", "PatientID"),
-    *("SequenceOfUltrasoundRegions", "NumberOfFrames", "Rows", "Columns", "SamplesPerPixel"),
-    *("PhotometricInterpretation", "PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit"),
-    "PixelRepresentation",
+    *("SequenceOfUltrasoundRegions", "PixelSpacing", "PixelAspectRatio"),
+    *("FrameTime", "FrameTimeVector", "CineRate", "RecommendedDisplayFrameRate"),
+    *("NumberOfFrames", "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation"),
+    *("PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
+    *("WindowCenter", "WindowWidth", "RescaleSlope", "RescaleIntercept"),
     *(f"{colour}PaletteColorLookupTableDescriptor" for colour in ("Red", "Green", "Blue")),
     *PALETTES,
-    *OPTIONAL,
 ]
 """The elements that are read: what a picture and its scale need, and no name or date."""
 
@@ -85,7 +80,6 @@ class DicomFile:
     def _look(self) -> None:
         self._inflate()
         self.header = pydicom.dcmread(self._file, stop_before_pixels=True, force=True, specific_tags=TAGS)
-        _drop_unreadable(self.header)
         self.syntax = self._transfer_syntax()
         if not self.syntax.is_little_endian:
             _swap_palettes(self.header)
@@ -195,15 +189,6 @@ class DicomFile:
     def close(self) -> None:
         """Let go of the file."""
         self._file.close()
-
-
-def _drop_unreadable(header: Dataset) -> None:
-    """Take away optional elements whose text is no number, such as a spacing of ``unknown``."""
-    for name in OPTIONAL:
-        try:
-            header.get(name)
-        except (ValueError, TypeError, ArithmeticError):
-            del header[name]
 
 
 def _swap_palettes(header: Dataset) -> None:
