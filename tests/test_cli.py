@@ -73,8 +73,8 @@ def test_a_rerun_says_what_was_done_before(study, tmp_path, model, capsys):
         ([], "required"),
         (["segment"], "required"),
         (["segment", "nowhere.png", "--out", "out"], "there is no file or folder nowhere.png"),
-        (["segment", "x.png", "--out", "out", "--batch-size", "0"], "0 is less than 1"),
-        (["segment", "x.png", "--out", "out", "--device", "abacus"], "invalid choice"),
+        (["segment", ".", "--out", "out", "--batch-size", "0"], "0 is less than 1"),
+        (["segment", ".", "--out", "out", "--device", "abacus"], "invalid choice"),
         (["phantom", "many", "--out", "out"], "invalid"),
     ],
 )
@@ -154,6 +154,43 @@ def test_phantom_writes_a_training_folder_that_the_seed_decides(tmp_path, capsys
     assert images["a"] == images["b"]
     assert images["a"] != images["c"]
     assert main(["phantom", "1", "--out", str(tmp_path / "a")]) == 1, "what is there is not overwritten"
+
+
+def test_a_study_goes_out_and_comes_in_again_the_same(tmp_path, capsys):
+    from napari_cln import TrainingFolder
+
+    main(["phantom", "4", "--seed", "1", "--out", str(tmp_path / "study")])
+    for format in ("nnunet", "coco", "csv"):
+        sent, back = tmp_path / f"{format}-sent", tmp_path / f"{format}-back"
+        assert main(["export", str(tmp_path / "study"), "--format", format, "--out", str(sent)]) == 0
+        assert main(["import", str(sent), "--out", str(back)]) == 0
+        assert main(["check", str(back)]) == 0
+
+        ids = {
+            path: {case.id for case in TrainingFolder.open(path).cases()}
+            for path in (tmp_path / "study", back)
+        }
+        assert len(set(map(frozenset, ids.values()))) == 1
+    said = capsys.readouterr().out
+    assert "4 frames exported" in said
+    assert "4 frames imported" in said
+
+
+def test_check_names_a_lost_image_and_is_1(tmp_path, capsys):
+    main(["phantom", "2", "--out", str(tmp_path / "study")])
+    lost = min((tmp_path / "study" / "imagesTr").iterdir())
+    lost.unlink()
+
+    assert main(["check", str(tmp_path / "study")]) == 1
+    assert lost.name.partition("_")[0] in capsys.readouterr().out
+
+
+def test_a_mask_value_that_is_no_number_is_wrong_use(tmp_path, capsys):
+    arguments = ["import", str(tmp_path), "--out", str(tmp_path / "out"), "--mask-values", "red=node"]
+
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert "red is no value of a mask" in capsys.readouterr().err
 
 
 # -- doctor ------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from napari_cln.cli import _parser
+from napari_cln.cli import make_parser
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
@@ -41,7 +41,7 @@ def test_links_between_pages_lead_somewhere(page):
 
 def test_the_page_of_the_command_line_names_every_command_and_option():
     page = (ROOT / "docs" / "reference" / "cli.md").read_text()
-    commands = _parser()._subparsers._group_actions[0].choices
+    commands = make_parser()._subparsers._group_actions[0].choices
 
     for name, parser in commands.items():
         assert f"`napari-cln {name} " in page or f"`napari-cln {name}`" in page

@@ -1,0 +1,69 @@
+"""``napari-cln segment``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from .arguments import DEVICES, Commands, positive
+
+__all__ = ["add_commands"]
+
+
+def add_commands(commands: Commands) -> None:
+    segment = commands.add_parser(
+        "segment", help="masks, scores and sizes of every frame in files and folders"
+    )
+    segment.add_argument(
+        "paths", nargs="+", type=_path, metavar="PATH", help="file, folder or quoted glob pattern"
+    )
+    segment.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
+    segment.add_argument(
+        "--model", default="default", help="name or .safetensors file (default: %(default)s)"
+    )
+    segment.add_argument("--device", choices=DEVICES, default="auto")
+    segment.add_argument(
+        "--batch-size", type=positive, metavar="N", help="frames at a time (default: by device)"
+    )
+    segment.add_argument("--overlays", action="store_true", help="also draw the outlines, to look at")
+    segment.add_argument("--redo", action="store_true", help="do again what an earlier run has done")
+    segment.set_defaults(run=_segment)
+
+
+def _path(text: str) -> str:
+    from glob import has_magic
+
+    if not Path(text).exists() and not has_magic(text):
+        raise argparse.ArgumentTypeError(f"there is no file or folder {text}")
+    return text
+
+
+def _segment(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from ..batch import segment_to_folder
+
+    n_done = n_kept = n_failed = 0
+    layout = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
+    with tqdm(total=1.0, bar_format=layout, file=sys.stderr, disable=None) as bar:
+        for result in segment_to_folder(
+            options.paths,
+            options.out,
+            model=options.model,
+            device=options.device,
+            batch_size=options.batch_size,
+            overlays=options.overlays,
+            redo=options.redo,
+        ):
+            n_done += result.status == "ok"
+            n_kept += result.status == "kept"
+            n_failed += result.status == "failed"
+            if result.status == "failed":
+                bar.write(f"failed: {result.source}: {result.message}", file=sys.stderr)
+            bar.set_postfix_str(f"{n_done} frames, {n_failed} failed", refresh=False)
+            bar.update(result.progress - bar.n)
+    kept = f", {n_kept} files done before" if n_kept else ""
+    failed = f", {n_failed} failed (see the message column)" if n_failed else ""
+    print(f"{n_done} frames segmented{kept}{failed}: {options.out / 'results.csv'}")
+    return 1 if n_failed else 0
