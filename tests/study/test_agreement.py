@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_cln.study.agreement import bland_altman, icc, kappa
@@ -68,6 +68,7 @@ def test_too_few_pairs_have_no_agreement():
     assert math.isnan(kappa(["benign"], ["benign"]).value)
 
 
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), min_size=3, max_size=30))
 def test_agreement_does_not_ask_who_came_first(pairs):
     a, b = (np.array(x, dtype=float) for x in zip(*pairs, strict=True))
@@ -77,6 +78,7 @@ def test_agreement_does_not_ask_who_came_first(pairs):
     assert kappa(a, b).value == pytest.approx(kappa(b, a).value, nan_ok=True)
 
 
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), min_size=3, max_size=30))
 def test_intervals_of_agreement_hold_their_estimate(pairs):
     a, b = (np.array(x, dtype=float) for x in zip(*pairs, strict=True))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_cln.study.metrics import Counts, auc, measures, roc
@@ -218,6 +218,7 @@ def test_sample_size_is_the_smallest_that_reaches_the_width():
         sample_size(1.2, 0.05)
 
 
+@settings(max_examples=30)
 @given(tp=counts, fn=counts, tn=counts, fp=counts)
 def test_intervals_hold_their_estimate(tp, fn, tn, fp):
     table = Counts(tp, fn, tn, fp)

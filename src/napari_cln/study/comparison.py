@@ -13,7 +13,7 @@ from ..types import Estimate
 from .agreement import kappa
 from .cases import CaseRow
 from .diagnosis import Measure, measure_counts
-from .metrics import MEASURES, Counts, measures
+from .metrics import MEASURES, Counts, auc, measures
 from .resampling import DEFAULT, Resampling, bootstrap
 from .statistics import AucDifference, McNemar, compare_auc, mcnemar
 
@@ -157,6 +157,7 @@ def compare_models(
         how,
         without=len(rows) - len(pairs),
         auc=difference,
+        other_auc=auc(truth, [other.score for _, other in pairs]),
         dice=_mean([d for d, _ in outlined], [p for _, p in outlined], how) if outlined else None,
     )
 
@@ -171,6 +172,7 @@ def _compare(
     undetermined: int = 0,
     without: int = 0,
     auc: AucDifference | None = None,
+    other_auc: float | None = None,
     dice: Estimate | None = None,
 ) -> Comparison:
     truth = np.array([row.truth == "metastatic" for row in rows])
@@ -191,6 +193,7 @@ def _compare(
         mcnemar=mcnemar(int((right & ~right_too).sum()), int((~right & right_too).sum())),
         kappa=kappa(a, b, how.confidence),
         auc=auc,
+        other_auc=other_auc,
         dice=dice,
     )
 

@@ -1,0 +1,172 @@
+"""The sections of a report on masks: overlap, detection, axes, pictures."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from ..evaluation import Evaluation
+from ..segmentation import Summary
+from . import figures
+from .pages import Plot, Section, Table
+from .wording import number, share, with_interval
+
+__all__ = ["axes_section", "detection_section", "gallery_section", "mask_section"]
+
+
+def mask_section(evaluation: Evaluation) -> Section | None:
+    """Overlap and distance; what was missed or mistaken."""
+    masks = evaluation.segmentation
+    if masks is None:
+        return None
+    rows = [
+        _summary_row("Dice per node", masks.dice),
+        _summary_row("IoU per node", masks.iou),
+        _summary_row("Dice per frame", masks.frame_dice),
+        *(
+            _summary_row(f"{name} ({unit})", summary)
+            for name, unit, summary in (
+                ("HD95", "mm", masks.hd95_mm),
+                ("ASSD", "mm", masks.assd_mm),
+                ("HD95", "px", masks.hd95_px),
+                ("ASSD", "px", masks.assd_px),
+            )
+            if summary is not None
+        ),
+    ]
+    threshold = f"{evaluation.config.iou_threshold:g}"
+    outcomes = tuple(
+        (name, share(e, 2), f"{number(100 * e.low)} to {number(100 * e.high)}")
+        for name, e in (
+            (f"found (IoU ≥ {threshold})", masks.found),
+            (f"matched loosely (IoU < {threshold})", masks.loose),
+            ("missed: nothing outlined", masks.missed),
+            ("wrong node: another structure outlined", masks.wrong_node),
+        )
+    )
+    plots = [
+        Plot(caption="Overlap: median, quartiles, range", draw=partial(figures.draw_overlap, masks=masks))
+    ]
+    if masks.hd95_px is not None:
+        plots.append(Plot(caption="Distance of outlines", draw=partial(figures.draw_distances, masks=masks)))
+    return Section(
+        title="Masks",
+        text="Dice is 2|A∩B|/(|A|+|B|) and IoU |A∩B|/|A∪B|; a node that was not found has 0 and stays "
+        "in. HD95 is the "
+        "greater of the two directed 95th percentiles between borders, ASSD the mean over both borders; "
+        "a node that "
+        f"was not found has none, and is counted below. {masks.empty_both} frames without a node in "
+        "either mask are "
+        "left out of Dice per frame.",
+        tables=(
+            Table(caption="What became of the reference nodes", header=("", "share", "95 %"), rows=outcomes),
+            Table(
+                caption="Overlap and distance",
+                header=(
+                    "Measure",
+                    "n",
+                    "Median",
+                    "95 % exact",
+                    "95 % over patients",
+                    "Quartiles",
+                    "Range",
+                    "Mean",
+                ),
+                rows=tuple(rows),
+            ),
+        ),
+        plots=tuple(plots),
+    )
+
+
+def _summary_row(name: str, summary: Summary) -> tuple[str, ...]:
+    exact, clustered = summary.median, summary.median_clustered
+    return (
+        name,
+        str(exact.n),
+        number(exact.value, 3),
+        f"{number(exact.low, 3)} to {number(exact.high, 3)}",
+        f"{number(clustered.low, 3)} to {number(clustered.high, 3)}",
+        f"{number(summary.lower_quartile, 3)} and {number(summary.upper_quartile, 3)}",
+        f"{number(summary.least, 3)} to {number(summary.greatest, 3)}",
+        number(summary.mean, 3),
+    )
+
+
+def detection_section(evaluation: Evaluation) -> Section | None:
+    """Precision, recall, F1, AP and FROC."""
+    found = evaluation.detection
+    if found is None:
+        return None
+    rows = (
+        ("Precision", f"{found.hits}/{found.finds}", with_interval(found.precision, 3)),
+        ("Recall", f"{found.hits}/{found.nodes}", with_interval(found.recall, 3)),
+        ("F1", f"{found.hits} hits", with_interval(found.f1, 3)),
+        (f"AP at IoU {found.iou_threshold:g}", f"{found.finds} finds", number(found.average_precision, 3)),
+        ("False finds per frame", f"{found.frames} frames", number(found.false_per_frame, 3)),
+    )
+    return Section(
+        title="Detection",
+        text="Predicted and reference nodes are matched one to one with the greatest sum of IoU. Finds "
+        "are ranked by "
+        "their mean mask probability; finds below the mask threshold do not exist, so the curve ends at "
+        "the circle.",
+        tables=(Table(caption="Detection", header=("", "cases", "value (95 % over patients)"), rows=rows),),
+        plots=(Plot(caption="FROC curve", draw=partial(figures.draw_froc, found=found)),),
+    )
+
+
+def axes_section(evaluation: Evaluation) -> Section | None:
+    """Agreement of long and short axis with the reader's mask."""
+    if not evaluation.axes:
+        return None
+    rows = tuple(
+        (
+            f"{axis.name} ({axis.unit})",
+            f"{axis.model.size} of {axis.of}",
+            with_interval(axis.limits.bias),
+            with_interval(axis.limits.lower_limit),
+            with_interval(axis.limits.upper_limit),
+            with_interval(axis.icc, 3),
+        )
+        for axis in evaluation.axes
+    )
+    header = (
+        "Axis",
+        "Matched nodes",
+        "Bias (95 %)",
+        "Lower limit (95 %)",
+        "Upper limit (95 %)",
+        "ICC(A,1) (95 %)",
+    )
+    return Section(
+        title="Size",
+        text="Model − reader, of matched nodes alone: nodes that were not found have no size. 95 % of "
+        "differences lie "
+        "between the limits of agreement.",
+        tables=(Table(caption="Agreement on axes", header=header, rows=rows),),
+        plots=tuple(
+            Plot(caption=f"Bland–Altman, {axis.name}", draw=partial(figures.draw_bland_altman, axis=axis))
+            for axis in evaluation.axes
+        ),
+    )
+
+
+def gallery_section(evaluation: Evaluation) -> Section | None:
+    """Best, median and worst frames."""
+    if not evaluation.pictures:
+        return None
+    return Section(
+        title="Gallery",
+        text="Best, median and worst frames by Dice. Solid: reader. Dashed: model. Burned-in marks are "
+        "painted over.",
+        plots=tuple(
+            Plot(
+                caption=f"frame {picture.id}",
+                draw=partial(figures.draw_picture, picture=picture),
+                width=2.28,
+                height=2.25,
+                left=0.1,
+            )
+            for picture in evaluation.pictures
+        ),
+    )

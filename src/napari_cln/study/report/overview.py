@@ -1,0 +1,114 @@
+"""The first screen: what a head of department needs."""
+
+from __future__ import annotations
+
+from ...types import Estimate
+from ..evaluation import Evaluation
+from .pages import Overview, Tile
+from .wording import NAMES, interval, number, percent
+
+__all__ = ["overview"]
+
+FEW = 30
+"""Cases of a class below which the first screen warns."""
+
+
+def overview(evaluation: Evaluation) -> Overview:
+    """What a head of department needs: what it finds, what it misses, how sure that is."""
+    sentences, tiles = [], []
+    nodes, masks = evaluation.nodes, evaluation.segmentation
+    if nodes is not None:
+        counts = nodes.counts
+        sentences.append(
+            f"Of {counts.tp + counts.fn} metastatic nodes the model calls {counts.tp} malignant; "
+            f"of {counts.tn + counts.fp} benign nodes it calls {counts.fp} malignant as well."
+        )
+        for name in ("sensitivity", "specificity"):
+            measure = nodes[name]
+            tiles.append(
+                Tile(
+                    name=NAMES[name],
+                    value=percent(measure.estimate.value),
+                    detail=f"{measure.k}/{measure.estimate.n} nodes · "
+                    f"{interval(measure.clustered, 1, 100)} %",
+                )
+            )
+        area = nodes.auc_clustered
+        tiles.append(
+            Tile(name="AUC", value=number(area.value, 3), detail=f"{interval(area, 3)} · n = {area.n}")
+        )
+    if masks is not None:
+        missed, wrong = (round(e.value * e.n) for e in (masks.missed, masks.wrong_node))
+        sentences.append(
+            f"Of {masks.nodes} nodes it outlines {round(masks.found.value * masks.nodes)} well "
+            f"(IoU ≥ {evaluation.config.iou_threshold:g}), misses {missed}, and in {wrong} it outlines "
+            "another "
+            "structure instead."
+        )
+        tiles.append(Tile(name="Nodes found", value=percent(masks.found.value), detail=_detail(masks.found)))
+        dice = masks.dice
+        tiles.append(
+            Tile(
+                name="Median Dice",
+                value=number(dice.median.value),
+                detail=f"quartiles {number(dice.lower_quartile)} and {number(dice.upper_quartile)} · "
+                f"n = {dice.median.n}",
+            )
+        )
+    return Overview(
+        title=f"How well {evaluation.model.partition('@')[0] or 'the model'} does on the "
+        f"{evaluation.config.split} cases",
+        sentences=tuple(sentences) or ("No case has a mask or a known truth: there is nothing to judge.",),
+        tiles=tuple(tiles),
+        notes=_notes(evaluation),
+    )
+
+
+def _detail(found: Estimate) -> str:
+    return f"{round(found.value * found.n)}/{found.n} nodes · {interval(found, 1, 100)} %"
+
+
+def _notes(evaluation: Evaluation) -> tuple[str, ...]:
+    flow, nodes = evaluation.flow, evaluation.nodes
+    notes = ["For research, not for diagnosis."]
+    notes.append(
+        f"Cases: {evaluation.config.data}"
+        if evaluation.config.data
+        else "What these cases are was not stated: say it before showing these figures to anyone."
+    )
+    notes.append(f"{flow.frames} frames of {flow.patients} patients. Cutoff {evaluation.cutoff}.")
+    if nodes is not None:
+        few = min(nodes.counts.tp + nodes.counts.fn, nodes.counts.tn + nodes.counts.fp)
+        if few < FEW:
+            notes.append(
+                f"One class has only {few} nodes: the intervals are wide, and say little about which "
+                "model is better."
+            )
+        notes.append(
+            f"PPV and NPV hold where {percent(nodes.prevalence, 0)} of nodes are metastatic, as here; "
+            "not at another hospital's share."
+        )
+    if flow.unknown:
+        notes.append(f"{flow.unknown} nodes of unknown truth are left out of the diagnosis.")
+    if flow.scored_by_frame:
+        notes.append(
+            f"{flow.scored_by_frame} nodes were not found; they stay in the diagnosis, with the score "
+            "of their frame."
+        )
+    shared = _shared_patients(evaluation)
+    if shared:
+        notes.append(
+            f"{shared} patients are in {evaluation.config.split} and in another split as well: these figures "
+            "flatter the model. Split by patient."
+        )
+    if flow.unreadable:
+        notes.append(f"{flow.unreadable} frames could not be read and are in no figure.")
+    return tuple(notes)
+
+
+def _shared_patients(evaluation: Evaluation) -> int:
+    here: set[str] = set()
+    elsewhere: set[str] = set()
+    for row in evaluation.rows:
+        (here if row.split == evaluation.config.split else elsewhere).add(row.patient)
+    return len(here & elsewhere)

@@ -1,0 +1,246 @@
+"""The report as its readers see it: text of the page and of the PDF, plots, table, no secrets."""
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from drawn_frames import FAR, LEFT, RIGHT, annotation, prediction
+from test_evaluation import random_rows, rows_from_counts
+
+from napari_cln.errors import ExportError
+from napari_cln.study.cases import read_rows
+from napari_cln.study.evaluation import EvaluationConfig, evaluate, evaluate_rows
+from napari_cln.study.report import report_sections, write_report
+from napari_cln.study.report.checklist import reporting_items
+from napari_cln.study.report.html import html_page
+from napari_cln.study.report.overview import overview
+from napari_cln.study.report.wording import interval, number, p_value, percent, share
+from napari_cln.study.statistics import proportion
+
+VENDOR = "<script>alert(1)</script> & 东芝 $x$"
+FAST = EvaluationConfig(resamples=200, prevalence=0.2, data="Drawn rectangles, for the tests.")
+
+
+class Page(HTMLParser):
+    """Text and tags of a page; fails where a tag is not closed."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.words, self.open, self.tags, self.attributes = [], [], [], []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    @property
+    def text(self):
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    places = [(LEFT,), (RIGHT,), (FAR,), (LEFT, RIGHT), (), (LEFT,)]
+    truths = []
+    for i, truth in enumerate(["metastatic", "benign", "metastatic", "benign", "metastatic", "benign"]):
+        one = annotation(LEFT, truth=truth)
+        pixels = one.frame.pixels.copy()
+        pixels[0, 0] = i
+        frame = replace(one.frame, pixels=pixels, patient_id=f"p{i}", vendor=VENDOR)
+        truths.append(replace(one, frame=frame, note="DOE JANE", annotator="Dr Who"))
+    calls = {f"p{i}": "benign" for i in range(6)}
+    evaluation = evaluate(truths, [prediction(*place) for place in places], FAST)
+    ids = [row.id for row in evaluation.rows if row.kind == "node"]
+    return evaluate(
+        truths,
+        [prediction(*place) for place in places],
+        FAST,
+        readers={"original reports": dict.fromkeys(ids, "malignant") | calls},
+    )
+
+
+@pytest.fixture(scope="module")
+def report(drawn, tmp_path_factory):
+    out = tmp_path_factory.mktemp("report") / "new" / "folder"
+    return write_report(drawn, out)
+
+
+@pytest.fixture(scope="module")
+def page(report):
+    return Page(report.read_text("utf-8"))
+
+
+def test_the_folder_holds_page_pdf_and_table(report, drawn):
+    assert sorted(p.name for p in report.parent.iterdir()) == ["cases.csv", "report.html", "report.pdf"]
+    assert read_rows(report.parent / "cases.csv") == list(drawn.rows)
+
+
+def test_the_first_screen_says_what_is_found_and_how_sure_that_is(page):
+    first = page.text.split("Flow of cases")[0]
+
+    assert "Of 3 metastatic nodes the model calls" in first
+    assert "misses 1, and in 2 it outlines another structure instead" in first
+    assert "For research, not for diagnosis." in first
+    assert "Drawn rectangles, for the tests." in first
+    assert "from the model's card" in first
+    assert "One class has only 3 nodes" in first
+
+
+def test_every_percentage_of_the_page_has_its_cases_beside_it(page):
+    for cell in re.findall(r"\d+\.\d+ % \(", page.text):
+        assert re.search(re.escape(cell) + r"\d+/\d+\)", page.text)
+
+
+def test_the_papers_row_is_printed_with_its_intervals():
+    sections = report_sections(evaluate_rows(rows_from_counts(158, 118, 236, 35), FAST))
+
+    (table,) = (t for s in sections for t in s.tables if t.caption.startswith("Diagnosis per node"))
+    assert [row[:5] for row in table.rows[:7]] == [
+        ("Sensitivity", "57.25 %", "158/276", "51.35 to 62.94", "51.18 to 63.16"),
+        ("Specificity", "87.08 %", "236/271", "82.57 to 90.57", "82.50 to 90.84"),
+        ("Accuracy", "72.03 %", "394/547", "68.12 to 75.63", "68.06 to 75.75"),
+        ("PPV", "81.87 %", "158/193", "75.82 to 86.66", "75.69 to 87.03"),
+        ("NPV", "66.67 %", "236/354", "61.60 to 71.38", "61.49 to 71.56"),
+        ("+LR", "4.43", "547", "3.20 to 6.14", "–"),
+        ("−LR", "0.49", "547", "0.43 to 0.57", "–"),
+    ]
+
+
+def test_the_page_loads_nothing(report, page):
+    text = report.read_text("utf-8")
+
+    assert not {"script", "link", "img", "iframe"} & set(page.tags)
+    for name, value in page.attributes:
+        if name in ("href", "src", "xlink:href"):
+            assert value.startswith(("#", "data:image/png;base64,"))
+    assert "@import" not in text
+    assert "url(http" not in text
+
+
+def test_plots_are_vector_and_named(page):
+    assert page.tags.count("svg") >= 8
+    labels = [value for name, value in page.attributes if name == "aria-label"]
+    assert {"ROC curve", "Decision curve", "FROC curve", "Bland–Altman, long axis"} <= set(labels)
+
+
+def test_sections_stand_in_the_order_of_a_paper(page):
+    order = [
+        "Cases Split",
+        "Diagnosis per node",
+        "Diagnosis per patient",
+        "Masks Dice",
+        "Detection Predicted",
+        "Size Model",
+        "Subgroups Intervals",
+        "Comparison on the same nodes Only",
+        "Gallery Best",
+        "Reporting items",
+    ]
+    places = [page.text.rindex(title) for title in order[:-1]]
+
+    assert places == sorted(places)
+
+
+def test_misses_wrong_nodes_and_undetermined_calls_are_printed(page):
+    assert "missed: nothing outlined 16.67 % (1/6)" in page.text
+    assert "wrong node: another structure outlined 33.33 % (2/6)" in page.text
+    assert "on the same 6 nodes of 6 patients (0 without a verdict" in page.text
+
+
+def test_an_optimistic_cutoff_says_so_on_the_first_screen():
+    notes = overview(evaluate_rows(random_rows(), replace(FAST, cutoff_from="test"))).notes
+
+    assert any("Optimistic: chosen on the cases it is judged on" in note for note in notes)
+
+
+def test_patients_on_both_sides_are_named_on_the_first_screen():
+    notes = overview(evaluate_rows(random_rows(), FAST)).notes
+
+    assert any("patients are in test and in another split as well" in note for note in notes)
+
+
+def test_what_a_file_names_cannot_become_part_of_the_page(page):
+    assert "script" not in page.tags
+    assert f"scanner: {VENDOR}" in page.text
+
+
+def test_the_same_evaluation_gives_the_same_files(report, drawn, tmp_path):
+    again = write_report(drawn, tmp_path)
+
+    for name in ("report.html", "cases.csv", "report.pdf"):
+        assert (again.parent / name).read_bytes() == (report.parent / name).read_bytes()
+
+
+def test_the_pdf_has_pages_and_no_date_or_author(report):
+    data = (report.parent / "report.pdf").read_bytes()
+
+    assert data.startswith(b"%PDF")
+    assert data.count(b"/Type /Page\n") + data.count(b"/Type /Page ") >= 4
+    assert not re.search(rb"/(CreationDate|Author|ModDate)", data)
+
+
+def test_no_name_of_patient_or_reader_reaches_the_files(report):
+    for file in report.parent.iterdir():
+        content = file.read_bytes()
+        assert b"DOE" not in content
+        assert b"Dr Who" not in content
+
+
+def test_without_anything_to_judge_the_report_says_so():
+    rows = [replace(row, truth="unknown") for row in rows_from_counts(2, 0, 2, 0)]
+
+    first = overview(evaluate_rows(rows, FAST))
+
+    assert first.sentences == ("No case has a mask or a known truth: there is nothing to judge.",)
+    assert "4 nodes of unknown truth are left out of the diagnosis." in first.notes
+
+
+def test_one_case_alone_can_be_reported():
+    evaluation = evaluate([annotation(LEFT)], [prediction(LEFT)], FAST)
+
+    page = Page(html_page(overview(evaluation), report_sections(evaluation)))
+
+    assert "Of 1 metastatic nodes the model calls 1 malignant" in page.text
+
+
+def test_a_folder_that_cannot_be_written_is_named(drawn, tmp_path):
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(ExportError, match=r"can't be written into out .*Choose a folder"):
+        write_report(drawn, tmp_path / "file" / "out")
+
+
+def test_blanks_are_named_for_the_authors(drawn):
+    items = reporting_items(drawn)
+
+    assert all(item.text for item in items)
+    blanks = [item for item in items if not item.filled]
+    assert any("design: prospective or retrospective" in item.text for item in blanks)
+    assert sum(item.filled for item in items) >= 12
+
+
+def test_numbers_are_printed_as_a_journal_prints_them():
+    assert number(-0.125, 2) == "−0.12"
+    assert number(-0.0001, 2) == "0.00"
+    assert number(np.inf) == "∞"
+    assert number(np.nan) == "–"
+    assert percent(0.5725, 2) == "57.25 %"
+    assert share(proportion(158, 276), 2) == "57.25 % (158/276)"
+    assert share(proportion(0, 0)) == "–"
+    assert interval(proportion(0, 0)) == "–"
+    assert [p_value(p) for p in (0.0001, 0.0123, 0.5)] == ["< 0.001", "0.012", "0.50"]
