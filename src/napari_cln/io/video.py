@@ -26,6 +26,7 @@ from .limits import check_frames, check_size, missing_frames
 __all__ = ["VideoSource", "VideoStream"]
 
 CACHE_BYTES = 2**26
+MAX_REORDER = 16  # frames that H.264 and H.265 may hold back
 DECODER = f"PyAV {av.__version__}, libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}"
 
 
@@ -94,35 +95,48 @@ class VideoStream:
             packets.pop()
         check_frames(self.path, len(packets))
         self.n_frames = len(packets)
-        stamps = [stamp for stamp, _, _ in packets]
-        in_order = None not in stamps and stamps == sorted(stamps)
-        # AVI has no presentation times: what FFmpeg gives for reordered frames is wrong.
-        if (
-            None in stamps
-            or len(set(stamps)) < len(stamps)
-            or (in_order and stream.codec_context.has_b_frames)
-        ):
-            self._times: list[int] | None = None
-        else:
-            self._times = sorted(stamps)
+        self._times = self._order([stamp for stamp, _, _ in packets])
         self._keys = sorted(stamp for stamp, is_key, _ in packets if is_key and stamp is not None)
         self.frame_time_s = float(1 / stream.average_rate) if stream.average_rate else None
-        self.warnings = self._remarks()
-
-    def _remarks(self) -> tuple[str, ...]:
         remarks = []
-        stream = self._stream
-        seconds = self._container.duration / av.time_base if self._container.duration else None
-        present = self.n_frames * (self.frame_time_s or 0)
-        if stream.frames > self.n_frames:
-            remarks.append(missing_frames(stream.frames, self.n_frames))
-        elif not stream.frames and seconds and present < 0.9 * seconds and len(self._container.streams) == 1:
-            remarks.append(f"The file announces {seconds:.1f} s, but its frames end after {present:.1f} s.")
+        announced = self._count_announced()
+        if announced > self.n_frames:
+            self._drop_stragglers()
+            remarks.append(missing_frames(announced, self.n_frames))
         ratio = stream.sample_aspect_ratio
         if ratio and ratio != 1:
             form = f"{ratio.numerator}:{ratio.denominator}"
             remarks.append(f"Pixels are not square ({form}): axis ratios in pixels are not true.")
-        return tuple(remarks)
+        self.warnings = tuple(remarks)
+
+    def _order(self, stamps: list[int | None]) -> list[int] | None:
+        """Times of the frames in the order they are shown; None where they can't be trusted."""
+        known = [stamp for stamp in stamps if stamp is not None]
+        if len(set(known)) < len(stamps):
+            return None
+        # AVI has no such times: what FFmpeg gives for reordered frames is the order of decoding.
+        if known == sorted(known) and self._stream.codec_context.has_b_frames:
+            return None
+        return sorted(known)
+
+    def _count_announced(self) -> int:
+        """Frames that the file says it has; by its duration where it gives no number."""
+        stream, container = self._stream, self._container
+        if stream.frames or not (container.duration and self.frame_time_s) or len(container.streams) > 1:
+            return int(stream.frames)
+        expected = container.duration / av.time_base / self.frame_time_s
+        return round(expected) if self.n_frames < 0.9 * expected else 0
+
+    def _drop_stragglers(self) -> None:
+        """Leave out frames behind a gap: a cut takes frames that are shown before ones it leaves."""
+        if self._times is None or self.n_frames < 3:
+            return
+        steps = np.diff(self._times)
+        gaps = np.flatnonzero(steps > 1.5 * np.median(steps))
+        late = gaps[gaps >= len(steps) - MAX_REORDER]
+        if late.size:
+            self.n_frames = int(late[0]) + 1
+            self._times = self._times[: self.n_frames]
 
     def read(self, index: int) -> NDArray[np.uint8]:
         """Decode frame `index`, in ``range(n_frames)``.
