@@ -1,3 +1,4 @@
+from .batch.job import FrameResult, segment_to_folder
 from .errors import (
     ClnError,
     DatasetError,
@@ -44,6 +45,7 @@ __all__ = [
     "Fold",
     "Frame",
     "FrameReadError",
+    "FrameResult",
     "Geometry",
     "Measurement",
     "ModelInput",
@@ -75,5 +77,6 @@ __all__ = [
     "save_model",
     "segment",
     "segment_batch",
+    "segment_to_folder",
     "simulate",
 ]
