@@ -17,20 +17,31 @@ import json
 import multiprocessing
 import os
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
+from datetime import date
 from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.optimize import minimize_scalar
+from scipy.special import expit, logit
 
 from napari_cln.imaging.phantom import simulate
 from napari_cln.io.sources import read_frame
+from napari_cln.network.card import Figure, ModelCard, TrainingData
+from napari_cln.network.inference import Segmenter
 from napari_cln.network.model import YNet
-from napari_cln.training.data import Samples
+from napari_cln.network.weights import save_model
+from napari_cln.study.cutoff import choose_cutoff
+from napari_cln.study.detection import match_nodes
+from napari_cln.study.metrics import dice
+from napari_cln.study.statistics import auc_interval, median_interval, proportion
+from napari_cln.training.data import Samples, target_of
 from napari_cln.training.loop import fit
 from napari_cln.training.recipes import Recipe
 from napari_cln.types import Annotation, PrepareConfig
 
+NAN = float("nan")
 ROOT = Path(__file__).parents[1]
 SEEDS = {"train": 1_000_000, "validation": 2_000_000, "test": 3_000_000}
 """First seed of each part; no frame is in two."""
@@ -96,8 +107,8 @@ def negatives(folder: Path, config: PrepareConfig) -> Samples:
     )
 
 
-def train(arguments: argparse.Namespace, recipe: Recipe) -> tuple[YNet, Samples]:
-    """Train, or go on with, the network; its progress goes to the log beside the model."""
+def train(arguments: argparse.Namespace, recipe: Recipe) -> None:
+    """Train, or go on training; the progress goes to a log in the cache."""
     validation = simulated("validation", VALIDATION_FRAMES, arguments.cache)
     samples = simulated("train", arguments.frames, arguments.cache)
     if arguments.usgra:
@@ -112,22 +123,167 @@ def train(arguments: argparse.Namespace, recipe: Recipe) -> tuple[YNet, Samples]
             print(line, flush=True)
             log.write(line + "\n")
             log.flush()
-    network = YNet(recipe.network)
-    state = torch.load(arguments.cache / "best.pt", weights_only=True, map_location="cpu")
-    network.load_state_dict(state)
-    return network.eval(), samples
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What a model says of one simulated frame, beside the truth."""
+
+    label: str
+    best: float
+    """Best possible malignancy of the frame."""
+    malignancy: float
+    dice: float
+    """Of all nodes together; NaN where the frame has none and none was claimed."""
+    claimed: bool
+    nodes: tuple[tuple[float, float, float], ...]
+    """Overlap (IoU), best possible score and given score (NaN where missed) of each node."""
+
+
+def measured(segmenter: Segmenter, part: str, count: int) -> list[Measured]:
+    """The model on simulated frames, from the screen to the score, on the screens' own pixels."""
+    rows = []
+    for seed in range(SEEDS[part], SEEDS[part] + count):
+        phantom = simulate(seed)
+        (prediction,) = segmenter.predict([phantom.frame])
+        pairs = [pair for pair in match_nodes(prediction.instances, phantom.instances) if pair.reference]
+        scores = [prediction.node_scores[pair.predicted - 1] if pair.predicted else NAN for pair in pairs]
+        rows.append(
+            Measured(
+                label=phantom.label,
+                best=phantom.malignancy,
+                malignancy=prediction.malignancy,
+                dice=dice(prediction.mask, phantom.instances > 0),
+                claimed=bool(prediction.mask.any()),
+                nodes=tuple(
+                    (pair.iou, target_of(node), score)
+                    for pair, node, score in zip(pairs, phantom.nodes, scores, strict=True)
+                ),
+            )
+        )
+    return rows
+
+
+def calibrated(network: YNet, card: ModelCard, count: int) -> ModelCard:
+    """The card with temperature and cutoff from validation frames."""
+    network.card = card
+    rows = measured(Segmenter(network, "cpu"), "validation", count)
+    scored = np.array([node[1:] for row in rows for node in row.nodes if not np.isnan(node[2])])
+    logits, targets = logit(scored[:, 1].clip(1e-6, 1 - 1e-6)), scored[:, 0]
+
+    def loss(log_temperature: float) -> float:
+        calm = logits / np.exp(log_temperature)
+        return float(np.mean(np.logaddexp(0, calm) - targets * calm))
+
+    temperature = float(np.exp(minimize_scalar(loss, bounds=(-2, 2), method="bounded").x))
+    labelled = [row for row in rows if row.label != "unknown"]
+    scores = expit(logit([row.malignancy for row in labelled]) / temperature)
+    cutoff = choose_cutoff([row.label == "metastatic" for row in labelled], scores)
+    return replace(
+        card,
+        temperature=round(temperature, 4),
+        cutoff=round(cutoff.value, 4),
+        cutoff_from=f"{cutoff.rule} on {len(labelled)} simulated validation frames with a node",
+    )
+
+
+def figures(segmenter: Segmenter, count: int, usgra_folder: Path | None) -> tuple[Figure, ...]:
+    """Every figure of the card, with its interval."""
+    rows = measured(segmenter, "test", count)
+    data = f"{count} simulated frames of seeds never trained on"
+    labelled = [row for row in rows if row.label != "unknown"]
+    truth = np.array([row.label == "metastatic" for row in labelled])
+    score, best = (np.array([getattr(row, name) for row in labelled]) for name in ("malignancy", "best"))
+    nodes = [node for row in rows for node in row.nodes]
+    missed = sum(iou < 0.5 for iou, _, _ in nodes)
+    dices = np.array([row.dice for row in labelled])
+    empty = [row for row in rows if row.label == "unknown"]
+    called = score >= segmenter.card.cutoff
+    estimates = {
+        "Dice, median": median_interval(dices),
+        "frames with Dice under 0.1": proportion(int((dices < 0.1).sum()), len(dices)),
+        "nodes missed (IoU under 0.5)": proportion(missed, len(nodes)),
+        "frames without a node where one is claimed": proportion(
+            sum(row.claimed for row in empty), len(empty)
+        ),
+        "AUC": auc_interval(truth, score),
+        "AUC, best possible": auc_interval(truth, best),
+        "sensitivity at the cutoff": proportion(int((called & truth).sum()), int(truth.sum())),
+        "specificity at the cutoff": proportion(int((~called & ~truth).sum()), int((~truth).sum())),
+    }
+    result = [Figure(name=name, data=data, estimate=estimate) for name, estimate in estimates.items()]
+    if usgra_folder:
+        claims = [
+            prediction.mask.any()
+            for prediction in segmenter.predict(a.frame for a in usgra(usgra_folder, "test"))
+        ]
+        result.append(
+            Figure(
+                name="frames without a marked node where one is claimed",
+                data="usgra, test part (real vessels and nerves)",
+                estimate=proportion(int(sum(claims)), len(claims)),
+            )
+        )
+    return tuple(result)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--cache", type=Path, default=ROOT / "build" / "default")
+    parser.add_argument("--out", type=Path, default=ROOT / "src" / "napari_cln" / "models")
     parser.add_argument("--frames", type=int, default=1400, help="simulated frames to train on")
     parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--test-frames", type=int, default=200, help="simulated frames to measure on")
     parser.add_argument("--usgra", type=Path, help="folder of the usgra set, for frames without a node")
+    parser.add_argument("--measure-only", action="store_true", help="take the best weights so far")
     arguments = parser.parse_args()
     arguments.cache.mkdir(parents=True, exist_ok=True)
     recipe = replace(Recipe.best(), crops=2 / 3)
-    train(arguments, recipe)
+    if not arguments.measure_only:
+        train(arguments, recipe)
+    network = YNet(recipe.network)
+    state = torch.load(arguments.cache / "best.pt", weights_only=True, map_location="cpu")
+    network.load_state_dict(state)
+
+    log = (arguments.cache / "default.jsonl").read_text()
+    events = [json.loads(line) for line in log.splitlines()]
+    epochs = max(event["epoch"] for event in events if event["event"] == "epoch")
+    settings = {key: value for key, value in asdict(recipe).items() if key not in ("network", "prepare")}
+    card = ModelCard(
+        name="default",
+        created=date.today().isoformat(),
+        config=recipe.network,
+        prepare=recipe.prepare,
+        trained_on=trained_on(arguments),
+        recipe={**settings, "epochs": epochs, "seed": 0},
+    )
+    card = calibrated(network, card, min(arguments.test_frames, VALIDATION_FRAMES))
+    network.card = card
+    found = figures(Segmenter(network, "cpu"), arguments.test_frames, arguments.usgra)
+    for figure in found:
+        print(figure)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    save_model(network, arguments.out / "default.safetensors", replace(card, figures=found))
+    (arguments.out / "default.jsonl").write_text(log)
+
+
+def trained_on(arguments: argparse.Namespace) -> tuple[TrainingData, ...]:
+    """What the card says about the training frames."""
+    drawn = TrainingData(
+        name="simulated neck frames (napari_cln.simulate)",
+        n=arguments.frames,
+        licence="BSD-3-Clause",
+        citation="napari-cln contributors",
+    )
+    if not arguments.usgra:
+        return (drawn,)
+    real = TrainingData(
+        name="usgra, training part: real vessels and nerves, as frames without a node",
+        n=sum(1 for _ in usgra(arguments.usgra, "train")),
+        licence="CC BY 4.0",
+        citation="usgra-seg, github.com/tmkand/usgra-seg, examiner TMK, 2025",
+    )
+    return drawn, real
 
 
 if __name__ == "__main__":
