@@ -1,0 +1,67 @@
+import hashlib
+import stat
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_cln.io import pseudonym as module
+from napari_cln.io.pseudonym import pseudonym, salt_path
+from napari_cln.io.sources import read_frame
+
+
+@pytest.fixture
+def another_user(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    return tmp_path / "config"
+
+
+@given(identity=st.text(min_size=4).filter(str.strip))
+def test_the_same_patient_has_the_same_pseudonym_and_it_hides_the_id(identity):
+    name = pseudonym(identity)
+
+    assert name == pseudonym(f" {identity} ")
+    assert len(name) == 16
+    assert name not in (identity, hashlib.sha256(identity.encode()).hexdigest()[:16])
+
+
+def test_two_patients_have_two_pseudonyms():
+    assert len({pseudonym(f"{number:04}") for number in range(2000)}) == 2000
+
+
+def test_the_pseudonym_is_the_same_tomorrow_and_another_for_another_user(another_user):
+    first = pseudonym("4711")
+    module._salt.cache_clear()
+    again = pseudonym("4711")
+    salt_path().unlink()
+    module._salt.cache_clear()
+
+    assert first == again
+    assert pseudonym("4711") != first
+
+
+def test_only_the_user_can_read_the_salt(another_user):
+    pseudonym("4711")
+
+    assert stat.S_IMODE(salt_path().stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("identity", ["", "   "])
+def test_no_id_is_no_patient(identity):
+    assert pseudonym(identity) is None
+
+
+def test_without_a_place_for_the_salt_there_is_no_pseudonym(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "file"))
+
+    assert pseudonym("4711") is None
+
+
+def test_frames_of_one_patient_share_the_pseudonym(write_dicom):
+    one, two, other = (
+        read_frame(write_dicom(name=name, PatientID=identity)).patient_id
+        for name, identity in (("a.dcm", "P-1"), ("b.dcm", "P-1 "), ("c.dcm", "P-2"))
+    )
+
+    assert one == two != other
