@@ -1,12 +1,15 @@
 import os
 import shutil
+import tracemalloc
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
+from pydicom import uid
 
 from napari_cln.errors import FrameReadError
 from napari_cln.io.sources import as_frame, find_sources, open_source, read_frame, read_frames
@@ -203,3 +206,27 @@ def test_a_png_needs_neither_pydicom_nor_ffmpeg(study):
         "sys.exit(any(name in sys.modules for name in ('pydicom', 'av', 'torch', 'napari', 'qtpy')))"
     )
     assert subprocess.run([sys.executable, "-c", code, str(study / "2.png")]).returncode == 0
+
+
+@pytest.mark.parametrize("kind", ["native", "compressed", "tiff"])
+def test_memory_does_not_grow_with_the_length_of_a_cine(tmp_path, write_dicom, lymph_node, kind):
+    from test_dicom import jpeg
+
+    def peak(length: int) -> int:
+        stack = np.stack([lymph_node] * length)
+        if kind == "tiff":
+            path = tmp_path / "a.tif"
+            tifffile.imwrite(path, stack, photometric="rgb")
+        else:
+            frames = [jpeg(lymph_node)] * length if kind == "compressed" else None
+            syntax = uid.JPEGBaseline8Bit if frames else uid.ExplicitVRLittleEndian
+            path = write_dicom(stack, NumberOfFrames=length, frames=frames, syntax=syntax)
+        del stack
+        tracemalloc.start()
+        assert sum(1 for _ in read_frames(path)) == length
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    peak(2)  # imports
+    assert peak(40) < 1.2 * peak(4) + 100_000

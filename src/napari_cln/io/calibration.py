@@ -7,9 +7,8 @@ the picture. Scanners differ by a pixel about the last row and column, so a box 
 out by two; one that sticks out further was calibrated before the picture was resized, and
 its millimetres would be wrong.
 
-Physical Delta is "the physical value increment per positive pixel increment": a negative
-one says that the axis points the other way (Acuson and HP write that for a mirrored probe),
-and a length is its magnitude.
+Physical Delta is the step of the physical value from one pixel to the next. A negative one
+(Acuson writes it for X) says that the axis points the other way; a length is its magnitude.
 
 Pixel Spacing is read only where there is no region at all.
 """

@@ -47,7 +47,8 @@ class ImageSource(FrameSource):
         """Learn all that the header says, before any pixel is decoded."""
         image = self._image
         check_size(self.path, image.height, image.width)
-        self.n_frames = getattr(image, "n_frames", 1)
+        # Phones append previews of other sizes to a JPEG; only these two hold cines.
+        self.n_frames = getattr(image, "n_frames", 1) if image.format in ("GIF", "PNG") else 1
         check_frames(self.path, self.n_frames)
         orientation = int(image.getexif().get(ORIENTATION_TAG, 1))
         self._orientation = orientation
