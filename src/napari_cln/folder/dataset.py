@@ -170,6 +170,19 @@ class TrainingFolder:
             )
         return checked_record(read_json(path), case_id)
 
+    def revisions(self, case_id: str) -> list[Record]:
+        """Records of the former states of a frame, and of rivals that came too late, by their number.
+
+        The number, not the time, is their order: clocks jump, and two computers disagree.
+        """
+        kept = []
+        for path in (self.layout.revisions / checked_id(case_id)).glob("*.json"):
+            try:
+                kept.append(checked_record(read_json(path), case_id))
+            except DatasetError as cause:
+                _log.warning("A former state can't be read: %s", cause)
+        return sorted(kept, key=lambda record: int(record["revision"]))
+
     def read_image(self, case: Case) -> NDArray[np.uint8]:
         """Grey pixels (H, W) of a case, overlay-free, original resolution.
 

@@ -23,6 +23,10 @@ from ..errors import DatasetError
 __all__ = ["LockOwner", "break_lock", "held_locks", "lock"]
 
 
+PATIENCE_S = 10.0
+"""A save takes milliseconds: who holds a lock for longer than this is stuck or gone."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class LockOwner:
     """Who holds a lock: reader, computer, and since when (UTC, ISO 8601)."""
@@ -37,7 +41,7 @@ class LockOwner:
 
 
 @contextmanager
-def lock(locks: Path, name: str, who: str, timeout_s: float = 10.0) -> Iterator[None]:
+def lock(locks: Path, name: str, who: str) -> Iterator[None]:
     """Hold the lock ``name`` of a training folder while the block runs.
 
     Parameters
@@ -48,16 +52,14 @@ def lock(locks: Path, name: str, who: str, timeout_s: float = 10.0) -> Iterator[
         A case's id, or ``"dataset"``.
     who : str
         Reader to show to whoever waits.
-    timeout_s : float
-        Seconds to wait for another holder.
 
     Raises
     ------
     DatasetError
-        If another holds it for longer; the message names the owner.
+        If another holds it for over ten seconds; the message names the owner.
     """
     locks.mkdir(parents=True, exist_ok=True)
-    marker = SoftFileLock(locks / f"{name}.lock", timeout=timeout_s, poll_interval=0.003)
+    marker = SoftFileLock(locks / f"{name}.lock", timeout=PATIENCE_S, poll_interval=0.003)
     owner = locks / f"{name}.owner"
     try:
         marker.acquire()

@@ -111,16 +111,11 @@ def _revision(path: Path, case_id: str) -> int:
 def _restore_record(study: TrainingFolder, case_id: str) -> str:
     """Go back to the newest good record among the revisions, by number: clocks jump."""
     layout = study.layout
-    good: list[Record] = []
-    for path in (layout.revisions / case_id).glob("*.json"):
-        try:
-            good.append(checked_record(read_json(path), case_id))
-        except DatasetError:
-            continue
+    good = study.revisions(case_id)
     if not good:
         _put_away(layout, case_id)
         return f"The record of {case_id} has no good former state; its files were moved to the revisions."
-    record = max(good, key=lambda record: int(record["revision"]))
+    record = good[-1]
     masks = _masks_like(layout, record)
     _put_away_file(layout, layout.record(case_id))
     _commit(study, record, masks)
