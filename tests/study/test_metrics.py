@@ -10,13 +10,12 @@ from hypothesis.extra.numpy import arrays
 
 from napari_cln.study.metrics import (
     Counts,
-    assd,
     auc,
     confusion,
     dice,
-    hd95,
     iou,
     measures,
+    outline_distances,
     roc,
     surface_distances,
 )
@@ -49,8 +48,9 @@ def test_overlap_of_two_ellipses_is_worked_out():
     [(None, 11.0, 4.3143630), ((0.1, 0.08), 0.88, 0.3932561)],
 )
 def test_distances_equal_monai_1_6_1(spacing_mm, hd95_monai, assd_monai):
-    assert hd95(PREDICTED, REFERENCE, spacing_mm) == pytest.approx(hd95_monai, abs=1e-6)
-    assert assd(PREDICTED, REFERENCE, spacing_mm) == pytest.approx(assd_monai, abs=1e-6)
+    distances = outline_distances(PREDICTED, REFERENCE, spacing_mm)
+
+    assert distances == pytest.approx((hd95_monai, assd_monai), abs=1e-6)
 
 
 def test_the_greatest_distance_is_the_hausdorff_distance_of_monai():
@@ -63,8 +63,10 @@ def test_a_mask_one_pixel_aside_is_one_pixel_away():
     mask = np.zeros((20, 20), bool)
     mask[5:12, 5:12] = True
 
-    assert hd95(mask, np.roll(mask, 1, axis=1)) == 1
-    assert hd95(mask, np.roll(mask, 1, axis=1), (0.1, 0.2)) == pytest.approx(0.2)
+    aside = np.roll(mask, 1, axis=1)
+
+    assert outline_distances(mask, aside).hd95 == 1
+    assert outline_distances(mask, aside, (0.1, 0.2)).hd95 == pytest.approx(0.2)
 
 
 def test_a_missed_node_has_dice_0_and_no_distance():
@@ -72,7 +74,7 @@ def test_a_missed_node_has_dice_0_and_no_distance():
 
     assert dice(nothing, REFERENCE) == iou(nothing, REFERENCE) == 0
     with pytest.raises(ValueError, match="count the node as missed"):
-        hd95(nothing, REFERENCE)
+        outline_distances(nothing, REFERENCE)
 
 
 def test_two_empty_masks_have_no_dice():
@@ -96,11 +98,10 @@ def test_dice_follows_from_iou(a, b):
 
 
 @given(a=masks, b=masks)
-def test_distances_are_symmetric_and_0_only_for_equal_borders(a, b):
+def test_distances_are_symmetric_and_0_between_equals(a, b):
     if a.any() and b.any():
-        assert hd95(a, b) == hd95(b, a)
-        assert assd(a, b) == pytest.approx(assd(b, a))
-        assert assd(a, a) == 0
+        assert outline_distances(a, b) == pytest.approx(outline_distances(b, a))
+        assert outline_distances(a, a) == (0, 0)
 
 
 @given(tp=st.integers(1, 500), fn=st.integers(1, 500), tn=st.integers(1, 500), fp=st.integers(1, 500))

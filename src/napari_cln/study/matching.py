@@ -16,7 +16,7 @@ from ..io.sources import read_frame
 from ..types import Annotation, Case, Node, Prediction, Spacing, TruthSource
 from .cases import CaseRow
 from .detection import Pair, match_nodes
-from .metrics import assd, dice, hd95
+from .metrics import dice, outline_distances
 
 __all__ = ["TOUCH", "compare", "read_instances", "reference_instances"]
 
@@ -191,16 +191,18 @@ def _with_match(row: CaseRow, reference: _Reference, prediction: Prediction, pai
     expected, found = reference.instances == pair.reference, prediction.instances == pair.predicted
     spacing = reference.spacing_of(expected)
     size = measure(found, spacing)
+    in_px = outline_distances(found, expected)
+    in_mm = outline_distances(found, expected, spacing) if spacing else None
     return replace(
         row,
         predicted_node=pair.predicted,
         score=round(prediction.node_scores[pair.predicted - 1], 6),
         score_of="node",
         confidence=_confidence(prediction, pair.predicted),
-        hd95_px=_rounded(hd95(found, expected)),
-        assd_px=_rounded(assd(found, expected)),
-        hd95_mm=_rounded(hd95(found, expected, spacing)) if spacing else None,
-        assd_mm=_rounded(assd(found, expected, spacing)) if spacing else None,
+        hd95_px=_rounded(in_px.hd95),
+        assd_px=_rounded(in_px.assd),
+        hd95_mm=_rounded(in_mm.hd95) if in_mm else None,
+        assd_mm=_rounded(in_mm.assd) if in_mm else None,
         predicted_long_mm=_rounded(size.long_axis_mm),
         predicted_short_mm=_rounded(size.short_axis_mm),
         predicted_long_px=_rounded(size.long_axis_px),

@@ -53,8 +53,8 @@ def bootstrap(
     _, index = np.unique(np.asarray(clusters), return_inverse=True)
     n = int(index.max()) + 1
     rng = np.random.default_rng(how.seed)
-    # Rows at a time, so that memory stays near 50 MB whatever the number of cases.
-    step = max(1, 2_000_000 // max(index.size, 1))
+    # Few rows at a time: they stay in the processor's cache, whatever the number of cases.
+    step = max(1, 200_000 // max(index.size, 1))
     values = []
     for start in range(0, how.n, step):
         rows = min(step, how.n - start)
