@@ -1,0 +1,56 @@
+"""Settings of a training run. Without torch, so that a window can show them at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
+
+from .recipes import Recipe
+
+__all__ = ["TrainConfig"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Settings of a run; its form, its command line and its record.
+
+    Parameters
+    ----------
+    recipe : {"best", "paper"}
+        ``"paper"`` is exactly the paper's: cross-entropy on mask and class summed, batch 8,
+        initial rate 0.001, stretched to 256×256. ``"best"`` adds soft Dice, a wider decoder, a
+        score per node, ultrasound augmentation and averaged weights.
+    classification_only : bool
+        Train the network without its mask head.
+    epochs : int
+        Passes over the training frames.
+    folds : int
+        Networks to train, each validated on the patients that it did not see; 1 trains one.
+    batch_size : int
+        Frames a step.
+    learning_rate : float
+    patience : int
+        Stop after so many epochs without a better validation; 0 trains to the end.
+    start_from : str
+        Name or path of a model whose weights to start from; empty for new weights.
+    compare_with : str
+        Model in use, to be compared with the new one on the same validation frames; empty for none.
+    seed : int
+    """
+
+    recipe: Literal["best", "paper"] = "best"
+    classification_only: bool = False
+    epochs: Annotated[int, {"min": 1, "max": 1000}] = 50
+    folds: Annotated[int, {"min": 1, "max": 10}] = 5
+    batch_size: Annotated[int, {"min": 1, "max": 256}] = 8
+    learning_rate: Annotated[float, {"min": 1e-6, "max": 1.0, "step": 1e-4}] = 1e-3
+    patience: Annotated[int, {"min": 0, "max": 1000}] = 0
+    start_from: str = ""
+    compare_with: str = "default"
+    seed: Annotated[int, {"min": 0, "max": 2**31 - 1}] = 0
+
+    def to_recipe(self) -> Recipe:
+        """The whole recipe that these settings stand for."""
+        named = {"best": Recipe.best, "paper": Recipe.paper}
+        recipe = named[self.recipe](segmentation=not self.classification_only)
+        return replace(recipe, batch_size=self.batch_size, learning_rate=self.learning_rate)
