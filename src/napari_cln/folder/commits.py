@@ -71,7 +71,8 @@ def commit(
             move_image(layout, case_id, has_mask(record))
         for temporary, goal in staged[:-1]:
             temporary.replace(goal)
-            sync_folder(goal.parent)
+            if goal.parent != layout.records:  # that folder is synced with the record
+                sync_folder(goal.parent)
         for goal, pixels in pictures:
             if pixels is None:
                 goal.unlink(missing_ok=True)

@@ -164,11 +164,14 @@ class TrainingFolder:
             If the id is none, unknown, or its record damaged.
         """
         path = self.layout.record(checked_id(case_id))
-        if not path.exists():
-            raise DatasetError(
-                f"{case_id} is not in the training folder {self.path.name}. Save its frame first."
-            )
-        return checked_record(read_json(path), case_id)
+        try:
+            return checked_record(read_json(path), case_id)
+        except DatasetError as cause:
+            if isinstance(cause.__cause__, FileNotFoundError):
+                raise DatasetError(
+                    f"{case_id} is not in the training folder {self.path.name}. Save its frame first."
+                ) from cause
+            raise
 
     def revisions(self, case_id: str) -> list[Record]:
         """Records of the former states of a frame, and of rivals that came too late, by their number.
@@ -261,11 +264,7 @@ class TrainingFolder:
         return save(self, annotation, about, expected_revision=expected_revision, overlay=overlay)
 
     def identify(self, frame: Frame) -> str:
-        """Id that a frame has, or would have, in the folder: from its pixels alone.
-
-        An image that was opened from the folder keeps the id it has there, though cropping and
-        painting over gave it other pixels than its source.
-        """
+        """Id of a frame by its pixels alone; an image opened from the folder keeps the id it has there."""
         return identify(self.layout, frame)
 
     def hash_key(self, kind: Literal["patient", "cine"], name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 __all__ = ["Layout"]
@@ -19,22 +20,22 @@ class Layout:
         """nnU-Net's description, with our schema under ``x_napari_cln``."""
         return self.root / "dataset.json"
 
-    @property
+    @cached_property
     def images(self) -> Path:
         """Images that have a mask; exactly the cases of ``labels``, as nnU-Net demands."""
         return self.root / "imagesTr"
 
-    @property
+    @cached_property
     def unmasked(self) -> Path:
         """Images without an accepted mask; nnU-Net does not look here."""
         return self.root / "imagesNoMask"
 
-    @property
+    @cached_property
     def labels(self) -> Path:
         """Label images, 0 background and 1 lymph node."""
         return self.root / "labelsTr"
 
-    @property
+    @cached_property
     def records(self) -> Path:
         """One JSON object per frame, and the ids of its nodes where the label can't say them."""
         return self.root / "records"

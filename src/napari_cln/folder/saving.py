@@ -112,7 +112,8 @@ def save(
 def identify(layout: Layout, frame: Frame) -> str:
     """Id of a frame: the first 16 hexadecimal digits of the SHA-256 of its grey pixels.
 
-    See :meth:`TrainingFolder.identify`.
+    An image that was opened from the folder keeps the id it has there, though cropping and painting
+    over gave it other pixels than its source.
     """
     digest = hash_pixels(frame.grey)
     path = frame.source

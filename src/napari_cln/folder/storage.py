@@ -134,7 +134,7 @@ def read_bytes(path: Path, limit: int) -> bytes:
                 "its place."
             ) from cause
         raise
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise DatasetError(f"{path.name} is not a plain file. Remove it from the training folder.")
@@ -143,7 +143,13 @@ def read_bytes(path: Path, limit: int) -> bytes:
                 f"{path.name} has {status.st_size} bytes, more than the {limit} allowed. "
                 "It was not written by napari-cln: remove it from the training folder."
             )
-        return file.read(limit)
+        # Bare system calls: a folder may have 50 000 records, and file objects cost more than the reading.
+        data = os.read(descriptor, status.st_size)
+        while len(data) < status.st_size and (more := os.read(descriptor, status.st_size - len(data))):
+            data += more
+        return data
+    finally:
+        os.close(descriptor)
 
 
 def read_json(path: Path, limit: int = MAX_JSON_BYTES) -> dict[str, Any]:

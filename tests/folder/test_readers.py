@@ -1,0 +1,94 @@
+"""Second readings stay apart from the folder's own until somebody decides."""
+
+import numpy as np
+import pytest
+
+from napari_cln.errors import DatasetError
+from napari_cln.folder.check import check
+from napari_cln.folder.readers import (
+    adjudicate,
+    pair_readings,
+    read_annotation,
+    readers_of,
+    save_reading,
+)
+from napari_cln.study.agreement import kappa
+from napari_cln.study.metrics import dice
+from napari_cln.types import Node
+
+
+@pytest.fixture
+def second(study, annotate, necks):
+    """A second reader who sees five frames, one of them otherwise."""
+    for n in range(5):
+        truth = "benign" if n % 2 == 0 or n == 3 else "metastatic"
+        mask = np.roll(necks[n][1], 4 if n == 0 else 0)
+        save_reading(study, annotate(n, truth, mask=mask, seconds=7.0), "r2")
+    return study
+
+
+def test_a_second_reading_leaves_the_first_as_it_is(study, annotate, necks):
+    case = study.case(study.identify(annotate(0).frame))
+
+    save_reading(study, annotate(0, "metastatic", mask=np.roll(necks[0][1], 4)), "r2")
+
+    assert study.case(case.id) == case
+    assert np.array_equal(study.read_instances(case) > 0, necks[0][1])
+    assert readers_of(study, case.id) == ["r2"]
+    assert len(study.cases()) == 12
+    assert check(study) == []
+
+
+def test_dice_and_kappa_of_two_readers_come_from_their_pairs(second, necks):
+    pairs = list(pair_readings(second, "r2"))
+
+    overlaps = [dice(pair.first.mask, pair.second.mask) for pair in pairs]
+    agreement = kappa([pair.first.label for pair in pairs], [pair.second.label for pair in pairs])
+
+    assert len(pairs) == 5
+    assert sorted(overlaps)[1:] == [1.0] * 4
+    assert min(overlaps) == dice(necks[0][1], np.roll(necks[0][1], 4)) < 1
+    # Four of five agree; by chance 0.4 · 0.2 + 0.6 · 0.8 = 0.56 would.
+    assert agreement.value == pytest.approx((0.8 - 0.56) / (1 - 0.56))
+
+
+def test_a_decision_becomes_the_frames_own_and_says_so(second, annotate):
+    pair = next(pair for pair in pair_readings(second, "r2") if dice(pair.first.mask, pair.second.mask) < 1)
+
+    case = adjudicate(second, pair.second, "r3")
+
+    assert np.array_equal(second.read_instances(case) > 0, pair.second.mask)
+    last = second.record(case.id)["history"][-1]
+    assert (last["who"], last["action"]) == ("r3", "adjudicated")
+    assert second.revisions(case.id)[-1]["revision"] == case.extra["revision"] - 1
+    assert check(second) == []
+
+
+def test_a_reading_that_is_given_again_keeps_the_former(second, annotate):
+    case_id = second.identify(annotate(0).frame)
+
+    save_reading(second, annotate(0), "r2")
+
+    assert len(list((second.layout.revisions / case_id).glob("*.reading"))) == 2
+    assert len(second.revisions(case_id)) == 0
+
+
+def test_an_annotation_read_from_the_folder_can_be_saved_again(study, annotate):
+    case = study.save(
+        annotate(0, nodes=(Node(id=1, truth="metastatic", level="II"),), note="hilum"), who="r1"
+    )
+
+    again = study.save(read_annotation(study, case), who="r1")
+
+    assert (again.id, again.nodes, again.truth) == (case.id, case.nodes, "metastatic")
+    assert study.record(case.id)["note"] == "hilum"
+
+
+def test_a_frame_that_is_not_in_the_folder_has_no_second_reading(folder, annotate):
+    with pytest.raises(DatasetError, match="is not in the training folder study"):
+        save_reading(folder, annotate(0), "r2")
+
+
+def test_a_reader_whose_name_is_a_path_is_refused(study, annotate):
+    with pytest.raises(DatasetError, match="letters and digits"):
+        save_reading(study, annotate(0), "../r2")
