@@ -23,7 +23,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.optimize import minimize_scalar
 from scipy.special import expit, logit
 
 from napari_cln.imaging.phantom import simulate
@@ -39,6 +38,7 @@ from napari_cln.study.statistics import auc_interval, median_interval, proportio
 from napari_cln.training.data import Samples, target_of
 from napari_cln.training.loop import fit
 from napari_cln.training.recipes import Recipe
+from napari_cln.training.scoring import fit_temperature
 from napari_cln.types import Annotation, PrepareConfig
 
 NAN = float("nan")
@@ -169,13 +169,7 @@ def calibrated(network: YNet, card: ModelCard, count: int) -> ModelCard:
     network.card = card
     rows = measured(Segmenter(network, "cpu"), "validation", count)
     scored = np.array([node[1:] for row in rows for node in row.nodes if not np.isnan(node[2])])
-    logits, targets = logit(scored[:, 1].clip(1e-6, 1 - 1e-6)), scored[:, 0]
-
-    def loss(log_temperature: float) -> float:
-        calm = logits / np.exp(log_temperature)
-        return float(np.mean(np.logaddexp(0, calm) - targets * calm))
-
-    temperature = float(np.exp(minimize_scalar(loss, bounds=(-2, 2), method="bounded").x))
+    temperature = fit_temperature(scored[:, 1], scored[:, 0])
     labelled = [row for row in rows if row.label != "unknown"]
     scores = expit(logit([row.malignancy for row in labelled]) / temperature)
     cutoff = choose_cutoff([row.label == "metastatic" for row in labelled], scores)

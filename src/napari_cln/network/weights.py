@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from ..errors import WeightsError
+from ..folder.storage import write_atomically
 from .card import ModelCard
 from .cards import find_model, list_models, models_folder, read_card
 from .model import YNet
@@ -49,8 +49,8 @@ def save_model(model: YNet, path: Path | str, card: ModelCard) -> ModelCard:
     _check_finite(state, path.name)
     content = save_tensors(state)
     card = dataclasses.replace(card, config=model.config, sha256=hashlib.sha256(content).hexdigest())
-    write_whole(path, content)
-    write_whole(path.with_suffix(".json"), card.to_json().encode())
+    write_atomically(path, content)
+    write_atomically(path.with_suffix(".json"), card.to_json().encode())
     model.card = card
     return card
 
@@ -94,19 +94,6 @@ def load_model(name_or_path: str | Path = "default") -> YNet:
     model.load_state_dict(state)
     model.card = card
     return model.eval()
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: temporary file, fsync, rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _read_weights(path: Path) -> bytes:

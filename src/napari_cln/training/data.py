@@ -1,13 +1,10 @@
-"""From cases to batches: frames prepared once and kept as bytes, augmented on the computing device.
-
-Every draw depends on (seed, epoch, frame) alone, so that a run resumed in mid-epoch, or spread over
-several processes, sees the same batches.
-"""
+"""From cases to batches: frames prepared once and kept as bytes, put together on the computing device."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,13 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
+from ..folder.dataset import TrainingFolder
+from ..folder.storage import write_atomically
 from ..imaging.preprocessing import prepare, to_model
-from ..network.weights import write_whole
-from ..types import Annotation, Node, PrepareConfig
+from ..types import Annotation, Case, Frame, Node, PrepareConfig
 
-__all__ = ["Batch", "Samples", "augment", "order", "target_of"]
+__all__ = ["Batch", "Samples", "order", "target_of"]
 
 MAX_NODES = 8
 """Nodes of one frame that get a class target of their own; more still train the mask."""
@@ -125,6 +122,26 @@ class Samples:
             frame_targets=np.array([frame_target], dtype=np.float32),
         )
 
+    @classmethod
+    def from_cases(cls, folder: TrainingFolder, cases: Sequence[Case], config: PrepareConfig) -> Samples:
+        """Prepare the given cases of a training folder, in order.
+
+        Its images were cleared of burned-in marks and cropped to the scan area when they were saved.
+        """
+        config = replace(config, remove_overlay=False)
+
+        def one(case: Case) -> Samples:
+            pixels = folder.read_image(case)
+            frame = Frame(pixels=pixels, scan_area=(0, 0, *pixels.shape))
+            instances = folder.read_instances(case)
+            annotation = Annotation(frame=frame, instances=instances, nodes=case.nodes, status=case.status)
+            truth = {"benign": 0.0, "metastatic": 1.0}.get(case.truth, float("nan"))
+            has_mask = case.mask is not None
+            return cls.from_annotation(case.id, annotation, config, has_mask=has_mask, frame_target=truth)
+
+        with ThreadPoolExecutor() as pool:
+            return cls.join(pool.map(one, cases))
+
     def save(self, path: Path) -> None:
         """Write the frames to one ``.npz`` file, whole or not at all."""
         buffer = io.BytesIO()
@@ -137,7 +154,7 @@ class Samples:
             node_targets=self.node_targets,
             frame_targets=self.frame_targets,
         )
-        write_whole(path, buffer.getvalue())
+        write_atomically(path, buffer.getvalue())
 
     @classmethod
     def load(cls, path: Path) -> Samples:
@@ -181,121 +198,3 @@ class Batch:
 def order(n: int, seed: int, epoch: int) -> NDArray[np.intp]:
     """Order in which an epoch visits ``n`` frames."""
     return np.random.default_rng((seed, epoch)).permutation(n)
-
-
-def augment(batch: Batch, keys: Sequence[tuple[int, ...]], kind: str, *, crop: bool = False) -> Batch:
-    """Change each frame as another probe position, gain or machine would.
-
-    Left-right flip, shift, scale, small rotation; overall gain, gain over depth, contrast, blur
-    and speckle. Never up-down: depth has a meaning.
-
-    Parameters
-    ----------
-    batch : Batch
-    keys : sequence of tuple of int
-        What the draws of each frame depend on, such as (seed, epoch, frame).
-    kind : {"ultrasound", "flip"}
-        ``"flip"`` does nothing but flip left-right.
-    crop : bool
-        Give a part of half the side, mostly around a node. Its frame has no class
-        then, since what makes it may lie outside.
-    """
-    draws = [np.random.default_rng(key) for key in keys]
-    ultrasound = kind == "ultrasound"
-    size = batch.image.shape[-1] // (2 if crop else 1)
-    maps = torch.from_numpy(np.stack([_affine(rng, ultrasound) for rng in draws])).to(batch.image)
-    if crop:
-        centres = np.stack([_centre(rng, item) for rng, item in zip(draws, batch.instances, strict=True)])
-        maps[:, :, :2] /= 2
-        maps[:, :, 2] = torch.from_numpy(centres).to(maps)
-    grid = F.affine_grid(maps, [len(maps), 1, size, size], align_corners=False)
-    image = F.grid_sample(batch.image, grid, align_corners=False)
-    instances = F.grid_sample(batch.instances.float(), grid, mode="nearest", align_corners=False).byte()
-    if ultrasound:
-        image = _look(image, draws)
-    # the score of a node is that of the whole node
-    frames, ids = batch.nodes.T
-    before, after = (
-        (drawn[frames, 0] == ids[:, None, None]).float().mean((1, 2))
-        for drawn in (batch.instances, instances)
-    )
-    whole = after * torch.linalg.det(maps[:, :, :2]).abs()[frames] > 0.9 * before
-    return replace(
-        batch,
-        image=image,
-        instances=instances,
-        nodes=batch.nodes[whole],
-        node_target=batch.node_target[whole],
-        frame_weight=batch.frame_weight * (0.0 if crop else 1.0),
-    )
-
-
-def _affine(rng: np.random.Generator, ultrasound: bool) -> NDArray[np.float32]:
-    """Map (2, 3) from output to input, in units of half the image."""
-    flip = -1.0 if rng.random() < 0.5 else 1.0
-    if not ultrasound:
-        return np.array([[flip, 0, 0], [0, 1, 0]], dtype=np.float32)
-    scale = np.exp(rng.uniform(-0.25, 0.25))
-    stretch = np.exp(rng.uniform(-0.04, 0.04))  # little: the ratio of a node's axes is a sign
-    angle = np.deg2rad(rng.uniform(-10, 10))
-    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    matrix = turn @ np.diag([flip * stretch, 1 / stretch])
-    shift = rng.uniform(-0.15, 0.15, size=(2, 1))
-    return np.hstack([matrix, shift]).astype(np.float32)
-
-
-def _centre(rng: np.random.Generator, instances: Tensor) -> NDArray[np.float64]:
-    """Where a crop lies, (x, y) in units of half the image: near a node, or anywhere."""
-    anywhere = rng.uniform(-0.5, 0.5, 2)
-    near, jitter = rng.random() < 0.85, rng.uniform(-0.1, 0.1, 2)
-    ids = torch.unique(instances)
-    ids = ids[ids > 0]
-    if not near or not len(ids):
-        return anywhere
-    chosen = ids[int(rng.integers(len(ids)))]
-    y, x = (instances[0] == chosen).nonzero().double().mean(0).tolist()
-    middle = (np.array([x, y]) + 0.5) / (instances.shape[-1] / 2) - 1
-    centre: NDArray[np.float64] = np.clip(middle + jitter, -0.5, 0.5)
-    return centre
-
-
-def _look(image: Tensor, draws: Sequence[np.random.Generator]) -> Tensor:
-    """Gain, gain over depth, contrast, blur and speckle of another machine; (B, 1, S, S)."""
-    size = image.shape[-1]
-    gain, slope, gamma, blur, speckle = (
-        torch.from_numpy(
-            np.stack(
-                [
-                    np.array(
-                        [
-                            np.exp(rng.uniform(-0.25, 0.25)),
-                            rng.uniform(-0.25, 0.25),
-                            np.exp(rng.uniform(-0.2, 0.2)),
-                            rng.uniform(0, 1.0) if rng.random() < 0.3 else 0.0,
-                            rng.uniform(0, 0.1) if rng.random() < 0.3 else 0.0,
-                        ]
-                    )
-                    for rng in draws
-                ]
-            )
-        )
-        .to(image)
-        .T[..., None, None, None]
-    )  # (5, B, 1, 1, 1)
-    noise = torch.from_numpy(np.stack([rng.standard_normal((1, size, size), np.float32) for rng in draws]))
-    depth = torch.linspace(-0.5, 0.5, size).to(image)[:, None]
-    image = _blurred(image, blur) * (1 + speckle * noise.to(image))
-    image = (image.clamp_min(0) ** gamma) * gain * (1 + slope * depth)
-    return image.clamp(0, 1)
-
-
-def _blurred(image: Tensor, sigma: Tensor) -> Tensor:
-    """Gaussian blur of each frame by its own sigma (B, 1, 1, 1), in pixels; 0 leaves it as it is."""
-    reach = torch.arange(-3, 4).to(image)
-    kernel = torch.exp(-0.5 * (reach / sigma.clamp_min(1e-3)) ** 2)  # (B, 1, 1, 7)
-    kernel = kernel / kernel.sum(-1, keepdim=True)
-    stacked = image.transpose(0, 1)  # (1, B, S, S): one group per frame
-    frames = image.shape[0]
-    across = F.conv2d(F.pad(stacked, (3, 3, 0, 0), mode="replicate"), kernel, groups=frames)
-    both = F.conv2d(F.pad(across, (0, 0, 3, 3), mode="replicate"), kernel.transpose(2, 3), groups=frames)
-    return both.transpose(0, 1)

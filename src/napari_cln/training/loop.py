@@ -22,12 +22,13 @@ from accelerate.utils import gather_object
 from torch import nn
 
 from ..errors import RunError
+from ..folder.storage import write_atomically
 from ..network.model import YNet
-from ..network.weights import write_whole
-from .data import Batch, Samples, augment, order
+from .augmentation import augment
+from .data import Batch, Samples, order
 from .loss import Objective
 from .recipes import Recipe
-from .scoring import FrameScore, score_frames, summarise
+from .scoring import FrameScore, goodness, score_frames, summarise
 
 __all__ = ["Average", "Progress", "fit"]
 
@@ -181,14 +182,13 @@ def _judge(
 ) -> Iterator[dict[str, Any]]:
     """Report an epoch and keep its weights if they are the best so far."""
     figures = summarise(scores)
-    known = [value for value in (figures["dice_mean"], figures["auc"]) if value is not None]
-    goodness = sum(known) / len(known) if known else float(progress.step)
+    reached = goodness(scores)
     worst = sorted((score for score in scores if score.has_node), key=lambda score: score.dice)[:8]
     progress.waited += 1
-    if goodness > progress.best:
-        progress.best, progress.waited = goodness, 0
+    if reached is None or reached > progress.best:
+        progress.best, progress.waited = reached or 0.0, 0
         if main:
-            write_whole(folder / "best.pt", _packed(average.state))
+            write_atomically(folder / "best.pt", _packed(average.state))
     yield {
         "event": "epoch",
         "epoch": epoch + 1,
@@ -259,7 +259,7 @@ def _save(
         "average": average.state,
         "progress": asdict(progress),
     }
-    write_whole(path, _packed(state))
+    write_atomically(path, _packed(state))
 
 
 def _load(

@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
+from scipy.optimize import minimize_scalar
+from scipy.special import expit, logit
 
+from ..errors import DatasetError
+from ..network.card import Figure
 from ..network.model import YNet
+from ..study.cutoff import choose_cutoff
 from ..study.metrics import auc, dice
+from ..study.resampling import bootstrap
+from ..study.statistics import auc_interval, compare_auc, median_interval, proportion
+from ..types import Estimate
 from .data import Batch, Samples
 
-__all__ = ["FrameScore", "score_frames", "summarise"]
+__all__ = [
+    "FrameScore",
+    "compare_scores",
+    "estimate_figures",
+    "fit_operating_point",
+    "fit_temperature",
+    "goodness",
+    "score_frames",
+    "summarise",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,3 +108,106 @@ def summarise(scores: Sequence[FrameScore]) -> dict[str, float | int | None]:
         "claimed": float(np.mean(empty)) if empty else None,
         "auc": float(auc(truth, [score.malignancy for score in labelled])) if two_classes else None,
     }
+
+
+def goodness(scores: Sequence[FrameScore]) -> float | None:
+    """What makes one network better than another: mean of mean Dice and AUC, of those that exist."""
+    figures = summarise(scores)
+    known = [value for value in (figures["dice_mean"], figures["auc"]) if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def fit_temperature(malignancy: ArrayLike, target: ArrayLike) -> float:
+    """Number that the class logits are divided by so that scores mean what they say [1]_.
+
+    Parameters
+    ----------
+    malignancy, target : array, shape (N,)
+        Scores at temperature 1, and truths, both in [0, 1].
+
+    References
+    ----------
+    .. [1] Guo et al., On calibration of modern neural networks, ICML 2017. :arxiv:`1706.04599`
+    """
+    logits = logit(np.clip(np.asarray(malignancy, dtype=float), 1e-6, 1 - 1e-6))
+    targets = np.asarray(target, dtype=float)
+
+    def loss(log_temperature: float) -> float:
+        calm = logits / np.exp(log_temperature)
+        return float(np.mean(np.logaddexp(0, calm) - targets * calm))
+
+    return float(np.exp(minimize_scalar(loss, bounds=(-2, 2), method="bounded").x))
+
+
+def fit_operating_point(scores: Sequence[FrameScore], data: str) -> tuple[float, float, str]:
+    """Temperature, cutoff, and where they come from; 1 and 0.5 where one class is missing."""
+    labelled = [score for score in scores if not np.isnan(score.target)]
+    if not labelled:
+        return 1.0, 0.5, "not set: no frame has a label"
+    malignancy, target = (np.array([getattr(s, name) for s in labelled]) for name in ("malignancy", "target"))
+    temperature = fit_temperature(malignancy, target)
+    scaled = expit(logit(np.clip(malignancy, 1e-6, 1 - 1e-6)) / temperature)
+    try:
+        cutoff = choose_cutoff(target >= 0.5, scaled)
+    except DatasetError:
+        return 1.0, 0.5, f"not set: {data} show one class alone"
+    if not np.isfinite(cutoff.value):
+        return temperature, 0.5, f"not set: the score does not part the classes on {data}"
+    return temperature, cutoff.value, f"{cutoff.rule} on {data}"
+
+
+def estimate_figures(scores: Sequence[FrameScore], data: str) -> tuple[Figure, ...]:
+    """Figures with intervals, for a card; those that the frames can't give are left out."""
+    dices = np.array([score.dice for score in scores if score.has_node])
+    empty = [score.claimed for score in scores if score.has_node is False]
+    labelled = [score for score in scores if not np.isnan(score.target)]
+    truth = np.array([score.target >= 0.5 for score in labelled])
+    estimates: dict[str, Estimate] = {}
+    if dices.size:
+        estimates["Dice, median"] = median_interval(dices)
+        estimates["frames with Dice under 0.1"] = proportion(int((dices < 0.1).sum()), dices.size)
+    if empty:
+        estimates["frames without a node where one is claimed"] = proportion(sum(empty), len(empty))
+    if len(set(truth.tolist())) == 2:
+        estimates["AUC"] = auc_interval(truth, [score.malignancy for score in labelled])
+    # a card is JSON, which has no NaN: a limit that does not exist is the widest possible
+    return tuple(
+        Figure(
+            name=name,
+            data=data,
+            estimate=Estimate(
+                value=found.value,
+                low=0.0 if np.isnan(found.low) else found.low,
+                high=1.0 if np.isnan(found.high) else found.high,
+                n=found.n,
+            ),
+        )
+        for name, found in estimates.items()
+    )
+
+
+def compare_scores(
+    new: Sequence[FrameScore], old: Sequence[FrameScore], patients: Sequence[str]
+) -> dict[str, Any]:
+    """Paired differences, new − old, on the same frames: mean Dice (bootstrap over patients) and AUC
+    (DeLong); None where the frames can't give one."""
+    rows = [
+        (a.dice - b.dice, patient)
+        for a, b, patient in zip(new, old, patients, strict=True)
+        if a.has_node and not np.isnan(a.dice - b.dice)
+    ]
+    compared: dict[str, Any] = {"dice": None, "auc": None}
+    if rows:
+        gaps = np.array([gap for gap, _ in rows])
+        low, high = bootstrap(lambda w: w @ gaps / w.sum(axis=1), [patient for _, patient in rows])
+        compared["dice"] = asdict(
+            Estimate(value=float(gaps.mean()), low=float(low), high=float(high), n=len(rows))
+        )
+    labelled = [(a, b) for a, b in zip(new, old, strict=True) if not np.isnan(a.target)]
+    truth = [a.target >= 0.5 for a, _ in labelled]
+    if min(sum(truth), len(truth) - sum(truth)) >= 2:
+        difference = compare_auc(
+            truth, [a.malignancy for a, _ in labelled], [b.malignancy for _, b in labelled]
+        )
+        compared["auc"] = asdict(difference.difference)
+    return compared

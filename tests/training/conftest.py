@@ -1,0 +1,57 @@
+"""Small real frames and a small real network, so that a whole training takes seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from napari_cln.network.model import YNetConfig
+from napari_cln.training.data import MAX_NODES, Samples
+from napari_cln.training.recipes import Recipe
+
+SIZE = 64
+
+
+def drawn(count: int, seed: int = 0) -> Samples:
+    """Dark ellipses on bright speckle: flat ones benign, round ones malignant, every fifth frame empty."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:SIZE, :SIZE]
+    images = rng.rayleigh(90, (count, SIZE, SIZE)).clip(0, 255)
+    instances = np.zeros((count, SIZE, SIZE), dtype=np.uint8)
+    targets = np.full((count, MAX_NODES), np.nan, dtype=np.float32)
+    for index in range(count):
+        if index % 5 == 4:
+            continue
+        malignant = index % 2
+        row, column = rng.uniform(22, 42, 2)
+        across = 9 if malignant else 16
+        inside = ((rows - row) / 8) ** 2 + ((columns - column) / across) ** 2 < 1
+        images[index][inside] *= 0.3
+        instances[index][inside] = 1
+        targets[index, 0] = malignant
+    return Samples(
+        ids=tuple(f"frame-{seed}-{index}" for index in range(count)),
+        images=images.astype(np.uint8),
+        instances=instances,
+        has_mask=np.ones(count, dtype=bool),
+        node_targets=targets,
+        frame_targets=np.nan_to_num(targets[:, 0]),
+    )
+
+
+@pytest.fixture
+def samples() -> Samples:
+    return drawn(20)
+
+
+@pytest.fixture
+def recipe() -> Recipe:
+    return Recipe(network=YNetConfig(width=0.125, decoder_width=8), batch_size=4, average=0.9)
+
+
+@pytest.fixture
+def draw() -> Callable[..., Samples]:
+    """``draw(count, seed)``: other frames of the same kind."""
+    return drawn

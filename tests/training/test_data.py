@@ -1,0 +1,137 @@
+"""Frames and what is known of them become batches, unchanged by their neighbours."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from napari_cln.folder.dataset import TrainingFolder
+from napari_cln.imaging.phantom import simulate
+from napari_cln.training.augmentation import augment
+from napari_cln.training.data import Batch, Samples, order, target_of
+from napari_cln.types import Annotation, Frame, Node, PrepareConfig
+
+
+def annotation(**changes) -> Annotation:
+    pixels = np.full((200, 300), 90, dtype=np.uint8)
+    instances = np.zeros((200, 300), dtype=np.uint8)
+    instances[40:80, 50:110] = 3
+    instances[120:160, 200:280] = 5
+    nodes = (Node(id=3, truth="metastatic"), Node(id=5, truth="benign"))
+    frame = Frame(pixels=pixels, scan_area=(0, 0, 200, 300))
+    return replace(Annotation(frame=frame, instances=instances, nodes=nodes), **changes)
+
+
+@pytest.mark.parametrize(
+    ("node", "expected"),
+    [
+        (Node(id=1, truth="metastatic"), 1.0),
+        (Node(id=1, truth="benign"), 0.0),
+        (Node(id=1, truth="benign", p_malignant=0.3), 0.3),
+    ],
+)
+def test_a_truth_becomes_a_target(node, expected):
+    assert target_of(node) == expected
+
+
+def test_an_unknown_truth_has_no_target():
+    assert np.isnan(target_of(Node(id=1)))
+
+
+def test_nodes_keep_their_place_and_their_truth():
+    samples = Samples.from_annotation("a", annotation(), PrepareConfig())
+
+    (instances,) = samples.instances
+    assert set(np.unique(instances)) == {0, 1, 2}
+    first, second = (np.argwhere(instances == id_).mean(0) for id_ in (1, 2))
+    assert first[0] < second[0]
+    assert first[1] < second[1]
+    np.testing.assert_array_equal(samples.node_targets[0, :3], [1, 0, np.nan])
+    assert samples.frame_targets[0] == 1
+
+
+def test_a_frame_with_a_node_of_unknown_truth_has_no_label():
+    marked = annotation(nodes=(Node(id=3, truth="benign"), Node(id=5)))
+
+    samples = Samples.from_annotation("a", marked, PrepareConfig())
+
+    assert np.isnan(samples.frame_targets[0])
+
+
+def test_frames_come_back_from_the_cache(samples, tmp_path):
+    samples.save(tmp_path / "cache.npz")
+
+    loaded = Samples.load(tmp_path / "cache.npz")
+
+    assert loaded.ids == samples.ids
+    for name in ("images", "instances", "has_mask", "node_targets", "frame_targets"):
+        np.testing.assert_array_equal(getattr(loaded, name), getattr(samples, name))
+
+
+def test_a_training_folder_becomes_samples(tmp_path):
+    study = TrainingFolder.create(tmp_path / "study")
+    phantom = simulate(3, n_nodes=2)
+    saved = Annotation(frame=phantom.frame, instances=phantom.instances, nodes=phantom.nodes)
+    case = study.save(saved, patient="one", source_kind="simulated")
+
+    samples = Samples.from_cases(study, [case], PrepareConfig())
+
+    direct = Samples.from_annotation("x", saved, PrepareConfig())
+    assert samples.ids == (case.id,)
+    assert samples.has_mask[0]
+    np.testing.assert_allclose(samples.node_targets, direct.node_targets, atol=1e-6)
+    overlap = (samples.instances > 0) & (direct.instances > 0)
+    assert overlap.sum() > 0.95 * (direct.instances > 0).sum()
+
+
+def test_every_frame_is_visited_once_an_epoch_in_another_order():
+    first, second = order(50, 0, 0), order(50, 0, 1)
+
+    assert sorted(first) == sorted(second) == list(range(50))
+    assert list(first) != list(second)
+    assert list(first) == list(order(50, 0, 0))
+
+
+@pytest.mark.parametrize("crop", [False, True])
+def test_augmentation_depends_on_the_frame_and_not_on_its_neighbours(samples, crop):
+    keys = [(0, 0, index) for index in range(len(samples))]
+
+    together = augment(Batch.of(samples), keys, "ultrasound", crop=crop)
+    alone = augment(Batch.of(samples.take([7])), keys[7:8], "ultrasound", crop=crop)
+
+    torch.testing.assert_close(together.image[7:8], alone.image, atol=1e-6, rtol=0)
+    torch.testing.assert_close(together.instances[7:8], alone.instances)
+
+
+def test_the_mask_moves_with_the_image(samples):
+    bright = replace(samples, images=np.where(samples.instances > 0, 255, 0).astype(np.uint8))
+
+    batch = augment(Batch.of(bright), [(1, 0, index) for index in range(20)], "ultrasound")
+
+    inside, outside = batch.image[batch.instances > 0], batch.image[batch.instances == 0]
+    assert inside.mean() > 0.6
+    assert outside.mean() < 0.05
+
+
+def test_depth_is_never_turned_upside_down(samples):
+    images = np.zeros_like(samples.images)
+    images[:, :16] = 255
+    batch = augment(Batch.of(replace(samples, images=images)), [(0, 0, i) for i in range(20)], "ultrasound")
+
+    top, bottom = batch.image[:, 0, :24].mean((1, 2)), batch.image[:, 0, -24:].mean((1, 2))
+    assert (top > bottom).all()
+
+
+def test_a_node_that_is_cut_off_has_no_score(samples):
+    batch = Batch.of(samples)
+    crops = augment(batch, [(0, 0, i) for i in range(20)], "flip", crop=True)
+
+    for frame, id_ in crops.nodes.tolist():
+        before = (batch.instances[frame] == id_).sum()
+        after = (crops.instances[frame] == id_).sum()
+        assert after >= 0.85 * before
+    assert len(crops.nodes) < len(batch.nodes)
+    assert not crops.frame_weight.any()

@@ -1,0 +1,169 @@
+"""The loop learns, resumes to the last bit, and stops with a sentence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from napari_cln.errors import RunError
+from napari_cln.training import loop
+from napari_cln.training.loop import fit
+from napari_cln.training.scoring import fit_temperature, score_frames, summarise
+
+
+def kinds(events):
+    return [event["event"] for event in events]
+
+
+def test_a_small_network_learns_to_draw_and_to_score(draw, samples, recipe, tmp_path):
+    recipe = replace(recipe, learning_rate=3e-3, crops=0.3)
+
+    events = list(fit(draw(40, 1), samples, recipe, tmp_path, epochs=7))
+
+    first, *_, last = (event for event in events if event["event"] == "epoch")
+    assert last["dice_median"] > 0.8 > first["dice_median"]
+    assert last["auc"] > 0.8
+    steps = [event["loss"]["total"] for event in events if event["event"] == "step"]
+    assert steps[-1] < 0.6 * steps[0]
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(draw, samples, recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 3)
+    monkeypatch.setattr(loop, "LOG_EVERY", 1)
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    for folder in (whole, broken):
+        folder.mkdir()
+    uninterrupted = list(fit(samples, draw(5, 2), recipe, whole, epochs=2, seed=3))
+
+    for event in fit(samples, draw(5, 2), recipe, broken, epochs=2, seed=3):
+        if event.get("step") == 8:  # in the middle of the second epoch, two steps after a checkpoint
+            break
+    resumed = list(fit(samples, draw(5, 2), recipe, broken, epochs=2, seed=3, resume=True))
+
+    states = [torch.load(folder / "checkpoint.pt", weights_only=True) for folder in (whole, broken)]
+    for part in ("network", "average"):
+        for key, value in states[0][part].items():
+            assert torch.equal(value, states[1][part][key]), key
+    assert resumed[0]["step"] == 7
+    losses = [
+        {event["step"]: event["loss"] for event in events if event["event"] == "step"}
+        for events in (uninterrupted, resumed)
+    ]
+    assert losses[1] == {step: losses[0][step] for step in losses[1]}
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"recipe": {"batch_size": 2}}, "recipe"),
+        ({"epochs": 3}, "epochs"),
+        ({"seed": 4}, "seed"),
+        ({"frames": 15}, "frames"),
+    ],
+)
+def test_a_run_is_not_resumed_with_other_settings_or_frames(draw, samples, recipe, tmp_path, change, named):
+    list(fit(samples, draw(5, 2), recipe, tmp_path, epochs=1))
+    frames = samples.take(range(change.get("frames", 20)))
+    recipe = replace(recipe, **change.get("recipe", {}))
+
+    with pytest.raises(RunError, match=rf"can't be resumed: its {named} changed since the checkpoint"):
+        next(
+            fit(
+                frames,
+                draw(5, 2),
+                recipe,
+                tmp_path,
+                epochs=change.get("epochs", 1),
+                seed=change.get("seed", 0),
+                resume=True,
+            )
+        )
+
+
+def test_nothing_to_resume_from_is_a_sentence(samples, recipe, tmp_path):
+    with pytest.raises(RunError, match="no checkpoint to resume from"):
+        next(fit(samples, samples, recipe, tmp_path, epochs=1, resume=True))
+
+
+def test_a_loss_that_is_no_number_names_the_frames_and_keeps_the_last_good_checkpoint(
+    samples, recipe, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 1)
+    poisoned = replace(samples, node_targets=samples.node_targets.copy())
+    poisoned.node_targets[7, 0] = np.inf
+
+    with pytest.raises(RunError, match=r"step \d is not a number, on the frames .*frame-0-7\b"):
+        list(fit(poisoned, samples, recipe, tmp_path, epochs=1))
+
+    if (tmp_path / "checkpoint.pt").is_file():
+        state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+        assert all(value.isfinite().all() for value in state["network"].values())
+
+
+def test_memory_that_runs_out_says_which_batch_size_to_try(samples, recipe, tmp_path, monkeypatch):
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(loop.Objective, "forward", full)
+
+    with pytest.raises(RunError, match=r"Memory ran out with 4 frames a step\. Choose a batch size of 2"):
+        next(fit(samples, samples, recipe, tmp_path, epochs=1))
+
+
+def test_a_mask_head_that_draws_nothing_is_named(samples, recipe, tmp_path):
+    never = replace(recipe, learning_rate=0.0)
+    empty = replace(samples, images=np.zeros_like(samples.images))
+    start = loop.YNet(recipe.network)
+    with torch.no_grad():
+        for parameter in start.dec1[1].parameters():
+            parameter[0], parameter[1] = 0.5, -0.5
+
+    events = list(fit(empty, empty, never, tmp_path, epochs=1, start_from=start))
+
+    assert kinds(events)[-1] == "collapsed"
+    assert "Start again with another seed" in events[-1]["message"]
+
+
+def test_early_stop_waits_as_long_as_it_was_told(samples, recipe, tmp_path):
+    still = replace(recipe, learning_rate=0.0, average=0.0, optimizer="sgd", weight_decay=0.0)
+    few = samples.take(range(4))
+
+    events = list(fit(few, few, still, tmp_path, epochs=40, patience=3))
+
+    epochs = [event for event in events if event["event"] == "epoch"]
+    assert len(epochs) < 40
+    assert [event["best"] for event in epochs[-4:]] == [True, False, False, False]
+
+
+def test_without_any_known_truth_the_last_weights_are_kept(samples, recipe, tmp_path):
+    few = samples.take(range(4))
+    unknown = replace(
+        few,
+        has_mask=np.zeros(4, dtype=bool),
+        frame_targets=np.full(4, np.nan, dtype=np.float32),
+    )
+
+    events = list(fit(few, unknown, recipe, tmp_path, epochs=2))
+
+    assert [event["best"] for event in events if event["event"] == "epoch"] == [True, True]
+
+
+def test_figures_say_nothing_where_there_is_nothing_to_say(samples, recipe):
+    unlabelled = replace(samples, frame_targets=np.full_like(samples.frame_targets, np.nan))
+    network = loop.YNet(recipe.network).eval()
+
+    figures = summarise(score_frames(network, unlabelled))
+
+    assert figures["auc"] is None
+    assert figures["n"] == 20
+
+
+def test_the_temperature_of_scores_that_are_too_sure_is_found():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 1.5, 4000)
+    truth = rng.random(4000) < 1 / (1 + np.exp(-logits))
+
+    assert fit_temperature(1 / (1 + np.exp(-3 * logits)), truth) == pytest.approx(3, rel=0.1)

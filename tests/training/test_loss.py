@@ -1,0 +1,92 @@
+"""A truth that is not known moves nothing, and every weight still gets a gradient."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from napari_cln.network.model import YNet, YNetConfig
+from napari_cln.training.data import Batch
+from napari_cln.training.loss import Objective, soft_dice
+
+SMALL = {"width": 0.125, "decoder_width": 8}
+
+
+def objective(**changes) -> Objective:
+    torch.manual_seed(0)
+    return Objective(YNet(YNetConfig(**SMALL, **changes)), dice=True, class_weight=0.5)
+
+
+def test_the_terms_add_up(samples):
+    terms = objective()(Batch.of(samples.take(range(4))))
+
+    assert set(terms) == {"mask_ce", "mask_dice", "class_ce", "total"}
+    torch.testing.assert_close(
+        terms["total"], terms["mask_ce"] + terms["mask_dice"] + 0.5 * terms["class_ce"]
+    )
+
+
+@pytest.mark.parametrize("guided", [True, False])
+def test_frames_without_label_train_the_mask_alone(samples, guided):
+    unlabelled = replace(
+        samples,
+        node_targets=np.full_like(samples.node_targets, np.nan),
+        frame_targets=np.full_like(samples.frame_targets, np.nan),
+    )
+    loss = objective(guided=guided)
+
+    terms = loss(Batch.of(unlabelled.take(range(4))))
+    terms["total"].backward()
+
+    assert terms["class_ce"] == 0
+    assert not loss.network.head[0].weight.grad.any()
+    assert loss.network.dec1[1].weight.grad.any()
+
+
+@pytest.mark.parametrize("guided", [True, False])
+def test_frames_without_mask_train_the_class_alone(samples, guided):
+    unmasked = replace(samples, has_mask=np.zeros(len(samples), dtype=bool))
+    loss = objective(guided=guided)
+
+    terms = loss(Batch.of(unmasked.take(range(4))))
+    terms["total"].backward()
+
+    assert terms["mask_ce"] == terms["mask_dice"] == 0
+    assert not loss.network.dec1[1].weight.grad.any()
+    assert loss.network.head[0].weight.grad.any()
+
+
+def test_frames_of_which_nothing_is_known_still_give_every_weight_a_gradient(samples):
+    unknown = replace(
+        samples,
+        has_mask=np.zeros(len(samples), dtype=bool),
+        node_targets=np.full_like(samples.node_targets, np.nan),
+        frame_targets=np.full_like(samples.frame_targets, np.nan),
+    )
+    loss = objective()
+
+    loss(Batch.of(unknown.take(range(4))))["total"].backward()
+
+    assert all(parameter.grad is not None for parameter in loss.parameters())
+
+
+def test_a_frame_counts_the_same_beside_frames_without_truth(samples):
+    half = replace(samples, has_mask=np.arange(len(samples)) < 2)
+    loss = objective().eval()
+
+    alone = loss(Batch.of(samples.take(range(2))))
+    beside = loss(Batch.of(half.take(range(4))))
+
+    torch.testing.assert_close(alone["mask_ce"], beside["mask_ce"])
+    torch.testing.assert_close(alone["mask_dice"], beside["mask_dice"])
+
+
+def test_soft_dice_of_equal_masks_is_one_even_when_empty():
+    mask = torch.zeros(2, 1, 8, 8)
+    mask[0, 0, 2:5, 2:5] = 1
+
+    torch.testing.assert_close(soft_dice(mask, mask), torch.ones(2))
+    assert soft_dice(1 - mask, mask)[0] < 0.05

@@ -1,0 +1,176 @@
+"""A run turns a training folder into a model that can be used, and says how good it is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from napari_cln.errors import RunError, SplitError
+from napari_cln.folder.dataset import TrainingFolder
+from napari_cln.imaging.phantom import simulate
+from napari_cln.network.card import ModelCard
+from napari_cln.network.inference import segment
+from napari_cln.network.model import YNet, YNetConfig
+from napari_cln.network.weights import load_model, save_model
+from napari_cln.training.recipes import Recipe
+from napari_cln.training.run import TrainConfig, train
+from napari_cln.types import Annotation
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> TrainingFolder:
+    """Eight simulated frames of eight patients, four of them with a metastatic node."""
+    folder = TrainingFolder.create(tmp_path_factory.mktemp("study") / "study")
+    wanted = {"benign": 4, "metastatic": 4}
+    seed = 0
+    while any(wanted.values()):
+        phantom = simulate(seed, n_nodes=1, overlays=False)
+        if wanted[phantom.label]:
+            wanted[phantom.label] -= 1
+            marked = Annotation(frame=phantom.frame, instances=phantom.instances, nodes=phantom.nodes)
+            folder.save(marked, patient=f"patient {seed}", source_kind="simulated")
+        seed += 1
+    return folder
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory) -> Path:
+    """A small untrained network in a file, to start from, so that the run is quick."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("models") / "small.safetensors"
+    save_model(YNet(YNetConfig(width=0.125, decoder_width=8)), path, ModelCard(name="small"))
+    return path
+
+
+@pytest.fixture(scope="module")
+def config(small) -> TrainConfig:
+    return TrainConfig(epochs=2, folds=2, batch_size=2, start_from=str(small), compare_with=str(small))
+
+
+@pytest.fixture(scope="module")
+def finished(study, config, tmp_path_factory) -> tuple[Path, list[dict]]:
+    out = tmp_path_factory.mktemp("runs") / "first"
+    return out, list(train(study, out, config))
+
+
+def test_a_run_leaves_a_model_that_segments(finished, study):
+    out, _ = finished
+    case = study.cases()[0]
+
+    prediction = segment(study.read_image(case), out / "model.safetensors")
+
+    assert prediction.model_id.startswith("first@")
+    assert "not for diagnosis" in load_model(out / "model.safetensors").card.limits
+
+
+def test_the_log_holds_every_event(finished):
+    out, events = finished
+
+    assert [json.loads(line) for line in (out / "progress.jsonl").read_text().splitlines()] == events
+    assert events[0]["event"] == "start"
+    assert events[0]["frames"] == 8
+    assert events[-1]["event"] == "end"
+    assert [(e["fold"], e["epoch"]) for e in events if e["event"] == "epoch"] == [
+        (0, 1),
+        (0, 2),
+        (1, 1),
+        (1, 2),
+    ]
+
+
+def test_every_frame_is_validated_once_and_never_trained_on_by_that_fold(finished, study):
+    folds = json.loads((finished[0] / "run.json").read_text())["folds"]
+
+    assert sorted(id_ for fold in folds for id_ in fold["validation"]) == study.ids()
+    for fold in folds:
+        assert not set(fold["train"]) & set(fold["validation"])
+
+
+def test_the_card_says_on_how_many_frames_its_figures_stand(finished):
+    card = load_model(finished[0] / "model.safetensors").card
+
+    assert {figure.name for figure in card.figures} >= {"Dice, median", "AUC"}
+    assert all("8 validation frames of 2 folds" in figure.data for figure in card.figures)
+    assert all(figure.estimate.n <= 8 for figure in card.figures)
+    assert "Youden" in card.cutoff_from
+
+
+def test_each_fold_leaves_its_model(finished):
+    for fold in ("fold-0", "fold-1"):
+        assert load_model(finished[0] / fold / "model.safetensors").card.name == f"first-{fold}"
+
+
+def test_the_new_model_is_compared_with_the_one_in_use_on_the_same_frames(finished):
+    (comparison,) = (event for event in finished[1] if event["event"] == "comparison")
+
+    assert comparison["with"].startswith("small@")
+    assert comparison["dice"]["n"] == comparison["auc"]["n"] == 4
+    assert comparison["dice"]["low"] <= comparison["dice"]["value"] <= comparison["dice"]["high"]
+
+
+def test_a_finished_run_is_not_overwritten(finished, study, config):
+    with pytest.raises(RunError, match=r"first already holds a run\. Resume it"):
+        next(train(study, finished[0], config))
+
+
+def test_a_run_is_not_resumed_with_other_settings(finished, study, config):
+    with pytest.raises(RunError, match="was started with another epochs, seed"):
+        next(train(study, finished[0], replace(config, epochs=5, seed=1), resume=True))
+
+
+def test_a_folder_without_a_run_can_not_be_resumed(study, config, tmp_path):
+    with pytest.raises(RunError, match="holds no run to resume"):
+        next(train(study, tmp_path, config, resume=True))
+
+
+def test_a_run_that_was_stopped_goes_on_and_ends_the_same(finished, study, config, tmp_path):
+    out = tmp_path / "first"
+    for event in train(study, out, config):
+        if event["event"] == "epoch" and event["fold"] == 1:
+            break
+
+    list(train(study, out, config, resume=True))
+
+    whole = load_model(finished[0] / "model.safetensors")
+    again = load_model(out / "model.safetensors")
+    assert whole.card == again.card
+
+
+def test_a_folder_of_one_patient_is_refused_and_the_log_says_why(config, tmp_path):
+    folder = TrainingFolder.create(tmp_path / "study")
+    for seed in (1, 2):
+        phantom = simulate(seed, n_nodes=1, overlays=False)
+        marked = Annotation(frame=phantom.frame, instances=phantom.instances, nodes=phantom.nodes)
+        folder.save(marked, patient="one", source_kind="simulated")
+
+    with pytest.raises(SplitError):
+        list(train(folder, tmp_path / "run", config))
+
+    (line,) = (tmp_path / "run" / "progress.jsonl").read_text().splitlines()
+    assert json.loads(line)["event"] == "failed"
+
+
+def test_the_paper_recipe_is_the_papers():
+    recipe = TrainConfig(recipe="paper").to_recipe()
+
+    assert recipe == Recipe.paper()
+    assert recipe.network == YNetConfig.paper()
+    assert (recipe.batch_size, recipe.learning_rate, recipe.class_weight) == (8, 0.001, 1.0)
+    assert not recipe.dice
+    assert not recipe.prepare.keep_aspect
+
+
+@pytest.mark.parametrize("recipe", ["best", "paper"])
+def test_classification_only_leaves_the_mask_head_out(recipe):
+    network = TrainConfig(recipe=recipe, classification_only=True).to_recipe().network
+
+    assert not network.segmentation
+    assert not network.guided
+
+
+def test_the_settings_are_the_record(finished, config):
+    assert json.loads((finished[0] / "run.json").read_text())["config"] == asdict(config)
