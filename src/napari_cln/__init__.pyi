@@ -17,6 +17,8 @@ from .io.sources import find_sources, open_source, read_frame, read_frames
 from .network.inference import Segmenter, choose_device, segment, segment_batch
 from .network.model import YNet, YNetConfig, YNetOutput
 from .network.weights import list_models, load_model, save_model
+from .study.evaluation import Evaluation, EvaluationConfig, evaluate
+from .study.report import write_report
 from .types import (
     Annotation,
     Case,
@@ -41,6 +43,8 @@ __all__ = [
     "DatasetError",
     "DeviceError",
     "Estimate",
+    "Evaluation",
+    "EvaluationConfig",
     "ExportError",
     "Fold",
     "Frame",
@@ -62,6 +66,7 @@ __all__ = [
     "YNetConfig",
     "YNetOutput",
     "choose_device",
+    "evaluate",
     "find_overlay",
     "find_scan_area",
     "find_sources",
@@ -79,4 +84,5 @@ __all__ = [
     "segment_batch",
     "segment_to_folder",
     "simulate",
+    "write_report",
 ]
