@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,11 @@ import torch
 from PIL import Image
 
 from napari_cln import __version__, simulate
-from napari_cln.cli import main
+from napari_cln.cli import main, make_parser
 from napari_cln.network.card import ModelCard
 from napari_cln.network.model import YNet, YNetConfig
 from napari_cln.network.weights import save_model
+from napari_cln.training.config import TrainConfig
 
 
 @pytest.fixture(scope="module")
@@ -191,6 +193,31 @@ def test_a_mask_value_that_is_no_number_is_wrong_use(tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(arguments)
     assert "red is no value of a mask" in capsys.readouterr().err
+
+
+def test_train_writes_a_model_that_segments_and_goes_on_when_asked(study, tmp_path, capsys):
+    main(["phantom", "6", "--out", str(tmp_path / "frames")])
+    train = ["train", str(tmp_path / "frames"), "--out", str(tmp_path / "run")]
+    settings = ["--epochs", "1", "--folds", "1", "--batch-size", "4", "--compare-with", ""]
+
+    assert main([*train, *settings]) == 0
+    said = capsys.readouterr().out
+    assert "fold 0, epoch 1, the best so far: " in said
+    assert f"model: {tmp_path / 'run' / 'model.safetensors'}" in said
+
+    assert segment(study, tmp_path / "out", str(tmp_path / "run" / "model.safetensors")) == 0
+    assert main([*train, *settings]) == 1, "a run is not overwritten"
+    assert main([*train, "--resume"]) == 0, "a run is resumed with its own settings"
+
+
+def test_every_setting_of_a_run_is_an_option():
+    parser = make_parser()
+    arguments = ["train", ".", "--out", "run"]
+    given = vars(parser.parse_args(arguments)).keys()
+    for field in fields(TrainConfig):
+        option = f"--{field.name.replace('_', '-')}"
+        values = [] if field.type == "bool" else ["best" if field.name == "recipe" else "1"]
+        assert vars(parser.parse_args([*arguments, option, *values])).keys() - given == {field.name}
 
 
 # -- doctor ------------------------------------------------------------------------------------
