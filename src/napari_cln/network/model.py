@@ -2,9 +2,9 @@
 
 A reading, layer by layer, of
 
-    Z. Zhao et al., "Application of deep learning Y-Net for segmentation and classification of
-    cervical lymph nodes on ultrasound", Frontiers in Oncology 14:1204987, 2024.
-    doi:10.3389/fonc.2024.1204987
+    H. N. Zhao et al., "Deep learning-assisted ultrasonic diagnosis of cervical lymph node
+    metastasis of thyroid cancer: a retrospective study of 3059 patients", Frontiers in
+    Oncology 14:1204987, 2024. doi:10.3389/fonc.2024.1204987
 
 which takes the joint net of Mehta et al. (MICCAI 2018, arXiv:1806.01313) to 256×256 grey frames,
 two tissue classes and two diagnoses. What the paper leaves open, and how it is read here, stands in
