@@ -197,7 +197,7 @@ def test_a_mask_with_several_values_asks_what_they_are(source, tmp_path):
 
     (found,) = problems(source, tmp_path)
 
-    assert "neck_00.png has the values 1, 2" in found and "--mask-values 1=node,2=background" in found
+    assert "neck_00.png has the values 1, 2" in found and "--mask-values 1=node 2=background" in found
     assert problems(source, tmp_path, mask_values={1: "node", 2: "background", 255: "node"}) == []
 
 
@@ -225,12 +225,34 @@ def test_a_mask_of_another_size_is_refused_and_the_others_come_in(source, tmp_pa
     assert len(TrainingFolder.open(tmp_path / "study").cases()) == 11
 
 
-def test_the_same_pixels_under_two_patients_are_refused_by_name(source, tmp_path):
+def test_the_same_pixels_with_another_mask_or_patient_are_refused_by_name(source, tmp_path):
     shutil.copy(source / "images" / "neck_00.png", source / "images" / "neck_02.png")
 
     (found,) = problems(source, tmp_path)
 
-    assert "is in the folder as a frame of another patient" in found
+    assert "neck_02.png has the same pixels as neck_00.png, but another mask, label or patient" in found
+    study = TrainingFolder.open(tmp_path / "study")
+    assert len(study.cases()) == 11
+    assert all(case.extra["revision"] == 1 for case in study.cases())
+
+
+def test_the_same_frame_twice_is_kept_once_and_told(source, tmp_path):
+    rows = read_rows(source / "labels.csv")
+    write_rows(source / "labels.csv", [*rows, rows[0]])
+
+    last = run(import_study(source, tmp_path / "study"))[-1]
+
+    assert (last.case, last.problem) == (None, None)
+    assert last.note == "it has the same pixels as neck_00.png, and is kept once"
+
+
+def test_a_second_import_under_another_patient_is_refused(source, tmp_path):
+    assert problems(source, tmp_path) == []
+    rewrite(source, lambda row: row | {"Patient ID": "someone else"})
+
+    assert all(
+        "is in the folder as a frame of another patient" in found for found in problems(source, tmp_path)
+    )
 
 
 def test_a_table_may_not_reach_outside_the_folders_of_the_import(source, tmp_path):

@@ -171,7 +171,7 @@ def node_ids(
         if len(found) > 1:
             raise DatasetError(
                 f"{name} has the values {', '.join(map(str, found))}. Say what they are, for example "
-                f"--mask-values {found[0]}=node,{found[1]}=background."
+                f"--mask-values {found[0]}=node {found[1]}=background."
             )
         meanings = dict.fromkeys(found, "node")
     if unknown := [value for value in found if value not in meanings]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +21,8 @@ from ..types import Case
 from .coco import CocoWriter, find_coco, is_coco
 from .csv_table import CsvWriter, find_csv, is_own_table
 from .dataset import TrainingFolder
-from .incoming import Incoming, Meaning, meaning_of
+from .incoming import Incoming, Meaning, Parcel, meaning_of
+from .keys import hash_pixels
 from .nnunet import NnunetWriter, find_nnunet, is_nnunet
 from .plain import IMAGE_FOLDERS, MASK_FOLDERS, PlainFolder, find_plain
 from .saving import save
@@ -189,20 +191,37 @@ def _only_table(folder: Path) -> Path | None:
 
 
 def _take(items: list[Incoming], study: TrainingFolder) -> Iterator[Step]:
+    taken: dict[str, tuple[str, object]] = {}
     try:
         for i, item in enumerate(items, start=1):
+            step = partial(Step, index=i, total=len(items), name=item.name)
             try:
                 parcel = item.read()
+                case_id = study.identify(parcel.annotation.frame)
                 if parcel.stored is not None:
-                    case = adopt(study, parcel)
+                    yield step(case=adopt(study, parcel), note=parcel.note)
+                elif case_id in taken and taken[case_id][1] == _saying(parcel):
+                    yield step(note=f"it has the same pixels as {taken[case_id][0]}, and is kept once")
+                elif case_id in taken:
+                    yield step(
+                        problem=f"{item.name} has the same pixels as {taken[case_id][0]}, but another mask, "
+                        "label or patient. The first was taken: find out which is right, and leave the "
+                        "other out."
+                    )
                 else:
                     case = save(study, parcel.annotation, parcel.about, overlay=parcel.overlay, count=False)
+                    taken[case_id] = item.name, _saying(parcel)
+                    yield step(case=case, note=parcel.note)
             except ClnError as cause:
-                yield Step(index=i, total=len(items), name=item.name, problem=str(cause))
-            else:
-                yield Step(index=i, total=len(items), name=item.name, case=case, note=parcel.note)
+                yield step(problem=str(cause))
     finally:
         study.recount()
+
+
+def _saying(parcel: Parcel) -> object:
+    """What a parcel says of its frame, short enough to be kept for every frame of an import."""
+    annotation = parcel.annotation
+    return annotation.nodes, annotation.status, parcel.about, hash_pixels(annotation.instances)
 
 
 def export_study(
