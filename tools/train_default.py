@@ -12,42 +12,50 @@ at any time: the next start goes on where it was.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import multiprocessing
 import os
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
 
-import numpy as np
 import torch
-from scipy.special import expit, logit
 
+from measure_default import SEEDS, calibrated, figures, usgra
 from napari_cln.imaging.phantom import simulate
-from napari_cln.io.sources import read_frame
-from napari_cln.network.card import Figure, ModelCard, TrainingData
+from napari_cln.network.card import ModelCard, TrainingData
 from napari_cln.network.inference import Segmenter
 from napari_cln.network.model import YNet
 from napari_cln.network.weights import save_model
-from napari_cln.study.cutoff import choose_cutoff
-from napari_cln.study.detection import match_nodes
-from napari_cln.study.metrics import dice
-from napari_cln.study.statistics import auc_interval, median_interval, proportion
-from napari_cln.training.data import Samples, target_of
+from napari_cln.training.data import Samples
 from napari_cln.training.loop import fit
 from napari_cln.training.recipes import Recipe
-from napari_cln.training.scoring import fit_temperature
 from napari_cln.types import Annotation, PrepareConfig
 
-NAN = float("nan")
 ROOT = Path(__file__).parents[1]
-SEEDS = {"train": 1_000_000, "validation": 2_000_000, "test": 3_000_000}
-"""First seed of each part; no frame is in two."""
 VALIDATION_FRAMES = 200
+MIN_NODE_AREA = 100
+"""Smaller patches are no nodes, in pixels of the network's input: about 2 mm² in a 40 mm deep view."""
 CHUNK = 100
 """Simulated frames in one file of the cache."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One part of the training."""
+
+    recipe: Recipe
+    frames: int
+    """Simulated frames; those of usgra come on top."""
+    epochs: int
+
+
+STAGES = (
+    # mostly on crops: what a node looks like is learnt in a quarter of the time
+    Stage(recipe=replace(Recipe.best(), crops=2 / 3), frames=1400, epochs=6),
+    # whole frames alone, gently, with more weight on the score, which is learnt last
+    Stage(recipe=replace(Recipe.best(), learning_rate=5e-4, class_weight=2.0), frames=1800, epochs=2),
+)
 
 
 def prepared_chunk(job: tuple[Path, str, int, int]) -> Path:
@@ -88,17 +96,6 @@ def simulated(part: str, count: int, cache: Path) -> Samples:
     return Samples.join(Samples.load(path) for path, *_ in jobs)
 
 
-def usgra(folder: Path, part: str) -> Iterator[Annotation]:
-    """Real frames with vessels and nerves, and no node that anybody marked."""
-    with (folder / "labels.csv").open(newline="") as file:
-        for row in csv.DictReader(file):
-            if row["split"] == part:
-                frame = read_frame(folder / row["image"])
-                yield Annotation(
-                    frame=frame, instances=np.zeros(frame.shape, dtype=np.uint8), status="no-node"
-                )
-
-
 def negatives(folder: Path, config: PrepareConfig) -> Samples:
     """The training part of usgra, for the mask head alone."""
     return Samples.join(
@@ -107,149 +104,72 @@ def negatives(folder: Path, config: PrepareConfig) -> Samples:
     )
 
 
-def train(arguments: argparse.Namespace, recipe: Recipe) -> None:
-    """Train, or go on training; the progress goes to a log in the cache."""
+def train(arguments: argparse.Namespace) -> YNet:
+    """Train stage by stage, or go on training; each stage starts from the best weights of the one before."""
     validation = simulated("validation", VALIDATION_FRAMES, arguments.cache)
-    samples = simulated("train", arguments.frames, arguments.cache)
-    if arguments.usgra:
-        samples = Samples.join([samples, negatives(arguments.usgra, recipe.prepare)])
-    print(f"training on {len(samples)} frames, {arguments.epochs} epochs", flush=True)
-    resume = (arguments.cache / "checkpoint.pt").is_file()
-    with (arguments.cache / "default.jsonl").open("a" if resume else "w") as log:
-        for event in fit(
-            samples, validation, recipe, arguments.cache, epochs=arguments.epochs, seed=0, resume=resume
-        ):
-            line = json.dumps(event)
-            print(line, flush=True)
-            log.write(line + "\n")
-            log.flush()
+    real = [negatives(arguments.usgra, Recipe.best().prepare)] if arguments.usgra else []
+    network: YNet | None = None
+    for number, stage in enumerate(STAGES, start=1):
+        folder = arguments.cache / f"stage-{number}"
+        folder.mkdir(exist_ok=True)
+        resume = (folder / "checkpoint.pt").is_file()
+        frames = Samples.join([simulated("train", stage.frames, arguments.cache), *real])
+        print(f"stage {number}: {len(frames)} frames, {stage.epochs} epochs", flush=True)
+        with (folder / "log.jsonl").open("a" if resume else "w") as log:
+            for event in fit(
+                frames,
+                validation,
+                stage.recipe,
+                folder,
+                epochs=stage.epochs,
+                start_from=network,
+                resume=resume,
+            ):
+                line = json.dumps({"stage": number, **event})
+                print(line, flush=True)
+                log.write(line + "\n")
+                log.flush()
+        network = best_of(folder, stage)
+    assert network is not None
+    return network
 
 
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """What a model says of one simulated frame, beside the truth."""
-
-    label: str
-    best: float
-    """Best possible malignancy of the frame."""
-    malignancy: float
-    dice: float
-    """Of all nodes together; NaN where the frame has none and none was claimed."""
-    claimed: bool
-    nodes: tuple[tuple[float, float, float], ...]
-    """Overlap (IoU), best possible score and given score (NaN where missed) of each node."""
-
-
-def measured(segmenter: Segmenter, part: str, count: int) -> list[Measured]:
-    """The model on simulated frames, from the screen to the score, on the screens' own pixels."""
-    rows = []
-    for seed in range(SEEDS[part], SEEDS[part] + count):
-        phantom = simulate(seed)
-        (prediction,) = segmenter.predict([phantom.frame])
-        pairs = [pair for pair in match_nodes(prediction.instances, phantom.instances) if pair.reference]
-        scores = [prediction.node_scores[pair.predicted - 1] if pair.predicted else NAN for pair in pairs]
-        rows.append(
-            Measured(
-                label=phantom.label,
-                best=phantom.malignancy,
-                malignancy=prediction.malignancy,
-                dice=dice(prediction.mask, phantom.instances > 0),
-                claimed=bool(prediction.mask.any()),
-                nodes=tuple(
-                    (pair.iou, target_of(node), score)
-                    for pair, node, score in zip(pairs, phantom.nodes, scores, strict=True)
-                ),
-            )
-        )
-    return rows
-
-
-def calibrated(network: YNet, card: ModelCard, count: int) -> ModelCard:
-    """The card with temperature and cutoff from validation frames."""
-    network.card = card
-    rows = measured(Segmenter(network, "cpu"), "validation", count)
-    scored = np.array([node[1:] for row in rows for node in row.nodes if not np.isnan(node[2])])
-    temperature = fit_temperature(scored[:, 1], scored[:, 0])
-    labelled = [row for row in rows if row.label != "unknown"]
-    scores = expit(logit([row.malignancy for row in labelled]) / temperature)
-    cutoff = choose_cutoff([row.label == "metastatic" for row in labelled], scores)
-    return replace(
-        card,
-        temperature=round(temperature, 4),
-        cutoff=round(cutoff.value, 4),
-        cutoff_from=f"{cutoff.rule} on {len(labelled)} simulated validation frames with a node",
-    )
-
-
-def figures(segmenter: Segmenter, count: int, usgra_folder: Path | None) -> tuple[Figure, ...]:
-    """Every figure of the card, with its interval."""
-    rows = measured(segmenter, "test", count)
-    data = f"{count} simulated frames of seeds never trained on"
-    labelled = [row for row in rows if row.label != "unknown"]
-    truth = np.array([row.label == "metastatic" for row in labelled])
-    score, best = (np.array([getattr(row, name) for row in labelled]) for name in ("malignancy", "best"))
-    nodes = [node for row in rows for node in row.nodes]
-    missed = sum(iou < 0.5 for iou, _, _ in nodes)
-    dices = np.array([row.dice for row in labelled])
-    empty = [row for row in rows if row.label == "unknown"]
-    called = score >= segmenter.card.cutoff
-    estimates = {
-        "Dice, median": median_interval(dices),
-        "frames with Dice under 0.1": proportion(int((dices < 0.1).sum()), len(dices)),
-        "nodes missed (IoU under 0.5)": proportion(missed, len(nodes)),
-        "frames without a node where one is claimed": proportion(
-            sum(row.claimed for row in empty), len(empty)
-        ),
-        "AUC": auc_interval(truth, score),
-        "AUC, best possible": auc_interval(truth, best),
-        "sensitivity at the cutoff": proportion(int((called & truth).sum()), int(truth.sum())),
-        "specificity at the cutoff": proportion(int((~called & ~truth).sum()), int((~truth).sum())),
-    }
-    result = [Figure(name=name, data=data, estimate=estimate) for name, estimate in estimates.items()]
-    if usgra_folder:
-        claims = [
-            prediction.mask.any()
-            for prediction in segmenter.predict(a.frame for a in usgra(usgra_folder, "test"))
-        ]
-        result.append(
-            Figure(
-                name="frames without a marked node where one is claimed",
-                data="usgra, test part (real vessels and nerves)",
-                estimate=proportion(int(sum(claims)), len(claims)),
-            )
-        )
-    return tuple(result)
+def best_of(folder: Path, stage: Stage) -> YNet:
+    """The network of the stage's best epoch."""
+    network = YNet(stage.recipe.network).eval()
+    network.load_state_dict(torch.load(folder / "best.pt", weights_only=True, map_location="cpu"))
+    return network
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--cache", type=Path, default=ROOT / "build" / "default")
     parser.add_argument("--out", type=Path, default=ROOT / "src" / "napari_cln" / "models")
-    parser.add_argument("--frames", type=int, default=1400, help="simulated frames to train on")
-    parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--test-frames", type=int, default=200, help="simulated frames to measure on")
     parser.add_argument("--usgra", type=Path, help="folder of the usgra set, for frames without a node")
-    parser.add_argument("--measure-only", action="store_true", help="take the best weights so far")
+    parser.add_argument("--measure-only", action="store_true", help="take the weights that are there")
     arguments = parser.parse_args()
     arguments.cache.mkdir(parents=True, exist_ok=True)
-    recipe = replace(Recipe.best(), crops=2 / 3)
-    if not arguments.measure_only:
-        train(arguments, recipe)
-    network = YNet(recipe.network)
-    state = torch.load(arguments.cache / "best.pt", weights_only=True, map_location="cpu")
-    network.load_state_dict(state)
-
-    log = (arguments.cache / "default.jsonl").read_text()
-    events = [json.loads(line) for line in log.splitlines()]
-    epochs = max(event["epoch"] for event in events if event["event"] == "epoch")
-    settings = {key: value for key, value in asdict(recipe).items() if key not in ("network", "prepare")}
+    last = STAGES[-1]
+    network = (
+        best_of(arguments.cache / f"stage-{len(STAGES)}", last)
+        if arguments.measure_only
+        else train(arguments)
+    )
+    left_out = ("name", "network", "prepare")
+    stages = [
+        {"frames": stage.frames, "epochs": stage.epochs}
+        | {key: value for key, value in asdict(stage.recipe).items() if key not in left_out}
+        for stage in STAGES
+    ]
     card = ModelCard(
         name="default",
         created=date.today().isoformat(),
-        config=recipe.network,
-        prepare=recipe.prepare,
+        config=last.recipe.network,
+        prepare=last.recipe.prepare,
         trained_on=trained_on(arguments),
-        recipe={**settings, "epochs": epochs, "seed": 0},
+        recipe={"name": last.recipe.name, "seed": 0, "stages": stages},
+        min_node_area=MIN_NODE_AREA,
     )
     card = calibrated(network, card, min(arguments.test_frames, VALIDATION_FRAMES))
     network.card = card
@@ -258,14 +178,15 @@ def main() -> None:
         print(figure)
     arguments.out.mkdir(parents=True, exist_ok=True)
     save_model(network, arguments.out / "default.safetensors", replace(card, figures=found))
-    (arguments.out / "default.jsonl").write_text(log)
+    logs = sorted(arguments.cache.glob("stage-*/log.jsonl"))
+    (arguments.out / "default.jsonl").write_text("".join(path.read_text() for path in logs))
 
 
 def trained_on(arguments: argparse.Namespace) -> tuple[TrainingData, ...]:
     """What the card says about the training frames."""
     drawn = TrainingData(
         name="simulated neck frames (napari_cln.simulate)",
-        n=arguments.frames,
+        n=max(stage.frames for stage in STAGES),
         licence="BSD-3-Clause",
         citation="napari-cln contributors",
     )

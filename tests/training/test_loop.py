@@ -21,7 +21,7 @@ def kinds(events):
 def test_a_small_network_learns_to_draw_and_to_score(draw, samples, recipe, tmp_path):
     recipe = replace(recipe, learning_rate=3e-3, crops=0.3)
 
-    events = list(fit(draw(40, 1), samples, recipe, tmp_path, epochs=7))
+    events = list(fit(draw(60, 1), samples, recipe, tmp_path, epochs=8))
 
     first, *_, last = (event for event in events if event["event"] == "epoch")
     assert last["dice_median"] > 0.8 > first["dice_median"]

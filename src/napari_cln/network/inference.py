@@ -169,7 +169,8 @@ class Segmenter:
                 torch.from_numpy(guides)[:, None].to(self.device.name),
                 torch.from_numpy(rows).to(self.device.name),
             )
-        scores: NDArray[np.float64] = (logits.double() / self.card.temperature).softmax(1)[:, 1].cpu().numpy()
+        # on the CPU, since Apple's GPU has no float64
+        scores: NDArray[np.float64] = (logits.cpu().double() / self.card.temperature).softmax(1)[:, 1].numpy()
         return scores
 
 

@@ -56,7 +56,9 @@ def augment(batch: Batch, keys: Sequence[tuple[int, ...]], kind: str, *, crop: b
         (drawn[frames, 0] == ids[:, None, None]).float().mean((1, 2))
         for drawn in (batch.instances, instances)
     )
-    whole = after * torch.linalg.det(maps[:, :, :2]).abs()[frames] > 0.9 * before
+    (a, b), (c, d) = maps[:, :, :2].permute(1, 2, 0)
+    shown = (a * d - b * c).abs()[frames]  # how much of the input's area the output shows
+    whole = after * shown > 0.9 * before
     return replace(
         batch,
         image=image,

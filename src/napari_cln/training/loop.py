@@ -119,6 +119,8 @@ def fit(
     network = YNet(recipe.network)
     if start_from is not None:
         network.load_state_dict(start_from.state_dict())
+    if processes > 1 and device.type == "cuda":  # PyTorch has it for GPUs alone
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
     objective = Objective(network, dice=recipe.dice, class_weight=recipe.class_weight)
     objective = objective.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = _optimizer(recipe, network)
@@ -211,6 +213,8 @@ def _precision() -> str:
     """Mixed precision where the device computes it: bfloat16 on recent GPUs and CPUs."""
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    if torch.backends.mps.is_available():
+        return "no"
     return "bf16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "no"
 
 

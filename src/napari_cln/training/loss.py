@@ -7,7 +7,7 @@ frames all lack labels would otherwise wait for the others for ever.
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
 from ..network.model import Features, YNet
@@ -94,4 +94,12 @@ def _class_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
 
 
 def _weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
-    return (values * weight).sum() / weight.sum().clamp_min(1)
+    """Mean over the frames of all processes, as one process would take it.
+
+    Each gives its part times their number, because their gradients are averaged.
+    """
+    total, processes = weight.sum().detach(), 1
+    if distributed.is_available() and distributed.is_initialized():
+        total, processes = total.clone(), distributed.get_world_size()
+        distributed.all_reduce(total)
+    return (values * weight).sum() * processes / total.clamp_min(1)
