@@ -134,7 +134,7 @@ def test_reports_in_a_table_become_labels_in_a_table(tmp_path, encoding):
 
     counts = classify_reports(source, out)
 
-    with out.open(encoding="utf-8-sig", newline="") as file:
+    with out.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["id"], row["label"]) for row in rows] == [
         ("a1", "benign"),

@@ -159,7 +159,7 @@ def test_sections_stand_in_the_order_of_a_paper(page):
 def test_misses_wrong_nodes_and_undetermined_calls_are_printed(page):
     assert "missed: nothing outlined 16.67 % (1/6)" in page.text
     assert "wrong node: another structure outlined 33.33 % (2/6)" in page.text
-    assert "on the same 6 nodes of 6 patients (0 without a verdict" in page.text
+    assert "on the same 6 nodes of 6 patients. Left out: 0 nodes without a verdict" in page.text
 
 
 def test_an_optimistic_cutoff_says_so_on_the_first_screen():
@@ -223,6 +223,15 @@ def test_a_folder_that_cannot_be_written_is_named(drawn, tmp_path):
 
     with pytest.raises(ExportError, match=r"can't be written into out .*Choose a folder"):
         write_report(drawn, tmp_path / "file" / "out")
+
+
+@pytest.mark.parametrize("counts", [(5, 2, 0, 0), (0, 0, 4, 3)], ids=["metastatic", "benign"])
+def test_one_class_alone_can_be_reported(counts):
+    evaluation = evaluate_rows(rows_from_counts(*counts), FAST)
+
+    page = Page(html_page(overview(evaluation), report_sections(evaluation)))
+
+    assert "One class has only 0 nodes" in page.text
 
 
 def test_blanks_are_named_for_the_authors(drawn):

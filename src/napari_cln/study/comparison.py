@@ -40,7 +40,7 @@ class Comparison:
         Nodes on which the other test gave no verdict, and nodes that it does not know. Neither
         is in the comparison.
     model, other : Counts
-    other_measures : tuple of Measure
+    model_measures, other_measures : tuple of Measure
     differences : dict of str to Estimate
         Model − other, with the interval of the bootstrap over patients.
     mcnemar : McNemar
@@ -49,7 +49,7 @@ class Comparison:
         Agreement of the two.
     auc : AucDifference, optional
         Model − other by the paired DeLong test, where the other gives scores.
-    other_auc : float, optional
+    model_auc, other_auc : float, optional
     dice : Estimate, optional
         Mean paired difference of Dice per node, where the other gives masks.
     """
@@ -61,11 +61,13 @@ class Comparison:
     without: int
     model: Counts
     other: Counts
+    model_measures: tuple[Measure, ...]
     other_measures: tuple[Measure, ...]
     differences: Mapping[str, Estimate]
     mcnemar: McNemar
     kappa: Estimate
     auc: AucDifference | None = None
+    model_auc: float | None = None
     other_auc: float | None = None
     dice: Estimate | None = None
 
@@ -157,7 +159,7 @@ def compare_models(
         how,
         without=len(rows) - len(pairs),
         auc=difference,
-        other_auc=auc(truth, [other.score for _, other in pairs]),
+        areas=(auc(truth, [row.score for row in mine]), auc(truth, [other.score for _, other in pairs])),
         dice=_mean([d for d, _ in outlined], [p for _, p in outlined], how) if outlined else None,
     )
 
@@ -172,13 +174,15 @@ def _compare(
     undetermined: int = 0,
     without: int = 0,
     auc: AucDifference | None = None,
-    other_auc: float | None = None,
+    areas: tuple[float | None, float | None] = (None, None),
     dice: Estimate | None = None,
 ) -> Comparison:
     truth = np.array([row.truth == "metastatic" for row in rows])
     a, b = np.array(model, dtype=bool), np.array(other, dtype=bool)
     patients = [row.patient for row in rows]
-    (mine, _), (theirs, their_measures) = (measure_counts(truth, calls, patients, how) for calls in (a, b))
+    (mine, my_measures), (theirs, their_measures) = (
+        measure_counts(truth, calls, patients, how) for calls in (a, b)
+    )
     right, right_too = a == truth, b == truth
     return Comparison(
         name=name,
@@ -188,12 +192,14 @@ def _compare(
         without=without,
         model=mine,
         other=theirs,
+        model_measures=my_measures,
         other_measures=their_measures,
         differences=_differences(truth, a, b, patients, how),
         mcnemar=mcnemar(int((right & ~right_too).sum()), int((~right & right_too).sum())),
         kappa=kappa(a, b, how.confidence),
         auc=auc,
-        other_auc=other_auc,
+        model_auc=areas[0],
+        other_auc=areas[1],
         dice=dice,
     )
 

@@ -29,7 +29,7 @@ def classify_reports(
     source : path
         Columns ``id`` and ``text``; UTF-8, or GB 18030 as Chinese spreadsheets write it.
     out : path
-        Columns ``id``, ``label``, ``evidence``: each matched word with its place in the text.
+        Columns ``id``, ``label``, ``evidence``: each matched word with its place in the text. UTF-8.
     dictionary : Dictionary, optional
 
     Returns
@@ -51,7 +51,7 @@ def classify_reports(
         counts[reading.label] += 1
         rows.append([row["id"], reading.label, reading.evidence])
     try:
-        with Path(out).open("w", newline="", encoding="utf-8-sig") as file:
+        with Path(out).open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["id", "label", "evidence"])
             writer.writerows(rows)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
+from ...types import Estimate
+from ..diagnosis import Measure
 from ..evaluation import Evaluation
 from . import figures
 from .pages import Plot, Section, Table
-from .wording import NAMES, interval, measure_row, number, p_value, share, with_interval
+from .wording import NAMES, interval, number, p_value, share, with_interval
 
 __all__ = ["comparison_section", "subgroup_section"]
 
@@ -22,8 +24,8 @@ def subgroup_section(evaluation: Evaluation) -> Section | None:
             f"{g.variable}: {g.value}",
             f"{g.nodes} ({g.metastatic}/{g.benign})",
             str(g.patients),
-            with_interval(g.sensitivity, 1, 100),
-            with_interval(g.specificity, 1, 100),
+            _share_and_interval(g.sensitivity),
+            _share_and_interval(g.specificity),
             with_interval(g.auc),
             with_interval(g.dice),
         )
@@ -33,8 +35,8 @@ def subgroup_section(evaluation: Evaluation) -> Section | None:
         "Subgroup",
         "Nodes (met./benign)",
         "Patients",
-        "Sensitivity %",
-        "Specificity %",
+        "Sensitivity",
+        "Specificity",
         "AUC",
         "Median Dice",
     )
@@ -48,7 +50,8 @@ def subgroup_section(evaluation: Evaluation) -> Section | None:
     )
     return Section(
         title="Subgroups",
-        text="Intervals are over patients. Subgroups were not planned here: a difference is a question, "
+        text="Intervals (95 %) are over patients. Subgroups were not planned here: a difference is a "
+        "question, "
         "not a finding.",
         tables=(Table(caption="Subgroups (95 % intervals)", header=header, rows=rows),),
         plots=(plot,) if judged else (),
@@ -61,41 +64,37 @@ def comparison_section(evaluation: Evaluation) -> Section | None:
         return None
     tables = []
     for c in evaluation.comparisons:
-        theirs = dict(zip(NAMES, c.other_measures, strict=True))
-        caption = (
-            f"Model and {c.name} on the same {c.nodes} nodes of {c.patients} patients "
-            f"({c.undetermined} without a verdict and {c.without} unknown to it are left out)"
-        )
         rows = [
             (
-                measure_row(theirs[name])[0],
-                share(theirs[name].estimate, 2),
-                interval(theirs[name].clustered, 2, 100),
-                with_interval(difference, 2, 100),
+                NAMES[mine.name],
+                *_value_and_interval(mine),
+                *_value_and_interval(theirs),
+                with_interval(c.differences.get(mine.name), 2, 100),
             )
-            for name, difference in c.differences.items()
+            for mine, theirs in zip(c.model_measures, c.other_measures, strict=True)
         ]
-        if c.auc is not None:
-            rows.append(
-                (
-                    "AUC",
-                    number(c.other_auc or 0, 4),
-                    "–",
-                    f"{with_interval(c.auc.difference, 4)}, p {p_value(c.auc.p)}",
-                )
-            )
+        if c.auc is not None and c.model_auc is not None and c.other_auc is not None:
+            difference = f"{with_interval(c.auc.difference, 4)}; p {p_value(c.auc.p)} (DeLong)"
+            rows.append(("AUC", number(c.model_auc, 4), "", number(c.other_auc, 4), "", difference))
         if c.dice is not None:
-            rows.append(("mean Dice", "–", "–", with_interval(c.dice, 4)))
+            rows.append(("mean Dice", "", "", "", "", with_interval(c.dice, 4)))
         test = c.mcnemar
         rows.append(
             (
-                "right calls",
-                f"only model {test.only_first}, only {c.name} {test.only_second}",
-                f"kappa {with_interval(c.kappa)}",
-                f"McNemar p {p_value(test.p_exact)} (exact)",
+                "right where the other is wrong",
+                f"{test.only_first}/{c.nodes}",
+                "",
+                f"{test.only_second}/{c.nodes}",
+                "",
+                f"p {p_value(test.p_exact)} (McNemar, exact)",
             )
         )
-        header = ("Measure", c.name, "95 % over patients", "Model − other (95 %), points")
+        rows.append(("agreement of calls", "", "", "", "", f"kappa {with_interval(c.kappa)}"))
+        caption = (
+            f"Model and {c.name} on the same {c.nodes} nodes of {c.patients} patients. Left out: "
+            f"{c.undetermined} nodes without a verdict of {c.name}, {c.without} that it does not know."
+        )
+        header = ("", "Model", "95 %", c.name, "95 %", "Difference (95 %), points")
         tables.append(Table(caption=caption, header=header, rows=tuple(rows)))
     return Section(
         title="Comparison on the same nodes",
@@ -103,3 +102,16 @@ def comparison_section(evaluation: Evaluation) -> Section | None:
         "McNemar's test.",
         tables=tuple(tables),
     )
+
+
+def _value_and_interval(measure: Measure) -> tuple[str, str]:
+    """A share with k/n, or a likelihood ratio, and its limits over patients."""
+    if measure.k is None:
+        return number(measure.estimate.value), interval(measure.clustered)
+    return share(measure.estimate, 2), interval(measure.clustered, 2, 100)
+
+
+def _share_and_interval(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return "–"
+    return f"{share(estimate)}, {interval(estimate, 1, 100)}"

@@ -85,7 +85,8 @@ def _notes(evaluation: Evaluation) -> tuple[str, ...]:
                 "model is better."
             )
         notes.append(
-            f"PPV and NPV hold where {percent(nodes.prevalence, 0)} of nodes are metastatic, as here; "
+            f"PPV and NPV hold where {percent(nodes.prevalence, 0)} "
+            f"({nodes.counts.tp + nodes.counts.fn}/{nodes.counts.n}) of nodes are metastatic, as here; "
             "not at another hospital's share."
         )
     if flow.unknown:
