@@ -59,8 +59,8 @@ def prediction_to_layer(prediction: Prediction, like: Image | None = None) -> La
 
 
 def cine_to_layer(like: Image) -> LayerTuple:
-    """Empty Labels layer (T, Y, X) for a cine, to be filled frame by frame."""
-    masks = np.zeros(like.data.shape[:3], dtype=np.uint8)
+    """Empty Labels layer, (Y, X) or of a cine (T, Y, X), to be painted or filled frame by frame."""
+    masks = np.zeros(like.data.shape[: like.ndim], dtype=np.uint8)
     return masks, _labels_options(like, {KEY: {}}), "labels"
 
 

@@ -1,0 +1,119 @@
+"""The fields and buttons of the Correct dock, in their order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import ComboBox
+from napari.layers import Image
+from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLayout, QLineEdit
+
+from .._layers import layers_of
+from ._correct_nodes import NodeTable
+from ._correct_study import Recovery, StudyRow
+from ._correct_walk import Path, Walk
+from ._parts import Dock, button, form, small
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+__all__ = ["Panel"]
+
+
+class Panel(Dock):
+    """What the Correct dock is made of; what it does is in :mod:`.correct`."""
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__(viewer)
+        self.study, self.recovery = StudyRow(), Recovery()
+        self.image = ComboBox(choices=self.images, nullable=False)
+        self.state = small()
+        self.empty = button("Empty mask", "Start a mask of your own for this image")
+        self.take_saved = button("Saved mask", "Bring what the training folder has onto the canvas")
+        self.accept_button = button("Accept", "Shift+A: the mask is right", primary=True)
+        self.reject_button = button("Reject", "Shift+R: the mask is wrong, and not for training")
+        self.no_node_button = button("No node here", "Shift+X: looked at, and there is no lymph node")
+        self.nodes = NodeTable()
+        self.patient, self.note = QLineEdit(), QLineEdit()
+        self.patient.setToolTip("Only a salted hash is saved. It keeps a patient on one side of every split.")
+        self.note.setToolTip("Saved in the frame's record. No names, no dates.")
+        self.difference = QCheckBox("show what changed")
+        self.difference.setToolTip("Shift+D. Against the given mask: green was added, pink taken away.")
+        self.walk = Walk(*self._paths())
+        self._lay_out()
+
+    def images(self, _widget: Any = None) -> list[Image]:
+        """The viewer's Image layers."""
+        return [layer for layer in self.viewer.layers if isinstance(layer, Image)]
+
+    def index(self) -> int:
+        """Position of the frame in view in its cine."""
+        image = self.image.value
+        return int(self.viewer.dims.current_step[-3]) if image is not None and image.ndim == 3 else 0
+
+    def show_image(self, number: int) -> None:
+        """Show one of the open images with its layers, and hide the others."""
+        image = self.image.choices[number]
+        for other in self.images():
+            for layer in (other, *layers_of(other, self.viewer.layers)):
+                layer.visible = other is image
+        self.viewer.layers.selection.active = image
+
+    def case_ids(self) -> list[str]:
+        """Frames of the training folder."""
+        raise NotImplementedError
+
+    def case_in_view(self) -> str | None:
+        """The frame of the training folder that is open."""
+        raise NotImplementedError
+
+    def open_case(self, case_id: str) -> None:
+        """Show a frame of the training folder."""
+        raise NotImplementedError
+
+    def _n_frames(self) -> int:
+        image = self.image.value
+        return 0 if image is None else len(image.data) if image.ndim == 3 else 1
+
+    def _paths(self) -> tuple[Path, ...]:
+        def place(of: Any, among: Any) -> int | None:
+            return list(among).index(of) if of in among else None
+
+        return (
+            Path(
+                title="frames of this cine",
+                count=self._n_frames,
+                position=lambda: self.index() if self._n_frames() else None,
+                go=lambda index: self.viewer.dims.set_current_step(self.viewer.dims.ndim - 3, index),
+            ),
+            Path(
+                title="open images",
+                count=lambda: len(self.image.choices),
+                position=lambda: place(self.image.value, self.image.choices),
+                go=self.show_image,
+            ),
+            Path(
+                title="frames of the training folder",
+                count=lambda: len(self.case_ids()),
+                position=lambda: place(self.case_in_view(), self.case_ids()),
+                go=lambda number: self.open_case(self.case_ids()[number]),
+            ),
+        )
+
+    def _lay_out(self) -> None:
+        rows, about, pair = form(), form(), QHBoxLayout()
+        rows.addRow("Image", self.image.native)
+        rows.addRow("Go through", self.walk.path)
+        rows.addRow("", self.walk)
+        pair.addWidget(self.reject_button)
+        pair.addWidget(self.no_node_button)
+        about.addRow("Patient", self.patient)
+        about.addRow("Note", self.note)
+        parts: tuple[Any, ...] = (self.study, rows, self.state, self.recovery, self.empty, self.take_saved)
+        parts += (self.accept_button, pair, self.nodes, about, self.difference)
+        for part in parts:
+            if isinstance(part, QLayout):
+                self.column.addLayout(part)
+            else:
+                self.column.addWidget(part)
+        self.column.addStretch()

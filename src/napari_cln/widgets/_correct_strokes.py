@@ -1,0 +1,162 @@
+"""From strokes to saves: sees what was painted, undone or predicted, and has it saved at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Image, Labels
+from qtpy.QtCore import QObject, QTimer
+
+from ..errors import ClnError
+from ..folder.autosave import Stroke
+from ..folder.dataset import TrainingFolder
+from ..types import Status
+from ._correct_saver import Job, Saver
+from ._correct_shown import kind_of, name_of_cine
+from ._correct_work import Work
+from ._parts import Signal
+from ._results import TOUCHED_KEY
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+__all__ = ["NO_FOLDER", "Strokes"]
+
+NO_FOLDER = "Open or make a training folder: your strokes are on the canvas, but not saved yet."
+AWAY_S = 120.0
+"""Longer pauses between two saves are not counted as work on the frame."""
+
+
+class Strokes(QObject):
+    """Every mask that was on the desk, and the saving of those that change.
+
+    Signals
+    -------
+    changed
+        Something happened to a layer that is watched; :meth:`look` says what, once it is over.
+    saved, failed
+        The Job, and what went wrong.
+    refused
+        A sentence why nothing was saved.
+    """
+
+    changed = Signal()
+    saved = Signal(object)
+    failed = Signal(object, object)
+    refused = Signal(str)
+
+    def __init__(self, viewer: ViewerModel, listen: Callable[[Any, Callable[..., None]], None]) -> None:
+        super().__init__()
+        self.viewer = viewer
+        self.folder: TrainingFolder | None = None
+        self.who = "a reader"
+        self.patient: str | None = None
+        self.second_of: Image | None = None
+        self.left_behind: list[Stroke] = []
+        self.saver = Saver()
+        self.saver.setParent(self)
+        self._works: dict[tuple[str, int], Work] = {}
+        self._heard: set[str] = set()
+        self._listen = listen
+        self._since = monotonic()
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self.changed)
+        self.saver.saved.connect(self._forget_stroke)
+        self.saver.saved.connect(self.saved)
+        self.saver.failed.connect(self.failed)
+
+    def start_clock(self) -> None:
+        """Count seconds for another frame from now on."""
+        self._since = monotonic()
+
+    def enter(self, folder: TrainingFolder) -> None:
+        """Save into a training folder from now on, also what was painted before."""
+        self.folder = folder
+        self.find_left_behind()
+        for work in self._works.values():
+            work.enter(folder)
+            if work.touched:
+                self.save(work, work.status)
+
+    def find_left_behind(self) -> None:
+        """Look for strokes of this reader that a crash kept from being saved."""
+        if self.folder is not None:
+            self.left_behind = [stroke for stroke in self.folder.autosave.list() if stroke.who == self.who]
+
+    def work_on(self, image: Image, labels: Labels, index: int) -> Work:
+        """The mask of one frame, known from before or new.
+
+        Raises
+        ------
+        ClnError
+            If the layer was painted on another frame.
+        """
+        work = self._works.get((labels.unique_id, index))
+        if work is None or work.image is not image:
+            work = Work(image, labels, index)
+        return self.take(work)
+
+    def take(self, work: Work) -> Work:
+        """Watch a mask from now on."""
+        self._works[work.labels.unique_id, work.index] = work
+        if self.folder is not None and work.case_id is None:
+            work.enter(self.folder)
+        labels = work.labels
+        if labels.unique_id not in self._heard:
+            self._heard.add(labels.unique_id)
+            labels.n_edit_dimensions = 2  # a stroke belongs to one frame
+            # Undo and redo tell nobody but the canvas; a prediction is told before it is complete. So
+            # every sign of change only starts a look at the contents, once the event is over.
+            for emitter in (labels.events.paint, labels.events.data, labels.events.set_data):
+                self._listen(emitter, self._notice)
+        return work
+
+    def is_touched(self, image: Image | None) -> bool:
+        """Whether any mask of an image was painted here."""
+        return any(work.touched for work in self._works.values() if work.image is image)
+
+    def look(self) -> None:
+        """Save what was painted, or undone, since the last look."""
+        for work in [*self._works.values()]:
+            if work.labels in self.viewer.layers and work.look() == "painted":
+                if work.labels.ndim == 3:
+                    work.labels.metadata.setdefault(TOUCHED_KEY, set()).add(work.index)
+                self.save(work, work.painted_status)
+
+    def save(self, work: Work, status: Status) -> None:
+        """Save a frame in the background."""
+        now = monotonic()
+        seconds, self._since = min(now - self._since, AWAY_S), now
+        work.status = status
+        if self.folder is None:
+            self.refused.emit(NO_FOLDER)
+            return
+        try:
+            annotation = work.annotation(status, self.who, seconds)
+            left = next((stroke for stroke in self.left_behind if stroke.id == work.case_id), None)
+            # Who paints without answering the offer of old strokes finds them among the revisions.
+            before = None if left is None else self.folder.autosave.restore(left, work.frame)
+        except ClnError as error:
+            self.refused.emit(str(error))
+            return
+        job = Job(
+            work=work,
+            folder=self.folder,
+            annotation=annotation,
+            before=before,
+            who=self.who,
+            patient=self.patient,
+            cine=name_of_cine(work),
+            kind=kind_of(annotation.frame),
+            second=work.image is self.second_of,
+        )
+        self.saver.put(job)
+
+    def _notice(self, _event: Any) -> None:
+        self._timer.start()
+
+    def _forget_stroke(self, job: Job) -> None:
+        self.left_behind = [stroke for stroke in self.left_behind if stroke.id != job.work.case_id]
