@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import CubicSpline, interp1d
+from scipy.interpolate import make_interp_spline
 from skimage.exposure import equalize_adapthist
 
 from ..types import Box, Frame, Geometry, ModelInput, PrepareConfig
@@ -41,8 +41,8 @@ def prepare(
     Returns
     -------
     ModelInput
-        Image float32 (256, 256) in [0, 1], the marks that were painted over, and the geometry
-        that :func:`restore` needs.
+        Image float32 (256, 256) in [0, 1], the marks inside the scan area that were painted
+        over, and the geometry that :func:`restore` needs.
 
     Raises
     ------
@@ -54,21 +54,20 @@ def prepare(
         raise ValueError(
             f"overlay has shape {overlay.shape}, the frame {frame.shape}: give it one flag a pixel."
         )
-    if not config.remove_overlay:
-        overlay = np.zeros(frame.shape, dtype=bool)
-    elif overlay is None:
-        overlay = find_overlay(frame, box)
     geometry = Geometry(frame_shape=frame.shape, box=box, keep_aspect=config.keep_aspect)
-
     row0, column0, row1, column1 = box
-    tissue = paint_over(frame.grey[row0:row1, column0:column1], overlay[row0:row1, column0:column1])
+    inside = np.s_[row0:row1, column0:column1]
+    painted = np.zeros(frame.shape, dtype=bool)
+    if config.remove_overlay:
+        painted[inside] = (find_overlay(frame, box) if overlay is None else overlay)[inside]
+    tissue = paint_over(frame.grey[inside], painted[inside])
     image = _forward(tissue.astype(np.float32) / np.float32(255), geometry, smooth=True)
     rows, columns = _content(geometry)
     if config.enhance:
         image = equalize_adapthist(image).astype(np.float32)
     square = np.zeros(geometry.model_shape, dtype=np.float32)
     square[rows, columns] = np.clip(image, 0, 1)
-    return ModelInput(image=square, overlay=overlay, geometry=geometry)
+    return ModelInput(image=square, overlay=painted, geometry=geometry)
 
 
 def to_model(mask: NDArray[np.bool_], geometry: Geometry) -> NDArray[np.float32]:
@@ -163,24 +162,25 @@ def _forward(image: NDArray[np.float32], geometry: Geometry, *, smooth: bool) ->
     rows, columns = _content(geometry)
     down = _resampling(image.shape[0], rows.stop - rows.start, smooth)
     across = _resampling(image.shape[1], columns.stop - columns.start, smooth)
-    mapped: NDArray[np.float32] = down @ image @ across.T
-    return mapped
+    return np.asarray(down @ image @ across.T, dtype=np.float32)
 
 
 @lru_cache(maxsize=64)
 def _resampling(n_in: int, n_out: int, smooth: bool) -> NDArray[np.float32]:
     """Matrix (n_out, n_in) from the means over n_in equal cells to the means over n_out cells.
 
-    The running integral of the cells is interpolated at the new borders and differenced:
-    linearly (exact area average), or, where ``smooth`` and enlarging, by a cubic spline.
+    Area average; where ``smooth`` and enlarging, the surface whose mean over each old cell is
+    that cell's value: a quintic spline through the running integral, differenced at the new borders.
     """
-    integral = np.vstack([np.zeros(n_in), np.tril(np.ones((n_in, n_in)))])
     borders = np.linspace(0, n_in, n_out + 1)
-    cells = np.arange(n_in + 1)
-    if smooth and n_out > n_in > 2:
-        at_borders = CubicSpline(cells, integral, bc_type="natural")(borders)
+    if smooth and n_out > n_in > 5:
+        integral = np.vstack([np.zeros(n_in), np.tril(np.ones((n_in, n_in)))])
+        spline = make_interp_spline(np.arange(n_in + 1), integral, k=5)
+        covered = np.diff(spline(borders), axis=0)
     else:
-        at_borders = interp1d(cells, integral, axis=0)(borders)
-    matrix = np.asarray(np.diff(at_borders, axis=0) * (n_out / n_in), dtype=np.float32)
+        cells = np.arange(n_in)
+        ends = np.minimum(borders[1:, None], cells + 1) - np.maximum(borders[:-1, None], cells)
+        covered = np.maximum(ends, 0)
+    matrix = np.asarray(covered * (n_out / n_in), dtype=np.float32)
     matrix.flags.writeable = False
     return matrix

@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from ..types import Box, Frame
 
-__all__ = ["find_scan_area"]
+__all__ = ["find_scan_area", "is_lossless"]
 
 Mask = NDArray[np.bool_]
 Grey = NDArray[np.uint8]
@@ -89,7 +89,7 @@ def _search(grey: Grey) -> Box | None:
         return None
     cells = _Cells(max(2, round((grey.shape[0] * grey.shape[1]) ** 0.5 / 100)), grey.shape)
     texture = _texture(grey)
-    if _is_lossless(grey):
+    if is_lossless(grey):
         drawn, dense = _tissue(grey, texture, cells)
         least = 0.035
     else:
@@ -112,7 +112,7 @@ def _texture(grey: Grey, level: int = 0) -> Mask:
     return horizontal & vertical
 
 
-def _is_lossless(grey: Grey) -> bool:
+def is_lossless(grey: Grey) -> bool:
     """Whether the ground beside strokes is flat: lossy compression rings there."""
     step = np.diff(grey.astype(np.int16), axis=1)
     row, column = np.nonzero(np.abs(step[:, 8:-8]) > 64)
