@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..imaging.measurement import unsure_share
 from ..types import Case, Prediction
 
 __all__ = ["Signs", "Suggestion", "appearance", "rank", "signs_of_case", "signs_of_prediction", "unlikeness"]
@@ -49,7 +50,7 @@ class Signs:
     finds_masks : bool
         Whether masks were looked for, so that no node means that none was found.
     unsure : float, optional
-        Share in [0, 1] of the mask's pixels about which the model is unsure.
+        From :func:`napari_cln.imaging.measurement.unsure_share`.
     novelty : float, optional
         From :func:`unlikeness`.
     agreement : float, optional
@@ -103,7 +104,7 @@ def rank(frames: Iterable[Signs], n: int | None = None, gap: int = NEIGHBOURS) -
             found.append((urgency, why, signs))
     found.sort(key=lambda item: -item[0])
     taken: dict[str, list[int]] = {}
-    suggestions = []
+    suggestions: list[Suggestion] = []
     for urgency, why, signs in found:
         if n is not None and len(suggestions) >= n:
             break
@@ -143,15 +144,7 @@ def _reasons(signs: Signs) -> list[tuple[float, str]]:
 def signs_of_prediction(
     prediction: Prediction, key: str, *, cine: str | None = None, novelty: float | None = None
 ) -> Signs:
-    """Signs of a frame that was predicted.
-
-    A pixel is unsure where its probability lies nearer to the operating point than to 0 or 1.
-    """
-    threshold, unsure = prediction.mask_threshold, None
-    if threshold is not None and prediction.node_scores:
-        p = prediction.probability
-        band = np.count_nonzero((p > threshold / 2) & (p < (1 + threshold) / 2))
-        unsure = min(band / np.count_nonzero(prediction.mask), 1.0)
+    """Signs of a frame that was predicted."""
     return Signs(
         key=key,
         cine=cine,
@@ -159,8 +152,8 @@ def signs_of_prediction(
         node_scores=prediction.node_scores,
         frame_score=float(prediction.class_probabilities["malignant"]),
         cutoff=prediction.cutoff,
-        finds_masks=threshold is not None,
-        unsure=unsure,
+        finds_masks=prediction.mask_threshold is not None,
+        unsure=unsure_share(prediction),
         novelty=novelty,
     )
 
@@ -203,15 +196,17 @@ def appearance(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
     ndarray of float32, shape (256,)
         Zeros for a frame of one grey value.
     """
+    for axis in (0, 1):
+        grey = grey.repeat(max(-(-16 // grey.shape[axis]), 1), axis=axis)  # at least a pixel a cell
     rows, columns = (np.linspace(0, size, 17).astype(int) for size in grey.shape)
     sums = np.zeros((grey.shape[0] + 1, grey.shape[1] + 1))
     sums[1:, 1:] = grey.cumsum(axis=0, dtype=float).cumsum(axis=1)
     corners = sums[np.ix_(rows, columns)]
-    area = np.maximum(np.outer(np.diff(rows), np.diff(columns)), 1)
-    means = np.diff(np.diff(corners, axis=0), axis=1) / area
-    spread = means.std()
-    flat = (means - means.mean()) / spread if spread > 0 else means * 0
-    return flat.ravel().astype(np.float32)
+    means = np.diff(np.diff(corners, axis=0), axis=1) / np.outer(np.diff(rows), np.diff(columns))
+    spread = float(means.std())
+    flat = (means - means.mean()) / spread if spread > 1e-6 else np.zeros_like(means)
+    look: NDArray[np.float32] = flat.ravel().astype(np.float32)
+    return look
 
 
 def unlikeness(

@@ -165,6 +165,7 @@ def _first_record(
         source["manufacturer"] = maker
     if frame.decoder is not None:
         source["decoder"] = frame.decoder
+    typed_by = {"spacing_by": about.who or "a reader"} if spacing and frame.spacing_source == "typed" else {}
     return {
         "schema": SCHEMA,
         "id": case_id,
@@ -176,6 +177,7 @@ def _first_record(
         "source": source,
         "spacing_mm": list(spacing) if spacing else None,
         "spacing_source": frame.spacing_source if spacing else None,
+        **typed_by,
         "history": [],
     }
 
@@ -199,6 +201,8 @@ def _next_record(folder: TrainingFolder, former: Record, frame: Frame, about: Pr
             )
         record["patient_key"] = key
     if frame.spacing_source == "typed" and frame.spacing_mm:
+        if former.get("spacing_mm") != list(frame.spacing_mm):
+            record["spacing_by"] = about.who or "a reader"
         record |= {"spacing_mm": list(frame.spacing_mm), "spacing_source": "typed"}
     return record
 

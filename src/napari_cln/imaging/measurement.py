@@ -10,7 +10,7 @@ from scipy.spatial.distance import pdist, squareform
 
 from ..types import Annotation, Frame, Measurement, Prediction, Spacing
 
-__all__ = ["measure", "measure_nodes", "spacing_of", "split_nodes"]
+__all__ = ["measure", "measure_nodes", "spacing_of", "split_nodes", "unsure_share"]
 
 Point = tuple[float, float]
 
@@ -176,3 +176,21 @@ def _length(ends: NDArray[np.float64]) -> float:
 def _points(ends: NDArray[np.float64]) -> tuple[Point, Point]:
     (row0, column0), (row1, column1) = ends.tolist()
     return (row0, column0), (row1, column1)
+
+
+def unsure_share(prediction: Prediction) -> float | None:
+    """Share of a predicted mask about which the model is unsure, in [0, 1].
+
+    A pixel, inside the mask or out, is unsure where its probability lies nearer to the operating
+    point than to 0 or 1; their number is given relative to the mask's.
+
+    Returns
+    -------
+    float or None
+        None where there is no mask.
+    """
+    threshold, area = prediction.mask_threshold, np.count_nonzero(prediction.mask)
+    if threshold is None or not area:
+        return None
+    p = prediction.probability
+    return min(np.count_nonzero((p > threshold / 2) & (p < (1 + threshold) / 2)) / area, 1.0)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..imaging.measurement import measure_nodes
+from ..imaging.measurement import measure_nodes, unsure_share
 from ..types import CLASS_NAMES, Measurement, Prediction
 
 __all__ = ["Reading", "describe", "digest", "node_rows", "read_prediction", "size_columns"]
@@ -41,6 +41,10 @@ class Reading:
         Upper left ``(row, column)`` of each node's box, in frame pixels.
     frame_digest, mask_digest : str
         Content of the pixels it was made from, and of the masks it found.
+    frame_score : float, optional
+        Malignancy in [0, 1] of the frame as a whole.
+    unsure : float, optional
+        From :func:`napari_cln.imaging.measurement.unsure_share`.
     """
 
     index: int
@@ -53,6 +57,8 @@ class Reading:
     corners: tuple[tuple[float, float], ...]
     frame_digest: str
     mask_digest: str
+    frame_score: float | None = None
+    unsure: float | None = None
 
     def label_of(self, score: float) -> str:
         """Name of a score at the cutoff."""
@@ -89,6 +95,8 @@ def read_prediction(prediction: Prediction) -> Reading:
         corners=tuple(corners),
         frame_digest=digest(prediction.frame.pixels),
         mask_digest=digest(prediction.instances),
+        frame_score=float(prediction.class_probabilities["malignant"]),
+        unsure=unsure_share(prediction),
     )
 
 
