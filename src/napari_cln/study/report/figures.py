@@ -227,6 +227,7 @@ def draw_bland_altman(ax: Axes, axis: AxisAgreement) -> None:
             xycoords=("axes fraction", "data"),
             textcoords="offset points",
             ha="right",
+            va="bottom",
             fontsize=7,
             bbox={"fc": "white", "ec": "none", "pad": 0.6},
         )

@@ -56,7 +56,8 @@ class _Pages:
 
     def paragraph(self, text: str, size: float = 8.5, weight: str = "normal", indent: float = 0.0) -> None:
         """Wrapped text."""
-        lines = textwrap.wrap(text, int((INNER - indent) * 72 / (size * 0.53)))
+        sign = size * (0.53 if weight == "normal" else 0.6) / 72
+        lines = textwrap.wrap(text, int((INNER - indent) / sign))
         step = size * LINE / 72
         for line in lines:
             self.need(step)
