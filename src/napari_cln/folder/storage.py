@@ -115,7 +115,7 @@ def keep_former(path: Path, copy: Path) -> None:
             stage(copy, path.read_bytes()).replace(copy)
 
 
-def read_bytes(path: Path, limit: int) -> bytes:
+def read_bytes(path: Path | str, limit: int) -> bytes:
     """Read a regular file of at most ``limit`` bytes; a symbolic link is not followed.
 
     Raises
@@ -130,17 +130,17 @@ def read_bytes(path: Path, limit: int) -> bytes:
     except OSError as cause:
         if cause.errno == errno.ELOOP:
             raise DatasetError(
-                f"{path.name} is a symbolic link, and links are not followed. Put the file itself in "
+                f"{_name(path)} is a symbolic link, and links are not followed. Put the file itself in "
                 "its place."
             ) from cause
         raise
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise DatasetError(f"{path.name} is not a plain file. Remove it from the training folder.")
+            raise DatasetError(f"{_name(path)} is not a plain file. Remove it from the training folder.")
         if status.st_size > limit:
             raise DatasetError(
-                f"{path.name} has {status.st_size} bytes, more than the {limit} allowed. "
+                f"{_name(path)} has {status.st_size} bytes, more than the {limit} allowed. "
                 "It was not written by napari-cln: remove it from the training folder."
             )
         # Bare system calls: a folder may have 50 000 records, and file objects cost more than the reading.
@@ -152,7 +152,7 @@ def read_bytes(path: Path, limit: int) -> bytes:
         os.close(descriptor)
 
 
-def read_json(path: Path, limit: int = MAX_JSON_BYTES) -> dict[str, Any]:
+def read_json(path: Path | str, limit: int = MAX_JSON_BYTES) -> dict[str, Any]:
     """Read a JSON object, bounded in size and depth.
 
     Raises
@@ -163,14 +163,18 @@ def read_json(path: Path, limit: int = MAX_JSON_BYTES) -> dict[str, Any]:
     try:
         value = json.loads(read_bytes(path, limit))
     except RecursionError as cause:
-        raise DatasetError(f"{path.name} is nested too deep for a record. {_RESTORE}") from cause
+        raise DatasetError(f"{_name(path)} is nested too deep for a record. {_RESTORE}") from cause
     except ValueError as cause:
-        raise DatasetError(f"{path.name} is not readable JSON. {_RESTORE}") from cause
+        raise DatasetError(f"{_name(path)} is not readable JSON. {_RESTORE}") from cause
     except OSError as cause:
-        raise DatasetError(f"{path.name} can't be read ({cause.strerror}). {_RESTORE}") from cause
+        raise DatasetError(f"{_name(path)} can't be read ({cause.strerror}). {_RESTORE}") from cause
     if not isinstance(value, dict):
-        raise DatasetError(f"{path.name} holds {type(value).__name__}, not an object. {_RESTORE}")
+        raise DatasetError(f"{_name(path)} holds {type(value).__name__}, not an object. {_RESTORE}")
     return value
+
+
+def _name(path: Path | str) -> str:
+    return Path(path).name
 
 
 _RESTORE = "Run `napari-cln check` on the training folder: former states are in its revisions folder."
