@@ -10,12 +10,21 @@ import numpy as np
 from napari.layers import Image
 from qtpy.QtCore import Qt, QTimer, Signal  # type: ignore[attr-defined]  # the binding's own
 from qtpy.QtGui import QShowEvent
-from qtpy.QtWidgets import QFormLayout, QFrame, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFormLayout,
+    QFrame,
+    QLabel,
+    QPushButton,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-__all__ = ["Dock", "MessageLine", "Signal", "button", "form", "small"]
+__all__ = ["Dock", "MessageLine", "Signal", "button", "device_box", "form", "small"]
 
 
 class Dock(QWidget):
@@ -121,6 +130,19 @@ def button(text: str, tip: str, *, primary: bool = False) -> QPushButton:
             "QPushButton:disabled { background: #3a3f4a; color: #8b93a0; }"
         )
     return made
+
+
+def device_box() -> QComboBox:
+    """Choice of a computing device; which of them are there is known once torch is loaded."""
+    box = QComboBox()
+    for name, title in (
+        ("auto", "Automatic"),
+        ("cpu", "CPU"),
+        ("cuda", "NVIDIA GPU (cuda)"),
+        ("mps", "Apple GPU (mps)"),
+    ):
+        box.addItem(title, name)
+    return box
 
 
 def small(text: str = "") -> QLabel:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Labels, Layer, Points
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari.components import ViewerModel
+    from numpy.typing import NDArray
 
 __all__ = ["Results", "is_touched", "nodes_of", "readings_in", "recut"]
 
@@ -74,8 +75,7 @@ def write_texts(viewer: ViewerModel, image: Image, note: str) -> None:
         if len(data):
             _add(viewer, Points(data, **options), image)
         return
-    texts.data = data
-    texts.features = options["features"]
+    _set_texts(texts, data, options["features"])
 
 
 class Results:
@@ -153,7 +153,8 @@ class Results:
         if texts is None or self.image.ndim == 3:
             return
         data, options, _ = message_to_layer(f"segmentation failed: {reason}", self.image)
-        texts.data, texts.features, texts.visible = data, options["features"], True
+        _set_texts(texts, data, options["features"])
+        texts.visible = True
 
     def _put_in_still(self, prediction: Prediction) -> None:
         free = [labels for labels in nodes_of(self.viewer, self.image) if not is_painted(labels)]
@@ -179,7 +180,8 @@ class Results:
         index = prediction.frame.index
         free = [labels for labels in nodes_of(self.viewer, self.image) if _is_free(labels, index)]
         if free:
-            labels = free[0]
+            # The oldest: a newer one holds only the frames that were painted in it.
+            labels = free[-1]
         else:
             data, options, _ = cine_to_layer(self.image)
             labels = Labels(data, **options)
@@ -213,6 +215,17 @@ def _is_free(labels: Labels, index: int) -> bool:
 def _texts_of(viewer: ViewerModel, image: Image) -> Points | None:
     found = layers_of(image, viewer.layers, "malignancy")
     return next((layer for layer in found if isinstance(layer, Points)), None)
+
+
+def _set_texts(texts: Points, data: NDArray[np.float64], features: dict[str, list[Any]]) -> None:
+    # napari does not slice a hidden layer anew, and then looks for texts of points that have gone.
+    shown, texts.visible = texts.visible, True
+    # While there are more points than features, the new ones have no colour of their own yet.
+    texts.text.color = "white"
+    texts.data = data
+    texts.features = features
+    texts.text.color = {"feature": "text_colour"}
+    texts.visible = shown
 
 
 def _add(viewer: ViewerModel, layer: Layer, image: Image) -> None:

@@ -10,12 +10,12 @@ from magicgui.widgets import ComboBox
 from napari.layers import Image
 from napari.qt.threading import create_worker
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QHBoxLayout, QProgressBar, QWidget
+from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QProgressBar, QWidget
 
 from .._layers import model_note, n_frames_of
 from ..errors import ClnError, FrameReadError
 from ._model_choice import ModelChoice
-from ._parts import Dock, button, form, small
+from ._parts import Dock, button, device_box, form, small
 from ._results import Results, readings_in, recut
 from ._verdict import Verdict
 from ._work import Failure, Started, Task, predict_tasks
@@ -26,12 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["SegmentDock"]
 
 OPEN_FIRST = "Open an ultrasound image first: File > Open, or drop it on the canvas."
-DEVICES = {
-    "auto": "Automatic",
-    "cpu": "CPU",
-    "cuda": "NVIDIA GPU (cuda)",
-    "mps": "Apple GPU (mps)",
-}
 
 
 class SegmentDock(Dock):
@@ -55,9 +49,7 @@ class SegmentDock(Dock):
         super().__init__(napari_viewer)
         self.image = ComboBox(choices=self._images, nullable=False)
         self.model = ModelChoice()
-        self.device = QComboBox()
-        for name, title in DEVICES.items():
-            self.device.addItem(title, name)
+        self.device = device_box()
         self.device_reason = small("Chosen when the first frame is segmented.")
         self.cutoff = QDoubleSpinBox()
         self.cutoff.setRange(0, 1)
@@ -88,25 +80,16 @@ class SegmentDock(Dock):
 
     def segment_frame(self) -> None:
         """Segment the frame in view."""
-        image = self.image.value
-        self._start([Task(image, (self._index(),))] if image is not None else [])
+        self._start([self.image.value], only=self._index())
 
     def segment_all(self) -> None:
         """Segment every frame of the chosen layer."""
-        image = self.image.value
-        self._start([Task(image, tuple(range(n_frames_of(image))))] if image is not None else [])
+        self._start([self.image.value])
 
     def segment_selected(self) -> None:
         """Segment every frame of every selected Image layer."""
-        images = [layer for layer in self.viewer.layers if layer in self.viewer.layers.selection]
-        try:
-            tasks = [
-                Task(image, tuple(range(n_frames_of(image)))) for image in images if isinstance(image, Image)
-            ]
-        except FrameReadError as error:
-            self.message.say(str(error), "bad")
-            return
-        self._start(tasks)
+        selected = self.viewer.layers.selection
+        self._start([layer for layer in self.viewer.layers if layer in selected and isinstance(layer, Image)])
 
     def cancel(self) -> None:
         """Stop after the batch at hand."""
@@ -117,29 +100,40 @@ class SegmentDock(Dock):
     def reset_choices(self, _event: Any = None) -> None:
         """List the Image layers again; napari calls it when layers come, go or get a new name."""
         self.image.reset_choices()
+        if self.image.value is None and not self.message.text():
+            self.message.say(OPEN_FIRST)
+        elif self.image.value is not None and self.message.text() == OPEN_FIRST:
+            self.message.say("")
         self._show()
 
     # ------------------------------------------------------------ a run
 
-    def _start(self, tasks: Sequence[Task]) -> None:
-        card = self.model.card
+    def _start(self, images: Sequence[Image | None], only: int | None = None) -> None:
+        card, model = self.model.card, self.model.value
         if self._worker is not None:
             self.message.say("A run is under way. Cancel it first.", "bad")
-        elif not tasks:
+            return
+        if not images or None in images:
             self.message.say(OPEN_FIRST, "bad")
-        elif card is None or self.model.value is None:
+            return
+        if card is None or model is None:
             self.message.say("There is no model to run. Choose a model file with the button …", "bad")
-        else:
-            self._run(tasks, self.model.value, model_note(card))
-
-    def _run(self, tasks: Sequence[Task], model: str, note: str) -> None:
+            return
         try:
-            self._runs = {task: Results(self.viewer, task.image, task.indices, note) for task in tasks}
-            for results in self._runs.values():
-                results.begin()
-        except ClnError as error:
+            tasks = [
+                Task(image, tuple(range(n_frames_of(image))) if only is None else (only,))
+                for image in images
+                if image is not None and n_frames_of(image)
+            ]
+        except FrameReadError as error:
             self.message.say(str(error), "bad")
             return
+        self._run(tasks, model, model_note(card))
+
+    def _run(self, tasks: Sequence[Task], model: str, note: str) -> None:
+        self._runs = {task: Results(self.viewer, task.image, task.indices, note) for task in tasks}
+        for results in self._runs.values():
+            results.begin()
         self._unread, self._done, self._started_at = [], 0, perf_counter()
         worker = create_worker(
             predict_tasks, tasks, model, self.device.currentData(), self.cutoff.value(), _start_thread=False
@@ -184,16 +178,16 @@ class SegmentDock(Dock):
 
     def _end(self, outcome: Failure | Exception | None) -> None:
         error = outcome.error if isinstance(outcome, Failure) else outcome
+        self._flush_all()
+        frames = "1 frame" if self._done == 1 else f"{self._done} frames"
         if isinstance(error, Exception):
             self._fail(error)
-            return
-        self._flush_all()
-        seconds = perf_counter() - self._started_at
-        frames = "1 frame" if self._done == 1 else f"{self._done} frames"
-        if self._unread:
+        elif not all(results.is_wanted for results in self._runs.values()):
+            self.message.say(f"Stopped after {frames}: the layer was deleted.")
+        elif self._unread:
             self._fail(self._unread[0], f"{len(self._unread)} of {frames} can't be read. ")
         else:
-            self.message.say(f"Segmented {frames} in {seconds:.1f} s.", "good")
+            self.message.say(f"Segmented {frames} in {perf_counter() - self._started_at:.1f} s.", "good")
 
     def _fail(self, error: Exception, prefix: str = "") -> None:
         if isinstance(error, ClnError):
@@ -213,10 +207,9 @@ class SegmentDock(Dock):
         for results in self._runs.values():
             if results.is_wanted:
                 results.cancel()
-        self._flush_all()
-        gone = not all(results.is_wanted for results in self._runs.values())
-        reason = "the layer was deleted" if gone else "cancelled"
-        self.message.say(f"Stopped after {self._done} frames: {reason}.")
+        self._end(None)
+        if all(results.is_wanted for results in self._runs.values()):
+            self.message.say(f"Cancelled after {self._done} of {self.progress.maximum()} frames.")
 
     def _idle(self) -> None:
         self._flush.stop()
@@ -231,8 +224,6 @@ class SegmentDock(Dock):
         image = self.image.value
         if image is None:
             self.verdict.clear()
-            if self._worker is None:
-                self.message.say(OPEN_FIRST)
         else:
             readings = readings_in(self.viewer, image)
             n_frames = len(image.data) if image.ndim == 3 else 1

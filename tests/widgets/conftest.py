@@ -1,0 +1,52 @@
+"""A real window under test; run with a display, or under xvfb-run."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from napari.layers import Image
+
+from napari_cln._layers import source_to_layer
+from napari_cln.io.sources import open_source
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    if sys.platform == "linux" and not os.environ.get("DISPLAY"):
+        for item in items:
+            if here in item.path.parents:
+                item.add_marker(pytest.mark.skip(reason="there is no display: run under xvfb-run"))
+
+
+@pytest.fixture
+def open_image() -> Callable[..., Image]:
+    """Put a file on a viewer as an Image alone, without a prediction."""
+
+    def open_image(viewer, path: Path) -> Image:
+        data, options, _ = source_to_layer(open_source(path))
+        return viewer.add_layer(Image(data, **options))
+
+    return open_image
+
+
+@pytest.fixture
+def open_cine() -> Callable[..., Image]:
+    """Put a short cine on a viewer that no file stands behind."""
+
+    def open_cine(viewer, n_frames: int = 6) -> Image:
+        noise = np.random.default_rng(5).integers(0, 255, (n_frames, 160, 180), np.uint8)
+        return viewer.add_image(noise, name="cine")
+
+    return open_cine
+
+
+@pytest.fixture
+def small_model(models, monkeypatch) -> str:
+    """Name of a small, untrained network among the known models."""
+    monkeypatch.setenv("NAPARI_CLN_MODELS", str(models))
+    return "small"

@@ -1,0 +1,432 @@
+"""The Segment dock in a real window, with a small real network."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from napari.layers import Image, Labels, Points
+from qtpy.QtCore import QPoint, Qt
+from shipped import CINE, FRAME, REAL
+
+import napari_cln
+from napari_cln._layers import KEY, is_painted
+from napari_cln.widgets.segment import SegmentDock
+
+
+@pytest.fixture
+def viewer(make_napari_viewer):
+    return make_napari_viewer()
+
+
+@pytest.fixture
+def dock(viewer, small_model) -> SegmentDock:
+    _, dock = viewer.window.add_plugin_dock_widget("napari-cln")
+    dock.model.choose(small_model)
+    dock.device.setCurrentIndex(dock.device.findData("cpu"))
+    return dock
+
+
+def layers(viewer, kind: type) -> list:
+    return [layer for layer in viewer.layers if type(layer) is kind]
+
+
+@pytest.fixture
+def finish(qtbot):
+    def finish(dock) -> None:
+        qtbot.waitUntil(lambda: dock._worker is None, timeout=60_000)
+
+    return finish
+
+
+@pytest.fixture
+def segment(qtbot, finish):
+    """Press the button with the mouse, and wait."""
+
+    def segment(dock, button: str = "run_frame") -> None:
+        qtbot.mouseClick(getattr(dock, button), Qt.MouseButton.LeftButton)
+        finish(dock)
+
+    return segment
+
+
+def test_with_nothing_open_it_says_what_to_do(dock, segment):
+    segment(dock)
+
+    assert dock.message.text() == "Open an ultrasound image first: File > Open, or drop it on the canvas."
+
+
+def test_a_press_of_the_button_gives_what_segment_gives(viewer, dock, open_image, segment, small_model):
+    image = open_image(viewer, FRAME)
+
+    segment(dock)
+
+    (labels,), (points,) = layers(viewer, Labels), layers(viewer, Points)
+    expected = napari_cln.segment(FRAME, small_model, "cpu")
+    assert np.array_equal(labels.data, expected.instances)
+    assert labels.metadata[KEY].malignancy == pytest.approx(expected.malignancy, abs=1e-6)
+    assert f"{expected.malignancy:.2f}" in points.text.values[0]
+    assert f"{expected.malignancy:.2f}" in dock.verdict.headline.text()
+    assert tuple(labels.scale) == tuple(image.scale)
+    assert dock.message.text().startswith("Segmented 1 frame in ")
+    assert "CPU" in dock.device_reason.text()
+
+
+def test_shift_s_on_the_canvas_segments(viewer, dock, open_image, qtbot, finish):
+    open_image(viewer, FRAME)
+
+    canvas = viewer.window._qt_viewer.canvas.native
+    qtbot.keyClick(canvas, Qt.Key.Key_S, Qt.KeyboardModifier.ShiftModifier)
+    finish(dock)
+
+    assert len(layers(viewer, Labels)) == 1
+
+
+def test_the_card_says_what_the_model_never_saw(dock):
+    assert "never seen a cervical lymph node" in dock.model.limits.text()
+    assert "small@" in dock.model._card.text()
+    assert dock.cutoff.value() == pytest.approx(0.41)
+
+
+def test_a_model_that_was_just_trained_is_offered_at_once(dock, models, monkeypatch, tmp_path):
+    for file in models.iterdir():
+        shutil.copy(file, tmp_path / file.name.replace("small", "mine"))
+    card = tmp_path / "mine.json"
+    card.write_text(card.read_text().replace('"name": "small"', '"name": "mine"'))
+    monkeypatch.setenv("NAPARI_CLN_MODELS", str(tmp_path))
+
+    dock.model.names.showPopup()
+    dock.model.names.hidePopup()
+
+    assert dock.model.names.findData("mine") >= 0
+
+
+def test_another_prediction_is_one_step_of_undo(viewer, dock, open_image, segment):
+    image = open_image(viewer, FRAME)
+    segment(dock)
+    (labels,) = layers(viewer, Labels)
+    first = labels.data.copy()
+    image.metadata["napari-cln scan area"] = (100, 200, 300, 500)
+
+    segment(dock)
+    assert layers(viewer, Labels) == [labels]
+    assert not np.array_equal(labels.data, first)
+
+    labels.undo()
+    assert np.array_equal(labels.data, first)
+
+
+def test_a_prediction_never_overwrites_paint(viewer, dock, open_image, segment):
+    open_image(viewer, FRAME)
+    segment(dock)
+    (painted,) = layers(viewer, Labels)
+    painted.paint((40, 40), 0)
+    painted.paint((60, 60), 2)
+    before = painted.data.copy()
+
+    segment(dock)
+
+    assert np.array_equal(painted.data, before)
+    assert len(layers(viewer, Labels)) == 2
+    assert painted.opacity == pytest.approx(0.35)
+    painted.undo()
+    painted.undo()
+    assert not is_painted(painted)
+
+
+def test_paint_during_a_run_is_kept(viewer, dock, open_image, segment, finish):
+    open_image(viewer, FRAME)
+    segment(dock)
+    (painted,) = layers(viewer, Labels)
+
+    dock.segment_frame()
+    painted.paint((60, 60), 2)
+    before = painted.data.copy()
+    finish(dock)
+
+    assert np.array_equal(painted.data, before)
+    assert len(layers(viewer, Labels)) == 2
+
+
+def test_a_layer_deleted_during_a_run_leaves_no_orphan(viewer, dock, open_image, finish):
+    image = open_image(viewer, FRAME)
+
+    dock.segment_frame()
+    viewer.layers.remove(image)
+    finish(dock)
+
+    assert list(viewer.layers) == []
+    assert "the layer was deleted" in dock.message.text()
+
+
+def test_a_window_closed_during_a_run_ends_quietly(viewer, dock, open_cine, qtbot):
+    open_cine(viewer, 60)
+    dock.segment_all()
+    worker = dock._worker
+
+    with qtbot.waitSignal(worker.finished, timeout=60_000):
+        viewer.close()
+
+
+def test_a_dock_closed_during_a_run_ends_quietly(viewer, dock, open_cine, qtbot):
+    open_cine(viewer, 60)
+    dock.segment_all()
+    worker = dock._worker
+
+    with qtbot.waitSignal(worker.finished, timeout=60_000):
+        viewer.window.remove_dock_widget(dock)
+
+    # and the viewer's events no longer reach it
+    viewer.dims.set_current_step(0, 3)
+    viewer.layers.clear()
+
+
+def test_a_failed_run_greys_the_old_mask_and_the_next_brings_it_back(
+    viewer, dock, open_image, segment, models, tmp_path
+):
+    open_image(viewer, FRAME)
+    segment(dock)
+    (labels,), (points,) = layers(viewer, Labels), layers(viewer, Points)
+    broken = tmp_path / "broken.safetensors"
+    content = bytearray((models / "small.safetensors").read_bytes())
+    content[-1] ^= 1
+    broken.write_bytes(content)
+    shutil.copy(models / "small.json", tmp_path / "broken.json")
+
+    dock.model.choose(str(broken))
+    segment(dock)
+
+    assert "broken.safetensors is damaged or was changed" in dock.message.text()
+    assert labels.opacity < 0.2
+    assert points.visible
+    assert points.text.values[0].startswith("segmentation failed: broken.safetensors is damaged")
+
+    dock.model.choose("small")
+    segment(dock)
+    assert labels.opacity == pytest.approx(0.35)
+    assert points.text.values[0].startswith(("malignancy", "no node found"))
+
+
+def test_a_file_that_is_no_model_is_named(dock, tmp_path):
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(b"nothing")
+
+    dock.model.choose(str(path))
+
+    assert "weights.json is missing" in dock.message.text()
+    assert dock.model.limits.text() == "This model can't be used."
+
+
+def test_renamed_and_reordered_layers_are_still_the_right_ones(viewer, dock, open_image, segment):
+    image, other = open_image(viewer, FRAME), open_image(viewer, REAL)
+    dock.image.value = image
+    segment(dock)
+    (labels,) = layers(viewer, Labels)
+    image.name, labels.name, other.name = "z", "mine", "simulated-frame"
+    viewer.layers.move(viewer.layers.index(image), 0)
+
+    segment(dock)
+
+    assert layers(viewer, Labels) == [labels]
+    assert [str(choice) for choice in dock.image.choices] == ["z", "simulated-frame"]
+    assert dock.image.value is image
+
+
+def test_a_duplicated_image_gets_masks_of_its_own(viewer, dock, open_image, segment):
+    image = open_image(viewer, FRAME)
+    segment(dock)
+    viewer.layers.selection.active = image
+    from napari.layers._layer_actions import _duplicate_layer
+
+    _duplicate_layer(viewer.layers)
+    twin = viewer.layers[viewer.layers.index(image) + 1]
+    dock.image.value = twin
+    segment(dock)
+
+    assert isinstance(twin, Image)
+    assert len(layers(viewer, Labels)) == 2
+
+
+def test_selecting_an_image_chooses_it(viewer, dock, open_image):
+    first, second = open_image(viewer, FRAME), open_image(viewer, REAL)
+
+    viewer.layers.selection.active = first
+    assert dock.image.value is first
+    viewer.layers.selection.active = second
+    assert dock.image.value is second
+
+
+def test_selected_layers_are_segmented_and_no_others(viewer, dock, open_image, segment):
+    first, second, third = (open_image(viewer, path) for path in (FRAME, REAL, FRAME))
+    viewer.layers.selection = {first, second}
+
+    segment(dock, "run_selected")
+
+    assert len(layers(viewer, Labels)) == 2
+    assert dock.message.text().startswith("Segmented 2 frames")
+    dock.image.value = third
+    assert not dock.verdict.headline.isVisibleTo(dock)
+
+
+def test_moving_the_cutoff_relabels_without_a_run(viewer, dock, open_image, segment):
+    open_image(viewer, FRAME)
+    segment(dock)
+    (labels,), (points,) = layers(viewer, Labels), layers(viewer, Points)
+    score = labels.metadata[KEY].malignancy
+
+    dock.cutoff.setValue(min(score + 0.05, 1))
+
+    assert set(labels.features["label"]) == {"benign"}
+    assert f"→ benign at cutoff {dock.cutoff.value():.2f}" in points.text.values[0]
+    assert "benign" in dock.verdict.headline.text()
+
+
+def test_an_image_that_another_plugin_opened_is_segmented(viewer, dock, segment):
+    viewer.add_image(np.random.default_rng(0).random((200, 260)))
+
+    segment(dock)
+
+    assert layers(viewer, Labels)[0].data.shape == (200, 260)
+
+
+def test_a_layer_that_is_no_frame_is_refused_in_words(viewer, dock, segment):
+    image = viewer.add_image(np.zeros((2, 3, 20, 30), np.uint8))
+    viewer.layers.selection = {image}
+
+    segment(dock, "run_selected")
+    assert "neither a frame nor a stack of frames" in dock.message.text()
+    segment(dock)
+    assert "neither a frame nor a stack of frames" in dock.message.text()
+
+
+class TestCine:
+    def test_all_frames_are_filled_in_and_plotted(self, viewer, dock, open_image, segment, small_model):
+        image = open_image(viewer, CINE)
+
+        segment(dock, "run_all")
+
+        (labels,), (points,) = layers(viewer, Labels), layers(viewer, Points)
+        expected = list(napari_cln.segment_batch([CINE], small_model, "cpu"))
+        assert labels.data.shape == image.data.shape[:3]
+        assert np.array_equal(labels.data, np.stack([one.instances for one in expected]))
+        assert list(dock.verdict.plot.scores) == list(range(12))
+        scores = [one.malignancy for one in expected]
+        assert list(dock.verdict.plot.scores.values()) == pytest.approx(scores, abs=1e-5)
+        assert set(points.data[:, 0]) == set(range(12))
+        assert dock.message.text().startswith("Segmented 12 frames")
+
+    def test_this_frame_is_the_one_in_view(self, viewer, dock, open_cine, segment):
+        open_cine(viewer)
+        viewer.dims.set_current_step(0, 4)
+
+        segment(dock)
+
+        (labels,) = layers(viewer, Labels)
+        assert set(labels.metadata[KEY]) == {4}
+        assert np.flatnonzero(labels.data.any(axis=(1, 2))).tolist() == [4]
+        assert dock.verdict.headline.isVisibleTo(dock)
+        viewer.dims.set_current_step(0, 5)
+        assert not dock.verdict.headline.isVisibleTo(dock)
+
+    def test_a_click_on_the_plot_moves_the_slider(self, viewer, dock, open_cine, segment, qtbot):
+        open_cine(viewer)
+        segment(dock)
+        plot = dock.verdict.plot
+        plot.draw()
+        x, y = plot._axes.transData.transform((4, 0.5))
+        place = QPoint(round(x), round(plot.figure.bbox.height - y)) / plot.device_pixel_ratio
+
+        qtbot.mouseClick(plot, Qt.MouseButton.LeftButton, pos=place)
+
+        assert viewer.dims.current_step[0] == 4
+
+    def test_cancel_stops_and_keeps_what_is_done(self, viewer, dock, open_cine, finish, qtbot):
+        open_cine(viewer, 60)
+        dock.segment_all()
+        qtbot.waitUntil(lambda: dock._done > 0, timeout=60_000)
+
+        qtbot.mouseClick(dock.stop, Qt.MouseButton.LeftButton)
+        finish(dock)
+
+        assert 0 < dock._done < 60
+        assert f"Cancelled after {dock._done} of 60 frames" in dock.message.text()
+        assert len(layers(viewer, Labels)[0].metadata[KEY]) == dock._done
+
+    def test_a_painted_frame_is_left_alone(self, viewer, dock, open_cine, segment):
+        open_cine(viewer)
+        segment(dock, "run_all")
+        (painted,) = layers(viewer, Labels)
+        viewer.dims.set_current_step(0, 3)
+        painted.paint((3, 40, 40), 0)
+        painted.paint((3, 60, 60), 3)
+        before = painted.data[3].copy()
+
+        segment(dock, "run_all")
+
+        assert np.array_equal(painted.data[3], before)
+        newer = next(labels for labels in layers(viewer, Labels) if labels is not painted)
+        assert set(newer.metadata[KEY]) == {3}
+        assert len(painted.metadata[KEY]) == 6
+
+    def test_strokes_that_were_undone_still_guard_their_frame(self, viewer, dock, open_cine, segment):
+        open_cine(viewer)
+        segment(dock)
+        (painted,) = layers(viewer, Labels)
+        index = viewer.dims.current_step[0]
+        painted.paint((index, 40, 40), 3)
+        painted.undo()
+
+        segment(dock)
+        painted.redo()
+
+        # a redo onto a frame that a prediction had replaced would corrupt it
+        assert len(layers(viewer, Labels)) == 2
+
+    def test_a_new_run_clears_what_it_is_about_to_replace(self, viewer, dock, open_cine, segment, finish):
+        open_cine(viewer)
+        segment(dock)
+        (labels,) = layers(viewer, Labels)
+        index = viewer.dims.current_step[0]
+
+        dock.segment_frame()
+
+        assert labels.metadata[KEY] == {}
+        assert not labels.data[index].any()
+        finish(dock)
+        assert set(labels.metadata[KEY]) == {index}
+
+    def test_a_damaged_frame_is_named_and_the_others_are_done(self, viewer, dock, tmp_path, segment):
+        from PIL import Image as Pillow
+
+        from napari_cln._layers import source_to_layer
+        from napari_cln.io.sources import open_source
+
+        path = tmp_path / "pages.tif"
+        noise = np.random.default_rng(1).integers(0, 255, (3, 200, 220), np.uint8)
+        pages = [Pillow.fromarray(page) for page in noise]
+        pages[0].save(path, save_all=True, append_images=pages[1:], compression="tiff_deflate")
+        content = path.read_bytes()
+        data, options, _ = source_to_layer(open_source(path))
+        # flip bytes in the middle of the last page's compressed data
+        place = content.rfind(b"\x78\x9c") + 400
+        path.write_bytes(content[:place] + bytes(200) + content[place + 200 :])
+        viewer.add_layer(Image(data, **options))
+
+        segment(dock, "run_all")
+
+        assert "1 of 3 frames can't be read. pages.tif" in dock.message.text()
+        assert set(layers(viewer, Labels)[0].metadata[KEY]) == {0, 1}
+
+
+def test_the_reading_at_another_cutoff_keeps_no_node_found():
+    from napari_cln.study.reading import Reading
+
+    reading = Reading(
+        index=0, malignancy=0.9, label="no node found", cutoff=0.5, model_id="m@0", node_scores=(),
+        sizes=(), corners=(), frame_digest="", mask_digest="",
+    )  # fmt: skip
+
+    assert reading.at(0.1).label == "no node found"
+    assert replace(reading, label="malignant").at(0.95).label == "benign"
