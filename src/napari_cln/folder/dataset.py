@@ -123,7 +123,7 @@ class TrainingFolder:
         return str(salt) if salt else None
 
     def cases(self) -> list[Case]:
-        """All frames, sorted by id; records that can't be read are left out, logged, and named by ``check``."""
+        """All frames, by id; records that can't be read are left out, logged, named by ``check``."""
         cases, unreadable = [], 0
         for case_id, path in self._find_records():
             try:
