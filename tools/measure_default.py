@@ -106,14 +106,15 @@ def figures(segmenter: Segmenter, count: int, usgra_folder: Path | None) -> tupl
     truth = np.array([row.label == "metastatic" for row in labelled])
     score, best = (np.array([getattr(row, name) for row in labelled]) for name in ("malignancy", "best"))
     nodes = [node for row in rows for node in row.nodes]
-    missed = sum(iou < 0.5 for iou, _, _ in nodes)
+    overlaps = np.array([iou for iou, _, _ in nodes])
     dices = np.array([row.dice for row in labelled])
     empty = [row for row in rows if row.label == "unknown"]
     called = score >= segmenter.card.cutoff
     estimates = {
         "Dice, median": median_interval(dices),
         "frames with Dice under 0.1": proportion(int((dices < 0.1).sum()), len(dices)),
-        "nodes missed (IoU under 0.5)": proportion(missed, len(nodes)),
+        "nodes missed (IoU under 0.1)": proportion(int((overlaps < 0.1).sum()), len(nodes)),
+        "nodes not outlined (IoU under 0.5)": proportion(int((overlaps < 0.5).sum()), len(nodes)),
         "frames without a node where one is claimed": proportion(
             sum(row.claimed for row in empty), len(empty)
         ),
