@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 from scipy.interpolate import make_interp_spline
 from skimage.exposure import equalize_adapthist
 
@@ -105,11 +106,11 @@ def restore(map_: NDArray[np.floating], geometry: Geometry) -> NDArray[np.float3
 
     The inverse of area averaging: a smooth surface whose mean over each model pixel is that
     pixel's value, averaged over each frame pixel. Plain linear interpolation would blur the
-    map a second time and shrink small nodes.
+    map a second time and shrink small nodes. Threshold the result, not the map.
 
     Parameters
     ----------
-    map_ : ndarray of float, shape (256, 256)
+    map_ : ndarray of float, shape (256, 256), in [0, 1]
     geometry : Geometry
 
     Returns
@@ -128,11 +129,45 @@ def restore(map_: NDArray[np.floating], geometry: Geometry) -> NDArray[np.float3
         )
     row0, column0, row1, column1 = geometry.box
     content = np.asarray(map_[_content(geometry)], dtype=np.float32)
-    surface = _resampling(content.shape[0], row1 - row0, True) @ content
-    surface = surface @ _resampling(content.shape[1], column1 - column0, True).T
+    up = _resampling(content.shape[0], row1 - row0, True)
+    across = _resampling(content.shape[1], column1 - column0, True)
+    surface = np.asarray(up @ content @ across.T, dtype=np.float32)
+    _place_crisp_edges(surface, content, up, across)
     restored = np.zeros(geometry.frame_shape, dtype=np.float32)
     restored[row0:row1, column0:column1] = np.clip(surface, content.min(), content.max())
     return restored
+
+
+def _place_crisp_edges(
+    surface: NDArray[np.float32],
+    content: NDArray[np.float32],
+    up: NDArray[np.float32],
+    across: NDArray[np.float32],
+) -> None:
+    """Shift edges so that what lies within them covers each model pixel by its value, in place.
+
+    Only where a map goes from 0 to 1 within three model pixels, as a mask does: there a value
+    is a share of area. Elsewhere it is a probability, and stays as it is.
+    """
+    shape = np.array(content.shape)
+    scale = np.array(surface.shape) / shape
+    crisp = (ndimage.maximum_filter(content, 3) >= 0.95) & (ndimage.minimum_filter(content, 3) <= 0.05)
+    if scale.min() <= 1 or not crisp.any():
+        return
+    # The spline's influence ends within six model pixels.
+    places = np.argwhere(crisp)
+    first, last = np.maximum(places.min(axis=0) - 6, 0), np.minimum(places.max(axis=0) + 7, shape)
+    rows, columns = (slice(int(a), int(b)) for a, b in zip(first, last, strict=True))
+    ends = np.floor(first * scale).astype(int), np.ceil(last * scale).astype(int)
+    tall, wide = (slice(int(a), int(b)) for a, b in zip(*ends, strict=True))
+    up, across, part = up[tall, rows], across[wide, columns], surface[tall, wide]
+    down = _resampling(surface.shape[0], content.shape[0], False)[rows, tall]
+    along = _resampling(surface.shape[1], content.shape[1], False)[columns, wide]
+    change = np.zeros(crisp[rows, columns].shape, dtype=np.float32)
+    for _ in range(2):
+        inside = np.clip(3 * (part + up @ change @ across.T) - 1, 0, 1)
+        change += crisp[rows, columns] * (content[rows, columns] - down @ inside @ along.T)
+    part += up @ change @ across.T
 
 
 def _checked(box: Box, shape: tuple[int, int]) -> Box:
