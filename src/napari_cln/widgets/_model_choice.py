@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QApplication,
+    QComboBox,
+    QFileDialog,
+    QHBoxLayout,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
 from superqt import QCollapsible
 
 from ..errors import WeightsError
 from ..network.card import ModelCard
 from ..network.cards import list_models, read_card
+from ..network.promotion import model_in_use
 from ._parts import Signal, small
 
-__all__ = ["ModelChoice", "card_text"]
+__all__ = ["ModelChoice", "card_text", "offer_everywhere"]
 
 
 def card_text(card: ModelCard) -> str:
@@ -35,13 +44,20 @@ class _FreshBox(QComboBox):
 
 
 class ModelChoice(QWidget):
-    """Known models by name, or a file; below it the limits, and the card on request."""
+    """Known models by name, or a file; below it the limits, and the card on request.
+
+    Parameters
+    ----------
+    none : str, optional
+        What to call the choice of no model, which is then the first; there is none by default.
+    """
 
     changed = Signal()
     failed = Signal(str)
 
-    def __init__(self) -> None:
+    def __init__(self, none: str | None = None) -> None:
         super().__init__()
+        self._none = none
         self.names = _FreshBox()
         self.names.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         browse = QToolButton()
@@ -67,6 +83,8 @@ class ModelChoice(QWidget):
         self.names.currentIndexChanged.connect(lambda _: self._show())
         self.names.opened.connect(self.refresh)
         self.refresh()
+        if none is None and (index := self.names.findData(model_in_use())) > 0:
+            self.names.setCurrentIndex(index)
 
     @property
     def value(self) -> str | None:
@@ -93,6 +111,8 @@ class ModelChoice(QWidget):
         chosen = self.value
         self.names.blockSignals(True)
         self.names.clear()
+        if self._none is not None:
+            self.names.addItem(self._none, None)
         for name in known:
             self.names.addItem(name, name)
         for path in files:
@@ -116,9 +136,21 @@ class ModelChoice(QWidget):
     def _show(self) -> None:
         card = self.card
         if card is None:
-            self.limits.setText("No model chosen." if self.value is None else "This model can't be used.")
+            none = "No model chosen." if self._none is None else ""
+            self.limits.setText(none if self.value is None else "This model can't be used.")
         else:
             self.limits.setText(card.limits)
             self._card.setText(card_text(card))
+        self.limits.setVisible(bool(self.limits.text()))
         self._details.setVisible(card is not None)
         self.changed.emit()
+
+
+def offer_everywhere(name: str, instead_of: str) -> None:
+    """List the known models anew in every dock, and choose ``name`` where ``instead_of`` was chosen."""
+    for widget in QApplication.allWidgets():
+        if isinstance(widget, ModelChoice):
+            had = widget.value
+            widget.refresh()
+            if had == instead_of:
+                widget.choose(name)

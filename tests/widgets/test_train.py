@@ -1,0 +1,493 @@
+"""The Train dock in a real window, with real training processes on simulated frames."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from napari.components import ViewerModel
+from napari.layers import Image, Labels
+from qtpy.QtCore import Qt
+
+from napari_cln.folder.simulated import simulate_folder
+from napari_cln.network.promotion import model_in_use
+from napari_cln.widgets._jobs import TOKEN, find_job
+from napari_cln.widgets._train_outcome import compared
+from napari_cln.widgets._train_progress import Follower
+from napari_cln.widgets._train_settings import Settings, arguments_of
+from napari_cln.widgets.train import TrainDock
+
+DONE_S = 240
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> Path:
+    """A training folder of simulated frames of four patients."""
+    folder = tmp_path_factory.mktemp("studies") / "neck"
+    for _ in simulate_folder(folder, 12, 5):
+        pass
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def settings_of_a_new_user(tmp_path, monkeypatch, models) -> Path:
+    """Neither the settings nor the models of whoever runs the tests are touched."""
+    shutil.copytree(models, tmp_path / "models")
+    monkeypatch.setenv("NAPARI_CLN_CONFIG", str(tmp_path / "config"))
+    monkeypatch.setenv("NAPARI_CLN_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return tmp_path
+
+
+@pytest.fixture
+def viewer(make_napari_viewer):
+    return make_napari_viewer()
+
+
+@pytest.fixture
+def open_dock(qtbot, tmp_path):
+    """Open a dock, by itself where it needs no window around it; its process ends with the test."""
+
+    def open_dock(viewer=None) -> TrainDock:
+        if viewer is not None:
+            return viewer.window.add_plugin_dock_widget("napari-cln", "Train")[1]
+        dock = TrainDock(ViewerModel())
+        qtbot.addWidget(dock)
+        dock.resize(320, 900)
+        dock.show()
+        return dock
+
+    yield open_dock
+    if (job := find_job(tmp_path / "run")) is not None:
+        job.kill()
+
+
+@pytest.fixture
+def dock(open_dock) -> TrainDock:
+    return open_dock()
+
+
+def fill(dock: TrainDock, study: Path, run: Path, epochs: int = 2) -> TrainDock:
+    """Settings that are over soon."""
+    dock.folder.choose(study)
+    dock.run.choose(run)
+    dock.settings.start_from.choose("small")
+    dock.settings.compare_with.choose("small")
+    dock.settings.fields.epochs.value = epochs
+    dock.settings.fields.folds.value = 1
+    dock.settings.fields.batch_size.value = 4
+    return dock
+
+
+@pytest.fixture
+def ready(dock, study, tmp_path) -> TrainDock:
+    return fill(dock, study, tmp_path / "run")
+
+
+def press(qtbot, button) -> None:
+    assert button.isEnabled()
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def write_events(run: Path, *events: dict) -> None:
+    run.mkdir(exist_ok=True)
+    with (run / "progress.jsonl").open("a") as log:
+        for event in events:
+            log.write(json.dumps(event) + "\n")
+
+
+START = {"event": "start", "folds": 2, "frames": 30, "epochs": 4, "device": "cpu"}
+
+
+def epoch(number: int, fold: int = 0, **other) -> dict:
+    figures = {"n": 6, "dice_mean": 0.1 * number, "dice_median": 0.1, "auc": 0.7, "worst": []}
+    at = {"event": "epoch", "fold": fold, "epoch": number, "step": 5 * number, "seconds": 60.0 * number}
+    return at | figures | other
+
+
+# ------------------------------------------------------------ the form
+
+
+def test_the_form_is_the_dataclass(dock):
+    fields = dock.settings.fields
+
+    assert (fields.epochs.value, fields.epochs.min, fields.epochs.max) == (50, 1, 1000)
+    assert fields.folds.tooltip.startswith("Networks to train, each validated on the patients")
+    assert fields.learning_rate.value == 1e-3
+    assert dock.settings.value.compare_with == "default"
+    assert dock.settings.value.start_from == ""
+
+
+def test_settings_that_differ_become_options(dock):
+    dock.settings.fields.epochs.value = 7
+    dock.settings.fields.classification_only.value = True
+    dock.settings.compare_with.names.setCurrentIndex(0)
+
+    options = arguments_of(dock.settings.value)
+
+    assert options == ["--classification-only", "--epochs", "7", "--compare-with", ""]
+
+
+def test_the_command_line_takes_every_option_of_the_form(dock, study):
+    from napari_cln.cli import make_parser
+
+    fields = dock.settings.fields
+    fields.recipe.value, fields.classification_only.value = "paper", True
+    fields.epochs.value, fields.folds.value, fields.batch_size.value = 3, 2, 4
+    fields.learning_rate.value, fields.patience.value, fields.seed.value = 1e-5, 6, 9
+    dock.settings.start_from.choose("small")
+    dock.settings.compare_with.choose("small")
+    config = dock.settings.value
+
+    options = make_parser().parse_args(["train", str(study), "--out", "run", *arguments_of(config)])
+
+    assert {name: getattr(options, name) for name in vars(config)} == vars(config)
+
+
+def test_a_record_of_another_version_leaves_the_form_as_it_is(qtbot):
+    settings = Settings()
+    qtbot.addWidget(settings)
+    before = settings.value
+
+    settings.show_record({"epochs": "many", "recipe": "tomorrow's", "seed": None, "unheard": 1})
+
+    assert settings.value == before
+
+
+# ------------------------------------------------------------ before the start
+
+
+def test_without_a_folder_it_says_what_to_do(dock, qtbot):
+    press(qtbot, dock.start)
+
+    assert "Choose a training folder" in dock.message.text()
+
+
+def test_a_folder_that_is_none_is_named(dock, qtbot, tmp_path):
+    dock.folder.choose(tmp_path)
+    dock.run.choose(tmp_path / "run")
+
+    press(qtbot, dock.start)
+    qtbot.waitUntil(lambda: "is not a training folder" in dock.message.text(), timeout=20_000)
+
+    assert dock.start.isEnabled()
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_fault_of_the_folder_stops_the_run_before_it_starts(ready, qtbot, study, tmp_path):
+    copy = tmp_path / "damaged"
+    shutil.copytree(study, copy)
+    (copy / "imagesTr" / "holiday.png").write_bytes(b"no frame")
+    ready.folder.choose(copy)
+
+    press(qtbot, ready.start)
+    qtbot.waitUntil(lambda: ready.message.text().startswith("Not started."), timeout=30_000)
+
+    assert "holiday.png" in ready.message.text()
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_new_run_lies_beside_the_training_folder(dock, study, qtbot):
+    dock.folder.choose(study)
+
+    assert dock.run.path == study.with_name("neck-run-1")
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(ready, qtbot, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text('{"config": {"epochs": 9}}')
+    ready._take_run()
+
+    press(qtbot, ready.start)
+
+    assert "run already holds a run" in ready.message.text()
+    assert ready.settings.fields.epochs.value == 9
+
+
+# ------------------------------------------------------------ what a run says
+
+
+def follow(dock: TrainDock, run: Path, *events: dict) -> TrainDock:
+    write_events(run, *events)
+    dock.run.choose(run)
+    return dock
+
+
+def test_curves_of_each_fold_and_the_time_left_are_shown(dock, tmp_path):
+    events = [START, *(epoch(number) for number in (1, 2, 3, 4)), epoch(1, fold=1, auc=None)]
+
+    follow(dock, tmp_path / "run", *events)
+
+    dice, auc = (dock.curves.panels[name].lines for name in ("dice", "auc"))
+    assert [list(line.get_ydata()) for line in dice] == [pytest.approx([0.1, 0.2, 0.3, 0.4]), [0.1]]
+    assert [len(line.get_xdata()) for line in auc] == [4, 0]
+    assert dock.bar.value() == 625  # five of eight epochs
+    assert dock.message.text().startswith("Fold 2 of 2, epoch 2 of 4 on cpu, Dice 0.100, about 3 min left.")
+
+
+def test_a_loss_that_is_no_number_is_told_with_the_frames(dock, tmp_path):
+    reason = "The loss of step 7 is not a number, on the frames 0123456789abcdef. Look at these frames."
+
+    follow(dock, tmp_path / "run", START, epoch(1), {"event": "failed", "message": reason})
+
+    assert dock.message.text() == reason
+    assert not dock.stop.isEnabled()
+
+
+def test_memory_that_ran_out_is_told_with_advice(dock, tmp_path):
+    reason = "Memory ran out with 8 frames a step. Choose a batch size of 4, or train on the CPU."
+
+    follow(dock, tmp_path / "run", START, {"event": "failed", "message": reason})
+
+    assert dock.message.text() == reason
+
+
+def test_a_collapsed_mask_head_is_told_while_the_run_goes_on(dock, qtbot, tmp_path):
+    run = tmp_path / "run"
+    sleeper = running(run)
+    dead = {"event": "collapsed", "fold": 0, "epoch": 1, "message": "The mask head draws nothing."}
+
+    follow(dock, run, START, epoch(1, dice_mean=0.0), dead)
+    told = dock.message.text()
+    write_events(run, epoch(2))
+    dock.look()
+
+    sleeper.kill()
+    sleeper.communicate()
+    assert told.startswith("Fold 1, epoch 1: The mask head draws nothing. Fold 1 of 2, epoch 2 of 4")
+    assert "draws nothing" not in dock.message.text()
+
+
+def running(run: Path) -> subprocess.Popen:
+    """A process that a run's folder names as its own."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", "input()"],
+        stdin=subprocess.PIPE,
+        env=os.environ | {TOKEN: "mine"},
+        start_new_session=True,
+    )
+    run.mkdir(exist_ok=True)
+    noted = {"pid": process.pid, "token": "mine", "host": socket.gethostname()}
+    (run / "job.json").write_text(json.dumps(noted))
+    return process
+
+
+def test_another_process_with_the_number_of_an_old_run_is_neither_followed_nor_stopped(dock, qtbot, tmp_path):
+    run = tmp_path / "run"
+    sleeper = running(run)
+    stale = json.loads((run / "job.json").read_text()) | {"token": "of an earlier process"}
+    (run / "job.json").write_text(json.dumps(stale))
+
+    follow(dock, run, START, epoch(1))
+    find_job(run).kill()
+
+    assert not dock.stop.isEnabled()
+    assert "ended before it was done, without a word" in dock.message.text()
+    assert sleeper.poll() is None
+    sleeper.kill()
+    sleeper.communicate()
+
+
+def test_stop_ends_the_process_and_all_that_it_started(dock, qtbot, tmp_path):
+    """The process does not listen when it is asked; a second press ends it and its child."""
+    code = (
+        "import signal, subprocess, sys; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'input()'], stdin=subprocess.PIPE)\n"
+        "print(child.pid, flush=True); input()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {TOKEN: "mine"},
+        start_new_session=True,
+    )
+    grandchild = psutil.Process(int(process.stdout.readline()))
+    run = tmp_path / "run"
+    run.mkdir()
+    noted = {"pid": process.pid, "token": "mine", "host": socket.gethostname()}
+    (run / "job.json").write_text(json.dumps(noted))
+    follow(dock, run, START, epoch(1))
+
+    press(qtbot, dock.stop)
+    assert dock.stop.text() == "Stop now"
+    assert process.poll() is None
+    press(qtbot, dock.stop)
+
+    assert process.wait(timeout=20) == -signal.SIGKILL
+    _, alive = psutil.wait_procs([grandchild], timeout=20)
+    assert not alive or alive[0].status() == psutil.STATUS_ZOMBIE
+    dock.look()
+    assert dock.message.text() == "Stopped. Resume goes on from the last checkpoint."
+    process.stdout.close()
+    process.stdin.close()
+
+
+def test_a_run_on_another_computer_is_followed_and_not_stopped(dock, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "job.json").write_text(json.dumps({"pid": os.getpid(), "token": "x", "host": "elsewhere"}))
+
+    follow(dock, run, START, epoch(1))
+
+    assert "It was started on elsewhere: stop it there." in dock.message.text()
+    assert not dock.stop.isEnabled()
+
+
+def test_lines_that_are_torn_foreign_or_wrong_change_nothing(tmp_path):
+    follower = Follower(tmp_path)
+    write_events(tmp_path, START, epoch(1))
+    follower.read()
+    log = tmp_path / "progress.jsonl"
+    whole = json.dumps(epoch(2)).encode()
+    with log.open("ab") as file:
+        file.write(
+            b'\xff\n[]\nnull\n{"event": "epoch"}\n{"event": ["x"]}\n' + b"[" * 9000 + b"\n" + whole[:20]
+        )
+
+    follower.read()
+    half = dict(follower.progress.folds[0].dice)
+    with log.open("ab") as file:
+        file.write(whole[20:] + b"\n")
+    follower.read()
+
+    assert half == {1.0: 0.1}
+    assert follower.progress.folds[0].dice == {1.0: 0.1, 2.0: 0.2}
+
+
+def test_a_look_never_takes_a_tenth_of_a_second(dock, qtbot, tmp_path):
+    """A run of 100,000 steps is read and drawn in pieces; the time is that of this thread alone."""
+    steps = [
+        {
+            "event": "step",
+            "fold": 0,
+            "step": 10 * n,
+            "of": 1_000_000,
+            "seconds": n / 10,
+            "loss": {"total": 1 / n},
+        }
+        for n in range(1, 100_001)
+    ]
+    write_events(tmp_path / "run", START | {"epochs": 100}, *steps, epoch(100))
+    longest = 0.0
+    dock.run.choose(tmp_path / "run")
+
+    while dock._follower.progress.folds[0].dice == {}:
+        began = time.thread_time()
+        dock.look()
+        longest = max(longest, time.thread_time() - began)
+    began = time.thread_time()
+    dock.curves.draw()
+    drawn = time.thread_time() - began
+
+    assert len(dock._follower.progress.folds[0].loss) == 100_000
+    assert longest < 0.1
+    assert drawn < 0.1
+
+
+def test_the_comparison_speaks_of_intervals():
+    better = {"value": 0.03, "low": 0.01, "high": 0.05, "n": 40}
+    same = {"value": 0.01, "low": -0.02, "high": 0.04, "n": 40}
+
+    words, mood = compared({"event": "comparison", "with": "small@0123", "dice": better, "auc": same})
+
+    assert "mean Dice +0.030 (95 % interval +0.010 to +0.050, n = 40)" in words
+    assert "Better in one figure; the other shows no difference." in words
+    assert mood == "good"
+
+
+@pytest.mark.parametrize(
+    ("event", "words"),
+    [
+        (None, "This run was not compared with another model."),
+        ({"with": "small", "message": "It is gone."}, "Not compared with small: It is gone."),
+        ({"with": "small", "dice": None, "auc": None}, "These frames can't tell."),
+    ],
+)
+def test_a_comparison_that_is_missing_is_told(event, words):
+    assert words in compared(event)[0]
+
+
+def test_the_window_needs_no_torch_to_open_the_dock():
+    code = "import sys, napari_cln.widgets.train; sys.exit('torch' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", code], timeout=240).returncode == 0
+
+
+# ------------------------------------------------------------ a real run
+
+
+def test_a_run_is_followed_promoted_and_taken_back(open_dock, study, qtbot, viewer, tmp_path):
+    """Start, curves, worst frames, figures, promotion, the Segment dock, undo: one real run."""
+    ready = fill(open_dock(viewer), study, tmp_path / "run")
+    _, segment = viewer.window.add_plugin_dock_widget("napari-cln", "Segment")
+    segment.model.choose("default")
+
+    press(qtbot, ready.start)
+    qtbot.waitUntil(lambda: ready.stop.isEnabled(), timeout=30_000)
+    job = find_job(tmp_path / "run")
+    assert os.getsid(job.pid) != os.getsid(0)  # its own session: it outlives this one
+    qtbot.waitUntil(lambda: ready.outcome.promote.isVisibleTo(ready), timeout=DONE_S * 1000)
+
+    assert ready.message.text().startswith("Training in run is done.")
+    assert [len(line.get_xdata()) for line in ready.curves.panels["dice"].lines] == [2]
+    assert "n = " in ready.outcome.figures.text()
+    assert "Compared with small@" in ready.outcome.comparison.text()
+    assert model_in_use() == "default"
+    qtbot.waitUntil(lambda: not job.is_alive(), timeout=30_000)
+
+    qtbot.waitUntil(lambda: bool(ready.worst.buttons), timeout=30_000)
+    qtbot.mouseClick(ready.worst.buttons[0], Qt.MouseButton.LeftButton)
+    assert [type(layer) for layer in viewer.layers] == [Image, Labels]
+    assert viewer.layers[0].data.shape == viewer.layers[1].data.shape
+
+    press(qtbot, ready.outcome.promote)
+    assert segment.model.value == model_in_use() == "run"
+    assert "is in use now, instead of default." in ready.message.text()
+    assert not ready.outcome.promote.isEnabled()
+
+    press(qtbot, ready.outcome.undo)
+    assert segment.model.value == model_in_use() == "default"
+    assert segment.model.names.findData("run") >= 0
+
+
+def test_a_run_outlives_the_window_and_is_found_again(open_dock, study, qtbot, tmp_path):
+    """Close the window in mid-run, open another: it follows, stops and resumes the same process."""
+    first = fill(TrainDock(ViewerModel()), study, tmp_path / "run", epochs=400)
+    first.show()
+    press(qtbot, first.start)
+    qtbot.waitUntil(lambda: first.curves.isVisible(), timeout=DONE_S * 1000)
+    job = first._job
+    first.close()
+    first.deleteLater()
+    qtbot.wait(200)
+    assert job.is_alive()
+
+    second = open_dock()
+
+    assert second.run.path == tmp_path / "run"
+    assert second.folder.path == study
+    assert second.settings.value.epochs == 400
+    assert second.message.text().startswith("Fold 1 of 1, epoch ")
+    assert not second.start.isEnabled()
+    press(qtbot, second.stop)
+    qtbot.waitUntil(lambda: not job.is_alive(), timeout=60_000)
+    qtbot.waitUntil(lambda: second.resume.isEnabled(), timeout=10_000)
+    assert second.message.text() == "Stopped. Resume goes on from the last checkpoint."
+    reached = max(second._follower.progress.folds[0].dice)
+
+    press(qtbot, second.resume)
+    qtbot.waitUntil(lambda: max(second._follower.progress.folds[0].dice) > reached, timeout=DONE_S * 1000)
+    assert second._job.pid != job.pid
+    second._job.kill()
+    qtbot.waitUntil(lambda: "without a word, as when it is killed" in second.message.text(), timeout=10_000)
