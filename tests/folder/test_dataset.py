@@ -14,7 +14,8 @@ from PIL import Image
 
 from napari_cln.errors import ConflictError, DatasetError
 from napari_cln.folder.dataset import TrainingFolder
-from napari_cln.folder.keys import config_folder, hash_pixels, hashed_key, maker_of
+from napari_cln.folder.keys import hash_pixels, maker_of
+from napari_cln.io.pseudonym import config_folder, hashed_key, pseudonym
 from napari_cln.types import Annotation, Frame, Node, Region
 
 
@@ -380,3 +381,9 @@ def test_importing_the_folder_loads_no_torch_and_no_window():
 
 def test_the_configuration_folder_can_be_chosen(config):
     assert config_folder() == config
+
+
+def test_a_patient_has_one_key_from_a_header_and_from_a_table(tmp_path):
+    folder = TrainingFolder.create(tmp_path / "study")
+
+    assert folder.hash_key("patient", pseudonym("Doe 4711") or "") == folder.hash_key("patient", "DOE 4711 ")

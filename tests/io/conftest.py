@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -19,14 +19,6 @@ from napari_cln.io.sources import open_source, read_frame
 Pixels: TypeAlias = NDArray[Any]
 WriteDicom: TypeAlias = Callable[..., Path]
 WriteVideo: TypeAlias = Callable[..., Path]
-
-
-@pytest.fixture(autouse=True, scope="session")
-def own_config_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep the tests' salt out of the user's configuration."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DatasetError
+from ..io.pseudonym import config_folder
 from ..types import Annotation, Frame
-from .keys import config_folder
 from .layout import Layout
 from .pictures import encode_png, read_png
 from .records import encode, node_entry, nodes_of, now

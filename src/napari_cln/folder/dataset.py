@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DatasetError
+from ..io.pseudonym import config_folder, hashed_key, key_of_pseudonym
 from ..types import Annotation, Case, Frame
 from .autosave import Autosave
-from .keys import config_folder, hash_pixels, hashed_key, read_salt, salt_fingerprint
+from .keys import hash_pixels, read_salt, salt_fingerprint
 from .layout import Layout
 from .locks import lock
 from .pictures import read_png
@@ -270,6 +271,9 @@ class TrainingFolder:
     def hash_key(self, kind: Literal["patient", "cine"], name: str) -> str:
         """Key of a patient or a cine in this folder.
 
+        A pseudonym that was read with a frame (``Frame.patient_id``) gives the key that the
+        patient's ID itself would give.
+
         Raises
         ------
         DatasetError
@@ -282,7 +286,8 @@ class TrainingFolder:
                 f"patient-salt from the computer where the folder was made into {config_folder().name}, your "
                 "configuration folder."
             )
-        return hashed_key(salt, kind, name)
+        known = key_of_pseudonym(name) if kind == "patient" else None
+        return known or hashed_key(salt, kind, name)
 
     def recount(self) -> None:
         """Bring ``numTraining`` in dataset.json, which nnU-Net checks, up to date."""

@@ -1,27 +1,31 @@
 """A patient's pseudonym: the same for the same patient here, and of no use elsewhere.
 
-SHA-256 of a random salt and the patient's ID, shortened. The salt is made once per user and
-kept in the user's configuration folder (``napari-cln/salt``); who has the folder can test a
-guessed ID against a pseudonym, so it is not anonymisation.
+A keyed hash (HMAC-SHA-256) of the patient's ID, shortened. Its key, the salt, is made once per
+user and kept in the user's configuration folder, never beside the data: who has it can test a
+guessed ID against a pseudonym, so this is not anonymisation. Training folders know a patient by
+the same hash, whether the ID came from a DICOM header or from a table.
 """
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import os
-from functools import cache
+import re
+import secrets
+import unicodedata
+from contextlib import suppress
 from pathlib import Path
 
 import platformdirs
-from filelock import FileLock
 
-__all__ = ["pseudonym", "salt_path"]
+__all__ = ["config_folder", "hashed_key", "key_of_pseudonym", "patient_salt", "pseudonym", "salt_path"]
 
-SALT_BYTES = 32
+_PSEUDONYM = re.compile(r"pt-([0-9a-f]{16})")
 
 
 def pseudonym(patient_id: str) -> str | None:
-    """Pseudonym of a patient, 16 hex digits.
+    """Pseudonym of a patient: ``pt-`` and 16 hexadecimal digits.
 
     Returns
     -------
@@ -29,28 +33,69 @@ def pseudonym(patient_id: str) -> str | None:
         None for an empty ID, and where the salt can't be kept: a pseudonym that changes
         from run to run would put one patient on both sides of a split.
     """
-    identity = patient_id.strip().casefold()
-    if not identity:
+    if not patient_id.strip():
         return None
     try:
-        salt = _salt(salt_path())
+        salt = patient_salt()
     except OSError:
         return None
-    return hashlib.sha256(salt + identity.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    return f"pt-{hashed_key(salt, 'patient', patient_id)}"
+
+
+def key_of_pseudonym(name: str) -> str | None:
+    """The patient's key in a pseudonym; ``None`` for a name that is none."""
+    match = _PSEUDONYM.fullmatch(name)
+    return match[1] if match else None
+
+
+def config_folder() -> Path:
+    """Folder of this user's settings: ``NAPARI_CLN_CONFIG``, else the system's usual place."""
+    chosen = os.environ.get("NAPARI_CLN_CONFIG")
+    return Path(chosen or platformdirs.user_config_dir("napari-cln", appauthor=False))
 
 
 def salt_path() -> Path:
     """File that holds this user's salt."""
-    return Path(platformdirs.user_config_dir("napari-cln", appauthor=False)) / "salt"
+    return config_folder() / "patient-salt"
 
 
-@cache
-def _salt(path: Path) -> bytes:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
-        if path.is_file() and len(salt := path.read_bytes()) == SALT_BYTES:
-            return salt
-        salt = os.urandom(SALT_BYTES)
-        path.touch(mode=0o600)
-        path.write_bytes(salt)
-        return salt
+def patient_salt() -> bytes:
+    """Read the salt, made on first use.
+
+    Raises
+    ------
+    OSError
+        If it can't be read or kept.
+    """
+    path = salt_path()
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        whole = path.with_name(f"{path.name}-{secrets.token_hex(4)}")
+        with os.fdopen(os.open(whole, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(secrets.token_hex(32).encode())
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            # a link fails where its name exists: another process was first, and its salt counts
+            with suppress(FileExistsError):
+                os.link(whole, path)
+        finally:
+            whole.unlink()
+    return path.read_bytes().strip()
+
+
+def hashed_key(salt: bytes, kind: str, name: str) -> str:
+    """Key of a patient or a cine: 16 hexadecimal digits.
+
+    Parameters
+    ----------
+    salt : bytes
+    kind : str
+        ``"patient"`` or ``"cine"``, so that equal names of two kinds differ.
+    name : str
+        Compared without regard to case, surrounding blanks and Unicode form: two spellings of
+        one patient on two sides of a split would do harm, two patients as one would not.
+    """
+    spelling = unicodedata.normalize("NFKC", name).strip().casefold()
+    data = f"{kind}:{spelling}".encode("utf-8", "surrogateescape")
+    return hmac.new(salt, data, hashlib.sha256).hexdigest()[:16]

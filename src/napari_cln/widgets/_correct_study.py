@@ -10,8 +10,8 @@ from qtpy.QtWidgets import QCheckBox, QFileDialog, QHBoxLayout, QLabel, QLineEdi
 from ..errors import ClnError
 from ..folder.autosave import Stroke
 from ..folder.dataset import TrainingFolder
-from ..folder.keys import config_folder
 from ..folder.storage import write_atomically
+from ..io.pseudonym import config_folder
 from ._parts import Signal, button, form, small
 
 __all__ = ["Recovery", "StudyRow"]
