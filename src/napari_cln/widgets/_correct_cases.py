@@ -119,7 +119,7 @@ class CaseDesk:
         labels.data = known.instances.copy()
         self.viewer.layers.selection.active = labels
         self.viewer.reset_view()
-        return Work(self.image, labels, 0, known)
+        return Work(self.image, labels, 0, known, second=reader is not None)
 
     def close(self, keep: bool) -> None:
         """Take the frame that is open off the viewer."""

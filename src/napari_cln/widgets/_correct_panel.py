@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 from magicgui.widgets import ComboBox
 from napari.layers import Image
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLayout, QLineEdit
+from superqt import QCollapsible
 
 from .._layers import layers_of
+from ._correct_next import Next
 from ._correct_nodes import NodeTable
+from ._correct_scale import Scale
 from ._correct_study import Recovery, StudyRow
 from ._correct_walk import Path, Walk
 from ._parts import Dock, button, form, small
@@ -40,6 +43,7 @@ class Panel(Dock):
         self.difference = QCheckBox("show what changed")
         self.difference.setToolTip("Shift+D. Against the given mask: green was added, pink taken away.")
         self.walk = Walk(*self._paths())
+        self.worthy, self.scale = Next(), Scale(viewer, self.message)
         self._lay_out()
 
     def images(self, _widget: Any = None) -> list[Image]:
@@ -110,10 +114,16 @@ class Panel(Dock):
         about.addRow("Patient", self.patient)
         about.addRow("Note", self.note)
         parts: tuple[Any, ...] = (self.study, rows, self.state, self.recovery, self.empty, self.take_saved)
-        parts += (self.accept_button, pair, self.nodes, about, self.difference)
+        parts += (self.accept_button, pair, self.nodes, about, self.difference, self.worthy)
         for part in parts:
             if isinstance(part, QLayout):
                 self.column.addLayout(part)
             else:
                 self.column.addWidget(part)
+        more = QCollapsible("No millimetres? Type the scale")
+        more.addWidget(self.scale)
+        for widget in (more, more.content()):
+            if (inside := widget.layout()) is not None:
+                inside.setContentsMargins(0, 0, 0, 0)
+        self.column.addWidget(more)
         self.column.addStretch()

@@ -117,8 +117,10 @@ class Saver(QObject):
                 )
             except ConflictError:
                 work.revision = int(folder.record(folder.identify(annotation.frame))["revision"])
+                work.is_behind = True
                 raise
             work.case_id, work.revision = case.id, int(case.extra["revision"])
+            work.is_behind = False
 
     def _keep(self, job: Job) -> None:
         case_id = job.work.case_id or job.folder.identify(job.annotation.frame)

@@ -53,7 +53,6 @@ class Strokes(QObject):
         self.folder: TrainingFolder | None = None
         self.who = "a reader"
         self.patient: str | None = None
-        self.second_of: Image | None = None
         self.left_behind: list[Stroke] = []
         self.saver = Saver()
         self.saver.setParent(self)
@@ -118,6 +117,17 @@ class Strokes(QObject):
         """Whether any mask of an image was painted here."""
         return any(work.touched for work in self._works.values() if work.image is image)
 
+    def is_judged(self, image: Image, index: int) -> bool:
+        """Whether the reader has said something about a frame here."""
+        works = [work for work in self._works.values() if work.image is image and work.index == index]
+        return any(work.status != "predicted" for work in works)
+
+    def let_go(self, image: Image) -> None:
+        """Have the frames of an image read anew: its scale has changed."""
+        for work in self._works.values():
+            if work.image is image:
+                work.let_go()
+
     def look(self) -> None:
         """Save what was painted, or undone, since the last look."""
         for work in [*self._works.values()]:
@@ -151,7 +161,7 @@ class Strokes(QObject):
             patient=self.patient,
             cine=name_of_cine(work),
             kind=kind_of(annotation.frame),
-            second=work.image is self.second_of,
+            second=work.second,
         )
         self.saver.put(job)
 

@@ -34,6 +34,8 @@ class Work:
         Position of the frame in its cine.
     known : Annotation, optional
         What the training folder says of the frame, where the layer was filled from it.
+    second : bool
+        Whether it is a second reading, whose reader is told nothing of the first.
 
     Attributes
     ----------
@@ -41,6 +43,10 @@ class Work:
         What the reader, or the folder, last said of the frame.
     facts : dict of int to Node
         Truth, its source, level and side of each node.
+    touched : bool
+        Whether it was painted here.
+    is_behind : bool
+        Whether the training folder may have another mask than the canvas.
     case_id, revision : str, int
         The frame in the training folder, and which state of it was opened (0: none).
 
@@ -50,7 +56,16 @@ class Work:
         If the frame can't be read, or the layer was painted on another one.
     """
 
-    def __init__(self, image: Image, labels: Labels, index: int, known: Annotation | None = None) -> None:
+    def __init__(
+        self,
+        image: Image,
+        labels: Labels,
+        index: int,
+        known: Annotation | None = None,
+        *,
+        second: bool = False,
+    ) -> None:
+        self.second = second
         self.image, self.labels, self.index = image, labels, index
         self._frame: Frame | None = frame_from_layer(image, index)
         self.frame_digest = digest(self._frame.pixels)
@@ -68,7 +83,7 @@ class Work:
         self.revision = 0
         self.facts: dict[int, Node] = {}
         self.note = ""
-        self.touched = False
+        self.touched = self.is_behind = False
         self.based_on: str | None = None
         self.seen = digest(self.masks)
         self.reset_base()
@@ -98,7 +113,9 @@ class Work:
         self.revision = 0
         if folder.layout.record(self.case_id).exists():
             record = folder.record(self.case_id)
-            self.revision = int(record["revision"])
+            self.revision, self.is_behind = int(record["revision"]), True
+            if self.second:
+                return
             case = folder.case(self.case_id)
             self.facts = {node.id: node for node in case.nodes} | self.facts
             self.note = self.note or str(record.get("note", ""))

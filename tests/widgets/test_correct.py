@@ -1,0 +1,537 @@
+"""The Correct dock in a real window: strokes by mouse and key, saved in a real training folder."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from napari.layers import Image, Labels
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtTest import QTest
+from shipped import CINE, FRAME, REAL
+
+from napari_cln._layers import KEY, link, prediction_to_layer
+from napari_cln.folder import commits
+from napari_cln.folder.dataset import TrainingFolder
+from napari_cln.folder.readers import readers_of
+from napari_cln.io.sources import read_frame
+from napari_cln.types import Annotation, Frame, Node, Prediction
+from napari_cln.widgets._results import Results
+from napari_cln.widgets.correct import CorrectDock
+
+
+@pytest.fixture(autouse=True)
+def config(tmp_path, monkeypatch):
+    """The user's settings, with a salt of their own."""
+    monkeypatch.setenv("NAPARI_CLN_CONFIG", str(tmp_path / "config"))
+
+
+@pytest.fixture
+def viewer(make_napari_viewer):
+    return make_napari_viewer()
+
+
+@pytest.fixture
+def folder(tmp_path) -> TrainingFolder:
+    return TrainingFolder.create(tmp_path / "study")
+
+
+@pytest.fixture
+def dock(viewer, folder) -> CorrectDock:
+    _, dock = viewer.window.add_plugin_dock_widget("napari-cln", "Correct")
+    dock.study.reader.setText("r1")
+    dock.study.reader.editingFinished.emit()
+    dock.study.open_folder(folder.path)
+    return dock
+
+
+@pytest.fixture
+def finish(qtbot):
+    """Let the events pass, and wait until everything is on disk."""
+
+    def finish(dock) -> None:
+        QTest.qWait(20)
+        qtbot.waitUntil(lambda: dock.strokes.saver.is_idle, timeout=20_000)
+        QTest.qWait(20)
+
+    return finish
+
+
+@pytest.fixture
+def press(qtbot, finish):
+    def press(dock, name: str) -> None:
+        qtbot.mouseClick(getattr(dock, name), Qt.MouseButton.LeftButton)
+        finish(dock)
+
+    return press
+
+
+def predict(viewer, image: Image, box: tuple[slice, slice] = np.s_[200:240, 300:360]) -> Labels:
+    """A prediction with one node, as the Segment dock would leave it."""
+    frame = image.metadata[KEY]
+    instances = np.zeros(frame.shape, np.uint8)
+    instances[box] = 1
+    prediction = Prediction(
+        frame=frame,
+        probability=instances.astype(np.float32),
+        instances=instances,
+        node_scores=(0.9,) if instances.any() else (),
+        class_probabilities={"benign": 0.1, "malignant": 0.9},
+        model_id="ynet@123456789abc",
+    )
+    data, options, _ = prediction_to_layer(prediction, image)
+    labels = Labels(data, **options)
+    link(labels, image)
+    viewer.add_layer(labels)
+    return labels
+
+
+@pytest.fixture
+def predicted(viewer, dock, open_image) -> Labels:
+    """A calibrated frame with its predicted node, in view."""
+    return predict(viewer, open_image(viewer, FRAME))
+
+
+def fill(folder: TrainingFolder) -> list[str]:
+    """Two frames with accepted nodes; their ids as the folder lists them."""
+    noise = np.random.default_rng(2).integers(0, 255, (2, 120, 140), np.uint8)
+    instances = np.zeros((120, 140), np.uint8)
+    instances[30:80, 40:100] = 1
+    for pixels in noise:
+        folder.save(
+            Annotation(
+                frame=Frame(pixels=pixels, scan_area=(0, 0, 120, 140)),
+                instances=instances,
+                nodes=(Node(id=1, status="accepted", truth="metastatic"),),
+                status="accepted",
+            ),
+            who="r1",
+        )
+    return folder.ids()
+
+
+def only_case(folder: TrainingFolder):
+    (case,) = folder.cases()
+    return case
+
+
+def at(viewer, row: float, column: float) -> QPoint:
+    """Where a pixel of the frame lies on the canvas."""
+    native = viewer.window._qt_viewer.canvas.native
+    image = next(layer for layer in viewer.layers if isinstance(layer, Image))
+    camera = getattr(viewer, "scene", viewer).camera  # it moved in napari 0.9
+    world = np.array([row, column]) * image.scale[-2:]
+    y, x = (world - camera.center[-2:]) * camera.zoom
+    return QPoint(round(x + native.width() / 2), round(y + native.height() / 2))
+
+
+def drag(viewer, *pixels: tuple[float, float]) -> None:
+    native = viewer.window._qt_viewer.canvas.native
+    QTest.mouseMove(native, at(viewer, *pixels[0]))
+    QTest.qWait(10)
+    QTest.mousePress(native, Qt.MouseButton.LeftButton, pos=at(viewer, *pixels[0]))
+    for pixel in pixels[1:]:
+        QTest.mouseMove(native, at(viewer, *pixel))
+        QTest.qWait(10)
+    QTest.mouseRelease(native, Qt.MouseButton.LeftButton, pos=at(viewer, *pixels[-1]))
+
+
+class TestStrokes:
+    def test_a_stroke_of_the_mouse_is_saved_when_it_ends(
+        self, make_napari_viewer, folder, open_image, finish
+    ):
+        viewer = make_napari_viewer(show=True)
+        image = open_image(viewer, FRAME)
+        labels = predict(viewer, image)
+        _, dock = viewer.window.add_plugin_dock_widget("napari-cln", "Correct")
+        dock.study.open_folder(folder.path)
+        QTest.qWait(200)
+        viewer.layers.selection.active = labels
+        labels.mode, labels.brush_size = "paint", 15
+        before = labels.data.copy()
+
+        drag(viewer, (240, 320), (260, 330), (270, 340))
+        finish(dock)
+
+        assert (labels.data > 0).sum() > (before > 0).sum()
+        case = only_case(folder)
+        assert case.status == "corrected"
+        assert dock.message.text() == "Saved: corrected, 1 node."
+        row0, column0 = folder.record(case.id)["source"]["crop"][1::-1]
+        saved = folder.read_instances(case)
+        assert np.array_equal(
+            saved, labels.data[row0 : row0 + saved.shape[0], column0 : column0 + saved.shape[1]]
+        )
+
+    def test_undo_and_redo_are_saved_too(self, dock, folder, predicted, finish):
+        predicted.paint((260, 330), 1)
+        finish(dock)
+        assert only_case(folder).status == "corrected"
+
+        predicted.undo()
+        finish(dock)
+        assert only_case(folder).status == "predicted"
+        assert folder.read_instances(only_case(folder)).sum() == 40 * 60
+
+        predicted.redo()
+        finish(dock)
+        assert only_case(folder).status == "corrected"
+
+    def test_plain_assignment_is_saved(self, dock, folder, predicted, finish):
+        predicted.data = np.roll(predicted.data, 8, axis=0)
+        finish(dock)
+
+        assert only_case(folder).status == "corrected"
+
+    def test_without_a_folder_it_says_so_and_saves_once_there_is_one(
+        self, viewer, open_image, folder, finish
+    ):
+        _, dock = viewer.window.add_plugin_dock_widget("napari-cln", "Correct")
+        labels = predict(viewer, open_image(viewer, FRAME))
+        finish(dock)
+        labels.paint((260, 330), 1)
+        finish(dock)
+        assert dock.message.text().startswith("Open or make a training folder")
+
+        dock.study.open_folder(folder.path)
+        finish(dock)
+
+        assert only_case(folder).status == "corrected"
+
+
+class TestVerdicts:
+    def test_an_untouched_prediction_is_accepted_as_such(self, dock, folder, predicted, press):
+        press(dock, "accept_button")
+
+        case = only_case(folder)
+        (entry,) = folder.record(case.id)["history"]
+        assert case.status == "accepted"
+        assert case.nodes[0].p_malignant == pytest.approx(0.9)
+        assert (entry["who"], entry["model"], entry["untouched"]) == ("r1", "ynet@123456789abc", True)
+        assert entry["seconds"] > 0
+        assert "accepted as predicted" in dock.state.text()
+
+    def test_a_painted_one_is_accepted_as_corrected(self, dock, folder, predicted, press):
+        predicted.paint((260, 330), 1)
+
+        press(dock, "accept_button")
+
+        assert only_case(folder).status == "corrected"
+        assert not any(entry["untouched"] for entry in folder.record(only_case(folder).id)["history"])
+
+    def test_no_node_is_an_explicit_negative_that_undo_takes_back(
+        self, dock, folder, predicted, press, finish
+    ):
+        press(dock, "no_node_button")
+        case = only_case(folder)
+        assert (case.status, case.nodes) == ("no-node", ())
+        assert case.mask is not None
+        assert not folder.read_instances(case).any()
+
+        predicted.undo()
+        finish(dock)
+        assert only_case(folder).status == "predicted"
+        assert len(only_case(folder).nodes) == 1
+
+    def test_the_key_on_an_image_without_a_mask_says_no_node_too(
+        self, viewer, dock, folder, open_image, qtbot, finish
+    ):
+        open_image(viewer, REAL)
+        finish(dock)
+
+        canvas = viewer.window._qt_viewer.canvas.native
+        qtbot.keyClick(canvas, Qt.Key.Key_X, Qt.KeyboardModifier.ShiftModifier)
+        finish(dock)
+
+        assert only_case(folder).status == "no-node"
+
+    def test_a_rejected_mask_is_kept_and_not_trained_on(self, dock, folder, predicted, press):
+        press(dock, "reject_button")
+
+        assert only_case(folder).status == "rejected"
+        assert only_case(folder).mask is None
+        assert folder.read_instances(only_case(folder)).any()
+
+    def test_a_mask_that_is_only_erased_is_no_negative(self, dock, folder, predicted, finish):
+        predicted.data = np.zeros_like(predicted.data)
+        finish(dock)
+
+        assert only_case(folder).status == "rejected"
+        assert only_case(folder).mask is None
+
+    def test_with_nothing_open_it_says_what_to_do(self, dock, press):
+        press(dock, "accept_button")
+
+        assert dock.message.text().startswith("Open an ultrasound image first")
+
+
+class TestFacts:
+    def test_what_is_known_of_a_node_is_in_its_record(self, dock, folder, predicted, press, finish):
+        press(dock, "accept_button")
+        for name, title in (("truth", "metastatic"), ("truth_source", "Tg"), ("level", "IV"), ("side", "L")):
+            dock.nodes.choice(1, name).setCurrentText(title)
+        dock.note.setText("capsule blurred")
+        dock.note.editingFinished.emit()
+        finish(dock)
+
+        (node,) = only_case(folder).nodes
+        assert (node.truth, node.truth_source, node.level, node.side) == ("metastatic", "tg", "IV", "left")
+        assert node.status == "accepted"
+        assert folder.record(only_case(folder).id)["note"] == "capsule blurred"
+
+    def test_facts_stay_with_their_node_while_others_are_painted(self, dock, folder, predicted, finish):
+        finish(dock)
+        dock.nodes.choice(1, "truth").setCurrentText("benign")
+        predicted.paint((300, 400), 2)
+        finish(dock)
+
+        assert [node.truth for node in only_case(folder).nodes] == ["benign", "unknown"]
+        assert list(dock.nodes.nodes) == [1, 2]
+
+    def test_the_patient_is_kept_as_a_hash_and_never_carried_to_another_image(
+        self, viewer, dock, folder, predicted, open_image, press, finish
+    ):
+        finish(dock)
+        assert dock.patient.text() == read_frame(FRAME).patient_id
+        dock.patient.selectAll()
+        QTest.keyClicks(dock.patient, "Doe, Jane")
+        QTest.keyClick(dock.patient, Qt.Key.Key_Return)
+        press(dock, "accept_button")
+
+        case = only_case(folder)
+        assert case.patient == folder.hash_key("patient", "doe, jane")
+        assert not any(b"Doe" in path.read_bytes() for path in folder.path.rglob("*") if path.is_file())
+
+        open_image(viewer, REAL)
+        finish(dock)
+        assert dock.patient.text() == ""
+
+
+class TestFaults:
+    def test_a_full_disk_is_told_and_the_strokes_stay(self, dock, folder, predicted, finish, monkeypatch):
+        def full(*_args):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(commits, "stage", full)
+            predicted.paint((260, 330), 1)
+            finish(dock)
+        assert "No space left on device" in dock.message.text()
+        assert predicted.data[260, 330] == 1
+        assert [stroke.who for stroke in folder.autosave.list()] == ["r1"]
+
+        predicted.paint((261, 330), 1)
+        finish(dock)
+        assert only_case(folder).status == "corrected"
+        assert folder.autosave.list() == []
+
+    @pytest.mark.parametrize("answer", ["restore", "discard", "paint"])
+    def test_strokes_left_by_a_crash_are_offered(
+        self, viewer, dock, folder, predicted, qtbot, finish, answer
+    ):
+        frame = read_frame(FRAME)
+        left = np.zeros(frame.shape, np.uint8)
+        left[300:320, 400:420] = 1
+        annotation = Annotation(frame=frame, instances=left, nodes=(Node(id=1, truth="benign"),))
+        folder.autosave.keep(annotation, folder.identify(frame), who="r1")
+        dock.study.open_folder(folder.path)
+        finish(dock)
+        assert "Strokes of r1" in dock.recovery.text.text()
+
+        if answer == "paint":
+            predicted.paint((260, 330), 1)
+            finish(dock)
+            # nobody answered: the old strokes are a revision below the new ones
+            (former,) = folder.revisions(only_case(folder).id)
+            assert former["nodes"][0]["truth"] == "benign"
+        else:
+            qtbot.mouseClick(getattr(dock.recovery, answer), Qt.MouseButton.LeftButton)
+            finish(dock)
+        if answer == "restore":
+            assert np.array_equal(predicted.data, left)
+            assert only_case(folder).truth == "benign"
+        if answer == "discard":
+            assert folder.ids() == []
+            assert len(folder.autosave.list(discarded=True)) == 1
+        assert not dock.recovery.isVisibleTo(dock)
+
+    def test_the_mask_of_another_frame_is_refused(self, viewer, dock, folder, predicted, finish):
+        image = next(layer for layer in viewer.layers if isinstance(layer, Image))
+        finish(dock)
+        image.data = np.roll(image.data, 5, axis=0)
+
+        predicted.paint((260, 330), 1)
+        finish(dock)
+
+        assert "another frame" in dock.message.text()
+        assert folder.ids() == []
+
+    def test_two_readers_at_once_lose_nothing(self, dock, folder, predicted, press, finish):
+        press(dock, "accept_button")
+        case = only_case(folder)
+        other = TrainingFolder.open(folder.path)
+        rival = Annotation(
+            frame=read_frame(FRAME), instances=np.roll(predicted.data, 9, axis=1), annotator="r2"
+        )
+        other.save(rival)
+
+        predicted.paint((260, 330), 1)
+        finish(dock)
+
+        assert "was changed by r2" in dock.message.text()
+        assert len(folder.revisions(case.id)) == 3
+        predicted.paint((261, 331), 1)
+        finish(dock)
+        assert folder.record(case.id)["history"][-1]["who"] == "r1"
+
+    def test_a_prediction_after_an_acceptance_changes_nothing_in_the_folder(
+        self, viewer, dock, folder, predicted, press, finish
+    ):
+        press(dock, "accept_button")
+        known = predicted.metadata[KEY]
+        results = Results(viewer, next(one for one in viewer.layers if isinstance(one, Image)), [0], "")
+        results.put(replace(known, instances=np.roll(known.instances, 4, axis=0)))
+        finish(dock)
+        assert only_case(folder).status == "accepted"
+
+        # and undo, across it, is a change of the reader's
+        predicted.undo()
+        finish(dock)
+        assert np.array_equal(predicted.data, known.instances)
+
+
+class TestWays:
+    def test_each_frame_of_a_cine_is_a_case_and_undo_saves_the_frame_it_changes(
+        self, viewer, dock, folder, open_image, finish, press
+    ):
+        image = open_image(viewer, CINE)
+        finish(dock)
+        press(dock, "empty")
+        (labels,) = [layer for layer in viewer.layers if isinstance(layer, Labels)]
+        viewer.dims.set_current_step(0, 3)
+        finish(dock)
+        labels.paint((3, 300, 400), 1)
+        finish(dock)
+        dock.walk.step(1)
+        finish(dock)
+        assert (viewer.dims.current_step[0], dock.walk.number.value()) == (4, 5)
+        labels.paint((4, 310, 400), 1)
+        finish(dock)
+        assert len(folder.ids()) == 2
+        assert len({case.cine for case in folder.cases()}) == 1
+
+        labels.undo()
+        labels.undo()  # changes frame 3, while frame 4 is in view
+        finish(dock)
+
+        assert {case.status for case in folder.cases()} == {"predicted"}
+        assert folder.identify(image.metadata[KEY][3]) in folder.ids()
+
+    def test_the_folders_frames_open_with_their_masks_and_keep_their_undo_history(
+        self, viewer, dock, folder, finish
+    ):
+        ids = fill(folder)
+        dock.study.open_folder(folder.path)
+        dock.walk.path.setCurrentIndex(2)
+
+        dock.walk.step(1)
+        finish(dock)
+        (labels,) = [layer for layer in viewer.layers if isinstance(layer, Labels)]
+        before = labels.data.copy()
+        assert np.array_equal(before, folder.read_instances(folder.case(ids[0])))
+        assert dock.nodes.choice(1, "truth").currentText() == "metastatic"
+        labels.paint((40, 40), 2)
+        finish(dock)
+        dock.walk.step(1)
+        finish(dock)
+        assert labels not in viewer.layers
+        dock.walk.number.setValue(1)
+        finish(dock)
+
+        assert labels in viewer.layers
+        labels.undo()
+        finish(dock)
+        assert np.array_equal(labels.data, before)
+        case = folder.case(ids[0])
+        assert (case.status, case.truth) == ("accepted", "metastatic")
+        assert np.array_equal(folder.read_instances(case), before)
+
+    def test_a_second_reader_starts_blind_and_agreement_is_told(
+        self, viewer, dock, folder, finish, press, qtbot
+    ):
+        case_id = fill(folder)[0]
+        before = folder.record(case_id)
+        dock.study.reader.setText("r2")
+        dock.study.reader.editingFinished.emit()
+        dock.study.second.setChecked(True)
+        dock.study.open_folder(folder.path)
+
+        dock.open_case(case_id)
+        (labels,) = [layer for layer in viewer.layers if isinstance(layer, Labels)]
+        assert not labels.data.any()
+        labels.data = np.roll(folder.read_instances(folder.case(case_id)), 20, axis=0)
+        finish(dock)
+        assert dock.nodes.choice(1, "truth").currentText() == "unknown"
+        press(dock, "accept_button")
+
+        qtbot.waitUntil(lambda: "Dice with the first reading 0.6" in dock.message.text(), timeout=10_000)
+        assert folder.record(case_id) == before
+        assert readers_of(folder, case_id) == ["r2"]
+        dock.worthy.look.click()
+        qtbot.waitUntil(lambda: dock.worthy.rows.count() == 1, timeout=10_000)
+        assert dock.worthy.rows.item(0).text().startswith(f"case {case_id[:6]}: two readers differ: Dice 0.")
+
+    def test_what_changed_is_shown_on_request(self, viewer, dock, predicted, finish):
+        finish(dock)
+        dock.difference.click()
+        changes = viewer.layers[-1]
+        assert not changes.data.any()
+
+        predicted.data_setitem((np.array([100, 210]), np.array([100, 310])), np.array([1, 0], np.uint8))
+        finish(dock)
+
+        assert (changes.data[100, 100], changes.data[210, 310], (changes.data > 0).sum()) == (1, 2, 2)
+        dock.difference.setChecked(False)
+        assert changes not in viewer.layers
+
+    def test_a_typed_scale_holds_for_layers_and_record(self, viewer, dock, folder, open_image, finish, press):
+        image = open_image(viewer, REAL)
+        finish(dock)
+        press(dock, "empty")
+        (labels,) = [layer for layer in viewer.layers if isinstance(layer, Labels)]
+        labels.paint((300, 300), 1)
+        finish(dock)
+        dock.scale.start(image, 0)
+        viewer.layers.selection.active.add_lines([[100, 700], [300, 700]])
+        dock.scale.length.setValue(20)
+        dock.scale.apply(image)
+        finish(dock)
+
+        assert tuple(image.scale) == tuple(labels.scale) == (0.1, 0.1)
+        assert str(labels.units[0]) == "millimeter"
+        record = folder.record(only_case(folder).id)
+        assert (record["spacing_mm"], record["spacing_source"]) == ([0.1, 0.1], "typed")
+        assert record["spacing_by"] == "r1"
+
+    def test_a_scale_that_the_file_states_is_not_typed_over(self, viewer, dock, open_image):
+        dock.scale.start(open_image(viewer, FRAME), 0)
+
+        assert "says its scale itself" in dock.message.text()
+
+    def test_a_suggested_frame_is_gone_to_with_its_reason(self, viewer, dock, open_image, finish, qtbot):
+        image, other = open_image(viewer, FRAME), open_image(viewer, REAL)
+        predict(viewer, image, np.s_[0:0, 0:0])
+        viewer.layers.selection.active = other
+        finish(dock)
+
+        qtbot.mouseClick(dock.worthy.look, Qt.MouseButton.LeftButton)
+        qtbot.waitUntil(lambda: dock.worthy.rows.count() == 1, timeout=10_000)
+        row = dock.worthy.rows.item(0)
+        assert row.text() == "simulated-frame: no node was found, but the score of the frame is 0.90"
+
+        dock.worthy.rows.itemClicked.emit(row)
+        finish(dock)
+        assert dock.image.value is image
+        assert not other.visible
