@@ -352,6 +352,12 @@ def test_the_gallery_shows_best_median_and_worst():
     assert pictures[0].image.shape == pictures[0].reference.shape == pictures[0].predicted.shape
 
 
+def test_the_gallery_says_where_the_reader_saw_no_node():
+    (picture,) = evaluate([annotation()], [prediction(LEFT)], FAST).pictures
+
+    assert (picture.truth, picture.dice) == ("no node", 0)
+
+
 def test_measures_stand_by_name():
     nodes = evaluate_rows(rows_from_counts(5, 0, 5, 0), FAST).nodes
 

@@ -44,6 +44,7 @@ class Picture:
     id : str
     dice, score : float
     truth : str
+        Of the frame; ``"no node"`` where the reader says there is none.
     image : ndarray of uint8, shape (h, w)
     reference, predicted : ndarray of bool, shape (h, w)
     """
@@ -70,7 +71,7 @@ def candidate(
     return Candidate(
         id=case_id,
         dice=dice,
-        truth=label,
+        truth=label if instances.any() else "no node",
         score=prediction.malignancy,
         origin=origin,
         index=index,

@@ -55,9 +55,9 @@ def overview(evaluation: Evaluation) -> Overview:
                 f"n = {dice.median.n}",
             )
         )
+    name = f"“{evaluation.model.partition('@')[0]}”" if evaluation.model else "(not named)"
     return Overview(
-        title=f"How well {evaluation.model.partition('@')[0] or 'the model'} does on the "
-        f"{evaluation.config.split} cases",
+        title=f"How well the model {name} does on the {evaluation.config.split} cases",
         sentences=tuple(sentences) or ("No case has a mask or a known truth: there is nothing to judge.",),
         tiles=tuple(tiles),
         notes=_notes(evaluation),
