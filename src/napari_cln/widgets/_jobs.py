@@ -86,7 +86,8 @@ def start_job(arguments: Sequence[str], run: Path) -> Job:
     Parameters
     ----------
     arguments : sequence of str
-        The command, such as ``("train", folder, "--out", run)``.
+        The command, such as ``("train", folder, "--out=" + run.name)``. It works in the folder that
+        holds the run's, so that its messages need no path.
     run : Path
         Folder of the run, made when missing.
 
@@ -104,7 +105,9 @@ def start_job(arguments: Sequence[str], run: Path) -> Job:
         run.mkdir(parents=True, exist_ok=True)
         with (run / LOG).open("wb") as log:
             child = subprocess.Popen(
-                [sys.executable, "-m", "napari_cln", *arguments],
+                # -P: what lies in the folder it works in is no module to import
+                [sys.executable, "-P", "-m", "napari_cln", *arguments],
+                cwd=run.parent,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -9,8 +9,8 @@ from typing import Any
 
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLineEdit, QToolButton, QWidget
 
-from ..io.pseudonym import config_folder
 from ..folder.storage import write_atomically
+from ..io.pseudonym import config_folder
 from ._parts import Signal
 
 __all__ = ["Place", "next_run", "recorded_settings", "remember_places", "remembered_places"]

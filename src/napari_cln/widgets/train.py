@@ -154,7 +154,7 @@ class TrainDock(Dock):
                 more = f" ({len(errors) - 1} more: run `napari-cln check`.)" if len(errors) > 1 else ""
                 self._tell(f"Not started. {errors[0]}{more}", "bad")
                 return
-            start_job(["train", str(folder), "--out", str(run), *options], run)
+            start_job(["train", str(folder), f"--out={run.name}", *options], run)
         except ClnError as error:
             self._tell(str(error), "bad")
             return
