@@ -119,3 +119,14 @@ def test_a_guided_network_without_a_guide_says_so():
 def test_an_impossible_configuration_is_refused(wrong, sentence):
     with pytest.raises(ValueError, match=sentence):
         YNetConfig(**wrong)
+
+
+def test_a_network_can_be_trained_after_another_has_predicted():
+    net = YNet(YNetConfig(**SMALL))
+    x = torch.rand(2, 1, 96, 96)
+    with torch.inference_mode():
+        net(x)
+
+    net(x).mask_logits.sum().backward()
+
+    assert net.stem[0].weight.grad is not None

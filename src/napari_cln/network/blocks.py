@@ -152,13 +152,19 @@ def _both_ways(matrix: Tensor, x: Tensor) -> Tensor:
     return (matrix @ rows.reshape(frames, -1, width, channels)).permute(0, 3, 1, 2)  # (B, C, b, b)
 
 
+# The matrices outlive the call that first needs them. That may be a prediction, whose tensors
+# could not serve a training afterwards: hence inference mode is left.
+
+
 @lru_cache
+@torch.inference_mode(False)
 def pooling_matrix(size: int, bins: int) -> Tensor:
     """``(bins, size)``: each row averages one bin of adaptive average pooling."""
     return F.adaptive_avg_pool1d(torch.eye(size)[None], bins)[0].T.contiguous()
 
 
 @lru_cache
+@torch.inference_mode(False)
 def growing_matrix(bins: int, size: int) -> Tensor:
     """``(size, bins)``: bilinear up-sampling along one axis, pixel centres aligned."""
     return F.interpolate(torch.eye(bins)[None], size, mode="linear", align_corners=False)[0].T.contiguous()
