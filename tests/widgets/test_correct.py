@@ -200,6 +200,18 @@ class TestStrokes:
 
         assert only_case(folder).status == "corrected"
 
+    def test_another_folder_takes_nothing_that_was_saved_in_the_first(
+        self, dock, folder, predicted, finish, tmp_path
+    ):
+        predicted.paint((260, 330), 1)
+        finish(dock)
+
+        dock.study.create_folder(tmp_path / "other")
+        finish(dock)
+
+        assert len(folder.ids()) == 1
+        assert dock.study.folder.ids() == []
+
 
 class TestVerdicts:
     def test_an_untouched_prediction_is_accepted_as_such(self, dock, folder, predicted, press):
@@ -474,6 +486,7 @@ class TestWays:
         labels.data = np.roll(folder.read_instances(folder.case(case_id)), 20, axis=0)
         finish(dock)
         assert dock.nodes.choice(1, "truth").currentText() == "unknown"
+        assert "Dice" not in dock.message.text()  # nothing is told before the reader has judged
         press(dock, "accept_button")
 
         qtbot.waitUntil(lambda: "Dice with the first reading 0.6" in dock.message.text(), timeout=10_000)

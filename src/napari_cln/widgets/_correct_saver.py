@@ -28,7 +28,7 @@ class Job:
     """One state of a frame that is to be saved.
 
     ``before`` is a state that becomes a revision first; ``second`` marks a second reading, which
-    leaves the folder's own masks as they are.
+    leaves the folder's own masks as they are; ``spoken`` a state that the reader has judged.
     """
 
     work: Work
@@ -40,6 +40,7 @@ class Job:
     cine: str | None = None
     kind: Kind = "file"
     second: bool = False
+    spoken: bool = False
 
 
 class Saver(QObject):

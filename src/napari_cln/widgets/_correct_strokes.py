@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from qtpy.QtCore import QObject, QTimer
 from ..errors import ClnError
 from ..folder.autosave import Stroke
 from ..folder.dataset import TrainingFolder
-from ..types import Status
+from ..types import Annotation, Status
 from ._correct_saver import Job, Saver
 from ._correct_shown import kind_of, name_of_cine
 from ._correct_work import Work
@@ -57,6 +58,7 @@ class Strokes(QObject):
         self.saver = Saver()
         self.saver.setParent(self)
         self._works: dict[tuple[str, int], Work] = {}
+        self._homeless: set[Work] = set()
         self._heard: set[str] = set()
         self._listen = listen
         self._since = monotonic()
@@ -72,13 +74,14 @@ class Strokes(QObject):
         self._since = monotonic()
 
     def enter(self, folder: TrainingFolder) -> None:
-        """Save into a training folder from now on, also what was painted before."""
+        """Save into a training folder from now on, and what waited for one."""
         self.folder = folder
         self.find_left_behind()
         for work in self._works.values():
             work.enter(folder)
-            if work.touched:
-                self.save(work, work.status)
+        homeless, self._homeless = self._homeless, set()
+        for work in homeless:
+            self.save(work, work.status)
 
     def find_left_behind(self) -> None:
         """Look for strokes of this reader that a crash kept from being saved."""
@@ -136,19 +139,17 @@ class Strokes(QObject):
                     work.labels.metadata.setdefault(TOUCHED_KEY, set()).add(work.index)
                 self.save(work, work.painted_status)
 
-    def save(self, work: Work, status: Status) -> None:
-        """Save a frame in the background."""
+    def save(self, work: Work, status: Status, *, spoken: bool = False) -> None:
+        """Save a frame in the background; ``spoken`` says that the reader has judged it."""
         now = monotonic()
         seconds, self._since = min(now - self._since, AWAY_S), now
         work.status = status
         if self.folder is None:
+            self._homeless.add(work)
             self.refused.emit(NO_FOLDER)
             return
         try:
             annotation = work.annotation(status, self.who, seconds)
-            left = next((stroke for stroke in self.left_behind if stroke.id == work.case_id), None)
-            # Who paints without answering the offer of old strokes finds them among the revisions.
-            before = None if left is None else self.folder.autosave.restore(left, work.frame)
         except ClnError as error:
             self.refused.emit(str(error))
             return
@@ -156,7 +157,8 @@ class Strokes(QObject):
             work=work,
             folder=self.folder,
             annotation=annotation,
-            before=before,
+            before=self._unanswered(self.folder, work),
+            spoken=spoken,
             who=self.who,
             patient=self.patient,
             cine=name_of_cine(work),
@@ -164,6 +166,14 @@ class Strokes(QObject):
             second=work.second,
         )
         self.saver.put(job)
+
+    def _unanswered(self, folder: TrainingFolder, work: Work) -> Annotation | None:
+        """Old strokes on a frame that is painted on before the offer of them was answered."""
+        left = next((stroke for stroke in self.left_behind if stroke.id == work.case_id), None)
+        if left is not None:
+            with suppress(ClnError):  # too damaged to come back
+                return folder.autosave.restore(left, work.frame)
+        return None
 
     def _notice(self, _event: Any) -> None:
         self._timer.start()

@@ -117,7 +117,7 @@ class View(Panel):
     def _saved(self, job: Job) -> None:
         n = len(job.annotation.nodes)
         self.message.say(f"Saved: {job.annotation.status}, {n} node{'s'[: n != 1]}.", "good")
-        if job.second and job.annotation.status != "predicted":
+        if job.second and job.spoken:
             worker = create_worker(
                 describe_agreement, job.folder, job.who, job.work.case_id, _start_thread=False
             )

@@ -58,13 +58,13 @@ class CorrectDock(View):
         if not work.masks.any():
             self.message.say("There is no mask to accept. Paint one, or press No node here.", "bad")
             return
-        self.strokes.save(work, "corrected" if work.is_changed else "accepted")
+        self.strokes.save(work, "corrected" if work.is_changed else "accepted", spoken=True)
         self._show_work()
 
     def reject(self) -> None:
         """Say that the mask is wrong: it is kept in the folder, and never trained on."""
         if (work := self._ready()) is not None:
-            self.strokes.save(work, "rejected")
+            self.strokes.save(work, "rejected", spoken=True)
             self._show_work()
 
     def no_node(self) -> None:
@@ -73,7 +73,7 @@ class CorrectDock(View):
             return
         put_masks(work, work.masks * 0)
         work.look()
-        self.strokes.save(work, "no-node")
+        self.strokes.save(work, "no-node", spoken=True)
         self._show_work()
 
     def start_empty(self) -> None:
