@@ -30,13 +30,17 @@ class Shelf:
         self._kept: dict[Path, list[Layer]] = {}
         self._painted: set[Path] = set()
 
+    def adopt(self, image: Image) -> None:
+        """Link what was painted by hand on a layer that napari made."""
+        for layer in self.viewer.layers:
+            if _is_own(layer, image):
+                link(layer, image)
+
     def put(self, path: Path, image: Image) -> None:
         """Take an Image and all that belongs to it off the viewer."""
         if image not in self.viewer.layers:
             return
-        for layer in self.viewer.layers:
-            if _is_own(layer, image):
-                link(layer, image)
+        self.adopt(image)
         layers = [image, *layers_of(image, self.viewer.layers)]
         layers = sorted(set(layers), key=self.viewer.layers.index)
         for layer in layers:

@@ -11,14 +11,15 @@ from .._layers import OVERLAY_KEY, frames_from_layer
 from .._napari import get_segmenter
 from ..errors import FrameReadError
 from ..imaging.preprocessing import prepare
-from ..types import Frame, Prediction
+from ..types import Frame, Prediction, PrepareConfig
 
 if TYPE_CHECKING:
     from napari.layers import Image
 
+    from ..network.card import ModelCard
     from ..network.inference import Segmenter
 
-__all__ = ["Failure", "Started", "Task", "predict_tasks"]
+__all__ = ["Failure", "Started", "Task", "predict_tasks", "prepared_for"]
 
 
 @dataclass(frozen=True)
@@ -82,10 +83,15 @@ def predict_tasks(
     return None
 
 
+def prepared_for(task: Task, card: ModelCard) -> PrepareConfig:
+    """How the frames of a task are prepared: as the card says, but for what the user has switched off."""
+    if task.image.metadata.get(OVERLAY_KEY, True):
+        return card.prepare
+    return replace(card.prepare, remove_overlay=False)
+
+
 def _predict(segmenter: Segmenter, task: Task) -> Iterator[Prediction | FrameReadError]:
-    config = segmenter.card.prepare
-    if not task.image.metadata.get(OVERLAY_KEY, True):
-        config = replace(config, remove_overlay=False)
+    config = prepared_for(task, segmenter.card)
     frames: Iterator[Any] = frames_from_layer(task.image, task.indices)
     while batch := list(islice(frames, segmenter.batch_size)):
         good = [frame for frame in batch if isinstance(frame, Frame)]

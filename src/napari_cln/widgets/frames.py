@@ -114,6 +114,7 @@ class FramesDock(Dock):
 
     def _put_aside(self) -> None:
         if self._image is not None and self._path is not None:
+            self._shelf.adopt(self._image)
             self._tell_status()
             self._shelf.put(self._path, self._image)
         self._image = None
@@ -161,9 +162,10 @@ class FramesDock(Dock):
             status = f"{reading.label} {reading.malignancy:.2f}"
         self.frames.set_status(self._path, status)
 
-    def _list(self, found: list[Path] | ClnError) -> None:
-        if isinstance(found, ClnError):
-            self.message.say(str(found), "bad")
+    def _list(self, outcome: tuple[list[Path], str]) -> None:
+        found, reason = outcome
+        if reason:
+            self.message.say(reason, "bad")
             return
         n_before = len(self.frames.rows)
         n_new = self.frames.add(found)
@@ -231,8 +233,9 @@ class FramesDock(Dock):
         self.bind_key("Shift-B", self.previous)
 
 
-def _find(patterns: tuple[str | Path, ...]) -> list[Path] | ClnError:
+def _find(patterns: tuple[str | Path, ...]) -> tuple[list[Path], str]:
+    """Files, or the reason why there are none; a worker would raise an exception that is returned."""
     try:
-        return find_sources(*patterns)
+        return find_sources(*patterns), ""
     except ClnError as error:
-        return error
+        return [], str(error)
