@@ -146,7 +146,7 @@ def _outline(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     """
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     node = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    edge = np.argwhere(node & ~ndimage.binary_erosion(node)) + (rows[0], columns[0])
+    edge = np.argwhere(node & ~ndimage.binary_erosion(node)) + np.array([rows[0], columns[0]])
     angles = np.arange(16) * np.pi / 8
     around = MARGIN * np.stack([np.sin(angles), np.cos(angles)], axis=1)
     points = (edge[:, None] + around).reshape(-1, 2)
@@ -162,7 +162,7 @@ def _axes(outline: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np
     across = np.array([-along[1], along[0]])
     t, u = (outline - ends[0]) @ along, (outline - ends[0]) @ across
     widest = [int(u.argmin()), int(u.argmax())]
-    # Callipers: two lines along the node touch it there; the width runs between the two points.
+    # Calipers: two lines along the node touch it there; the width runs between the two points.
     width = ends[0] + t[widest].mean() * along + np.outer(u[widest], across)
     return ends, width
 
