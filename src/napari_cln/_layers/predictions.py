@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -41,6 +42,9 @@ __all__ = [
 
 NODE_COLOURS = {None: YELLOW, 0: CLEAR, 1: YELLOW, 2: SKY, 3: PINK, 4: GREEN, 5: ORANGE}
 TEXT_COLOURS = {"malignant": "#ffc27d", "benign": "#a6e3d0", "no node found": "#e8e8e8"}
+
+
+_read: WeakKeyDictionary[Prediction, Reading] = WeakKeyDictionary()
 
 
 def prediction_to_layer(prediction: Prediction, like: Image | None = None) -> LayerTuple:
@@ -132,7 +136,10 @@ def readings_of(labels: Labels) -> dict[int, Reading]:
     """What was predicted in a Labels layer, by frame; empty for a layer of another kind."""
     known = labels.metadata.get(KEY)
     if isinstance(known, Prediction):
-        return {0: read_prediction(known)}
+        # Measured once: a dock asks at every stroke.
+        if (reading := _read.get(known)) is None:
+            reading = _read[known] = read_prediction(known)
+        return {0: reading}
     return dict(known) if isinstance(known, Mapping) else {}
 
 
