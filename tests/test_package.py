@@ -35,7 +35,7 @@ def test_the_wheel_holds_manifest_weights_card_and_samples(built):
         "models/default.safetensors",
         "models/default.json",
     ):
-        assert sizes.get(f"napari_cln/{name}"), name
+        assert f"napari_cln/{name}" in sizes
     assert sum(size for name, size in sizes.items() if name.endswith(".safetensors")) <= 20e6
     assert any(name.startswith("napari_cln/samples/") and name.endswith((".png", ".dcm")) for name in sizes)
     assert not [name for name in sizes if "tests" in name or name.endswith(".pyc")]
