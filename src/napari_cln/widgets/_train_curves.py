@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ._plot import BACK, FORE
 from ._train_progress import Progress
@@ -23,19 +24,23 @@ class Curves(FigureCanvasQTAgg):  # type: ignore[misc]  # matplotlib chooses the
         figure = Figure(facecolor=BACK)
         super().__init__(figure)
         self.setFixedHeight(300)
-        # fixed margins: to fit them anew at each drawing costs more than the drawing
-        figure.subplots_adjust(left=0.15, right=0.97, top=0.93, bottom=0.1, hspace=0.45)
+        # Margins, titles and most ticks are fixed: to place them anew costs more than the drawing.
+        figure.subplots_adjust(left=0.15, right=0.97, top=0.93, bottom=0.14, hspace=0.45)
         axes = figure.subplots(3, 1, sharex=True)
         self.panels = {name: panel for (name, _), panel in zip(PANELS, axes, strict=True)}
         for (_, title), panel in zip(PANELS, axes, strict=True):
             panel.set_facecolor(BACK)
-            panel.set_title(title, color=FORE, fontsize=8, loc="left", pad=2)
+            panel.set_title(title, color=FORE, fontsize=8, loc="left", pad=2, y=1.0)
             panel.tick_params(colors=FORE, labelsize=7)
+            panel.xaxis.set_visible(panel is axes[-1])
             for side in panel.spines.values():
                 side.set_visible(False)
+        self.panels["loss"].yaxis.set_major_locator(MaxNLocator(3))
+        axes[-1].xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes[-1].set_xlabel("epoch", color=FORE, fontsize=8)
         for name in ("dice", "auc"):
             self.panels[name].set_ylim(-0.03, 1.03)
+            self.panels[name].set_yticks([0, 0.5, 1])
 
     def show_progress(self, progress: Progress) -> None:
         """Draw what is known of each fold."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ class Outcome(QWidget):
         self._model = run / "model.safetensors" if run is not None and ended else None
         for part in (self.title, self.figures, self.comparison, self.promote):
             part.setVisible(ended)
-        self.figures.setText("\n".join(progress.figures) or "No figure: no frame could give one.")
+        self.figures.setText("\n".join(_shorten(progress.figures)) or "No figure: no frame could give one.")
         words, mood = compared(progress.comparison)
         self.comparison.setText(words)
         self.comparison.setStyleSheet(f"color: {MessageLine.COLOURS[mood]};")
@@ -94,6 +95,15 @@ class Outcome(QWidget):
         except WeightsError:
             same = False
         self.promote.setEnabled(self._model is not None and not same)
+
+
+def _shorten(figures: Sequence[str]) -> list[str]:
+    """Figures, with the data that all of them were taken from named once."""
+    parts = [figure.rpartition(": ") for figure in figures]
+    data = {name.partition(" on ")[2] for name, _, _ in parts}
+    if len(data) != 1 or not (shared := data.pop()):
+        return list(figures)
+    return [f"On {shared}:", *(f"{name.partition(' on ')[0]}: {value}" for name, _, value in parts)]
 
 
 def compared(event: dict[str, Any] | None) -> tuple[str, str]:
