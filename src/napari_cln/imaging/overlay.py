@@ -157,7 +157,7 @@ def _without_tint(difference: Signed, grey: Grey, step: int) -> Signed:
 def _patches(coloured: Mask, vivid: Mask, pixels: Grey, height: int, lossless: bool) -> Mask:
     """Coloured areas wider than a stroke and of many colours: Doppler flow."""
     width = (5 if height <= 600 else 7 if height <= 900 else 9) + (0 if lossless else 4)
-    wide: Mask = ndimage.binary_opening(vivid, np.ones((width, width)))
+    wide = _widen(~_widen(~vivid, width), width)
     flow = np.zeros_like(coloured)
     if not wide.any():
         return flow

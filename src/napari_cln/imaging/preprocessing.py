@@ -151,7 +151,7 @@ def _place_crisp_edges(
     """
     shape = np.array(content.shape)
     scale = np.array(surface.shape) / shape
-    crisp = (ndimage.maximum_filter(content, 3) >= 0.95) & (ndimage.minimum_filter(content, 3) <= 0.05)
+    crisp = (ndimage.maximum_filter(content, 3) >= 0.85) & (ndimage.minimum_filter(content, 3) <= 0.15)
     if scale.min() <= 1 or not crisp.any():
         return
     # The spline's influence ends within six model pixels.
@@ -209,9 +209,11 @@ def _resampling(n_in: int, n_out: int, smooth: bool) -> NDArray[np.float32]:
     """
     borders = np.linspace(0, n_in, n_out + 1)
     if smooth and n_out > n_in > 5:
-        integral = np.vstack([np.zeros(n_in), np.tril(np.ones((n_in, n_in)))])
-        spline = make_interp_spline(np.arange(n_in + 1), integral, k=5)
-        covered = np.diff(spline(borders), axis=0)
+        margin = min(8, n_in)
+        mirrored = np.pad(np.eye(n_in), [(margin, margin), (0, 0)], mode="symmetric")
+        integral = np.vstack([np.zeros(n_in), np.cumsum(mirrored, axis=0)])
+        spline = make_interp_spline(np.arange(len(integral)), integral, k=5)
+        covered = np.diff(spline(borders + margin), axis=0)
     else:
         cells = np.arange(n_in)
         ends = np.minimum(borders[1:, None], cells + 1) - np.maximum(borders[:-1, None], cells)

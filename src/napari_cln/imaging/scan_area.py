@@ -52,8 +52,8 @@ def find_scan_area(frame: Frame) -> Box:
 
     Notes
     -----
-    A frame that was stored as JPEG, whose text is surrounded by ringing, is recognised and
-    searched with more care; its box is good to a few pixels, not to one.
+    A frame stored as JPEG, with ringing around its text, is recognised; its box is good to a few
+    pixels, not to one.
     """
     row0, column0, row1, column1 = frame.scan_area or (0, 0, *frame.shape)
     found = _search(np.ascontiguousarray(frame.grey[row0:row1, column0:column1]))
@@ -267,9 +267,8 @@ def _overlap(a: slice, b: slice) -> float:
 def _exact_box(image: Mask, drawn: Mask, cells: _Cells, least: float) -> Box:
     """Box of an image known in cells, to the pixel.
 
-    A finer grid, opened so that ticks and text beside the image fall away, gives the box to two
-    pixels or so; from there each side steps outward while more than ``least`` of the line shows
-    something.
+    A finer grid, opened so that ticks and text beside the image fall away, gives its outline; from
+    a little inside it, each side steps outward while more than ``least`` of the line is drawn.
     """
     fine = _Cells(max(1, cells.size // 4), cells.shape)
     around = ndimage.binary_dilation(image, np.ones((5, 5)))
