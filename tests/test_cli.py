@@ -220,6 +220,23 @@ def test_every_setting_of_a_run_is_an_option():
         assert vars(parser.parse_args([*arguments, option, *values])).keys() - given == {field.name}
 
 
+def test_evaluate_writes_a_report_of_a_training_folder(tmp_path, model, capsys):
+    main(["phantom", "6", "--out", str(tmp_path / "frames")])
+
+    arguments = ["evaluate", str(tmp_path / "frames"), "--model", model, "--out", str(tmp_path / "report")]
+    assert main([*arguments, "--data", "Six simulated frames."]) == 0
+
+    assert "Six simulated frames." in (tmp_path / "report" / "report.html").read_text()
+    assert (tmp_path / "report" / "cases.csv").exists()
+
+
+def test_reports_are_read_by_the_dictionary(tmp_path, capsys):
+    (tmp_path / "reports.csv").write_text("id,text\n1,reactive node\n2,metastasis\n")
+
+    assert main(["reports", str(tmp_path / "reports.csv"), "--out", str(tmp_path / "verdicts.csv")]) == 0
+    assert capsys.readouterr().out.startswith("benign 1, malignant 1: ")
+
+
 # -- doctor ------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import ClnError
-from . import batch, health, studies, training
+from . import batch, evaluation, health, studies, training
 
 __all__ = ["main", "make_parser"]
 
@@ -54,6 +54,6 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"napari-cln {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for room in (batch, studies, training, health):
+    for room in (batch, studies, training, evaluation, health):
         room.add_commands(commands)
     return parser
