@@ -25,7 +25,7 @@ TOUCHING = np.ones((3, 3), dtype=bool)
 RING = np.array([(r, c) for r in range(-3, 4) for c in range(-3, 4) if max(abs(r), abs(c)) == 3])
 """Offsets of the pixels three away."""
 SHARPEST_ECHO = 140
-"""Drop in grey level to a neighbour that echoes hardly ever reach (busi, usgra: see the docs)."""
+"""Drop in grey level to a neighbour that echoes hardly ever reach (seen on breast and neck frames)."""
 
 
 def find_overlay(frame: Frame, scan_area: Box | None = None) -> Mask:
@@ -100,8 +100,8 @@ def paint_over(grey: Grey, overlay: Mask) -> Grey:
         values[missing[ready]] = sums[ready] / counts[ready]
         known[missing[ready]] = True
         missing = missing[~ready]
-    filled = values.reshape(-1, width)[1:-1, 1:-1]
-    painted: Grey = np.where(overlay, np.rint(filled), grey).astype(np.uint8)
+    painted = grey.copy()
+    painted[overlay] = np.rint(values.reshape(-1, width)[1:-1, 1:-1][overlay]).astype(np.uint8)
     return painted
 
 
@@ -145,7 +145,7 @@ def _without_tint(difference: Signed, grey: Grey, step: int) -> Signed:
     lit = level > 0
     if not lit.any() or (np.abs(sample[lit]) <= 2).mean() >= 0.5:
         return difference
-    common = np.flatnonzero(np.bincount(level, minlength=16) >= max(30, 0.02 * level.size))
+    common = np.flatnonzero(np.bincount(level, minlength=16) >= max(30, 0.003 * level.size))
     if common.size == 0:
         return difference
     medians = [float(np.median(sample[level == i])) for i in common]
