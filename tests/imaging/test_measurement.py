@@ -26,16 +26,18 @@ def box_mask(shape: tuple[int, int], *box: int) -> np.ndarray:
     shift=st.tuples(st.floats(-0.5, 0.5), st.floats(-0.5, 0.5)),
     spacing=st.tuples(st.floats(0.06, 0.08), st.floats(0.06, 0.08)),
 )
-def test_sizes_of_every_ellipse_are_within_two_percent_or_a_pixel(short, ratio, angle, shift, spacing):
+def test_sizes_of_every_ellipse_are_within_two_percent_or_a_pixel_and_a_half(
+    short, ratio, angle, shift, spacing
+):
     radii = short * max(spacing) * ratio, short * max(spacing)
     size = int(2 * radii[0] / min(spacing)) + 12
     mask = ellipse((size, size), (size / 2 + shift[0], size / 2 + shift[1]), radii, angle, spacing)
 
     found = measure(mask, spacing)
 
-    # Half a pixel at either end is lost where an end falls between two pixel centres.
+    # An end that falls between pixel centres is known to three quarters of a pixel at worst.
     for axis, radius in ((found.long_axis_mm, radii[0]), (found.short_axis_mm, radii[1])):
-        assert axis == pytest.approx(2 * radius, rel=0.02, abs=1.1 * max(spacing))
+        assert axis == pytest.approx(2 * radius, rel=0.02, abs=1.5 * max(spacing))
     assert found.area_mm2 == pytest.approx(np.pi * radii[0] * radii[1], rel=0.03)
 
 
