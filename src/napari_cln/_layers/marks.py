@@ -92,7 +92,7 @@ def axes_to_layer(sizes: Sequence[Measurement], labels: Labels, index: int = 0) 
         "edge_color": "white",
         "edge_width": max(labels.data.shape[-2] / 500, 0.5),
         "features": {"length": texts},
-        "text": {"string": {"feature": "length"}, "color": "white", "size": 10, "anchor": "upper_left"},
+        "text": {"string": {"feature": "length"}, "color": "white", "size": 10, "anchor": "lower_right"},
         "metadata": {KEY: "axes"},
     }
     return lines, options, "shapes"

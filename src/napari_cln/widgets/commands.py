@@ -15,6 +15,7 @@ from .._layers import (
     axes_to_layer,
     frame_from_layer,
     image_of,
+    is_painted,
     layers_of,
     link,
     measured_features,
@@ -31,7 +32,7 @@ __all__ = ["measure_layers", "segment_layers"]
 
 def segment_layers(viewer: Viewer) -> None:
     """Segment the selected Image layers in the Segment dock, which opens if need be."""
-    _, dock = viewer.window.add_plugin_dock_widget("napari-cln", "Segment")
+    _, dock = viewer.window.add_plugin_dock_widget("napari-cln", "Segment", tabify=True)
     assert isinstance(dock, SegmentDock)
     if any(isinstance(layer, Image) for layer in viewer.layers.selection):
         dock.segment_selected()
@@ -67,7 +68,7 @@ def measure_layer(viewer: ViewerModel, labels: Labels) -> None:
     if not sizes:
         show_info(f"Layer '{labels.name}' holds no node in this frame.")
         return
-    if labels.ndim == 2:
+    if labels.ndim == 2 and is_painted(labels):
         labels.features = measured_features(annotation, sizes)
     data, options, _ = axes_to_layer(sizes, labels, index)
     owner = labels if image is None else image

@@ -156,7 +156,7 @@ class FramesDock(Dock):
         elif not readings:
             status = "not segmented"
         elif self._image.ndim == 3:
-            status = f"{len(readings)} of {len(self._image.data)} segmented, highest {max(scores):.2f}"
+            status = f"{len(readings)}/{len(self._image.data)} frames, highest {max(scores):.2f}"
         else:
             (reading,) = readings.values()
             status = f"{reading.label} {reading.malignancy:.2f}"
