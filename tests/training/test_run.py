@@ -174,3 +174,10 @@ def test_classification_only_leaves_the_mask_head_out(recipe):
 
 def test_the_settings_are_the_record(finished, config):
     assert json.loads((finished[0] / "run.json").read_text())["config"] == asdict(config)
+
+
+def test_the_card_names_the_model_it_started_from_by_id_and_no_path(finished, small):
+    card = load_model(finished[0] / "model.safetensors").card
+
+    assert card.recipe["start_from"] == load_model(small).model_id
+    assert str(small.parent) not in (finished[0] / "model.json").read_text()

@@ -106,6 +106,9 @@ def _train(
     start_from = load_model(config.start_from) if config.start_from else None
     if start_from is not None:
         recipe = replace(recipe, network=start_from.config)
+    # a card travels with its model: it names other models by their id, never by a path
+    settings = {**asdict(config), "start_from": start_from.model_id if start_from else ""}
+    del settings["compare_with"]
     if state.is_main_process:
         record = {"config": asdict(config), "folds": [asdict(fold) for fold in folds]}
         write_atomically(out / "run.json", json.dumps(record, indent=1).encode())
@@ -147,10 +150,10 @@ def _train(
         networks.append(network)
         scores.append(score_frames(network, validate_on))
         if state.is_main_process and not (place / "model.safetensors").is_file():
-            card = _card(f"{out.name}-fold-{index}", config, recipe, len(fold.train), scores[-1:])
+            card = _card(f"{out.name}-fold-{index}", settings, recipe, len(fold.train), scores[-1:])
             save_model(network, place / "model.safetensors", card)
     best = max(range(len(folds)), key=lambda index: goodness(scores[index]) or 0.0)
-    card = _card(out.name, config, recipe, len(folds[best].train), scores)
+    card = _card(out.name, settings, recipe, len(folds[best].train), scores)
     if state.is_main_process:
         save_model(networks[best], out / "model.safetensors", card)
     if config.compare_with:
@@ -184,7 +187,7 @@ def _checked(out: Path, config: TrainConfig, resume: bool) -> TrainConfig:
 
 
 def _card(
-    name: str, config: TrainConfig, recipe: Recipe, n_train: int, scores: list[list[FrameScore]]
+    name: str, settings: dict[str, Any], recipe: Recipe, n_train: int, scores: list[list[FrameScore]]
 ) -> ModelCard:
     """Card of a fold, or of the run: operating point and figures from the validation of all folds."""
     pooled = [score for fold in scores for score in fold]
@@ -198,7 +201,7 @@ def _card(
         trained_on=(
             TrainingData(name="frames of a training folder", n=n_train, licence="its owner's", citation=""),
         ),
-        recipe=asdict(config),
+        recipe=settings,
         figures=estimate_figures(pooled, data),
         mask_threshold=0.5 if recipe.network.segmentation else None,
         cutoff=cutoff,
