@@ -147,5 +147,5 @@ def open_sample_cine() -> list[LayerTuple]:
 
 
 def open_sample_real() -> list[LayerTuple]:
-    """A real neck frame without a node (usgra, CC BY 4.0)."""
+    """A real frame with vessels and no marked node (usgra, CC BY 4.0)."""
     return read_layers(str(SAMPLES / "usgra-vessels.png"))
