@@ -111,14 +111,11 @@ class SegmentDock(Dock):
     def _start(self, images: Sequence[Image | None], only: int | None = None) -> None:
         card, model = self.model.card, self.model.value
         if self._worker is not None:
-            self.message.say("A run is under way. Cancel it first.", "bad")
-            return
+            return self.message.say("A run is under way. Cancel it first.", "bad")
         if not images or None in images:
-            self.message.say(OPEN_FIRST, "bad")
-            return
+            return self.message.say(OPEN_FIRST, "bad")
         if card is None or model is None:
-            self.message.say("There is no model to run. Choose a model file with the button …", "bad")
-            return
+            return self.message.say("There is no model to run. Choose a model file with the button …", "bad")
         try:
             tasks = [
                 Task(image, tuple(range(n_frames_of(image))) if only is None else (only,))
@@ -126,9 +123,8 @@ class SegmentDock(Dock):
                 if image is not None and n_frames_of(image)
             ]
         except FrameReadError as error:
-            self.message.say(str(error), "bad")
-            return
-        self._run(tasks, model, model_note(card))
+            return self.message.say(str(error), "bad")
+        return self._run(tasks, model, model_note(card))
 
     def _run(self, tasks: Sequence[Task], model: str, note: str) -> None:
         self._runs = {task: Results(self.viewer, task.image, task.indices, note) for task in tasks}
