@@ -14,7 +14,10 @@ HERE = Path(__file__).parent
 def own_config_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep the tests' salt and settings out of the user's own."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NAPARI_CLN_CONFIG", str(tmp_path_factory.mktemp("config")))
+        folder = tmp_path_factory.mktemp("config")
+        # a salt of every day, so that patients fall on the same sides of a split in every run
+        (folder / "patient-salt").write_bytes(b"0" * 64)
+        patch.setenv("NAPARI_CLN_CONFIG", str(folder))
         yield
 
 

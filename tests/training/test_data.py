@@ -30,7 +30,9 @@ def annotation(**changes) -> Annotation:
     [
         (Node(id=1, truth="metastatic"), 1.0),
         (Node(id=1, truth="benign"), 0.0),
-        (Node(id=1, truth="benign", p_malignant=0.3), 0.3),
+        (Node(id=1, truth="benign", truth_source="simulated", p_malignant=0.3), 0.3),
+        # what a model said of a node whose cytology is known
+        (Node(id=1, truth="benign", truth_source="fna", p_malignant=0.9), 0.0),
     ],
 )
 def test_a_truth_becomes_a_target(node, expected):
@@ -39,6 +41,7 @@ def test_a_truth_becomes_a_target(node, expected):
 
 def test_an_unknown_truth_has_no_target():
     assert np.isnan(target_of(Node(id=1)))
+    assert np.isnan(target_of(Node(id=1, p_malignant=0.9)))
 
 
 def test_nodes_keep_their_place_and_their_truth():
@@ -82,7 +85,8 @@ def test_a_training_folder_becomes_samples(tmp_path):
     direct = Samples.from_annotation("x", saved, PrepareConfig())
     assert samples.ids == (case.id,)
     assert samples.has_mask[0]
-    np.testing.assert_allclose(samples.node_targets, direct.node_targets, atol=1e-6)
+    truths = [float(node.truth == "metastatic") for node in phantom.nodes]
+    np.testing.assert_array_equal(samples.node_targets[0, :2], truths)
     overlap = (samples.instances > 0) & (direct.instances > 0)
     assert overlap.sum() > 0.95 * (direct.instances > 0).sum()
 
@@ -135,3 +139,17 @@ def test_a_node_that_is_cut_off_has_no_score(samples):
         assert after >= 0.85 * before
     assert len(crops.nodes) < len(batch.nodes)
     assert not crops.frame_weight.any()
+
+
+def test_a_folder_teaches_truths_and_never_scores(tmp_path):
+    nodes = (
+        Node(id=3, truth="metastatic", truth_source="simulated", p_malignant=0.2),
+        Node(id=5, truth="benign", truth_source="fna", p_malignant=0.9),
+    )
+    folder = TrainingFolder.create(tmp_path / "study")
+    folder.save(annotation(nodes=nodes), patient="one", source_kind="file")
+
+    samples = Samples.from_cases(folder, folder.cases(), PrepareConfig())
+
+    assert sorted(samples.node_targets[0, :2]) == [0, 1]
+    assert samples.frame_targets[0] == 1

@@ -26,8 +26,10 @@ MAX_NODES = 8
 
 def target_of(node: Node) -> float:
     """What the class head should say of a node: its best possible score where a simulation knows it,
-    else 1 for metastatic, 0 for benign, NaN for unknown."""
-    if node.p_malignant is not None:
+    else 1 for metastatic, 0 for benign, NaN for unknown.
+
+    The score of any other node is a model's opinion, never a target."""
+    if node.truth_source == "simulated" and node.p_malignant is not None:
         return node.p_malignant
     return {"metastatic": 1.0, "benign": 0.0, "unknown": float("nan")}[node.truth]
 
@@ -127,6 +129,8 @@ class Samples:
         """Prepare the given cases of a training folder, in order.
 
         Its images were cleared of burned-in marks and cropped to the scan area when they were saved.
+        A node's truth is what is learnt and validated, also in a simulated folder: scores in records
+        are for reading.
         """
         config = replace(config, remove_overlay=False)
 
@@ -134,7 +138,8 @@ class Samples:
             pixels = folder.read_image(case)
             frame = Frame(pixels=pixels, scan_area=(0, 0, *pixels.shape))
             instances = folder.read_instances(case)
-            annotation = Annotation(frame=frame, instances=instances, nodes=case.nodes, status=case.status)
+            nodes = tuple(replace(node, p_malignant=None) for node in case.nodes)
+            annotation = Annotation(frame=frame, instances=instances, nodes=nodes, status=case.status)
             truth = {"benign": 0.0, "metastatic": 1.0}.get(case.truth, float("nan"))
             has_mask = case.mask is not None
             return cls.from_annotation(case.id, annotation, config, has_mask=has_mask, frame_target=truth)
