@@ -288,7 +288,7 @@ def _load(
 def _not_a_number(step: int, ids: Sequence[str]) -> str:
     return (
         f"The loss of step {step + 1} is not a number, on the frames {', '.join(ids)}. "
-        "The last checkpoint is whole: look at these frames, or resume with a lower learning rate."
+        "Look at these frames, or start a new run with a lower learning rate; the last checkpoint is whole."
     )
 
 
