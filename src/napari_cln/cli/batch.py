@@ -12,6 +12,7 @@ __all__ = ["add_commands"]
 
 
 def add_commands(commands: Commands) -> None:
+    """Add ``segment``."""
     segment = commands.add_parser(
         "segment", help="masks, scores and sizes of every frame in files and folders"
     )

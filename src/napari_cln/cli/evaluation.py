@@ -17,6 +17,7 @@ __all__ = ["add_commands"]
 
 
 def add_commands(commands: Commands) -> None:
+    """Add ``evaluate`` and ``reports``."""
     evaluate = commands.add_parser("evaluate", help="a report on a model's figures, with intervals")
     evaluate.add_argument("folder", type=existing, metavar="FOLDER", help="training folder")
     evaluate.add_argument("--out", type=Path, required=True, metavar="REPORT", help="folder of the report")

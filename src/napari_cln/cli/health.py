@@ -10,6 +10,7 @@ __all__ = ["add_commands"]
 
 
 def add_commands(commands: Commands) -> None:
+    """Add ``doctor``."""
     doctor = commands.add_parser("doctor", help="what is installed, and which device will be used and why")
     doctor.set_defaults(run=_doctor)
 

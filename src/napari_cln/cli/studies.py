@@ -17,6 +17,7 @@ __all__ = ["add_commands"]
 
 
 def add_commands(commands: Commands) -> None:
+    """Add ``phantom``, ``import``, ``export`` and ``check``."""
     phantom = commands.add_parser("phantom", help="a training folder of simulated frames with exact truth")
     phantom.add_argument("n", type=positive, metavar="N", help="number of frames")
     phantom.add_argument("--seed", type=int, default=0, help="same seed, same frames (default: %(default)s)")

@@ -16,6 +16,7 @@ __all__ = ["add_commands"]
 
 
 def add_commands(commands: Commands) -> None:
+    """Add ``train``."""
     train = commands.add_parser(
         "train",
         help="a better Y-Net from a training folder",

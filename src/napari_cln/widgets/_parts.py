@@ -24,7 +24,9 @@ from qtpy.QtWidgets import (
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-__all__ = ["Dock", "MessageLine", "Signal", "button", "device_box", "form", "small"]
+__all__ = ["OPEN_FIRST", "Dock", "MessageLine", "Signal", "button", "device_box", "form", "small"]
+
+OPEN_FIRST = "Open an ultrasound image first: File > Open, or drop it on the canvas."
 
 
 class Dock(QWidget):

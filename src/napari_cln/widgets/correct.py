@@ -13,6 +13,7 @@ from ._correct_cases import put_masks, saved_masks, start_empty
 from ._correct_strokes import NO_FOLDER
 from ._correct_view import View
 from ._correct_work import Work
+from ._parts import OPEN_FIRST
 
 if TYPE_CHECKING:
     import napari
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CorrectDock"]
 
-OPEN_FIRST = "Open an ultrasound image first: File > Open, or drop it on the canvas."
 NO_MASK = "There is no mask yet. Segment the frame, or press Empty mask."
 
 

@@ -15,7 +15,7 @@ from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QProgressBar, QWidget
 from .._layers import model_note, n_frames_of
 from ..errors import ClnError, FrameReadError
 from ._model_choice import ModelChoice
-from ._parts import Dock, button, device_box, form, small
+from ._parts import OPEN_FIRST, Dock, button, device_box, form, small
 from ._results import Results, readings_in, recut
 from ._verdict import Verdict
 from ._work import Failure, Started, Task, predict_tasks
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     import napari
 
 __all__ = ["SegmentDock"]
-
-OPEN_FIRST = "Open an ultrasound image first: File > Open, or drop it on the canvas."
 
 
 class SegmentDock(Dock):
