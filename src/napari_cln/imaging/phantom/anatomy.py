@@ -173,7 +173,8 @@ def _draw_long_vessels(rng: np.random.Generator, neck: Neck) -> None:
         )
         _draw_vessel(rng, neck, name, contour, thin=name == "jugular")
     if rng.random() < 0.6:
-        spot = (rng.uniform(middle + 3, tissue.depth_mm), rng.uniform(0, tissue.width_mm))
+        under = middle + 3  # below the frame in the shallowest of views, where the muscle is not seen
+        spot = (rng.uniform(under, max(under, tissue.depth_mm)), rng.uniform(0, tissue.width_mm))
         _draw_muscle(
             rng, neck, ellipse(spot, (rng.uniform(1.5, 3), rng.uniform(7, 14)), rng.uniform(-0.15, 0.15))
         )
