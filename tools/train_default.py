@@ -26,7 +26,7 @@ from napari_cln.imaging.phantom import simulate
 from napari_cln.network.card import ModelCard, TrainingData
 from napari_cln.network.inference import Segmenter
 from napari_cln.network.model import YNet
-from napari_cln.network.weights import save_model
+from napari_cln.network.weights import load_model, save_model
 from napari_cln.training.data import Samples
 from napari_cln.training.loop import fit
 from napari_cln.training.recipes import Recipe
@@ -55,6 +55,12 @@ STAGES = (
     Stage(recipe=replace(Recipe.best(), crops=2 / 3), frames=1400, epochs=6),
     # whole frames alone, gently, with more weight on the score, which is learnt last
     Stage(recipe=replace(Recipe.best(), learning_rate=5e-4, class_weight=2.0), frames=1800, epochs=2),
+    # more frames, and every node counts alike: what was left to learn were the nodes it missed
+    Stage(
+        recipe=replace(Recipe.best(), crops=4 / 9, class_weight=2.0, node_weight=0.5),
+        frames=4000,
+        epochs=9,
+    ),
 )
 
 
@@ -109,7 +115,10 @@ def train(arguments: argparse.Namespace) -> YNet:
     validation = simulated("validation", VALIDATION_FRAMES, arguments.cache)
     real = [negatives(arguments.usgra, Recipe.best().prepare)] if arguments.usgra else []
     network: YNet | None = None
-    for number, stage in enumerate(STAGES, start=1):
+    stages = list(enumerate(STAGES, start=1))
+    if arguments.start_from:
+        network, stages = load_model(arguments.start_from), stages[-1:]
+    for number, stage in stages:
         folder = arguments.cache / f"stage-{number}"
         folder.mkdir(exist_ok=True)
         resume = (folder / "checkpoint.pt").is_file()
@@ -147,6 +156,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "src" / "napari_cln" / "models")
     parser.add_argument("--test-frames", type=int, default=200, help="simulated frames to measure on")
     parser.add_argument("--usgra", type=Path, help="folder of the usgra set, for frames without a node")
+    parser.add_argument(
+        "--start-from", help="model with the last stage's former ones behind it; trains that alone"
+    )
     parser.add_argument("--measure-only", action="store_true", help="take the weights that are there")
     arguments = parser.parse_args()
     arguments.cache.mkdir(parents=True, exist_ok=True)

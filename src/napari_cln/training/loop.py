@@ -121,7 +121,9 @@ def fit(
         network.load_state_dict(start_from.state_dict())
     if processes > 1 and device.type == "cuda":  # PyTorch has it for GPUs alone
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
-    objective = Objective(network, dice=recipe.dice, class_weight=recipe.class_weight)
+    objective = Objective(
+        network, dice=recipe.dice, class_weight=recipe.class_weight, node_weight=recipe.node_weight
+    )
     objective = objective.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = _optimizer(recipe, network)
     average = Average(network, recipe.average)

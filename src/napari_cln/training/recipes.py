@@ -33,6 +33,9 @@ class Recipe:
         Add soft Dice to the mask's cross-entropy.
     class_weight : float
         Weight of the class loss beside the mask loss.
+    node_weight : float
+        Weight of a second cross-entropy on the mask, in which every node counts alike, however
+        small; 0 for none.
     augmentation : {"ultrasound", "flip"}
     crops : float
         Part of the epochs, at the start, that train on crops of half the side, most of them
@@ -50,6 +53,7 @@ class Recipe:
     average: float = 0.998
     dice: bool = True
     class_weight: float = 1.0
+    node_weight: float = 0.0
     augmentation: Literal["ultrasound", "flip"] = "ultrasound"
     crops: float = 0.0
 
