@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import shutil
 import signal
@@ -20,9 +21,10 @@ from PIL import Image
 
 from napari_cln import simulate
 from napari_cln.batch import FrameResult, segment_to_folder
+from napari_cln.batch.masks import MaskFile, MaskLines
 from napari_cln.batch.names import content_key, name_sources, picture_path
-from napari_cln.batch.rows import COLUMNS
-from napari_cln.errors import ExportError, RunError
+from napari_cln.batch.rows import COLUMNS, FrameKey
+from napari_cln.errors import ExportError, FrameReadError, RunError
 from napari_cln.io.sources import as_frame
 from napari_cln.network.card import ModelCard
 from napari_cln.network.inference import Segmenter
@@ -197,6 +199,82 @@ def test_a_table_that_was_cut_is_repaired(study, tmp_path, networks, missing_byt
     run(study, out, networks["first"])
 
     assert (out / "results.csv").read_bytes() == expected
+
+
+def test_one_file_holds_the_same_masks_as_a_folder_of_pictures(study, tmp_path, networks):
+    run(study, tmp_path / "png", networks["first"])
+    run(study, tmp_path / "rle", networks["first"], masks="rle")
+
+    masks = MaskFile(tmp_path / "rle" / "masks.jsonl")
+
+    assert [key.source for key in masks.keys] == ["a.png", "b.png", "left/x.png", "right/x.png"]
+    for key, mask in zip(masks.keys, masks, strict=True):
+        np.testing.assert_array_equal(mask, picture(tmp_path / "png" / "masks" / f"{key.source}.png")[1])
+    assert any(mask.any() for mask in masks)
+    assert table(tmp_path / "png") == table(tmp_path / "rle")
+    assert not (tmp_path / "rle" / "masks").exists()
+
+
+@pytest.mark.parametrize("missing_bytes", [1, 40, 2000, 10**9])
+def test_a_file_of_masks_that_was_cut_is_repaired(study, tmp_path, networks, missing_bytes):
+    out = tmp_path / "out"
+    run(study, out, networks["first"], masks="rle")
+    path = out / "masks.jsonl"
+    before = [mask.tolist() for mask in MaskFile(path)]
+    os.truncate(path, max(path.stat().st_size - missing_bytes, 0))
+
+    run(study, out, networks["first"], masks="rle")
+
+    assert [mask.tolist() for mask in MaskFile(path)] == before
+
+
+def test_masks_of_a_file_that_has_become_another_are_done_again(study, tmp_path, networks):
+    out = tmp_path / "out"
+    run(study, out, networks["first"], masks="rle")
+    other = np.ascontiguousarray(np.array(Image.open(study / "b.png"))[:, ::-1])
+    Image.fromarray(other).save(study / "a.png")
+
+    run(study, out, networks["first"], masks="rle")
+
+    lines = [json.loads(line) for line in (out / "masks.jsonl").read_text().splitlines()]
+    assert sorted(line["source"] for line in lines) == ["a.png", "b.png", "left/x.png", "right/x.png"]
+    again = MaskFile(out / "masks.jsonl")
+    assert again[0].shape == other.shape[:2]
+
+
+def test_a_file_without_masks_is_refused_with_advice(tmp_path):
+    (tmp_path / "masks.jsonl").write_text('{"source": "a.png"}\nnonsense\n')
+
+    with pytest.raises(FrameReadError, match=r"masks.jsonl holds no masks. Give a masks.jsonl that"):
+        MaskFile(tmp_path / "masks.jsonl")
+
+
+@given(
+    frames=st.lists(
+        st.tuples(
+            st.text(min_size=1, max_size=8),
+            st.integers(0, 3),
+            st.integers(1, 9).flatmap(
+                lambda side: st.lists(st.integers(0, 3), min_size=side * 4, max_size=side * 4)
+            ),
+        ),
+        max_size=6,
+    ).filter(bool)
+)
+def test_the_last_mask_of_each_frame_is_read_back(tmp_path_factory, frames):
+    path = tmp_path_factory.mktemp("masks") / "masks.jsonl"
+    lines, expected = MaskLines(path), {}
+    for source, frame, pixels in frames:
+        instances = np.array(pixels, np.uint8).reshape(-1, 4)
+        lines.add(FrameKey(source, frame), instances)
+        expected[FrameKey(source, frame)] = instances
+    lines.close()
+
+    masks = MaskFile(path)
+
+    assert masks.keys == sorted(expected)
+    for key, mask in zip(masks.keys, masks, strict=True):
+        np.testing.assert_array_equal(mask, expected[key])
 
 
 def test_results_of_another_model_are_refused_with_advice_and_redone_on_request(study, tmp_path, networks):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from importlib.metadata import distribution
@@ -17,6 +18,8 @@ from PIL import Image as Pillow
 
 import napari_cln
 from napari_cln import _napari
+from napari_cln.batch.masks import MaskLines
+from napari_cln.batch.rows import FrameKey
 from napari_cln.errors import ExportError, FrameReadError
 
 SAMPLES = Path(_napari.__file__).parent / "samples"
@@ -69,7 +72,7 @@ def test_one_reader_claims_precise_patterns_only(manifest):
     (reader,) = manifest.contributions.readers
 
     assert {"*.png", "*.dcm", "*.mp4"} <= set(reader.filename_patterns)
-    assert all(pattern.startswith("*.") and len(pattern) > 4 for pattern in reader.filename_patterns)
+    assert all(re.fullmatch(r"\*(masks)?\.\w{3,}", pattern) for pattern in reader.filename_patterns)
 
 
 def test_every_menu_entry_is_a_command(manifest):
@@ -122,6 +125,22 @@ def test_a_frame_opens_although_the_model_does_not(viewer, monkeypatch):
 
     assert isinstance(viewer.layers[0], Image)
     assert "not segmented: There is no model" in of_kind(viewer, Points).text.values[0]
+
+
+def test_the_masks_of_a_batch_open_as_one_lazy_layer(viewer, tmp_path):
+    lines = MaskLines(tmp_path / "masks.jsonl")
+    lines.add(FrameKey("left/b.png", 0), np.full((6, 9), 2, np.uint8))
+    lines.add(FrameKey("a.png", 0), np.eye(8, dtype=np.uint8))
+    lines.close()
+
+    viewer.open(tmp_path / "masks.jsonl", plugin="napari-cln")
+
+    labels = of_kind(viewer, Labels)
+    assert type(labels.data).__module__.startswith("dask")
+    assert labels.data.shape == (2, 8, 9)
+    np.testing.assert_array_equal(labels.data[0, :, :8], np.eye(8))
+    assert (np.asarray(labels.data[1]) == 2).sum() == 6 * 9
+    assert labels.metadata["sources"] == ["a.png 0", "left/b.png 0"]
 
 
 def test_a_text_file_named_png_says_what_to_do(viewer, tmp_path):

@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 
 from ._layers import (
     LayerTuple,
+    masks_to_layer,
     message_to_layer,
     model_note,
     prediction_to_layer,
     readings_to_layer,
     source_to_layer,
 )
+from .batch.masks import MaskFile
 from .errors import ClnError, ExportError
 from .io.sources import open_source
 from .study.reading import read_prediction
@@ -55,7 +57,8 @@ def read_layers(path: str | Sequence[str]) -> list[LayerTuple]:
     -------
     list of tuple
         For a frame: Image; Points that write the malignancy on the canvas; Labels with an id
-        per node. For a cine: its Image, to be segmented on request.
+        per node. For a cine: its Image, to be segmented on request. For a batch's
+        ``masks.jsonl``: a Labels layer with a mask for each step of the slider.
 
     Raises
     ------
@@ -67,6 +70,9 @@ def read_layers(path: str | Sequence[str]) -> list[LayerTuple]:
 
 
 def _read_file(path: Path) -> list[LayerTuple]:
+    if path.suffix == ".jsonl":
+        masks = MaskFile(path)
+        return [masks_to_layer(masks, masks.shape, [f"{key.source} {key.frame}" for key in masks.keys])]
     source = open_source(path)
     for sentence in source.warnings:
         warnings.warn(sentence, stacklevel=2)

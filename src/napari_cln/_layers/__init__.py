@@ -7,7 +7,14 @@ Prediction, or the Reading of each frame of a cine. Layers are never told apart 
 """
 
 from .annotations import annotation_from_layer, is_painted, measured_features
-from .frames import frame_from_layer, frame_to_layer, frames_from_layer, n_frames_of, source_to_layer
+from .frames import (
+    frame_from_layer,
+    frame_to_layer,
+    frames_from_layer,
+    masks_to_layer,
+    n_frames_of,
+    source_to_layer,
+)
 from .links import image_of, layers_of, link
 from .marks import axes_to_layer, box_from_layer, overlay_to_layer, scan_area_to_layer
 from .predictions import (
@@ -39,6 +46,7 @@ __all__ = [
     "is_painted",
     "layers_of",
     "link",
+    "masks_to_layer",
     "measured_features",
     "message_to_layer",
     "model_note",

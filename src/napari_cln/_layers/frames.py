@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,17 @@ from ..types import Frame
 from .space import KEY, SCAN_AREA_KEY, LayerTuple, is_stack, name_of, space_of
 
 if TYPE_CHECKING:
+    from dask.array import Array
     from napari.layers import Image
 
-__all__ = ["frame_from_layer", "frame_to_layer", "frames_from_layer", "n_frames_of", "source_to_layer"]
+__all__ = [
+    "frame_from_layer",
+    "frame_to_layer",
+    "frames_from_layer",
+    "masks_to_layer",
+    "n_frames_of",
+    "source_to_layer",
+]
 
 
 def frame_to_layer(frame: Frame) -> LayerTuple:
@@ -47,21 +55,56 @@ def source_to_layer(source: FrameSource) -> LayerTuple:
     first = source[0]
     if len(source) == 1:
         return frame_to_layer(first)
-    import dask.array as da
 
-    def read(block_info: Any = None) -> NDArray[np.uint8]:
-        index = block_info[None]["chunk-location"][0]
+    def read(index: int) -> NDArray[np.uint8]:
         try:
-            return source[index].pixels[np.newaxis]
+            return source[index].pixels
         except FrameReadError:
             # The slider passes over a damaged frame; segmenting it says what is wrong with it.
-            return np.zeros((1, *first.pixels.shape), dtype=np.uint8)
+            return np.zeros(first.pixels.shape, dtype=np.uint8)
 
-    chunks = ((1,) * len(source), *((size,) for size in first.pixels.shape))
-    meta = np.empty((0,) * len(chunks), dtype=np.uint8)
-    pixels = da.map_blocks(read, chunks=chunks, dtype=np.uint8, meta=meta, name=f"frames-{id(source)}")
+    pixels = _lazy_stack(read, len(source), first.pixels.shape, f"frames-{id(source)}")
     options = frame_to_layer(first)[1]
     return pixels, options | space_of(first, 3) | {"metadata": {KEY: source}}, "image"
+
+
+def masks_to_layer(
+    masks: Sequence[NDArray[np.uint8]], shape: tuple[int, int], names: list[str]
+) -> LayerTuple:
+    """Labels layer of a batch's masks, read as the slider moves.
+
+    Parameters
+    ----------
+    masks : sequence of ndarray of uint8, shape (h, w)
+        Node ids of each frame, of any size up to ``shape``.
+    shape : (int, int)
+        The largest height and width; smaller masks lie in the top left corner.
+    names : list of str
+        Of each frame; the layer's ``metadata["sources"]``.
+    """
+
+    def read(index: int) -> NDArray[np.uint8]:
+        mask = masks[index]
+        whole = np.zeros(shape, dtype=np.uint8)
+        whole[: mask.shape[0], : mask.shape[1]] = mask
+        return whole
+
+    stack = _lazy_stack(read, len(masks), shape, f"masks-{id(masks)}")
+    return stack, {"name": "masks", "metadata": {"sources": names}}, "labels"
+
+
+def _lazy_stack(
+    read: Callable[[int], NDArray[np.uint8]], length: int, shape: tuple[int, ...], name: str
+) -> Array:
+    """Dask array (length, *shape) of uint8 that reads a frame when it is looked at."""
+    import dask.array as da
+
+    def block(block_info: Any = None) -> NDArray[np.uint8]:
+        return read(block_info[None]["chunk-location"][0])[np.newaxis]
+
+    chunks = ((1,) * length, *((size,) for size in shape))
+    meta = np.empty((0,) * len(chunks), dtype=np.uint8)
+    return da.map_blocks(block, chunks=chunks, dtype=np.uint8, meta=meta, name=name)
 
 
 def frame_from_layer(image: Image, index: int = 0) -> Frame:

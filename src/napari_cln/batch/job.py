@@ -73,6 +73,7 @@ def segment_to_folder(
     model: str | Path | YNet = "default",
     device: str = "auto",
     batch_size: int | None = None,
+    masks: Literal["png", "rle"] = "png",
     overlays: bool = False,
     redo: bool = False,
 ) -> Iterator[FrameResult]:
@@ -83,9 +84,12 @@ def segment_to_folder(
     paths : iterable of str or Path
         Files, folders and glob patterns.
     out : str or Path
-        The folder of results: ``results.csv``, ``masks/``, ``run.jsonl``.
+        The folder of results: ``results.csv``, ``masks/`` or ``masks.jsonl``, ``run.jsonl``.
     model, device, batch_size
         As for :func:`napari_cln.segment_batch`.
+    masks : {"png", "rle"}
+        A picture for each frame, or all in ``masks.jsonl``, run-length coded, for millions of
+        frames; :class:`~napari_cln.batch.masks.MaskFile` and napari read it.
     overlays : bool
         Also draw the outlines on each frame's scan area, in ``overlays/``.
     redo : bool
@@ -113,14 +117,14 @@ def segment_to_folder(
     sources = [s for s in name_sources(paths) if out.resolve() not in s.path.resolve().parents]
     segmenter = Segmenter(model, device, batch_size)
     made_by = {"model": segmenter.model.model_id, "napari-cln": version("napari-cln")}
-    pictures = ["masks"] if segmenter.model.config.segmentation else []
-    if overlays:
-        pictures.append("overlays")
-    with ResultsFolder(out, made_by, pictures=pictures, redo=redo) as results:
+    has_masks = segmenter.model.config.segmentation
+    pictures = ["masks"] * (has_masks and masks == "png") + ["overlays"] * overlays
+    run_length = has_masks and masks == "rle"
+    with ResultsFolder(out, made_by, pictures=pictures, run_length=run_length, redo=redo) as results:
         changed = {s.name for s in sources if _has_changed(s.path, results.content(s.name))}
         if changed:
             results.forget(changed)
-        yield from _run(sources, segmenter, results, pictures)
+        yield from _run(sources, segmenter, results)
         results.sort()
 
 
@@ -131,14 +135,12 @@ def _has_changed(path: Path, content: str | None) -> bool:
         return False  # what can't be read now does not undo what was read before
 
 
-def _run(
-    sources: list[NamedSource], segmenter: Segmenter, results: ResultsFolder, pictures: list[str]
-) -> Iterator[FrameResult]:
+def _run(sources: list[NamedSource], segmenter: Segmenter, results: ResultsFolder) -> Iterator[FrameResult]:
     waiting: deque[_Step] = deque()
     for outcome in _predict(segmenter, _read(sources, results), waiting):
         while waiting[0].frame is None:
             yield from _record(waiting.popleft(), results)
-        yield _write(waiting.popleft(), outcome, results, pictures)
+        yield _write(waiting.popleft(), outcome, results)
     for step in waiting:
         yield from _record(step, results)
 
@@ -213,15 +215,15 @@ def _record(step: _Step, results: ResultsFolder) -> Iterator[FrameResult]:
     yield _result(step, step.status, step.message)
 
 
-def _write(
-    step: _Step, outcome: Prediction | Exception, results: ResultsFolder, pictures: list[str]
-) -> FrameResult:
-    """Write the pictures and then the rows of a frame."""
+def _write(step: _Step, outcome: Prediction | Exception, results: ResultsFolder) -> FrameResult:
+    """Write the mask and pictures and then the rows of a frame."""
     if isinstance(outcome, Exception):
         message = _sentence(outcome, step.key.source)
         results.add(step.key, [failed_row(step.key, message)])
         return _result(step, "failed", message)
-    for kind in pictures:
+    if results.run_length:
+        results.save_mask_line(outcome.instances, step.key)
+    for kind in results.pictures:
         picture = Image.fromarray(outcome.instances) if kind == "masks" else draw_outlines(outcome)
         results.save_picture(kind, picture, step.key, outcome.frame.n_frames)
     rows = rows_of(step.key, outcome)

@@ -4,6 +4,7 @@
 
     OUT/results.csv     a row per node, one for a frame without, one for a file that failed
     OUT/masks/          uint8 PNG of each frame's own size: 0 background, 1, 2, … the nodes
+    OUT/masks.jsonl     or, on request, all masks in one file, run-length coded
     OUT/overlays/       on request: outlines on the scan area, to look at
     OUT/run.jsonl       the model, and what each source was
 
@@ -15,7 +16,7 @@ first frame that is missing.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -23,9 +24,12 @@ from types import TracebackType
 from typing import TextIO
 
 import filelock
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import ExportError, RunError
+from .masks import MaskLines
 from .names import picture_path
 from .record import RunRecord, SourceRecord, replacing
 from .rows import COLUMNS, FrameKey, Row, csv_line, key_of, parsed
@@ -44,6 +48,8 @@ class ResultsFolder:
         The model and the version; results of others are refused, unless ``redo``.
     pictures : sequence of str
         Which pictures each frame has: ``"masks"``, ``"overlays"``.
+    run_length : bool
+        Keep all masks in ``masks.jsonl``.
     redo : bool
         Remove what is there and do everything again.
 
@@ -56,10 +62,18 @@ class ResultsFolder:
     """
 
     def __init__(
-        self, path: Path, made_by: dict[str, str], *, pictures: Sequence[str] = ("masks",), redo: bool = False
+        self,
+        path: Path,
+        made_by: dict[str, str],
+        *,
+        pictures: Sequence[str] = ("masks",),
+        run_length: bool = False,
+        redo: bool = False,
     ) -> None:
         self.path = path
-        self._pictures = tuple(pictures)
+        self.pictures = tuple(pictures)
+        self.run_length = run_length
+        self._mask_lines: MaskLines | None = None
         self._done: dict[str, set[int]] = {}
         self._last = FrameKey("", -1)
         self._sorted = True
@@ -77,12 +91,16 @@ class ResultsFolder:
             self._remove_pictures(None)
             record.unlink(missing_ok=True)
             self._csv.unlink(missing_ok=True)
+            (self.path / "masks.jsonl").unlink(missing_ok=True)
         elif self._csv.exists() and not record.exists():
             raise RunError(
                 f"{self.path.name} holds a results.csv, but not the record of its run (run.jsonl). "
                 "Choose another --out, or add --redo to replace it."
             )
         self._record = self._open_files.enter_context(contextlib.closing(RunRecord(record, made_by)))
+        if self.run_length:
+            self._mask_lines = MaskLines(self.path / "masks.jsonl")
+            self._open_files.callback(self._mask_lines.close)
         # Rows that were cut, and those of files that failed, are left out: they are done again.
         with replacing(self._csv) as new:
             new.write(csv_line(COLUMNS))
@@ -108,17 +126,20 @@ class ResultsFolder:
                 yield key, list(group)
 
     def _whole_frames(self) -> Iterator[tuple[FrameKey, list[str]]]:
+        lines = self._mask_lines.node_counts() if self._mask_lines else None
         for key, group in self._frames():
-            if self._is_whole(key, [row for _, row in group]):
+            if self._is_whole(key, [row for _, row in group], lines):
                 yield key, [line for line, _ in group]
 
-    def _is_whole(self, key: FrameKey, rows: list[Row]) -> bool:
+    def _is_whole(self, key: FrameKey, rows: list[Row], lines: Mapping[FrameKey, int] | None) -> bool:
         entry = self._record.sources.get(key.source)
         if entry is None or key.frame in self.done(key.source) or any(row["status"] != "ok" for row in rows):
             return False
         n_nodes = sum(row["node"] != "" for row in rows)
+        if lines is not None and lines.get(key) != n_nodes:
+            return False
         try:
-            for kind in self._pictures:
+            for kind in self.pictures:
                 with Image.open(self.path / kind / picture_path(*key, entry.n_frames)) as picture:
                     if kind == "masks" and picture.getextrema()[1] != n_nodes:
                         return False
@@ -144,6 +165,8 @@ class ResultsFolder:
         """Remove rows and pictures of sources whose file has become another."""
         with self._explaining("results.csv"):
             self._remove_pictures(sources)
+            if self._mask_lines:
+                self._mask_lines.forget(sources)
             self._rewrite(
                 line for key, group in self._frames() if key.source not in sources for line, _ in group
             )
@@ -175,6 +198,12 @@ class ResultsFolder:
                 temporary.replace(path)
             finally:
                 temporary.unlink(missing_ok=True)
+
+    def save_mask_line(self, instances: NDArray[np.uint8], key: FrameKey) -> None:
+        """Add a frame's mask to ``masks.jsonl``."""
+        assert self._mask_lines is not None
+        with self._explaining("masks.jsonl"):
+            self._mask_lines.add(key, instances)
 
     def add(self, key: FrameKey, rows: list[Row]) -> None:
         """Write the rows of one frame, or of a file that failed, in one go."""

@@ -27,6 +27,12 @@ def add_commands(commands: Commands) -> None:
     segment.add_argument(
         "--batch-size", type=positive, metavar="N", help="frames at a time (default: by device)"
     )
+    segment.add_argument(
+        "--masks",
+        choices=("png", "rle"),
+        default="png",
+        help="a picture a frame, or all run-length coded in masks.jsonl (default: %(default)s)",
+    )
     segment.add_argument("--overlays", action="store_true", help="also draw the outlines, to look at")
     segment.add_argument("--redo", action="store_true", help="do again what an earlier run has done")
     segment.set_defaults(run=_segment)
@@ -54,6 +60,7 @@ def _segment(options: argparse.Namespace) -> int:
             model=options.model,
             device=options.device,
             batch_size=options.batch_size,
+            masks=options.masks,
             overlays=options.overlays,
             redo=options.redo,
         ):
