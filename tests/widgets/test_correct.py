@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from napari.layers import Image, Labels
-from qtpy.QtCore import QPoint, Qt
+from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from shipped import CINE, FRAME, REAL
+from strokes import drag
 
 from napari_cln._layers import KEY, link, prediction_to_layer
 from napari_cln.folder import commits
@@ -115,27 +116,6 @@ def fill(folder: TrainingFolder) -> list[str]:
 def only_case(folder: TrainingFolder):
     (case,) = folder.cases()
     return case
-
-
-def at(viewer, row: float, column: float) -> QPoint:
-    """Where a pixel of the frame lies on the canvas."""
-    native = viewer.window._qt_viewer.canvas.native
-    image = next(layer for layer in viewer.layers if isinstance(layer, Image))
-    camera = getattr(viewer, "scene", viewer).camera  # it moved in napari 0.9
-    world = np.array([row, column]) * image.scale[-2:]
-    y, x = (world - camera.center[-2:]) * camera.zoom
-    return QPoint(round(x + native.width() / 2), round(y + native.height() / 2))
-
-
-def drag(viewer, *pixels: tuple[float, float]) -> None:
-    native = viewer.window._qt_viewer.canvas.native
-    QTest.mouseMove(native, at(viewer, *pixels[0]))
-    QTest.qWait(10)
-    QTest.mousePress(native, Qt.MouseButton.LeftButton, pos=at(viewer, *pixels[0]))
-    for pixel in pixels[1:]:
-        QTest.mouseMove(native, at(viewer, *pixel))
-        QTest.qWait(10)
-    QTest.mouseRelease(native, Qt.MouseButton.LeftButton, pos=at(viewer, *pixels[-1]))
 
 
 class TestStrokes:
