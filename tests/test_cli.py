@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import signal
 import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from napari_cln import __version__, simulate
+from napari_cln import TrainingFolder, __version__, read_frame, simulate
 from napari_cln.cli import main, make_parser
+from napari_cln.folder.frozen import frozen_split
 from napari_cln.network.card import ModelCard
 from napari_cln.network.model import YNet, YNetConfig
 from napari_cln.network.weights import save_model
+from napari_cln.study.cases import read_rows
+from napari_cln.study.evaluation import EvaluationConfig
 from napari_cln.training.config import TrainConfig
 
 
@@ -220,14 +226,97 @@ def test_every_setting_of_a_run_is_an_option():
         assert vars(parser.parse_args([*arguments, option, *values])).keys() - given == {field.name}
 
 
-def test_evaluate_writes_a_report_of_a_training_folder(tmp_path, model, capsys):
-    main(["phantom", "6", "--out", str(tmp_path / "frames")])
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory) -> Path:
+    """A training folder of simulated frames."""
+    folder = tmp_path_factory.mktemp("studies") / "frames"
+    assert main(["phantom", "6", "--out", str(folder)]) == 0
+    return folder
 
-    arguments = ["evaluate", str(tmp_path / "frames"), "--model", model, "--out", str(tmp_path / "report")]
+
+def test_evaluate_writes_a_report_of_a_training_folder(frames, tmp_path, model, capsys):
+    arguments = ["evaluate", str(frames), "--model", model, "--out", str(tmp_path / "report")]
     assert main([*arguments, "--data", "Six simulated frames."]) == 0
 
     assert "Six simulated frames." in (tmp_path / "report" / "report.html").read_text()
-    assert (tmp_path / "report" / "cases.csv").exists()
+    rows = read_rows(tmp_path / "report" / "cases.csv")
+    masks = tmp_path / "report" / "masks"
+    assert {path.stem for path in masks.iterdir()} == {row.id for row in rows}
+    for row in rows:
+        assert row.predicted_node in {0, *np.unique(read_frame(masks / f"{row.id}.png").pixels)}
+    assert "frame 6 of 6" in capsys.readouterr().err
+
+
+def test_evaluate_sets_a_second_model_readers_and_reports_beside_the_first(frames, tmp_path, model):
+    ids = TrainingFolder.open(frames).ids()
+    (tmp_path / "readers.csv").write_text("id,Dr A\n" + "".join(f"{id_},malignant\n" for id_ in ids))
+    (tmp_path / "reports.csv").write_text("id,label,evidence\n" + "".join(f"{id_},benign,\n" for id_ in ids))
+    out = tmp_path / "report"
+    beside = ["--compare-with", "default", "--readers", str(tmp_path / "readers.csv")]
+    beside += ["--reports", str(tmp_path / "reports.csv"), "--prevalence", "0.2", "--resamples", "200"]
+
+    code = main(["evaluate", str(frames), "--model", model, "--out", str(out), *beside])
+
+    text = (out / "report.html").read_text()
+    assert code == 0
+    for name in ("Dr A", "original reports", "default@"):
+        assert f"Model and {name}" in text
+    assert "PPV at a prevalence of 20.0 %" in text
+
+
+def test_evaluate_reports_the_set_that_it_is_asked_for(frames, tmp_path, model, capsys):
+    arguments = ["evaluate", str(frames), "--model", model, "--out", str(tmp_path / "report")]
+
+    assert main([*arguments, "--split", "validation"]) == 1
+
+    assert "No frame of frames is in the set 'validation' (there: test 6)." in capsys.readouterr().err
+
+
+def test_frames_of_a_frozen_split_are_no_test_cases(frames, tmp_path, model, capsys):
+    study = TrainingFolder.open(shutil.copytree(frames, tmp_path / "frames"))
+    (fold,) = frozen_split(study, 1)[:1]
+
+    assert main(["evaluate", str(study.path), "--model", model, "--out", str(tmp_path / "a")]) == 1
+    assert main(
+        ["evaluate", str(study.path), "--model", model, "--out", str(tmp_path / "b"), "--split", "validation"]
+    ) == 0  # fmt: skip
+
+    assert "is in the set 'test' (there: train 4, validation 2)" in capsys.readouterr().err
+    assert {row.id for row in read_rows(tmp_path / "b" / "cases.csv")} == set(fold.validation)
+
+
+def test_frames_that_the_model_learned_from_are_told(frames, tmp_path, model):
+    run = tmp_path / "run"
+    run.mkdir()
+    for path in (Path(model), Path(model).with_suffix(".json")):
+        shutil.copy(path, run)
+    learned = TrainingFolder.open(frames).ids()[:4]
+    (run / "run.json").write_text(json.dumps({"folds": [{"train": learned[:3], "validation": learned[3:]}]}))
+
+    main(["evaluate", str(frames), "--model", str(run / Path(model).name), "--out", str(tmp_path / "report")])
+
+    said = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert any(note.startswith("4 of these frames were in the run") for note in said["notes"])
+
+
+def test_calls_on_no_case_of_the_set_are_refused(frames, tmp_path, model, capsys):
+    (tmp_path / "readers.csv").write_text("id,Dr A\nscan-7.png,malignant\n")
+
+    arguments = ["evaluate", str(frames), "--model", model, "--out", str(tmp_path / "report")]
+    assert main([*arguments, "--readers", str(tmp_path / "readers.csv")]) == 1
+
+    assert "Dr A has 1 calls, and none is on a case of this set." in capsys.readouterr().err
+
+
+def test_every_setting_of_an_evaluation_is_an_option():
+    parser = make_parser()
+    arguments = ["evaluate", ".", "--out", "report"]
+    given = vars(parser.parse_args(arguments)).keys()
+    words = {"cutoff_from": "card", "rule": "youden"}
+    for field in fields(EvaluationConfig):
+        value = words.get(field.name, "3" if field.name in ("resamples", "seed") else "0.5")
+        option = f"--{field.name.replace('_', '-')}"
+        assert vars(parser.parse_args([*arguments, option, value])).keys() - given == {field.name}
 
 
 def test_reports_are_read_by_the_dictionary(tmp_path, capsys):

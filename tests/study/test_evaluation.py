@@ -307,6 +307,52 @@ def test_two_models_are_compared_on_the_same_nodes():
     assert comparison.without == 0
 
 
+def test_another_model_has_its_cutoff_by_the_same_rule():
+    rows = random_rows()
+    halved = [replace(row, score=row.score / 2, cutoff=0.9) for row in rows]
+
+    (comparison,) = evaluate_rows(
+        rows, replace(FAST, cutoff_from="validation"), others={"halved": halved}
+    ).comparisons
+
+    assert comparison.cutoffs[1] == pytest.approx(comparison.cutoffs[0] / 2)
+    assert comparison.model == comparison.other
+    assert comparison.areas[0] == comparison.areas[1]
+
+
+def test_the_difference_of_two_aucs_knows_the_patients():
+    rows = [replace(row, patient=f"p{i % 6}") for i, row in enumerate(random_rows())]
+    rng = np.random.default_rng(2)
+    noisy = [replace(row, score=float(np.clip(row.score + rng.normal(0, 0.2), 0, 1))) for row in rows]
+    alone = [replace(row, patient=row.id) for row in rows]
+
+    clustered, single = (
+        evaluate_rows(mine, FAST, others={"noisy": noisy}).comparisons[0].auc.difference
+        for mine in (rows, alone)
+    )
+
+    assert clustered.value == single.value
+    assert clustered.low <= single.low or clustered.high >= single.high
+
+
+def test_every_case_can_be_reported_whichever_its_set():
+    evaluation = evaluate_rows(random_rows(), replace(FAST, split="all"))
+
+    assert evaluation.nodes.counts.n == sum(row.kind == "node" for row in random_rows())
+    assert evaluation.cutoff.optimistic
+
+
+def test_frames_that_nobody_has_judged_are_counted_and_in_no_figure():
+    rows = rows_from_counts(5, 5, 5, 5)
+    unjudged = [
+        replace(row, id=f"u{i}", kind="frame", node=0, truth="unknown") for i, row in enumerate(rows[:3])
+    ]
+
+    flow = evaluate_rows([*rows, *unjudged], FAST).flow
+
+    assert (flow.frames, flow.unjudged, flow.nodes, flow.unknown, flow.without_mask) == (23, 3, 20, 0, 20)
+
+
 def test_axes_agree_with_the_reader_in_millimetres():
     long_axis, short_axis = evaluate_rows(random_rows(), FAST).axes
 

@@ -1,5 +1,6 @@
 """The report as its readers see it: text of the page and of the PDF, plots, table, no secrets."""
 
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -86,8 +87,21 @@ def page(report):
 
 
 def test_the_folder_holds_page_pdf_and_table(report, drawn):
-    assert sorted(p.name for p in report.parent.iterdir()) == ["cases.csv", "report.html", "report.pdf"]
+    names = ["cases.csv", "report.html", "report.json", "report.pdf"]
+    assert sorted(p.name for p in report.parent.iterdir()) == names
     assert read_rows(report.parent / "cases.csv") == list(drawn.rows)
+
+
+def test_other_programs_can_read_the_first_screen(report, drawn):
+    said = json.loads((report.parent / "report.json").read_text("utf-8"))
+
+    assert said["tiles"][0] == {
+        "name": "Sensitivity",
+        "value": percent(drawn.nodes["sensitivity"].estimate.value),
+        "detail": overview(drawn).tiles[0].detail,
+    }
+    assert said["notes"][0] == "For research, not for diagnosis."
+    assert (said["cutoff"]["taken_on"], said["cutoff"]["optimistic"]) == ("card", False)
 
 
 def test_the_first_screen_says_what_is_found_and_how_sure_that_is(page):
@@ -174,6 +188,28 @@ def test_patients_on_both_sides_are_named_on_the_first_screen():
     assert any("patients are in test and in another split as well" in note for note in notes)
 
 
+def test_frames_that_the_model_learned_from_are_named_on_the_first_screen(drawn):
+    notes = overview(replace(drawn, learned_from=2)).notes
+
+    assert any(note.startswith("2 of these frames were in the run that trained") for note in notes)
+
+
+def test_patients_of_the_whole_study_are_known_though_a_part_is_evaluated():
+    rows = rows_from_counts(3, 3, 3, 3)
+    partitions = {"test": {row.patient for row in rows}, "train": {rows[0].patient, "x"}}
+    evaluation = replace(evaluate_rows(rows, FAST), partitions=partitions)
+
+    assert any(
+        note.startswith("1 patients are in test and in another") for note in overview(evaluation).notes
+    )
+
+
+def test_cases_that_are_no_test_cases_are_named_on_the_first_screen():
+    evaluation = evaluate_rows(random_rows(), replace(FAST, split="validation"))
+
+    assert any("not test cases" in note for note in overview(evaluation).notes)
+
+
 def test_what_a_file_names_cannot_become_part_of_the_page(page):
     assert "script" not in page.tags
     assert f"scanner: {VENDOR}" in page.text
@@ -182,7 +218,7 @@ def test_what_a_file_names_cannot_become_part_of_the_page(page):
 def test_the_same_evaluation_gives_the_same_files(report, drawn, tmp_path):
     again = write_report(drawn, tmp_path)
 
-    for name in ("report.html", "cases.csv", "report.pdf"):
+    for name in ("report.html", "cases.csv", "report.pdf", "report.json"):
         assert (again.parent / name).read_bytes() == (report.parent / name).read_bytes()
 
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TypeAlias
 
-__all__ = ["DEVICES", "Commands", "existing", "pair", "positive"]
+__all__ = ["DEVICES", "Commands", "existing", "pair", "positive", "share"]
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -34,3 +34,11 @@ def pair(text: str) -> tuple[str, str]:
     if not (key and sign and meaning):
         raise argparse.ArgumentTypeError(f"{text} is not of the form KEY=MEANING")
     return key, meaning
+
+
+def share(text: str) -> float:
+    """A number between 0 and 1."""
+    number = float(text)
+    if not 0 < number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return number

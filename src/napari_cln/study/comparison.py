@@ -12,10 +12,10 @@ from ..errors import DatasetError
 from ..types import Estimate
 from .agreement import kappa
 from .cases import CaseRow
-from .diagnosis import Measure, measure_counts
+from .diagnosis import Measure, measure_counts, widest
 from .metrics import MEASURES, Counts, auc, measures
 from .resampling import DEFAULT, Resampling, bootstrap
-from .statistics import AucDifference, McNemar, compare_auc, mcnemar
+from .statistics import AucDifference, McNemar, auc_interval, compare_auc, mcnemar
 
 __all__ = ["Comparison", "compare_calls", "compare_models"]
 
@@ -49,7 +49,10 @@ class Comparison:
         Agreement of the two.
     auc : AucDifference, optional
         Model − other by the paired DeLong test, where the other gives scores.
-    model_auc, other_auc : float, optional
+    areas : (Estimate, Estimate), optional
+        AUC of the model and of the other.
+    cutoffs : (float, float), optional
+        Of the model and of the other.
     dice : Estimate, optional
         Mean paired difference of Dice per node, where the other gives masks.
     """
@@ -67,8 +70,8 @@ class Comparison:
     mcnemar: McNemar
     kappa: Estimate
     auc: AucDifference | None = None
-    model_auc: float | None = None
-    other_auc: float | None = None
+    areas: tuple[Estimate, Estimate] | None = None
+    cutoffs: tuple[float, float] | None = None
     dice: Estimate | None = None
 
 
@@ -132,9 +135,13 @@ def compare_models(
     rows: Sequence[CaseRow],
     cutoff: float,
     others: Sequence[CaseRow],
+    other_cutoff: float,
     how: Resampling = DEFAULT,
 ) -> Comparison | None:
     """Compare the model with another model's table of the same nodes, each at its own cutoff.
+
+    Both AUCs come with DeLong's intervals; that of their difference is the wider of DeLong's and
+    the bootstrap over patients.
 
     Returns
     -------
@@ -147,19 +154,28 @@ def compare_models(
         return None
     mine = [row for row, _ in pairs]
     truth = [row.truth == "metastatic" for row in mine]
-    difference = compare_auc(
-        truth, [row.score for row in mine], [other.score for _, other in pairs], how.confidence
+    first, second = [row.score for row in mine], [other.score for _, other in pairs]
+    difference = compare_auc(truth, first, second, how.confidence)
+    low, high = bootstrap(
+        lambda weights: auc(truth, first, weights) - auc(truth, second, weights),
+        [row.patient for row in mine],
+        how,
     )
+    difference = difference._replace(difference=widest(difference.difference, float(low), float(high)))
     outlined = [(a.dice - b.dice, a.patient) for a, b in pairs if a.dice is not None and b.dice is not None]
     return _compare(
         name,
         mine,
         [row.score >= cutoff for row in mine],
-        [other.score >= other.cutoff for _, other in pairs],
+        [other.score >= other_cutoff for _, other in pairs],
         how,
         without=len(rows) - len(pairs),
         auc=difference,
-        areas=(auc(truth, [row.score for row in mine]), auc(truth, [other.score for _, other in pairs])),
+        areas=(
+            auc_interval(truth, first, confidence=how.confidence),
+            auc_interval(truth, second, confidence=how.confidence),
+        ),
+        cutoffs=(cutoff, other_cutoff),
         dice=_mean([d for d, _ in outlined], [p for _, p in outlined], how) if outlined else None,
     )
 
@@ -174,7 +190,8 @@ def _compare(
     undetermined: int = 0,
     without: int = 0,
     auc: AucDifference | None = None,
-    areas: tuple[float | None, float | None] = (None, None),
+    areas: tuple[Estimate, Estimate] | None = None,
+    cutoffs: tuple[float, float] | None = None,
     dice: Estimate | None = None,
 ) -> Comparison:
     truth = np.array([row.truth == "metastatic" for row in rows])
@@ -198,8 +215,8 @@ def _compare(
         mcnemar=mcnemar(int((right & ~right_too).sum()), int((~right & right_too).sum())),
         kappa=kappa(a, b, how.confidence),
         auc=auc,
-        model_auc=areas[0],
-        other_auc=areas[1],
+        areas=areas,
+        cutoffs=cutoffs,
         dice=dice,
     )
 

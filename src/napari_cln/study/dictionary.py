@@ -8,12 +8,12 @@ clause speaks of. The words are data, in ``dictionary.toml``.
 from __future__ import annotations
 
 import csv
-import io
 from collections import Counter
 from pathlib import Path
 
-from ..errors import DatasetError, ExportError
+from ..errors import ExportError
 from .report_text import Finding, ReportReading, read_report
+from .tables import read_table
 from .vocabulary import Dictionary, load_dictionary
 
 __all__ = ["Dictionary", "Finding", "ReportReading", "classify_reports", "load_dictionary", "read_report"]
@@ -46,7 +46,7 @@ def classify_reports(
     """
     counts: Counter[str] = Counter()
     rows = []
-    for row in _rows(Path(source)):
+    for row in read_table(source, ("id", "text")):
         reading = read_report(row["text"] or "", dictionary)
         counts[reading.label] += 1
         rows.append([row["id"], reading.label, reading.evidence])
@@ -61,24 +61,3 @@ def classify_reports(
             "Check that its folder exists, and that no other program has it open."
         ) from cause
     return counts
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    try:
-        raw = path.read_bytes()
-    except OSError as cause:
-        raise DatasetError(f"{path.name} can't be read. Check the path and its permissions.") from cause
-    for encoding in ("utf-8-sig", "gb18030"):
-        try:
-            text = raw.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        reader = csv.DictReader(io.StringIO(text, newline=""))
-        missing = {"id", "text"} - set(reader.fieldnames or ())
-        if missing:
-            raise DatasetError(
-                f"{path.name} has no column {' and no column '.join(sorted(missing))}. "
-                "Give a CSV whose first line names the columns id and text."
-            )
-        return list(reader)
-    raise DatasetError(f"{path.name} is neither UTF-8 nor GB 18030 text. Save it as CSV UTF-8 and try again.")

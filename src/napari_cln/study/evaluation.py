@@ -7,10 +7,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
-from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,57 +19,17 @@ from ..types import Annotation, Case, Prediction
 from .axes import AxisAgreement, compare_axes
 from .cases import CaseRow
 from .comparison import Comparison, compare_calls, compare_models
-from .cutoff import Cutoff, CutoffRule, choose_cutoff
+from .config import EvaluationConfig
+from .cutoff import Cutoff, choose_cutoff
 from .diagnosis import Diagnosis, diagnose
 from .flow import Flow, count_flow
-from .gallery import Candidate, Picture, candidate, pick_pictures
+from .gallery import Gallery, Picture
 from .matching import compare, read_instances, reference_instances
 from .resampling import Resampling
 from .segmentation import Detection, Segmentation, detect, segment_summary
 from .subgroups import Subgroup, split_into_subgroups
 
-__all__ = ["Evaluation", "EvaluationConfig", "evaluate", "evaluate_rows"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluationConfig:
-    """What to evaluate, and how.
-
-    Parameters
-    ----------
-    split : str
-        Set of cases whose figures are reported.
-    cutoff_from : str
-        ``"card"``: the model's own. ``"validation"``: taken by ``rule`` from the cases of that
-        split. ``"test"``: taken on the reported cases themselves, which flatters, and is said so.
-    rule : str
-        ``"youden"`` or ``"sensitivity"`` (at least ``sensitivity``).
-    sensitivity : float
-    cutoff : float, optional
-        A cutoff of your own, instead of all that.
-    prevalence : float, optional
-        At which PPV and NPV are given as well.
-    iou_threshold : float
-        From which a matched node counts as found.
-    resamples : int
-        Of the bootstrap over patients.
-    seed : int
-    confidence : float
-    data : str
-        What the cases are, in words; printed on every page.
-    """
-
-    split: str = "test"
-    cutoff_from: Literal["card", "validation", "test"] = "card"
-    rule: CutoffRule = "youden"
-    sensitivity: Annotated[float, {"min": 0.5, "max": 1.0, "step": 0.01}] = 0.9
-    cutoff: float | None = None
-    prevalence: float | None = None
-    iou_threshold: Annotated[float, {"min": 0.1, "max": 0.9, "step": 0.05}] = 0.5
-    resamples: Annotated[int, {"min": 200, "max": 20000}] = 2000
-    seed: int = 0
-    confidence: Annotated[float, {"min": 0.8, "max": 0.99, "step": 0.01}] = 0.95
-    data: str = ""
+__all__ = ["Evaluation", "EvaluationConfig", "case_rows", "evaluate", "evaluate_rows"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -79,6 +38,8 @@ class Evaluation:
 
     ``nodes`` and ``patients`` are the diagnosis per node and per patient, None without a case of
     known truth; ``segmentation`` and ``detection`` are None for a model that only classifies.
+    ``partitions`` holds the patients of each split of the study, and ``learned_from`` counts the
+    reported frames that the model's own training run had, where that is known.
     """
 
     config: EvaluationConfig
@@ -93,6 +54,8 @@ class Evaluation:
     axes: tuple[AxisAgreement, ...]
     subgroups: tuple[Subgroup, ...]
     comparisons: tuple[Comparison, ...]
+    partitions: Mapping[str, frozenset[str]]
+    learned_from: int = 0
     pictures: tuple[Picture, ...] = ()
 
 
@@ -105,6 +68,8 @@ def evaluate(
     read: Callable[[Case], NDArray[np.uint8] | None] = read_instances,
     readers: Mapping[str, Mapping[str, str]] | None = None,
     others: Mapping[str, Sequence[CaseRow]] | None = None,
+    partitions: Mapping[str, Collection[str]] | None = None,
+    learned_from: Collection[str] = (),
 ) -> Evaluation:
     """Compare predictions with what is known of their frames.
 
@@ -123,7 +88,11 @@ def evaluate(
     readers : mapping, optional
         Name of a reader, or of the reports, to their calls by case id.
     others : mapping, optional
-        Name of another model to the rows of its own evaluation on the same cases.
+        Name of another model to its rows of the same cases, from :func:`case_rows`.
+    partitions : mapping, optional
+        Patients of each split of the whole study, where ``cases`` are a part of it.
+    learned_from : collection of str
+        Ids of the frames that the model learned from, where they are known.
 
     Returns
     -------
@@ -135,8 +104,40 @@ def evaluate(
         If there is nothing to evaluate, or cases and predictions do not belong together.
     """
     config = config or EvaluationConfig()
+    with Gallery() as gallery:
+        rows, unreadable = _compare_all(cases, predictions, splits, read, config.split, gallery)
+        evaluation = evaluate_rows(rows, config, readers=readers, others=others, unreadable=unreadable)
+        seen = {row.id for row in _of_split(rows, config.split)}.intersection(learned_from)
+        known = {name: frozenset(patients) for name, patients in (partitions or {}).items()}
+        return replace(
+            evaluation,
+            partitions=known or evaluation.partitions,
+            learned_from=len(seen),
+            pictures=gallery.pick(),
+        )
+
+
+def case_rows(
+    cases: Iterable[Case | Annotation],
+    predictions: Iterable[Prediction | FrameReadError],
+    *,
+    splits: Mapping[str, str] | None = None,
+    read: Callable[[Case], NDArray[np.uint8] | None] = read_instances,
+) -> list[CaseRow]:
+    """The table of another model, for the comparison; arguments and errors as :func:`evaluate`."""
+    return _compare_all(cases, predictions, splits, read)[0]
+
+
+def _compare_all(
+    cases: Iterable[Case | Annotation],
+    predictions: Iterable[Prediction | FrameReadError],
+    splits: Mapping[str, str] | None,
+    read: Callable[[Case], NDArray[np.uint8] | None],
+    shown: str = "",
+    gallery: Gallery | None = None,
+) -> tuple[list[CaseRow], int]:
+    """Rows of all frames, and how many could not be read; frames of the split ``shown`` go to the gallery."""
     rows: list[CaseRow] = []
-    candidates: list[Candidate] = []
     unreadable = 0
     for case, prediction in zip_longest(cases, predictions):
         if case is None or prediction is None:
@@ -152,10 +153,15 @@ def evaluate(
         found = compare(case, instances, prediction, split)
         rows += found
         first = found[0]
-        if instances is not None and first.frame_dice is not None and first.split == config.split:
-            candidates.append(candidate(case, prediction, instances, first.id, first.frame_dice))
-    evaluation = evaluate_rows(rows, config, readers=readers, others=others, unreadable=unreadable)
-    return replace(evaluation, pictures=pick_pictures(candidates) if candidates else ())
+        if gallery is None or instances is None or first.frame_dice is None:
+            continue
+        if _of_split([first], shown):
+            gallery.add(case, prediction, instances, first.id, first.frame_dice)
+    return rows, unreadable
+
+
+def _of_split(rows: Sequence[CaseRow], split: str) -> list[CaseRow]:
+    return [row for row in rows if split in (row.split, "all")]
 
 
 def evaluate_rows(
@@ -175,7 +181,7 @@ def evaluate_rows(
     """
     config = config or EvaluationConfig()
     how = Resampling(n=config.resamples, seed=config.seed, confidence=config.confidence)
-    mine = [row for row in rows if row.split == config.split]
+    mine = _of_split(rows, config.split)
     if not mine:
         there = ", ".join(sorted({row.split for row in rows})) or "none"
         raise DatasetError(
@@ -183,11 +189,11 @@ def evaluate_rows(
             "Name one of those, or add cases."
         )
     judged = [row for row in mine if row.kind != "stray" and row.truth != "unknown"]
-    cutoff = _cutoff(rows, judged, config)
+    cutoff = _cutoff(rows, config)
     compared = [
         *(compare_calls(name, judged, cutoff.value, calls, how) for name, calls in (readers or {}).items()),
         *(
-            compare_models(name, judged, cutoff.value, [r for r in theirs if r.split == config.split], how)
+            compare_models(name, judged, cutoff.value, *_other(theirs, config), how)
             for name, theirs in (others or {}).items()
         ),
     ]
@@ -211,10 +217,19 @@ def evaluate_rows(
         axes=compare_axes(mine, config.confidence),
         subgroups=split_into_subgroups(mine, cutoff.value, how),
         comparisons=tuple(found for found in compared if found is not None),
+        partitions={
+            name: frozenset(row.patient for row in rows if row.split == name)
+            for name in sorted({row.split for row in rows})
+        },
     )
 
 
-def _cutoff(rows: Sequence[CaseRow], judged: Sequence[CaseRow], config: EvaluationConfig) -> Cutoff:
+def _other(rows: Sequence[CaseRow], config: EvaluationConfig) -> tuple[list[CaseRow], float]:
+    """Rows and cutoff of another model, taken by the same rule; a typed cutoff is the first model's alone."""
+    return _of_split(rows, config.split), _cutoff(rows, replace(config, cutoff=None)).value
+
+
+def _cutoff(rows: Sequence[CaseRow], config: EvaluationConfig) -> Cutoff:
     if config.cutoff is not None:
         return Cutoff(value=config.cutoff, taken_on="given")
     if config.cutoff_from == "card":
@@ -225,16 +240,17 @@ def _cutoff(rows: Sequence[CaseRow], judged: Sequence[CaseRow], config: Evaluati
                 "Evaluate one model at a time."
             )
         # A card's cutoff was taken from validation cases.
-        return Cutoff(value=values.pop(), taken_on="card", optimistic=config.split in ("train", "validation"))
+        flattered = config.split in ("train", "validation", "all")
+        return Cutoff(value=values.pop(), taken_on="card", optimistic=flattered)
     name = config.split if config.cutoff_from == "test" else "validation"
-    source = [r for r in rows if r.split == name and r.kind != "stray" and r.truth != "unknown"]
+    source = [r for r in _of_split(rows, name) if r.kind != "stray" and r.truth != "unknown"]
     return choose_cutoff(
         [row.truth == "metastatic" for row in source],
         [row.score for row in source],
         config.rule,
         config.sensitivity,
         taken_on=name,
-        optimistic=name == config.split,
+        optimistic=config.split in (name, "all"),
     )
 
 

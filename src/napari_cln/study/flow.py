@@ -21,6 +21,9 @@ class Flow:
     unreadable : int
     compared : int
         Frames with masks of both reader and model.
+    unjudged : int
+        Frames of which nothing accepted is known: nobody has looked, or the mask was rejected. They
+        are in no other figure.
     without_mask : int
         Frames of which the truth alone is known, or that the model only classified.
     negative : int
@@ -35,6 +38,7 @@ class Flow:
     frames: int
     patients: int
     unreadable: int
+    unjudged: int
     compared: int
     without_mask: int
     negative: int
@@ -47,7 +51,8 @@ class Flow:
 
 def count_flow(rows: Sequence[CaseRow], unreadable: int = 0) -> Flow:
     """Count the rows of one split."""
-    nodes = [row for row in rows if row.kind != "stray"]
+    unjudged = {r.id for r in rows if r.kind == "frame" and not r.compared and r.truth == "unknown"}
+    nodes = [row for row in rows if row.kind != "stray" and row.id not in unjudged]
     frames = {row.id for row in rows}
     compared = {row.id for row in rows if row.compared}
     with_nodes = {row.id for row in rows if row.kind == "node"}
@@ -56,8 +61,9 @@ def count_flow(rows: Sequence[CaseRow], unreadable: int = 0) -> Flow:
         frames=len(frames) + unreadable,
         patients=len({row.patient for row in rows}),
         unreadable=unreadable,
+        unjudged=len(unjudged),
         compared=len(compared),
-        without_mask=len(frames - compared),
+        without_mask=len(frames - compared - unjudged),
         negative=len(compared - with_nodes),
         nodes=len(real),
         metastatic=sum(row.truth == "metastatic" for row in real),

@@ -3,34 +3,40 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import DatasetError
 from ..imaging.overlay import find_overlay, paint_over
 from ..imaging.scan_area import find_scan_area
 from ..io.sources import read_frame
-from ..types import Annotation, Case, Frame, Prediction
+from ..types import Annotation, Box, Case, Frame, Prediction
 
-__all__ = ["Candidate", "Picture", "candidate", "pick_pictures"]
+__all__ = ["Gallery", "Picture"]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Candidate:
-    """A frame that may be shown: where to read it, and its masks, packed to a few hundred bytes."""
+@dataclass(frozen=True, kw_only=True)
+class _Candidate:
+    """A frame that may be shown: where to read it, and where its masks lie in the gallery's file."""
 
     id: str
     dice: float
     truth: str
     score: float
-    origin: Path | Frame
+    origin: Path | None
     index: int
+    scan_area: Box | None
     shape: tuple[int, int]
-    reference: bytes
-    predicted: bytes
+    reference: tuple[int, int]
+    predicted: tuple[int, int]
+    pixels: tuple[int, int] | None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,64 +65,111 @@ class Picture:
     predicted: NDArray[np.bool_]
 
 
-def candidate(
-    truth: Case | Annotation, prediction: Prediction, instances: NDArray[np.uint8], case_id: str, dice: float
-) -> Candidate:
-    """Keep what is needed to show a frame later, without its pixels where a file has them."""
-    origin: Path | Frame
-    if isinstance(truth, Case):
-        origin, index, label = truth.image, 0, truth.truth
-    else:
-        origin, index, label = truth.frame.source or truth.frame, truth.frame.index, truth.label
-    return Candidate(
-        id=case_id,
-        dice=dice,
-        truth=label if instances.any() else "no node",
-        score=prediction.malignancy,
-        origin=origin,
-        index=index,
-        shape=instances.shape,
-        reference=_packed(instances > 0),
-        predicted=_packed(prediction.mask),
-    )
+class Gallery:
+    """Frames that may be shown. Which ones is known at the end, so the masks of all wait in a file.
+
+    Memory grows by an entry a frame, and not by its pixels; the file goes when the gallery is closed.
+    """
+
+    def __init__(self) -> None:
+        self._candidates: list[_Candidate] = []
+        with _disk():
+            self._file = TemporaryFile()  # noqa: SIM115  # closed by __exit__
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def add(
+        self,
+        truth: Case | Annotation,
+        prediction: Prediction,
+        instances: NDArray[np.uint8],
+        case_id: str,
+        dice: float,
+    ) -> None:
+        """Keep what is needed to show a frame later; its pixels only where no file has them."""
+        origin: Path | None
+        if isinstance(truth, Case):
+            origin, index, label, frame = truth.image, 0, truth.truth, None
+        else:
+            frame, label = truth.frame, truth.label
+            origin, index = frame.source, frame.index
+        self._candidates.append(
+            _Candidate(
+                id=case_id,
+                dice=dice,
+                truth=label if instances.any() else "no node",
+                score=prediction.malignancy,
+                origin=origin,
+                index=index,
+                scan_area=frame.scan_area if frame is not None else None,
+                shape=instances.shape,
+                reference=self._put(np.packbits(instances > 0)),
+                predicted=self._put(np.packbits(prediction.mask)),
+                pixels=self._put(frame.grey) if frame is not None and origin is None else None,
+            )
+        )
+
+    def pick(self, n: int = 3) -> tuple[Picture, ...]:
+        """The ``n`` best, median and worst frames by Dice; fewer of each where frames are few."""
+        ranked = sorted(self._candidates, key=lambda c: (-c.dice, c.id))
+        n = min(n, max(len(ranked) // 3, 1))
+        middle = max((len(ranked) - n) // 2, 0)
+        places = (("best", 0), ("median", middle), ("worst", max(len(ranked) - n, 0)))
+        shown: dict[str, Picture] = {}
+        for place, start in places:
+            for chosen in ranked[start : start + n]:
+                if chosen.id not in shown:
+                    shown[chosen.id] = self._picture(place, chosen)
+        return tuple(shown.values())
+
+    def _picture(self, place: str, chosen: _Candidate) -> Picture:
+        if chosen.pixels is not None:
+            pixels = self._take(chosen.pixels).reshape(chosen.shape)
+            frame = Frame(pixels=pixels, scan_area=chosen.scan_area)
+        else:
+            assert chosen.origin is not None
+            frame = read_frame(chosen.origin, chosen.index)
+        row0, column0, row1, column1 = chosen.scan_area or frame.scan_area or find_scan_area(frame)
+        # The screen around the scan area, and letters on it, may name the patient.
+        clean = paint_over(frame.grey, find_overlay(frame))
+        part = slice(row0, row1), slice(column0, column1)
+        return Picture(
+            place=place,
+            id=chosen.id,
+            dice=chosen.dice,
+            truth=chosen.truth,
+            score=chosen.score,
+            image=clean[part],
+            reference=self._mask(chosen.reference, chosen.shape)[part],
+            predicted=self._mask(chosen.predicted, chosen.shape)[part],
+        )
+
+    def _mask(self, place: tuple[int, int], shape: tuple[int, int]) -> NDArray[np.bool_]:
+        return np.unpackbits(self._take(place), count=shape[0] * shape[1]).reshape(shape).astype(bool)
+
+    def _put(self, values: NDArray[np.uint8]) -> tuple[int, int]:
+        packed = zlib.compress(np.ascontiguousarray(values).tobytes(), 1)
+        with _disk():
+            start = self._file.seek(0, 2)
+            self._file.write(packed)
+        return start, len(packed)
+
+    def _take(self, place: tuple[int, int]) -> NDArray[np.uint8]:
+        start, length = place
+        self._file.seek(start)
+        return np.frombuffer(zlib.decompress(self._file.read(length)), dtype=np.uint8)
 
 
-def pick_pictures(candidates: Sequence[Candidate], n: int = 3) -> tuple[Picture, ...]:
-    """The ``n`` best, median and worst frames by Dice; fewer of each where frames are few."""
-    ranked = sorted(candidates, key=lambda c: (-c.dice, c.id))
-    n = min(n, max(len(ranked) // 3, 1))
-    middle = max((len(ranked) - n) // 2, 0)
-    places = (("best", 0), ("median", middle), ("worst", len(ranked) - n))
-    shown: dict[str, Picture] = {}
-    for place, start in places:
-        for chosen in ranked[start : start + n]:
-            shown.setdefault(chosen.id, _picture(place, chosen))
-    return tuple(shown.values())
-
-
-def _picture(place: str, chosen: Candidate) -> Picture:
-    origin = chosen.origin
-    frame = origin if isinstance(origin, Frame) else read_frame(origin, chosen.index)
-    row0, column0, row1, column1 = frame.scan_area or find_scan_area(frame)
-    # The screen around the scan area, and letters on it, may name the patient.
-    clean = paint_over(frame.grey, find_overlay(frame))
-    part = slice(row0, row1), slice(column0, column1)
-    return Picture(
-        place=place,
-        id=chosen.id,
-        dice=chosen.dice,
-        truth=chosen.truth,
-        score=chosen.score,
-        image=clean[part],
-        reference=_unpacked(chosen.reference, chosen.shape)[part],
-        predicted=_unpacked(chosen.predicted, chosen.shape)[part],
-    )
-
-
-def _packed(mask: NDArray[np.bool_]) -> bytes:
-    return zlib.compress(np.packbits(mask).tobytes(), 1)
-
-
-def _unpacked(packed: bytes, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    bits = np.unpackbits(np.frombuffer(zlib.decompress(packed), dtype=np.uint8), count=shape[0] * shape[1])
-    return bits.reshape(shape).astype(bool)
+@contextmanager
+def _disk() -> Iterator[None]:
+    try:
+        yield
+    except OSError as cause:
+        raise DatasetError(
+            f"The outlines can't be kept for the gallery ({cause.strerror}). Free some space in the "
+            "folder for temporary files, and evaluate again."
+        ) from cause

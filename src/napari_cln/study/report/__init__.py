@@ -1,7 +1,9 @@
-"""An evaluation as ``report.html``, ``report.pdf`` and ``cases.csv``; imports matplotlib."""
+"""An evaluation as ``report.html``, ``report.pdf``, ``report.json`` and ``cases.csv``; imports matplotlib."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 from ...errors import ExportError
@@ -28,6 +30,8 @@ def write_report(evaluation: Evaluation, out: str | Path) -> Path:
     out : path
         Made when it is not there. ``report.html`` is one file that needs no other; it and
         ``report.pdf`` say the same; ``cases.csv`` is the table that every figure follows from.
+        ``report.json``, the first screen for other programs, is written last: where it is, the
+        report is whole.
 
     Returns
     -------
@@ -47,6 +51,13 @@ def write_report(evaluation: Evaluation, out: str | Path) -> Path:
         write_pdf(first, sections, folder / "report.pdf")
         page = folder / "report.html"
         page.write_text(html_page(first, sections), encoding="utf-8")
+        about = {
+            "model": evaluation.model,
+            "split": evaluation.config.split,
+            "cutoff": asdict(evaluation.cutoff),
+        }
+        text = json.dumps({**asdict(first), **about}, ensure_ascii=False, indent=1)
+        (folder / "report.json").write_text(text + "\n", encoding="utf-8")
     except OSError as cause:
         raise ExportError(
             f"The report can't be written into {folder.name} ({cause.strerror}). Choose a folder where you "

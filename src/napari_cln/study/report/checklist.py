@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..evaluation import Evaluation
+from .overview import shared_patients
 from .pages import Section, Table
 from .wording import share, with_interval
 
@@ -146,13 +147,10 @@ def _subgroups(evaluation: Evaluation) -> str:
 
 
 def _partitions(evaluation: Evaluation) -> str:
-    patients: dict[str, set[str]] = {}
-    for row in evaluation.rows:
-        patients.setdefault(row.split, set()).add(row.patient)
-    shared = set.intersection(*patients.values()) if len(patients) > 1 else set()
-    sizes = ", ".join(f"{name} {len(who)}" for name, who in sorted(patients.items()))
-    tail = f" {len(shared)} patients are in more than one." if len(patients) > 1 else ""
-    return f"Patients per split: {sizes}.{tail} Training cases: see the model's card."
+    sizes = ", ".join(f"{name} {len(who)}" for name, who in sorted(evaluation.partitions.items()))
+    shared = shared_patients(evaluation)
+    tail = f" {shared} patients of the reported cases are in more than one." if shared else ""
+    return f"By patient. Patients per split: {sizes}.{tail} Training cases: see the model's card."
 
 
 def _flow(evaluation: Evaluation) -> str:

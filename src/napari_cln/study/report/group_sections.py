@@ -73,9 +73,19 @@ def comparison_section(evaluation: Evaluation) -> Section | None:
             )
             for mine, theirs in zip(c.model_measures, c.other_measures, strict=True)
         ]
-        if c.auc is not None and c.model_auc is not None and c.other_auc is not None:
+        if c.auc is not None and c.areas is not None:
+            mine, theirs = c.areas
             difference = f"{with_interval(c.auc.difference, 4)}; p {p_value(c.auc.p)} (DeLong)"
-            rows.append(("AUC", number(c.model_auc, 4), "", number(c.other_auc, 4), "", difference))
+            rows.append(
+                (
+                    "AUC",
+                    number(mine.value, 4),
+                    interval(mine, 4),
+                    number(theirs.value, 4),
+                    interval(theirs, 4),
+                    difference,
+                )
+            )
         if c.dice is not None:
             rows.append(("mean Dice", "", "", "", "", with_interval(c.dice, 4)))
         test = c.mcnemar
@@ -94,6 +104,8 @@ def comparison_section(evaluation: Evaluation) -> Section | None:
             f"Model and {c.name} on the same {c.nodes} nodes of {c.patients} patients. Left out: "
             f"{c.undetermined} nodes without a verdict of {c.name}, {c.without} that it does not know."
         )
+        if c.cutoffs is not None:
+            caption += f" Cutoffs {c.cutoffs[0]:.4g} and {c.cutoffs[1]:.4g}."
         header = ("", "Model", "95 %", c.name, "95 %", "Difference (95 %), points")
         tables.append(Table(caption=caption, header=header, rows=tuple(rows)))
     return Section(

@@ -7,7 +7,7 @@ from ..evaluation import Evaluation
 from .pages import Overview, Tile
 from .wording import NAMES, interval, number, percent
 
-__all__ = ["overview"]
+__all__ = ["overview", "shared_patients"]
 
 FEW = 30
 """Cases of a class below which the first screen warns."""
@@ -96,20 +96,31 @@ def _notes(evaluation: Evaluation) -> tuple[str, ...]:
             f"{flow.scored_by_frame} nodes were not found; they stay in the diagnosis, with the score "
             "of their frame."
         )
-    shared = _shared_patients(evaluation)
+    if evaluation.config.split != "test":
+        notes.append(
+            f"These are the {evaluation.config.split} cases, not test cases: a model that learned from "
+            "any of them is flattered."
+        )
+    if evaluation.learned_from:
+        notes.append(
+            f"{evaluation.learned_from} of these frames were in the run that trained this model: these "
+            "figures flatter it, and are no test."
+        )
+    shared = shared_patients(evaluation)
     if shared:
         notes.append(
             f"{shared} patients are in {evaluation.config.split} and in another split as well: these figures "
             "flatter the model. Split by patient."
         )
+    if flow.unjudged:
+        notes.append(f"{flow.unjudged} frames that nobody has judged are left out.")
     if flow.unreadable:
         notes.append(f"{flow.unreadable} frames could not be read and are in no figure.")
     return tuple(notes)
 
 
-def _shared_patients(evaluation: Evaluation) -> int:
-    here: set[str] = set()
-    elsewhere: set[str] = set()
-    for row in evaluation.rows:
-        (here if row.split == evaluation.config.split else elsewhere).add(row.patient)
-    return len(here & elsewhere)
+def shared_patients(evaluation: Evaluation) -> int:
+    """Patients of the reported cases who are in another split as well."""
+    here = evaluation.partitions.get(evaluation.config.split, frozenset())
+    elsewhere = [who for name, who in evaluation.partitions.items() if name != evaluation.config.split]
+    return len(here & frozenset().union(*elsewhere))
