@@ -10,14 +10,15 @@ import torch
 
 from napari_cln.network.model import YNet, YNetConfig
 from napari_cln.training.data import Batch
-from napari_cln.training.loss import Objective, soft_dice
+from napari_cln.training.loss import Objective, _mean_of_nodes, soft_dice
 
 SMALL = {"width": 0.125, "decoder_width": 8}
 
 
-def objective(**changes) -> Objective:
+def objective(node_weight: float = 0.0, **changes) -> Objective:
     torch.manual_seed(0)
-    return Objective(YNet(YNetConfig(**SMALL, **changes)), dice=True, class_weight=0.5)
+    network = YNet(YNetConfig(**SMALL, **changes))
+    return Objective(network, dice=True, class_weight=0.5, node_weight=node_weight)
 
 
 def test_the_terms_add_up(samples):
@@ -90,3 +91,53 @@ def test_soft_dice_of_equal_masks_is_one_even_when_empty():
 
     torch.testing.assert_close(soft_dice(mask, mask), torch.ones(2))
     assert soft_dice(1 - mask, mask)[0] < 0.05
+
+
+def two_nodes(samples, small_first: bool):
+    """The first frame with a node of 36 pixels and one of 900."""
+    one = samples.take([0])
+    one.instances[:] = 0
+    one.instances[0, 5:11, 5:11] = 1 if small_first else 2
+    one.instances[0, 25:55, 25:55] = 2 if small_first else 1
+    return one
+
+
+@pytest.mark.parametrize("missed", [1, 2])
+def test_a_small_node_that_is_missed_costs_as_much_as_a_large_one(samples, missed):
+    one = two_nodes(samples, small_first=True)
+    instances = torch.from_numpy(one.instances).float()
+    pixelwise = torch.where(instances == missed, 3.0, 0.2)
+
+    means, nodes = _mean_of_nodes(pixelwise, instances)
+
+    assert nodes == 2
+    torch.testing.assert_close(means, torch.tensor([(3.0 + 0.2) / 2]))
+
+
+def test_the_numbers_of_the_nodes_do_not_matter(samples):
+    loss = objective(node_weight=1.0).eval()
+
+    one, other = (loss(Batch.of(two_nodes(samples, small_first=first))) for first in (True, False))
+
+    torch.testing.assert_close(one["node_ce"], other["node_ce"])
+
+
+def test_the_nodes_term_is_part_of_the_total_and_left_out_at_weight_0(samples):
+    batch = Batch.of(samples.take(range(4)))
+    without, half, whole = (objective(node_weight=weight).eval()(batch) for weight in (0.0, 0.5, 1.0))
+
+    assert "node_ce" not in without
+    torch.testing.assert_close(2 * half["node_ce"], whole["node_ce"])
+    torch.testing.assert_close(whole["total"], without["total"] + whole["node_ce"])
+
+
+def test_frames_without_mask_or_node_weigh_nothing_in_the_nodes_term(samples):
+    half = replace(samples, has_mask=np.arange(len(samples)) < 2)
+    loss = objective(node_weight=1.0).eval()
+
+    alone = loss(Batch.of(samples.take([0, 1])))
+    beside_unmasked = loss(Batch.of(half.take([0, 1, 2, 3])))
+    beside_empty = loss(Batch.of(samples.take([0, 1, 4])))  # every fifth frame shows no node
+
+    torch.testing.assert_close(beside_unmasked["node_ce"], alone["node_ce"])
+    torch.testing.assert_close(beside_empty["node_ce"], alone["node_ce"])
