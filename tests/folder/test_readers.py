@@ -3,14 +3,17 @@
 import numpy as np
 import pytest
 
-from napari_cln.errors import DatasetError
+from napari_cln.errors import ConflictError, DatasetError
 from napari_cln.folder.check import check
+from napari_cln.folder.decisions import adjudicate, undecided
 from napari_cln.folder.readers import (
-    adjudicate,
     pair_readings,
+    pair_truths,
     read_annotation,
+    read_pair,
     readers_of,
     save_reading,
+    second_readings,
 )
 from napari_cln.study.agreement import kappa
 from napari_cln.study.metrics import dice
@@ -43,7 +46,7 @@ def test_dice_and_kappa_of_two_readers_come_from_their_pairs(second, necks):
     pairs = list(pair_readings(second, "r2"))
 
     overlaps = [dice(pair.first.mask, pair.second.mask) for pair in pairs]
-    agreement = kappa([pair.first.label for pair in pairs], [pair.second.label for pair in pairs])
+    agreement = kappa(*pair_truths(second, "r2"))
 
     assert len(pairs) == 5
     assert sorted(overlaps)[1:] == [1.0] * 4
@@ -52,16 +55,67 @@ def test_dice_and_kappa_of_two_readers_come_from_their_pairs(second, necks):
     assert agreement.value == pytest.approx((0.8 - 0.56) / (1 - 0.56))
 
 
-def test_a_decision_becomes_the_frames_own_and_says_so(second, annotate):
-    pair = next(pair for pair in pair_readings(second, "r2") if dice(pair.first.mask, pair.second.mask) < 1)
+@pytest.fixture
+def pair(second, annotate):
+    """The frame that the two readers outline otherwise."""
+    return read_pair(second, second.identify(annotate(0).frame), "r2")
 
-    case = adjudicate(second, pair.second, "r3")
+
+def test_who_reads_otherwise_is_listed(second, annotate, pair):
+    same, other_truth = (second.identify(annotate(n).frame) for n in (1, 3))
+
+    assert [found.second.annotator for found in undecided(second, pair.case.id)] == ["r2"]
+    assert undecided(second, same) == []
+    assert [found.second.label for found in undecided(second, other_truth)] == ["benign"]
+    assert set(second_readings(second)) == {second.identify(annotate(n).frame) for n in range(5)}
+
+
+def test_a_reading_that_is_not_finished_is_nothing_to_decide_on(study, annotate, necks):
+    case_id = study.identify(annotate(0).frame)
+
+    save_reading(study, annotate(0, mask=np.roll(necks[0][1], 4), status="predicted"), "r2")
+
+    assert undecided(study, case_id) == []
+
+
+def test_a_decision_becomes_the_frames_own_and_says_so(second, pair):
+    case = adjudicate(second, pair.second, "r3", pair)
 
     assert np.array_equal(second.read_instances(case) > 0, pair.second.mask)
     last = second.record(case.id)["history"][-1]
     assert (last["who"], last["action"]) == ("r3", "adjudicated")
+    assert last["readings"] == {"r2": pair.read_at}
     assert second.revisions(case.id)[-1]["revision"] == case.extra["revision"] - 1
     assert check(second) == []
+
+
+def test_a_decision_for_the_first_holds_until_the_second_reads_again(
+    second, pair, annotate, necks, monkeypatch
+):
+    adjudicate(second, pair.first, "r3", pair)
+    assert undecided(second, pair.case.id) == []
+
+    monkeypatch.setattr("napari_cln.folder.readers.now", lambda: "2030-01-01T00:00:00Z")
+    save_reading(second, annotate(0, mask=np.roll(necks[0][1], 9)), "r2")
+
+    assert len(undecided(second, pair.case.id)) == 1
+
+
+def test_decisions_of_one_reader_in_a_row_keep_a_line_each(second, pair, annotate, necks):
+    save_reading(second, annotate(0, mask=np.roll(necks[0][1], 9)), "r4")
+    for other in undecided(second, pair.case.id):
+        adjudicate(second, other.first, "r3", other)
+
+    history = second.record(pair.case.id)["history"]
+    assert [set(entry["readings"]) for entry in history if "readings" in entry] == [{"r2"}, {"r4"}]
+    assert undecided(second, pair.case.id) == []
+
+
+def test_a_decision_on_a_frame_that_has_changed_meanwhile_is_told(second, pair, annotate):
+    second.save(annotate(0, truth="metastatic"), who="r1")
+
+    with pytest.raises(ConflictError, match="was changed by r1"):
+        adjudicate(second, pair.second, "r3", pair, expected_revision=pair.case.extra["revision"])
 
 
 def test_a_reading_that_is_given_again_keeps_the_former(second, annotate):
@@ -89,6 +143,7 @@ def test_a_frame_that_is_not_in_the_folder_has_no_second_reading(folder, annotat
         save_reading(folder, annotate(0), "r2")
 
 
-def test_a_reader_whose_name_is_a_path_is_refused(study, annotate):
+@pytest.mark.parametrize("reader", ["../r2", "nodes"])
+def test_a_reader_whose_name_is_that_of_another_file_is_refused(study, annotate, reader):
     with pytest.raises(DatasetError, match="letters and digits"):
-        save_reading(study, annotate(0), "../r2")
+        save_reading(study, annotate(0), reader)

@@ -1,23 +1,26 @@
-"""Second readings: blind outlines beside a frame's own, pairs to compare, and the decision between them.
+"""Second readings: blind outlines beside a frame's own, and the pairs to compare.
 
 How well two readers agree is measured by :mod:`napari_cln.study`:
 
 >>> from napari_cln.study.agreement import kappa                       # doctest: +SKIP
 >>> from napari_cln.study.metrics import dice                          # doctest: +SKIP
->>> pairs = list(pair_readings(folder, "r2"))                          # doctest: +SKIP
->>> [dice(pair.first.mask, pair.second.mask) for pair in pairs]        # doctest: +SKIP
->>> kappa([pair.first.label for pair in pairs], [pair.second.label for pair in pairs])   # doctest: +SKIP
+>>> [dice(pair.first.mask, pair.second.mask) for pair in pair_readings(folder, "r2")]   # doctest: +SKIP
+>>> kappa(*pair_truths(folder, "r2"))                                  # doctest: +SKIP
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from ..errors import DatasetError
-from ..types import Annotation, Case, Frame
+from ..types import Annotation, Case, Frame, Truth, frame_truth
 from .commits import safe_name
 from .dataset import TrainingFolder
 from .keys import hash_pixels
@@ -25,27 +28,39 @@ from .locks import lock
 from .masks import complete_nodes
 from .pictures import encode_png, read_png
 from .records import SCHEMA, encode, node_entry, nodes_of, now
-from .saving import Provenance, save
 from .storage import checked_id, keep_former, read_json, sync_folder, write_atomically
 
 __all__ = [
     "ReadingPair",
-    "adjudicate",
     "pair_readings",
+    "pair_truths",
     "read_annotation",
+    "read_pair",
     "read_reading",
     "readers_of",
     "save_reading",
+    "second_readings",
 ]
+
+_READING = re.compile(r"([0-9a-f]{16})\.([A-Za-z0-9_]+)\.json")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ReadingPair:
-    """One frame as the folder has it and as another reader saw it, both in the stored image's pixels."""
+    """One frame as the folder has it and as another reader saw it, both in the stored image's pixels.
+
+    ``read_at`` is when the other reader saved it, by which a decision says which state it weighed.
+    """
 
     case: Case
     first: Annotation
     second: Annotation
+    read_at: str
+
+    @property
+    def differs(self) -> bool:
+        """Whether outlines or truths differ."""
+        return self.first.label != self.second.label or not np.array_equal(self.first.mask, self.second.mask)
 
 
 def read_annotation(study: TrainingFolder, case: Case) -> Annotation:
@@ -96,7 +111,8 @@ def save_reading(study: TrainingFolder, annotation: Annotation, reader: str) -> 
     """
     case = study.case(study.identify(annotation.frame))
     nodes = complete_nodes(annotation)
-    if annotation.instances.shape != case.extra["shape"] or study.read_only or safe_name(reader) != reader:
+    named = safe_name(reader) == reader != "nodes"  # <id>.nodes.png holds the ids of the folder's own nodes
+    if annotation.instances.shape != case.extra["shape"] or study.read_only or not named:
         raise DatasetError(
             f"The reading of {case.id} by {reader!r} can't be kept: open the image from the training "
             "folder, and use "
@@ -127,11 +143,19 @@ def save_reading(study: TrainingFolder, annotation: Annotation, reader: str) -> 
         ) from cause
 
 
+def second_readings(study: TrainingFolder) -> dict[str, list[str]]:
+    """Who has given second readings: readers by the frame's id, both sorted."""
+    with os.scandir(study.layout.records) as entries:
+        found = sorted(match.groups() for entry in entries if (match := _READING.fullmatch(entry.name)))
+    readers: dict[str, list[str]] = {}
+    for case_id, reader in found:
+        readers.setdefault(case_id, []).append(reader)
+    return readers
+
+
 def readers_of(study: TrainingFolder, case_id: str) -> list[str]:
     """Who has given a second reading of a frame, sorted."""
-    pattern = re.compile(rf"{checked_id(case_id)}\.([A-Za-z0-9_]+)\.json")
-    names = (pattern.fullmatch(path.name) for path in study.layout.records.glob(f"{case_id}.*.json"))
-    return sorted(match[1] for match in names if match)
+    return second_readings(study).get(checked_id(case_id), [])
 
 
 def read_reading(study: TrainingFolder, case: Case, reader: str) -> Annotation:
@@ -160,27 +184,43 @@ def read_reading(study: TrainingFolder, case: Case, reader: str) -> Annotation:
     )
 
 
+def read_pair(study: TrainingFolder, case_id: str, reader: str) -> ReadingPair:
+    """A second reading of a frame, beside what the folder says of it.
+
+    Raises
+    ------
+    DatasetError
+        If there is no such frame or reading, or a file is damaged.
+    """
+    case = study.case(case_id)
+    return ReadingPair(
+        case=case,
+        first=read_annotation(study, case),
+        second=read_reading(study, case, reader),
+        read_at=str(read_json(_path(study, case_id, reader)).get("t")),
+    )
+
+
 def pair_readings(study: TrainingFolder, reader: str) -> Iterator[ReadingPair]:
     """Every frame that a second reader has read, beside what the folder says of it."""
-    for case in study.cases():
-        if reader in readers_of(study, case.id):
-            yield ReadingPair(
-                case=case, first=read_annotation(study, case), second=read_reading(study, case, reader)
-            )
+    for case in _cases_of(study, reader):
+        yield read_pair(study, case.id, reader)
 
 
-def adjudicate(study: TrainingFolder, annotation: Annotation, who: str) -> Case:
-    """Save the decision between readings as the frame's own; the former state goes to the revisions.
+def pair_truths(study: TrainingFolder, reader: str) -> tuple[list[Truth], list[Truth]]:
+    """Truths of all frames that a second reader has read: the folder's, and theirs; opens no picture."""
+    first, second = [], []
+    for case in _cases_of(study, reader):
+        first.append(case.truth)
+        second.append(frame_truth(nodes_of(read_json(_path(study, case.id, reader)))))
+    return first, second
 
-    Parameters
-    ----------
-    study : TrainingFolder
-    annotation : Annotation
-        The reading that holds: one of the two, or a third.
-    who : str
-        Who decided.
-    """
-    return save(study, annotation, Provenance(who=who, action="adjudicated"))
+
+def _cases_of(study: TrainingFolder, reader: str) -> Iterator[Case]:
+    for case_id, readers in second_readings(study).items():
+        if reader in readers:
+            with suppress(DatasetError):  # a damaged record is named by `napari-cln check`
+                yield study.case(case_id)
 
 
 def _path(study: TrainingFolder, case_id: str, reader: str) -> Path:

@@ -181,12 +181,13 @@ def add_history(history: list[dict[str, Any]], entry: dict[str, Any]) -> list[di
 
     A reader who saves after every stroke would fill the record with one line a stroke, so saves
     of one reader that follow each other within ten minutes share a line: first and last time,
-    their number, the seconds summed.
+    their number, the seconds summed. A decision between readers has a line of its own.
     """
     if not history:
         return [entry]
     last = history[-1]
-    same = all(last.get(key) == entry.get(key) for key in ("who", "app", "action", "model"))
+    alike = all(last.get(key) == entry.get(key) for key in ("who", "app", "action", "model"))
+    same = alike and "readings" not in entry
     if not same or _time(entry["t"]) - _time(last.get("until", last["t"])) > MERGED_WITHIN:
         return [*history, entry]
     merged = {**last, **entry, "t": last["t"], "until": entry["t"], "saves": last.get("saves", 1) + 1}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,10 @@ __all__ = ["Provenance", "history_entry", "identify", "save"]
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """Where a frame comes from, and who saves it."""
+    """Where a frame comes from, and who saves it.
+
+    ``readings`` are the second readings that a decision weighed: reader, and when they read it.
+    """
 
     patient: str | None = None
     cine: str | None = None
@@ -37,6 +41,7 @@ class Provenance:
     kind: str = "file"
     split: str | None = None
     action: str | None = None
+    readings: Mapping[str, str] | None = None
 
 
 def save(
@@ -216,6 +221,8 @@ def history_entry(annotation: Annotation, about: Provenance, who: str) -> dict[s
         entry["untouched"] = annotation.status == "accepted"
     if annotation.seconds is not None:
         entry["seconds"] = round(float(annotation.seconds), 1)
+    if about.readings:
+        entry["readings"] = dict(about.readings)
     return entry
 
 

@@ -1,0 +1,72 @@
+"""Decisions between two readers of one frame."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..types import Annotation, Case
+from .readers import ReadingPair, read_pair, readers_of
+from .records import FINISHED
+from .saving import Provenance, save
+
+if TYPE_CHECKING:
+    from .dataset import TrainingFolder
+
+__all__ = ["adjudicate", "undecided"]
+
+
+def undecided(study: TrainingFolder, case_id: str) -> list[ReadingPair]:
+    """Finished second readings of a frame that differ from the folder's, and that nobody has decided on.
+
+    Parameters
+    ----------
+    study : TrainingFolder
+    case_id : str
+
+    Raises
+    ------
+    DatasetError
+        If the frame is not in the folder, or a file is damaged.
+    """
+    history = study.record(case_id)["history"]
+    weighed = {item for entry in history for item in entry.get("readings", {}).items()}
+    pairs = (read_pair(study, case_id, reader) for reader in readers_of(study, case_id))
+    return [
+        pair
+        for pair in pairs
+        if (pair.second.annotator, pair.read_at) not in weighed
+        and pair.first.status in FINISHED
+        and pair.second.status in FINISHED
+        and pair.differs
+    ]
+
+
+def adjudicate(
+    study: TrainingFolder,
+    annotation: Annotation,
+    who: str,
+    pair: ReadingPair,
+    *,
+    expected_revision: int | None = None,
+) -> Case:
+    """Save the decision between two readings as the frame's own; the former state goes to the revisions.
+
+    Parameters
+    ----------
+    study : TrainingFolder
+    annotation : Annotation
+        What holds: one of the two, or a third.
+    who : str
+        Who decided.
+    pair : ReadingPair
+        What was decided on; the record's history names the reader, and when they read the frame.
+    expected_revision : int, optional
+        Revision that the decision was made on.
+
+    Raises
+    ------
+    DatasetError
+        As :meth:`TrainingFolder.save`.
+    """
+    about = Provenance(who=who, action="adjudicated", readings={str(pair.second.annotator): pair.read_at})
+    return save(study, annotation, about, expected_revision=expected_revision)
