@@ -16,7 +16,7 @@ from strokes import drag
 from napari_cln._layers import KEY, link, prediction_to_layer
 from napari_cln.folder import commits
 from napari_cln.folder.dataset import TrainingFolder
-from napari_cln.folder.readers import readers_of
+from napari_cln.folder.readers import read_annotation, readers_of, save_reading
 from napari_cln.io.sources import read_frame
 from napari_cln.types import Annotation, Frame, Node, Prediction
 from napari_cln.widgets._results import Results
@@ -477,6 +477,44 @@ class TestWays:
         dock.worthy.look.click()
         qtbot.waitUntil(lambda: dock.worthy.rows.count() == 1, timeout=10_000)
         assert dock.worthy.rows.item(0).text().startswith(f"case {case_id[:6]}: two readers differ: Dice 0.")
+
+    @pytest.mark.parametrize("answer", ["keep", "take", "consensus"])
+    def test_a_third_reader_decides_between_two(self, viewer, dock, folder, finish, press, qtbot, answer):
+        case_id = fill(folder)[0]
+        first = folder.read_instances(folder.case(case_id))
+        theirs = replace(read_annotation(folder, folder.case(case_id)), instances=np.roll(first, 20, axis=0))
+        save_reading(folder, theirs, "r2")
+        dock.study.reader.setText("r3")
+        dock.study.reader.editingFinished.emit()
+        dock.study.open_folder(folder.path)
+
+        dock.open_case(case_id)
+        qtbot.waitUntil(lambda: dock.decision.isVisibleTo(dock), timeout=20_000)
+        assert dock.decision.text.text().startswith("r2 reads this frame otherwise: Dice 0.60.")
+        dock.decision.show_other.click()
+        outline = viewer.layers["outline of r2"]
+        assert np.array_equal(outline.data > 0, theirs.mask)
+        (labels,) = [layer for layer in viewer.layers if isinstance(layer, Labels) and layer is not outline]
+        if answer == "consensus":
+            labels.data = np.roll(first, 10, axis=0)
+            finish(dock)
+        qtbot.mouseClick(
+            dock.decision.take if answer == "take" else dock.decision.keep, Qt.MouseButton.LeftButton
+        )
+        finish(dock)
+
+        case = folder.case(case_id)
+        rolled = {"keep": 0, "take": 20, "consensus": 10}[answer]
+        assert np.array_equal(folder.read_instances(case), np.roll(first, rolled, axis=0))
+        last = folder.record(case_id)["history"][-1]
+        assert (last["who"], last["action"], list(last["readings"])) == ("r3", "adjudicated", ["r2"])
+        assert (case.status, case.truth) == (
+            "corrected" if answer == "consensus" else "accepted",
+            "metastatic",
+        )
+        assert dock.message.text().startswith("Decided, with the reading of r2: ")
+        qtbot.waitUntil(lambda: not dock.decision.isVisibleTo(dock), timeout=20_000)
+        assert outline not in viewer.layers
 
     def test_what_changed_is_shown_on_request(self, viewer, dock, predicted, finish):
         finish(dock)

@@ -14,14 +14,14 @@ from .._layers import cine_to_layer, frame_to_layer, layers_of, link
 from ..errors import DatasetError
 from ..folder.dataset import TrainingFolder
 from ..folder.readers import read_annotation, read_reading, readers_of
-from ..types import Annotation
+from ..types import Annotation, Frame
 from ._correct_work import Work
 from ._shelf import Shelf
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-__all__ = ["CaseDesk", "put_masks", "saved_masks", "start_empty"]
+__all__ = ["CaseDesk", "in_frame", "put_masks", "saved_masks", "start_empty"]
 
 
 def start_empty(viewer: ViewerModel, image: Image) -> Labels:
@@ -53,15 +53,25 @@ def saved_masks(folder: TrainingFolder, work: Work) -> Annotation:
         If the folder does not have the frame, or its files are damaged.
     """
     case = folder.case(folder.identify(work.frame))
-    known = read_annotation(folder, case)
-    if known.instances.shape != work.frame.shape:
-        x0, y0, x1, y1 = folder.record(case.id)["source"]["crop"]
-        whole = np.zeros(work.frame.shape, dtype=np.uint8)
+    return in_frame(folder, read_annotation(folder, case), case.id, work.frame)
+
+
+def in_frame(folder: TrainingFolder, known: Annotation, case_id: str, frame: Frame) -> Annotation:
+    """An annotation of the stored image, in the pixels of the frame that it was cropped from, or of itself.
+
+    Raises
+    ------
+    DatasetError
+        If the image was cropped from a frame of another size.
+    """
+    if known.instances.shape != frame.shape:
+        x0, y0, x1, y1 = folder.record(case_id)["source"]["crop"]
+        whole = np.zeros(frame.shape, dtype=np.uint8)
         if known.instances.shape != (y1 - y0, x1 - x0) or y1 > whole.shape[0] or x1 > whole.shape[1]:
-            raise DatasetError(f"{case.id} was stored from a frame of another size than this one.")
+            raise DatasetError(f"{case_id} was stored from a frame of another size than this one.")
         whole[y0:y1, x0:x1] = known.instances
         known = replace(known, instances=whole)
-    return replace(known, frame=work.frame)
+    return replace(known, frame=frame)
 
 
 class CaseDesk:

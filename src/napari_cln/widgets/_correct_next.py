@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,8 +18,9 @@ from superqt.utils import create_worker
 from .._layers import frames_from_layer
 from ..errors import ClnError, DatasetError
 from ..folder.dataset import TrainingFolder
+from ..folder.decisions import undecided
 from ..folder.queue import Signs, Suggestion, appearance, rank, signs_of_case, unlikeness
-from ..folder.readers import read_annotation, read_reading, readers_of
+from ..folder.readers import second_readings
 from ..folder.records import case_of
 from ..study.metrics import dice
 from ..study.reading import Reading
@@ -40,7 +40,6 @@ Look: TypeAlias = NDArray[np.float32]
 N_SHOWN = 8
 N_LABELLED = 300
 """Labelled frames that are looked at to tell what is new; ids are hashes, so the first are a fair sample."""
-_SECOND = re.compile(r"([0-9a-f]{16})\.[A-Za-z0-9_]+\.json")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -131,10 +130,9 @@ def find_worthy(
         novelty = dict(zip(looks, unlikeness(list(looks.values()), labelled), strict=True))
         signs = [_signs_of_place(place, novelty.get(place.key)) for place in places]
         if folder is not None:
-            names = (path.name for path in folder.layout.records.iterdir())
-            second = {match[1] for name in names if (match := _SECOND.fullmatch(name))}
+            second = second_readings(folder)
             for case, index in cases:
-                agreement = _agreement(folder, case) if case.id in second else None
+                agreement = _agreement(folder, case.id) if case.id in second else None
                 signs.append(
                     signs_of_case(case, index=index, novelty=novelty.get(case.id), agreement=agreement)
                 )
@@ -178,8 +176,8 @@ def _signs_of_place(place: Place, novelty: float | None) -> Signs:
     )
 
 
-def _agreement(folder: TrainingFolder, case: Case) -> float:
-    first = read_annotation(folder, case).mask
-    overlaps = [dice(first, read_reading(folder, case, one).mask) for one in readers_of(folder, case.id)]
-    # NaN where both readers saw nothing: they agree.
-    return min((1.0 if isnan(overlap) else overlap for overlap in overlaps), default=1.0)
+def _agreement(folder: TrainingFolder, case_id: str) -> float | None:
+    """Dice with the reader who differs most; None where there is nothing to decide."""
+    overlaps = [dice(pair.first.mask, pair.second.mask) for pair in undecided(folder, case_id)]
+    # NaN where neither outlines a node: they differ in the truth alone.
+    return min((1.0 if isnan(overlap) else overlap for overlap in overlaps), default=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox
@@ -13,6 +14,7 @@ from .._layers import layers_of
 from ._correct_next import Next
 from ._correct_nodes import NodeTable
 from ._correct_scale import Scale
+from ._correct_second import Decision
 from ._correct_study import Recovery, StudyRow
 from ._correct_walk import Path, Walk
 from ._parts import Dock, button, form, small
@@ -24,9 +26,16 @@ __all__ = ["Panel"]
 
 
 class Panel(Dock):
-    """What the Correct dock is made of; what it does is in :mod:`.correct`."""
+    """What the Correct dock is made of; what it does is in :mod:`.correct`.
 
-    def __init__(self, viewer: ViewerModel) -> None:
+    Parameters
+    ----------
+    viewer : ViewerModel
+    paths : sequence of Path
+        What can be gone through frame by frame.
+    """
+
+    def __init__(self, viewer: ViewerModel, paths: Sequence[Path]) -> None:
         super().__init__(viewer)
         self.study, self.recovery = StudyRow(), Recovery()
         self.image = ComboBox(choices=self.images, nullable=False)
@@ -42,8 +51,9 @@ class Panel(Dock):
         self.note.setToolTip("Saved in the frame's record. No names, no dates.")
         self.difference = QCheckBox("show what changed")
         self.difference.setToolTip("Shift+D. Against the given mask: green was added, pink taken away.")
-        self.walk = Walk(*self._paths())
+        self.walk = Walk(*paths)
         self.worthy, self.scale = Next(), Scale(viewer, self.message)
+        self.decision = Decision()
         self._lay_out()
 
     def images(self, _widget: Any = None) -> list[Image]:
@@ -63,47 +73,6 @@ class Panel(Dock):
                 layer.visible = other is image
         self.viewer.layers.selection.active = image
 
-    def case_ids(self) -> list[str]:
-        """Frames of the training folder."""
-        raise NotImplementedError
-
-    def case_in_view(self) -> str | None:
-        """The frame of the training folder that is open."""
-        raise NotImplementedError
-
-    def open_case(self, case_id: str) -> None:
-        """Show a frame of the training folder."""
-        raise NotImplementedError
-
-    def _n_frames(self) -> int:
-        image = self.image.value
-        return 0 if image is None else len(image.data) if image.ndim == 3 else 1
-
-    def _paths(self) -> tuple[Path, ...]:
-        def place(of: Any, among: Any) -> int | None:
-            return list(among).index(of) if of in among else None
-
-        return (
-            Path(
-                title="frames of this cine",
-                count=self._n_frames,
-                position=lambda: self.index() if self._n_frames() else None,
-                go=lambda index: self.viewer.dims.set_current_step(self.viewer.dims.ndim - 3, index),
-            ),
-            Path(
-                title="open images",
-                count=lambda: len(self.image.choices),
-                position=lambda: place(self.image.value, self.image.choices),
-                go=self.show_image,
-            ),
-            Path(
-                title="frames of the training folder",
-                count=lambda: len(self.case_ids()),
-                position=lambda: place(self.case_in_view(), self.case_ids()),
-                go=lambda number: self.open_case(self.case_ids()[number]),
-            ),
-        )
-
     def _lay_out(self) -> None:
         rows, about, pair = form(), form(), QHBoxLayout()
         rows.addRow("Image", self.image.native)
@@ -113,8 +82,9 @@ class Panel(Dock):
         pair.addWidget(self.no_node_button)
         about.addRow("Patient", self.patient)
         about.addRow("Note", self.note)
-        parts: tuple[Any, ...] = (self.study, rows, self.state, self.recovery, self.empty, self.take_saved)
-        parts += (self.accept_button, pair, self.nodes, about, self.difference, self.worthy)
+        parts: tuple[Any, ...] = (self.study, rows, self.state, self.recovery, self.decision)
+        parts += (self.empty, self.take_saved, self.accept_button, pair)
+        parts += (self.nodes, about, self.difference, self.worthy)
         for part in parts:
             if isinstance(part, QLayout):
                 self.column.addLayout(part)

@@ -13,8 +13,9 @@ from qtpy.QtCore import QObject
 
 from ..errors import ClnError, ConflictError
 from ..folder.dataset import TrainingFolder
-from ..folder.readers import save_reading
-from ..types import Annotation
+from ..folder.decisions import adjudicate
+from ..folder.readers import ReadingPair, save_reading
+from ..types import Annotation, Case
 from ._correct_work import Work
 from ._parts import Signal
 
@@ -28,7 +29,8 @@ class Job:
     """One state of a frame that is to be saved.
 
     ``before`` is a state that becomes a revision first; ``second`` marks a second reading, which
-    leaves the folder's own masks as they are; ``spoken`` a state that the reader has judged.
+    leaves the folder's own masks as they are; ``spoken`` a state that the reader has judged;
+    ``decides`` a decision between the folder's masks and another reader's.
     """
 
     work: Work
@@ -41,6 +43,7 @@ class Job:
     kind: Kind = "file"
     second: bool = False
     spoken: bool = False
+    decides: ReadingPair | None = None
 
 
 class Saver(QObject):
@@ -69,7 +72,10 @@ class Saver(QObject):
             if former is not None:
                 spent = (former.annotation.seconds or 0) + (job.annotation.seconds or 0)
                 job = replace(
-                    job, annotation=replace(job.annotation, seconds=spent), before=former.before or job.before
+                    job,
+                    annotation=replace(job.annotation, seconds=spent),
+                    before=former.before or job.before,
+                    decides=job.decides or former.decides,
                 )
             self._waiting[job.work] = job
             busy = self._n_open > 0
@@ -108,14 +114,7 @@ class Saver(QObject):
             if work.revision == 0 and annotation is job.annotation:
                 self._keep(job)  # the first save looks for burned-in marks, which takes a while
             try:
-                case = folder.save(
-                    annotation,
-                    patient=job.patient,
-                    cine=job.cine,
-                    who=job.who,
-                    source_kind=job.kind,
-                    expected_revision=work.revision,
-                )
+                case = _save(job, annotation, work.revision)
             except ConflictError:
                 work.revision = int(folder.record(folder.identify(annotation.frame))["revision"])
                 work.is_behind = True
@@ -126,3 +125,16 @@ class Saver(QObject):
     def _keep(self, job: Job) -> None:
         case_id = job.work.case_id or job.folder.identify(job.annotation.frame)
         job.folder.autosave.keep(job.annotation, case_id, who=job.who, revision=job.work.revision)
+
+
+def _save(job: Job, annotation: Annotation, revision: int) -> Case:
+    if job.decides is not None and annotation is job.annotation:
+        return adjudicate(job.folder, annotation, job.who, job.decides, expected_revision=revision)
+    return job.folder.save(
+        annotation,
+        patient=job.patient,
+        cine=job.cine,
+        who=job.who,
+        source_kind=job.kind,
+        expected_revision=revision,
+    )

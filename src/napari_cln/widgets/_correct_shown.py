@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 from napari.layers import Image, Labels
+from numpy.typing import NDArray
 
 from .._layers import IMAGE_KEY, image_of, link, space_of
 from .._layers.space import CLEAR, GREEN, KEY, PINK
 from ..study.reading import digest
-from ..types import Frame
+from ..types import Annotation, Frame
 from ._correct_saver import Kind
 from ._correct_work import Work
 from ._results import nodes_of
@@ -17,7 +19,7 @@ from ._results import nodes_of
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-__all__ = ["chosen_labels", "describe_work", "kind_of", "name_of_cine", "show_difference"]
+__all__ = ["chosen_labels", "describe_work", "kind_of", "name_of_cine", "show_difference", "show_reading"]
 
 WORDS = {
     "predicted": "predicted, not looked at",
@@ -77,23 +79,48 @@ def name_of_cine(work: Work) -> str | None:
 
 def show_difference(viewer: ViewerModel, work: Work | None) -> None:
     """Show what was added to and taken from the given mask, or take that layer away."""
-    known = [layer for layer in viewer.layers if layer.metadata.get(KEY) == "difference"]
-    if work is not None and known and known[0].metadata[IMAGE_KEY] == work.image.unique_id:
-        known[0].data = work.difference()
-        return
+    masks = None if work is None else work.difference()
+    _show_beside(viewer, work, "difference", masks, "added (green), removed (pink)", (GREEN, PINK))
+
+
+def show_reading(viewer: ViewerModel, work: Work | None, reading: Annotation | None) -> None:
+    """Show the outline of another reader's masks, or take that layer away."""
+    masks = None if work is None or reading is None else reading.mask.view(np.uint8)
+    name = "" if reading is None else f"outline of {reading.annotator}"
+    _show_beside(viewer, work, "reading", masks, name, (PINK,))
+    for layer in viewer.layers:
+        if layer.metadata.get(KEY) == "reading":
+            layer.contour = 2
+
+
+def _show_beside(
+    viewer: ViewerModel,
+    work: Work | None,
+    kind: str,
+    masks: NDArray[np.uint8] | None,
+    name: str,
+    colours: tuple[str, ...],
+) -> None:
+    known = [layer for layer in viewer.layers if layer.metadata.get(KEY) == kind]
+    if work is not None and masks is not None:
+        for layer in known:
+            if layer.metadata[IMAGE_KEY] == work.image.unique_id and layer.name == name:
+                layer.data = masks
+                return
     for layer in known:
         viewer.layers.remove(layer)
-    if work is None:
+    if work is None or masks is None:
         return
+    colormap: dict[int | None, str] = {None: colours[0], 0: CLEAR}
     active = viewer.layers.selection.active
-    changes = Labels(
-        work.difference(),
-        name="added (green), removed (pink)",
-        colormap={None: GREEN, 0: CLEAR, 1: GREEN, 2: PINK},
+    layer = Labels(
+        masks,
+        name=name,
+        colormap=colormap | dict(enumerate(colours, start=1)),
         opacity=0.8,
-        metadata={KEY: "difference"},
+        metadata={KEY: kind},
         **space_of(work.image, 2),
     )
-    link(changes, work.image)
-    viewer.add_layer(changes)
+    link(layer, work.image)
+    viewer.add_layer(layer)
     viewer.layers.selection.active = active

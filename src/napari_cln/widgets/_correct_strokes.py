@@ -13,6 +13,7 @@ from qtpy.QtCore import QObject, QTimer
 from ..errors import ClnError
 from ..folder.autosave import Stroke
 from ..folder.dataset import TrainingFolder
+from ..folder.readers import ReadingPair
 from ..types import Annotation, Status
 from ._correct_saver import Job, Saver
 from ._correct_shown import kind_of, name_of_cine
@@ -139,8 +140,20 @@ class Strokes(QObject):
                     work.labels.metadata.setdefault(TOUCHED_KEY, set()).add(work.index)
                 self.save(work, work.painted_status)
 
-    def save(self, work: Work, status: Status, *, spoken: bool = False) -> None:
-        """Save a frame in the background; ``spoken`` says that the reader has judged it."""
+    def save(
+        self, work: Work, status: Status, *, spoken: bool = False, decides: ReadingPair | None = None
+    ) -> None:
+        """Save a frame in the background.
+
+        Parameters
+        ----------
+        work : Work
+        status : str
+        spoken : bool
+            Whether the reader has judged it.
+        decides : ReadingPair, optional
+            The readings between which it decides.
+        """
         now = monotonic()
         seconds, self._since = min(now - self._since, AWAY_S), now
         work.status = status
@@ -159,6 +172,7 @@ class Strokes(QObject):
             annotation=annotation,
             before=self._unanswered(self.folder, work),
             spoken=spoken,
+            decides=decides,
             who=self.who,
             patient=self.patient,
             cine=name_of_cine(work),

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
 from superqt.utils import create_worker
 
-from ..errors import ClnError
-from ._correct_cases import CaseDesk, put_masks
+from .._layers import n_frames_of
+from ..errors import ClnError, FrameReadError
+from ._correct_cases import CaseDesk, in_frame, put_masks
 from ._correct_next import Place
 from ._correct_panel import Panel
 from ._correct_saver import Job
-from ._correct_second import describe_agreement
-from ._correct_shown import chosen_labels, describe_work, show_difference
+from ._correct_second import Finding, describe_agreement, find_undecided
+from ._correct_shown import chosen_labels, describe_work, show_difference, show_reading
 from ._correct_strokes import NO_FOLDER, Strokes
+from ._correct_walk import Path
 from ._correct_work import Work
 
 if TYPE_CHECKING:
@@ -33,20 +36,15 @@ class View(Panel):
         self._ids: list[str] = []
         self._work: Work | None = None
         self._patient_of: Image | None = None
-        super().__init__(viewer)
+        super().__init__(viewer, self._paths())
         self.strokes = Strokes(viewer, self.listen)
         self.strokes.setParent(self)
         self.strokes.who = self.study.who
 
     # ------------------------------------------------------------ the training folder
 
-    def case_ids(self) -> list[str]:
-        return self._ids
-
-    def case_in_view(self) -> str | None:
-        return self._cases.case_id
-
     def open_case(self, case_id: str) -> None:
+        """Show a frame of the training folder."""
         folder = self.strokes.folder
         if folder is None:
             self.message.say(NO_FOLDER, "bad")
@@ -116,7 +114,11 @@ class View(Panel):
 
     def _saved(self, job: Job) -> None:
         n = len(job.annotation.nodes)
-        self.message.say(f"Saved: {job.annotation.status}, {n} node{'s'[: n != 1]}.", "good")
+        state = f"{job.annotation.status}, {n} node{'s'[: n != 1]}."
+        if job.decides is None:
+            self.message.say(f"Saved: {state}", "good")
+        else:
+            self.message.say(f"Decided, with the reading of {job.decides.second.annotator}: {state}", "good")
         if job.second and job.spoken:
             worker = create_worker(
                 describe_agreement, job.folder, job.who, job.work.case_id, _start_thread=False
@@ -125,6 +127,8 @@ class View(Panel):
             worker.start()
         if job.work.case_id is not None and job.work.case_id not in self._ids:
             self._ids.append(job.work.case_id)
+        if job.work is self._work:
+            self._look_for_other_readers()
         self._show_work()
 
     def _refuse(self, reason: str) -> None:
@@ -138,6 +142,29 @@ class View(Panel):
 
         notification_manager.receive_error(type(error), error, error.__traceback__)
         self.message.say(f"Not saved: unexpected {type(error).__name__}: {error}", "bad")
+
+    # ------------------------------------------------------------ two readers
+
+    def _look_for_other_readers(self) -> None:
+        """See beside the window whether another reader sees the frame in view otherwise."""
+        work, folder = self._work, self.strokes.folder
+        if work is None or folder is None or work.second or not work.revision:
+            return
+        worker = create_worker(find_undecided, folder, work.case_id, _start_thread=False)
+        worker.returned.connect(self._offer_decision)
+        worker.start()
+
+    def _offer_decision(self, finding: Finding) -> None:
+        if self._work is not None and self._work.case_id == finding.case_id:
+            self.decision.offer(finding)
+
+    def _show_other(self) -> None:
+        pair, work, folder = self.decision.pair, self._work, self.strokes.folder
+        if pair is None or work is None or folder is None or not self.decision.show_other.isChecked():
+            show_reading(self.viewer, None, None)
+            return
+        with suppress(ClnError):  # a frame of another size than the stored one: it is told on taking
+            show_reading(self.viewer, work, in_frame(folder, pair.second, pair.case.id, work.frame))
 
     # ------------------------------------------------------------ what is shown
 
@@ -154,6 +181,8 @@ class View(Panel):
                 self._refuse(str(error))
         if self._work is not former:
             self.strokes.start_clock()
+            self.decision.offer(None)
+            self._look_for_other_readers()
             if former is not None and former.labels.ndim == 3:
                 former.let_go()
         if image is not self._patient_of:
@@ -177,3 +206,36 @@ class View(Panel):
 
     def _take_patient(self) -> None:
         self.strokes.patient = self.patient.text().strip() or None
+
+    # ------------------------------------------------------------ what can be gone through
+
+    def _paths(self) -> tuple[Path, ...]:
+        def place(of: Any, among: Any) -> int | None:
+            return list(among).index(of) if of in among else None
+
+        return (
+            Path(
+                title="frames of this cine",
+                count=self._n_frames,
+                position=lambda: self.index() if self._n_frames() else None,
+                go=lambda index: self.viewer.dims.set_current_step(self.viewer.dims.ndim - 3, index),
+            ),
+            Path(
+                title="open images",
+                count=lambda: len(self.image.choices),
+                position=lambda: place(self.image.value, self.image.choices),
+                go=self.show_image,
+            ),
+            Path(
+                title="frames of the training folder",
+                count=lambda: len(self._ids),
+                position=lambda: place(self._cases.case_id, self._ids),
+                go=lambda number: self.open_case(self._ids[number]),
+            ),
+        )
+
+    def _n_frames(self) -> int:
+        try:
+            return 0 if self.image.value is None else n_frames_of(self.image.value)
+        except FrameReadError:  # a layer that is no frame; reading it says so
+            return 0

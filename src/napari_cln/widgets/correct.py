@@ -9,7 +9,7 @@ from qtpy.QtCore import QTimer
 
 from .._layers import image_of
 from ..errors import ClnError
-from ._correct_cases import put_masks, saved_masks, start_empty
+from ._correct_cases import in_frame, put_masks, saved_masks, start_empty
 from ._correct_strokes import NO_FOLDER
 from ._correct_view import View
 from ._correct_work import Work
@@ -17,6 +17,8 @@ from ._parts import OPEN_FIRST
 
 if TYPE_CHECKING:
     import napari
+
+    from ..types import Annotation
 
 
 __all__ = ["CorrectDock"]
@@ -38,6 +40,8 @@ class CorrectDock(View):
     image : magicgui ComboBox of Image layers
     walk : Walk
     nodes : NodeTable
+    decision : Decision
+        What to do where another reader sees the frame otherwise.
     patient, note : QLineEdit
     difference : QCheckBox
     """
@@ -95,12 +99,37 @@ class CorrectDock(View):
         except ClnError as error:
             self._refuse(str(error))
             return
-        put_masks(work, known.instances)
-        work.look()
-        work.take(known)
-        work.status, work.is_behind = known.status, False
+        self._take(work, known)
         self._show_work()
         self.message.say(f"The saved mask of {known.annotator or 'a reader'} is on the canvas.")
+
+    def decide_for_mask(self) -> None:
+        """Decide between two readers for the mask on the canvas: the folder's, or a painted consensus."""
+        pair, work = self.decision.pair, self._ready()
+        if pair is None or work is None:
+            return
+        if work.is_behind:
+            self.message.say("The folder has another mask than the canvas. Press Saved mask first.", "bad")
+            return
+        if not work.masks.any() and work.status != "no-node":
+            self.message.say("There is no mask to decide for. Paint one, or press No node here.", "bad")
+            return
+        self.strokes.save(work, work.status, spoken=True, decides=pair)
+        self._show_work()
+
+    def decide_for_other(self) -> None:
+        """Decide between two readers for the other's mask: it comes onto the canvas, as one step of undo."""
+        pair, work, folder = self.decision.pair, self._ready(), self.strokes.folder
+        if pair is None or work is None or folder is None:
+            return
+        try:
+            known = in_frame(folder, pair.second, pair.case.id, work.frame)
+        except ClnError as error:
+            self._refuse(str(error))
+            return
+        self._take(work, known)
+        self.strokes.save(work, known.status, spoken=True, decides=pair)
+        self._show_work()
 
     def reset_choices(self, _event: Any = None) -> None:
         """List the Image layers again; napari calls it when layers come, go or get a new name."""
@@ -130,6 +159,12 @@ class CorrectDock(View):
         self.patient.setModified(False)
 
     # ------------------------------------------------------------ where we are
+
+    def _take(self, work: Work, known: Annotation) -> None:
+        put_masks(work, known.instances)
+        work.look()
+        work.take(known)
+        work.status, work.is_behind = known.status, False
 
     def _ready(self, *, or_empty: bool = False) -> Work | None:
         """The work in view, brought up to date; a sentence where there is none."""
@@ -164,6 +199,9 @@ class CorrectDock(View):
         self.note.editingFinished.connect(self._take_note)
         self.patient.editingFinished.connect(self._type_patient)
         self.difference.toggled.connect(lambda _: self._show_work())
+        self.decision.kept.connect(self.decide_for_mask)
+        self.decision.taken.connect(self.decide_for_other)
+        self.decision.shown.connect(self._show_other)
         self.worthy.look.clicked.connect(lambda: self.worthy.start(self.viewer, self.strokes))
         self.worthy.chosen.connect(self._go_to)
         self.worthy.failed.connect(self._refuse)
