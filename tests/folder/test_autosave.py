@@ -62,6 +62,17 @@ def test_a_discarded_stroke_can_be_had_back_for_one_day(folder, annotate, kept):
     assert not stroke.path.exists()
 
 
+def test_a_discarded_stroke_survives_the_strokes_and_saves_after_it(folder, annotate, necks, kept):
+    folder.autosave.discard(kept)
+
+    folder.autosave.keep(annotate(0, mask=np.roll(necks[0][1], 2)), kept.id, who="r1")
+    folder.save(annotate(0), who="r1")
+
+    (stroke,) = folder.autosave.list(discarded=True)
+    assert np.array_equal(folder.autosave.restore(stroke, annotate(0).frame).instances > 0, necks[0][1])
+    assert folder.autosave.list() == []
+
+
 def test_a_stroke_is_not_put_on_another_frame(folder, kept):
     with pytest.raises(DatasetError, match="224×224 pixels, the frame 10×12"):
         folder.autosave.restore(kept, Frame(pixels=np.zeros((10, 12), np.uint8)))

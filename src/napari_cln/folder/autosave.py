@@ -24,7 +24,7 @@ from ..types import Annotation, Frame
 from .layout import Layout
 from .pictures import encode_png, read_png
 from .records import encode, node_entry, nodes_of, now
-from .storage import checked_id, read_json, write_atomically
+from .storage import checked_id, keep_former, read_json, write_atomically
 
 __all__ = ["Autosave", "Stroke"]
 
@@ -158,12 +158,15 @@ class Autosave:
         )
 
     def discard(self, stroke: Stroke) -> None:
-        """Decline a stroke; it can be had back for one day."""
-        entry = read_json(stroke.path)
-        write_atomically(stroke.path, encode({**entry, "discarded": time.time()}))
+        """Decline a stroke; it can be had back for one day, whatever is painted and saved meanwhile."""
+        entry, at = read_json(stroke.path), time.time()
+        aside = stroke.path.with_name(f"{stroke.path.stem}-{int(1000 * at)}.json")
+        keep_former(stroke.path.with_suffix(".png"), aside.with_suffix(".png"))
+        write_atomically(aside, encode({**entry, "discarded": at}))
+        _remove(stroke.path)
 
     def clear(self, case_id: str, who: str) -> None:
-        """Forget the stroke of a frame and reader, once the frame is saved."""
+        """Forget the stroke of a frame and reader, once the frame is saved; not one that was discarded."""
         name = f"{checked_id(case_id)}-{hashlib.sha256(who.encode()).hexdigest()[:8]}"
         for place in self._places:
             _remove(place / f"{name}.json")
