@@ -27,7 +27,7 @@ from .locks import lock
 from .pictures import read_png
 from .records import SCHEMA, Record, case_of, checked_record, describe, encode
 from .saving import Provenance, identify, save
-from .storage import checked_id, read_json, sweep, write_atomically
+from .storage import checked_id, read_json, sweep, without_collection, write_atomically
 
 __all__ = ["TrainingFolder"]
 
@@ -126,11 +126,12 @@ class TrainingFolder:
     def cases(self) -> list[Case]:
         """All frames, by id; records that can't be read are left out, logged, named by ``check``."""
         cases, unreadable = [], 0
-        for case_id, path in self._find_records():
-            try:
-                cases.append(case_of(checked_record(read_json(path), case_id), self.layout))
-            except DatasetError:
-                unreadable += 1
+        with without_collection():
+            for case_id, path in self._find_records():
+                try:
+                    cases.append(case_of(checked_record(read_json(path), case_id), self.layout))
+                except DatasetError:
+                    unreadable += 1
         if unreadable:
             _log.warning("%d records can't be read and are left out: run `napari-cln check`.", unreadable)
         return cases
