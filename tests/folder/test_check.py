@@ -1,11 +1,13 @@
 """Every fault by name, and its repair."""
 
+import io
 import json
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from napari_cln.cli import main
 from napari_cln.errors import DatasetError
 from napari_cln.folder.check import check
 from napari_cln.folder.dataset import TrainingFolder
@@ -287,21 +289,38 @@ def test_a_wrong_count_in_dataset_json_is_counted_again(study):
     assert json.loads(study.layout.dataset.read_text())["numTraining"] == 12
 
 
-def test_a_stale_lock_is_shown_and_broken_only_when_confirmed(study, annotate):
-    case = study.cases()[0]
+@pytest.fixture
+def stale(study):
+    """A lock that a computer left behind when it was switched off."""
     study.layout.locks.mkdir(parents=True, exist_ok=True)
-    lock = study.layout.locks / f"{case.id}.lock"
+    lock = study.layout.locks / f"{study.ids()[0]}.lock"
     lock.write_text("4242\nPC-7\n1\n")
     lock.with_suffix(".owner").write_text(
         json.dumps({"who": "r2", "host": "PC-7", "since": "2026-11-21T10:31:00+00:00"})
     )
     lock.chmod(0o600)
+    return lock
 
+
+def test_a_stale_lock_is_shown_and_broken_only_when_confirmed(study, stale):
     (fault,) = check(study)
     assert "held by r2 on PC-7 since 2026-11-21 10:31 UTC" in fault.message
     with pytest.raises(DatasetError, match=r"r2 on PC-7.*confirm"):
         repair(study, fault)
-    assert lock.exists()
+    assert stale.exists()
     repair(study, fault, confirmed=True)
 
     assert check(study) == []
+
+
+@pytest.mark.parametrize(("answer", "broken"), [("n\n", False), ("", False), ("y\n", True)])
+def test_the_command_line_asks_before_it_breaks_a_lock(study, stale, answer, broken, monkeypatch, capsys):
+    assert main(["check", str(study.path), "--repair"]) == 0
+    assert "r2 on PC-7" in (said := capsys.readouterr().out) and "add --break-locks" in said
+    assert stale.exists()
+
+    monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+    assert main(["check", str(study.path), "--break-locks"]) == 0
+
+    assert stale.exists() is not broken
+    assert ("was broken" in capsys.readouterr().out) is broken

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from .arguments import Commands, existing, pair, positive
 
 if TYPE_CHECKING:
+    from ..folder.faults import Fault
     from ..folder.interchange import Step
 
 __all__ = ["add_commands"]
@@ -69,6 +70,9 @@ def add_commands(commands: Commands) -> None:
     check = commands.add_parser("check", help="every fault of a training folder, and its repair")
     check.add_argument("folder", type=existing, metavar="FOLDER", help="training folder")
     check.add_argument("--repair", action="store_true", help="mend what can be mended without guessing")
+    check.add_argument(
+        "--break-locks", action="store_true", help="show who holds each lock, and ask whether to break it"
+    )
     check.set_defaults(run=_check)
 
 
@@ -137,15 +141,32 @@ def _check(options: argparse.Namespace) -> int:
 
     study = TrainingFolder.open(options.folder)
     faults = check(study)
-    if options.repair:
-        for fault in faults:
-            # A lock may be another reader's: it is broken in the window, where its owner is shown.
-            if fault.remedy is not None and fault.lock is None:
-                print(f"{fault.id or 'folder'}: {repair(study, fault)}")
+    for fault in faults:
+        if fault.remedy is None:
+            continue
+        if fault.lock is None and options.repair:
+            print(f"{fault.id or 'folder'}: {repair(study, fault)}")
+        elif fault.lock is not None and options.break_locks and _agrees(f"{fault} Break it? [y/N] "):
+            print(repair(study, fault, confirmed=True))
+    if options.repair or options.break_locks:
         faults = check(study)
     for fault in faults:
-        mendable = f" Repair ({fault.remedy}): add --repair." if fault.remedy and not options.repair else ""
-        print(f"{fault.severity}: {fault}{mendable}")
+        print(f"{fault.severity}: {fault}{_offer(fault, options)}")
     n_errors = sum(fault.severity == "error" for fault in faults)
     print(f"errors: {n_errors}, warnings: {len(faults) - n_errors}")
     return 1 if n_errors else 0
+
+
+def _agrees(question: str) -> bool:
+    try:
+        return input(question).strip().lower() in ("y", "yes")
+    except EOFError:  # nobody is there to ask
+        return False
+
+
+def _offer(fault: Fault, options: argparse.Namespace) -> str:
+    """Which option would mend a fault, unless it was given."""
+    option, given = (
+        ("--repair", options.repair) if fault.lock is None else ("--break-locks", options.break_locks)
+    )
+    return f" Repair ({fault.remedy}): add {option}." if fault.remedy and not given else ""
