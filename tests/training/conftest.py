@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from napari_cln.network.model import YNetConfig
+from napari_cln.folder.dataset import TrainingFolder
+from napari_cln.imaging.phantom import simulate
+from napari_cln.network.card import ModelCard
+from napari_cln.network.model import YNet, YNetConfig
+from napari_cln.network.weights import save_model
 from napari_cln.training.data import MAX_NODES, Samples
 from napari_cln.training.recipes import Recipe
+from napari_cln.types import Annotation
 
 SIZE = 64
 
@@ -55,3 +62,28 @@ def recipe() -> Recipe:
 def draw() -> Callable[..., Samples]:
     """``draw(count, seed)``: other frames of the same kind."""
     return drawn
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory) -> TrainingFolder:
+    """Eight simulated frames of eight patients, four of them with a metastatic node."""
+    folder = TrainingFolder.create(tmp_path_factory.mktemp("study") / "study")
+    wanted = {"benign": 4, "metastatic": 4}
+    seed = 0
+    while any(wanted.values()):
+        phantom = simulate(seed, n_nodes=1, overlays=False)
+        if wanted[phantom.label]:
+            wanted[phantom.label] -= 1
+            marked = Annotation(frame=phantom.frame, instances=phantom.instances, nodes=phantom.nodes)
+            folder.save(marked, patient=f"patient {seed}", source_kind="simulated")
+        seed += 1
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory) -> Path:
+    """A small untrained network in a file, to start from, so that the run is quick."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("models") / "small.safetensors"
+    save_model(YNet(YNetConfig(width=0.125, decoder_width=8)), path, ModelCard(name="small"))
+    return path

@@ -55,6 +55,28 @@ def test_a_resumed_run_equals_an_uninterrupted_one(draw, samples, recipe, tmp_pa
     assert losses[1] == {step: losses[0][step] for step in losses[1]}
 
 
+def test_a_stop_comes_before_the_validation_which_a_resumed_run_makes_up_for(samples, recipe, tmp_path):
+    asked = iter([False] * 5 + [True])
+
+    stopped = list(fit(samples, samples, recipe, tmp_path, epochs=1, stop=lambda: next(asked)))
+    resumed = list(fit(samples, samples, recipe, tmp_path, epochs=1, resume=True))
+
+    assert stopped == [{"event": "stopped", "step": 5, "of": 5}]
+    assert [event["step"] for event in resumed if event["event"] == "epoch"] == [5]
+    assert (tmp_path / "best.pt").is_file()
+
+
+def test_an_epoch_tells_the_mean_of_its_losses(samples, recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "LOG_EVERY", 1)
+
+    events = list(fit(samples, samples.take(range(5)), recipe, tmp_path, epochs=2))
+
+    for number, epoch in enumerate(event for event in events if event["event"] == "epoch"):
+        steps = [event["loss"] for event in events if event["event"] == "step"][5 * number : 5 * number + 5]
+        means = {name: np.mean([loss[name] for loss in steps]) for name in steps[0]}
+        assert epoch["loss"] == pytest.approx(means, abs=1e-4)
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [

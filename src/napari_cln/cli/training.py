@@ -5,12 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 from .arguments import Commands, existing, positive
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 __all__ = ["add_commands"]
 
@@ -56,26 +62,68 @@ def _train(options: argparse.Namespace) -> int:
     given = {k: v for k, v in vars(options).items() if k not in ("folder", "out", "resume", "run")}
     if options.resume:
         given = {**_former(options.out), **given}
-    events = train(options.folder, options.out, TrainConfig(**given), resume=options.resume)
-    if os.environ.get("RANK", "0") != "0":  # under torchrun, the first process speaks for all
-        for _ in events:
-            pass
-        return 0
-    with tqdm(unit="step", disable=None) as bar:
-        for event in events:
-            if event["event"] == "step":
-                bar.total = event["of"]
-                bar.update(event["step"] - bar.n)
-            elif event["event"] == "epoch":
-                bar.write(_epoch(event), file=sys.stdout)
-            elif event["event"] == "collapsed":
-                bar.write(f"napari-cln: {event['message']}", file=sys.stderr)
-            elif event["event"] == "comparison":
-                bar.write(_facts(f"compared with {event.pop('with')}", event), file=sys.stdout)
-            elif event["event"] == "end":
-                bar.write("\n".join(event["figures"]), file=sys.stdout)
-    print(f"model: {options.out / 'model.safetensors'}")
+    config = TrainConfig(**given)
+    speaks = os.environ.get("RANK", "0") == "0"  # under torchrun, the first process speaks for all
+    last: dict[str, Any] = {}
+    with _requests_to_stop() as asked, tqdm(unit="step", disable=None if speaks else True) as bar:
+        try:
+            for last in train(
+                options.folder, options.out, config, resume=options.resume, stop=lambda: bool(asked)
+            ):
+                if speaks:
+                    _show(last, bar)
+        except KeyboardInterrupt:  # asked twice
+            last = {"event": "stopped"}
+    if last["event"] == "stopped":
+        if speaks:
+            print(_stopped(last), file=sys.stderr)
+        return 128 + (asked or [signal.SIGTERM])[0]  # another process may be the one that was asked
+    if speaks:
+        print(f"model: {options.out / 'model.safetensors'}")
     return 0
+
+
+@contextmanager
+def _requests_to_stop() -> Iterator[list[int]]:
+    """Signals that came and ask to stop; the same one again ends the process at once."""
+    asked: list[int] = []
+    former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        asked.append(number)
+        signal.signal(number, former[signal.Signals(number)])
+
+    for number in former:
+        signal.signal(number, note)
+    try:
+        yield asked
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def _show(event: Mapping[str, Any], bar: tqdm[Any]) -> None:
+    if event["event"] == "step":
+        bar.total = event["of"]
+        bar.update(event["step"] - bar.n)
+    elif event["event"] == "epoch":
+        bar.write(_epoch(event), file=sys.stdout)
+    elif event["event"] == "collapsed":
+        bar.write(f"napari-cln: {event['message']}", file=sys.stderr)
+    elif event["event"] == "comparison":
+        shown = {key: value for key, value in event.items() if key != "with"}
+        bar.write(_facts(f"compared with {event['with']}", shown), file=sys.stdout)
+    elif event["event"] == "end":
+        bar.write("\n".join(event["figures"]), file=sys.stdout)
+
+
+def _stopped(event: Mapping[str, Any]) -> str:
+    after, there = (
+        (f" after step {event['step']} of {event['of']}", "there")
+        if "step" in event
+        else ("", "the last checkpoint")
+    )
+    return f"napari-cln: stopped{after}. The same command with --resume goes on from {there}."
 
 
 def _former(run: Path) -> dict[str, Any]:
@@ -90,8 +138,9 @@ def _former(run: Path) -> dict[str, Any]:
 def _epoch(event: Mapping[str, Any]) -> str:
     best = ", the best so far" if event["best"] else ""
     name = f"fold {event['fold']}, epoch {event['epoch']}{best}"
-    hidden = ("fold", "epoch", "best", "step", "worst")
-    return _facts(name, {key: value for key, value in event.items() if key not in hidden})
+    hidden = ("fold", "epoch", "best", "step", "worst", "loss")
+    shown = {"loss": event["loss"]["total"]} | {k: v for k, v in event.items() if k not in hidden}
+    return _facts(name, shown)
 
 
 def _facts(name: str, event: Mapping[str, Any]) -> str:

@@ -7,12 +7,9 @@ they depend on the step alone, so that a resumed run equals an uninterrupted one
 
 from __future__ import annotations
 
-import io
 import math
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from hashlib import sha256
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,52 +19,20 @@ from accelerate.utils import gather_object
 from torch import nn
 
 from ..errors import RunError
-from ..folder.storage import write_atomically
 from ..network.model import YNet
 from .augmentation import augment
+from .checkpoint import Average, Progress, load_checkpoint, plan_of, save_checkpoint, save_weights
 from .data import Batch, Samples, order
 from .loss import Objective
 from .recipes import Recipe
 from .scoring import FrameScore, goodness, score_frames, summarise
 
-__all__ = ["Average", "Progress", "fit"]
+__all__ = ["fit"]
 
 LOG_EVERY = 10
 """Steps between two lines of the progress log."""
 CHECKPOINT_EVERY = 100
-"""Steps between two checkpoints, beside the one after each epoch."""
-
-
-class Average:
-    """Running (exponential) average of a network's weights and batch statistics."""
-
-    def __init__(self, network: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.state = {key: value.detach().clone().float() for key, value in network.state_dict().items()}
-
-    @torch.no_grad()
-    def update(self, network: nn.Module, step: int) -> None:
-        """Take in the weights after a step; the first steps count more, to forget the start."""
-        decay = min(self.decay, (1 + step) / (10 + step))
-        for key, value in network.state_dict().items():
-            self.state[key].lerp_(value.float(), 1 - decay)
-
-    def network(self, like: YNet) -> YNet:
-        """A network for evaluation with the averaged weights, on the device of ``like``."""
-        averaged = YNet(like.config)
-        averaged.load_state_dict(self.state)
-        return averaged.to(next(like.parameters()).device).eval()
-
-
-@dataclass(kw_only=True)
-class Progress:
-    """How far a run is; stored in its checkpoint."""
-
-    step: int = 0
-    best: float = -math.inf
-    waited: int = 0
-    seconds: float = 0.0
-    sums: dict[str, float] = field(default_factory=dict)
+"""Steps between two checkpoints, beside the one at each epoch's end."""
 
 
 def fit(
@@ -81,6 +46,7 @@ def fit(
     start_from: YNet | None = None,
     resume: bool = False,
     patience: int | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[dict[str, Any]]:
     """Train one network, one event at a time.
 
@@ -100,13 +66,17 @@ def fit(
         Go on from ``checkpoint.pt``; the result equals that of an uninterrupted run.
     patience : int, optional
         Stop after so many epochs without a better validation.
+    stop : callable, optional
+        Asked before every step and every validation; True ends the training there, to be resumed.
 
     Yields
     ------
     dict
-        ``{"event": "step", …}`` with the terms of the loss, every ten steps;
-        ``{"event": "epoch", …}`` with the validation's figures and its worst frames;
-        ``{"event": "collapsed", …}`` when the mask head draws nothing any more.
+        ``{"event": "step", …}`` with the mean terms of the loss, every ten steps;
+        ``{"event": "epoch", …}`` with those of the epoch, the validation's figures and its worst
+        frames;
+        ``{"event": "collapsed", …}`` when the mask head draws nothing any more;
+        ``{"event": "stopped", …}`` last, when it was told to stop.
 
     Raises
     ------
@@ -131,14 +101,35 @@ def fit(
     batch_size = min(recipe.batch_size, len(train))
     steps_per_epoch = len(train) // batch_size
     total = epochs * steps_per_epoch
-    plan = _plan(recipe, train, epochs, seed)
+    plan = plan_of(recipe, train, epochs, seed)
     if resume:
-        progress = _load(folder / "checkpoint.pt", plan, network, optimizer, average)
+        progress = load_checkpoint(folder / "checkpoint.pt", plan, network, optimizer, average)
     wrapped, stepper = accelerator.prepare(objective, optimizer)
 
     started = time.monotonic() - progress.seconds
-    while progress.step < total:
+
+    def save() -> None:
+        if accelerator.is_main_process:
+            save_checkpoint(folder / "checkpoint.pt", plan, network, optimizer, average, progress)
+
+    while progress.step < total or progress.epoch_sums:
+        if _any_process(stop(), accelerator):
+            save()
+            yield {"event": "stopped", "step": progress.step, "of": total}
+            return
         epoch, position = divmod(progress.step, steps_per_epoch)
+        if position == 0 and progress.epoch_sums:
+            part = validation.take(range(rank, len(validation), processes))
+            with accelerator.autocast():
+                mine_scored = score_frames(average.network(network), part, device=device)
+            scores = gather_object(mine_scored) if processes > 1 else mine_scored
+            judged = _judge(scores, progress, epoch, _means(progress.epoch_sums, steps_per_epoch))
+            if progress.waited == 0 and accelerator.is_main_process:
+                save_weights(folder / "best.pt", average)
+            yield from judged
+            if patience is not None and progress.waited >= patience:
+                break
+            continue
         chosen = order(len(train), seed, epoch)[position * batch_size : (position + 1) * batch_size]
         mine = chosen[rank::processes]
         batch = Batch.of(train.take(mine), device)
@@ -163,52 +154,56 @@ def fit(
         progress.step += 1
         progress.seconds = time.monotonic() - started
         for name, value in terms.items():
-            progress.sums[name] = progress.sums.get(name, 0.0) + float(value.detach())
+            for sums in (progress.sums, progress.epoch_sums):
+                sums[name] = sums.get(name, 0.0) + float(value.detach())
         if progress.step % LOG_EVERY == 0:
-            losses = {name: round(value / LOG_EVERY, 5) for name, value in progress.sums.items()}
-            progress.sums.clear()
+            losses = _means(progress.sums, LOG_EVERY)
             yield {"event": "step", "step": progress.step, "of": total, **_timed(progress), "loss": losses}
-        at_end = progress.step % steps_per_epoch == 0
-        if at_end:
-            part = validation.take(range(rank, len(validation), processes))
-            with accelerator.autocast():
-                mine_scored = score_frames(average.network(network), part, device=device)
-            scores = gather_object(mine_scored) if processes > 1 else mine_scored
-            yield from _judge(scores, progress, epoch, average, folder, accelerator.is_main_process)
-        if accelerator.is_main_process and (at_end or progress.step % CHECKPOINT_EVERY == 0):
-            _save(folder / "checkpoint.pt", plan, network, optimizer, average, progress)
-        if patience is not None and progress.waited >= patience:
-            break
+        if progress.step % CHECKPOINT_EVERY == 0 or progress.step % steps_per_epoch == 0:
+            save()
+
+
+def _any_process(stop: bool, accelerator: Accelerator) -> bool:
+    """Whether a process was told to stop: all end after the same step, so that none waits for another."""
+    if accelerator.num_processes == 1:
+        return stop
+    return bool(accelerator.reduce(torch.tensor(float(stop), device=accelerator.device), "sum"))
 
 
 def _judge(
-    scores: Sequence[FrameScore], progress: Progress, epoch: int, average: Average, folder: Path, main: bool
-) -> Iterator[dict[str, Any]]:
-    """Report an epoch and keep its weights if they are the best so far."""
+    scores: Sequence[FrameScore], progress: Progress, epochs: int, losses: Mapping[str, float]
+) -> list[dict[str, Any]]:
+    """Events that say how an epoch went; ``progress.waited`` is 0 where it is the best so far."""
     figures = summarise(scores)
     reached = goodness(scores)
     worst = sorted((score for score in scores if score.has_node), key=lambda score: score.dice)[:8]
     progress.waited += 1
     if reached is None or reached > progress.best:
         progress.best, progress.waited = reached or 0.0, 0
-        if main:
-            write_atomically(folder / "best.pt", _packed(average.state))
-    yield {
+    epoch = {
         "event": "epoch",
-        "epoch": epoch + 1,
+        "epoch": epochs,
         "step": progress.step,
         **_timed(progress),
+        "loss": losses,
         **{name: round(value, 4) if value is not None else None for name, value in figures.items()},
         "best": progress.waited == 0,
         "worst": [score.id for score in worst],
     }
-    if worst and not any(score.claimed for score in scores):
-        yield {
-            "event": "collapsed",
-            "epoch": epoch + 1,
-            "message": "The mask head draws nothing on any validation frame. Start again with another seed, "
-            "or with the recipe 'best', whose Dice loss and wider decoder prevent it.",
-        }
+    if not worst or any(score.claimed for score in scores):
+        return [epoch]
+    message = (
+        "The mask head draws nothing on any validation frame. Start again with another seed, "
+        "or with the recipe 'best', whose Dice loss and wider decoder prevent it."
+    )
+    return [epoch, {"event": "collapsed", "epoch": epochs, "message": message}]
+
+
+def _means(sums: dict[str, float], count: int) -> dict[str, float]:
+    """Mean terms of the loss; the sums start anew."""
+    means = {name: round(value / count, 5) for name, value in sums.items()}
+    sums.clear()
+    return means
 
 
 def _precision() -> str:
@@ -236,55 +231,6 @@ def _rate(recipe: Recipe, step: int, total: int) -> float:
     if step < warm_up:
         return recipe.learning_rate * (step + 1) / warm_up
     return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / (total - warm_up)))
-
-
-def _plan(recipe: Recipe, train: Samples, epochs: int, seed: int) -> dict[str, Any]:
-    """What a resumed run must share with the run before."""
-    digest = sha256(train.images.tobytes() + train.instances.tobytes() + train.node_targets.tobytes())
-    return {"recipe": asdict(recipe), "epochs": epochs, "seed": seed, "frames": digest.hexdigest()}
-
-
-def _packed(value: Any) -> bytes:
-    buffer = io.BytesIO()
-    torch.save(value, buffer)
-    return buffer.getvalue()
-
-
-def _save(
-    path: Path,
-    plan: dict[str, Any],
-    network: YNet,
-    optimizer: torch.optim.Optimizer,
-    average: Average,
-    progress: Progress,
-) -> None:
-    state = {
-        "plan": plan,
-        "network": network.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "average": average.state,
-        "progress": asdict(progress),
-    }
-    write_atomically(path, _packed(state))
-
-
-def _load(
-    path: Path, plan: dict[str, Any], network: YNet, optimizer: torch.optim.Optimizer, average: Average
-) -> Progress:
-    try:
-        state = torch.load(path, weights_only=True, map_location="cpu")
-    except FileNotFoundError as cause:
-        raise RunError("There is no checkpoint to resume from. Start the run without resume.") from cause
-    changed = [key for key, value in plan.items() if state["plan"][key] != value]
-    if changed:
-        raise RunError(
-            f"This run can't be resumed: its {', '.join(changed)} changed since the checkpoint. "
-            "Change it back, or start a new run."
-        )
-    network.load_state_dict(state["network"])
-    optimizer.load_state_dict(state["optimizer"])
-    average.state = state["average"]
-    return Progress(**state["progress"])
 
 
 def _not_a_number(step: int, ids: Sequence[str]) -> str:

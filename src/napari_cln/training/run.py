@@ -11,7 +11,8 @@ What a run leaves in its folder::
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +24,7 @@ from accelerate import PartialState
 from ..errors import ClnError, RunError, WeightsError
 from ..folder.dataset import TrainingFolder
 from ..folder.frozen import frozen_split
-from ..folder.storage import write_atomically
+from ..folder.storage import sweep, write_atomically
 from ..network.card import ModelCard, TrainingData
 from ..network.model import YNet
 from ..network.weights import load_model, save_model
@@ -36,6 +37,7 @@ from .scoring import FrameScore, compare_scores, estimate_figures, fit_operating
 
 __all__ = ["TrainConfig", "train"]
 
+LOG = "progress.jsonl"
 LIMITS = (
     "Trained on the frames of one user, and measured on frames of the same kind alone. "
     "It is for research, not for diagnosis."
@@ -48,6 +50,7 @@ def train(
     config: TrainConfig | None = None,
     *,
     resume: bool = False,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[dict[str, Any]]:
     """Train on a training folder; progress is the iteration itself.
 
@@ -59,6 +62,9 @@ def train(
     config : TrainConfig, optional
     resume : bool
         Go on with the run that is in ``out``; the result equals that of an uninterrupted run.
+    stop : callable, optional
+        Asked before every step; True ends the training with its checkpoint written. An event
+        ``{"event": "stopped", …}`` is then the last one.
 
     Yields
     ------
@@ -83,14 +89,17 @@ def train(
     state.wait_for_everyone()
     study = folder if isinstance(folder, TrainingFolder) else TrainingFolder.open(folder)
 
+    if state.is_main_process:
+        _tidy(out)
+
     def note(event: dict[str, Any]) -> dict[str, Any]:
         if state.is_main_process:
-            with (out / "progress.jsonl").open("a", encoding="utf-8") as log:
+            with (out / LOG).open("a", encoding="utf-8") as log:
                 log.write(json.dumps(event) + "\n")
         return event
 
     try:
-        for event in _train(study, out, config, resume, state):
+        for event in _train(study, out, config, resume, state, stop):
             yield note(event)
     except ClnError as error:
         note({"event": "failed", "message": str(error)})
@@ -98,7 +107,12 @@ def train(
 
 
 def _train(
-    study: TrainingFolder, out: Path, config: TrainConfig, resume: bool, state: Any
+    study: TrainingFolder,
+    out: Path,
+    config: TrainConfig,
+    resume: bool,
+    state: Any,
+    stop: Callable[[], bool],
 ) -> Iterator[dict[str, Any]]:
     folds = frozen_split(study, config.folds, config.seed)
     cases = {case.id: case for case in study.cases()}
@@ -142,8 +156,11 @@ def _train(
                 start_from=start_from,
                 resume=going_on,
                 patience=config.patience or None,
+                stop=stop,
             ):
                 yield {**event, "fold": index}
+                if event["event"] == "stopped":
+                    return
             state.wait_for_everyone()
         network = YNet(recipe.network).eval()
         network.load_state_dict(torch.load(place / "best.pt", weights_only=True, map_location="cpu"))
@@ -164,6 +181,16 @@ def _train(
         "fold": best,
         "figures": [str(figure) for figure in card.figures],
     }
+
+
+def _tidy(out: Path) -> None:
+    """Remove what a process that was killed left half written."""
+    sweep([out, *out.glob("fold-*")])
+    with (out / LOG).open("ab+") as log:
+        if log.tell():
+            log.seek(-1, os.SEEK_END)
+            if log.read() != b"\n":
+                log.write(b"\n")
 
 
 def _checked(out: Path, config: TrainConfig, resume: bool) -> TrainConfig:
