@@ -50,6 +50,10 @@ CLASS_NAMES = ("benign", "malignant")
 """The network's two classes. A score speaks of malignancy; a truth that cytology or histology
 established is called ``metastatic``."""
 
+UNLIKE_TRAINING_DATA = (
+    "The frame is unlike those that the model was trained on: do not rely on its nodes and scores."
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Region:
@@ -194,6 +198,9 @@ class Prediction:
         classifies.
     cutoff : float
         Operating point on malignancy, from the model's card.
+    novelty : float, optional
+        How unlike the training data the frame is, at least 0; above 1 it is more so than nearly all
+        frames that the model was validated on. None for a model that does not know.
     """
 
     frame: Frame
@@ -204,6 +211,18 @@ class Prediction:
     model_id: str
     mask_threshold: float | None = 0.5
     cutoff: float = 0.5
+    novelty: float | None = None
+
+    @property
+    def status(self) -> Literal["ok", "unlike-training-data"]:
+        """Whether the frame resembles what the model was trained on; ``"ok"`` where that is not known."""
+        return "unlike-training-data" if self.novelty is not None and self.novelty > 1 else "ok"
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences for the user about the frame, and about what the model can say of it."""
+        unlike = (UNLIKE_TRAINING_DATA,) if self.status == "unlike-training-data" else ()
+        return *unlike, *self.frame.warnings
 
     @property
     def mask(self) -> NDArray[np.bool_]:

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from napari_cln.errors import WeightsError
 from napari_cln.network.card import Figure, ModelCard, TrainingData
 from napari_cln.network.model import YNet, YNetConfig
+from napari_cln.network.novelty import Novelty
 from napari_cln.network.weights import list_models, load_model, save_model
 from napari_cln.types import Estimate
 
@@ -259,3 +260,35 @@ def test_a_full_disk_leaves_the_former_model(small, saved, card, monkeypatch):
 
     assert saved.read_bytes() == before
     assert not list(saved.parent.glob(".*"))
+
+
+def test_what_a_model_knows_of_its_training_data_comes_back(small, card, tmp_path):
+    size = 2 * small.stem[0].out_channels
+    rng = np.random.default_rng(0)
+    mean, factor = (rng.normal(size=shape).astype(np.float32) for shape in ((2, size), (2, size, size)))
+    small.novelty = Novelty(mean=mean, factor=factor)
+    save_model(small, tmp_path / "small.safetensors", card)
+
+    loaded = load_model(tmp_path / "small.safetensors")
+
+    assert loaded.novelty is not None
+    np.testing.assert_array_equal(loaded.novelty.mean, mean)
+    np.testing.assert_array_equal(loaded.novelty.factor, factor)
+    assert set(loaded.state_dict()) == set(small.state_dict())
+
+
+@pytest.mark.parametrize("key", ["novelty.mean", "novelty.factor"])
+@pytest.mark.parametrize("fault", ["gone", "cut", "flat"])
+def test_damaged_knowledge_of_the_training_data_is_refused(small, card, tmp_path, key, fault):
+    size = 2 * small.stem[0].out_channels
+    small.novelty = Novelty(mean=np.zeros((1, size), np.float32), factor=np.eye(size, dtype=np.float32)[None])
+    path = tmp_path / "small.safetensors"
+    save_model(small, path, card)
+    state = load_file(path)
+    whole = state.pop(key)
+    if fault != "gone":
+        state[key] = whole[..., :-1].contiguous() if fault == "cut" else torch.tensor(1.0)
+    rewrite(path, state)
+
+    with pytest.raises(WeightsError, match=rf"small.safetensors .*{key}.*Copy the model file and its card"):
+        load_model(path)

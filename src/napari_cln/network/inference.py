@@ -22,6 +22,7 @@ from ..types import CLASS_NAMES, Frame, Geometry, ModelInput, Prediction
 from .card import ModelCard
 from .device import Device, choose_device
 from .model import Features, YNet
+from .novelty import pooled_texture
 from .weights import load_model
 
 __all__ = ["Device", "Segmenter", "choose_device", "segment", "segment_batch"]
@@ -114,6 +115,7 @@ class Segmenter:
                 rows.append(row)
                 guides.append(to_model(mask, item.geometry))
         scores = self._scores(features, np.stack(guides), np.array(rows))
+        novelty = self._novelty(features, len(frames))
         predictions = []
         for row, (frame, (probability, instances)) in enumerate(zip(frames, found, strict=True)):
             own, *nodes = (scores[np.array(rows) == row]).tolist()
@@ -129,6 +131,7 @@ class Segmenter:
                     model_id=self.model.model_id,
                     mask_threshold=self.card.mask_threshold if maps is not None else None,
                     cutoff=self.card.cutoff,
+                    novelty=novelty[row],
                 )
             )
         return predictions
@@ -144,6 +147,13 @@ class Segmenter:
             return None
         probability: Tensor = self.model.decode(features).float().softmax(1)[:, 1]
         values: NDArray[np.float32] = probability.cpu().numpy()
+        return values
+
+    def _novelty(self, features: Features, n_frames: int) -> list[float] | list[None]:
+        """How unlike the training data each frame is; None for a model that does not know."""
+        if self.model.novelty is None:
+            return [None] * n_frames
+        values: list[float] = self.model.novelty(pooled_texture(features.e1)).tolist()
         return values
 
     def _nodes(

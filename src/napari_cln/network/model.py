@@ -33,6 +33,7 @@ from .config import YNetConfig
 
 if TYPE_CHECKING:
     from .card import ModelCard
+    from .novelty import Novelty
 
 __all__ = ["Features", "YNet", "YNetConfig", "YNetOutput"]
 
@@ -81,6 +82,8 @@ class YNet(nn.Module):
     ----------
     card : ModelCard or None
         What the weights were trained on and how well they do; None before training.
+    novelty : Novelty or None
+        What the training frames are like; None for a model that does not know.
 
     Examples
     --------
@@ -94,6 +97,7 @@ class YNet(nn.Module):
         super().__init__()
         self.config = config = config or YNetConfig()
         self.card: ModelCard | None = None
+        self.novelty: Novelty | None = None
         c16, c64, c128, c256 = (max(int(n * config.width), 4) for n in (16, 64, 128, 256))
 
         self.stem = conv_norm(1, c16, 7, stride=2)

@@ -21,10 +21,13 @@ from ..folder.storage import write_atomically
 from .card import ModelCard
 from .cards import find_model, list_models, models_folder, read_card
 from .model import YNet
+from .novelty import Novelty
 
 __all__ = ["list_models", "load_model", "models_folder", "save_model"]
 
 MAX_WEIGHT_BYTES = 2_000_000_000
+NOVELTY = ("novelty.mean", "novelty.factor")
+"""Keys beside the weights, in files of models that know what they were trained on."""
 
 
 def save_model(model: YNet, path: Path | str, card: ModelCard) -> ModelCard:
@@ -46,6 +49,9 @@ def save_model(model: YNet, path: Path | str, card: ModelCard) -> ModelCard:
     if path.suffix != ".safetensors":
         raise WeightsError(f"{path.name} is no name for a model file. Let it end in .safetensors.")
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    if model.novelty is not None:
+        known = (model.novelty.mean, model.novelty.factor)
+        state |= {key: torch.from_numpy(value) for key, value in zip(NOVELTY, known, strict=True)}
     _check_finite(state, path.name)
     content = save_tensors(state)
     card = dataclasses.replace(card, config=model.config, sha256=hashlib.sha256(content).hexdigest())
@@ -88,12 +94,29 @@ def load_model(name_or_path: str | Path = "default") -> YNet:
         raise WeightsError(f"{path.name} is not a readable safetensors file. Copy it again.") from cause
     with torch.device("meta"):
         expected = YNet(card.config).state_dict()
+    known = {key: state.pop(key) for key in NOVELTY if key in state}
     _check_fit(state, expected, path.name)
-    _check_finite(state, path.name)
+    _check_fit(known, _novelty_shapes(known, expected), path.name)
+    _check_finite(state | known, path.name)
     model = YNet(card.config)
     model.load_state_dict(state)
     model.card = card
+    if known:
+        mean, factor = (known[key].float().numpy() for key in NOVELTY)
+        model.novelty = Novelty(mean=mean, factor=factor)
     return model.eval()
+
+
+def _novelty_shapes(
+    known: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """What the tensors of a model's novelty look like, if it has any."""
+    if not known:
+        return {}
+    sources = max(1, *(value.shape[0] if value.ndim else 0 for value in known.values()))
+    size = 2 * expected["stem.0.weight"].shape[0]
+    shapes = ((sources, size), (sources, size, size))
+    return {key: torch.empty(shape, device="meta") for key, shape in zip(NOVELTY, shapes, strict=True)}
 
 
 def _read_weights(path: Path) -> bytes:

@@ -1,0 +1,153 @@
+"""How unlike its training data a frame is, from what the network computes anyway.
+
+Mean and standard deviation of each channel of the first feature map say what the grain of a frame is
+like: speckle, dynamic range, edges, black margins. Each source of training frames is a Gaussian in
+them, and a frame's novelty is its Mahalanobis distance from the nearest one [1]_, in units of the
+distance that nearly all validation frames keep within. Deeper maps are no better at it: they were
+taught to ignore what does not matter for nodes (``docs/explanation/unlike-training-data.md``).
+
+References
+----------
+.. [1] K. Lee et al., "A simple unified framework for detecting out-of-distribution samples and
+       adversarial attacks", NeurIPS 2018. :arxiv:`1807.03888`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .model import YNet
+
+__all__ = ["ALARM_RATE", "MIN_VALIDATION", "Novelty", "fit_novelty", "pooled_texture"]
+
+ALARM_RATE = 0.02
+"""Share of frames like the validation frames that may be called unlike."""
+MIN_VALIDATION = 19
+"""Fewer validation frames can't keep the share of false alarms within 5 %."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Novelty:
+    """Where the training frames lie; kept with the weights.
+
+    Parameters
+    ----------
+    mean : ndarray of float32, shape (K, D)
+        Of each source of training frames.
+    factor : ndarray of float32, shape (K, D, D)
+        Whitens a source, and divides by its threshold.
+    """
+
+    mean: NDArray[np.float32]
+    factor: NDArray[np.float32]
+
+    def __call__(self, texture: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Novelty (N,) of frames by their :func:`pooled_texture` (N, D); above 1 is unlike all sources."""
+        offset = texture[:, None] - self.mean  # (N, K, D)
+        whitened = np.einsum("kij,nkj->nki", self.factor, offset)
+        distance: NDArray[np.float32] = np.sqrt((whitened**2).sum(axis=2)).min(axis=1).astype(np.float32)
+        return distance
+
+
+def pooled_texture(e1: Tensor) -> NDArray[np.float32]:
+    """Mean and standard deviation of each channel of the first feature map (B, C, S/2, S/2): (B, 2C)."""
+    flat = e1.detach().float().flatten(2)
+    values: NDArray[np.float32] = torch.cat([flat.mean(2), flat.std(2)], 1).cpu().numpy()
+    return values
+
+
+def fit_novelty(
+    network: YNet, sources: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]], *, batch_size: int = 8
+) -> Novelty | None:
+    """Learn what a network's training frames are like.
+
+    Parameters
+    ----------
+    network : YNet
+        Trained, on any device.
+    sources : sequence of (ndarray of uint8, ndarray of uint8), shapes (N, S, S)
+        Of each source of frames, those trained on and those validated on, prepared. The first tell
+        where the source lies, a few hundred are enough; the second how far its frames stray. Two
+        sources that differ in grain belong apart: one Gaussian round both would cover what lies between.
+    batch_size : int
+
+    Returns
+    -------
+    Novelty or None
+        None where a source has fewer than 2 training or ``MIN_VALIDATION`` validation frames: a
+        threshold from fewer means nothing, and the model does not say.
+
+    Notes
+    -----
+    The threshold is that of split conformal prediction [1]_: the ⌈(1 − ``ALARM_RATE``)(n + 1)⌉-th smallest
+    distance of n validation frames, or the largest. A new frame of the same kind lies beyond it with a
+    probability of at most ``ALARM_RATE``, or 1/(n + 1), whichever is more. The covariance is shrunk
+    towards a multiple of the identity by the rule of Ledoit and Wolf [2]_.
+
+    References
+    ----------
+    .. [1] A. N. Angelopoulos and S. Bates, "A gentle introduction to conformal prediction", 2021.
+           :arxiv:`2107.07511`
+    .. [2] O. Ledoit and M. Wolf, "A well-conditioned estimator for large-dimensional covariance
+           matrices", J. Multivariate Anal. 88, 2004. :doi:`10.1016/S0047-259X(03)00096-4`
+    """
+    if any(len(train) < 2 or len(validation) < MIN_VALIDATION for train, validation in sources):
+        return None
+    fitted = [
+        _fit_one(_textures(network, train, batch_size), _textures(network, validation, batch_size))
+        for train, validation in sources
+    ]
+    return Novelty(
+        mean=np.stack([mean for mean, _ in fitted]), factor=np.stack([factor for _, factor in fitted])
+    )
+
+
+@torch.inference_mode()
+def _textures(network: YNet, images: NDArray[np.uint8], batch_size: int) -> NDArray[np.float32]:
+    """Pooled texture (N, D) of prepared frames (N, S, S)."""
+    device = next(network.parameters()).device
+    was_training = network.training
+    network.eval()
+    rows = []
+    for start in range(0, len(images), batch_size):
+        batch = torch.from_numpy(images[start : start + batch_size]).to(device)[:, None].float() / 255
+        rows.append(pooled_texture(network.stem(batch)))
+    network.train(was_training)
+    return np.concatenate(rows)
+
+
+def _fit_one(
+    train: NDArray[np.float32], validation: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Mean (D,), and the factor (D, D) that puts the threshold at 1."""
+    mean, spread = train.mean(axis=0, dtype=np.float64), train.std(axis=0, dtype=np.float64)
+    # a channel that is silent in training must not make every whisper an alarm
+    spread = np.maximum(spread, 1e-3 * spread.max() + 1e-9)
+    covariance = _shrunk_covariance((train - mean) / spread)
+    whitening = np.linalg.inv(np.linalg.cholesky(covariance)) / spread
+    distances = np.sort(np.linalg.norm((validation - mean) @ whitening.T, axis=1))
+    rank = min(ceil((1 - ALARM_RATE) * (len(distances) + 1)), len(distances))
+    threshold = max(float(distances[rank - 1]), 1e-6)
+    return mean.astype(np.float32), (whitening / threshold).astype(np.float32)
+
+
+def _shrunk_covariance(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Covariance (D, D) of centred rows (N, D), shrunk by the rule of Ledoit and Wolf."""
+    n, d = x.shape
+    sample = x.T @ x / n
+    target = np.trace(sample) / d * np.eye(d)
+    distance = ((sample - target) ** 2).sum()
+    noise = max((((x**2).sum(axis=1) ** 2).sum() / n - (sample**2).sum()) / n, 0.0)
+    share = min(noise / distance, 1.0) if distance > 0 else 1.0
+    shrunk: NDArray[np.float64] = (1 - share) * sample + share * target
+    return shrunk + 1e-6 * np.eye(d)
