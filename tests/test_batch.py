@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +25,15 @@ from napari_cln.batch import FrameResult, segment_to_folder
 from napari_cln.batch.masks import MaskFile, MaskLines
 from napari_cln.batch.names import content_key, name_sources, picture_path
 from napari_cln.batch.rows import COLUMNS, FrameKey
+from napari_cln.cli import main
 from napari_cln.errors import ExportError, FrameReadError, RunError
+from napari_cln.imaging.preprocessing import prepare
 from napari_cln.io.sources import as_frame
 from napari_cln.network.card import ModelCard
 from napari_cln.network.inference import Segmenter
 from napari_cln.network.model import YNet, YNetConfig
-from napari_cln.network.weights import save_model
+from napari_cln.network.novelty import Novelty, pooled_texture
+from napari_cln.network.weights import load_model, save_model
 
 SMALL = {"width": 0.05, "decoder_width": 4, "block": "rcb", "bins": (3,)}
 
@@ -515,3 +519,33 @@ def test_the_content_of_a_long_file_is_known_without_reading_it_whole(tmp_path):
     content_key(path)
 
     assert time.monotonic() - started < 5
+
+
+def test_frames_unlike_the_training_data_say_so_and_are_kept(study, tmp_path, networks, capsys):
+    network = load_model(networks["first"])
+    size = 2 * network.stem[0].out_channels
+    with torch.no_grad():
+        (a, b) = (pooled_texture(network.stem(seen(study / name))) for name in ("a.png", "b.png"))
+    # a ball round a.png that b.png does not lie in
+    radius = float(np.linalg.norm(b - a)) / 2
+    network.novelty = Novelty(mean=a, factor=np.eye(size, dtype=np.float32)[None] / radius)
+    save_model(network, tmp_path / "knows.safetensors", replace(network.card, name="knows"))
+    out, model = tmp_path / "out", str(tmp_path / "knows.safetensors")
+
+    status = {result.source: result.status for result in run(study, out, model)}
+    again = run(study, out, model)
+    main(["segment", str(study), "--out", str(tmp_path / "other"), "--model", model, "--device", "cpu"])
+
+    assert (status["a.png"], status["b.png"]) == ("ok", "unlike-training-data")
+    rows = table(out)
+    assert {row["source"]: row["status"] for row in rows} == status
+    flagged = next(row for row in rows if row["source"] == "b.png")
+    assert flagged["malignancy"]
+    assert flagged["message"].startswith("The frame is unlike those that the model was trained on")
+    assert {result.status for result in again} == {"kept"}
+    n_unlike = list(status.values()).count("unlike-training-data")
+    assert f"4 frames segmented, {n_unlike} of them unlike the training data" in capsys.readouterr().out
+
+
+def seen(path: Path) -> torch.Tensor:
+    return torch.from_numpy(prepare(as_frame(path)).image)[None, None]

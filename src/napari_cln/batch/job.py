@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from PIL import Image
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FrameResult", "segment_to_folder"]
 
+FrameStatus: TypeAlias = Literal["ok", "unlike-training-data", "failed", "kept"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class FrameResult:
@@ -41,7 +43,8 @@ class FrameResult:
     frame : int, optional
         Its number in the file, from 0; None for a file that could not be opened.
     status : str
-        ``"ok"``, ``"failed"``, or ``"kept"`` for a whole file that an earlier run had done.
+        ``"ok"``; ``"unlike-training-data"`` for a frame whose result is not to be relied on;
+        ``"failed"``; or ``"kept"`` for a whole file that an earlier run had done.
     message : str
         Why it failed, or what to know about it.
     progress : float
@@ -50,7 +53,7 @@ class FrameResult:
 
     source: str
     frame: int | None
-    status: Literal["ok", "failed", "kept"]
+    status: FrameStatus
     message: str = ""
     progress: float
 
@@ -228,10 +231,10 @@ def _write(step: _Step, outcome: Prediction | Exception, results: ResultsFolder)
         results.save_picture(kind, picture, step.key, outcome.frame.n_frames)
     rows = rows_of(step.key, outcome)
     results.add(step.key, rows)
-    return _result(step, "ok", rows[0]["message"])
+    return _result(step, outcome.status, rows[0]["message"])
 
 
-def _result(step: _Step, status: Literal["ok", "failed", "kept"], message: str) -> FrameResult:
+def _result(step: _Step, status: FrameStatus, message: str) -> FrameResult:
     frame = step.key.frame if step.key.frame >= 0 else None
     return FrameResult(
         source=step.key.source, frame=frame, status=status, message=message, progress=step.progress

@@ -133,7 +133,11 @@ class ResultsFolder:
 
     def _is_whole(self, key: FrameKey, rows: list[Row], lines: Mapping[FrameKey, int] | None) -> bool:
         entry = self._record.sources.get(key.source)
-        if entry is None or key.frame in self.done(key.source) or any(row["status"] != "ok" for row in rows):
+        if (
+            entry is None
+            or key.frame in self.done(key.source)
+            or any(row["status"] == "failed" for row in rows)
+        ):
             return False
         n_nodes = sum(row["node"] != "" for row in rows)
         if lines is not None and lines.get(key) != n_nodes:

@@ -48,8 +48,8 @@ def rows_of(key: FrameKey, prediction: Prediction) -> list[Row]:
         "frame": str(key.frame),
         "cutoff": f"{prediction.cutoff:g}",
         "model": prediction.model_id,
-        "status": "ok",
-        "message": _one_line(*prediction.frame.warnings),
+        "status": prediction.status,
+        "message": _one_line(*prediction.warnings),
     }
     if not prediction.node_scores:
         return [common | {"malignancy": f"{prediction.malignancy:.4f}", "label": prediction.label}]
@@ -72,7 +72,7 @@ def _sizes(measurement: Measurement, prediction: Prediction) -> Row:
     }
     if measurement.long_axis_mm is None:
         reason = frame.spacing_note or "The node does not lie inside one calibrated region."
-        return in_px | {"message": _one_line(*frame.warnings, reason)}
+        return in_px | {"message": _one_line(*prediction.warnings, reason)}
     return in_px | {
         "area_mm2": f"{measurement.area_mm2:.2f}",
         "long_axis_mm": f"{measurement.long_axis_mm:.2f}",

@@ -51,7 +51,7 @@ def _segment(options: argparse.Namespace) -> int:
 
     from ..batch import segment_to_folder
 
-    n_done = n_kept = n_failed = 0
+    n_done = n_unlike = n_kept = n_failed = 0
     layout = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
     with tqdm(total=1.0, bar_format=layout, file=sys.stderr, disable=None) as bar:
         for result in segment_to_folder(
@@ -64,7 +64,8 @@ def _segment(options: argparse.Namespace) -> int:
             overlays=options.overlays,
             redo=options.redo,
         ):
-            n_done += result.status == "ok"
+            n_done += result.status in ("ok", "unlike-training-data")
+            n_unlike += result.status == "unlike-training-data"
             n_kept += result.status == "kept"
             n_failed += result.status == "failed"
             if result.status == "failed":
@@ -72,6 +73,7 @@ def _segment(options: argparse.Namespace) -> int:
             bar.set_postfix_str(f"{n_done} frames, {n_failed} failed", refresh=False)
             bar.update(result.progress - bar.n)
     kept = f", {n_kept} files done before" if n_kept else ""
+    unlike = f", {n_unlike} of them unlike the training data (see the status column)" if n_unlike else ""
     failed = f", {n_failed} failed (see the message column)" if n_failed else ""
-    print(f"{n_done} frames segmented{kept}{failed}: {options.out / 'results.csv'}")
+    print(f"{n_done} frames segmented{unlike}{kept}{failed}: {options.out / 'results.csv'}")
     return 1 if n_failed else 0
