@@ -131,6 +131,21 @@ def test_the_canvas_says_score_label_cutoff_size_and_limits(two_nodes):
     assert tuple(points.scale) == pytest.approx(two_nodes.frame.spacing_mm)
 
 
+def test_the_canvas_says_that_a_frame_is_unlike_the_training_data(two_nodes):
+    unlike = replace(two_nodes, novelty=1.5)
+    readings = [read_prediction(unlike)]
+    labels = make(_layers.prediction_to_layer(unlike))
+
+    assert _layers.unlike_frames(labels) == {0}
+    flagged, plain = (
+        make(_layers.readings_to_layer(readings, NOTE, unlike.frame, frames)).text.values[0]
+        for frames in (_layers.unlike_frames(labels), set())
+    )
+    assert "unlike those that the model was trained on:\ndo not rely on" in flagged
+    assert "unlike" not in plain
+    assert _layers.unlike_frames(make(_layers.prediction_to_layer(two_nodes))) == set()
+
+
 def test_no_node_found_is_an_answer(frame):
     prediction = predict(frame, np.zeros(frame.shape, np.uint8), ())
 

@@ -94,8 +94,9 @@ def _segment(frame: Frame) -> list[LayerTuple]:
         reason = str(error) if isinstance(error, ClnError) else f"{type(error).__name__}: {error}"
         warnings.warn(f"The frame opened without a prediction. {reason}", stacklevel=2)
         return [message_to_layer(f"not segmented: {reason}", frame)]
+    unlike = {0} if prediction.status == "unlike-training-data" else set()
     return [
-        readings_to_layer([read_prediction(prediction)], model_note(segmenter.card), frame),
+        readings_to_layer([read_prediction(prediction)], model_note(segmenter.card), frame, unlike),
         prediction_to_layer(prediction),
     ]
 

@@ -7,12 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from napari.layers import Image, Labels, Points
 from qtpy.QtCore import QPoint, Qt
 from shipped import CINE, FRAME, REAL
 
 import napari_cln
-from napari_cln._layers import KEY, is_painted
+from napari_cln._layers import KEY, is_painted, unlike_frames
+from napari_cln.network.novelty import Novelty, pooled_texture
+from napari_cln.network.weights import load_model, save_model
 from napari_cln.widgets.segment import SegmentDock
 
 
@@ -72,6 +75,47 @@ def test_a_press_of_the_button_gives_what_segment_gives(viewer, dock, open_image
     assert tuple(labels.scale) == tuple(image.scale)
     assert dock.message.text().startswith("Segmented 1 frame in ")
     assert "CPU" in dock.device_reason.text()
+
+
+@pytest.fixture
+def wary_model(models, tmp_path, monkeypatch) -> str:
+    """The small network, which has seen nothing but black frames, and says so."""
+    network = load_model(models / "small.safetensors")
+    with torch.no_grad():
+        black = pooled_texture(network.stem(torch.zeros(1, 1, 256, 256)))
+    factor = np.eye(black.shape[1], dtype=np.float32)[None] * 1e4
+    network.novelty = Novelty(mean=black, factor=factor)
+    save_model(network, tmp_path / "wary.safetensors", replace(network.card, name="wary"))
+    monkeypatch.setenv("NAPARI_CLN_MODELS", str(tmp_path))
+    return "wary"
+
+
+def test_a_frame_unlike_the_training_data_says_so(viewer, dock, open_image, segment, small_model, wary_model):
+    open_image(viewer, FRAME)
+    dock.model.choose(wary_model)
+
+    segment(dock)
+
+    (points,) = layers(viewer, Points)
+    assert dock.verdict.unlike.isVisibleTo(dock.verdict)
+    assert dock.verdict.unlike.text().startswith("The frame is unlike those that the model was trained on")
+    assert "unlike those" in points.text.values[0]
+
+
+def test_in_a_cine_each_frame_says_whether_it_is_unlike(viewer, dock, open_cine, segment, wary_model):
+    cine = open_cine(viewer, 3)
+    cine.data[1] = 0
+    dock.model.choose(wary_model)
+
+    segment(dock, "run_all")
+
+    shown = []
+    for index in range(3):
+        viewer.dims.set_current_step(0, index)
+        shown.append(dock.verdict.unlike.isVisibleTo(dock.verdict))
+    assert shown == [True, False, True]
+    (labels,) = layers(viewer, Labels)
+    assert unlike_frames(labels) == {0, 2}
 
 
 def test_shift_s_on_the_canvas_segments(viewer, dock, open_image, qtbot, finish):

@@ -25,14 +25,16 @@ from .predictions import (
     prediction_to_layer,
     readings_of,
     readings_to_layer,
+    unlike_frames,
 )
-from .space import IMAGE_KEY, KEY, OVERLAY_KEY, SCAN_AREA_KEY, LayerTuple, space_of
+from .space import IMAGE_KEY, KEY, OVERLAY_KEY, SCAN_AREA_KEY, UNLIKE_KEY, LayerTuple, space_of
 
 __all__ = [
     "IMAGE_KEY",
     "KEY",
     "OVERLAY_KEY",
     "SCAN_AREA_KEY",
+    "UNLIKE_KEY",
     "LayerTuple",
     "annotation_from_layer",
     "axes_to_layer",
@@ -58,4 +60,5 @@ __all__ = [
     "scan_area_to_layer",
     "source_to_layer",
     "space_of",
+    "unlike_frames",
 ]

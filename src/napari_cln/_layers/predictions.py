@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from ..study.reading import Reading, describe, digest, node_rows, read_prediction, short_axis
-from ..types import Frame, Prediction
+from ..types import UNLIKE_TRAINING_DATA, Frame, Prediction
 from .space import (
     CLEAR,
     FRAME_KEY,
@@ -18,6 +18,7 @@ from .space import (
     ORANGE,
     PINK,
     SKY,
+    UNLIKE_KEY,
     YELLOW,
     LayerTuple,
     is_stack,
@@ -38,6 +39,7 @@ __all__ = [
     "prediction_to_layer",
     "readings_of",
     "readings_to_layer",
+    "unlike_frames",
 ]
 
 NODE_COLOURS = {None: YELLOW, 0: CLEAR, 1: YELLOW, 2: SKY, 3: PINK, 4: GREEN, 5: ORANGE}
@@ -68,7 +70,9 @@ def cine_to_layer(like: Image) -> LayerTuple:
     return masks, _labels_options(like, {KEY: {}}), "labels"
 
 
-def readings_to_layer(readings: Iterable[Reading], note: str, like: Image | Frame) -> LayerTuple:
+def readings_to_layer(
+    readings: Iterable[Reading], note: str, like: Image | Frame, unlike: Set[int] = frozenset()
+) -> LayerTuple:
     """Points layer whose text says on the canvas what was found: of each frame, and at each node.
 
     Parameters
@@ -79,6 +83,8 @@ def readings_to_layer(readings: Iterable[Reading], note: str, like: Image | Fram
     like : napari.layers.Image or Frame
         What they were made from; its place in space is copied, and a cine's texts get its
         frame axis.
+    unlike : set of int
+        Numbers of the frames that are unlike the training data, which their texts say; 0 for a still.
     """
     places: list[tuple[float, ...]] = []
     texts: list[str] = []
@@ -90,7 +96,9 @@ def readings_to_layer(readings: Iterable[Reading], note: str, like: Image | Fram
         rows += node_rows(reading)
         places += [(reading.index, *_foot(like))]
         places += [(reading.index, row - lift, column) for row, column in reading.corners]
-        texts += [f"{describe(reading)}\n{note}"]
+        index = reading.index if is_stack(like) else 0
+        caution = UNLIKE_TRAINING_DATA.replace(": ", ":\n") + "\n" if index in unlike else ""
+        texts += [f"{describe(reading)}\n{caution}{note}"]
         texts += [
             f"{score:.2f} {reading.label_of(score)} · {short_axis(size)}"
             for score, size in zip(reading.node_scores, reading.sizes, strict=True)
@@ -141,6 +149,14 @@ def readings_of(labels: Labels) -> dict[int, Reading]:
             reading = _read[known] = read_prediction(known)
         return {0: reading}
     return dict(known) if isinstance(known, Mapping) else {}
+
+
+def unlike_frames(labels: Labels) -> set[int]:
+    """Numbers of the frames of a Labels layer that are unlike the model's training data."""
+    known = labels.metadata.get(KEY)
+    if isinstance(known, Prediction):
+        return {0} if known.status == "unlike-training-data" else set()
+    return set(labels.metadata.get(UNLIKE_KEY, ()))
 
 
 def _labels_options(owner: Image | Frame, metadata: dict[str, Any]) -> dict[str, Any]:

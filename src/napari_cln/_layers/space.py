@@ -16,6 +16,7 @@ __all__ = [
     "KEY",
     "OVERLAY_KEY",
     "SCAN_AREA_KEY",
+    "UNLIKE_KEY",
     "LayerTuple",
     "is_stack",
     "name_of",
@@ -34,6 +35,8 @@ SCAN_AREA_KEY = "napari-cln scan area"
 """Key in an Image's metadata for a scan area that the user has drawn."""
 OVERLAY_KEY = "napari-cln remove overlay"
 """Key in an Image's metadata that is False where overlays are to stay in the network's input."""
+UNLIKE_KEY = "napari-cln unlike frames"
+"""Key in the metadata of a cine's Labels for the set of frames that are unlike the training data."""
 
 # Colours that colour-blind readers can tell apart (Okabe and Ito, 2008), without those of
 # colour Doppler.

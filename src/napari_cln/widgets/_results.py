@@ -10,6 +10,7 @@ from napari.layers import Image, Labels, Layer, Points
 
 from .._layers import (
     KEY,
+    UNLIKE_KEY,
     cine_to_layer,
     features_of,
     is_painted,
@@ -19,6 +20,7 @@ from .._layers import (
     prediction_to_layer,
     readings_of,
     readings_to_layer,
+    unlike_frames,
 )
 from ..study.reading import Reading, read_prediction
 from ..types import Prediction
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from numpy.typing import NDArray
 
-__all__ = ["Results", "is_touched", "nodes_of", "readings_in", "recut"]
+__all__ = ["Results", "is_touched", "nodes_of", "readings_in", "recut", "unlike_in"]
 
 TOUCHED_KEY = "napari-cln touched frames"
 OPACITY_KEY = "napari-cln opacity"
@@ -48,6 +50,14 @@ def readings_in(viewer: ViewerModel, image: Image) -> dict[int, Reading]:
     for labels in reversed(nodes_of(viewer, image)):
         merged |= readings_of(labels)
     return dict(sorted(merged.items()))
+
+
+def unlike_in(viewer: ViewerModel, image: Image) -> set[int]:
+    """Numbers of the frames of :func:`readings_in` that are unlike the model's training data."""
+    merged: set[int] = set()
+    for labels in reversed(nodes_of(viewer, image)):
+        merged = (merged - readings_of(labels).keys()) | unlike_frames(labels)
+    return merged
 
 
 def recut(viewer: ViewerModel, image: Image, cutoff: float, note: str) -> None:
@@ -69,7 +79,7 @@ def write_texts(viewer: ViewerModel, image: Image, note: str) -> None:
         if known:
             labels.features = features_of(list(known.values()), cine=labels.ndim == 3)
     readings = readings_in(viewer, image).values()
-    data, options, _ = readings_to_layer(readings, note, image)
+    data, options, _ = readings_to_layer(readings, note, image, unlike_in(viewer, image))
     texts = _texts_of(viewer, image)
     if texts is None:
         if len(data):
@@ -112,13 +122,14 @@ class Results:
                 if readings_of(labels) and not is_painted(labels):
                     _fade(labels)
                 continue
-            known = readings_of(labels)
+            known, unlike = readings_of(labels), unlike_frames(labels)
             for index in self.indices:
                 if index in known and _is_free(labels, index):
                     labels.data[index] = 0
                     del known[index]
-            # A dict of its own: a duplicated layer shares the old one.
-            labels.metadata[KEY] = known
+                    unlike.discard(index)
+            # A dict and a set of its own: a duplicated layer shares the old ones.
+            labels.metadata[KEY], labels.metadata[UNLIKE_KEY] = known, unlike
             labels.refresh()
         for layer in layers_of(self.image, self.viewer.layers, "axes"):
             self.viewer.layers.remove(layer)
@@ -189,6 +200,8 @@ class Results:
             labels.events.paint.connect(lambda _event: self._touch(labels))
         labels.data[index] = prediction.instances
         labels.metadata[KEY][index] = read_prediction(prediction)
+        if prediction.status == "unlike-training-data":
+            labels.metadata.setdefault(UNLIKE_KEY, set()).add(index)
         if labels not in self._written:
             self._written.append(labels)
         if self.viewer.dims.current_step[0] == index:

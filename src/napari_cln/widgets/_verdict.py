@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
@@ -10,8 +10,8 @@ from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from .._layers.predictions import TEXT_COLOURS
 from ..study.reading import Reading
-from ..types import Measurement
-from ._parts import Signal, small
+from ..types import UNLIKE_TRAINING_DATA, Measurement
+from ._parts import MessageLine, Signal, small
 
 if TYPE_CHECKING:
     from ._plot import ScorePlot
@@ -28,6 +28,9 @@ class Verdict(QWidget):
         super().__init__()
         self.headline = QLabel()
         self.headline.setWordWrap(True)
+        self.unlike = QLabel(UNLIKE_TRAINING_DATA)
+        self.unlike.setWordWrap(True)
+        self.unlike.setStyleSheet(f"color: {MessageLine.COLOURS['bad']};")
         self.nodes = QLabel()
         self.nodes.setTextFormat(Qt.TextFormat.RichText)
         self.nodes.setWordWrap(True)
@@ -35,7 +38,7 @@ class Verdict(QWidget):
         self.plot: ScorePlot | None = None
         self._layout = QVBoxLayout(self)
         self._layout.setContentsMargins(0, 6, 0, 0)
-        for widget in (self.headline, self.nodes, self.caveat):
+        for widget in (self.headline, self.unlike, self.nodes, self.caveat):
             self._layout.addWidget(widget)
         self.clear()
 
@@ -43,9 +46,15 @@ class Verdict(QWidget):
         """Show nothing."""
         self.show_readings({}, 0, 1)
 
-    def show_readings(self, readings: Mapping[int, Reading], index: int, n_frames: int) -> None:
-        """Show the reading of one frame, and the scores of all where there are several."""
+    def show_readings(
+        self, readings: Mapping[int, Reading], index: int, n_frames: int, unlike: Set[int] = frozenset()
+    ) -> None:
+        """Show the reading of one frame, and the scores of all where there are several.
+
+        The frames in ``unlike`` are unlike the training data, which stands below the score.
+        """
         reading = readings.get(index)
+        self.unlike.setVisible(reading is not None and index in unlike)
         for widget in (self.headline, self.nodes, self.caveat):
             widget.setVisible(reading is not None)
         if reading is not None:

@@ -16,7 +16,7 @@ from .._layers import model_note, n_frames_of
 from ..errors import ClnError, FrameReadError
 from ._model_choice import ModelChoice
 from ._parts import OPEN_FIRST, Dock, button, device_box, form, small
-from ._results import Results, readings_in, recut
+from ._results import Results, readings_in, recut, unlike_in
 from ._verdict import Verdict
 from ._work import Failure, Started, Task, predict_tasks
 
@@ -221,7 +221,8 @@ class SegmentDock(Dock):
         else:
             readings = readings_in(self.viewer, image)
             n_frames = len(image.data) if image.ndim == 3 else 1
-            self.verdict.show_readings(readings, self._index(), n_frames)
+            unlike = unlike_in(self.viewer, image)
+            self.verdict.show_readings(readings, self._index(), n_frames, unlike)
         self.run_all.setEnabled(self._worker is None and image is not None and image.ndim == 3)
 
     def _index(self) -> int:
