@@ -1,5 +1,6 @@
 """Real faults: processes killed in mid-save, two writers at once, a full disk, a read-only folder."""
 
+import errno
 import itertools
 import json
 import os
@@ -163,6 +164,34 @@ def test_kill_9_in_the_very_first_save_of_a_frame_leaves_it_whole_or_not_there(f
         assert mended(fresh.path) >= (0 if child.out.read_text() else -1)
 
 
+def test_kill_9_while_a_stroke_is_kept_aside_leaves_one_to_restore(folder, grey, start):
+    """A full disk or a rival's lock keeps strokes in the autosave; then the computer crashes."""
+    keep = """
+path, image = args
+folder, pixels = TrainingFolder.open(path), np.load(image)
+frame = Frame(pixels=pixels, scan_area=(0, 0, *pixels.shape))
+for n in range(800):
+    instances = np.zeros(pixels.shape, np.uint8)
+    instances[0, : n + 1] = 1
+    instances[-1, : n + 1] = 2
+    folder.autosave.keep(Annotation(frame=frame, instances=instances), folder.identify(frame), who="r1")
+    print(n, file=told)
+"""
+    rng, frame = random.Random(5), Frame(pixels=np.load(grey))
+    for _ in range(10):
+        child = start(keep, str(folder.path), grey)
+        while not child.out.read_text().endswith("\n"):
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0, 0.02))
+        assert child.kill() == -signal.SIGKILL
+        told = max(map(int, child.out.read_text().split()))
+
+        (left,) = TrainingFolder.open(folder.path).autosave.list()
+
+        assert told <= stroke(folder.autosave.restore(left, frame).instances) <= told + 1
+        folder.autosave.clear(left.id, "r1")
+
+
 def test_two_writers_with_300_updates_keep_300(folder, grey, start):
     children = [start(SAVE, str(folder.path), grey, 0, 150, who) for who in ("r1", "r2")]
     assert [child.wait() for child in children] == [0, 0]
@@ -225,6 +254,39 @@ print(message, file=told)
 
     assert "can't be" in child.out.read_text() and "Free some space" in child.out.read_text()
     assert files() == before
+
+
+def test_a_disk_that_is_full_at_any_one_write_keeps_the_stroke(study, annotate, necks, monkeypatch):
+    """The first, second, third … call that reaches the disk fails, until a save needs no more calls."""
+
+    def full_at(nth, calls, real):
+        def call(*args, **kwargs):
+            if next(calls) == nth:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return real(*args, **kwargs)
+
+        return call
+
+    frame = annotate(0).frame
+    for nth in itertools.count(1):
+        painted, calls = np.roll(necks[0][1], nth), itertools.count(1)
+        with monkeypatch.context() as patch:
+            for name in ("fsync", "link", "replace"):
+                patch.setattr(os, name, full_at(nth, calls, getattr(os, name)))
+            try:
+                study.save(annotate(0, mask=painted), who="r1")
+                break
+            except DatasetError as error:
+                assert "No space left on device). Your strokes are kept" in str(error)
+
+        (left,) = study.autosave.list()
+        assert np.array_equal(study.autosave.restore(left, frame).mask, painted)
+        study.autosave.clear(left.id, "r1")
+        for fault in check(study):
+            repair(study, fault)
+        assert check(study) == []
+
+    assert nth > 8
 
 
 @pytest.fixture
