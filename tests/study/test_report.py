@@ -279,6 +279,25 @@ def test_blanks_are_named_for_the_authors(drawn):
     assert sum(item.filled for item in items) >= 12
 
 
+def numbers(said: str) -> set[int]:
+    """The items that a cell such as "5b–6b, 8" names, without their letters."""
+    found: set[int] = set()
+    for part in filter(None, said.split(", ")):
+        ends = [int(re.match(r"\d+", end)[0]) if end[0].isdigit() else None for end in part.split("–")]
+        first = ends[0]
+        found |= set(range(first, (ends[-1] or first) + 1))
+    return found
+
+
+@pytest.mark.parametrize(("column", "n"), [("stard_ai", 40), ("tripod_ai", 27), ("claim", 44)])
+def test_every_item_of_the_three_lists_has_a_topic(drawn, column, n):
+    """But for what only a developer of models reports: TRIPOD+AI 9, 13 and 24, and 18 by its letters."""
+    asked = set().union(*(numbers(getattr(item, column)) for item in reporting_items(drawn)))
+
+    apart = {"tripod_ai": {9, 13, 24}}.get(column, set())
+    assert asked == set(range(1, n + 1)) - apart
+
+
 def test_numbers_are_printed_as_a_journal_prints_them():
     assert number(-0.125, 2) == "−0.12"
     assert number(-0.0001, 2) == "0.00"

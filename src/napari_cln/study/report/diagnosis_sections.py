@@ -86,7 +86,8 @@ def diagnosis_section(evaluation: Evaluation, found: Diagnosis) -> Section:
         tables.append(Table(caption=f"Calibration (n = {counts.n})", header=("", "value (95 %)"), rows=rows))
     plots = [Plot(caption="ROC curve", draw=partial(figures.draw_roc, diagnosis=found))]
     if unit == "node":
-        judged = [r for r in evaluation.rows if r.split == evaluation.config.split and r.kind != "stray"]
+        split = evaluation.config.split
+        judged = [r for r in evaluation.rows if split in (r.split, "all") and r.kind != "stray"]
         metastatic, benign = ([r.score for r in judged if r.truth == t] for t in ("metastatic", "benign"))
         plots += [
             Plot(
