@@ -320,6 +320,25 @@ def test_another_model_has_its_cutoff_by_the_same_rule():
     assert comparison.areas[0] == comparison.areas[1]
 
 
+def test_all_tests_stand_side_by_side_on_the_nodes_that_every_one_judged():
+    rows = rows_from_counts(30, 10, 40, 20)
+    right = {row.id: row.truth for row in rows[:60]} | {rows[0].id: "undetermined"}
+    benign = {row.id: "benign" for row in rows[:50]}
+    second = [replace(row, score=1 - row.score) for row in rows[5:]]
+
+    panel = evaluate_rows(
+        rows, FAST, readers={"Dr A": right, "original reports": benign}, others={"second": second}
+    ).panel
+
+    assert (panel.nodes, panel.of) == (45, 100)
+    tests = {name: {m.name: (m.k, m.estimate.n) for m in measures} for name, measures in panel.tests}
+    assert list(tests) == ["model", "second", "Dr A", "original reports"]
+    assert tests["model"]["sensitivity"] == (25, 35)
+    assert tests["second"]["sensitivity"] == (10, 35)
+    assert tests["Dr A"]["sensitivity"] == (35, 35)
+    assert tests["original reports"]["specificity"] == (10, 10)
+
+
 def test_the_difference_of_two_aucs_knows_the_patients():
     rows = [replace(row, patient=f"p{i % 6}") for i, row in enumerate(random_rows())]
     rng = np.random.default_rng(2)

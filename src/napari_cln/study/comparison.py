@@ -17,7 +17,7 @@ from .metrics import MEASURES, Counts, auc, measures
 from .resampling import DEFAULT, Resampling, bootstrap
 from .statistics import AucDifference, McNemar, auc_interval, compare_auc, mcnemar
 
-__all__ = ["Comparison", "compare_calls", "compare_models"]
+__all__ = ["CALLS", "Comparison", "compare_calls", "compare_models", "verdicts"]
 
 Floats = NDArray[np.float64]
 SHARES = MEASURES[:5]
@@ -106,17 +106,8 @@ def compare_calls(
     DatasetError
         If a call is none of these words.
     """
-    for key, call in calls.items():
-        if call not in CALLS:
-            raise DatasetError(
-                f"{name} says {call!r} of {key}. The words are malignant, benign and undetermined."
-            )
-    said = [calls.get(f"{row.id}/{row.node}", calls.get(row.id)) for row in rows]
-    known = [
-        (row, called)
-        for row, call in zip(rows, said, strict=True)
-        if call is not None and (called := CALLS[call]) is not None
-    ]
+    said = verdicts(name, rows, calls)
+    known = [(row, called) for row, (_, called) in zip(rows, said, strict=True) if called is not None]
     if not known:
         return None
     return _compare(
@@ -125,9 +116,26 @@ def compare_calls(
         [row.score >= cutoff for row, _ in known],
         [called for _, called in known],
         how,
-        undetermined=sum(call == "undetermined" for call in said),
-        without=sum(call is None for call in said),
+        undetermined=sum(known and called is None for known, called in said),
+        without=sum(not known for known, _ in said),
     )
+
+
+def verdicts(name: str, rows: Sequence[CaseRow], calls: Mapping[str, str]) -> list[tuple[bool, bool | None]]:
+    """Of each node: whether a reader knows it, and the call; None for no verdict.
+
+    Raises
+    ------
+    DatasetError
+        If a call is none of the words.
+    """
+    for key, call in calls.items():
+        if call not in CALLS:
+            raise DatasetError(
+                f"{name} says {call!r} of {key}. The words are malignant, benign and undetermined."
+            )
+    said = [calls.get(f"{row.id}/{row.node}", calls.get(row.id)) for row in rows]
+    return [(call is not None, None if call is None else CALLS[call]) for call in said]
 
 
 def compare_models(

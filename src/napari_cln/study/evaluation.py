@@ -25,6 +25,7 @@ from .diagnosis import Diagnosis, diagnose
 from .flow import Flow, count_flow
 from .gallery import Gallery, Picture
 from .matching import compare, read_instances, reference_instances
+from .panel import Panel, set_side_by_side
 from .resampling import Resampling
 from .segmentation import Detection, Segmentation, detect, segment_summary
 from .subgroups import Subgroup, split_into_subgroups
@@ -54,6 +55,7 @@ class Evaluation:
     axes: tuple[AxisAgreement, ...]
     subgroups: tuple[Subgroup, ...]
     comparisons: tuple[Comparison, ...]
+    panel: Panel | None
     partitions: Mapping[str, frozenset[str]]
     learned_from: int = 0
     pictures: tuple[Picture, ...] = ()
@@ -190,12 +192,11 @@ def evaluate_rows(
         )
     judged = [row for row in mine if row.kind != "stray" and row.truth != "unknown"]
     cutoff = _cutoff(rows, config)
+    calls = dict(readers or {})
+    models = {name: _other(theirs, config) for name, theirs in (others or {}).items()}
     compared = [
-        *(compare_calls(name, judged, cutoff.value, calls, how) for name, calls in (readers or {}).items()),
-        *(
-            compare_models(name, judged, cutoff.value, *_other(theirs, config), how)
-            for name, theirs in (others or {}).items()
-        ),
+        *(compare_calls(name, judged, cutoff.value, said, how) for name, said in calls.items()),
+        *(compare_models(name, judged, cutoff.value, *theirs, how) for name, theirs in models.items()),
     ]
     return Evaluation(
         config=config,
@@ -217,6 +218,7 @@ def evaluate_rows(
         axes=compare_axes(mine, config.confidence),
         subgroups=split_into_subgroups(mine, cutoff.value, how),
         comparisons=tuple(found for found in compared if found is not None),
+        panel=set_side_by_side(judged, cutoff.value, calls, models, how),
         partitions={
             name: frozenset(row.patient for row in rows if row.split == name)
             for name in sorted({row.split for row in rows})

@@ -7,6 +7,7 @@ from functools import partial
 from ...types import Estimate
 from ..diagnosis import Measure
 from ..evaluation import Evaluation
+from ..panel import Panel
 from . import figures
 from .pages import Plot, Section, Table
 from .wording import NAMES, interval, number, p_value, share, with_interval
@@ -62,7 +63,7 @@ def comparison_section(evaluation: Evaluation) -> Section | None:
     """Other models, readers and the original reports on the same nodes."""
     if not evaluation.comparisons:
         return None
-    tables = []
+    tables = [_panel_table(evaluation.panel)] if evaluation.panel is not None else []
     for c in evaluation.comparisons:
         rows = [
             (
@@ -113,6 +114,19 @@ def comparison_section(evaluation: Evaluation) -> Section | None:
         text="Only nodes that both have judged are compared: AUC by the paired DeLong test, calls by "
         "McNemar's test.",
         tables=tuple(tables),
+    )
+
+
+def _panel_table(panel: Panel) -> Table:
+    rows = tuple(
+        (name, *(", ".join(_value_and_interval(measure)) for measure in measures))
+        for name, measures in panel.tests
+    )
+    return Table(
+        caption=f"All tests on the {panel.nodes} of {panel.of} nodes ({panel.patients} patients) that every "
+        "one of them judged, with 95 % intervals over patients",
+        header=("Test", *(NAMES[measure.name] for measure in panel.tests[0][1])),
+        rows=rows,
     )
 
 
