@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,6 +24,8 @@ class Resampling:
 
 
 DEFAULT = Resampling()
+KEPT = 2**26
+"""Most counts that are kept for the next statistic of as many patients: 128 MB."""
 
 
 def bootstrap(
@@ -52,15 +55,9 @@ def bootstrap(
     """
     _, index = np.unique(np.asarray(clusters), return_inverse=True)
     n = int(index.max()) + 1
-    rng = np.random.default_rng(how.seed)
     # Few rows at a time: they stay in the processor's cache, whatever the number of cases.
     step = max(1, 200_000 // max(index.size, 1))
-    values = []
-    for start in range(0, how.n, step):
-        rows = min(step, how.n - start)
-        drawn = rng.integers(0, n, size=(rows, n)) + np.arange(rows)[:, None] * n
-        times = np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n)
-        values.append(statistic(times[:, index].astype(float)))
+    values = [statistic(times[:, index].astype(float)) for times in _times(n, how, step)]
     drawn_values = np.sort(np.concatenate(values), axis=0)  # NaN last
     exist = np.count_nonzero(~np.isnan(drawn_values), axis=0)
     tails = ((1 - how.confidence) / 2, (1 + how.confidence) / 2)
@@ -71,3 +68,26 @@ def bootstrap(
         for q in tails
     )
     return low, high
+
+
+def _times(n: int, how: Resampling, step: int) -> Iterator[NDArray[np.uint16]]:
+    """How often each of n patients is drawn, (rows, n), ``step`` rows at a time."""
+    if n * how.n > KEPT:
+        yield from _draw(n, how, step)
+        return
+    kept = _keep(n, how)
+    for start in range(0, how.n, step):
+        yield kept[start : start + step]
+
+
+@lru_cache(maxsize=2)
+def _keep(n: int, how: Resampling) -> NDArray[np.uint16]:
+    return np.concatenate(list(_draw(n, how, max(1, 200_000 // n))))
+
+
+def _draw(n: int, how: Resampling, step: int) -> Iterator[NDArray[np.uint16]]:
+    rng = np.random.default_rng(how.seed)
+    for start in range(0, how.n, step):
+        rows = min(step, how.n - start)
+        drawn = rng.integers(0, n, size=(rows, n)) + np.arange(rows)[:, None] * n
+        yield np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n).astype(np.uint16)

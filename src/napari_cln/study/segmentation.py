@@ -51,14 +51,15 @@ def summarise(values: ArrayLike, patients: Sequence[str], how: Resampling = DEFA
     if not x.size:
         return None
     order = np.argsort(x, kind="stable")
+    ordered = x[order]
 
     def median(weights: Floats) -> Floats:
-        above = np.cumsum(weights[:, order], axis=1) * 2 >= weights.sum(axis=1, keepdims=True)
-        middle: Floats = x[order][np.argmax(above, axis=1)]
+        upto = np.cumsum(weights, axis=1)
+        middle: Floats = ordered[np.argmax(upto * 2 >= upto[:, -1:], axis=1)]
         return middle
 
     exact = median_interval(x, how.confidence)
-    low, high = bootstrap(median, patients, how)
+    low, high = bootstrap(median, np.asarray(patients)[order], how)
     q1, q3 = np.percentile(x, [25, 75])
     if np.isnan(exact.low):  # too few values for an exact interval
         clustered = Estimate(value=exact.value, low=float(x.min()), high=float(x.max()), n=x.size)
