@@ -21,8 +21,7 @@ from napari_cln.network.model import YNet
 from napari_cln.network.novelty import (
     ALARM_RATE,
     MIN_VALIDATION,
-    Novelty,
-    _fit_one,
+    _fit,
     fit_novelty,
     pooled_texture,
 )
@@ -48,7 +47,7 @@ def speckle() -> np.ndarray:
 def knowing(small: YNet, speckle) -> YNet:
     """A network that knows what its training frames are like."""
     order = np.random.default_rng(0).permutation(len(speckle))
-    small.novelty = fit_novelty(small, [(speckle[order[:48]], speckle[order[48:]])])
+    small.novelty = fit_novelty(small, [speckle[order[:48]]], speckle[order[48:]])
     return small
 
 
@@ -82,15 +81,14 @@ def test_a_model_that_does_not_know_its_training_data_flags_nothing(small):
 
 
 def test_too_few_validation_frames_give_no_threshold(small, speckle):
-    assert fit_novelty(small, [(speckle[:20], speckle[20 : 20 + MIN_VALIDATION - 1])]) is None
-    assert fit_novelty(small, [(speckle[:1], speckle[20:])]) is None
-    assert fit_novelty(small, [(speckle[:20], speckle[20:]), (speckle[:20], speckle[:3])]) is None
+    assert fit_novelty(small, [speckle[:20]], speckle[20 : 20 + MIN_VALIDATION - 1]) is None
+    assert fit_novelty(small, [speckle[:20], speckle[:1]], speckle[20:]) is None
 
 
 def test_the_nearest_of_several_sources_counts(small, speckle):
     negatives = 255 - speckle
-    one = fit_novelty(small, [(speckle[:40], speckle[40:])])
-    two = fit_novelty(small, [(speckle[:40], speckle[40:]), (negatives[:40], negatives[40:])])
+    one = fit_novelty(small, [speckle[:40]], speckle[40:])
+    two = fit_novelty(small, [speckle[:40], negatives[:40]], np.concatenate([speckle[40:], negatives[40:]]))
     assert one is not None
     assert two is not None
 
@@ -131,8 +129,7 @@ def test_the_share_of_validation_frames_beyond_the_threshold_is_as_promised(
     if silent:
         train[:, 0] = validation[:, 0] = 0
 
-    mean, factor = _fit_one(train, validation)
-    beyond = int((Novelty(mean=mean[None], factor=factor[None])(validation) > 1 + 1e-3).sum())
+    beyond = int((_fit([train], validation)(validation) > 1 + 1e-3).sum())
 
     allowed = n_validation - min(ceil((1 - ALARM_RATE) * (n_validation + 1)), n_validation)
     assert beyond <= allowed

@@ -3,7 +3,7 @@
 Mean and standard deviation of each channel of the first feature map say what the grain of a frame is
 like: speckle, dynamic range, edges, black margins. Each source of training frames is a Gaussian in
 them, and a frame's novelty is its Mahalanobis distance from the nearest one [1]_, in units of the
-distance that nearly all validation frames keep within. Deeper maps are no better at it: they were
+distance that nearly all validation frames keep within. The deepest maps are worse at it: they were
 taught to ignore what does not matter for nodes (``docs/explanation/unlike-training-data.md``).
 
 References
@@ -45,7 +45,7 @@ class Novelty:
     mean : ndarray of float32, shape (K, D)
         Of each source of training frames.
     factor : ndarray of float32, shape (K, D, D)
-        Whitens a source, and divides by its threshold.
+        Whitens a source, and divides by the threshold.
     """
 
     mean: NDArray[np.float32]
@@ -67,7 +67,11 @@ def pooled_texture(e1: Tensor) -> NDArray[np.float32]:
 
 
 def fit_novelty(
-    network: YNet, sources: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]], *, batch_size: int = 8
+    network: YNet,
+    sources: Sequence[NDArray[np.uint8]],
+    validation: NDArray[np.uint8],
+    *,
+    batch_size: int = 8,
 ) -> Novelty | None:
     """Learn what a network's training frames are like.
 
@@ -75,17 +79,18 @@ def fit_novelty(
     ----------
     network : YNet
         Trained, on any device.
-    sources : sequence of (ndarray of uint8, ndarray of uint8), shapes (N, S, S)
-        Of each source of frames, those trained on and those validated on, prepared. The first tell
-        where the source lies, a few hundred are enough; the second how far its frames stray. Two
-        sources that differ in grain belong apart: one Gaussian round both would cover what lies between.
+    sources : sequence of ndarray of uint8, each of shape (N, S, S)
+        Prepared training frames of each source; a few hundred are enough. Two sources that differ in
+        grain belong apart: one Gaussian round both would cover what lies between.
+    validation : ndarray of uint8, shape (N, S, S)
+        Prepared frames like those of the sources that were kept out of them. They set the threshold.
     batch_size : int
 
     Returns
     -------
     Novelty or None
-        None where a source has fewer than 2 training or ``MIN_VALIDATION`` validation frames: a
-        threshold from fewer means nothing, and the model does not say.
+        None where a source has fewer than 2 frames, or there are fewer than ``MIN_VALIDATION``
+        validation frames: a threshold from fewer means nothing, and the model does not say.
 
     Notes
     -----
@@ -101,14 +106,11 @@ def fit_novelty(
     .. [2] O. Ledoit and M. Wolf, "A well-conditioned estimator for large-dimensional covariance
            matrices", J. Multivariate Anal. 88, 2004. :doi:`10.1016/S0047-259X(03)00096-4`
     """
-    if any(len(train) < 2 or len(validation) < MIN_VALIDATION for train, validation in sources):
+    if len(validation) < MIN_VALIDATION or any(len(images) < 2 for images in sources):
         return None
-    fitted = [
-        _fit_one(_textures(network, train, batch_size), _textures(network, validation, batch_size))
-        for train, validation in sources
-    ]
-    return Novelty(
-        mean=np.stack([mean for mean, _ in fitted]), factor=np.stack([factor for _, factor in fitted])
+    return _fit(
+        [_textures(network, images, batch_size) for images in sources],
+        _textures(network, validation, batch_size),
     )
 
 
@@ -126,19 +128,24 @@ def _textures(network: YNet, images: NDArray[np.uint8], batch_size: int) -> NDAr
     return np.concatenate(rows)
 
 
-def _fit_one(
-    train: NDArray[np.float32], validation: NDArray[np.float32]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Mean (D,), and the factor (D, D) that puts the threshold at 1."""
-    mean, spread = train.mean(axis=0, dtype=np.float64), train.std(axis=0, dtype=np.float64)
+def _fit(sources: Sequence[NDArray[np.float32]], validation: NDArray[np.float32]) -> Novelty:
+    """Gaussians of pooled textures (N, D), scaled so that the threshold is 1."""
+    fitted = [_whitening(textures) for textures in sources]
+    mean = np.stack([mean for mean, _ in fitted]).astype(np.float32)
+    factor = np.stack([factor for _, factor in fitted]).astype(np.float32)
+    distances = np.sort(Novelty(mean=mean, factor=factor)(validation))
+    rank = min(ceil((1 - ALARM_RATE) * (len(distances) + 1)), len(distances))
+    threshold = max(distances[rank - 1], np.float32(1e-6))
+    return Novelty(mean=mean, factor=factor / threshold)
+
+
+def _whitening(textures: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean (D,), and the matrix (D, D) after which the textures have covariance 1."""
+    mean, spread = textures.mean(axis=0, dtype=np.float64), textures.std(axis=0, dtype=np.float64)
     # a channel that is silent in training must not make every whisper an alarm
     spread = np.maximum(spread, 1e-3 * spread.max() + 1e-9)
-    covariance = _shrunk_covariance((train - mean) / spread)
-    whitening = np.linalg.inv(np.linalg.cholesky(covariance)) / spread
-    distances = np.sort(np.linalg.norm((validation - mean) @ whitening.T, axis=1))
-    rank = min(ceil((1 - ALARM_RATE) * (len(distances) + 1)), len(distances))
-    threshold = max(float(distances[rank - 1]), 1e-6)
-    return mean.astype(np.float32), (whitening / threshold).astype(np.float32)
+    covariance = _shrunk_covariance((textures - mean) / spread)
+    return mean, np.linalg.inv(np.linalg.cholesky(covariance)) / spread
 
 
 def _shrunk_covariance(x: NDArray[np.float64]) -> NDArray[np.float64]:
