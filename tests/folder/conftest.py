@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from napari_cln.folder.dataset import TrainingFolder
+from napari_cln.folder.screens import confirm_screens, unseen_screens
 from napari_cln.types import Annotation, Frame, Node
 
 
@@ -68,6 +69,7 @@ def finished_study(necks, salted: Path, tmp_path_factory: pytest.TempPathFactory
             study.save(
                 annotation(necks, n, "metastatic" if n % 2 else "benign"), patient=f"P{n // 2}", who="r1"
             )
+        confirm_screens(study, unseen_screens(study), "r1")
     return study.path
 
 

@@ -138,6 +138,24 @@ def test_only_the_scan_area_is_stored_and_the_mask_with_it(folder, necks):
         folder.save(Annotation(frame=frame, instances=mask))
 
 
+def test_a_mask_that_leaves_the_scan_area_brings_no_text_from_beside_it(folder, necks):
+    screen = np.full((300, 320), 20, np.uint8)
+    screen[50:274, 60:284] = Frame(pixels=necks[0][0]).grey
+    screen[60:70, 35:55:2] = 255  # a name, in the box round both but in neither
+    mask = np.zeros((300, 320), np.uint8)
+    mask[200:230, 30:70] = 1
+
+    case = folder.save(
+        Annotation(frame=Frame(pixels=screen, scan_area=(50, 60, 274, 284)), instances=mask),
+        overlay=np.zeros((300, 320), bool),
+    )
+
+    stored = folder.read_image(case)
+    assert not stored[:150, :30].any()
+    assert np.array_equal(stored[150:180, :40], screen[200:230, 30:70])
+    assert np.array_equal(stored[:, 30:], screen[50:274, 60:284])
+
+
 def test_burned_in_marks_are_painted_over(folder, annotate, necks):
     pixels = Frame(pixels=necks[10][0]).grey.copy()
     clean = pixels.copy()

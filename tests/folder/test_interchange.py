@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image, PngImagePlugin
 
+from napari_cln.cli import main
 from napari_cln.errors import DatasetError, ExportError
 from napari_cln.folder.check import check
 from napari_cln.folder.dataset import TrainingFolder
@@ -337,6 +338,7 @@ def test_no_patient_name_leaves_the_source(necks, tmp_path):
     (source / "labels.csv").write_text(f"image,label,patient,cine\n{rows}")
 
     run(import_study(source, tmp_path / "study"))
+    main(["check", str(tmp_path / "study"), "--seen-by", "r1"])
     for format in ("nnunet", "coco", "csv"):
         run(export_study(tmp_path / "study", format, tmp_path / format))
 
@@ -430,6 +432,7 @@ def test_coco_polygons_and_categories_come_in(necks, tmp_path):
     assert (instances == 1)[10:30, 20:40].all() and (instances == 1).sum() == 400
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools' own
 def test_pycocotools_reads_the_export(rich, tmp_path):
     mask_api = pytest.importorskip("pycocotools.mask", reason="pycocotools is not installed")
     run(export_study(rich, "coco", tmp_path / "out"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from .arguments import Commands, existing, pair, positive
 
 if TYPE_CHECKING:
+    from ..folder.dataset import TrainingFolder
     from ..folder.faults import Fault
     from ..folder.interchange import Step
 
@@ -72,6 +74,12 @@ def add_commands(commands: Commands) -> None:
     check.add_argument("--repair", action="store_true", help="mend what can be mended without guessing")
     check.add_argument(
         "--break-locks", action="store_true", help="show who holds each lock, and ask whether to break it"
+    )
+    check.add_argument(
+        "--pictures", type=Path, metavar="DIR", help="write the pictures that nobody has looked at for names"
+    )
+    check.add_argument(
+        "--seen-by", metavar="READER", help="who has looked at those pictures, and saw no name and no date"
     )
     check.set_defaults(run=_check)
 
@@ -152,9 +160,31 @@ def _check(options: argparse.Namespace) -> int:
         faults = check(study)
     for fault in faults:
         print(f"{fault.severity}: {fault}{_offer(fault, options)}")
+    _see(study, options)
     n_errors = sum(fault.severity == "error" for fault in faults)
     print(f"errors: {n_errors}, warnings: {len(faults) - n_errors}")
     return 1 if n_errors else 0
+
+
+def _see(study: TrainingFolder, options: argparse.Namespace) -> None:
+    """Tell of pictures that nobody has looked at, write them, or note who has."""
+    from ..folder.pictures import encode_png
+    from ..folder.screens import confirm_screens, contact_sheet, unseen_screens
+
+    unseen = unseen_screens(study)
+    if options.seen_by:
+        confirm_screens(study, unseen, options.seen_by)
+    if options.pictures is not None:
+        options.pictures.mkdir(parents=True, exist_ok=True)
+    for screen, ids in unseen.items():
+        if options.seen_by:
+            print(f"{screen}: {options.seen_by} has looked at its pictures.")
+        elif options.pictures is None:
+            print(f"{screen}: {len(ids)} frames, not looked at for burned-in names. Add --pictures DIR.")
+        else:
+            path = options.pictures / f"{re.sub('[^a-z0-9]+', '-', screen.casefold())}.png"
+            path.write_bytes(encode_png(contact_sheet(study, ids)))
+            print(f"{screen}: look at {path.name}. If no name and no date shows, add --seen-by READER.")
 
 
 def _agrees(question: str) -> bool:

@@ -26,6 +26,7 @@ from .keys import hash_pixels
 from .nnunet import NnunetWriter, find_nnunet, is_nnunet
 from .plain import IMAGE_FOLDERS, MASK_FOLDERS, PlainFolder, find_plain
 from .saving import save
+from .screens import unseen_screens
 from .storage import read_json
 from .stored import adopt, find_stored, read_stored
 
@@ -248,7 +249,8 @@ def export_study(
     Raises
     ------
     ExportError
-        If the format is not known, ``dest`` is not empty, a frame is damaged, or the disk refuses.
+        If the format is not known, ``dest`` is not empty, a frame is damaged, the disk refuses, or
+        nobody has looked at the pictures for burned-in names (:mod:`.screens`).
     """
     study = folder if isinstance(folder, TrainingFolder) else TrainingFolder.open(folder)
     goal = Path(dest)
@@ -256,6 +258,12 @@ def export_study(
         raise ExportError(f"The format {format!r} is not known. Use one of {', '.join(FORMATS)}.")
     if goal.exists() and (not goal.is_dir() or any(goal.iterdir())):
         raise ExportError(f"{goal.name} exists and is not empty. Choose a new folder.")
+    if unseen := unseen_screens(study):
+        n = sum(map(len, unseen.values()))
+        raise ExportError(
+            f"Nobody has looked at the pictures of {'; '.join(unseen)} ({n} frames) for burned-in names "
+            "and dates. Look at them: `napari-cln check FOLDER --pictures DIR`."
+        )
     return _write(study, format, goal)
 
 

@@ -15,7 +15,7 @@ from ..imaging.preprocessing import find_overlay, find_scan_area, paint_over
 from ..types import Box, Frame
 from .storage import MAX_PNG_BYTES, read_bytes
 
-__all__ = ["MAX_PIXELS", "clean", "decode_png", "encode_png", "find_crop", "read_png"]
+__all__ = ["MAX_PIXELS", "cut_out", "decode_png", "encode_png", "read_png"]
 
 MAX_PIXELS = 2**26
 
@@ -69,28 +69,38 @@ def read_png(path: Path) -> NDArray[np.uint8]:
     return decode_png(data, path.name)
 
 
-def find_crop(frame: Frame, mask: NDArray[np.bool_]) -> Box:
-    """The part of a frame to keep: its scan area, and whatever of the mask lies outside."""
-    row0, column0, row1, column1 = frame.scan_area or find_scan_area(frame)
-    rows, columns = np.nonzero(mask)
-    if rows.size:
-        row0, row1 = min(row0, int(rows.min())), max(row1, int(rows.max()) + 1)
-        column0, column1 = min(column0, int(columns.min())), max(column1, int(columns.max()) + 1)
-    return row0, column0, row1, column1
+def cut_out(
+    frame: Frame, mask: NDArray[np.bool_], overlay: NDArray[np.bool_] | None = None
+) -> tuple[NDArray[np.uint8], Box]:
+    """What a folder keeps of a frame: the scan area, and the box of a mask that leaves it.
 
-
-def clean(frame: Frame, box: Box, overlay: NDArray[np.bool_] | None = None) -> NDArray[np.uint8]:
-    """Grey pixels of a box of the frame, burned-in marks painted over.
+    Burned-in marks are painted over, and what lies in neither of the two is black: names and dates
+    stand beside the scan area.
 
     Parameters
     ----------
     frame : Frame
-    box : Box
+    mask : ndarray of bool, shape (H, W)
     overlay : ndarray of bool, shape (H, W), optional
         The marks, where they are known; found by :func:`napari_cln.find_overlay` otherwise.
+
+    Returns
+    -------
+    image : ndarray of uint8, shape (h, w)
+    box : (int, int, int, int)
+        Where it lies in the frame.
     """
+    area = frame.scan_area or find_scan_area(frame)
+    kept = np.zeros(frame.shape, dtype=bool)
+    kept[area[0] : area[2], area[1] : area[3]] = True
+    rows, columns = np.nonzero(mask)
+    if rows.size:
+        kept[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = True
+    rows, columns = np.nonzero(kept)
+    box = int(rows.min()), int(columns.min()), int(rows.max()) + 1, int(columns.max()) + 1
+    inside = (slice(box[0], box[2]), slice(box[1], box[3]))
     if overlay is None:
         overlay = find_overlay(frame, box)
-    row0, column0, row1, column1 = box
-    inside = (slice(row0, row1), slice(column0, column1))
-    return paint_over(frame.grey[inside], overlay[inside])
+    image = paint_over(frame.grey[inside], overlay[inside])
+    image[~kept[inside]] = 0
+    return image, box

@@ -18,12 +18,15 @@ from .keys import hash_pixels, maker_of
 from .layout import Layout
 from .locks import lock
 from .masks import complete_nodes, crop_instances, describe_nodes, masks_of
-from .pictures import clean, find_crop
+from .pictures import cut_out
 from .records import SCHEMA, Record, add_history, case_of, has_mask, now
 from .storage import read_json
 
 if TYPE_CHECKING:
     from .dataset import TrainingFolder
+
+NO_HEADER = "113100"
+"""DICOM's code (PS3.16, CID 7050) for: nothing of the header is kept that could name a patient."""
 
 __all__ = ["Provenance", "history_entry", "identify", "save"]
 
@@ -73,8 +76,7 @@ def save(
     box: Box = (0, 0, *frame.shape)
     if not layout.record(case_id).exists():
         # Outside the lock: finding burned-in marks takes longer than the save.
-        box = find_crop(frame, annotation.mask)
-        image = clean(frame, box, overlay)
+        image, box = cut_out(frame, annotation.mask, overlay)
     try:
         with lock(layout.locks, case_id, who):
             former = folder.record(case_id) if layout.record(case_id).exists() else None
@@ -166,6 +168,7 @@ def _first_record(
     spacing = spacing_of(frame, annotation.mask) or frame.spacing_mm
     source: dict[str, Any] = {"kind": about.kind, "frame": frame.index, "rows": frame.shape[0]}
     source |= {"columns": frame.shape[1], "crop": [column0, row0, column1, row1]}
+    source["deid"] = [NO_HEADER]
     if (maker := maker_of(frame.vendor)) is not None:
         source["manufacturer"] = maker
     if frame.decoder is not None:

@@ -19,6 +19,7 @@ from .locks import lock
 from .masks import masks_of
 from .records import SCHEMA, Record, case_of, checked_record, nodes_of
 from .saving import Provenance, history_entry
+from .screens import PIXELS_SEEN
 from .storage import checked_id
 
 __all__ = ["StoredFrame", "adopt", "find_stored", "parcel_of", "read_stored", "shareable"]
@@ -58,7 +59,7 @@ def shareable(record: Record) -> Record:
 
 
 def read_stored(study: TrainingFolder) -> Iterator[StoredFrame]:
-    """Read every frame of a folder, one at a time.
+    """Read every frame of a folder whose pictures were looked at, one at a time.
 
     Raises
     ------
@@ -67,9 +68,12 @@ def read_stored(study: TrainingFolder) -> Iterator[StoredFrame]:
     """
     for case_id in study.ids():
         case = study.case(case_id)
+        record = shareable(study.record(case.id))
+        source = record.get("source") or {}
+        record["source"] = source | {"deid": sorted({*source.get("deid", ()), PIXELS_SEEN})}
         yield StoredFrame(
             case=case,
-            record=shareable(study.record(case.id)),
+            record=record,
             image=study.read_image(case),
             instances=study.read_instances(case),
         )

@@ -1,0 +1,102 @@
+"""Kinds of screen whose pictures a person has looked at, for names and dates burned into them.
+
+No method finds all text in a picture, so nothing is exported before somebody has looked at pictures
+of each kind: same maker, same size. A kind that was looked at is not asked about again.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from math import ceil
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DatasetError
+from .dataset import TrainingFolder
+from .locks import lock
+from .records import Record, encode, now
+from .storage import read_json, write_atomically
+
+__all__ = ["PIXELS_SEEN", "confirm_screens", "contact_sheet", "unseen_screens"]
+
+PIXELS_SEEN = "113101"
+"""DICOM's code (PS3.16, CID 7050) for: the pixels were cleaned, and a person has looked at them."""
+N_SHOWN, N_ACROSS = 20, 5
+GAP = 8
+
+
+def screen_of(record: Record) -> str:
+    """Kind of screen that a frame shows: maker and size."""
+    source = record.get("source") or {}
+    maker = source.get("manufacturer") or "unknown maker"
+    image = record["image"]
+    return f"{maker}, {source.get('columns', image['columns'])}×{source.get('rows', image['rows'])}"
+
+
+def unseen_screens(study: TrainingFolder) -> dict[str, list[str]]:
+    """Kinds of screen that nobody has looked at yet, with the ids of their frames.
+
+    Simulated frames show no patient and are left out.
+    """
+    seen = read_json(study.layout.dataset)["x_napari_cln"].get("screens", {})
+    unseen: dict[str, list[str]] = defaultdict(list)
+    for case_id in study.ids():
+        record = study.record(case_id)
+        if (record.get("source") or {}).get("kind") != "simulated" and (
+            kind := screen_of(record)
+        ) not in seen:
+            unseen[kind].append(case_id)
+    return dict(sorted(unseen.items()))
+
+
+def contact_sheet(study: TrainingFolder, ids: Sequence[str]) -> NDArray[np.uint8]:
+    """Stored images side by side, at their own size: at most twenty, spread evenly.
+
+    Parameters
+    ----------
+    study : TrainingFolder
+    ids : sequence of str
+        At least one.
+
+    Returns
+    -------
+    ndarray of uint8, shape (H, W)
+
+    Raises
+    ------
+    DatasetError
+        If an image is missing or damaged.
+    """
+    chosen = [ids[i] for i in np.unique(np.linspace(0, len(ids) - 1, N_SHOWN).astype(int))]
+    images = [study.read_image(study.case(case_id)) for case_id in chosen]
+    across = min(N_ACROSS, len(images))
+    rows, columns = (max(image.shape[axis] for image in images) + GAP for axis in (0, 1))
+    sheet = np.zeros((rows * ceil(len(images) / across), columns * across), dtype=np.uint8)
+    for i, image in enumerate(images):
+        row, column = rows * (i // across), columns * (i % across)
+        sheet[row : row + image.shape[0], column : column + image.shape[1]] = image
+    return sheet
+
+
+def confirm_screens(study: TrainingFolder, screens: Iterable[str], who: str) -> None:
+    """Note that a person has looked at pictures of these kinds of screen, and that no name showed.
+
+    Raises
+    ------
+    DatasetError
+        If the folder is open for reading only, or can't be written to.
+    """
+    if study.read_only:
+        raise DatasetError(f"{study.path.name} is open for reading only. Update napari-cln.")
+    try:
+        with lock(study.layout.locks, "dataset", who):
+            description = read_json(study.layout.dataset)
+            seen = description["x_napari_cln"].setdefault("screens", {})
+            seen |= {screen: {"who": who, "t": now()} for screen in screens}
+            write_atomically(study.layout.dataset, encode(description))
+    except OSError as cause:
+        raise DatasetError(
+            f"{study.path.name} can't be written to ({cause.strerror}). Make the folder writable."
+        ) from cause

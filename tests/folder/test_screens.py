@@ -1,0 +1,98 @@
+"""Nothing leaves a folder before somebody has looked at its pictures for burned-in names."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_cln.cli import main
+from napari_cln.errors import DatasetError, ExportError
+from napari_cln.folder.dataset import TrainingFolder
+from napari_cln.folder.interchange import export_study, import_study
+from napari_cln.folder.screens import confirm_screens, contact_sheet, unseen_screens
+from napari_cln.folder.simulated import simulate_folder
+from napari_cln.types import Frame
+
+SCREEN = "unknown maker, 224×224"
+
+
+@pytest.fixture
+def two_kinds(folder, annotate) -> TrainingFolder:
+    """Two frames of one kind of screen, one of another."""
+    for n in (0, 1):
+        folder.save(annotate(n), who="r1")
+    frame = Frame(pixels=annotate(2).frame.pixels, scan_area=(0, 0, 224, 224), vendor="Mindray TE7")
+    folder.save(annotate(2, frame=frame), who="r1")
+    return folder
+
+
+def test_each_kind_of_screen_is_asked_about_once(two_kinds, annotate):
+    assert {screen: len(ids) for screen, ids in unseen_screens(two_kinds).items()} == {
+        "Mindray, 224×224": 1,
+        SCREEN: 2,
+    }
+
+    confirm_screens(two_kinds, [SCREEN], "r1")
+    two_kinds.save(annotate(3), who="r1")
+    two_kinds.recount()
+
+    assert list(unseen_screens(TrainingFolder.open(two_kinds.path))) == ["Mindray, 224×224"]
+
+
+def test_an_export_waits_until_every_kind_was_looked_at(two_kinds, tmp_path):
+    confirm_screens(two_kinds, [SCREEN], "r1")
+    with pytest.raises(ExportError, match=r"pictures of Mindray, 224×224 \(1 frames\).*--pictures DIR"):
+        export_study(two_kinds, "coco", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+    confirm_screens(two_kinds, unseen_screens(two_kinds), "r1")
+    list(export_study(two_kinds, "coco", tmp_path / "out"))
+
+    copy = TrainingFolder.create(tmp_path / "copy")
+    assert all(step.problem is None for step in import_study(tmp_path / "out", copy.path))
+    assert {tuple(copy.record(case_id)["source"]["deid"]) for case_id in copy.ids()} == {("113100", "113101")}
+    assert {tuple(two_kinds.record(case_id)["source"]["deid"]) for case_id in two_kinds.ids()} == {
+        ("113100",)
+    }
+
+
+def test_the_sheet_shows_stored_images_unscaled(study):
+    ids = study.ids()
+
+    sheet = contact_sheet(study, ids)
+
+    assert sheet.shape == (3 * 232, 5 * 232)
+    assert np.array_equal(sheet[232 : 232 + 224, 232 : 232 + 224], study.read_image(study.case(ids[6])))
+    assert contact_sheet(study, ids * 10).shape == (4 * 232, 5 * 232)
+
+
+def test_simulated_frames_show_no_patient(tmp_path):
+    for _ in simulate_folder(tmp_path / "study", 2, 0):
+        pass
+
+    assert unseen_screens(TrainingFolder.open(tmp_path / "study")) == {}
+
+
+def test_a_folder_of_a_newer_version_is_not_confirmed(study):
+    description = json.loads(study.layout.dataset.read_text())
+    description["x_napari_cln"]["schema"] = 9
+    study.layout.dataset.write_text(json.dumps(description))
+
+    with pytest.raises(DatasetError, match="reading only"):
+        confirm_screens(TrainingFolder.open(study.path), [SCREEN], "r1")
+
+
+def test_the_command_line_writes_the_pictures_and_notes_who_saw_them(two_kinds, tmp_path, capsys):
+    main(["check", str(two_kinds.path), "--pictures", str(tmp_path / "sheets")])
+
+    assert "look at unknown-maker-224-224.png" in capsys.readouterr().out
+    with Image.open(tmp_path / "sheets" / "unknown-maker-224-224.png") as sheet:
+        assert np.array_equal(np.array(sheet), contact_sheet(two_kinds, unseen_screens(two_kinds)[SCREEN]))
+    assert len(unseen_screens(two_kinds)) == 2
+
+    main(["check", str(two_kinds.path), "--seen-by", "r1"])
+    assert unseen_screens(two_kinds) == {}
+    assert "r1 has looked at its pictures" in capsys.readouterr().out
