@@ -14,6 +14,7 @@ from .imaging.measurement import measure, measure_nodes
 from .imaging.phantom import simulate
 from .imaging.preprocessing import find_overlay, find_scan_area, prepare, restore
 from .io.sources import find_sources, open_source, read_frame, read_frames
+from .network.explanation import explain
 from .network.inference import Segmenter, choose_device, segment, segment_batch
 from .network.model import YNet, YNetConfig, YNetOutput
 from .network.weights import list_models, load_model, save_model
@@ -23,6 +24,7 @@ from .types import (
     Annotation,
     Case,
     Estimate,
+    Explanation,
     Fold,
     Frame,
     Geometry,
@@ -45,6 +47,7 @@ __all__ = [
     "Estimate",
     "Evaluation",
     "EvaluationConfig",
+    "Explanation",
     "ExportError",
     "Fold",
     "Frame",
@@ -67,6 +70,7 @@ __all__ = [
     "YNetOutput",
     "choose_device",
     "evaluate",
+    "explain",
     "find_overlay",
     "find_scan_area",
     "find_sources",

@@ -20,6 +20,7 @@ __all__ = [
     "Box",
     "Case",
     "Estimate",
+    "Explanation",
     "Fold",
     "Frame",
     "Geometry",
@@ -247,6 +248,35 @@ class Prediction:
     def label_of(self, score: float) -> str:
         """Name of a score at this prediction's cutoff."""
         return CLASS_NAMES[int(score >= self.cutoff)]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Explanation:
+    """Where in a frame a malignancy score comes from.
+
+    Parameters
+    ----------
+    prediction : Prediction
+        What is explained: its ``malignancy``.
+    node : int, optional
+        The node whose score that is, the most suspicious one; None where it is the frame's own.
+    map : ndarray of float32, shape (H, W)
+        What each place adds to the score's logit; positive speaks for malignant. In units of the logit
+        per cell of the network's grid; 0 outside the scan area.
+    cells : ndarray of float64, shape (S/8, S/8)
+        The same on the network's grid. It sums to ``logit - bias``.
+    logit : float
+        ``log(p / (1 - p))`` of the malignancy p.
+    bias : float
+        The logit before anything was seen.
+    """
+
+    prediction: Prediction
+    node: int | None
+    map: NDArray[np.float32]
+    cells: NDArray[np.float64]
+    logit: float
+    bias: float
 
 
 @dataclass(frozen=True, kw_only=True)

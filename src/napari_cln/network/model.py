@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from .card import ModelCard
     from .novelty import Novelty
 
-__all__ = ["Features", "YNet", "YNetConfig", "YNetOutput"]
+__all__ = ["Features", "YNet", "YNetConfig", "YNetOutput", "shares_of"]
 
 
 class YNetOutput(NamedTuple):
@@ -179,11 +179,9 @@ class YNet(nn.Module):
         if self.config.guided:
             if guide is None:
                 raise ValueError("This network scores a node under its mask: give classify() a guide.")
-            node = F.avg_pool2d(guide.float(), 8)  # (M, 1, 32, 32)
-            rim = F.max_pool2d(node, 3, stride=1, padding=1) - node  # one cell of e3, 8 px, around the node
             if frames is None:
                 frames = torch.arange(len(guide), device=guide.device)
-            under = [_mean_under(features.e3, weight, frames) for weight in (node, rim)]
+            under = [_mean_under(features.e3, share, frames) for share in shares_of(guide)]
             pooled = torch.cat([pooled, *under], 1)  # (M, 1152)
         logits: Tensor = self.head(pooled)
         return logits
@@ -194,12 +192,19 @@ def _double(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False).to(x.dtype)
 
 
-def _mean_under(features: Tensor, weight: Tensor, frames: Tensor) -> Tensor:
-    """Means (M, C) of the features (B, C, S, S) of frame ``frames[m]`` under ``weight[m]`` (M, 1, S, S).
+def shares_of(guide: Tensor) -> tuple[Tensor, Tensor]:
+    """What each cell of e3 counts in the means under a node and in its rim, one cell (8 px) wide.
 
-    Zeros where the weight is empty.
+    ``guide`` is (M, 1, S, S), the shares are (M, 1, S/8, S/8) and sum to 1, or to 0 where there is no node.
     """
-    share = weight / weight.sum((2, 3), keepdim=True).clamp_min(1e-3)
+    node = F.avg_pool2d(guide.float(), 8)
+    rim = F.max_pool2d(node, 3, stride=1, padding=1) - node
+    node, rim = (part / part.sum((2, 3), keepdim=True).clamp_min(1e-3) for part in (node, rim))
+    return node, rim
+
+
+def _mean_under(features: Tensor, share: Tensor, frames: Tensor) -> Tensor:
+    """Means (M, C) of the features (B, C, S, S) of frame ``frames[m]`` under ``share[m]`` (M, 1, S, S)."""
     # every frame under every weight, then the pairs that belong together: cheaper than copying the maps
     means = features.flatten(2) @ share.flatten(1).T  # (B, C, M)
-    return means[frames, :, torch.arange(len(weight), device=weight.device)]
+    return means[frames, :, torch.arange(len(share), device=share.device)]

@@ -1,0 +1,129 @@
+"""Where a score comes from: what each cell of the network's grid adds to it, exactly.
+
+The head is linear, and reads means: of the arm's map over the frame and, in a guided network, of the
+encoder's map under the node and in its rim. So the logit is a sum over cells, as in a class
+activation map [1]_; nothing is approximated.
+
+References
+----------
+.. [1] B. Zhou et al., "Learning deep features for discriminative localization", CVPR 2016.
+       :arxiv:`1512.04150`
+"""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..imaging.preprocessing import prepare, restore, to_model
+from ..io.sources import Source, as_frame
+from ..types import Explanation, Frame, Geometry, ModelInput
+from .inference import Segmenter
+from .model import Features, YNet, shares_of
+
+__all__ = ["contributions", "explain", "explain_prepared"]
+
+
+def explain(
+    source: Source,
+    model: YNet | str | os.PathLike[str] = "default",
+    device: str = "auto",
+    *,
+    index: int = 0,
+) -> Explanation:
+    """Where in a frame its malignancy comes from.
+
+    Parameters
+    ----------
+    source, model, device, index
+        As for :func:`napari_cln.segment`.
+
+    Returns
+    -------
+    Explanation
+        A map over the frame. It says through which places the score passed, and not what the network
+        saw there: a place of the map looks on its surroundings too.
+
+    Raises
+    ------
+    FrameReadError, WeightsError, DeviceError
+
+    Examples
+    --------
+    >>> explanation = explain("neck.png")                # doctest: +SKIP
+    >>> explanation.map.max(), explanation.logit         # doctest: +SKIP
+    (0.21, 1.58)
+    """
+    frame = as_frame(source, index)
+    segmenter = Segmenter(model, device, batch_size=1)
+    return explain_prepared(segmenter, frame, prepare(frame, segmenter.card.prepare))
+
+
+def explain_prepared(segmenter: Segmenter, frame: Frame, prepared: ModelInput) -> Explanation:
+    """Explain one frame whose scan area or marks may have been corrected by hand."""
+    (prediction,) = segmenter.predict_prepared([frame], [prepared])
+    network = segmenter.model
+    guided = network.config.guided and bool(prediction.node_scores)
+    node = int(np.argmax(prediction.node_scores)) + 1 if guided else None
+    mask = prediction.mask if node is None else prediction.instances == node
+    device = segmenter.device.name
+    with torch.inference_mode():
+        features = network.encode(torch.from_numpy(prepared.image)[None, None].to(device))
+        guide = torch.from_numpy(to_model(mask, prepared.geometry))[None, None].to(device)
+        cells, bias = contributions(network, features, guide)
+    temperature = segmenter.card.temperature
+    values = cells[0].cpu().double().numpy() / temperature
+    return Explanation(
+        prediction=prediction,
+        node=node,
+        map=_on_the_frame(values, prepared.geometry),
+        cells=values,
+        logit=float(values.sum()) + bias / temperature,
+        bias=bias / temperature,
+    )
+
+
+def contributions(network: YNet, features: Features, guide: Tensor) -> tuple[Tensor, float]:
+    """What each cell adds to the difference of the class logits, malignant - benign.
+
+    Parameters
+    ----------
+    network : YNet
+    features : Features
+        Of M frames.
+    guide : Tensor, shape (M, 1, S, S), in [0, 1]
+        Mask of a node in each of them; a network that is not guided ignores it.
+
+    Returns
+    -------
+    (Tensor of shape (M, S/8, S/8), float)
+        Contributions, and the bias that they are added to. A cell of the arm's map, S/32, is spread
+        evenly over the 16 cells that it covers.
+    """
+    first, second = (part for part in network.head if isinstance(part, nn.Linear))
+    difference = second.weight[1] - second.weight[0]  # (64,)
+    weight = difference @ first.weight  # (128,), guided (1152,)
+    bias = difference @ first.bias + second.bias[1] - second.bias[0]
+    size = features.arm.shape[1]
+    arm = torch.einsum("c,mcij->mij", weight[:size], features.arm.float()) / features.arm[0, 0].numel()
+    cells = arm.repeat_interleave(4, 1).repeat_interleave(4, 2) / 16
+    if network.config.guided:
+        parts = weight[size:].chunk(2)
+        for part, share in zip(parts, shares_of(guide), strict=True):
+            cells = cells + torch.einsum("c,mcij->mij", part, features.e3.float()) * share[:, 0]
+    return cells, float(bias)
+
+
+def _on_the_frame(cells: NDArray[np.float64], geometry: Geometry) -> NDArray[np.float32]:
+    """Cells (S/8, S/8) as a smooth map on the frame's own pixels (H, W)."""
+    # the same sum, times the 64 pixels of a cell
+    smooth = F.interpolate(torch.from_numpy(cells)[None, None], scale_factor=8, mode="bilinear")[0, 0].numpy()
+    # restore() takes what jumps from 0 to 1 for a mask's edge: within ±0.5 there is none
+    scale = 2 * max(float(np.abs(smooth).max()), 1e-12)
+    restored: NDArray[np.float32] = restore((smooth / scale).astype(np.float32), geometry) * np.float32(scale)
+    return restored
