@@ -21,6 +21,8 @@ from ._correct_walk import Path
 from ._correct_work import Work
 
 if TYPE_CHECKING:
+    from pathlib import Path as FilePath
+
     from napari.components import ViewerModel
 
     from ..folder.autosave import Stroke
@@ -42,6 +44,10 @@ class View(Panel):
         self.strokes.who = self.study.who
 
     # ------------------------------------------------------------ the training folder
+
+    @property
+    def training_folder(self) -> FilePath | None:
+        return self.study.folder.path if self.study.folder is not None else None
 
     def open_case(self, case_id: str) -> None:
         """Show a frame of the training folder."""
@@ -69,6 +75,8 @@ class View(Panel):
         self._ids = folder.ids()
         self.message.say(f"{folder.path.name}: {len(self._ids)} frames.", "good")
         self.strokes.enter(folder)
+        for dock in self.neighbours():
+            dock.take_training_folder(folder.path)
         self._show()
 
     def _take_reader(self) -> None:

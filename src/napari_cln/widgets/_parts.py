@@ -11,6 +11,7 @@ from napari.layers import Image
 from qtpy.QtCore import Qt, QTimer, Signal  # type: ignore[attr-defined]  # the binding's own
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
+    QApplication,
     QComboBox,
     QFormLayout,
     QFrame,
@@ -22,6 +23,8 @@ from qtpy.QtWidgets import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from napari.components import ViewerModel
 
 __all__ = ["OPEN_FIRST", "Dock", "MessageLine", "Signal", "button", "device_box", "form", "small"]
@@ -54,6 +57,19 @@ class Dock(QWidget):
         self._saw_all = _sees_all(viewer)
         self._links: list[tuple[Any, Callable[..., None]]] = []
         self.destroyed.connect(partial(_unlink, self._links))
+
+    @property
+    def training_folder(self) -> Path | None:
+        """The training folder that the dock saves to; None where it has none."""
+        return None
+
+    def take_training_folder(self, folder: Path) -> None:
+        """Work on the training folder that another dock saves to; most docks have no use for it."""
+
+    def neighbours(self) -> list[Dock]:
+        """The viewer's other docks of ours."""
+        docks = (widget for widget in QApplication.allWidgets() if isinstance(widget, Dock))
+        return [dock for dock in docks if dock.viewer is self.viewer and dock is not self]
 
     def showEvent(self, event: QShowEvent) -> None:  # Qt's name
         # Nothing may be cut off at the right: there is no horizontal scroll bar.

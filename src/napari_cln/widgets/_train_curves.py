@@ -31,7 +31,7 @@ class Curves(FigureCanvasQTAgg):  # type: ignore[misc]  # matplotlib chooses the
         for (_, title), panel in zip(PANELS, axes, strict=True):
             panel.set_facecolor(BACK)
             panel.set_title(title, color=FORE, fontsize=8, loc="left", pad=2, y=1.0)
-            panel.tick_params(colors=FORE, labelsize=7)
+            panel.tick_params(colors=FORE, labelsize=7, length=0)
             panel.xaxis.set_visible(panel is axes[-1])
             for side in panel.spines.values():
                 side.set_visible(False)
@@ -41,6 +41,7 @@ class Curves(FigureCanvasQTAgg):  # type: ignore[misc]  # matplotlib chooses the
         for name in ("dice", "auc"):
             self.panels[name].set_ylim(-0.03, 1.03)
             self.panels[name].set_yticks([0, 0.5, 1])
+        self.draw()  # it looks for its fonts now, when the dock is made, and not while a run goes on
 
     def show_progress(self, progress: Progress) -> None:
         """Draw what is known of each fold."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from napari.layers import Image, Labels, Layer
 from numpy.typing import NDArray
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QIcon, QImage, QPixmap
@@ -16,13 +17,14 @@ from qtpy.QtWidgets import QGridLayout, QToolButton, QWidget
 from scipy.ndimage import binary_dilation
 from superqt.utils import create_worker
 
+from .._layers import frame_to_layer
 from ..errors import ClnError
 from ..folder.dataset import TrainingFolder
 from ..types import Frame
 from ._facts import thumbnail
 from ._parts import Signal
 
-__all__ = ["StoredFrame", "WorstFrames", "read_frame_of"]
+__all__ = ["StoredFrame", "WorstFrames", "layers_of", "read_frame_of"]
 
 IN_A_ROW, MOST = 4, 8
 OUTLINE = (240, 228, 66)
@@ -56,6 +58,18 @@ def read_frame_of(folder: Path, case_id: str) -> StoredFrame:
     return StoredFrame(
         id=case_id, frame=frame, instances=study.read_instances(case) if case.mask is not None else None
     )
+
+
+def layers_of(stored: StoredFrame) -> list[Layer]:
+    """The frame as an Image, with its reference masks as Labels in the same place."""
+    data, options, _ = frame_to_layer(stored.frame)
+    layers: list[Layer] = [Image(data, **options)]
+    if stored.instances is not None:
+        place = {
+            key: options[key] for key in ("scale", "translate", "units", "axis_labels") if key in options
+        }
+        layers.append(Labels(stored.instances, name=f"{stored.id} reference", **place))
+    return layers
 
 
 def _read_pictures(folder: Path, ids: Sequence[str]) -> list[tuple[str, NDArray[np.uint8]]]:

@@ -32,8 +32,9 @@ class FoldProgress:
 class Progress:
     """A run so far.
 
-    ``state`` is what its events say: ``"waiting"`` (no event yet), ``"training"``, ``"ended"`` or
-    ``"failed"``. A process that was killed says nothing, so that its run still says ``"training"``.
+    ``state`` is what its events say: ``"waiting"`` (no event yet), ``"training"``, ``"ended"``,
+    ``"stopped"`` or ``"failed"``, the last two with a ``message``. A process that was killed says
+    nothing, so that its run still says ``"training"``.
     """
 
     state: str = "waiting"
@@ -96,6 +97,9 @@ def _take_epoch(progress: Progress, event: dict[str, Any]) -> None:
     fold = _fold_of(progress, event)
     fold.epoch, fold.seconds = float(event["epoch"]), float(event["seconds"])
     fold.n_validation = int(event["n"])
+    # an epoch of a few steps may tell of none of them; the last point is the furthest one
+    if "loss" in event and next(reversed(fold.loss), 0.0) <= fold.epoch - 1:
+        fold.loss[fold.epoch] = float(event["loss"]["total"])
     for name, curve in (("dice_mean", fold.dice), ("auc", fold.auc)):
         if event.get(name) is not None:
             curve[fold.epoch] = float(event[name])
@@ -111,6 +115,11 @@ def _take_collapsed(progress: Progress, event: dict[str, Any]) -> None:
 
 def _take_failed(progress: Progress, event: dict[str, Any]) -> None:
     progress.message, progress.state = str(event["message"]), "failed"
+
+
+def _take_stopped(progress: Progress, event: dict[str, Any]) -> None:
+    progress.message = f"Stopped after step {int(event['step'])} of {int(event['of'])}."
+    progress.state = "stopped"
 
 
 def _take_comparison(progress: Progress, event: dict[str, Any]) -> None:
@@ -131,6 +140,7 @@ _TAKERS = {
     "epoch": _take_epoch,
     "collapsed": _take_collapsed,
     "failed": _take_failed,
+    "stopped": _take_stopped,
     "comparison": _take_comparison,
     "end": _take_end,
 }

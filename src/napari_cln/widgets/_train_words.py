@@ -10,6 +10,7 @@ from ._train_progress import Progress
 __all__ = ["status_of"]
 
 GO_ON = "Resume goes on from the last checkpoint."
+GO_ON_THERE = "Resume goes on from there."
 
 
 def status_of(
@@ -32,6 +33,8 @@ def status_of(
         return f"Training in {run.name} is done. Its model is not in use before you promote it.", "good"
     if alive:
         return _running(progress, stopping)
+    if progress.state == "stopped":
+        return f"{progress.message} {GO_ON_THERE}", "info"
     if stopping:
         return f"Stopped. {GO_ON}", "info"
     if progress.state == "failed":
@@ -50,7 +53,7 @@ def status_of(
 
 def _running(progress: Progress, stopping: bool) -> tuple[str, str]:
     if stopping:
-        return "Stopping … Press Stop now to end it at once.", "info"
+        return "Stopping after the step under way … Press Stop now to end it at once.", "info"
     if progress.state != "training":
         return "Starting: the training process loads its libraries …", "info"
     if progress.collapsed:

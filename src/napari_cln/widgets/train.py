@@ -5,19 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Image, Labels
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QToolButton
 from superqt.utils import create_worker
 
-from .._layers import frame_to_layer
 from ..errors import ClnError
 from ..folder.check import check
 from ..folder.faults import Fault
 from ._jobs import Job, find_job, start_job
 from ._parts import Dock, button, form
 from ._train_curves import Curves
-from ._train_frames import WorstFrames, read_frame_of
+from ._train_frames import WorstFrames, layers_of, read_frame_of
 from ._train_outcome import Outcome
 from ._train_places import Place, next_run, recorded_settings, remember_places, remembered_places
 from ._train_progress import PIECE, Follower, Progress
@@ -63,8 +61,8 @@ class TrainDock(Dock):
         self.new_run.setToolTip("A new folder, beside the training folder")
         self.settings = Settings()
         self.start = button("Start", "Check the folder, then train in a process of its own", primary=True)
-        self.stop = button("Stop", "End the training process; Resume goes on from its last checkpoint")
-        self.resume = button("Resume", "Go on from the last checkpoint, with the same settings")
+        self.stop = button("Stop", "Finish the step under way and end; Resume goes on from there")
+        self.resume = button("Resume", "Go on where the run ended, with the same settings")
         self.bar = QProgressBar()
         self.curves = Curves()
         self.worst_title = QLabel("Worst validation frames")
@@ -87,6 +85,9 @@ class TrainDock(Dock):
         if (places := remembered_places()) is not None:
             self.folder.choose(places[0])
             self.run.choose(places[1])
+        for dock in self.neighbours():
+            if dock.training_folder is not None:
+                self.take_training_folder(dock.training_folder)
 
     # ------------------------------------------------------------ what the buttons do
 
@@ -127,13 +128,22 @@ class TrainDock(Dock):
         else:
             self.run.choose(next_run(self.folder.path))
 
+    def take_training_folder(self, folder: Path) -> None:
+        """Train on what is saved there, unless a run is under way."""
+        if folder != self.folder.path and not self._is_busy():
+            self.folder.choose(folder)
+            self.propose_run()
+
     # ------------------------------------------------------------ a run
+
+    def _is_busy(self) -> bool:
+        return self._check is not None or (self._job is not None and self._job.is_alive())
 
     def _begin(self, *options: str) -> None:
         folder, run = self.folder.path, self.run.path
         if folder is None or run is None:
             self.message.say(START, "bad")
-        elif self._check is not None or (self._job is not None and self._job.is_alive()):
+        elif self._is_busy():
             self.message.say("A run is under way. Stop it first.", "bad")
         else:
             self._plan = (folder, run, options)
@@ -193,7 +203,7 @@ class TrainDock(Dock):
             QTimer.singleShot(0, self.look)
         elif not alive:
             elsewhere = self._job is None or not self._job.is_here
-            if not elsewhere or self._follower.progress.state in ("waiting", "ended", "failed"):
+            if not elsewhere or self._follower.progress.state in ("waiting", "ended", "failed", "stopped"):
                 self._timer.stop()
         self._show(self._follower.progress, alive, redraw=new)
 
@@ -241,13 +251,8 @@ class TrainDock(Dock):
         except ClnError as error:
             self.message.say(str(error), "bad")
             return
-        data, options, _ = frame_to_layer(stored.frame)
-        self.viewer.add_layer(Image(data, **options))
-        if stored.instances is not None:
-            place = {
-                key: options[key] for key in ("scale", "translate", "units", "axis_labels") if key in options
-            }
-            self.viewer.add_layer(Labels(stored.instances, name=f"{case_id} reference", **place))
+        for layer in layers_of(stored):
+            self.viewer.add_layer(layer)
 
     def _take_folder(self) -> None:
         if self.folder.path is not None and self.run.path is None:
