@@ -321,6 +321,17 @@ class TestFaults:
         assert only_case(folder).status == "corrected"
         assert folder.autosave.list() == []
 
+    def test_a_window_that_closes_in_mid_save_loses_no_stroke(self, viewer, dock, folder, predicted, qtbot):
+        predicted.paint((260, 330), 1)
+        qtbot.waitUntil(lambda: not dock.strokes.saver.is_idle, timeout=10_000)
+
+        viewer.close()
+
+        qtbot.waitUntil(lambda: len(folder.ids()) == 1, timeout=20_000)
+        case = only_case(folder)
+        row0, column0 = folder.record(case.id)["source"]["crop"][1::-1]
+        assert folder.read_instances(case)[260 - row0, 330 - column0] == 1
+
     @pytest.mark.parametrize("answer", ["restore", "discard", "paint"])
     def test_strokes_left_by_a_crash_are_offered(
         self, viewer, dock, folder, predicted, qtbot, finish, answer
@@ -348,7 +359,11 @@ class TestFaults:
             assert only_case(folder).truth == "benign"
         if answer == "discard":
             assert folder.ids() == []
-            assert len(folder.autosave.list(discarded=True)) == 1
+            assert "were discarded, and are kept for one day" in dock.recovery.text.text()
+            assert not dock.recovery.discard.isVisibleTo(dock)
+            qtbot.mouseClick(dock.recovery.restore, Qt.MouseButton.LeftButton)
+            finish(dock)
+            assert np.array_equal(predicted.data, left)
         assert not dock.recovery.isVisibleTo(dock)
 
     def test_the_mask_of_another_frame_is_refused(self, viewer, dock, folder, predicted, finish):

@@ -56,6 +56,7 @@ class Strokes(QObject):
         self.who = "a reader"
         self.patient: str | None = None
         self.left_behind: list[Stroke] = []
+        self.put_aside: list[Stroke] = []
         self.saver = Saver()
         self.saver.setParent(self)
         self._works: dict[tuple[str, int], Work] = {}
@@ -85,9 +86,12 @@ class Strokes(QObject):
             self.save(work, work.status)
 
     def find_left_behind(self) -> None:
-        """Look for strokes of this reader that a crash kept from being saved."""
+        """Look for strokes of this reader that a crash kept from being saved, or that were discarded."""
         if self.folder is not None:
-            self.left_behind = [stroke for stroke in self.folder.autosave.list() if stroke.who == self.who]
+            known = [*self.folder.autosave.list(), *self.folder.autosave.list(discarded=True)]
+            mine = [stroke for stroke in known if stroke.who == self.who]
+            self.left_behind = [stroke for stroke in mine if not stroke.discarded]
+            self.put_aside = [stroke for stroke in mine if stroke.discarded]
 
     def work_on(self, image: Image, labels: Labels, index: int) -> Work:
         """The mask of one frame, known from before or new.

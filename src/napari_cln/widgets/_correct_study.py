@@ -113,24 +113,35 @@ class Recovery(QWidget):
         layout.addLayout(row)
         self.restore.clicked.connect(lambda: self.restored.emit(self.stroke))
         self.discard.clicked.connect(lambda: self.discarded.emit(self.stroke))
-        self.offer([], None)
+        self.offer([], [], None)
 
-    def offer(self, strokes: list[Stroke], case_id: str | None) -> None:
-        """Offer the newest stroke of the frame in view, or say that other frames have some."""
-        self.stroke = next((stroke for stroke in strokes if stroke.id == case_id), None)
+    def offer(self, strokes: list[Stroke], put_aside: list[Stroke], case_id: str | None) -> None:
+        """Offer the newest stroke of the frame in view, or say that other frames have some.
+
+        Parameters
+        ----------
+        strokes : list of Stroke
+            Neither saved nor discarded.
+        put_aside : list of Stroke
+            Discarded within the last day.
+        case_id : str, optional
+            The frame in view.
+        """
+        self.stroke = next((stroke for stroke in (*strokes, *put_aside) if stroke.id == case_id), None)
         n_else = len({stroke.id for stroke in strokes} - {case_id})
         lines = []
         if self.stroke is not None:
+            fate = "discarded, and are kept for one day" if self.stroke.discarded else "never saved"
             lines.append(
                 f"Strokes of {self.stroke.who} from {self.stroke.time[:16].replace('T', ' ')} UTC on this "
-                "frame were never saved."
+                f"frame were {fate}."
             )
         if n_else:
             frames = "1 other frame has" if n_else == 1 else f"{n_else} other frames have"
             lines.append(f"{frames} strokes that were never saved. They are offered when it is in view.")
         self.text.setText("\n".join(lines))
-        for widget in (self.restore, self.discard):
-            widget.setVisible(self.stroke is not None)
+        self.restore.setVisible(self.stroke is not None)
+        self.discard.setVisible(self.stroke is not None and not self.stroke.discarded)
         self.setVisible(bool(lines))
 
 

@@ -96,14 +96,16 @@ class View(Panel):
         put_masks(work, known.instances)
         work.look()
         work.take(known)
-        self.strokes.left_behind.remove(stroke)
+        for offered in (self.strokes.left_behind, self.strokes.put_aside):
+            if stroke in offered:
+                offered.remove(stroke)
         self.strokes.save(work, known.status)
         self._show_work()
 
     def _discard(self, stroke: Stroke) -> None:
         if self.strokes.folder is not None:
             self.strokes.folder.autosave.discard(stroke)
-            self.strokes.left_behind.remove(stroke)
+            self.strokes.find_left_behind()
             self.message.say("The strokes are put aside. They can be had back for one day.")
             self._show_work()
 
@@ -209,7 +211,8 @@ class View(Panel):
         self.state.setText(describe_work(work, self.image.value))
         self.empty.setVisible(work is None)
         self.take_saved.setVisible(work is not None and work.is_behind)
-        self.recovery.offer(self.strokes.left_behind, None if work is None else work.case_id)
+        case_id = None if work is None else work.case_id
+        self.recovery.offer(self.strokes.left_behind, self.strokes.put_aside, case_id)
         show_difference(self.viewer, work if self.difference.isChecked() else None)
 
     def _take_patient(self) -> None:
