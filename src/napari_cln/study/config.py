@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from .cutoff import CutoffRule
-
 __all__ = ["EvaluationConfig"]
 
 
@@ -35,12 +33,13 @@ class EvaluationConfig:
     seed : int
     confidence : float
     data : str
-        What the cases are, in words; printed on every page.
+        What the cases are, in words; printed on the first page.
     """
 
     split: str = "test"
     cutoff_from: Literal["card", "validation", "test"] = "card"
-    rule: CutoffRule = "youden"
+    # spelled out: magicgui reads the hints without this module's names
+    rule: Literal["youden", "sensitivity"] = "youden"
     sensitivity: Annotated[float, {"min": 0.5, "max": 1.0, "step": 0.01}] = 0.9
     cutoff: float | None = None
     prevalence: float | None = None

@@ -119,7 +119,7 @@ def start_job(arguments: Sequence[str], run: Path) -> Job:
         write_atomically(run / JOB, json.dumps(asdict(job)).encode())
     except OSError as cause:
         raise RunError(
-            f"No training process can be started in {run.name}: {cause.strerror}. "
+            f"No process can be started in {run.name}: {cause.strerror}. "
             "Choose a place where you may write, with free space."
         ) from cause
     return job

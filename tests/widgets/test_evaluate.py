@@ -1,0 +1,256 @@
+"""The Evaluate dock in a real window, with a real evaluation of simulated frames."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.layers import Image, Labels
+from qtpy.QtCore import QObject, Qt, QUrl, Slot
+from qtpy.QtGui import QDesktopServices
+
+from napari_cln import TrainingFolder
+from napari_cln.cli import make_parser
+from napari_cln.folder.simulated import simulate_folder
+from napari_cln.study.cases import CaseRow, write_rows
+from napari_cln.study.evaluation import evaluate_rows
+from napari_cln.study.report import write_report
+from napari_cln.widgets._evaluate_outcome import worst_frames
+from napari_cln.widgets._jobs import find_job
+from napari_cln.widgets.evaluate import EvaluateDock
+
+DONE_S = 240
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> Path:
+    """A training folder of simulated frames of four patients."""
+    folder = tmp_path_factory.mktemp("studies") / "neck"
+    for _ in simulate_folder(folder, 6, 5):
+        pass
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def models_of_the_tests(small_model, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("NAPARI_CLN_CONFIG", str(tmp_path / "config"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture
+def dock(qtbot, tmp_path):
+    """A dock without a window around it; its process ends with the test."""
+    dock = EvaluateDock(ViewerModel())
+    qtbot.addWidget(dock)
+    dock.resize(340, 900)
+    dock.show()
+    yield dock
+    if (job := find_job(tmp_path / "report")) is not None:
+        job.kill()
+
+
+def press(qtbot, button) -> None:
+    assert button.isEnabled()
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def rows_of(dice: dict[str, float]) -> list[CaseRow]:
+    row = CaseRow(id="", patient="p", truth="benign", score=0.3, frame_score=0.3, compared=True)
+    return [
+        replace(row, id=id_, patient=id_, dice=value, iou=value / (2 - value), frame_dice=value)
+        for id_, value in dice.items()
+    ]
+
+
+# ------------------------------------------------------------ the form
+
+
+def test_settings_that_differ_become_options_that_the_command_takes(dock, tmp_path):
+    dock.form.model.choose("small")
+    dock.form.compare_with.choose("default")
+    dock.form.fields.split.value = "validation"
+    dock.form.fields.data.value = "-12 necks, one hospital"
+    dock.form.fields.cutoff_from.value = "validation"
+    dock.form.fields.rule.value = "sensitivity"
+    dock.form.fields.sensitivity.value = 0.95
+    dock.form.prevalence.setValue(25)
+    dock.form.readers.choose(tmp_path)
+
+    options = make_parser().parse_args(["evaluate", ".", "--out=r", *dock.form.arguments])
+
+    assert (options.model, options.compare_with, options.split) == ("small", "default", "validation")
+    assert (options.rule, options.sensitivity, options.prevalence) == ("sensitivity", 0.95, 0.25)
+    assert (options.data, options.readers) == ("-12 necks, one hospital", tmp_path)
+    assert not hasattr(options, "resamples")
+    assert not hasattr(options, "cutoff")
+
+
+def test_the_form_says_what_each_setting_is(dock):
+    assert dock.form.fields.split.tooltip.startswith("Set of cases whose figures are reported")
+    assert dock.form.fields.resamples.min == 200
+
+
+def test_a_folder_for_the_report_is_proposed(dock, study):
+    dock.folder.choose(study)
+
+    assert dock.out.path == study.with_name("neck-report-1")
+
+
+# ------------------------------------------------------------ sentences
+
+
+def test_without_a_folder_it_says_what_to_choose(dock, qtbot):
+    press(qtbot, dock.start)
+
+    assert dock.message.text() == "Choose a training folder with masks and truths. Then press Evaluate."
+
+
+def test_a_report_is_not_written_over(dock, study, qtbot, tmp_path):
+    write_report(evaluate_rows(rows_of({"a": 0.5})), tmp_path / "report")
+    dock.folder.choose(study)
+    dock.out.choose(tmp_path / "report")
+
+    press(qtbot, dock.start)
+
+    assert dock.message.text().startswith("report already holds a report. Choose another folder")
+
+
+def test_a_training_run_is_neither_followed_nor_written_into(dock, study, qtbot, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "run.json").write_text('{"config": {}}')
+    (run / "job.json").write_text(json.dumps({"pid": os.getpid(), "token": "x", "host": "here"}))
+    dock.folder.choose(study)
+    dock.out.choose(run)
+
+    assert dock._job is None
+    press(qtbot, dock.start)
+    assert dock.message.text().startswith("run already holds a training run.")
+
+
+def test_what_stopped_the_process_is_said_in_its_sentence(dock, study, qtbot, tmp_path):
+    dock.folder.choose(study)
+    dock.out.choose(tmp_path / "report")
+    dock.form.model.choose("small")
+    dock.form.fields.split.value = "validation"
+
+    press(qtbot, dock.start)
+    qtbot.waitUntil(lambda: dock.start.isEnabled(), timeout=DONE_S * 1000)
+
+    assert dock.message.text().startswith("No report was made. No frame of neck is in the set 'validation'")
+    assert not dock.report.isVisibleTo(dock)
+
+
+def test_stop_ends_the_process_and_nothing_is_reported(dock, study, qtbot, tmp_path):
+    dock.folder.choose(study)
+    dock.out.choose(tmp_path / "report")
+    press(qtbot, dock.start)
+    job = find_job(tmp_path / "report")
+
+    press(qtbot, dock.stop)
+    qtbot.waitUntil(lambda: not job.is_alive(), timeout=20_000)
+    dock.look()
+
+    assert dock.message.text() == "Stopped. Nothing was reported."
+    assert dock.start.isEnabled()
+
+
+def test_a_report_that_is_torn_is_named(dock, tmp_path):
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "report.json").write_text("{")
+
+    dock.out.choose(tmp_path / "report")
+
+    assert not dock.report.isVisibleTo(dock)
+    assert "report holds no readable report" in dock.message.text()
+
+
+# ------------------------------------------------------------ what is shown
+
+
+def test_worst_frames_are_those_of_the_reported_set_with_what_went_wrong(tmp_path):
+    rows = rows_of({"good": 0.9, "lost": 0.0, "loose": 0.4})
+    rows[1] = replace(rows[1], missed=True)
+    other = replace(rows[0], id="train", split="train", frame_dice=0.0)
+    stray = replace(rows[0], id="empty", kind="stray", node=0, predicted_node=1, frame_dice=0.0, dice=None)
+    (tmp_path / "report.json").write_text(json.dumps({"split": "test"}))
+    write_rows([*rows, other, stray], tmp_path / "cases.csv")
+
+    found = worst_frames(tmp_path)
+
+    assert [frame.id for frame in found] == ["empty", "lost", "loose", "good"]
+    assert found[0].words == "Dice 0.00 · no node here, one outlined · no node · score 0.30"
+    assert found[1].words == "Dice 0.00 · missed · benign · score 0.30"
+
+
+def test_the_window_needs_no_torch_to_open_the_dock():
+    code = "import sys, napari_cln.widgets.evaluate; sys.exit('torch' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", code], timeout=240).returncode == 0
+
+
+class Browser(QObject):
+    """Takes what Qt would give to the browser."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.urls: list[QUrl] = []
+
+    @Slot(QUrl)
+    def take(self, url: QUrl) -> None:
+        self.urls.append(url)
+
+
+def test_an_evaluation_from_the_button_to_both_outlines(make_napari_viewer, study, qtbot, tmp_path):
+    viewer = make_napari_viewer()
+    _, dock = viewer.window.add_plugin_dock_widget("napari-cln", "Evaluate")
+    dock.folder.choose(study)
+    dock.out.choose(tmp_path / "report")
+    dock.form.model.choose("small")
+    dock.form.fields.resamples.value = 200
+
+    press(qtbot, dock.start)
+    assert dock.stop.isEnabled()
+    assert not dock.folder.isEnabled()
+    qtbot.waitUntil(lambda: dock.report.isVisibleTo(dock), timeout=DONE_S * 1000)
+
+    assert dock.message.text() == "The report is in report. It is for research, not for diagnosis."
+    assert dock.report.limits.text() == "For research, not for diagnosis."
+    assert "Sensitivity: " in dock.report.figures.text()
+    assert " nodes · " in dock.report.figures.text()
+    qtbot.waitUntil(lambda: bool(dock.report.ids), timeout=30_000)
+
+    with (tmp_path / "report" / "cases.csv").open() as file:
+        dice = {row["id"]: row["frame_dice"] for row in csv.DictReader(file)}
+    worst = dock.report.ids[0]
+    assert float(dice[worst]) == min(float(value) for value in dice.values() if value)
+    for row in (0, 1):
+        place = dock.report.worst.visualItemRect(dock.report.worst.item(row)).center()
+        qtbot.mouseClick(dock.report.worst.viewport(), Qt.MouseButton.LeftButton, pos=place)
+    image, reader, model = viewer.layers
+    assert [type(layer) for layer in viewer.layers] == [Image, Labels, Labels]
+    folder = TrainingFolder.open(study)
+    case = folder.case(dock.report.ids[1])
+    np.testing.assert_array_equal(reader.data, folder.read_instances(case))
+    assert image.data.shape == reader.data.shape == model.data.shape
+    assert reader.contour == model.contour == 2
+    assert not model.editable
+
+    browser = Browser()
+    QDesktopServices.setUrlHandler("file", browser, "take")
+    press(qtbot, dock.report.open)
+    QDesktopServices.unsetUrlHandler("file")
+    assert [url.fileName() for url in browser.urls] == ["report.html"]
+
+    dock.out.choose(tmp_path / "another")
+    assert not dock.report.isVisibleTo(dock)
+    dock.out.choose(tmp_path / "report")
+    assert dock.report.isVisibleTo(dock)
