@@ -264,6 +264,15 @@ def test_subgroups_hold_every_node_once_for_each_variable():
     ]
 
 
+def test_frames_without_a_node_are_no_nodes_of_a_subgroup():
+    rows = [replace(row, vendor="A") for row in rows_from_counts(3, 2, 4, 1)]
+    empty = replace(rows[0], id="empty", kind="frame", node=0, truth="unknown", compared=True)
+
+    (scanner,) = evaluate_rows([*rows, empty], FAST).subgroups
+
+    assert (scanner.nodes, scanner.metastatic, scanner.benign) == (10, 5, 5)
+
+
 def test_one_patient_does_not_make_a_subgroup_sure():
     rows = [replace(r, patient="only") for r in rows_from_counts(9, 0, 9, 0)]
 

@@ -44,7 +44,12 @@ def split_into_subgroups(
     rows: Sequence[CaseRow], cutoff: float, how: Resampling = DEFAULT
 ) -> tuple[Subgroup, ...]:
     """Figures by scanner, level, side and size; a variable that no node states is left out."""
-    nodes = [row for row in rows if row.kind != "stray"]
+    # a frame stands for a node where its truth alone is known, and for none where the reader saw none
+    nodes = [
+        row
+        for row in rows
+        if row.kind == "node" or (row.kind == "frame" and not row.compared and row.truth != "unknown")
+    ]
     size_of, sizes = _size_classes(nodes)
     variables: tuple[tuple[str, Callable[[CaseRow], str | None], tuple[str, ...]], ...] = (
         ("scanner", lambda row: row.vendor, ()),

@@ -12,6 +12,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib import patheffects
 from matplotlib.font_manager import fontManager
+from matplotlib.ticker import MaxNLocator
 
 from ...types import Estimate
 from ..axes import AxisAgreement
@@ -109,6 +110,7 @@ def draw_scores(ax: Axes, metastatic: Sequence[float], benign: Sequence[float], 
     )
     ax.axvline(cutoff, color=DARK, lw=1, ls="--", label=f"cutoff {number(cutoff, 2)}")
     ax.set(xlabel="malignancy score", ylabel="number of nodes", xlim=(0, 1))
+    ax.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     ax.margins(y=0.35)
     ax.legend(loc="upper center", ncols=1)
 
