@@ -118,6 +118,42 @@ def test_in_a_cine_each_frame_says_whether_it_is_unlike(viewer, dock, open_cine,
     assert unlike_frames(labels) == {0, 2}
 
 
+def test_a_press_of_the_button_shows_where_the_score_comes_from(
+    viewer, dock, open_image, segment, qtbot, small_model
+):
+    image = open_image(viewer, FRAME)
+    segment(dock)
+    viewer.layers.selection.active = image
+
+    for _ in range(2):  # the second map takes the place of the first
+        qtbot.mouseClick(dock.score_map, Qt.MouseButton.LeftButton)
+        qtbot.waitUntil(dock.score_map.isEnabled, timeout=60_000)
+        qtbot.waitUntil(lambda: dock.message.text().startswith("Orange adds"), timeout=60_000)
+
+    first, score_map = layers(viewer, Image)
+    assert first is image
+    expected = napari_cln.explain(FRAME, small_model, "cpu")
+    np.testing.assert_allclose(score_map.data, expected.map, atol=1e-6)
+    assert tuple(score_map.scale) == tuple(image.scale)
+    assert score_map.contrast_limits == [-np.abs(expected.map).max(), np.abs(expected.map).max()]
+    assert dock.image.choices == (image,)
+    assert viewer.layers.selection.active is image
+    segment(dock)
+    assert layers(viewer, Image) == [image], "a map of an old score is not left beside a new one"
+
+
+def test_in_a_cine_the_map_lies_on_its_own_frame(viewer, dock, open_cine, qtbot, small_model):
+    cine = open_cine(viewer, 3)
+    viewer.dims.set_current_step(0, 2)
+
+    qtbot.mouseClick(dock.score_map, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: dock.message.text().startswith("Orange adds"), timeout=60_000)
+
+    score_map = layers(viewer, Image)[1]
+    assert score_map.data.shape == (1, *cine.data.shape[1:])
+    assert score_map.translate[0] == 2
+
+
 def test_shift_s_on_the_canvas_segments(viewer, dock, open_image, qtbot, finish):
     open_image(viewer, FRAME)
 

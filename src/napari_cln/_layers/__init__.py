@@ -15,8 +15,14 @@ from .frames import (
     n_frames_of,
     source_to_layer,
 )
-from .links import image_of, layers_of, link
-from .marks import axes_to_layer, box_from_layer, overlay_to_layer, scan_area_to_layer
+from .links import image_of, is_map, layers_of, link
+from .marks import (
+    axes_to_layer,
+    box_from_layer,
+    explanation_to_layer,
+    overlay_to_layer,
+    scan_area_to_layer,
+)
 from .predictions import (
     cine_to_layer,
     features_of,
@@ -27,24 +33,27 @@ from .predictions import (
     readings_to_layer,
     unlike_frames,
 )
-from .space import IMAGE_KEY, KEY, OVERLAY_KEY, SCAN_AREA_KEY, UNLIKE_KEY, LayerTuple, space_of
+from .space import IMAGE_KEY, KEY, OVERLAY_KEY, SCAN_AREA_KEY, SCORE_MAP, UNLIKE_KEY, LayerTuple, space_of
 
 __all__ = [
     "IMAGE_KEY",
     "KEY",
     "OVERLAY_KEY",
     "SCAN_AREA_KEY",
+    "SCORE_MAP",
     "UNLIKE_KEY",
     "LayerTuple",
     "annotation_from_layer",
     "axes_to_layer",
     "box_from_layer",
     "cine_to_layer",
+    "explanation_to_layer",
     "features_of",
     "frame_from_layer",
     "frame_to_layer",
     "frames_from_layer",
     "image_of",
+    "is_map",
     "is_painted",
     "layers_of",
     "link",

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..study.reading import digest
 from ..types import Frame
-from .space import FRAME_KEY, IMAGE_KEY, KEY
+from .space import FRAME_KEY, IMAGE_KEY, KEY, SCORE_MAP
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels, Layer
 
-__all__ = ["image_of", "layers_of", "link"]
+__all__ = ["image_of", "is_map", "layers_of", "link"]
 
 
 def link(layer: Layer, owner: Layer) -> None:
@@ -24,7 +24,7 @@ def image_of(labels: Labels, layers: Iterable[Layer]) -> Image | None:
     """Image that a Labels layer belongs to: the one it is linked to, or the only one of its size."""
     layers = list(layers)
     _adopt(layers)
-    images: list[Any] = [layer for layer in layers if type(layer).__name__ == "Image"]
+    images: list[Any] = [layer for layer in layers if type(layer).__name__ == "Image" and not is_map(layer)]
     if IMAGE_KEY in labels.metadata:
         return next((image for image in images if image.unique_id == labels.metadata[IMAGE_KEY]), None)
     alike = [image for image in images if image.data.shape[: image.ndim] == labels.data.shape]
@@ -41,7 +41,7 @@ def layers_of(owner: Layer, layers: Iterable[Layer], kind: str | None = None) ->
         The viewer's.
     kind : str, optional
         ``"nodes"``, or what else ``metadata["napari-cln"]`` says: ``"malignancy"``,
-        ``"overlay"``, ``"scan area"``, ``"axes"``.
+        ``"overlay"``, ``"scan area"``, ``"axes"``, ``"score map"``.
     """
     layers = list(layers)
     _adopt(layers)
@@ -50,6 +50,12 @@ def layers_of(owner: Layer, layers: Iterable[Layer], kind: str | None = None) ->
         for layer in layers
         if layer.metadata.get(IMAGE_KEY) == owner.unique_id and kind in (None, _kind(layer))
     ]
+
+
+def is_map(layer: Layer) -> bool:
+    """Whether an Image layer is no frame, but a map over one."""
+    known = layer.metadata.get(KEY)
+    return isinstance(known, str) and known == SCORE_MAP
 
 
 def _kind(layer: Layer) -> str:

@@ -1,4 +1,4 @@
-"""What was found on a frame beside its nodes: overlay, scan area, and the axes of nodes."""
+"""What was found on a frame beside its nodes: overlay, scan area, axes of nodes, where a score comes from."""
 
 from __future__ import annotations
 
@@ -9,13 +9,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FrameReadError
-from ..types import Box, Measurement
-from .space import CLEAR, KEY, PINK, SKY, LayerTuple, space_of
+from ..types import Box, Explanation, Measurement
+from .space import CLEAR, KEY, PINK, SCORE_MAP, SKY, LayerTuple, space_of
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels, Shapes
 
-__all__ = ["axes_to_layer", "box_from_layer", "overlay_to_layer", "scan_area_to_layer"]
+__all__ = [
+    "axes_to_layer",
+    "box_from_layer",
+    "explanation_to_layer",
+    "overlay_to_layer",
+    "scan_area_to_layer",
+]
+
+# sky blue, clear, orange; as napari's colour maps have it, red, green, blue and opacity
+AGAINST_AND_FOR = [[0.34, 0.71, 0.91, 0.9], [1.0, 1.0, 1.0, 0.0], [0.9, 0.62, 0.0, 0.9]]
 
 
 def overlay_to_layer(overlay: NDArray[np.bool_], like: Image) -> LayerTuple:
@@ -96,6 +105,31 @@ def axes_to_layer(sizes: Sequence[Measurement], labels: Labels, index: int = 0) 
         "metadata": {KEY: "axes"},
     }
     return lines, options, "shapes"
+
+
+def explanation_to_layer(explanation: Explanation, like: Image, index: int = 0) -> LayerTuple:
+    """Image layer of what each place adds to a score (orange) or takes from it (blue).
+
+    Parameters
+    ----------
+    explanation : Explanation
+    like : napari.layers.Image
+        The layer whose frame was explained; its place in space is copied.
+    index : int
+        That frame's number, in a cine; the layer is seen there alone.
+    """
+    limit = max(float(np.abs(explanation.map).max()), 1e-6)
+    options = space_of(like) | {
+        "name": f"{like.name} · score map",
+        "colormap": {"name": "against and for", "colors": AGAINST_AND_FOR},
+        "contrast_limits": (-limit, limit),
+        "blending": "translucent",
+        "metadata": {KEY: SCORE_MAP},
+    }
+    if like.ndim == 2:
+        return explanation.map, options, "image"
+    start = like.translate[0] + index * like.scale[0]
+    return explanation.map[None], options | {"translate": (start, *like.translate[1:])}, "image"
 
 
 def _shape(like: Image) -> tuple[int, int]:

@@ -16,6 +16,7 @@ __all__ = [
     "KEY",
     "OVERLAY_KEY",
     "SCAN_AREA_KEY",
+    "SCORE_MAP",
     "UNLIKE_KEY",
     "LayerTuple",
     "is_stack",
@@ -35,6 +36,8 @@ SCAN_AREA_KEY = "napari-cln scan area"
 """Key in an Image's metadata for a scan area that the user has drawn."""
 OVERLAY_KEY = "napari-cln remove overlay"
 """Key in an Image's metadata that is False where overlays are to stay in the network's input."""
+SCORE_MAP = "score map"
+"""What an Image layer says it shows, under ``KEY``, that is no frame but a map over one."""
 UNLIKE_KEY = "napari-cln unlike frames"
 """Key in the metadata of a cine's Labels for the set of frames that are unlike the training data."""
 

@@ -10,6 +10,7 @@ from napari.layers import Image, Labels, Layer, Points
 
 from .._layers import (
     KEY,
+    SCORE_MAP,
     UNLIKE_KEY,
     cine_to_layer,
     features_of,
@@ -131,8 +132,9 @@ class Results:
             # A dict and a set of its own: a duplicated layer shares the old ones.
             labels.metadata[KEY], labels.metadata[UNLIKE_KEY] = known, unlike
             labels.refresh()
-        for layer in layers_of(self.image, self.viewer.layers, "axes"):
-            self.viewer.layers.remove(layer)
+        for kind in ("axes", SCORE_MAP):
+            for layer in layers_of(self.image, self.viewer.layers, kind):
+                self.viewer.layers.remove(layer)
         texts = _texts_of(self.viewer, self.image)
         if self.image.ndim == 3:
             self.flush()

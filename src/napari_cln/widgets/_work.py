@@ -11,7 +11,7 @@ from .._layers import OVERLAY_KEY, frames_from_layer
 from .._napari import get_segmenter
 from ..errors import FrameReadError
 from ..imaging.preprocessing import prepare
-from ..types import Frame, Prediction, PrepareConfig
+from ..types import Explanation, Frame, Prediction, PrepareConfig
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..network.card import ModelCard
     from ..network.inference import Segmenter
 
-__all__ = ["Failure", "Started", "Task", "predict_tasks", "prepared_for"]
+__all__ = ["Failure", "Started", "Task", "explain_task", "predict_tasks", "prepared_for"]
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,21 @@ def predict_tasks(
     except Exception as error:
         return Failure(error)
     return None
+
+
+def explain_task(task: Task, model: str, device: str) -> Explanation | Failure:
+    """Explain the score of a task's only frame."""
+    try:
+        from ..network.explanation import explain_prepared
+
+        segmenter = get_segmenter(model, device)
+        (frame,) = frames_from_layer(task.image, task.indices)
+        if isinstance(frame, FrameReadError):
+            return Failure(frame)
+        config = prepared_for(task, segmenter.card)
+        return explain_prepared(segmenter, frame, prepare(frame, config, scan_area=frame.scan_area))
+    except Exception as error:
+        return Failure(error)
 
 
 def prepared_for(task: Task, card: ModelCard) -> PrepareConfig:

@@ -12,11 +12,12 @@ from napari.qt.threading import create_worker
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QProgressBar, QWidget
 
-from .._layers import model_note, n_frames_of
+from .._layers import is_map, model_note, n_frames_of
 from ..errors import ClnError, FrameReadError
 from ._model_choice import ModelChoice
 from ._parts import OPEN_FIRST, Dock, button, device_box, form, small
 from ._results import Results, readings_in, recut, unlike_in
+from ._score_map import ScoreMap
 from ._verdict import Verdict
 from ._work import Failure, Started, Task, predict_tasks
 
@@ -60,6 +61,7 @@ class SegmentDock(Dock):
         self.progress = QProgressBar()
         self.stop = button("Cancel", "Stop after the batch at hand; what is done stays")
         self.verdict = Verdict()
+        self.score_map = ScoreMap(self)
         self._build()
 
         self._worker: Any = None
@@ -87,7 +89,7 @@ class SegmentDock(Dock):
     def segment_selected(self) -> None:
         """Segment every frame of every selected Image layer."""
         selected = self.viewer.layers.selection
-        self._start([layer for layer in self.viewer.layers if layer in selected and isinstance(layer, Image)])
+        self._start([layer for layer in self._images() if layer in selected])
 
     def cancel(self) -> None:
         """Stop after the batch at hand."""
@@ -221,8 +223,7 @@ class SegmentDock(Dock):
         else:
             readings = readings_in(self.viewer, image)
             n_frames = len(image.data) if image.ndim == 3 else 1
-            unlike = unlike_in(self.viewer, image)
-            self.verdict.show_readings(readings, self._index(), n_frames, unlike)
+            self.verdict.show_readings(readings, self._index(), n_frames, unlike_in(self.viewer, image))
         self.run_all.setEnabled(self._worker is None and image is not None and image.ndim == 3)
 
     def _index(self) -> int:
@@ -230,7 +231,7 @@ class SegmentDock(Dock):
         return int(self.viewer.dims.current_step[-3]) if image is not None and image.ndim == 3 else 0
 
     def _images(self, _widget: Any = None) -> list[Image]:
-        return [layer for layer in self.viewer.layers if isinstance(layer, Image)]
+        return [layer for layer in self.viewer.layers if isinstance(layer, Image) and not is_map(layer)]
 
     def _follow_selection(self, _event: Any = None) -> None:
         active = self.viewer.layers.selection.active
@@ -275,6 +276,7 @@ class SegmentDock(Dock):
         busy.addWidget(self.stop)
         self.column.addLayout(busy)
         self.column.addWidget(self.verdict)
+        self.column.addWidget(self.score_map)
         self.column.addStretch()
         self._set_running(False)
 
