@@ -21,6 +21,7 @@ from napari_cln import _napari
 from napari_cln.batch.masks import MaskLines
 from napari_cln.batch.rows import FrameKey
 from napari_cln.errors import ExportError, FrameReadError
+from napari_cln.network.promotion import promote
 
 SAMPLES = Path(_napari.__file__).parent / "samples"
 FRAME = SAMPLES / "simulated-frame.dcm"
@@ -96,6 +97,16 @@ def test_a_frame_opens_with_its_nodes_and_its_score_on_the_canvas(viewer):
     assert tuple(labels.scale) == tuple(texts.scale) == tuple(image.scale)
     # the layer that one paints on is at hand
     assert viewer.layers.selection.active is labels
+
+
+def test_a_frame_opens_with_the_model_in_use(viewer, models, tmp_path, monkeypatch):
+    monkeypatch.setenv("NAPARI_CLN_MODELS", str(tmp_path / "known"))
+    card = promote(models / "small.safetensors")
+
+    viewer.open(FRAME, plugin="napari-cln")
+
+    labels = of_kind(viewer, Labels)
+    assert labels.metadata["napari-cln"].model_id == card.model_id
 
 
 @pytest.mark.parametrize("suffix", [".PNG", ".tiff", ".jpg", ".bmp"])

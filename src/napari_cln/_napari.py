@@ -23,6 +23,7 @@ from ._layers import (
 from .batch.masks import MaskFile
 from .errors import ClnError, ExportError
 from .io.sources import open_source
+from .network.cards import IN_USE, read_card
 from .study.reading import read_prediction
 
 if TYPE_CHECKING:
@@ -101,14 +102,12 @@ def _segment(frame: Frame) -> list[LayerTuple]:
     ]
 
 
-def get_segmenter(model: str = "default", device: str = "auto") -> Segmenter:
+def get_segmenter(model: str = IN_USE, device: str = "auto") -> Segmenter:
     """A model at work, loaded once for the reader and the docks.
 
     Only the last one is kept, so that trying models does not fill a GPU. A model file that was
     replaced on disk is loaded again.
     """
-    from .network.cards import read_card
-
     return _load_segmenter(model, device, read_card(model).sha256)
 
 

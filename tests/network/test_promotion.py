@@ -14,8 +14,8 @@ import pytest
 
 from napari_cln.errors import WeightsError
 from napari_cln.network.card import ModelCard
-from napari_cln.network.cards import list_models, read_card
-from napari_cln.network.promotion import model_in_use, promote, promotions, undo_promotion
+from napari_cln.network.cards import find_model, list_models, model_in_use, promotions, read_card
+from napari_cln.network.promotion import promote, undo_promotion
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +56,14 @@ def test_a_promoted_model_is_known_and_in_use(trained):
 
     assert (card.name, model_in_use()) == ("neck", "neck")
     assert known()["neck"].sha256 == read_card(path).sha256
+
+
+def test_in_use_is_a_name_for_the_model_promoted_last(trained):
+    assert find_model("in-use") == find_model("default")
+    promote(trained("neck"))
+
+    assert find_model("in-use") == find_model("neck")
+    assert find_model("default") != find_model("neck")
 
 
 def test_a_promoted_model_outlives_its_run_and_loads(trained, models):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
@@ -11,9 +12,13 @@ from pathlib import Path
 from ..errors import WeightsError
 from .card import ModelCard
 
-__all__ = ["find_model", "list_models", "models_folder", "read_card"]
+__all__ = ["IN_USE", "find_model", "list_models", "model_in_use", "models_folder", "promotions", "read_card"]
 
 MAX_CARD_BYTES = 1_000_000
+DEFAULT = "default"
+IN_USE = "in-use"
+"""Stands for the model that was promoted last."""
+PROMOTED = "promoted.json"
 
 
 def list_models() -> list[ModelCard]:
@@ -53,8 +58,31 @@ def _known() -> dict[str, Path]:
     return found
 
 
+def model_in_use() -> str:
+    """Name of the model that was promoted last; ``"default"`` where none was."""
+    return (DEFAULT, *promotions())[-1]
+
+
+def promotions() -> tuple[str, ...]:
+    """Names of the promoted models that are there, the one in use last.
+
+    A list that can't be read counts as empty, and is named in the log.
+    """
+    try:
+        names = json.loads((models_folder() / PROMOTED).read_bytes())
+    except FileNotFoundError:
+        return ()
+    except (OSError, ValueError, RecursionError):
+        names = None
+    if not isinstance(names, list):
+        logging.getLogger(__name__).warning("%s is damaged: the default model is in use.", PROMOTED)
+        return ()
+    known = {card.name for card in list_models()}
+    return tuple(name for name in names if isinstance(name, str) and name in known)
+
+
 def find_model(name_or_path: str | Path) -> Path:
-    """The weights file of a known name, or the path itself.
+    """The weights file of a known name, or the path itself; of ``"in-use"``, the model promoted last.
 
     Raises
     ------
@@ -62,6 +90,8 @@ def find_model(name_or_path: str | Path) -> Path:
         If there is no such model, or the file is of another format.
     """
     known = _known()
+    if name_or_path == IN_USE:
+        name_or_path = model_in_use()
     if str(name_or_path) in known:
         return known[str(name_or_path)]
     path = Path(name_or_path)

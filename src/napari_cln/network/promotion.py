@@ -8,7 +8,6 @@ step back finds its model, and what was scored with a model can be scored with i
 from __future__ import annotations
 
 import json
-import logging
 import re
 from dataclasses import replace
 from hashlib import sha256
@@ -17,35 +16,9 @@ from pathlib import Path
 from ..errors import WeightsError
 from ..folder.storage import write_atomically
 from .card import ModelCard
-from .cards import find_model, list_models, models_folder, read_card
+from .cards import PROMOTED, find_model, list_models, model_in_use, models_folder, promotions, read_card
 
-__all__ = ["model_in_use", "promote", "promotions", "undo_promotion"]
-
-DEFAULT = "default"
-_LIST = "promoted.json"
-
-
-def model_in_use() -> str:
-    """Name of the model that was promoted last; ``"default"`` where none was."""
-    return (DEFAULT, *promotions())[-1]
-
-
-def promotions() -> tuple[str, ...]:
-    """Names of the promoted models that are there, the one in use last.
-
-    A list that can't be read counts as empty, and is named in the log.
-    """
-    try:
-        names = json.loads((models_folder() / _LIST).read_bytes())
-    except FileNotFoundError:
-        return ()
-    except (OSError, ValueError, RecursionError):
-        names = None
-    if not isinstance(names, list):
-        logging.getLogger(__name__).warning("%s is damaged: the default model is in use.", _LIST)
-        return ()
-    known = {card.name for card in list_models()}
-    return tuple(name for name in names if isinstance(name, str) and name in known)
+__all__ = ["promote", "undo_promotion"]
 
 
 def promote(name_or_path: str | Path) -> ModelCard:
@@ -114,7 +87,7 @@ def undo_promotion() -> str:
         _write_list(names[:-1])
     except OSError as cause:
         raise WeightsError(
-            f"{_LIST} can't be written: {cause.strerror}. Check the models folder's permissions."
+            f"{PROMOTED} can't be written: {cause.strerror}. Check the models folder's permissions."
         ) from cause
     return model_in_use()
 
@@ -128,4 +101,4 @@ def _free_name(card: ModelCard) -> str:
 
 
 def _write_list(names: tuple[str, ...]) -> None:
-    write_atomically(models_folder() / _LIST, json.dumps(names).encode())
+    write_atomically(models_folder() / PROMOTED, json.dumps(names).encode())

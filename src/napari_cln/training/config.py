@@ -34,7 +34,8 @@ class TrainConfig:
     start_from : str
         Name or path of a model whose weights to start from; empty for new weights.
     compare_with : str
-        Model in use, to be compared with the new one on the same validation frames; empty for none.
+        Model to be compared with the new one on the same validation frames, by default the one in use;
+        empty for none.
     seed : int
     """
 
@@ -46,7 +47,7 @@ class TrainConfig:
     learning_rate: Annotated[float, {"min": 1e-6, "max": 1.0, "step": 1e-4}] = 1e-3
     patience: Annotated[int, {"min": 0, "max": 1000}] = 0
     start_from: str = ""
-    compare_with: str = "default"
+    compare_with: str = "in-use"
     seed: Annotated[int, {"min": 0, "max": 2**31 - 1}] = 0
 
     def to_recipe(self) -> Recipe:

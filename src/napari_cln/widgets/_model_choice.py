@@ -17,8 +17,7 @@ from superqt import QCollapsible
 
 from ..errors import WeightsError
 from ..network.card import ModelCard
-from ..network.cards import list_models, read_card
-from ..network.promotion import model_in_use
+from ..network.cards import list_models, model_in_use, read_card
 from ._parts import Signal, small
 
 __all__ = ["ModelChoice", "card_text", "offer_everywhere"]

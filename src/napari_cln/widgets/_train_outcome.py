@@ -9,8 +9,8 @@ from typing import Any
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from ..errors import WeightsError
-from ..network.cards import read_card
-from ..network.promotion import model_in_use, promote, promotions, undo_promotion
+from ..network.cards import model_in_use, promotions, read_card
+from ..network.promotion import promote, undo_promotion
 from ..types import Estimate
 from ._model_choice import offer_everywhere
 from ._parts import MessageLine, Signal, button, small

@@ -11,7 +11,7 @@ from magicgui import magicgui
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
-from ..network.promotion import model_in_use
+from ..network.cards import model_in_use
 from ..training.config import TrainConfig
 from ._model_choice import ModelChoice
 from ._parts import form
