@@ -6,6 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# no test asserts a time: a busy machine is no fault
+settings.register_profile("napari-cln", deadline=None)
+settings.load_profile("napari-cln")
 
 HERE = Path(__file__).parent
 

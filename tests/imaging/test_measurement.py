@@ -18,7 +18,7 @@ def box_mask(shape: tuple[int, int], *box: int) -> np.ndarray:
     return mask
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     short=st.floats(10, 40),
     ratio=st.floats(1, 2.5),
@@ -59,7 +59,7 @@ def test_axes_of_ellipses_at_random_are_within_two_percent_and_unbiased():
     assert np.abs(np.mean(errors, axis=0)).max() < 0.005
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(radii=st.tuples(st.floats(8, 30), st.floats(8, 30)), angle=st.floats(0, np.pi))
 def test_axes_are_at_right_angles_and_as_long_as_their_ends_are_apart(radii, angle):
     found = measure(ellipse((80, 80), (40, 40), radii, angle))

@@ -44,7 +44,7 @@ def nodes(draw: st.DrawFn) -> tuple[np.ndarray, Geometry]:
     return mask, Geometry(frame_shape=shape, box=box, keep_aspect=draw(st.booleans()))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(nodes())
 def test_a_mask_comes_back_from_the_square(node):
     mask, geometry = node
@@ -54,7 +54,7 @@ def test_a_mask_comes_back_from_the_square(node):
     assert dice(mask, back) >= 0.98
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(nodes())
 def test_the_way_back_shifts_nothing(node):
     mask, geometry = node

@@ -72,7 +72,7 @@ def clip(tmp_path_factory, numbered):
     return path
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(asked=st.lists(st.integers(0, 59), min_size=1, max_size=20), capacity=st.integers(1, 70))
 def test_in_any_order_with_any_cache(clip, asked, capacity):
     with open_source(clip) as source:

@@ -38,7 +38,7 @@ def frame() -> Frame:
     return read_frame(Path(napari_cln.__file__).parent / "samples" / "usgra-vessels.png")
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     name=st.sampled_from(sorted(CONFIGS)),
     corners=st.lists(st.integers(0, 64), min_size=4, max_size=4),

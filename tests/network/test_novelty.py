@@ -109,7 +109,7 @@ def test_mixed_precision_moves_the_novelty_by_less_than_five_percent(knowing, sp
     np.testing.assert_allclose(mixed, exact, rtol=0.05)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     n_train=st.integers(2, 60),
     n_validation=st.integers(MIN_VALIDATION, 120),

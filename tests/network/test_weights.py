@@ -82,7 +82,7 @@ def test_every_card_says_what_the_model_has_never_seen(saved):
     assert "not for diagnosis" in load_model(saved).card.limits
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(where=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_one_flipped_bit_is_noticed(saved, where, bit):
     content = bytearray(saved.read_bytes())

@@ -70,7 +70,7 @@ def estimates(value: object, name: str = "") -> Iterator[tuple[str, Estimate]]:
             yield from estimates(item, f"{name}[{i}]")
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(table=tables)
 def test_every_interval_of_an_evaluation_holds_its_estimate(table):
     found = dict(estimates(evaluate_rows(rows_of(table), FEW)))
@@ -81,7 +81,7 @@ def test_every_interval_of_an_evaluation_holds_its_estimate(table):
             assert estimate.low - 1e-9 <= estimate.value <= estimate.high + 1e-9, name
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(table=tables, seed=st.integers(0, 99))
 def test_the_order_of_cases_changes_no_figure(table, seed):
     rows = rows_of(table)
@@ -97,7 +97,7 @@ def test_the_order_of_cases_changes_no_figure(table, seed):
         ), name
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(table=tables)
 def test_swapped_truths_swap_the_measures(table):
     """Benign for metastatic, and the opposite score: sensitivity and specificity change places."""

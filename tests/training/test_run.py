@@ -40,6 +40,13 @@ def test_a_run_leaves_a_model_that_segments(finished, study):
     assert "not for diagnosis" in load_model(out / "model.safetensors").card.limits
 
 
+def test_a_run_that_can_not_be_written_says_so(study, config, tmp_path):
+    (tmp_path / "run" / "fold-0" / "best.pt").mkdir(parents=True)  # where the weights should go
+
+    with pytest.raises(RunError, match=r"can't be written in run: is a directory\. Make room, then resume"):
+        list(train(study, tmp_path / "run", config))
+
+
 def test_the_log_holds_every_event(finished):
     out, events = finished
 

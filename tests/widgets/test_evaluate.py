@@ -53,7 +53,7 @@ def dock(qtbot, tmp_path):
     dock.resize(340, 900)
     dock.show()
     yield dock
-    if (job := find_job(tmp_path / "report")) is not None:
+    if (job := find_job(tmp_path / "report", "evaluate")) is not None:
         job.kill()
 
 
@@ -153,7 +153,7 @@ def test_stop_ends_the_process_and_nothing_is_reported(dock, study, qtbot, tmp_p
     dock.folder.choose(study)
     dock.out.choose(tmp_path / "report")
     press(qtbot, dock.start)
-    job = find_job(tmp_path / "report")
+    job = find_job(tmp_path / "report", "evaluate")
 
     press(qtbot, dock.stop)
     qtbot.waitUntil(lambda: not job.is_alive(), timeout=20_000)

@@ -50,7 +50,7 @@ def study(data, tmp_path) -> TrainingFolder:
 def run(tmp_path):
     """Folder of the run; its process ends with the test."""
     yield tmp_path / "study-run-1"
-    if (job := find_job(tmp_path / "study-run-1")) is not None:
+    if (job := find_job(tmp_path / "study-run-1", "train")) is not None:
         job.kill()
 
 
@@ -183,4 +183,4 @@ def test_a_correction_becomes_a_better_model(
     correct._show()
     wait_for(lambda: correct.strokes.saver.is_idle)
     assert study.record(case.id)["status"] == "corrected"
-    wait_for(lambda: not find_job(run).is_alive())
+    wait_for(lambda: not find_job(run, "train").is_alive())

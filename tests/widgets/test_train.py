@@ -70,7 +70,7 @@ def open_dock(qtbot, tmp_path):
         return dock
 
     yield open_dock
-    if (job := find_job(tmp_path / "run")) is not None:
+    if (job := find_job(tmp_path / "run", "train")) is not None:
         job.kill()
 
 
@@ -337,7 +337,7 @@ def test_another_process_with_the_number_of_an_old_run_is_neither_followed_nor_s
     (run / "job.json").write_text(json.dumps(stale))
 
     follow(dock, run, START, epoch(1))
-    find_job(run).kill()
+    find_job(run, "train").kill()
 
     assert not dock.stop.isEnabled()
     assert "ended before it was done, without a word" in dock.message.text()
@@ -493,7 +493,7 @@ def test_a_run_is_followed_promoted_and_taken_back(open_dock, study, qtbot, view
 
     press(qtbot, ready.start)
     qtbot.waitUntil(lambda: ready.stop.isEnabled(), timeout=30_000)
-    job = find_job(tmp_path / "run")
+    job = find_job(tmp_path / "run", "train")
     assert os.getsid(job.pid) != os.getsid(0)  # its own session: it outlives this one
     qtbot.waitUntil(lambda: ready.outcome.promote.isVisibleTo(ready), timeout=DONE_S * 1000)
 

@@ -15,7 +15,7 @@ from .frames import (
     n_frames_of,
     source_to_layer,
 )
-from .links import image_of, is_map, layers_of, link
+from .links import frame_layers, image_of, is_map, layers_of, link
 from .marks import (
     axes_to_layer,
     box_from_layer,
@@ -50,6 +50,7 @@ __all__ = [
     "explanation_to_layer",
     "features_of",
     "frame_from_layer",
+    "frame_layers",
     "frame_to_layer",
     "frames_from_layer",
     "image_of",

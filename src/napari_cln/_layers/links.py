@@ -12,7 +12,7 @@ from .space import FRAME_KEY, IMAGE_KEY, KEY, SCORE_MAP
 if TYPE_CHECKING:
     from napari.layers import Image, Labels, Layer
 
-__all__ = ["image_of", "is_map", "layers_of", "link"]
+__all__ = ["frame_layers", "image_of", "is_map", "layers_of", "link"]
 
 
 def link(layer: Layer, owner: Layer) -> None:
@@ -24,7 +24,7 @@ def image_of(labels: Labels, layers: Iterable[Layer]) -> Image | None:
     """Image that a Labels layer belongs to: the one it is linked to, or the only one of its size."""
     layers = list(layers)
     _adopt(layers)
-    images: list[Any] = [layer for layer in layers if type(layer).__name__ == "Image" and not is_map(layer)]
+    images = frame_layers(layers)
     if IMAGE_KEY in labels.metadata:
         return next((image for image in images if image.unique_id == labels.metadata[IMAGE_KEY]), None)
     alike = [image for image in images if image.data.shape[: image.ndim] == labels.data.shape]
@@ -50,6 +50,11 @@ def layers_of(owner: Layer, layers: Iterable[Layer], kind: str | None = None) ->
         for layer in layers
         if layer.metadata.get(IMAGE_KEY) == owner.unique_id and kind in (None, _kind(layer))
     ]
+
+
+def frame_layers(layers: Iterable[Layer]) -> list[Any]:
+    """Image layers that show frames, and not a map over one."""
+    return [layer for layer in layers if type(layer).__name__ == "Image" and not is_map(layer)]
 
 
 def is_map(layer: Layer) -> bool:

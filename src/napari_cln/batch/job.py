@@ -7,7 +7,7 @@ runs it on a share of the files. Nothing is held but the frames of one batch.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -23,11 +23,12 @@ from .results import ResultsFolder
 from .rows import FrameKey, failed_row, rows_of
 
 if TYPE_CHECKING:
+    from ..network.card import ModelCard
     from ..network.inference import Segmenter
     from ..network.model import YNet
     from ..types import Frame, Prediction
 
-__all__ = ["FrameResult", "segment_to_folder"]
+__all__ = ["FrameResult", "forget_changed", "open_results", "segment_sources", "segment_to_folder"]
 
 FrameStatus: TypeAlias = Literal["ok", "unlike-training-data", "failed", "kept"]
 
@@ -119,16 +120,28 @@ def segment_to_folder(
     # Results that lie inside the study's folder are no frames of it.
     sources = [s for s in name_sources(paths) if out.resolve() not in s.path.resolve().parents]
     segmenter = Segmenter(model, device, batch_size)
-    made_by = {"model": segmenter.model.model_id, "napari-cln": version("napari-cln")}
-    has_masks = segmenter.model.config.segmentation
+    with open_results(out, segmenter.card, masks=masks, overlays=overlays, redo=redo) as results:
+        forget_changed(sources, results)
+        yield from segment_sources(sources, segmenter, results)
+        results.sort()
+
+
+def open_results(
+    out: Path, card: ModelCard, *, masks: Literal["png", "rle"], overlays: bool, redo: bool = False
+) -> ResultsFolder:
+    """A folder for what the model of that card says."""
+    made_by = {"model": card.model_id, "napari-cln": version("napari-cln")}
+    has_masks = card.config.segmentation
     pictures = ["masks"] * (has_masks and masks == "png") + ["overlays"] * overlays
     run_length = has_masks and masks == "rle"
-    with ResultsFolder(out, made_by, pictures=pictures, run_length=run_length, redo=redo) as results:
-        changed = {s.name for s in sources if _has_changed(s.path, results.content(s.name))}
-        if changed:
-            results.forget(changed)
-        yield from _run(sources, segmenter, results)
-        results.sort()
+    return ResultsFolder(out, made_by, pictures=pictures, run_length=run_length, redo=redo)
+
+
+def forget_changed(sources: Iterable[NamedSource], results: ResultsFolder) -> None:
+    """Forget the results of files that have become others since."""
+    changed = {source.name for source in sources if _has_changed(source.path, results.content(source.name))}
+    if changed:
+        results.forget(changed)
 
 
 def _has_changed(path: Path, content: str | None) -> bool:
@@ -138,9 +151,33 @@ def _has_changed(path: Path, content: str | None) -> bool:
         return False  # what can't be read now does not undo what was read before
 
 
-def _run(sources: list[NamedSource], segmenter: Segmenter, results: ResultsFolder) -> Iterator[FrameResult]:
+def segment_sources(
+    sources: Sequence[NamedSource],
+    segmenter: Segmenter,
+    results: ResultsFolder,
+    *,
+    skip: Set[int] = frozenset(),
+    before: Callable[[int], None] = lambda index: None,
+) -> Iterator[FrameResult]:
+    """Segment what is missing of some files.
+
+    Parameters
+    ----------
+    sources : sequence of NamedSource
+    segmenter : Segmenter
+    results : ResultsFolder
+    skip : set of int
+        Frames of each file to leave out.
+    before : callable
+        Called with a frame's number before it is read, and with -1 before a file is opened.
+
+    Yields
+    ------
+    FrameResult
+        As each frame is written.
+    """
     waiting: deque[_Step] = deque()
-    for outcome in _predict(segmenter, _read(sources, results), waiting):
+    for outcome in _predict(segmenter, _read(sources, results, skip, before), waiting):
         while waiting[0].frame is None:
             yield from _record(waiting.popleft(), results)
         yield _write(waiting.popleft(), outcome, results)
@@ -148,17 +185,25 @@ def _run(sources: list[NamedSource], segmenter: Segmenter, results: ResultsFolde
         yield from _record(step, results)
 
 
-def _read(sources: list[NamedSource], results: ResultsFolder) -> Iterator[_Step]:
+def _read(
+    sources: Sequence[NamedSource], results: ResultsFolder, skip: Set[int], before: Callable[[int], None]
+) -> Iterator[_Step]:
     """What there is to do, file by file and frame by frame."""
     for i, source in enumerate(sources):
         whole, after = FrameKey(source.name, -1), (i + 1) / len(sources)
         if results.is_complete(source.name):
             yield _Step(key=whole, status="kept", progress=after)
             continue
+        done = results.done(source.name) | skip
         try:
+            before(-1)
             with open_source(source.path) as opened:
                 results.begin(source.name, content_key(source.path), len(opened))
-                yield from _read_frames(opened, source.name, results.done(source.name), (i, len(sources)))
+                for index in range(len(opened)):
+                    if index not in done:
+                        before(index)
+                        progress = (i + (index + 1) / len(opened)) / len(sources)
+                        yield _read_frame(opened, FrameKey(source.name, index), progress)
             yield _Step(key=whole, status="end", progress=after)
         except Exception as error:
             if isinstance(error, ClnError) and not isinstance(error, FrameReadError):
@@ -166,20 +211,11 @@ def _read(sources: list[NamedSource], results: ResultsFolder) -> Iterator[_Step]
             yield _Step(key=whole, status="failed", message=_sentence(error, source.name), progress=after)
 
 
-def _read_frames(
-    opened: FrameSource, name: str, done: Set[int], position: tuple[int, int]
-) -> Iterator[_Step]:
-    n_frames = len(opened)
-    for index in range(n_frames):
-        if index in done:
-            continue
-        key, progress = FrameKey(name, index), (position[0] + (index + 1) / n_frames) / position[1]
-        try:
-            frame = opened[index]
-        except Exception as error:
-            yield _Step(key=key, status="failed", message=_sentence(error, name), progress=progress)
-        else:
-            yield _Step(key=key, status="ok", frame=frame, progress=progress)
+def _read_frame(opened: FrameSource, key: FrameKey, progress: float) -> _Step:
+    try:
+        return _Step(key=key, status="ok", frame=opened[key.frame], progress=progress)
+    except Exception as error:
+        return _Step(key=key, status="failed", message=_sentence(error, key.source), progress=progress)
 
 
 def _predict(

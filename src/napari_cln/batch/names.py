@@ -25,12 +25,17 @@ SAMPLE_BYTES = 64 << 10
 N_SAMPLES = 16
 
 
-@dataclass(frozen=True, kw_only=True, order=True)
+@dataclass(frozen=True, kw_only=True, order=True, slots=True)
 class NamedSource:
-    """A file and what it is called in the results."""
+    """A file and what it is called in the results; small, since a job may list a million."""
 
     name: str
-    path: Path
+    location: str
+
+    @property
+    def path(self) -> Path:
+        """Where the file lies."""
+        return Path(self.location)
 
 
 def name_sources(paths: Iterable[str | Path]) -> list[NamedSource]:
@@ -57,7 +62,7 @@ def name_sources(paths: Iterable[str | Path]) -> list[NamedSource]:
             absolute = _absolute(source)
             inside = absolute.relative_to(root).parts if absolute != root else ()
             found.setdefault(absolute, _printable("/".join((*label, *inside)) or absolute.name))
-    return sorted(NamedSource(name=name, path=path) for path, name in found.items())
+    return sorted(NamedSource(name=name, location=str(path)) for path, name in found.items())
 
 
 def _absolute(path: str | Path) -> Path:

@@ -30,7 +30,7 @@ def replacing(path: Path) -> Iterator[TextIO]:
     temporary.replace(path)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SourceRecord:
     """A source as it was when its results were made.
 

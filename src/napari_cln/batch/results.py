@@ -29,12 +29,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import ExportError, RunError
-from .masks import MaskLines
+from .masks import MaskFile, MaskLines
 from .names import picture_path
 from .record import RunRecord, SourceRecord, replacing
 from .rows import COLUMNS, FrameKey, Row, csv_line, key_of, parsed
 
 __all__ = ["ResultsFolder"]
+
+ONLY_FIRST = frozenset({0})
+"""What is done of a file with one frame: one set for all of them, since there may be a million."""
 
 
 class ResultsFolder:
@@ -74,7 +77,7 @@ class ResultsFolder:
         self.pictures = tuple(pictures)
         self.run_length = run_length
         self._mask_lines: MaskLines | None = None
-        self._done: dict[str, set[int]] = {}
+        self._done: dict[str, Set[int]] = {}
         self._last = FrameKey("", -1)
         self._sorted = True
         self._csv = path / "results.csv"
@@ -151,9 +154,9 @@ class ResultsFolder:
             return False
         return True
 
-    def done(self, source: str) -> set[int]:
+    def done(self, source: str) -> Set[int]:
         """Numbers of the frames of a source that are done."""
-        return self._done.get(source, set())
+        return self._done.get(source, frozenset())
 
     def is_complete(self, source: str) -> bool:
         """Whether a source is done to its end."""
@@ -216,10 +219,50 @@ class ResultsFolder:
             self._rows.flush()
         self._note(key)
 
+    def adopt(self, part: ResultsFolder) -> None:
+        """Take over the frames of another folder of results, pictures and all.
+
+        The other folder must lie on the same disk. Frames that are here already are replaced.
+        """
+        with self._explaining("results.csv"):
+            for entry in part._record.sources.values():
+                self.begin(entry.source, entry.content, entry.n_frames)
+            masks = MaskFile(part.path / "masks.jsonl") if self._mask_lines and part.has_mask_lines else None
+            places = {key: i for i, key in enumerate(masks.keys)} if masks else {}
+            for key, group in part._frames():
+                if masks and key in places:
+                    self.save_mask_line(masks[places[key]], key)
+                for kind in self.pictures:
+                    self._move_picture(part, kind, key)
+                self.add(key, [row for _, row in group])
+            for entry in part._record.sources.values():
+                if entry.n_done is not None:
+                    self.finish(entry.source)
+
+    @property
+    def has_mask_lines(self) -> bool:
+        """Whether ``masks.jsonl`` holds anything."""
+        return self._mask_lines is not None and self._mask_lines.path.stat().st_size > 0
+
+    def _move_picture(self, part: ResultsFolder, kind: str, key: FrameKey) -> None:
+        entry = part._record.sources.get(key.source)
+        if entry is None:
+            return
+        name = picture_path(*key, entry.n_frames)
+        if (part.path / kind / name).exists():
+            (self.path / kind / name).parent.mkdir(parents=True, exist_ok=True)
+            (part.path / kind / name).replace(self.path / kind / name)
+
     def _note(self, key: FrameKey) -> None:
         self._sorted = self._sorted and key > self._last
         self._last = key
-        self._done.setdefault(key.source, set()).add(key.frame)
+        known = self._done.get(key.source)
+        if isinstance(known, set):
+            known.add(key.frame)
+        elif known is None and key.frame == 0:
+            self._done[key.source] = ONLY_FIRST
+        else:
+            self._done[key.source] = {*(known or ()), key.frame}
 
     def _remove_pictures(self, sources: Set[str] | None) -> None:
         """Remove the pictures that results.csv tells of, so that none outlives its row."""

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from ..errors import RunError
 from .arguments import DEVICES, Commands, positive
+
+if TYPE_CHECKING:
+    from ..batch import FrameResult
 
 __all__ = ["add_commands"]
 
@@ -34,6 +41,9 @@ def add_commands(commands: Commands) -> None:
         help="a picture a frame, or all run-length coded in masks.jsonl (default: %(default)s)",
     )
     segment.add_argument("--overlays", action="store_true", help="also draw the outlines, to look at")
+    segment.add_argument(
+        "--scheduler", metavar="ADDRESS", help="work on this Dask cluster, such as tcp://10.0.0.1:8786"
+    )
     segment.add_argument("--redo", action="store_true", help="do again what an earlier run has done")
     segment.set_defaults(run=_segment)
 
@@ -49,12 +59,10 @@ def _path(text: str) -> str:
 def _segment(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from ..batch import segment_to_folder
-
     n_done = n_unlike = n_kept = n_failed = 0
     layout = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
     with tqdm(total=1.0, bar_format=layout, file=sys.stderr, disable=None) as bar:
-        for result in segment_to_folder(
+        for result in _job(options)(
             options.paths,
             options.out,
             model=options.model,
@@ -77,3 +85,16 @@ def _segment(options: argparse.Namespace) -> int:
     failed = f", {n_failed} failed (see the message column)" if n_failed else ""
     print(f"{n_done} frames segmented{unlike}{kept}{failed}: {options.out / 'results.csv'}")
     return 1 if n_failed else 0
+
+
+def _job(options: argparse.Namespace) -> Callable[..., Iterator[FrameResult]]:
+    """The batch job here, or on a cluster."""
+    if options.scheduler is None:
+        from ..batch import segment_to_folder
+
+        return segment_to_folder
+    try:
+        from ..cluster import segment_on_cluster
+    except ImportError as cause:
+        raise RunError("--scheduler needs the extra dask: pip install 'napari-cln[dask]'") from cause
+    return partial(segment_on_cluster, scheduler=options.scheduler)

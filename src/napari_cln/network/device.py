@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Literal
 
 import torch
@@ -20,6 +21,8 @@ class Device:
     reason: str
     mixed_precision: bool = False
     batch_size: int = 4
+    engine: Literal["PyTorch", "OpenVINO"] = "PyTorch"
+    """What computes: OpenVINO on a CPU where it is installed."""
 
 
 def choose_device(wanted: str = "auto") -> Device:
@@ -52,4 +55,7 @@ def choose_device(wanted: str = "auto") -> Device:
     if wanted == "mps":
         raise DeviceError("There is no Apple GPU here. Choose cpu.")
     reason = "asked for" if wanted == "cpu" else "no GPU that PyTorch can use"
-    return Device(name="cpu", reason=f"CPU with {torch.get_num_threads()} threads: {reason}")
+    engine: Literal["PyTorch", "OpenVINO"] = "OpenVINO" if find_spec("openvino") else "PyTorch"
+    return Device(
+        name="cpu", reason=f"CPU with {torch.get_num_threads()} threads, {engine}: {reason}", engine=engine
+    )

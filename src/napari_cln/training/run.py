@@ -27,6 +27,7 @@ from ..folder.frozen import frozen_split
 from ..folder.storage import sweep, write_atomically
 from ..network.card import ModelCard, TrainingData
 from ..network.model import YNet
+from ..network.novelty import fit_novelty
 from ..network.weights import load_model, save_model
 from ..types import Case, Fold
 from .config import TrainConfig
@@ -38,6 +39,8 @@ from .scoring import FrameScore, compare_scores, estimate_figures, fit_operating
 __all__ = ["TrainConfig", "train"]
 
 LOG = "progress.jsonl"
+NOVELTY_FRAMES = 600
+"""Frames from which a model learns what its training data are like."""
 LIMITS = (
     "Trained on the frames of one user, and measured on frames of the same kind alone. "
     "It is for research, not for diagnosis."
@@ -78,7 +81,7 @@ def train(
     DatasetError
         If the folder is damaged, or can't be split by patient.
     RunError
-        If ``out`` holds another run, the loss is no number, or memory runs out.
+        If ``out`` holds another run or can't be written, the loss is no number, or memory runs out.
     """
     out = Path(out)
     state = PartialState()
@@ -104,6 +107,11 @@ def train(
     except ClnError as error:
         note({"event": "failed", "message": str(error)})
         raise
+    except OSError as cause:
+        raise RunError(
+            f"The run can't be written in {out.name}: {(cause.strerror or str(cause)).lower()}. "
+            "Make room, then resume it: it goes on from its last checkpoint."
+        ) from cause
 
 
 def _train(
@@ -164,6 +172,9 @@ def _train(
             state.wait_for_everyone()
         network = YNet(recipe.network).eval()
         network.load_state_dict(torch.load(place / "best.pt", weights_only=True, map_location="cpu"))
+        # ids are hashes, so that the first frames are a fair sample
+        known = [part.images[:NOVELTY_FRAMES] for part in (train_on, validate_on)]
+        network.novelty = fit_novelty(network, known[:1], known[1])
         networks.append(network)
         scores.append(score_frames(network, validate_on))
         if state.is_main_process and not (place / "model.safetensors").is_file():

@@ -15,7 +15,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QListWidget, QListWidgetItem, QVBoxLayout, QWidget
 from superqt.utils import create_worker
 
-from .._layers import frames_from_layer
+from .._layers import frame_layers, frames_from_layer
 from ..errors import ClnError, DatasetError
 from ..folder.dataset import TrainingFolder
 from ..folder.decisions import undecided
@@ -79,7 +79,7 @@ class Next(QWidget):
         if self._worker is not None:
             return
         places = []
-        for image in [layer for layer in viewer.layers if isinstance(layer, Image)]:
+        for image in frame_layers(viewer.layers):
             for index, reading in readings_in(viewer, image).items():
                 if not strokes.is_judged(image, index):
                     title = f"{image.name}, frame {index + 1}" if image.ndim == 3 else str(image.name)

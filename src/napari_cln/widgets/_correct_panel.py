@@ -10,7 +10,7 @@ from napari.layers import Image
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLayout, QLineEdit
 from superqt import QCollapsible
 
-from .._layers import layers_of
+from .._layers import frame_layers, layers_of
 from ._correct_next import Next
 from ._correct_nodes import NodeTable
 from ._correct_scale import Scale
@@ -57,8 +57,8 @@ class Panel(Dock):
         self._lay_out()
 
     def images(self, _widget: Any = None) -> list[Image]:
-        """The viewer's Image layers."""
-        return [layer for layer in self.viewer.layers if isinstance(layer, Image)]
+        """The viewer's frames."""
+        return frame_layers(self.viewer.layers)
 
     def index(self) -> int:
         """Position of the frame in view in its cine."""

@@ -36,11 +36,12 @@ _children: dict[int, subprocess.Popen[bytes]] = {}
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A process that was started for a run: its number, its token, and its computer."""
+    """A process that was started for a run: its number, its token, its computer, and its command."""
 
     pid: int
     token: str
     host: str
+    command: str
 
     @property
     def is_here(self) -> bool:
@@ -69,15 +70,18 @@ class Job:
             for member in (process, *family):
                 with suppress(psutil.NoSuchProcess):
                     member.kill()
+        if (child := _children.pop(self.pid, None)) is not None:
+            child.wait()
 
     def _process(self) -> psutil.Process | None:
-        if (child := _children.get(self.pid)) is not None and child.poll() is not None:
-            del _children[self.pid]  # its end is taken note of, so that no zombie stays
+        found = None
         with suppress(psutil.Error, OSError):
             process = psutil.Process(self.pid)
             if process.status() != psutil.STATUS_ZOMBIE and process.environ().get(TOKEN) == self.token:
-                return process
-        return None
+                found = process
+        if (child := _children.get(self.pid)) is not None and child.poll() is not None:
+            del _children[self.pid]  # its end is taken note of, so that no zombie stays
+        return found
 
 
 def start_job(arguments: Sequence[str], run: Path) -> Job:
@@ -115,7 +119,7 @@ def start_job(arguments: Sequence[str], run: Path) -> Job:
                 **detached,
             )
         _children[child.pid] = child
-        job = Job(pid=child.pid, token=token, host=socket.gethostname())
+        job = Job(pid=child.pid, token=token, host=socket.gethostname(), command=arguments[0])
         write_atomically(run / JOB, json.dumps(asdict(job)).encode())
     except OSError as cause:
         raise RunError(
@@ -125,13 +129,19 @@ def start_job(arguments: Sequence[str], run: Path) -> Job:
     return job
 
 
-def find_job(run: Path) -> Job | None:
-    """The process that was started last for a run, alive or not; None where none is known."""
+def find_job(run: Path, command: str) -> Job | None:
+    """The process of a command that was started last for a run, alive or not; None where none is known."""
     try:
         noted = json.loads((run / JOB).read_bytes())
-        return Job(pid=int(noted["pid"]), token=str(noted["token"]), host=str(noted["host"]))
+        job = Job(
+            pid=int(noted["pid"]),
+            token=str(noted["token"]),
+            host=str(noted["host"]),
+            command=str(noted["command"]),
+        )
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
+    return job if job.command == command else None
 
 
 def last_words(run: Path) -> str:

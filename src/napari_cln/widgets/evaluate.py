@@ -141,9 +141,7 @@ class EvaluateDock(Dock):
         """Follow the evaluation that was started into the report's folder, or show its report."""
         out = self.out.path
         self.report.clear()
-        # the process of a training run is not this dock's to follow or to stop
-        mine = out is not None and recorded_settings(out) is None
-        self._job = find_job(out) if out is not None and mine else None
+        self._job = find_job(out, "evaluate") if out is not None else None
         if self._job is not None and self._job.is_alive():
             self._timer.start()
             self.look()

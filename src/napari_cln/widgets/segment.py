@@ -12,7 +12,7 @@ from napari.qt.threading import create_worker
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QProgressBar, QWidget
 
-from .._layers import is_map, model_note, n_frames_of
+from .._layers import frame_layers, model_note, n_frames_of
 from ..errors import ClnError, FrameReadError
 from ._model_choice import ModelChoice
 from ._parts import OPEN_FIRST, Dock, button, device_box, form, small
@@ -231,7 +231,7 @@ class SegmentDock(Dock):
         return int(self.viewer.dims.current_step[-3]) if image is not None and image.ndim == 3 else 0
 
     def _images(self, _widget: Any = None) -> list[Image]:
-        return [layer for layer in self.viewer.layers if isinstance(layer, Image) and not is_map(layer)]
+        return frame_layers(self.viewer.layers)
 
     def _follow_selection(self, _event: Any = None) -> None:
         active = self.viewer.layers.selection.active

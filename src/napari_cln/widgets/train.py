@@ -184,7 +184,7 @@ class TrainDock(Dock):
         """Follow the run in the run's folder, whoever started it."""
         run = self.run.path
         self._follower = Follower(run) if run is not None else None
-        self._job = find_job(run) if run is not None else None
+        self._job = find_job(run, "train") if run is not None else None
         self._stopping = False
         self._patience.stop()
         self._timer.start()

@@ -1,0 +1,213 @@
+"""The batch job on a real Dask scheduler with real worker processes, some of which are killed."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import dask
+import dask.array as da
+import distributed
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from napari_cln import simulate
+from napari_cln.batch import MaskFile, segment_to_folder
+from napari_cln.batch.part import FATAL
+from napari_cln.cluster import segment_on_cluster
+from napari_cln.errors import RunError
+from napari_cln.network.card import ModelCard
+from napari_cln.network.model import YNet, YNetConfig
+from napari_cln.network.weights import save_model
+
+N_FILES = 6
+WORKER = """
+import os, sys
+import napari_cln.batch.job as job
+read = job.open_source
+def open_or_die(path):  # stands in for a decoder that ends its process
+    opened = read(path)
+    if not path.name.startswith("deadly"):
+        return opened
+    class Deadly(type(opened)):
+        def __getitem__(self, index):
+            if index == 1:
+                os._exit(9)
+            return super().__getitem__(index)
+    opened.__class__ = Deadly
+    return opened
+job.open_source = open_or_die
+"""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    torch.manual_seed(0)
+    network = YNet(YNetConfig(width=0.05, decoder_width=4, block="rcb", bins=(3,))).eval()
+    path = tmp_path_factory.mktemp("model") / "small.safetensors"
+    save_model(network, path, ModelCard(name="small", mask_threshold=0.4))
+    return path
+
+
+@pytest.fixture
+def study(tmp_path) -> Path:
+    folder = tmp_path / "study"
+    folder.mkdir()
+    pixels = simulate(3).frame.pixels[::4, ::4]
+    for index in range(N_FILES):
+        Image.fromarray(np.roll(pixels, 9 * index, axis=1)).save(folder / f"{index}.png")
+    return folder
+
+
+class Cluster:
+    """A scheduler and two workers, each a process of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.address_file = folder / "scheduler.json"
+        self.processes = [self._start("dask_scheduler", "--port", "0", "--no-dashboard")]
+        preload = folder / "deadly.py"
+        preload.write_text(WORKER)
+        self.processes += [
+            self._start(
+                "dask_worker",
+                *("--nthreads", "1", "--no-dashboard", "--memory-limit", "0"),
+                *("--local-directory", str(folder / f"worker-{index}"), "--preload", str(preload)),
+            )
+            for index in range(2)
+        ]
+        with distributed.Client(
+            scheduler_file=str(self.address_file), set_as_default=False, timeout=60
+        ) as client:
+            self.address = client.scheduler.address
+            client.wait_for_workers(2, timeout=120)
+
+    def _start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", f"distributed.cli.{name}"]
+        with (self.folder / f"{name}-{len(list(self.folder.iterdir()))}.log").open("wb") as log:
+            return subprocess.Popen(
+                [*command, "--scheduler-file", str(self.address_file), *arguments],
+                stdout=log,
+                stderr=log,
+                env=os.environ | {"OMP_NUM_THREADS": "1"},
+            )
+
+    def worker_pids(self) -> list[int]:
+        with distributed.Client(self.address, set_as_default=False) as client:
+            return list(client.run(os.getpid).values())
+
+    def close(self) -> None:
+        for process in reversed(self.processes):
+            process.terminate()
+        for process in self.processes:
+            process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory) -> Iterator[Cluster]:
+    with contextlib.closing(Cluster(tmp_path_factory.mktemp("cluster"))) as running:
+        yield running
+
+
+def rows(out: Path) -> list[dict[str, str]]:
+    with (out / "results.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("masks", ["png", "rle"])
+def test_the_cluster_says_what_one_machine_says(cluster, study, tmp_path, model, masks):
+    list(segment_to_folder([study], tmp_path / "here", model=model, device="cpu", masks=masks))
+    done = list(
+        segment_on_cluster(
+            [study], tmp_path / "there", scheduler=cluster.address, model=model, device="cpu", masks=masks
+        )
+    )
+
+    assert {result.source for result in done} == {f"{index}.png" for index in range(N_FILES)}
+    assert {result.status for result in done} == {"ok"}
+    assert done[-1].progress == 1
+    assert rows(tmp_path / "there") == rows(tmp_path / "here")
+    if masks == "rle":
+        here, there = (MaskFile(tmp_path / name / "masks.jsonl") for name in ("here", "there"))
+        assert here.keys == there.keys
+        assert all((a == b).all() for a, b in zip(here, there, strict=True))
+    else:
+        for path in (tmp_path / "here" / "masks").iterdir():
+            assert path.read_bytes() == (tmp_path / "there" / "masks" / path.name).read_bytes()
+    assert not (tmp_path / "there" / "parts").exists()
+
+
+def test_a_rerun_does_what_is_missing(cluster, study, tmp_path, model):
+    out = tmp_path / "out"
+    options = {"scheduler": cluster.address, "model": model, "device": "cpu"}
+    late = study / "5.png"
+    shutil.move(late, tmp_path / "5.png")
+    (study / "0.png").write_bytes(b"\x89PNG\r\n\x1a\n and then nothing")
+    first = list(segment_on_cluster([study], out, **options))
+    shutil.move(tmp_path / "5.png", late)
+    shutil.copy(study / "1.png", study / "0.png")
+
+    second = list(segment_on_cluster([study], out, **options))
+
+    assert [result.source for result in first if result.status == "failed"] == ["0.png"]
+    assert sorted(result.source for result in second if result.status == "ok") == ["0.png", "5.png"]
+    assert [result.status for result in second].count("kept") == N_FILES - 2
+    assert [row["source"] for row in rows(out)] == sorted(row["source"] for row in rows(out))
+    assert all(row["status"] == "ok" for row in rows(out))
+
+
+def test_a_frame_that_ends_its_worker_costs_itself_alone(cluster, study, tmp_path, model):
+    pages = [Image.open(study / f"{index}.png") for index in range(4)]
+    pages[0].save(study / "deadly.tif", save_all=True, append_images=pages[1:])
+
+    done = list(
+        segment_on_cluster([study], tmp_path / "out", scheduler=cluster.address, model=model, device="cpu")
+    )
+
+    failed = [(result.source, result.frame, result.message) for result in done if result.status == "failed"]
+    assert failed == [("deadly.tif", 1, FATAL)]
+    ok = {(row["source"], row["frame"]) for row in rows(tmp_path / "out") if row["status"] == "ok"}
+    assert ok >= {("deadly.tif", "0"), ("deadly.tif", "2"), ("deadly.tif", "3")}
+    assert ok >= {(f"{index}.png", "0") for index in range(N_FILES)}
+
+
+def test_a_worker_that_is_killed_loses_nothing(cluster, study, tmp_path, model):
+    pages = [Image.open(study / f"{index % N_FILES}.png") for index in range(40)]
+    pages[0].save(study / "cine.tif", save_all=True, append_images=pages[1:])
+    out, killed = tmp_path / "out", False
+    job = segment_on_cluster([study], out, scheduler=cluster.address, model=model, device="cpu")
+
+    done = []
+    for result in job:
+        done.append(result)
+        if not killed:
+            os.kill(cluster.worker_pids()[0], signal.SIGKILL)
+            killed = True
+
+    assert {result.status for result in done} == {"ok"}
+    keys = {(row["source"], row["frame"]) for row in rows(out)}
+    assert len(keys) == N_FILES + 40
+
+
+def test_the_callers_own_arrays_stay_its_own(cluster, study, tmp_path, model):
+    job = segment_on_cluster([study], tmp_path / "out", scheduler=cluster.address, model=model, device="cpu")
+    next(job)
+
+    with pytest.raises(ValueError, match="No client"):
+        distributed.default_client()
+    assert dask.base.get_scheduler(collections=[da.zeros(3)]) is da.Array.__dask_scheduler__
+    job.close()
+
+
+def test_no_scheduler_is_a_sentence(study, tmp_path, model):
+    with pytest.raises(RunError, match=r"There is no Dask scheduler at tcp://127.0.0.1:9\. Start one"):
+        list(segment_on_cluster([study], tmp_path / "out", scheduler="tcp://127.0.0.1:9", model=model))
