@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from measure_default import SEEDS, calibrated, figures, usgra
+from measure_default import SEEDS, calibrated, figures, learn_training_data, usgra
 from napari_cln.imaging.phantom import simulate
 from napari_cln.network.card import ModelCard, TrainingData
 from napari_cln.network.inference import Segmenter
@@ -34,6 +34,8 @@ from napari_cln.types import Annotation, PrepareConfig
 
 ROOT = Path(__file__).parents[1]
 VALIDATION_FRAMES = 200
+NOVELTY_FRAMES = 600
+"""Simulated training frames from which the model learns what its training data are like."""
 MIN_NODE_AREA = 100
 """Smaller patches are no nodes, in pixels of the network's input: about 2 mm² in a 40 mm deep view."""
 CHUNK = 100
@@ -182,6 +184,13 @@ def main() -> None:
         trained_on=trained_on(arguments),
         recipe={"name": last.recipe.name, "seed": 0, "stages": stages},
         min_node_area=MIN_NODE_AREA,
+    )
+    real = negatives(arguments.usgra, last.recipe.prepare) if arguments.usgra else None
+    learn_training_data(
+        network,
+        simulated("train", NOVELTY_FRAMES, arguments.cache),
+        simulated("validation", VALIDATION_FRAMES, arguments.cache),
+        real,
     )
     card = calibrated(network, card, min(arguments.test_frames, VALIDATION_FRAMES))
     network.card = card
