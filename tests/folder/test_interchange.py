@@ -304,6 +304,27 @@ def test_the_authors_split_is_kept(source, tmp_path):
     assert (len(fold.train), len(fold.validation)) == (8, 2)
 
 
+def test_level_side_and_source_of_the_truth_come_in(source, tmp_path):
+    rewrite(source, lambda row: row | {"Neck level": "IIA", "Side": "L", "Truth source": "Washout Tg"})
+
+    run(import_study(source, tmp_path / "s"))
+
+    nodes = [node for case in TrainingFolder.open(tmp_path / "s").cases() for node in case.nodes]
+    assert nodes
+    assert {(node.level, node.side, node.truth_source) for node in nodes} == {("II", "left", "tg")}
+
+
+def test_a_level_that_is_not_known_is_left_out_and_told(source, tmp_path):
+    rewrite(source, lambda row: row | {"level": "submental", "side": "right"})
+
+    steps = run(import_study(source, tmp_path / "s"))
+
+    assert not any(step.problem for step in steps)
+    assert any("its level 'submental' is not known, and left out" in (step.note or "") for step in steps)
+    nodes = [node for case in TrainingFolder.open(tmp_path / "s").cases() for node in case.nodes]
+    assert {(node.level, node.side) for node in nodes} == {(None, "right")}
+
+
 def test_tables_of_excel_are_read(source, tmp_path):
     text = (source / "labels.csv").read_text().replace(",", ";").replace("Patient ID", "case")
     (source / "labels.csv").write_bytes(text.replace("P01", "王芳").encode("gb18030"))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +28,25 @@ SIDES: dict[str, str] = {
     **dict.fromkeys(("val", "valid", "validation", "tune", "tuning"), "validation"),
     **dict.fromkeys(("test", "testing", "public test", "private test", "holdout", "external"), "test"),
 }
+
+
+ROMAN = ("I", "II", "III", "IV", "V", "VI", "VII")
+CLINICAL: dict[str, dict[str, str]] = {
+    "level": {name: level for n, level in enumerate(ROMAN, start=1) for name in (str(n), level.casefold())},
+    "side": {
+        **dict.fromkeys(("left", "l"), "left"),
+        **dict.fromkeys(("right", "r"), "right"),
+        **dict.fromkeys(("midline", "central", "middle"), "midline"),
+    },
+    "truth_source": {
+        **dict.fromkeys(("fna", "fnac", "fna cytology", "cytology", "fnab"), "fna"),
+        **dict.fromkeys(("tg", "washout tg", "tg washout", "fna tg", "thyroglobulin"), "tg"),
+        **dict.fromkeys(("histology", "pathology", "surgery", "histopathology"), "histology"),
+        **dict.fromkeys(("follow up", "followup"), "follow-up"),
+        "none": "none",
+    },
+}
+"""What a table's words about a frame's nodes mean; levels with a sublevel (IIA) count as the level."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +171,9 @@ def _read_image(folder: PlainFolder, path: Path, row: Row) -> Parcel:
     if not nodes and truth != "unknown":
         nodes = (Node(id=1, status="accepted", truth=truth),)
         note = "its mask is empty: it trains the class alone" if masks else None
+    clinical, unknown = _clinical(row)
+    nodes = tuple(replace(node, **clinical) for node in nodes)
+    note = "; ".join(part for part in (note, unknown) if part) or None
     status: Status = "accepted" if nodes else "no-node" if meaning == "no-node" else "predicted"
     annotation = Annotation(frame=frame, instances=instances, nodes=nodes, status=status, annotator="import")
     overlay = None
@@ -167,6 +191,21 @@ def _read_image(folder: PlainFolder, path: Path, row: Row) -> Parcel:
         action="imported",
     )
     return Parcel(annotation=annotation, about=about, overlay=overlay, note=note)
+
+
+def _clinical(row: Row) -> tuple[dict[str, Any], str | None]:
+    """Level, side and truth's source of a frame's nodes, and what could not be understood."""
+    clinical: dict[str, Any] = {}
+    unknown = []
+    for role, meanings in CLINICAL.items():
+        word = re.sub(r"[\W_]+", " ", row.get(role, "")).strip().casefold()
+        if role == "level":
+            word = re.sub(r"^level |[ab]$", "", word).strip()
+        if word in meanings:
+            clinical[role] = meanings[word]
+        elif word:
+            unknown.append(f"its {role.replace('_', ' ')} {row[role][:20]!r} is not known, and left out")
+    return clinical, "; ".join(unknown) or None
 
 
 def _masks_of(folder: PlainFolder, image: Path, row: Row) -> list[Path]:
