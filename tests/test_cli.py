@@ -129,7 +129,11 @@ def test_ctrl_c_says_how_to_go_on(study, tmp_path, model):
         Image.fromarray(simulate(0).frame.pixels[::4, ::4]).save(study / f"more{i}.png")
     arguments = ["segment", str(study), "--out", str(tmp_path / "out"), "--model", model, "--batch-size", "1"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "napari_cln", *arguments], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "napari_cln", *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        # a test run in the background would hand on that Ctrl+C is ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while not list((tmp_path / "out").glob("masks/*.png")):
         assert process.poll() is None, process.stderr.read()

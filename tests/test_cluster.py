@@ -33,8 +33,7 @@ N_FILES = 6
 WORKER = """
 import os, sys
 import napari_cln.batch.job as job
-read = job.open_source
-def open_or_die(path):  # stands in for a decoder that ends its process
+def open_or_die(path, read=job.open_source):  # stands in for a decoder that ends its process
     opened = read(path)
     if not path.name.startswith("deadly"):
         return opened
@@ -45,7 +44,8 @@ def open_or_die(path):  # stands in for a decoder that ends its process
             return super().__getitem__(index)
     opened.__class__ = Deadly
     return opened
-job.open_source = open_or_die
+if job.open_source.__name__ != "open_or_die":
+    job.open_source = open_or_die
 """
 
 

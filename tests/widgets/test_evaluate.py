@@ -127,7 +127,9 @@ def test_a_training_run_is_neither_followed_nor_written_into(dock, study, qtbot,
     run = tmp_path / "run"
     run.mkdir()
     (run / "run.json").write_text('{"config": {}}')
-    (run / "job.json").write_text(json.dumps({"pid": os.getpid(), "token": "x", "host": "here"}))
+    (run / "job.json").write_text(
+        json.dumps({"pid": os.getpid(), "token": "x", "host": "here", "command": "train"})
+    )
     dock.folder.choose(study)
     dock.out.choose(run)
 

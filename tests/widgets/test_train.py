@@ -325,7 +325,7 @@ def running(run: Path) -> subprocess.Popen:
         start_new_session=True,
     )
     run.mkdir(exist_ok=True)
-    noted = {"pid": process.pid, "token": "mine", "host": socket.gethostname()}
+    noted = {"pid": process.pid, "token": "mine", "host": socket.gethostname(), "command": "train"}
     (run / "job.json").write_text(json.dumps(noted))
     return process
 
@@ -364,7 +364,7 @@ def test_stop_ends_the_process_and_all_that_it_started(dock, qtbot, tmp_path):
     grandchild = psutil.Process(int(process.stdout.readline()))
     run = tmp_path / "run"
     run.mkdir()
-    noted = {"pid": process.pid, "token": "mine", "host": socket.gethostname()}
+    noted = {"pid": process.pid, "token": "mine", "host": socket.gethostname(), "command": "train"}
     (run / "job.json").write_text(json.dumps(noted))
     follow(dock, run, START, epoch(1))
 
@@ -385,7 +385,9 @@ def test_stop_ends_the_process_and_all_that_it_started(dock, qtbot, tmp_path):
 def test_a_run_on_another_computer_is_followed_and_not_stopped(dock, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
-    (run / "job.json").write_text(json.dumps({"pid": os.getpid(), "token": "x", "host": "elsewhere"}))
+    (run / "job.json").write_text(
+        json.dumps({"pid": os.getpid(), "token": "x", "host": "elsewhere", "command": "train"})
+    )
 
     follow(dock, run, START, epoch(1))
 
