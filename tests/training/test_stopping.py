@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,14 @@ from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.training.run import TrainConfig, train
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows can only end a process at once")
+
+
+@pytest.fixture(scope="module")
+def study(study, tmp_path_factory) -> TrainingFolder:
+    """A copy, whose split these runs freeze in their own way."""
+    copy = tmp_path_factory.mktemp("studies") / "neck"
+    shutil.copytree(study.path, copy, ignore=shutil.ignore_patterns("splits_final.json"))
+    return TrainingFolder.open(copy)
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +141,8 @@ def test_a_run_that_is_killed_twice_is_readable_and_goes_on_to_the_same_end(
 
         assert json.loads((run / "run.json").read_text())["config"]["epochs"] == config.epochs
         state = torch.load(run / "fold-0" / "checkpoint.pt", weights_only=True)
-        (reached,) = (event["step"] for event in read_events(run) if event.get("epoch") == epoch)
+        told = [event for event in read_events(run) if event["event"] == "epoch"]
+        (reached,) = (event["step"] for event in told if event["epoch"] == epoch)
         assert state["progress"]["step"] >= reached
     with (run / "progress.jsonl").open("a") as log:
         log.write('{"event": "st')  # torn, as by a computer that loses its power
