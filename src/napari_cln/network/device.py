@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Literal
 
 import torch
@@ -21,8 +20,6 @@ class Device:
     reason: str
     mixed_precision: bool = False
     batch_size: int = 4
-    engine: Literal["PyTorch", "OpenVINO"] = "PyTorch"
-    """What computes: OpenVINO on a CPU where it is installed."""
 
 
 def choose_device(wanted: str = "auto") -> Device:
@@ -55,7 +52,4 @@ def choose_device(wanted: str = "auto") -> Device:
     if wanted == "mps":
         raise DeviceError("There is no Apple GPU here. Choose cpu.")
     reason = "asked for" if wanted == "cpu" else "no GPU that PyTorch can use"
-    engine: Literal["PyTorch", "OpenVINO"] = "OpenVINO" if find_spec("openvino") else "PyTorch"
-    return Device(
-        name="cpu", reason=f"CPU with {torch.get_num_threads()} threads, {engine}: {reason}", engine=engine
-    )
+    return Device(name="cpu", reason=f"CPU with {torch.get_num_threads()} threads: {reason}")

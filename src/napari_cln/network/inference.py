@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from itertools import islice
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..errors import DeviceError, FrameReadError
 from ..imaging.measurement import split_nodes
@@ -19,7 +21,6 @@ from ..io.sources import Source, as_frame, find_sources, read_frames
 from ..types import CLASS_NAMES, Frame, Geometry, ModelInput, Prediction
 from .card import ModelCard
 from .device import Device, choose_device
-from .engine import choose_engine, mixed_precision
 from .model import Features, YNet
 from .novelty import pooled_texture
 from .weights import load_model
@@ -53,7 +54,6 @@ class Segmenter:
         self.model = network.to(self.device.name).eval()
         self.card = network.card or ModelCard(name="untrained", config=network.config)
         self.batch_size = batch_size or self.device.batch_size
-        self._engine = choose_engine(self.model, self.device)
 
     def predict(self, frames: Iterable[Frame]) -> Iterator[Prediction]:
         """Predict a stream of frames, in order, one batch in memory at a time."""
@@ -97,8 +97,9 @@ class Segmenter:
     @torch.inference_mode()
     def _predict(self, frames: Sequence[Frame], inputs: Sequence[ModelInput]) -> list[Prediction]:
         images = torch.from_numpy(np.stack([prepared.image for prepared in inputs]))[:, None]
-        features, logits = self._engine(images)
-        maps = None if logits is None else logits.float().softmax(1)[:, 1].cpu().numpy()  # (B, 256, 256)
+        with self._precision():
+            features = self.model.encode(images.to(self.device.name))
+            maps = self._mask(features)  # (B, 256, 256) or None
         found = (
             [self._nodes(maps[row], item.geometry) for row, item in enumerate(inputs)]
             if maps is not None
@@ -135,6 +136,19 @@ class Segmenter:
             )
         return predictions
 
+    def _precision(self) -> Any:
+        if self.device.mixed_precision:
+            return torch.autocast(self.device.name, torch.bfloat16)
+        return nullcontext()
+
+    def _mask(self, features: Features) -> NDArray[np.float32] | None:
+        """Probability of a node, (B, 256, 256); None for a network without a mask."""
+        if not self.model.config.segmentation:
+            return None
+        probability: Tensor = self.model.decode(features).float().softmax(1)[:, 1]
+        values: NDArray[np.float32] = probability.cpu().numpy()
+        return values
+
     def _novelty(self, features: Features, n_frames: int) -> list[float] | list[None]:
         """How unlike the training data each frame is; None for a model that does not know."""
         if self.model.novelty is None:
@@ -159,7 +173,7 @@ class Segmenter:
         self, features: Features, guides: NDArray[np.float32], rows: NDArray[np.intp]
     ) -> NDArray[np.float64]:
         """Calibrated malignancy, (M,), of the node under each guide in the frame of that row."""
-        with mixed_precision(self.device):
+        with self._precision():
             logits = self.model.classify(
                 features,
                 torch.from_numpy(guides)[:, None].to(self.device.name),
