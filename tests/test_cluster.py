@@ -193,7 +193,8 @@ def test_a_worker_that_is_killed_loses_nothing(cluster, study, tmp_path, model):
             os.kill(cluster.worker_pids()[0], signal.SIGKILL)
             killed = True
 
-    assert {result.status for result in done} == {"ok"}
+    # a file that was done, but not yet told of, is "kept" by the worker that takes it up again
+    assert {result.status for result in done} <= {"ok", "kept"}
     keys = {(row["source"], row["frame"]) for row in rows(out)}
     assert len(keys) == N_FILES + 40
 
