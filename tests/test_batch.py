@@ -22,8 +22,10 @@ from PIL import Image
 
 from napari_cln import simulate
 from napari_cln.batch import FrameResult, segment_to_folder
+from napari_cln.batch.job import open_results
 from napari_cln.batch.masks import MaskFile, MaskLines
-from napari_cln.batch.names import content_key, name_sources, picture_path
+from napari_cln.batch.names import content_key, name_sources, picture_path, sources_outside
+from napari_cln.batch.part import segment_part
 from napari_cln.batch.rows import COLUMNS, FrameKey
 from napari_cln.cli import main
 from napari_cln.errors import ExportError, FrameReadError, RunError
@@ -244,6 +246,23 @@ def test_masks_of_a_file_that_has_become_another_are_done_again(study, tmp_path,
     assert sorted(line["source"] for line in lines) == ["a.png", "b.png", "left/x.png", "right/x.png"]
     again = MaskFile(out / "masks.jsonl")
     assert again[0].shape == other.shape[:2]
+
+
+@pytest.mark.parametrize("masks", ["png", "rle"])
+def test_a_part_that_is_taken_over_twice_counts_once(study, tmp_path, networks, masks):
+    segmenter = Segmenter(networks["first"], "cpu")
+    for source in sources_outside(tmp_path / "out", [study]):
+        segment_part(source, tmp_path / "part" / source.name, segmenter, masks=masks)
+
+    for _ in range(2):  # as when the first was cut short, and the part stayed
+        with open_results(tmp_path / "out", segmenter.card, masks=masks, overlays=False) as results:
+            for source in sources_outside(tmp_path / "out", [study]):
+                part = tmp_path / "part" / source.name
+                with open_results(part, segmenter.card, masks=masks, overlays=False) as made:
+                    results.adopt(made)
+
+    run(study, tmp_path / "alone", networks["first"], masks=masks)
+    assert table(tmp_path / "out") == table(tmp_path / "alone")
 
 
 def test_a_file_without_masks_is_refused_with_advice(tmp_path):

@@ -162,7 +162,7 @@ def main() -> None:
     parser.add_argument("--test-frames", type=int, default=200, help="simulated frames to measure on")
     parser.add_argument("--usgra", type=Path, help="folder of the usgra set, for frames without a node")
     parser.add_argument(
-        "--start-from", help="model with the last stage's former ones behind it; trains that alone"
+        "--start-from", help="model that has all stages but the last behind it: train the last alone"
     )
     parser.add_argument("--measure-only", action="store_true", help="take the weights that are there")
     arguments = parser.parse_args()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import version
 from itertools import islice
@@ -21,10 +22,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from distributed import Client, Future, KilledWorker, WorkerPlugin, as_completed, get_worker
 
 from .batch.job import FrameResult, forget_changed, open_results
-from .batch.names import NamedSource, name_sources
-from .batch.part import FATAL, segment_part
+from .batch.names import NamedSource, sources_outside
+from .batch.part import give_up, segment_part
 from .batch.results import ResultsFolder
-from .batch.rows import FrameKey, failed_row
+from .batch.rows import FrameKey
 from .errors import ClnError, RunError
 from .network.cards import find_model, read_card
 
@@ -121,7 +122,7 @@ def segment_on_cluster(
         As for :func:`napari_cln.segment_to_folder`.
     """
     out = Path(out).absolute()
-    sources = [s for s in name_sources(paths) if out.resolve() not in s.path.resolve().parents]
+    sources = sources_outside(out, paths)
     weights = find_model(model)
     card = read_card(weights)
     options: dict[str, Any] = {"masks": masks, "overlays": overlays}
@@ -155,8 +156,10 @@ def segment_on_cluster(
             if part.is_dir():
                 with open_results(part, card, **options) as made:
                     results.adopt(made)
-            for result in _reported(source, outcome, results):
-                yield FrameResult(**{**vars(result), "progress": n_done / len(sources)})
+            if outcome is None:
+                outcome = [give_up(FrameKey(source.name, -1), results)]
+            for result in outcome:
+                yield replace(result, progress=n_done / len(sources))
             shutil.rmtree(part, ignore_errors=True)
         shutil.rmtree(parts, ignore_errors=True)
         results.sort()
@@ -209,16 +212,6 @@ def _outcomes(
             submit(max(room - len(running), 0))
     finally:
         client.cancel(list(running), force=True)
-
-
-def _reported(
-    source: NamedSource, outcome: list[FrameResult] | None, results: ResultsFolder
-) -> list[FrameResult]:
-    if outcome is not None:
-        return outcome
-    key = FrameKey(source.name, -1)
-    results.add(key, [failed_row(key, FATAL)])
-    return [FrameResult(source=source.name, frame=None, status="failed", message=FATAL, progress=1.0)]
 
 
 def _part(parts: Path, source: NamedSource) -> Path:

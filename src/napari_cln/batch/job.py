@@ -17,7 +17,7 @@ from PIL import Image
 
 from ..errors import ClnError, FrameReadError
 from ..io.sources import FrameSource, open_source
-from .names import NamedSource, content_key, name_sources
+from .names import NamedSource, content_key, sources_outside
 from .outlines import draw_outlines
 from .results import ResultsFolder
 from .rows import FrameKey, failed_row, rows_of
@@ -117,8 +117,7 @@ def segment_to_folder(
     from ..network.inference import Segmenter
 
     out = Path(out)
-    # Results that lie inside the study's folder are no frames of it.
-    sources = [s for s in name_sources(paths) if out.resolve() not in s.path.resolve().parents]
+    sources = sources_outside(out, paths)
     segmenter = Segmenter(model, device, batch_size)
     with open_results(out, segmenter.card, masks=masks, overlays=overlays, redo=redo) as results:
         forget_changed(sources, results)

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from ..io.sources import find_sources
 
-__all__ = ["NamedSource", "content_key", "name_sources", "picture_path"]
+__all__ = ["NamedSource", "content_key", "name_sources", "picture_path", "sources_outside"]
 
 MAGIC = frozenset("*?[")
 MAX_NAME_BYTES = 200
@@ -63,6 +63,12 @@ def name_sources(paths: Iterable[str | Path]) -> list[NamedSource]:
             inside = absolute.relative_to(root).parts if absolute != root else ()
             found.setdefault(absolute, _printable("/".join((*label, *inside)) or absolute.name))
     return sorted(NamedSource(name=name, location=str(path)) for path, name in found.items())
+
+
+def sources_outside(out: Path, paths: Iterable[str | Path]) -> list[NamedSource]:
+    """As :func:`name_sources`, without what lies in ``out``: results are no frames of the study."""
+    here = out.resolve()
+    return [source for source in name_sources(paths) if here not in source.path.resolve().parents]
 
 
 def _absolute(path: str | Path) -> Path:

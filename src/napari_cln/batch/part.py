@@ -20,8 +20,9 @@ from .rows import FrameKey, failed_row
 
 if TYPE_CHECKING:
     from ..network.inference import Segmenter
+    from .results import ResultsFolder
 
-__all__ = ["FATAL", "segment_part"]
+__all__ = ["FATAL", "give_up", "segment_part"]
 
 FATAL = (
     "The process that worked on it died. Open it in a viewer, or leave it out; the same command tries again."
@@ -100,18 +101,15 @@ def segment_part(
     done: list[FrameResult] = []
     with open_results(part, segmenter.card, masks=masks, overlays=overlays) as results:
         for index in set(attempt.fatal) - results.done(source.name):
-            key = FrameKey(source.name, index)
-            results.add(key, [failed_row(key, FATAL)])
-            done.append(
-                FrameResult(
-                    source=source.name,
-                    frame=index if index >= 0 else None,
-                    status="failed",
-                    message=FATAL,
-                    progress=1.0,
-                )
-            )
+            done.append(give_up(FrameKey(source.name, index), results))
         if -1 not in attempt.fatal:
             done += segment_sources([source], segmenter, results, skip=skip, before=before)
     path.unlink()
     return done
+
+
+def give_up(key: FrameKey, results: ResultsFolder) -> FrameResult:
+    """Write down that a frame, or a whole file (-1), ends the process that works on it."""
+    results.add(key, [failed_row(key, FATAL)])
+    frame = key.frame if key.frame >= 0 else None
+    return FrameResult(source=key.source, frame=frame, status="failed", message=FATAL, progress=1.0)

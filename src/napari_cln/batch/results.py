@@ -222,7 +222,8 @@ class ResultsFolder:
     def adopt(self, part: ResultsFolder) -> None:
         """Take over the frames of another folder of results, pictures and all.
 
-        The other folder must lie on the same disk. Frames that are here already are replaced.
+        The other folder must lie on the same disk. Frames that are here already stay: taking over may
+        have been cut short before.
         """
         with self._explaining("results.csv"):
             for entry in part._record.sources.values():
@@ -230,6 +231,8 @@ class ResultsFolder:
             masks = MaskFile(part.path / "masks.jsonl") if self._mask_lines and part.has_mask_lines else None
             places = {key: i for i, key in enumerate(masks.keys)} if masks else {}
             for key, group in part._frames():
+                if key.frame in self.done(key.source):
+                    continue
                 if masks and key in places:
                     self.save_mask_line(masks[places[key]], key)
                 for kind in self.pictures:
