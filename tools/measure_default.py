@@ -1,19 +1,23 @@
-"""Measure a model on simulated frames and on usgra, from the screen to the score.
+"""Measure a model on simulated and on real frames, from the screen to the score.
 
-Used by ``train_default.py``; the figures go into the model's card with their intervals. Echocardiograms
-are looked for in ``us_dicom`` beside the usgra folder.
+Used by ``train_default.py``; the figures go into the model's card with their intervals. BUSI's lesions,
+usgra's frames without a node and the echocardiograms of ``us_dicom`` are looked for in one folder.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import imageio.v3 as iio
 import numpy as np
 import skimage
+from numpy.typing import NDArray
 from scipy.special import expit, logit
+from skimage.measure import label
 
 from napari_cln.imaging.phantom import simulate
 from napari_cln.io.sources import open_source, read_frame
@@ -27,11 +31,13 @@ from napari_cln.study.metrics import dice
 from napari_cln.study.statistics import auc_interval, median_interval, proportion
 from napari_cln.training.data import Samples, target_of
 from napari_cln.training.scoring import fit_temperature
-from napari_cln.types import Annotation, Estimate, Frame
+from napari_cln.types import Annotation, Estimate, Frame, Node, PrepareConfig, Truth
 
 NAN = float("nan")
 SEEDS = {"train": 1_000_000, "validation": 2_000_000, "test": 3_000_000}
 """First seed of each part; no frame is in two."""
+NOVELTY_FRAMES = 600
+"""Training frames of each source from which the model learns what they are like."""
 
 ECHOCARDIOGRAMS = (
     "go-dicom__I_000001",
@@ -47,24 +53,49 @@ ECHOCARDIOGRAMS = (
 )
 
 
-def usgra(folder: Path, part: str) -> Iterator[Annotation]:
+def usgra(data: Path, part: str) -> Iterator[Annotation]:
     """Real frames with vessels and nerves, and no node that anybody marked."""
+    for _, frame in _frames(data / "usgra", part):
+        yield Annotation(frame=frame, instances=np.zeros(frame.shape, dtype=np.uint8), status="no-node")
+
+
+def busi(data: Path, part: str) -> Iterator[Annotation]:
+    """Real breast lesions, benign and malignant, and frames without one: ``part`` is train, val or
+    public_test. One image of each group of duplicates; the set names no patients."""
+    truths: dict[str, Truth] = {"benign": "benign", "malignant": "metastatic"}
+    for row, frame in _frames(data / "busi_384", part):
+        instances = np.zeros(frame.shape, dtype=np.uint8)
+        if row["label"] in truths:
+            mask = iio.imread(data / "busi_384" / row["mask"])
+            instances = label(mask > 0).astype(np.uint8)
+        nodes = tuple(Node(id=id_, truth=truths[row["label"]]) for id_ in range(1, int(instances.max()) + 1))
+        yield Annotation(
+            frame=frame, instances=instances, nodes=nodes, status="corrected" if nodes else "no-node"
+        )
+
+
+def real(annotations: Iterable[Annotation], name: str, config: PrepareConfig) -> Samples:
+    """Real frames, prepared."""
+    return Samples.join(
+        Samples.from_annotation(f"{name}-{index}", annotation, config)
+        for index, annotation in enumerate(annotations)
+    )
+
+
+def _frames(folder: Path, part: str) -> Iterator[tuple[dict[str, str], Frame]]:
     with (folder / "labels.csv").open(newline="") as file:
         for row in csv.DictReader(file):
             if row["split"] == part:
-                frame = read_frame(folder / row["image"])
-                yield Annotation(
-                    frame=frame, instances=np.zeros(frame.shape, dtype=np.uint8), status="no-node"
-                )
+                yield row, read_frame(folder / row["image"])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What a model says of one simulated frame, beside the truth."""
+    """What a model says of one frame, beside the truth."""
 
-    label: str
+    label: Truth
     best: float
-    """Best possible malignancy of the frame."""
+    """Best possible malignancy of the frame; NaN where it has no node."""
     malignancy: float
     dice: float
     """Of all nodes together; NaN where the frame has none and none was claimed."""
@@ -74,35 +105,40 @@ class Measured:
     novelty: float | None
 
 
-def measured(segmenter: Segmenter, part: str, count: int) -> list[Measured]:
-    """The model on simulated frames, from the screen to the score, on the screens' own pixels."""
-    rows = []
+def drawn(part: str, count: int) -> Iterator[Annotation]:
+    """Simulated frames of a part."""
     for seed in range(SEEDS[part], SEEDS[part] + count):
         phantom = simulate(seed)
-        (prediction,) = segmenter.predict([phantom.frame])
-        pairs = [pair for pair in match_nodes(prediction.instances, phantom.instances) if pair.reference]
+        yield Annotation(frame=phantom.frame, instances=phantom.instances, nodes=phantom.nodes)
+
+
+def measured(segmenter: Segmenter, annotations: Iterable[Annotation]) -> list[Measured]:
+    """The model on frames, from the screen to the score, on the screens' own pixels."""
+    rows = []
+    for annotation in annotations:
+        (prediction,) = segmenter.predict([annotation.frame])
+        pairs = [pair for pair in match_nodes(prediction.instances, annotation.instances) if pair.reference]
         scores = [prediction.node_scores[pair.predicted - 1] if pair.predicted else NAN for pair in pairs]
+        targets = [target_of(node) for node in annotation.nodes]
         rows.append(
             Measured(
-                label=phantom.label,
-                best=phantom.malignancy,
+                label=annotation.label,
+                best=float(1 - np.prod(1 - np.array(targets))) if targets else NAN,
                 malignancy=prediction.malignancy,
-                dice=dice(prediction.mask, phantom.instances > 0),
+                dice=dice(prediction.mask, annotation.mask),
                 claimed=bool(prediction.mask.any()),
-                nodes=tuple(
-                    (pair.iou, target_of(node), score)
-                    for pair, node, score in zip(pairs, phantom.nodes, scores, strict=True)
-                ),
+                nodes=tuple(zip([pair.iou for pair in pairs], targets, scores, strict=True)),
                 novelty=prediction.novelty,
             )
         )
     return rows
 
 
-def calibrated(network: YNet, card: ModelCard, count: int) -> ModelCard:
-    """The card with temperature and cutoff from validation frames."""
+def calibrated(network: YNet, card: ModelCard, count: int, data: Path) -> ModelCard:
+    """The card with temperature and cutoff from validation frames, simulated and real."""
     network.card = card
-    rows = measured(Segmenter(network, "cpu"), "validation", count)
+    segmenter = Segmenter(network, "cpu")
+    rows = measured(segmenter, drawn("validation", count)) + measured(segmenter, busi(data, "val"))
     scored = np.array([node[1:] for row in rows for node in row.nodes if not np.isnan(node[2])])
     temperature = fit_temperature(scored[:, 1], scored[:, 0])
     labelled = [row for row in rows if row.label != "unknown"]
@@ -112,24 +148,20 @@ def calibrated(network: YNet, card: ModelCard, count: int) -> ModelCard:
         card,
         temperature=round(temperature, 4),
         cutoff=round(cutoff.value, 4),
-        cutoff_from=f"{cutoff.rule} on {len(labelled)} simulated validation frames with a node",
+        cutoff_from=f"{cutoff.rule} on {len(labelled)} validation frames, simulated and of BUSI",
     )
 
 
-def learn_training_data(
-    network: YNet, drawn: Samples, validation: Samples, real: Samples | None = None
-) -> None:
+def learn_training_data(network: YNet, sources: Sequence[Samples], validation: Sequence[Samples]) -> None:
     """Let the network know what its training frames are like: the simulated, and the real ones.
 
-    There is no validation part of usgra: one in four of its training frames is kept out of its
-    Gaussian, and goes with the validation frames.
+    There is no validation part of usgra, the last of the sources: one in four of its training frames
+    is kept out of its Gaussian, and goes with the validation frames.
     """
-    sources, others = [drawn.images[:600]], [validation.images]
-    if real is not None:
-        kept_out = np.arange(len(real)) % 4 == 3
-        sources.append(real.images[~kept_out])
-        others.append(real.images[kept_out])
-    network.novelty = fit_novelty(network, sources, np.concatenate(others))
+    *others, real = [part.images[:NOVELTY_FRAMES] for part in sources]
+    kept_out = np.arange(len(real)) % 4 == 3
+    known = [part.images for part in validation] + [real[kept_out]]
+    network.novelty = fit_novelty(network, [*others, real[~kept_out]], np.concatenate(known))
 
 
 def photographs() -> Iterator[Frame]:
@@ -148,80 +180,83 @@ def echocardiograms(folder: Path) -> Iterator[Frame]:
 
 
 def novelty_figures(
-    segmenter: Segmenter, drawn: list[float], usgra_folder: Path | None
-) -> tuple[Figure, ...]:
+    segmenter: Segmenter, known: dict[str, list[float]], data: Path
+) -> Iterator[tuple[str, str, Estimate]]:
     """How well the model knows a frame that is unlike its training data.
 
     Parameters
     ----------
     segmenter : Segmenter
-    drawn : list of float
-        Novelty of simulated test frames.
-    usgra_folder : Path, optional
+    known : dict of list of float
+        Novelty of test frames like those of each source.
+    data : Path
     """
-
-    def novelties(frames: Iterator[Frame]) -> list[float]:
-        return [prediction.novelty or 0.0 for prediction in segmenter.predict(frames)]
 
     def alarms(values: list[float]) -> Estimate:
         return proportion(sum(value > 1 for value in values), len(values))
 
-    simulated_data, real_data = f"{len(drawn)} simulated frames of seeds never trained on", "usgra, test part"
-    found = [("called unlike the training data", simulated_data, alarms(drawn))]
-    known, known_data = list(drawn), simulated_data
-    foreign = {"scikit-image's sample photographs and drawings": novelties(photographs())}
-    if usgra_folder:
-        real = novelties(annotation.frame for annotation in usgra(usgra_folder, "test"))
-        found.append(("called unlike the training data", real_data, alarms(real)))
-        known, known_data = known + real, f"{simulated_data} and {real_data}"
-        if (folder := usgra_folder.parent / "us_dicom").is_dir():
-            foreign["echocardiograms"] = novelties(echocardiograms(folder))
-    for what, values in foreign.items():
-        found.append(("called unlike the training data", what, alarms(values)))
-        estimate = auc_interval([0] * len(known) + [1] * len(values), [*known, *values])
-        found.append((f"AUROC of novelty, {what}", f"them beside {known_data}", estimate))
-    return tuple(Figure(name=name, data=data, estimate=estimate) for name, data, estimate in found)
+    foreign = {
+        "scikit-image's sample photographs and drawings": photographs(),
+        "echocardiograms": echocardiograms(data / "us_dicom"),
+    }
+    for source, values in known.items():
+        yield "called unlike the training data", source, alarms(values)
+    at_home = [value for values in known.values() for value in values]
+    for what, frames in foreign.items():
+        values = [prediction.novelty or 0.0 for prediction in segmenter.predict(frames)]
+        yield "called unlike the training data", what, alarms(values)
+        estimate = auc_interval([0] * len(at_home) + [1] * len(values), [*at_home, *values])
+        yield f"AUROC of novelty, {what}", "them beside the test frames of all sources", estimate
 
 
-def figures(segmenter: Segmenter, count: int, usgra_folder: Path | None) -> tuple[Figure, ...]:
-    """Every figure of the card, with its interval."""
-    rows = measured(segmenter, "test", count)
-    data = f"{count} simulated frames of seeds never trained on"
+def resampled(figure: Callable[[NDArray[np.float64]], Any], values: NDArray[np.float64]) -> Estimate:
+    """A figure of values (..., N) with its interval, from 2,000 resamples of the frames."""
+    drawn = np.random.default_rng(0).choice(values, (2000, len(values)))
+    low, high = np.quantile(figure(drawn), [0.025, 0.975])
+    return Estimate(value=float(figure(values)), low=float(low), high=float(high), n=len(values))
+
+
+def test_figures(rows: list[Measured], cutoff: float) -> Iterator[tuple[str, Estimate]]:
+    """Figures of the test frames of one source."""
     labelled = [row for row in rows if row.label != "unknown"]
     truth = np.array([row.label == "metastatic" for row in labelled])
     score, best = (np.array([getattr(row, name) for row in labelled]) for name in ("malignancy", "best"))
-    nodes = [node for row in rows for node in row.nodes]
-    overlaps = np.array([iou for iou, _, _ in nodes])
+    overlaps = np.array([iou for row in rows for iou, _, _ in row.nodes])
     dices = np.array([row.dice for row in labelled])
     empty = [row for row in rows if row.label == "unknown"]
-    called = score >= segmenter.card.cutoff
-    estimates = {
-        "Dice, median": median_interval(dices),
-        "frames with Dice under 0.1": proportion(int((dices < 0.1).sum()), len(dices)),
-        "nodes missed (IoU under 0.1)": proportion(int((overlaps < 0.1).sum()), len(nodes)),
-        "nodes not outlined (IoU under 0.5)": proportion(int((overlaps < 0.5).sum()), len(nodes)),
-        "frames without a node where one is claimed": proportion(
-            sum(row.claimed for row in empty), len(empty)
-        ),
-        "AUC": auc_interval(truth, score),
-        "AUC, best possible": auc_interval(truth, best),
-        "sensitivity at the cutoff": proportion(int((called & truth).sum()), int(truth.sum())),
-        "specificity at the cutoff": proportion(int((~called & ~truth).sum()), int((~truth).sum())),
+    if labelled:
+        called = score >= cutoff
+        yield "Dice, median", median_interval(dices)
+        yield "Dice, mean", resampled(lambda drawn: drawn.mean(axis=-1), dices)
+        yield "Dice, lower quartile", resampled(lambda drawn: np.quantile(drawn, 0.25, axis=-1), dices)
+        yield "frames with Dice under 0.1", proportion(int((dices < 0.1).sum()), len(dices))
+        yield "nodes missed (IoU under 0.1)", proportion(int((overlaps < 0.1).sum()), len(overlaps))
+        yield "nodes not outlined (IoU under 0.5)", proportion(int((overlaps < 0.5).sum()), len(overlaps))
+        yield "AUC", auc_interval(truth, score)
+        if not set(best) <= {0.0, 1.0}:
+            yield "AUC, best possible", auc_interval(truth, best)
+        yield "sensitivity at the cutoff", proportion(int((called & truth).sum()), int(truth.sum()))
+        yield "specificity at the cutoff", proportion(int((~called & ~truth).sum()), int((~truth).sum()))
+    yield (
+        "frames without a node where one is claimed",
+        proportion(sum(row.claimed for row in empty), len(empty)),
+    )
+
+
+def figures(segmenter: Segmenter, count: int, data: Path) -> tuple[Figure, ...]:
+    """Every figure of the card, with its interval."""
+    sources = {
+        f"{count} simulated frames of seeds never trained on": drawn("test", count),
+        "BUSI, public test part (breast lesions; a stand-in)": busi(data, "public_test"),
+        "usgra, test part (real vessels and nerves)": usgra(data, "test"),
     }
-    result = [Figure(name=name, data=data, estimate=estimate) for name, estimate in estimates.items()]
-    if usgra_folder:
-        claims = [
-            prediction.mask.any()
-            for prediction in segmenter.predict(a.frame for a in usgra(usgra_folder, "test"))
-        ]
-        result.append(
-            Figure(
-                name="frames without a marked node where one is claimed",
-                data="usgra, test part (real vessels and nerves)",
-                estimate=proportion(int(sum(claims)), len(claims)),
-            )
-        )
+    result, novelty = [], {}
+    for source, frames in sources.items():
+        rows = measured(segmenter, frames)
+        novelty[source] = [row.novelty for row in rows if row.novelty is not None]
+        for name, estimate in test_figures(rows, segmenter.card.cutoff):
+            result.append(Figure(name=name, data=source, estimate=estimate))
     if segmenter.model.novelty is not None:
-        drawn = [row.novelty for row in rows if row.novelty is not None]
-        result += novelty_figures(segmenter, drawn, usgra_folder)
+        for name, source, estimate in novelty_figures(segmenter, novelty, data):
+            result.append(Figure(name=name, data=source, estimate=estimate))
     return tuple(result)

@@ -2,11 +2,12 @@
 
 ::
 
-    python tools/train_default.py --usgra ../shared/data/usgra
+    python tools/train_default.py --data ../shared/data
 
 Simulated frames (fresh seeds, drawn once and kept in the cache) teach mask and score; real frames of
-vessels and nerves (usgra, CC BY 4.0), which hold no node, teach the mask what a node is not. Stop it
-at any time: the next start goes on where it was.
+vessels and nerves (usgra, CC BY 4.0), which hold no node, teach the mask what a node is not; at last
+breast lesions (BUSI's training part) show it what real lesions look like. Stop it at any time: the next
+start goes on where it was.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pathlib import Path
 
 import torch
 
-from measure_default import SEEDS, calibrated, figures, learn_training_data, usgra
+from measure_default import NOVELTY_FRAMES, SEEDS, busi, calibrated, figures, learn_training_data, real, usgra
 from napari_cln.imaging.phantom import simulate
 from napari_cln.network.card import ModelCard, TrainingData
 from napari_cln.network.inference import Segmenter
@@ -30,12 +31,10 @@ from napari_cln.network.weights import load_model, save_model
 from napari_cln.training.data import Samples
 from napari_cln.training.loop import fit
 from napari_cln.training.recipes import Recipe
-from napari_cln.types import Annotation, PrepareConfig
+from napari_cln.types import Annotation
 
 ROOT = Path(__file__).parents[1]
 VALIDATION_FRAMES = 200
-NOVELTY_FRAMES = 600
-"""Simulated training frames from which the model learns what its training data are like."""
 MIN_NODE_AREA = 250
 """Smaller patches are no nodes, in pixels of the network's input: about 6 mm² in a 40 mm deep view.
 
@@ -53,6 +52,8 @@ class Stage:
     frames: int
     """Simulated frames; those of usgra come on top."""
     epochs: int
+    busi: int = 0
+    """How often an epoch shows each frame of BUSI's training part."""
 
 
 STAGES = (
@@ -66,6 +67,8 @@ STAGES = (
         frames=4000,
         epochs=9,
     ),
+    # real lesions, more than half of the frames of a step, without forgetting the simulated nodes
+    Stage(recipe=replace(Recipe.best(), node_weight=0.5), frames=800, epochs=7, busi=3),
 )
 
 
@@ -107,18 +110,13 @@ def simulated(part: str, count: int, cache: Path) -> Samples:
     return Samples.join(Samples.load(path) for path, *_ in jobs)
 
 
-def negatives(folder: Path, config: PrepareConfig) -> Samples:
-    """The training part of usgra, for the mask head alone."""
-    return Samples.join(
-        Samples.from_annotation(f"usgra-{index}", annotation, config)
-        for index, annotation in enumerate(usgra(folder, "train"))
-    )
-
-
 def train(arguments: argparse.Namespace) -> YNet:
     """Train stage by stage, or go on training; each stage starts from the best weights of the one before."""
-    validation = simulated("validation", VALIDATION_FRAMES, arguments.cache)
-    real = [negatives(arguments.usgra, Recipe.best().prepare)] if arguments.usgra else []
+    config = Recipe.best().prepare
+    drawn = simulated("validation", VALIDATION_FRAMES, arguments.cache)
+    vessels = real(usgra(arguments.data, "train"), "usgra", config)
+    lesions = real(busi(arguments.data, "train"), "busi", config)
+    more = real(busi(arguments.data, "val"), "busi-val", config)
     network: YNet | None = None
     stages = list(enumerate(STAGES, start=1))
     if arguments.start_from:
@@ -127,12 +125,14 @@ def train(arguments: argparse.Namespace) -> YNet:
         folder = arguments.cache / f"stage-{number}"
         folder.mkdir(exist_ok=True)
         resume = (folder / "checkpoint.pt").is_file()
-        frames = Samples.join([simulated("train", stage.frames, arguments.cache), *real])
+        frames = Samples.join(
+            [simulated("train", stage.frames, arguments.cache), vessels, *[lesions] * stage.busi]
+        )
         print(f"stage {number}: {len(frames)} frames, {stage.epochs} epochs", flush=True)
         with (folder / "log.jsonl").open("a" if resume else "w") as log:
             for event in fit(
                 frames,
-                validation,
+                Samples.join([drawn, more]) if stage.busi else drawn,
                 stage.recipe,
                 folder,
                 epochs=stage.epochs,
@@ -160,7 +160,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=ROOT / "build" / "default")
     parser.add_argument("--out", type=Path, default=ROOT / "src" / "napari_cln" / "models")
     parser.add_argument("--test-frames", type=int, default=200, help="simulated frames to measure on")
-    parser.add_argument("--usgra", type=Path, help="folder of the usgra set, for frames without a node")
+    parser.add_argument("--data", type=Path, required=True, help="folder with busi_384, usgra and us_dicom")
     parser.add_argument(
         "--start-from", help="model that has all stages but the last behind it: train the last alone"
     )
@@ -175,7 +175,7 @@ def main() -> None:
     )
     left_out = ("name", "network", "prepare")
     stages = [
-        {"frames": stage.frames, "epochs": stage.epochs}
+        {"frames": stage.frames, "epochs": stage.epochs, "busi": stage.busi}
         | {key: value for key, value in asdict(stage.recipe).items() if key not in left_out}
         for stage in STAGES
     ]
@@ -184,20 +184,25 @@ def main() -> None:
         created=date.today().isoformat(),
         config=last.recipe.network,
         prepare=last.recipe.prepare,
-        trained_on=trained_on(arguments),
+        trained_on=trained_on(arguments.data),
         recipe={"name": last.recipe.name, "seed": 0, "stages": stages},
         min_node_area=MIN_NODE_AREA,
     )
-    real = negatives(arguments.usgra, last.recipe.prepare) if arguments.usgra else None
     learn_training_data(
         network,
-        simulated("train", NOVELTY_FRAMES, arguments.cache),
-        simulated("validation", VALIDATION_FRAMES, arguments.cache),
-        real,
+        [
+            simulated("train", NOVELTY_FRAMES, arguments.cache),
+            real(busi(arguments.data, "train"), "busi", last.recipe.prepare),
+            real(usgra(arguments.data, "train"), "usgra", last.recipe.prepare),
+        ],
+        [
+            simulated("validation", VALIDATION_FRAMES, arguments.cache),
+            real(busi(arguments.data, "val"), "busi-val", last.recipe.prepare),
+        ],
     )
-    card = calibrated(network, card, min(arguments.test_frames, VALIDATION_FRAMES))
+    card = calibrated(network, card, min(arguments.test_frames, VALIDATION_FRAMES), arguments.data)
     network.card = card
-    found = figures(Segmenter(network, "cpu"), arguments.test_frames, arguments.usgra)
+    found = figures(Segmenter(network, "cpu"), arguments.test_frames, arguments.data)
     for figure in found:
         print(figure)
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -206,23 +211,29 @@ def main() -> None:
     (arguments.out / "default.jsonl").write_text("".join(path.read_text() for path in logs))
 
 
-def trained_on(arguments: argparse.Namespace) -> tuple[TrainingData, ...]:
+def trained_on(data: Path) -> tuple[TrainingData, ...]:
     """What the card says about the training frames."""
-    drawn = TrainingData(
-        name="simulated neck frames (napari_cln.simulate)",
-        n=max(stage.frames for stage in STAGES),
-        licence="BSD-3-Clause",
-        citation="napari-cln contributors",
+    return (
+        TrainingData(
+            name="simulated neck frames (napari_cln.simulate)",
+            n=max(stage.frames for stage in STAGES),
+            licence="BSD-3-Clause",
+            citation="napari-cln contributors",
+        ),
+        TrainingData(
+            name="usgra, training part: real vessels and nerves, as frames without a node",
+            n=sum(1 for _ in usgra(data, "train")),
+            licence="CC BY 4.0",
+            citation="usgra-seg, github.com/tmkand/usgra-seg, examiner TMK, 2025",
+        ),
+        TrainingData(
+            name="BUSI, training part: breast lesions, a stand-in for nodes",
+            n=sum(1 for _ in busi(data, "train")),
+            licence="CC BY 4.0 (of the article)",
+            citation="Al-Dhabyani et al., Dataset of breast ultrasound images, Data in Brief 28:104863, "
+            "2020. doi:10.1016/j.dib.2019.104863",
+        ),
     )
-    if not arguments.usgra:
-        return (drawn,)
-    real = TrainingData(
-        name="usgra, training part: real vessels and nerves, as frames without a node",
-        n=sum(1 for _ in usgra(arguments.usgra, "train")),
-        licence="CC BY 4.0",
-        citation="usgra-seg, github.com/tmkand/usgra-seg, examiner TMK, 2025",
-    )
-    return drawn, real
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from napari_cln.errors import RunError
+from napari_cln.network.model import YNet
 from napari_cln.training import loop
 from napari_cln.training.loop import fit
 from napari_cln.training.scoring import fit_temperature, score_frames, summarise
@@ -158,6 +159,21 @@ def test_early_stop_waits_as_long_as_it_was_told(samples, recipe, tmp_path):
     epochs = [event for event in events if event["event"] == "epoch"]
     assert len(epochs) < 40
     assert [event["best"] for event in epochs[-4:]] == [True, False, False, False]
+
+
+def test_a_network_to_start_from_is_copied_with_its_kind_and_left_as_it_was(samples, recipe, tmp_path):
+    class Shy(YNet):
+        def decode(self, features):
+            return super().decode(features) - torch.tensor([0.0, 1e3]).view(2, 1, 1)
+
+    torch.manual_seed(3)
+    start = Shy(recipe.network)
+    before = {name: value.clone() for name, value in start.state_dict().items()}
+
+    events = list(fit(samples, samples, recipe, tmp_path, epochs=1, seed=9, start_from=start))
+
+    assert "collapsed" in kinds(events)  # as it draws nothing, whatever its weights
+    assert all(torch.equal(value, before[name]) for name, value in start.state_dict().items())
 
 
 def test_without_any_known_truth_the_last_weights_are_kept(samples, recipe, tmp_path):

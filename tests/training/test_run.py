@@ -14,6 +14,7 @@ from napari_cln.imaging.phantom import simulate
 from napari_cln.network.inference import segment
 from napari_cln.network.model import YNetConfig
 from napari_cln.network.weights import load_model
+from napari_cln.training.data import Samples
 from napari_cln.training.recipes import Recipe
 from napari_cln.training.run import TrainConfig, train
 from napari_cln.types import Annotation
@@ -161,3 +162,11 @@ def test_the_card_names_the_model_it_started_from_by_id_and_no_path(finished, sm
 
     assert card.recipe["start_from"] == load_model(small).model_id
     assert str(small.parent) not in (finished[0] / "model.json").read_text()
+
+
+def test_patches_under_half_the_smallest_drawn_node_are_no_nodes(finished, study):
+    card = load_model(finished[0] / "model.safetensors").card
+    samples = Samples.from_cases(study, study.cases(), card.prepare)
+    areas = [(one == id_).sum() for one in samples.instances for id_ in range(1, one.max() + 1)]
+
+    assert card.min_node_area == min(area for area in areas if area) // 2

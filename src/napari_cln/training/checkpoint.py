@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import math
 from dataclasses import asdict, dataclass, field
@@ -37,9 +38,9 @@ class Average:
 
     def network(self, like: YNet) -> YNet:
         """A network for evaluation with the averaged weights, on the device of ``like``."""
-        averaged = YNet(like.config)
+        averaged = copy.deepcopy(like)
         averaged.load_state_dict(self.state)
-        return averaged.to(next(like.parameters()).device).eval()
+        return averaged.eval()
 
 
 @dataclass(kw_only=True)

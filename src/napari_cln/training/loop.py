@@ -7,6 +7,7 @@ they depend on the step alone, so that a resumed run equals an uninterrupted one
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -61,7 +62,7 @@ def fit(
     seed : int
         Of the first weights, the order of the frames and their augmentation.
     start_from : YNet, optional
-        Fine-tune its weights; new ones otherwise.
+        Go on from a copy of it; a new one otherwise.
     resume : bool
         Go on from ``checkpoint.pt``; the result equals that of an uninterrupted run.
     patience : int, optional
@@ -86,9 +87,8 @@ def fit(
     accelerator = Accelerator(mixed_precision=_precision())
     rank, processes, device = accelerator.process_index, accelerator.num_processes, accelerator.device
     torch.manual_seed(seed)
-    network = YNet(recipe.network)
-    if start_from is not None:
-        network.load_state_dict(start_from.state_dict())
+    network = YNet(recipe.network) if start_from is None else copy.deepcopy(start_from).to("cpu").float()
+    network.requires_grad_(True)
     if processes > 1 and device.type == "cuda":  # PyTorch has it for GPUs alone
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
     objective = Objective(

@@ -143,6 +143,7 @@ def _train(
     }
     scores: list[list[FrameScore]] = []
     networks: list[YNet] = []
+    smallest = 0
     for index, fold in enumerate(folds):
         place = out / f"fold-{index}"
         train_on, validate_on = (
@@ -176,12 +177,14 @@ def _train(
         known = [part.images[:NOVELTY_FRAMES] for part in (train_on, validate_on)]
         network.novelty = fit_novelty(network, known[:1], known[1])
         networks.append(network)
+        # each node is on one of the two sides, whichever the fold
+        smallest = min((n for n in (train_on.smallest_node(), validate_on.smallest_node()) if n), default=0)
         scores.append(score_frames(network, validate_on))
         if state.is_main_process and not (place / "model.safetensors").is_file():
-            card = _card(f"{out.name}-fold-{index}", settings, recipe, len(fold.train), scores[-1:])
+            card = _card(f"{out.name}-fold-{index}", settings, recipe, len(train_on), smallest, scores[-1:])
             save_model(network, place / "model.safetensors", card)
     best = max(range(len(folds)), key=lambda index: goodness(scores[index]) or 0.0)
-    card = _card(out.name, settings, recipe, len(folds[best].train), scores)
+    card = _card(out.name, settings, recipe, len(folds[best].train), smallest, scores)
     if state.is_main_process:
         save_model(networks[best], out / "model.safetensors", card)
     if config.compare_with:
@@ -225,9 +228,17 @@ def _checked(out: Path, config: TrainConfig, resume: bool) -> TrainConfig:
 
 
 def _card(
-    name: str, settings: dict[str, Any], recipe: Recipe, n_train: int, scores: list[list[FrameScore]]
+    name: str,
+    settings: dict[str, Any],
+    recipe: Recipe,
+    n_train: int,
+    smallest: int,
+    scores: list[list[FrameScore]],
 ) -> ModelCard:
-    """Card of a fold, or of the run: operating point and figures from the validation of all folds."""
+    """Card of a fold, or of the run: operating point and figures from the validation of all folds.
+
+    A patch of less than half the smallest node that anybody drew is no node.
+    """
     pooled = [score for fold in scores for score in fold]
     of = f" of {len(scores)} folds" if len(scores) > 1 else ""
     data = f"{len(pooled)} validation frames{of}, which also chose the epoch"
@@ -242,6 +253,7 @@ def _card(
         recipe=settings,
         figures=estimate_figures(pooled, data),
         mask_threshold=0.5 if recipe.network.segmentation else None,
+        min_node_area=smallest // 2 or ModelCard.min_node_area,
         cutoff=cutoff,
         cutoff_from=cutoff_from,
         temperature=temperature,

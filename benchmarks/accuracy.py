@@ -1,0 +1,383 @@
+"""Which network, trained how, draws and scores best: same frames, same budget, several seeds.
+
+    python benchmarks/accuracy.py --data ../shared/data [--cache build/accuracy] [--seeds 3]
+        [--epochs 12] [--only NAME …] [--table] [--write]
+
+Every network goes through the package's own trainer and :class:`Segmenter`, from the screen to the score
+on the screen's own pixels. BUSI's training part with 60 of usgra's frames without a node trains,
+BUSI's validation part chooses the epoch, the cutoff and the temperature, BUSI's public test part and
+usgra's test part are measured, once. Each run is one line of ``benchmarks/accuracy.jsonl``; a run that
+has its line is not repeated, and one that was interrupted goes on from its checkpoint. ``--table`` prints
+what is there, ``--write`` puts it into ``docs/explanation/accuracy.md``.
+
+MONAI's networks need ``pip install --no-deps monai==1.6.1``.
+
+Frames are averaged to 128×128 for all networks alike (``--half no`` for 256×256, at four times the cost).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tools"))
+
+from measure_default import busi, real, usgra  # noqa: E402
+from napari_cln.network.card import ModelCard  # noqa: E402
+from napari_cln.network.inference import Segmenter  # noqa: E402
+from napari_cln.network.model import Features, YNet, YNetConfig  # noqa: E402
+from napari_cln.study.calibration import expected_calibration_error  # noqa: E402
+from napari_cln.study.metrics import auc, dice  # noqa: E402
+from napari_cln.study.resampling import bootstrap  # noqa: E402
+from napari_cln.study.statistics import proportion  # noqa: E402
+from napari_cln.training.data import Samples  # noqa: E402
+from napari_cln.training.loop import fit  # noqa: E402
+from napari_cln.training.recipes import Recipe  # noqa: E402
+from napari_cln.training.scoring import fit_operating_point, score_frames  # noqa: E402
+from napari_cln.types import PrepareConfig  # noqa: E402
+
+RECORDS = ROOT / "benchmarks" / "accuracy.jsonl"
+PAGE = ROOT / "docs" / "explanation" / "accuracy.md"
+NEGATIVES = 60
+"""Frames of usgra that train beside BUSI's."""
+REFERENCE = "Y-Net, best"
+
+
+class Half(YNet):
+    """A Y-Net that sees frames at half the side; masks, and guides, keep theirs."""
+
+    def encode(self, x: Tensor) -> Features:
+        return super().encode(F.avg_pool2d(x, 2))
+
+    def decode(self, features: Features) -> Tensor:
+        return F.interpolate(super().decode(features).float(), scale_factor=2.0, mode="bilinear")
+
+    def classify(
+        self, features: Features, guide: Tensor | None = None, frames: Tensor | None = None
+    ) -> Tensor:
+        return super().classify(features, None if guide is None else F.avg_pool2d(guide.float(), 2), frames)
+
+
+class Peer(YNet):
+    """Another network that draws a mask, in the place of a Y-Net; its score says nothing."""
+
+    def __init__(self, network: nn.Module, half: bool) -> None:
+        nn.Module.__init__(self)
+        self.config = YNetConfig(guided=False)
+        self.card = self.novelty = None
+        self.network, self.factor = network, 2 if half else 1
+
+    def encode(self, x: Tensor) -> Features:
+        return Features(*[F.avg_pool2d(x, self.factor)] * 4)
+
+    def decode(self, features: Features) -> Tensor:
+        logits: Tensor = self.network(features.e1)
+        return F.interpolate(logits.float(), scale_factor=float(self.factor), mode="bilinear")
+
+    def classify(
+        self, features: Features, guide: Tensor | None = None, frames: Tensor | None = None
+    ) -> Tensor:
+        return torch.zeros(len(features.e1) if frames is None else len(frames), 2).to(features.e1.device)
+
+
+def unet(half: bool) -> YNet:
+    """Plain U-Net with batch norm, 16 to 256 channels."""
+    from monai.networks.nets import BasicUNet
+
+    return Peer(BasicUNet(2, 1, 2, features=(16, 32, 64, 128, 256, 16), norm="batch"), half)
+
+
+def nnunet(half: bool) -> YNet:
+    """What nnU-Net plans for such frames: plain blocks, instance norm, leaky ReLU, 32 to 512 channels."""
+    from monai.networks.nets import DynUNet
+
+    channels = (32, 64, 128, 256, 512, 512, *(() if half else (512,)))
+    strides = [1] + [2] * (len(channels) - 1)
+    kernels = [3] * len(channels)
+    net = DynUNet(2, 1, 2, kernels, strides, strides[1:], filters=channels, norm_name="instance")
+    return Peer(net, half)
+
+
+def ynet(config: YNetConfig) -> Callable[[bool], YNet]:
+    """A Y-Net."""
+    return lambda half: (Half if half else YNet)(config)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entrant:
+    """A network and how it is trained."""
+
+    recipe: Recipe
+    build: Callable[[bool], YNet] | None = None
+    scores: bool = True
+    """Whether its score means anything."""
+
+    def network(self, half: bool, seed: int) -> YNet:
+        torch.manual_seed(seed)
+        return (self.build or ynet(self.recipe.network))(half)
+
+
+BEST = Recipe.best()
+MASK_ALONE = replace(BEST, network=YNetConfig(guided=False), class_weight=0.0)
+ENTRANTS = {
+    REFERENCE: Entrant(recipe=BEST),
+    "Y-Net, classification alone": Entrant(recipe=Recipe.best(segmentation=False)),
+    "Y-Net, paper": Entrant(recipe=Recipe.paper()),
+    "Y-Net, mask alone": Entrant(recipe=MASK_ALONE, scores=False),
+    "nnU-Net-like": Entrant(recipe=MASK_ALONE, build=nnunet, scores=False),
+    "U-Net": Entrant(recipe=MASK_ALONE, build=unet, scores=False),
+}
+ABLATION = {
+    "unguided": Entrant(recipe=replace(BEST, network=YNetConfig(guided=False))),
+    "no Dice loss": Entrant(recipe=replace(BEST, dice=False)),
+    "every node alike": Entrant(recipe=replace(BEST, node_weight=0.5)),
+    "stretched": Entrant(recipe=replace(BEST, prepare=PrepareConfig(keep_aspect=False))),
+    "flips alone": Entrant(recipe=replace(BEST, augmentation="flip")),
+    "constant rate, no average": Entrant(recipe=replace(BEST, schedule="constant", average=0.0)),
+    "the paper's network": Entrant(recipe=replace(BEST, network=YNetConfig.paper())),
+}
+ALL = ENTRANTS | ABLATION
+
+
+def samples(part: str, prepare: PrepareConfig, arguments: argparse.Namespace) -> Samples:
+    """Prepared frames, through the cache."""
+    path = arguments.cache / f"{part}-{'letterbox' if prepare.keep_aspect else 'stretch'}.npz"
+    if not path.is_file():
+        frames = [real(busi(arguments.data, part), f"busi-{part}", prepare)]
+        if part == "train":
+            frames.append(real(usgra(arguments.data, part), "usgra", prepare).take(range(NEGATIVES)))
+        Samples.join(frames).save(path)
+    return Samples.load(path)
+
+
+def run(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Train one network and measure it."""
+    entrant, half = ALL[name], arguments.half == "yes"
+    recipe = entrant.recipe
+    folder = arguments.cache / f"{name}-{seed}-{arguments.epochs}-{arguments.half}".replace(" ", "_")
+    folder.mkdir(parents=True, exist_ok=True)
+    train, validation = (samples(part, recipe.prepare, arguments) for part in ("train", "val"))
+    network = entrant.network(half, seed)
+    began, seconds = time.monotonic(), 0.0
+    for event in fit(
+        train,
+        validation,
+        recipe,
+        folder,
+        epochs=arguments.epochs,
+        seed=seed,
+        start_from=network,
+        resume=(folder / "checkpoint.pt").is_file(),
+    ):
+        if event["event"] == "epoch":
+            seconds = event["seconds"]
+            print(name, seed, {key: event[key] for key in ("epoch", "seconds", "dice_mean", "auc", "missed")})
+    network.load_state_dict(torch.load(folder / "best.pt", weights_only=True))
+    network.eval()
+    temperature, cutoff, _ = fit_operating_point(score_frames(network, validation), "validation")
+    network.card = ModelCard(
+        name=name,
+        config=network.config,
+        prepare=recipe.prepare,
+        mask_threshold=0.5 if recipe.network.segmentation else None,
+        temperature=temperature,
+        cutoff=cutoff,
+    )
+    return {
+        "name": name,
+        "seed": seed,
+        **asked(arguments),
+        "recipe": asdict(recipe),
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "seconds": round(seconds or time.monotonic() - began),
+        "temperature": round(temperature, 3),
+        "cutoff": round(cutoff, 4),
+        "frames": list(measured(Segmenter(network, "cpu"), arguments.data)),
+    }
+
+
+def measured(segmenter: Segmenter, data: Path) -> Iterator[dict[str, Any]]:
+    """What the network says of each test frame, beside the truth."""
+    for source, frames in (("busi", busi(data, "public_test")), ("usgra", usgra(data, "test"))):
+        for index, annotation in enumerate(frames):
+            (prediction,) = segmenter.predict([annotation.frame])
+            yield {
+                "id": f"{source}-{index}",
+                "label": annotation.label if annotation.nodes else "none",
+                "claimed": bool(prediction.mask.any()),
+                "dice": round(dice(prediction.mask, annotation.mask), 4) if annotation.nodes else None,
+                "malignancy": round(prediction.malignancy, 5),
+            }
+
+
+def asked(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Settings that two runs must share to be compared."""
+    return {"epochs": arguments.epochs, "half": arguments.half}
+
+
+def records(arguments: argparse.Namespace) -> dict[tuple[str, int], dict[str, Any]]:
+    """Runs that were made with these settings and today's recipes."""
+    lines = RECORDS.read_text().splitlines() if RECORDS.is_file() else []
+    found = {}
+    for line in map(json.loads, lines):
+        name = line["name"]
+        now = json.loads(json.dumps(asdict(ALL[name].recipe))) if name in ALL else None
+        if line["recipe"] == now and all(line[key] == value for key, value in asked(arguments).items()):
+            found[name, line["seed"]] = line
+    return found
+
+
+class Results:
+    """The runs of one network: values (seeds, frames)."""
+
+    def __init__(self, name: str, runs: list[dict[str, Any]]) -> None:
+        frames = runs[0]["frames"]
+        self.name, self.runs = name, runs
+        self.label = np.array([frame["label"] for frame in frames])
+        self.ids = np.array([frame["id"] for frame in frames])
+        self.lesion = self.label != "none"
+        dices = [[np.nan if f["dice"] is None else f["dice"] for f in run["frames"]] for run in runs]
+        self.dice = np.array(dices, dtype=float)[:, self.lesion]
+        self.score = np.array([[f["malignancy"] for f in run["frames"]] for run in runs])[:, self.lesion]
+        self.claimed = np.array([[f["claimed"] for f in run["frames"]] for run in runs])
+        self.truth = self.label[self.lesion] == "metastatic"
+        self.cutoffs = np.array([run["cutoff"] for run in runs])
+
+    def figures(self, weights: np.ndarray) -> np.ndarray:
+        """Figures (B, 7) of frames that count so often (B, N): each a mean over the seeds."""
+        dices, called = self.dice, self.score >= self.cutoffs[:, None]
+        total = weights.sum(1)
+        columns = [
+            _quantile(dices, weights, 0.5),
+            _quantile(dices, weights, 0.25),
+            weights @ dices.mean(0) / total,
+            weights @ (dices < 0.1).mean(0) / total,
+            np.mean([auc(self.truth, score, weights) for score in self.score], axis=0),
+            weights @ (called & self.truth).mean(0) / (weights @ self.truth),
+            weights @ (~called & ~self.truth).mean(0) / (weights @ ~self.truth),
+        ]
+        return np.stack(columns, 1)
+
+    def ece(self) -> float:
+        """Expected calibration error, mean over the seeds."""
+        return float(np.mean([expected_calibration_error(self.truth, score) for score in self.score]))
+
+    def claims(self, source: str) -> str:
+        """Share of the frames without a lesion on which one is claimed, over all seeds."""
+        of = self.claimed[:, ~self.lesion & np.char.startswith(self.ids, source)]
+        return str(proportion(int(of.sum()), of.size))
+
+
+def _quantile(values: np.ndarray, weights: np.ndarray, share: float) -> np.ndarray:
+    """Weighted quantile (B,), mean over the seeds."""
+    found = []
+    for row in values:
+        order = np.argsort(row)
+        upto = np.cumsum(weights[:, order], axis=1)
+        found.append(row[order][np.argmax(upto >= share * upto[:, -1:], axis=1)])
+    return np.mean(found, axis=0)
+
+
+FIGURES = ("Dice, median", "lower quartile", "mean", "under 0.1", "AUC", "sensitivity", "specificity")
+
+
+def table(arguments: argparse.Namespace, names: list[str]) -> str:
+    """The figures with 95 % intervals, and the paired differences to the reference."""
+    found = records(arguments)
+    results = {}
+    for name in names:
+        runs = [found[name, seed] for seed in range(arguments.seeds) if (name, seed) in found]
+        if runs:
+            results[name] = Results(name, runs)
+    if REFERENCE not in results:
+        return "There is no run of the reference yet."
+    first = [f"| network | seeds | {' | '.join(FIGURES)} | ECE |", "|" + "---|" * (len(FIGURES) + 3)]
+    second = [
+        "| network | a lesion claimed, BUSI normal | usgra | parameters | training time, ratio |",
+        "|---|---|---|---|---|",
+    ]
+    third = [
+        f"| {REFERENCE}, minus | seeds | mean Dice | under 0.1 | AUC |",
+        "|---|---|---|---|---|",
+    ]
+    reference = results[REFERENCE]
+    unit = np.mean([run["seconds"] for run in reference.runs])
+    for name, result in results.items():
+        masked, scored = ALL[name].recipe.network.segmentation, ALL[name].scores
+        n = len(result.truth)
+        values = result.figures(np.ones((1, n)))[0]
+        low, high = bootstrap(result.figures, np.arange(n))
+        shown = [f"{v:.3f} ({a:.3f}–{b:.3f})" for v, a, b in zip(values, low, high, strict=True)]
+        shown = [cell if (masked if i < 4 else scored) else "–" for i, cell in enumerate(shown)]
+        ece = f"{result.ece():.3f}" if scored else "–"
+        first.append(f"| {name} | {len(result.runs)} | {' | '.join(shown)} | {ece} |")
+        claims = [result.claims(source) if masked else "–" for source in ("busi", "usgra")]
+        seconds = np.mean([run["seconds"] for run in result.runs])
+        parameters = result.runs[0]["parameters"] / 1e6
+        second.append(f"| {name} | {' | '.join(claims)} | {parameters:.2f} M | {seconds / unit:.2f} |")
+        if name == REFERENCE:
+            continue
+        both = sorted({run["seed"] for run in result.runs} & {run["seed"] for run in reference.runs})
+        a, b = (Results(r.name, [run for run in r.runs if run["seed"] in both]) for r in (reference, result))
+
+        def difference(weights: np.ndarray, a: Results = a, b: Results = b) -> np.ndarray:
+            return (a.figures(weights) - b.figures(weights))[:, [2, 3, 4]]
+
+        values = difference(np.ones((1, n)))[0]
+        low, high = bootstrap(difference, np.arange(n))
+        cells = [f"{v:+.3f} ({x:+.3f} to {y:+.3f})" for v, x, y in zip(values, low, high, strict=True)]
+        cells = [cell if (masked if i < 2 else scored) else "–" for i, cell in enumerate(cells)]
+        third.append(f"| {name} | {len(both)} | {' | '.join(cells)} |")
+    return "\n\n".join("\n".join(part) for part in (first, second, third))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data", type=Path, help="folder with busi_384 and usgra")
+    parser.add_argument("--cache", type=Path, default=ROOT / "build" / "accuracy")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--half", choices=("yes", "no"), default="yes", help="see frames at half the side")
+    parser.add_argument("--only", nargs="+", choices=tuple(ALL), help="these networks alone")
+    parser.add_argument("--table", action="store_true", help="train nothing")
+    parser.add_argument("--write", action="store_true", help="put the tables into the documentation")
+    arguments = parser.parse_args()
+    arguments.cache.mkdir(parents=True, exist_ok=True)
+    jobs = [(name, seed) for seed in range(arguments.seeds) for name in ENTRANTS]
+    jobs += [(name, 0) for name in ABLATION]
+    for name, seed in jobs:
+        if arguments.table or (name, seed) in records(arguments):
+            continue
+        if arguments.only and name not in arguments.only:
+            continue
+        line = json.dumps(run(name, seed, arguments))
+        with RECORDS.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+    tables = {
+        "comparison": table(arguments, list(ENTRANTS)),
+        "ablation": table(argparse.Namespace(**{**vars(arguments), "seeds": 1}), [REFERENCE, *ABLATION]),
+    }
+    for part, text in tables.items():
+        print(f"\n{part}\n\n{text}")
+        if arguments.write:
+            page = PAGE.read_text(encoding="utf-8")
+            head, rest = page.split(f"<!-- {part} -->\n")[:2]
+            _, tail = rest.split("<!-- end -->", 1)
+            page = f"{head}<!-- {part} -->\n{text}\n<!-- end -->{tail}"
+            PAGE.write_text(page, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
