@@ -99,16 +99,6 @@ def test_the_nearest_of_several_sources_counts(small, speckle):
     assert (two(texture) < 1.5).all()
 
 
-def test_mixed_precision_moves_the_novelty_by_less_than_five_percent(knowing, speckle):
-    x = torch.from_numpy(speckle[:4]).float()[:, None] / 255
-    with torch.no_grad():
-        exact = knowing.novelty(pooled_texture(knowing.stem(x)))
-        with torch.autocast("cpu", torch.bfloat16):
-            mixed = knowing.novelty(pooled_texture(knowing.stem(x)))
-
-    np.testing.assert_allclose(mixed, exact, rtol=0.05)
-
-
 @settings(max_examples=30)
 @given(
     n_train=st.integers(2, 60),

@@ -146,7 +146,10 @@ class PyramidPooling(nn.Module):
 
 
 def _both_ways(matrix: Tensor, x: Tensor) -> Tensor:
-    """``M x Mᵀ`` of each channel; in the channels-last order that training runs in, without a copy."""
+    """``M x Mᵀ`` of each channel, without a copy in either memory order: a prediction's, with the
+    columns of a channel side by side, and a training's, with the channels of a pixel side by side."""
+    if x.is_contiguous():
+        return matrix @ (x @ matrix.T)  # (B, C, b, b)
     frames, channels, _, width = x.shape
     rows = matrix @ x.permute(0, 2, 3, 1).flatten(2)  # (B, b, S·C)
     return (matrix @ rows.reshape(frames, -1, width, channels)).permute(0, 3, 1, 2)  # (B, C, b, b)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from itertools import islice
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -23,6 +22,7 @@ from .card import ModelCard
 from .device import Device, choose_device
 from .model import Features, YNet
 from .novelty import pooled_texture
+from .precision import lowered
 from .weights import load_model
 
 __all__ = ["Device", "Segmenter", "choose_device", "segment", "segment_batch"]
@@ -51,7 +51,8 @@ class Segmenter:
             raise ValueError(f"batch_size is {batch_size}: give 1 or more.")
         self.device = choose_device(device)
         network = model if isinstance(model, YNet) else load_model(os.fspath(model))
-        self.model = network.to(self.device.name).eval()
+        network = network.to(self.device.name).eval()
+        self.model = lowered(network) if self.device.mixed_precision else network
         self.card = network.card or ModelCard(name="untrained", config=network.config)
         self.batch_size = batch_size or self.device.batch_size
 
@@ -97,9 +98,8 @@ class Segmenter:
     @torch.inference_mode()
     def _predict(self, frames: Sequence[Frame], inputs: Sequence[ModelInput]) -> list[Prediction]:
         images = torch.from_numpy(np.stack([prepared.image for prepared in inputs]))[:, None]
-        with self._precision():
-            features = self.model.encode(images.to(self.device.name))
-            maps = self._mask(features)  # (B, 256, 256) or None
+        features = self.model.encode(images.to(self.device.name))
+        maps = self._mask(features)  # (B, 256, 256) or None
         found = (
             [self._nodes(maps[row], item.geometry) for row, item in enumerate(inputs)]
             if maps is not None
@@ -136,16 +136,11 @@ class Segmenter:
             )
         return predictions
 
-    def _precision(self) -> Any:
-        if self.device.mixed_precision:
-            return torch.autocast(self.device.name, torch.bfloat16)
-        return nullcontext()
-
     def _mask(self, features: Features) -> NDArray[np.float32] | None:
         """Probability of a node, (B, 256, 256); None for a network without a mask."""
         if not self.model.config.segmentation:
             return None
-        probability: Tensor = self.model.decode(features).float().softmax(1)[:, 1]
+        probability: Tensor = self.model.decode(features).softmax(1)[:, 1]
         values: NDArray[np.float32] = probability.cpu().numpy()
         return values
 
@@ -173,12 +168,11 @@ class Segmenter:
         self, features: Features, guides: NDArray[np.float32], rows: NDArray[np.intp]
     ) -> NDArray[np.float64]:
         """Calibrated malignancy, (M,), of the node under each guide in the frame of that row."""
-        with self._precision():
-            logits = self.model.classify(
-                features,
-                torch.from_numpy(guides)[:, None].to(self.device.name),
-                torch.from_numpy(rows).to(self.device.name),
-            )
+        logits = self.model.classify(
+            features,
+            torch.from_numpy(guides)[:, None].to(self.device.name),
+            torch.from_numpy(rows).to(self.device.name),
+        )
         # on the CPU, since Apple's GPU has no float64
         scores: NDArray[np.float64] = (logits.cpu().double() / self.card.temperature).softmax(1)[:, 1].numpy()
         return scores
