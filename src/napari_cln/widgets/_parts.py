@@ -10,6 +10,7 @@ import numpy as np
 from napari.layers import Image
 from qtpy.QtCore import Qt, QTimer, Signal  # type: ignore[attr-defined]  # the binding's own
 from qtpy.QtGui import QShowEvent
+from qtpy.QtOpenGLWidgets import QOpenGLWidget
 from qtpy.QtWidgets import (
     QApplication,
     QComboBox,
@@ -57,6 +58,7 @@ class Dock(QWidget):
         self._saw_all = _sees_all(viewer)
         self._links: list[tuple[Any, Callable[..., None]]] = []
         self.destroyed.connect(partial(_unlink, self._links))
+        self.listen(viewer.layers.events.removing, self._make_canvas_current)
 
     @property
     def training_folder(self) -> Path | None:
@@ -85,6 +87,20 @@ class Dock(QWidget):
         """Connect to one of napari's events until the dock is gone."""
         emitter.connect(callback)
         self._links.append((emitter, callback))
+
+    def _make_canvas_current(self, _event: Any = None) -> None:
+        """Let napari 0.9 free a layer's OpenGL programs in the canvas's own context.
+
+        It frees them in whichever is current. That is Qt's, whenever a panel was drawn last, and the
+        next draw then crashes the process (as in napari issue 8471): with Mesa's drivers, for instance,
+        when a layer with text or shapes is deleted and the view changes.
+        """
+        top: QWidget = self
+        while (parent := top.parentWidget()) is not None:
+            top = parent
+        for canvas in top.findChildren(QOpenGLWidget):
+            if canvas.isValid():
+                canvas.makeCurrent()
 
     def bind_key(self, key: str, action: Callable[[], None]) -> None:
         """Bind a key of the viewer to an action until the dock is gone."""
