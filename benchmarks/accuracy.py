@@ -140,6 +140,8 @@ ENTRANTS = {
     "U-Net": Entrant(recipe=MASK_ALONE, build=unet, scores=False),
 }
 ABLATION = {
+    "class loss weighs 0.3": Entrant(recipe=replace(BEST, class_weight=0.3)),
+    "masks first": Entrant(recipe=replace(BEST, class_from=0.5)),
     "unguided": Entrant(recipe=replace(BEST, network=YNetConfig(guided=False))),
     "no Dice loss": Entrant(recipe=replace(BEST, dice=False)),
     "every node alike": Entrant(recipe=replace(BEST, node_weight=0.5)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import subprocess
 import sys
 
@@ -57,3 +58,16 @@ def test_every_module_names_what_it_offers():
     for name in napari_cln.__all__:
         home = importlib.import_module(getattr(napari_cln, name).__module__)
         assert name in home.__all__
+
+
+@pytest.mark.parametrize(
+    ("set_by_user", "expected"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "PASSIVE"}, "None")],
+)
+def test_threads_that_wait_leave_the_processor_to_others_unless_the_user_says_how(set_by_user, expected):
+    code = "import os, napari_cln; print(os.environ.get('GOMP_SPINCOUNT'))"
+    own = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    environment = {name: value for name, value in os.environ.items() if name not in own} | set_by_user
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+
+    assert done.stdout.strip() == expected

@@ -33,6 +33,8 @@ class Recipe:
         Add soft Dice to the mask's cross-entropy.
     class_weight : float
         Weight of the class loss beside the mask loss.
+    class_from : float
+        Part of the training after which the class loss sets in: masks first, then both.
     node_weight : float
         Weight of a second cross-entropy on the mask, in which every node counts alike, however
         small; 0 for none.
@@ -53,6 +55,7 @@ class Recipe:
     average: float = 0.998
     dice: bool = True
     class_weight: float = 1.0
+    class_from: float = 0.0
     node_weight: float = 0.0
     augmentation: Literal["ultrasound", "flip"] = "ultrasound"
     crops: float = 0.0
