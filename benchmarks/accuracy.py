@@ -140,11 +140,12 @@ ENTRANTS = {
     "U-Net": Entrant(recipe=MASK_ALONE, build=unet, scores=False),
 }
 ABLATION = {
-    "class loss weighs 0.3": Entrant(recipe=replace(BEST, class_weight=0.3)),
-    "masks first": Entrant(recipe=replace(BEST, class_from=0.5)),
-    "unguided": Entrant(recipe=replace(BEST, network=YNetConfig(guided=False))),
+    "class loss weighs 1": Entrant(recipe=replace(BEST, class_weight=1.0)),
+    "class loss weighs 1, unguided": Entrant(
+        recipe=replace(BEST, class_weight=1.0, network=YNetConfig(guided=False))
+    ),
+    "class loss weighs 1, every node alike": Entrant(recipe=replace(BEST, class_weight=1.0, node_weight=0.5)),
     "no Dice loss": Entrant(recipe=replace(BEST, dice=False)),
-    "every node alike": Entrant(recipe=replace(BEST, node_weight=0.5)),
     "stretched": Entrant(recipe=replace(BEST, prepare=PrepareConfig(keep_aspect=False))),
     "flips alone": Entrant(recipe=replace(BEST, augmentation="flip")),
     "constant rate, no average": Entrant(recipe=replace(BEST, schedule="constant", average=0.0)),

@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from measure_default import NOVELTY_FRAMES, SEEDS, busi, calibrated, figures, learn_training_data, real, usgra
@@ -31,15 +32,11 @@ from napari_cln.network.weights import load_model, save_model
 from napari_cln.training.data import Samples
 from napari_cln.training.loop import fit
 from napari_cln.training.recipes import Recipe
+from napari_cln.training.scoring import fit_limits, score_frames
 from napari_cln.types import Annotation
 
 ROOT = Path(__file__).parents[1]
 VALIDATION_FRAMES = 200
-MIN_NODE_AREA = 250
-"""Smaller patches are no nodes, in pixels of the network's input: about 6 mm² in a 40 mm deep view.
-
-On the validation frames the smallest node has 552 pixels, the smallest patch that met one 427; 14 of
-the 18 patches that met none had fewer than 250."""
 CHUNK = 100
 """Simulated frames in one file of the cache."""
 
@@ -58,7 +55,7 @@ class Stage:
 
 STAGES = (
     # mostly on crops: what a node looks like is learnt in a quarter of the time
-    Stage(recipe=replace(Recipe.best(), crops=2 / 3), frames=1400, epochs=6),
+    Stage(recipe=replace(Recipe.best(), crops=2 / 3, class_weight=1.0), frames=1400, epochs=6),
     # whole frames alone, gently, with more weight on the score, which is learnt last
     Stage(recipe=replace(Recipe.best(), learning_rate=5e-4, class_weight=2.0), frames=1800, epochs=2),
     # more frames, and every node counts alike: what was left to learn were the nodes it missed
@@ -68,7 +65,7 @@ STAGES = (
         epochs=9,
     ),
     # real lesions, more than half of the frames of a step, without forgetting the simulated nodes
-    Stage(recipe=replace(Recipe.best(), node_weight=0.5), frames=800, epochs=7, busi=3),
+    Stage(recipe=replace(Recipe.best(), class_weight=1.0, node_weight=0.5), frames=800, epochs=7, busi=3),
 )
 
 
@@ -186,20 +183,21 @@ def main() -> None:
         prepare=last.recipe.prepare,
         trained_on=trained_on(arguments.data),
         recipe={"name": last.recipe.name, "seed": 0, "stages": stages},
-        min_node_area=MIN_NODE_AREA,
     )
-    learn_training_data(
-        network,
-        [
-            simulated("train", NOVELTY_FRAMES, arguments.cache),
-            real(busi(arguments.data, "train"), "busi", last.recipe.prepare),
-            real(usgra(arguments.data, "train"), "usgra", last.recipe.prepare),
-        ],
-        [
-            simulated("validation", VALIDATION_FRAMES, arguments.cache),
-            real(busi(arguments.data, "val"), "busi-val", last.recipe.prepare),
-        ],
+    prepare = last.recipe.prepare
+    drawn, lesions, vessels = (
+        simulated("train", NOVELTY_FRAMES, arguments.cache),
+        real(busi(arguments.data, "train"), "busi", prepare),
+        real(usgra(arguments.data, "train"), "usgra", prepare),
     )
+    validation = (
+        simulated("validation", VALIDATION_FRAMES, arguments.cache),
+        real(busi(arguments.data, "val"), "busi-val", prepare),
+    )
+    learn_training_data(network, [drawn, lesions, vessels], validation)
+    areas = np.concatenate([part.node_areas() for part in (drawn, lesions, *validation)])
+    min_node_area, min_peak = fit_limits(score_frames(network, Samples.join(validation)), areas)
+    card = replace(card, min_node_area=min_node_area, min_peak=min_peak)
     card = calibrated(network, card, min(arguments.test_frames, VALIDATION_FRAMES), arguments.data)
     network.card = card
     found = figures(Segmenter(network, "cpu"), arguments.test_frames, arguments.data)

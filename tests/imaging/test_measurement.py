@@ -184,3 +184,15 @@ def test_no_nodes_give_no_measurements():
     frame = Frame(pixels=np.zeros((6, 6), dtype=np.uint8))
 
     assert measure_nodes(Annotation(frame=frame, instances=np.zeros((6, 6), dtype=np.uint8))) == ()
+
+
+def test_a_patch_that_is_nowhere_sure_is_no_node():
+    probability = np.zeros((20, 40), dtype=np.float32)
+    probability[5:15, 5:15], probability[5:15, 25:35] = 0.6, 0.6
+    probability[10, 30] = 0.9
+
+    instances = split_nodes(probability, 0.5, 1, min_peak=0.8)
+
+    assert instances.max() == 1
+    assert not instances[:, :20].any()
+    assert (instances[5:15, 25:35] == 1).all()

@@ -12,7 +12,7 @@ from napari_cln.errors import RunError
 from napari_cln.network.model import YNet
 from napari_cln.training import loop
 from napari_cln.training.loop import fit
-from napari_cln.training.scoring import fit_temperature, score_frames, summarise
+from napari_cln.training.scoring import fit_limits, fit_temperature, score_frames, summarise
 
 
 def kinds(events):
@@ -205,3 +205,19 @@ def test_the_temperature_of_scores_that_are_too_sure_is_found():
     truth = rng.random(4000) < 1 / (1 + np.exp(-logits))
 
     assert fit_temperature(1 / (1 + np.exp(-3 * logits)), truth) == pytest.approx(3, rel=0.1)
+
+
+def test_limits_lose_one_node_in_fifty_at_most(samples, recipe, tmp_path):
+    list(fit(samples, samples, replace(recipe, learning_rate=3e-3), tmp_path, epochs=6))
+    network = YNet(recipe.network).eval()
+    network.load_state_dict(torch.load(tmp_path / "best.pt", weights_only=True))
+    scores = score_frames(network, samples)
+    peaks = [peak for score in scores for peak in score.peaks]
+
+    smallest, surest = fit_limits(scores, samples.node_areas())
+
+    assert len(peaks) >= 5
+    assert surest <= min(peaks) < surest + 0.001
+    assert smallest == samples.node_areas().min() // 2
+    assert fit_limits(scores * 10, [3, *[40] * 99])[0] == 20  # a slip of the brush is no measure
+    assert fit_limits([], []) == (0, 0.0)

@@ -164,9 +164,10 @@ def test_the_card_names_the_model_it_started_from_by_id_and_no_path(finished, sm
     assert str(small.parent) not in (finished[0] / "model.json").read_text()
 
 
-def test_patches_under_half_the_smallest_drawn_node_are_no_nodes(finished, study):
+def test_the_limits_of_what_is_a_node_come_from_the_frames(finished, study):
     card = load_model(finished[0] / "model.safetensors").card
     samples = Samples.from_cases(study, study.cases(), card.prepare)
     areas = [(one == id_).sum() for one in samples.instances for id_ in range(1, one.max() + 1)]
 
-    assert card.min_node_area == min(area for area in areas if area) // 2
+    assert card.min_node_area == min(area for area in areas if area) // 2  # of eight nodes none may be lost
+    assert 0 <= card.min_peak < 1

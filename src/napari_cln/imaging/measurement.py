@@ -114,7 +114,9 @@ def spacing_of(frame: Frame, mask: NDArray[np.bool_]) -> Spacing | None:
     return None
 
 
-def split_nodes(probability: NDArray[np.float32], threshold: float, min_area_px: float) -> NDArray[np.uint8]:
+def split_nodes(
+    probability: NDArray[np.float32], threshold: float, min_area_px: float, min_peak: float = 0.0
+) -> NDArray[np.uint8]:
     """Separate nodes: pixels at or above the threshold that touch, also by a corner.
 
     Parameters
@@ -123,15 +125,24 @@ def split_nodes(probability: NDArray[np.float32], threshold: float, min_area_px:
     threshold : float
     min_area_px : float
         Smaller pieces are dropped.
+    min_peak : float, in [0, 1]
+        Pieces whose surest pixel stays under it are dropped (thresholding with hysteresis [1]_).
 
     Returns
     -------
     ndarray of uint8, shape (H, W)
         0 background; 1, 2, … the nodes, largest first (at most 255).
+
+    References
+    ----------
+    .. [1] J. Canny, "A computational approach to edge detection", IEEE TPAMI 8, 1986.
+           :doi:`10.1109/TPAMI.1986.4767851`
     """
     labels, n = ndimage.label(probability >= threshold, structure=np.ones((3, 3)))
     areas = np.bincount(labels.ravel(), minlength=n + 1)[1:]
-    order = [i for i in np.argsort(-areas, kind="stable") if areas[i] >= min_area_px][:255]
+    peaks = ndimage.maximum(probability, labels, np.arange(1, n + 1)) if min_peak else np.ones(n)
+    wanted = (areas >= min_area_px) & (np.asarray(peaks) >= min_peak)
+    order = [i for i in np.argsort(-areas, kind="stable") if wanted[i]][:255]
     ids = np.zeros(n + 1, dtype=np.uint8)
     ids[np.array(order, dtype=np.intp) + 1] = np.arange(1, len(order) + 1)
     instances: NDArray[np.uint8] = ids[labels]

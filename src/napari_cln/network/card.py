@@ -62,6 +62,8 @@ class ModelCard:
         A pixel at or above it belongs to a node; None for a classification-only model.
     min_node_area : int
         Smaller patches are not nodes, in pixels of the network's input.
+    min_peak : float
+        Patches in which no pixel reaches this probability are not nodes.
     cutoff : float
         Operating point on malignancy.
     cutoff_from : str
@@ -85,6 +87,7 @@ class ModelCard:
     figures: tuple[Figure, ...] = ()
     mask_threshold: float | None = 0.5
     min_node_area: int = 16
+    min_peak: float = 0.0
     cutoff: float = 0.5
     cutoff_from: str = "not set: 0.5"
     temperature: float = 1.0
@@ -114,7 +117,13 @@ class ModelCard:
             for item in raw["figures"]
         )
         card = cls(**raw)
-        numbers = (card.cutoff, card.temperature, card.min_node_area, card.mask_threshold or 0.0)
+        numbers = (
+            card.cutoff,
+            card.temperature,
+            card.min_node_area,
+            card.min_peak,
+            card.mask_threshold or 0.0,
+        )
         if not all(isinstance(number, int | float) for number in numbers) or not card.temperature > 0:
             raise ValueError("an operating point is not a number")
         return card

@@ -162,7 +162,8 @@ class Segmenter:
             sides.max() ** 2 if geometry.keep_aspect else sides.prod()
         )  # of the frame in one of the map's
         threshold = 0.5 if self.card.mask_threshold is None else self.card.mask_threshold
-        return probability, split_nodes(probability, threshold, self.card.min_node_area * float(pixels))
+        smallest = self.card.min_node_area * float(pixels)
+        return probability, split_nodes(probability, threshold, smallest, self.card.min_peak)
 
     def _scores(
         self, features: Features, guides: NDArray[np.float32], rows: NDArray[np.intp]

@@ -75,10 +75,10 @@ class Samples:
             frame_targets=self.frame_targets[chosen],
         )
 
-    def smallest_node(self) -> int:
-        """Area of the smallest node, in pixels of the network's input; 0 where there is none."""
-        areas = (np.bincount(one.ravel())[1:] for one in self.instances)
-        return int(min((area for of_frame in areas for area in of_frame if area), default=0))
+    def node_areas(self) -> NDArray[np.intp]:
+        """Area of each node, in pixels of the network's input."""
+        areas = np.concatenate([np.bincount(one.ravel())[1:] for one in self.instances])
+        return areas[areas > 0]
 
     @classmethod
     def join(cls, parts: Iterable[Samples]) -> Samples:

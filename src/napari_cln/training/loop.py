@@ -137,7 +137,6 @@ def fit(
         batch = augment(batch, keys, recipe.augmentation, crop=epoch < round(recipe.crops * epochs))
         for group in optimizer.param_groups:
             group["lr"] = _rate(recipe, progress.step, total)
-        objective.class_weight = recipe.class_weight * (progress.step >= recipe.class_from * total)
         wrapped.train()
         try:
             terms = wrapped(batch)

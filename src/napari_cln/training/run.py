@@ -18,8 +18,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import PartialState
+from numpy.typing import NDArray
 
 from ..errors import ClnError, RunError, WeightsError
 from ..folder.dataset import TrainingFolder
@@ -34,7 +36,15 @@ from .config import TrainConfig
 from .data import Samples
 from .loop import fit
 from .recipes import Recipe
-from .scoring import FrameScore, compare_scores, estimate_figures, fit_operating_point, goodness, score_frames
+from .scoring import (
+    FrameScore,
+    compare_scores,
+    estimate_figures,
+    fit_limits,
+    fit_operating_point,
+    goodness,
+    score_frames,
+)
 
 __all__ = ["TrainConfig", "train"]
 
@@ -143,7 +153,7 @@ def _train(
     }
     scores: list[list[FrameScore]] = []
     networks: list[YNet] = []
-    smallest = 0
+    areas = np.zeros(0, dtype=np.intp)
     for index, fold in enumerate(folds):
         place = out / f"fold-{index}"
         train_on, validate_on = (
@@ -178,13 +188,13 @@ def _train(
         network.novelty = fit_novelty(network, known[:1], known[1])
         networks.append(network)
         # each node is on one of the two sides, whichever the fold
-        smallest = min((n for n in (train_on.smallest_node(), validate_on.smallest_node()) if n), default=0)
+        areas = np.concatenate([train_on.node_areas(), validate_on.node_areas()])
         scores.append(score_frames(network, validate_on))
         if state.is_main_process and not (place / "model.safetensors").is_file():
-            card = _card(f"{out.name}-fold-{index}", settings, recipe, len(train_on), smallest, scores[-1:])
+            card = _card(f"{out.name}-fold-{index}", settings, recipe, len(train_on), areas, scores[-1:])
             save_model(network, place / "model.safetensors", card)
     best = max(range(len(folds)), key=lambda index: goodness(scores[index]) or 0.0)
-    card = _card(out.name, settings, recipe, len(folds[best].train), smallest, scores)
+    card = _card(out.name, settings, recipe, len(folds[best].train), areas, scores)
     if state.is_main_process:
         save_model(networks[best], out / "model.safetensors", card)
     if config.compare_with:
@@ -232,17 +242,15 @@ def _card(
     settings: dict[str, Any],
     recipe: Recipe,
     n_train: int,
-    smallest: int,
+    areas: NDArray[np.intp],
     scores: list[list[FrameScore]],
 ) -> ModelCard:
-    """Card of a fold, or of the run: operating point and figures from the validation of all folds.
-
-    A patch of less than half the smallest node that anybody drew is no node.
-    """
+    """Card of a fold, or of the run: operating point, limits and figures from the validation of all folds."""
     pooled = [score for fold in scores for score in fold]
     of = f" of {len(scores)} folds" if len(scores) > 1 else ""
     data = f"{len(pooled)} validation frames{of}, which also chose the epoch"
     temperature, cutoff, cutoff_from = fit_operating_point(pooled, data)
+    min_node_area, min_peak = fit_limits(pooled, areas)
     return ModelCard(
         name=name,
         created=datetime.now(UTC).date().isoformat(),
@@ -253,7 +261,8 @@ def _card(
         recipe=settings,
         figures=estimate_figures(pooled, data),
         mask_threshold=0.5 if recipe.network.segmentation else None,
-        min_node_area=smallest // 2 or ModelCard.min_node_area,
+        min_node_area=min_node_area or ModelCard.min_node_area,
+        min_peak=min_peak,
         cutoff=cutoff,
         cutoff_from=cutoff_from,
         temperature=temperature,

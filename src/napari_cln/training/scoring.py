@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, logit
 
 from ..errors import DatasetError
+from ..imaging.measurement import split_nodes
 from ..network.card import Figure
 from ..network.model import YNet
 from ..study.cutoff import choose_cutoff
@@ -26,6 +27,7 @@ __all__ = [
     "FrameScore",
     "compare_scores",
     "estimate_figures",
+    "fit_limits",
     "fit_operating_point",
     "fit_temperature",
     "goodness",
@@ -34,12 +36,16 @@ __all__ = [
 ]
 
 
+LOST = 0.02
+"""Share of the nodes that the limits of :func:`fit_limits` may cost."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class FrameScore:
     """One validation frame.
 
     ``dice`` is NaN where the mask is unknown or both masks are empty; ``has_node`` is None where
-    the mask is unknown.
+    the mask is unknown. ``peaks`` are the highest probabilities of the patches that met a node.
     """
 
     id: str
@@ -48,6 +54,7 @@ class FrameScore:
     claimed: bool
     malignancy: float
     target: float
+    peaks: tuple[float, ...] = ()
 
 
 @torch.no_grad()
@@ -69,10 +76,10 @@ def score_frames(
         part = samples.take(range(start, min(start + batch_size, len(samples))))
         mask_logits, class_logits = network(Batch.of(part, device).image)
         malignancy = class_logits.float().softmax(1)[:, 1].cpu().numpy()
-        if mask_logits is None:
-            masks = np.zeros(part.instances.shape, dtype=bool)
-        else:
-            masks = (mask_logits[:, 1] > mask_logits[:, 0]).cpu().numpy()
+        probability = np.zeros(part.instances.shape, dtype=np.float32)
+        if mask_logits is not None:
+            probability = mask_logits.float().softmax(1)[:, 1].cpu().numpy()
+        masks = probability > 0.5
         for index, id_ in enumerate(part.ids):
             reference = part.instances[index] > 0
             known = bool(part.has_mask[index]) and mask_logits is not None
@@ -84,9 +91,46 @@ def score_frames(
                     claimed=bool(masks[index].any()),
                     malignancy=float(malignancy[index]),
                     target=float(part.frame_targets[index]),
+                    peaks=_peaks(probability[index], part.instances[index]),
                 )
             )
     return scores
+
+
+def _peaks(probability: NDArray[np.float32], instances: NDArray[np.uint8]) -> tuple[float, ...]:
+    """Highest probability of each patch whose overlap (IoU) with the nodes it touches is at least 0.1."""
+    patches = split_nodes(probability, 0.5, 1)
+    found = []
+    for id_ in range(1, int(patches.max()) + 1):
+        patch = patches == id_
+        touched = np.unique(instances[patch & (instances > 0)])
+        node = np.isin(instances, touched) & (instances > 0)
+        if (patch & node).sum() >= 0.1 * (patch | node).sum():
+            found.append(float(probability[patch].max()))
+    return tuple(found)
+
+
+def fit_limits(scores: Sequence[FrameScore], areas: ArrayLike) -> tuple[int, float]:
+    """What is too small, and what too unsure, to be a node.
+
+    Parameters
+    ----------
+    scores : sequence of FrameScore
+        Of validation frames.
+    areas : array of int
+        Of all nodes that anybody drew, in pixels of the network's input.
+
+    Returns
+    -------
+    min_node_area : int
+        Half the area that all but ``LOST`` of the drawn nodes have.
+    min_peak : float
+        What the surest pixel of all but ``LOST`` of the nodes that were found reaches; 0 where none was.
+    """
+    areas = np.asarray(areas)
+    peaks = [peak for score in scores for peak in score.peaks]
+    smallest = int(np.quantile(areas, LOST, method="lower")) // 2 if areas.size else 0
+    return smallest, float(np.floor(1000 * np.quantile(peaks, LOST, method="lower")) / 1000) if peaks else 0.0
 
 
 def summarise(scores: Sequence[FrameScore]) -> dict[str, float | int | None]:
