@@ -196,7 +196,9 @@ def main() -> None:
     )
     learn_training_data(network, [drawn, lesions, vessels], validation)
     areas = np.concatenate([part.node_areas() for part in (drawn, lesions, *validation)])
-    min_node_area, min_peak = fit_limits(score_frames(network, Samples.join(validation)), areas)
+    # the mildest of the sources: no kind of frame may lose more than its share of nodes
+    limits = [fit_limits(score_frames(network, part), areas) for part in validation]
+    min_node_area, min_peak = (min(limit) for limit in zip(*limits, strict=True))
     card = replace(card, min_node_area=min_node_area, min_peak=min_peak)
     card = calibrated(network, card, min(arguments.test_frames, VALIDATION_FRAMES), arguments.data)
     network.card = card
