@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from ..io.sources import find_sources
+from ..io.sources import locate_sources
 
 __all__ = ["NamedSource", "content_key", "name_sources", "picture_path", "sources_outside"]
 
@@ -55,14 +55,14 @@ def name_sources(paths: Iterable[str | Path]) -> list[NamedSource]:
     """
     given = list(dict.fromkeys(_absolute(path) for path in paths))
     labels = _tell_apart(given)
-    found: dict[Path, str] = {}
+    found: dict[str, str] = {}
     for path, label in zip(given, labels, strict=True):
         root = _root(path)
-        for source in find_sources(path):
+        for source in locate_sources(path):
             absolute = _absolute(source)
             inside = absolute.relative_to(root).parts if absolute != root else ()
-            found.setdefault(absolute, _printable("/".join((*label, *inside)) or absolute.name))
-    return sorted(NamedSource(name=name, location=str(path)) for path, name in found.items())
+            found.setdefault(str(absolute), _printable("/".join((*label, *inside)) or absolute.name))
+    return sorted(NamedSource(name=name, location=location) for location, name in found.items())
 
 
 def sources_outside(out: Path, paths: Iterable[str | Path]) -> list[NamedSource]:

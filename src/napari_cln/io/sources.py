@@ -27,7 +27,16 @@ from .frame_source import FrameSource
 from .limits import reading
 from .signatures import HEAD_BYTES, container_of, is_dicomdir, kind_of
 
-__all__ = ["FrameSource", "Source", "as_frame", "find_sources", "open_source", "read_frame", "read_frames"]
+__all__ = [
+    "FrameSource",
+    "Source",
+    "as_frame",
+    "find_sources",
+    "locate_sources",
+    "open_source",
+    "read_frame",
+    "read_frames",
+]
 
 Source: TypeAlias = str | os.PathLike[str] | Frame | NDArray[Any]
 """What stands for a frame or several."""
@@ -249,36 +258,44 @@ def find_sources(*patterns: str | os.PathLike[str]) -> list[Path]:
     FrameReadError
         If a folder or glob holds no file of these kinds.
     """
-    found: dict[Path, None] = {}
+    return [Path(location) for location in dict.fromkeys(locate_sources(*patterns))]
+
+
+def locate_sources(*patterns: str | os.PathLike[str]) -> Iterator[str]:
+    """What :func:`find_sources` lists, one path after the other and not yet each once: the paths of a
+    hundred thousand files are 100 MB as objects, and a tenth of that as strings."""
     for pattern in patterns:
         path = Path(pattern)
         if path.is_dir():
             candidates = _files_below(path)
         elif not path.exists() and glob.has_magic(str(pattern)):
-            # Path.glob takes no pattern that starts at the root
-            matches = map(Path, sorted(glob.glob(str(pattern), recursive=True)))  # noqa: PTH207
-            candidates = [
-                file for match in matches for file in ([match] if match.is_file() else _files_below(match))
-            ]
+            candidates = _files_that_match(str(pattern))
         else:
-            found[path] = None
+            yield str(path)
             continue
-        files = [file for file in candidates if _is_source(file)]
-        if not files:
+        found = False
+        for file in candidates:
+            if _is_source(Path(file)):
+                found = True
+                yield file
+        if not found:
             raise FrameReadError(
                 f"{path.name or pattern} holds no image, DICOM or video. "
                 f"Check the path; {READABLE} can be read."
             )
-        found.update(dict.fromkeys(files))
-    return list(found)
 
 
-def _files_below(folder: Path) -> list[Path]:
-    files = []
+def _files_that_match(pattern: str) -> Iterator[str]:
+    # Path.glob takes no pattern that starts at the root
+    for match in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207
+        file = Path(match)
+        yield from [str(file)] if file.is_file() else _files_below(file)
+
+
+def _files_below(folder: Path) -> Iterator[str]:
     for root, folders, names in os.walk(folder):  # does not follow links to folders
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        files += [Path(root, name) for name in sorted(names) if not name.startswith(".")]
-    return files
+        yield from (str(Path(root, name)) for name in sorted(names) if not name.startswith("."))
 
 
 def _is_source(file: Path) -> bool:
