@@ -140,8 +140,10 @@ def split_nodes(
     """
     labels, n = ndimage.label(probability >= threshold, structure=np.ones((3, 3)))
     areas = np.bincount(labels.ravel(), minlength=n + 1)[1:]
-    peaks = ndimage.maximum(probability, labels, np.arange(1, n + 1)) if min_peak else np.ones(n)
-    wanted = (areas >= min_area_px) & (np.asarray(peaks) >= min_peak)
+    peaks = np.zeros(n + 1, dtype=np.float32)
+    inside = labels > 0
+    np.maximum.at(peaks, labels[inside], probability[inside])
+    wanted = (areas >= min_area_px) & (peaks[1:] >= min_peak)
     order = [i for i in np.argsort(-areas, kind="stable") if wanted[i]][:255]
     ids = np.zeros(n + 1, dtype=np.uint8)
     ids[np.array(order, dtype=np.intp) + 1] = np.arange(1, len(order) + 1)
