@@ -201,6 +201,8 @@ def draw(found: list[Series]) -> None:
         axes.loglog(sizes, values[0] * np.array(sizes) / sizes[0], ":", color="grey")
         axes.set_title(f"{name}: exponent {exponent(sizes, values):.2f}", fontsize=10)
         axes.set_ylabel(unit)
+        axes.minorticks_off()
+        axes.set_xticks(sizes, [f"{size:,}" if size < 1e5 else f"{size / 1e6:.2g} M" for size in sizes])
     places.flat[0].legend(["measured", "linear"], fontsize=8)
     figure.savefig(PLOT, dpi=110)
 
