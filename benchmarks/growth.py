@@ -10,9 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -20,23 +17,19 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from napari_cln.batch import segment_to_folder
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.readers import pair_readings, save_reading
 from napari_cln.imaging.measurement import measure_nodes, split_nodes
 from napari_cln.imaging.phantom import simulate
-from napari_cln.network.card import ModelCard
 from napari_cln.network.inference import Segmenter
-from napari_cln.network.model import YNet, YNetConfig
-from napari_cln.network.weights import save_model
+from napari_cln.network.model import YNet
 from napari_cln.types import Annotation, Frame, Node
+from speed import TINY, batch_of
 
 PLOT = Path(__file__).parents[1] / "docs" / "images" / "growth.png"
-TINY = YNetConfig(width=0.05, decoder_width=4, block="rcb", bins=(3,))
 Series = tuple[str, list[int], list[float], str]
 
 
@@ -70,34 +63,11 @@ def frames_of_a_batch(quick: bool) -> Iterator[Series]:
     taken, peaks = [], []
     for count in sizes:
         with tempfile.TemporaryDirectory() as place:
-            command = [sys.executable, __file__, "--batch-of", str(count), "--in", place]
-            spent, peak = subprocess.check_output(command, text=True).split()[-2:]
-        taken.append(float(spent))
-        peaks.append(int(peak) / 1024)
+            spent, peak = batch_of(Path(place), count)
+        taken.append(spent)
+        peaks.append(peak / 1024)
     yield "frames of a batch", sizes, taken, "s"
     yield "frames of a batch, peak memory", sizes, peaks, "MiB"
-
-
-def batch_of(count: int, place: Path) -> None:
-    """The batch job on small frames with a small network."""
-    torch.manual_seed(0)
-    save_model(YNet(TINY), place / "tiny.safetensors", ModelCard(name="tiny"))
-    frame = Image.fromarray(simulate(3).frame.pixels).convert("L").resize((96, 72))
-    (place / "study").mkdir()
-    for index in range(count):
-        frame.save(place / "study" / f"{index:06d}.png", compress_level=1)
-    begun = perf_counter()
-    job = segment_to_folder(
-        [place / "study"],
-        place / "out",
-        model=place / "tiny.safetensors",
-        device="cpu",
-        batch_size=8,
-        masks="rle",
-    )
-    for _ in job:
-        pass
-    print(perf_counter() - begun, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def pixels_of_a_frame(quick: bool) -> Iterator[Series]:
@@ -211,12 +181,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--write", action="store_true", help="draw the figure of the documentation")
-    parser.add_argument("--batch-of", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--in", type=Path, dest="place", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.batch_of:
-        batch_of(arguments.batch_of, arguments.place)
-        return
     found: list[Series] = []
     with tempfile.TemporaryDirectory() as config:
         os.environ["NAPARI_CLN_CONFIG"] = config

@@ -399,26 +399,27 @@ def memory(arguments: argparse.Namespace) -> Iterator[Table]:
     """Peak memory of a batch against its number of frames, each in a process of its own."""
     few, many = (100, 1000) if arguments.quick else (1000, arguments.many)
     with tempfile.TemporaryDirectory() as place:
-        peaks = [peak_of(Path(place), count) for count in (few, many)]
+        peaks = [batch_of(Path(place), count)[1] for count in (few, many)]
     yield (
         f"Peak memory of {few:,} frames ({peaks[0] / 1024:.0f} MiB) = 1",
         [Row(name=f"{many:,} frames", ratio=peaks[1] / peaks[0], target="≤ 1.10")],
     )
 
 
-def peak_of(folder: Path, count: int) -> int:
-    """Kilobytes."""
+def batch_of(folder: Path, count: int) -> tuple[float, int]:
+    """Seconds of a batch of so many frames and the kilobytes of its peak, in a process of its own."""
     done = subprocess.run(
         [sys.executable, __file__, "--memory-of", str(count), "--in", str(folder / str(count))],
         stdout=subprocess.PIPE,
         text=True,
         check=True,
     )
-    return int(done.stdout.split()[-1])
+    taken, peak = done.stdout.split()[-2:]
+    return float(taken), int(peak)
 
 
 def segment_many(folder: Path, count: int) -> None:
-    """The batch job on small frames with a small network, and then this process's peak memory."""
+    """The batch job on small frames with a small network: its seconds, and this process's peak memory."""
     study = folder / "study"
     frame = Image.fromarray(simulate(3).frame.pixels).convert("L").resize((96, 72))
     for index in range(count):
@@ -428,11 +429,12 @@ def segment_many(folder: Path, count: int) -> None:
         frame.save(path, compress_level=1)
     torch.manual_seed(0)
     save_model(YNet(TINY), folder / "tiny.safetensors", ModelCard(name="tiny"))
+    begun = perf_counter()
     for _ in segment_to_folder(
         [study], folder / "out", model=folder / "tiny.safetensors", device="cpu", batch_size=8, masks="rle"
     ):
         pass
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    print(perf_counter() - begun, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 # -- the page --------------------------------------------------------------------------------------

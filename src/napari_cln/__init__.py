@@ -15,9 +15,9 @@ import os
 
 import lazy_loader
 
-# PyTorch's threads wait for each other some hundred times a frame. GNU OpenMP lets them spin for a
-# millisecond each time, and beside another busy process, such as a training, they spin instead of
-# working: a frame then takes twenty times as long. A short spin costs nothing on an idle machine.
+# PyTorch's threads wait for each other some hundred times a frame. GNU OpenMP lets them spin
+# meanwhile, and beside other busy processes, such as trainings, they spin where others would work: a
+# frame took twenty times as long. Short spins cost nothing measurable on an idle machine.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
