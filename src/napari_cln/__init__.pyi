@@ -14,6 +14,7 @@ from .imaging.measurement import measure, measure_nodes
 from .imaging.phantom import simulate
 from .imaging.preprocessing import find_overlay, find_scan_area, prepare, restore
 from .io.sources import find_sources, open_source, read_frame, read_frames
+from .network.ensemble import Ensemble
 from .network.explanation import explain
 from .network.inference import Segmenter, choose_device, segment, segment_batch
 from .network.model import YNet, YNetConfig, YNetOutput
@@ -44,6 +45,7 @@ __all__ = [
     "ClnError",
     "DatasetError",
     "DeviceError",
+    "Ensemble",
     "Estimate",
     "Evaluation",
     "EvaluationConfig",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -101,6 +102,20 @@ def test_a_finished_run_is_not_overwritten(finished, study, config):
 def test_a_run_is_not_resumed_with_other_settings(finished, study, config):
     with pytest.raises(RunError, match="was started with another epochs, seed"):
         next(train(study, finished[0], replace(config, epochs=5, seed=1), resume=True))
+
+
+def test_a_run_of_a_version_that_lacked_a_setting_is_resumed(finished, study, config, tmp_path):
+    out = tmp_path / "first"
+    shutil.copytree(finished[0], out)
+    record = json.loads((out / "run.json").read_text())
+    del record["config"]["ensemble"]
+    (out / "run.json").write_text(json.dumps(record))
+
+    *_, last = train(study, out, config, resume=True)
+
+    assert last["event"] == "end"
+    with pytest.raises(RunError, match="was started with another ensemble"):
+        next(train(study, out, replace(config, ensemble=True), resume=True))
 
 
 def test_a_folder_without_a_run_can_not_be_resumed(study, config, tmp_path):

@@ -145,6 +145,7 @@ def test_the_command_line_takes_every_option_of_the_form(dock, study):
 
     fields = dock.settings.fields
     fields.recipe.value, fields.classification_only.value = "paper", True
+    fields.ensemble.value = True
     fields.epochs.value, fields.folds.value, fields.batch_size.value = 3, 2, 4
     fields.learning_rate.value, fields.patience.value, fields.seed.value = 1e-5, 6, 9
     dock.settings.start_from.choose("small")

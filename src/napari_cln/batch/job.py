@@ -25,7 +25,7 @@ from .rows import FrameKey, failed_row, rows_of
 if TYPE_CHECKING:
     from ..network.card import ModelCard
     from ..network.inference import Segmenter
-    from ..network.model import YNet
+    from ..network.model import Network
     from ..types import Frame, Prediction
 
 __all__ = ["FrameResult", "forget_changed", "open_results", "segment_sources", "segment_to_folder"]
@@ -74,7 +74,7 @@ def segment_to_folder(
     paths: Iterable[str | Path],
     out: str | Path,
     *,
-    model: str | Path | YNet = "default",
+    model: str | Path | Network = "default",
     device: str = "auto",
     batch_size: int | None = None,
     masks: Literal["png", "rle"] = "png",

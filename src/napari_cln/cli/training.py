@@ -41,6 +41,9 @@ def add_commands(commands: Commands) -> None:
     settings.add_argument(
         "--folds", type=positive, metavar="K", help="networks, each validated on other patients"
     )
+    settings.add_argument(
+        "--ensemble", action="store_true", help="keep the networks of all folds as one model"
+    )
     settings.add_argument("--batch-size", type=positive, metavar="N", help="frames a step")
     settings.add_argument("--learning-rate", type=float, metavar="RATE")
     settings.add_argument(

@@ -51,6 +51,8 @@ class ModelCard:
         Names of the class logits, in order.
     config : YNetConfig
         The network.
+    members : int
+        Networks in the file; an :class:`~napari_cln.network.ensemble.Ensemble` has more than one.
     prepare : PrepareConfig
         How a frame becomes its input.
     trained_on : tuple of TrainingData
@@ -81,6 +83,7 @@ class ModelCard:
     created: str = ""
     classes: tuple[str, ...] = CLASS_NAMES
     config: YNetConfig = field(default_factory=YNetConfig)
+    members: int = 1
     prepare: PrepareConfig = field(default_factory=PrepareConfig)
     trained_on: tuple[TrainingData, ...] = ()
     recipe: Mapping[str, Any] = field(default_factory=dict)
@@ -126,4 +129,6 @@ class ModelCard:
         )
         if not all(isinstance(number, int | float) for number in numbers) or not card.temperature > 0:
             raise ValueError("an operating point is not a number")
+        if type(card.members) is not int or card.members < 1:
+            raise ValueError("the number of networks is no number from 1 up")
         return card

@@ -20,18 +20,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..errors import WeightsError
 from ..imaging.preprocessing import prepare, restore, to_model
 from ..io.sources import Source, as_frame
 from ..types import Explanation, Frame, Geometry, ModelInput
 from .inference import Segmenter
-from .model import Features, YNet, shares_of
+from .model import Features, Network, YNet, shares_of
 
 __all__ = ["contributions", "explain", "explain_prepared"]
 
 
 def explain(
     source: Source,
-    model: YNet | str | os.PathLike[str] = "default",
+    model: Network | str | os.PathLike[str] = "default",
     device: str = "auto",
     *,
     index: int = 0,
@@ -51,7 +52,9 @@ def explain(
 
     Raises
     ------
-    FrameReadError, WeightsError, DeviceError
+    FrameReadError, DeviceError
+    WeightsError
+        Also for an ensemble: its score is no sum over places.
 
     Examples
     --------
@@ -66,8 +69,15 @@ def explain(
 
 def explain_prepared(segmenter: Segmenter, frame: Frame, prepared: ModelInput) -> Explanation:
     """Explain one frame whose scan area or marks may have been corrected by hand."""
-    (prediction,) = segmenter.predict_prepared([frame], [prepared])
     network = segmenter.model
+    if not isinstance(network, YNet):
+        # the logit of a mean probability is no mean of logits, so that the members' maps don't add up to it
+        raise WeightsError(
+            f"{network.model_id} is an ensemble of {len(network.members)} networks: its score is no sum over "
+            "places, so there is no map of it. Choose one of its networks, such as fold-0/model.safetensors "
+            "in the folder of its run."
+        )
+    (prediction,) = segmenter.predict_prepared([frame], [prepared])
     guided = network.config.guided and bool(prediction.node_scores)
     node = int(np.argmax(prediction.node_scores)) + 1 if guided else None
     mask = prediction.mask if node is None else prediction.instances == node

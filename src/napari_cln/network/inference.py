@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import Literal, overload
+from typing import Literal
 
 import numpy as np
 import torch
@@ -19,11 +18,10 @@ from ..imaging.measurement import split_nodes
 from ..imaging.preprocessing import prepare, restore, to_model
 from ..io.sources import Source, as_frame, find_sources, read_frames
 from ..types import CLASS_NAMES, Frame, Geometry, ModelInput, Prediction
-from .at_work import at_work
 from .card import ModelCard
 from .device import Device, choose_device
-from .model import Features, YNet
-from .novelty import pooled_texture
+from .model import Features, Network
+from .precision import lowered
 from .weights import load_model
 
 __all__ = ["Device", "Segmenter", "choose_device", "segment", "segment_batch"]
@@ -34,7 +32,7 @@ class Segmenter:
 
     Parameters
     ----------
-    model : YNet, str or Path
+    model : YNet, Ensemble, str or Path
         A network, or what :func:`load_model` takes.
     device : {"auto", "cpu", "cuda", "mps"}
     batch_size : int, optional
@@ -44,72 +42,26 @@ class Segmenter:
 
     def __init__(
         self,
-        model: YNet | str | os.PathLike[str] = "default",
+        model: Network | str | os.PathLike[str] = "default",
         device: str = "auto",
         batch_size: int | None = None,
     ) -> None:
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}: give 1 or more.")
         self.device = choose_device(device)
-        network = model if isinstance(model, YNet) else load_model(os.fspath(model))
+        network = model if isinstance(model, Network) else load_model(os.fspath(model))
         network = network.to(self.device.name).eval()
-        self.model = at_work(network, mixed_precision=self.device.mixed_precision)
+        self.model = network.changed(lowered) if self.device.mixed_precision else network
         self.card = network.card or ModelCard(name="untrained", config=network.config)
         self.batch_size = batch_size or self.device.batch_size
 
-    @overload
-    def predict(
-        self, frames: Iterable[Frame], prepared: Callable[[Frame], ModelInput] | None = None
-    ) -> Iterator[Prediction]: ...
-
-    @overload
-    def predict(
-        self,
-        frames: Iterable[Frame | FrameReadError],
-        prepared: Callable[[Frame], ModelInput] | None = None,
-    ) -> Iterator[Prediction | FrameReadError]: ...
-
-    def predict(
-        self,
-        frames: Iterable[Frame | FrameReadError],
-        prepared: Callable[[Frame], ModelInput] | None = None,
-    ) -> Iterator[Prediction | FrameReadError]:
-        """Predict a stream of frames, in order.
-
-        While the network works on a batch, the next one is read, in the caller's thread, and prepared,
-        and the results of the one before are used; more is never in memory. With a batch size of 1
-        nothing is read ahead.
-
-        Parameters
-        ----------
-        frames : iterable of Frame or FrameReadError
-            The error of a frame that could not be read comes out in its place.
-        prepared : callable, optional
-            How a frame becomes the network's input; as the model's card says if None.
-        """
-        make = prepared or (lambda frame: prepare(frame, self.card.prepare))
-        stream = iter(frames)
-        pool, network = ThreadPoolExecutor(os.cpu_count()), ThreadPoolExecutor(1)
-        running: deque[Future[list[Prediction | FrameReadError]]] = deque()
-        try:
+    def predict(self, frames: Iterable[Frame]) -> Iterator[Prediction]:
+        """Predict a stream of frames, in order, one batch in memory at a time."""
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            stream = iter(frames)
             while batch := list(islice(stream, self.batch_size)):
-                inputs = [pool.submit(make, frame) for frame in batch if isinstance(frame, Frame)]
-                running.append(network.submit(self._predict_batch, batch, inputs))
-                while len(running) > (1 if self.batch_size > 1 else 0):
-                    yield from running.popleft().result()
-            for future in running:
-                yield from future.result()
-        finally:
-            network.shutdown(cancel_futures=True)
-            pool.shutdown(cancel_futures=True)
-
-    def _predict_batch(
-        self, batch: Sequence[Frame | FrameReadError], inputs: Sequence[Future[ModelInput]]
-    ) -> list[Prediction | FrameReadError]:
-        """Outcomes of a batch, once its frames are prepared."""
-        frames = [frame for frame in batch if isinstance(frame, Frame)]
-        found = iter(self.predict_prepared(frames, [future.result() for future in inputs]) if frames else [])
-        return [next(found) if isinstance(item, Frame) else item for item in batch]
+                inputs = list(pool.map(lambda frame: prepare(frame, self.card.prepare), batch))
+                yield from self.predict_prepared(batch, inputs)
 
     def predict_prepared(self, frames: Sequence[Frame], inputs: Sequence[ModelInput]) -> list[Prediction]:
         """Predict frames whose scan area or marks were corrected by hand.
@@ -193,9 +145,10 @@ class Segmenter:
 
     def _novelty(self, features: Features, n_frames: int) -> list[float] | list[None]:
         """How unlike the training data each frame is; None for a model that does not know."""
-        if self.model.novelty is None:
+        novelty = self.model.novelty_of(features)
+        if novelty is None:
             return [None] * n_frames
-        values: list[float] = self.model.novelty(pooled_texture(features.e1)).tolist()
+        values: list[float] = novelty.tolist()
         return values
 
     def _nodes(
@@ -228,7 +181,7 @@ class Segmenter:
 
 def segment(
     source: Source,
-    model: YNet | str | os.PathLike[str] = "default",
+    model: Network | str | os.PathLike[str] = "default",
     device: str = "auto",
     *,
     index: int = 0,
@@ -239,7 +192,7 @@ def segment(
     ----------
     source : path-like, Frame or ndarray
         An array is grey (H, W) or colour (H, W, 3 or 4).
-    model : YNet, str or Path
+    model : YNet, Ensemble, str or Path
         A name that :func:`list_models` knows, a ``.safetensors`` file, or a loaded network.
     device : {"auto", "cpu", "cuda", "mps"}
     index : int
@@ -262,7 +215,7 @@ def segment(
 
 def segment_batch(
     sources: Iterable[Source],
-    model: YNet | str | os.PathLike[str] = "default",
+    model: Network | str | os.PathLike[str] = "default",
     device: str = "auto",
     *,
     batch_size: int | None = None,
@@ -286,10 +239,21 @@ def segment_batch(
     Prediction or FrameReadError
         As each batch finishes: progress is the iteration itself.
     """
-    for outcome in Segmenter(model, device, batch_size).predict(_frames(sources)):
-        if on_error == "raise" and isinstance(outcome, FrameReadError):
-            raise outcome
-        yield outcome
+    segmenter = Segmenter(model, device, batch_size)
+    waiting: list[Frame] = []
+    for item in _frames(sources):
+        if isinstance(item, FrameReadError):
+            if on_error == "raise":
+                raise item
+            yield from segmenter.predict(waiting)
+            waiting.clear()
+            yield item
+            continue
+        waiting.append(item)
+        if len(waiting) >= segmenter.batch_size:
+            yield from segmenter.predict(waiting)
+            waiting.clear()
+    yield from segmenter.predict(waiting)
 
 
 def _frames(sources: Iterable[Source]) -> Iterator[Frame | FrameReadError]:

@@ -22,6 +22,7 @@ two tissue classes and two diagnoses. What the paper leaves open, and how it is 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -30,12 +31,18 @@ from torch.nn import functional as F
 
 from .blocks import BLOCKS, Join, PyramidPooling, conv_norm
 from .config import YNetConfig
+from .novelty import pooled_texture
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
     from .card import ModelCard
     from .novelty import Novelty
 
-__all__ = ["Features", "YNet", "YNetConfig", "YNetOutput", "shares_of"]
+__all__ = ["Features", "Network", "YNet", "YNetConfig", "YNetOutput", "shares_of"]
 
 
 class YNetOutput(NamedTuple):
@@ -70,7 +77,79 @@ class Stage(nn.Module):
         return out
 
 
-class YNet(nn.Module):
+class Network(nn.Module, ABC):
+    """What a model file holds: one :class:`YNet`, or several that answer as one.
+
+    Attributes
+    ----------
+    config : YNetConfig
+    card : ModelCard or None
+        What the weights were trained on and how well they do; None before training.
+    """
+
+    def __init__(self, config: YNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.card: ModelCard | None = None
+
+    @property
+    def model_id(self) -> str:
+        """``name@`` and the first 12 hex digits of the weights' SHA-256."""
+        return self.card.model_id if self.card else "untrained"
+
+    @property
+    @abstractmethod
+    def members(self) -> tuple[YNet, ...]:
+        """The Y-Nets that answer."""
+
+    @abstractmethod
+    def changed(self, change: Callable[[YNet], YNet]) -> Network:
+        """A network of what ``change`` makes of each member; this one stays as it is."""
+
+    def forward(self, x: Tensor) -> YNetOutput:
+        """Mask and class logits of frames ``x`` (B, 1, S, S), float32 in [0, 1]; S = 256 in use.
+
+        The class logits of a guided network are those of the frame: all predicted nodes together.
+        """
+        features = self.encode(x)
+        mask_logits = self.decode(features) if self.config.segmentation else None
+        guide = None
+        if mask_logits is not None and self.config.guided:
+            # the class loss must not redraw the mask to please itself
+            guide = mask_logits.detach().float().softmax(1)[:, 1:]
+        return YNetOutput(mask_logits, self.classify(features, guide))
+
+    @abstractmethod
+    def encode(self, x: Tensor) -> Features:
+        """Features of frames ``x`` (B, 1, S, S), for the methods below."""
+
+    @abstractmethod
+    def decode(self, features: Features) -> Tensor:
+        """Mask logits (B, 2, S, S): background, node."""
+
+    @abstractmethod
+    def classify(
+        self, features: Features, guide: Tensor | None = None, frames: Tensor | None = None
+    ) -> Tensor:
+        """Class logits (M, 2): benign, malignant.
+
+        Parameters
+        ----------
+        features : Features
+            Of B frames.
+        guide : Tensor, shape (M, 1, S, S), in [0, 1], optional
+            Mask of each node (or of all nodes of a frame) to score. An empty mask means that
+            nothing was found. A network that is not guided needs none, and ignores it.
+        frames : Tensor of int64, shape (M,), optional
+            Which frame each node lies in; by default there is one row per frame, M = B.
+        """
+
+    @abstractmethod
+    def novelty_of(self, features: Features) -> NDArray[np.float32] | None:
+        """How unlike the training data each frame is (B,), above 1 is unlike; None where it is not known."""
+
+
+class YNet(Network):
     """Mask and malignancy of a frame in one pass.
 
     Parameters
@@ -94,9 +173,8 @@ class YNet(nn.Module):
     """
 
     def __init__(self, config: YNetConfig | None = None) -> None:
-        super().__init__()
-        self.config = config = config or YNetConfig()
-        self.card: ModelCard | None = None
+        super().__init__(config or YNetConfig())
+        config = self.config
         self.novelty: Novelty | None = None
         c16, c64, c128, c256 = (max(int(n * config.width), 4) for n in (16, 64, 128, 256))
 
@@ -124,22 +202,13 @@ class YNet(nn.Module):
             )
 
     @property
-    def model_id(self) -> str:
-        """``name@`` and the first 12 hex digits of the weights' SHA-256."""
-        return self.card.model_id if self.card else "untrained"
+    def members(self) -> tuple[YNet, ...]:
+        """Itself."""
+        return (self,)
 
-    def forward(self, x: Tensor) -> YNetOutput:
-        """Mask and class logits of frames ``x`` (B, 1, S, S), float32 in [0, 1]; S = 256 in use.
-
-        The class logits of a guided network are those of the frame: all predicted nodes together.
-        """
-        features = self.encode(x)
-        mask_logits = self.decode(features) if self.config.segmentation else None
-        guide = None
-        if mask_logits is not None and self.config.guided:
-            # the class loss must not redraw the mask to please itself
-            guide = mask_logits.detach().float().softmax(1)[:, 1:]
-        return YNetOutput(mask_logits, self.classify(features, guide))
+    def changed(self, change: Callable[[YNet], YNet]) -> YNet:
+        """What ``change`` makes of it."""
+        return change(self)
 
     def encode(self, x: Tensor) -> Features:
         """Features of frames ``x`` (B, 1, S, S); sizes below for S = 256."""
@@ -161,18 +230,7 @@ class YNet(nn.Module):
     def classify(
         self, features: Features, guide: Tensor | None = None, frames: Tensor | None = None
     ) -> Tensor:
-        """Class logits (M, 2): benign, malignant.
-
-        Parameters
-        ----------
-        features : Features
-            Of B frames.
-        guide : Tensor, shape (M, 1, S, S), in [0, 1], optional
-            Mask of each node (or of all nodes of a frame) to score. An empty mask means that
-            nothing was found. A network that is not guided needs none, and ignores it.
-        frames : Tensor of int64, shape (M,), optional
-            Which frame each node lies in; by default there is one row per frame, M = B.
-        """
+        """Class logits (M, 2): benign, malignant; see :meth:`Network.classify`."""
         pooled = features.arm.mean((2, 3))  # (B, 128)
         if frames is not None:
             pooled = pooled[frames]  # (M, 128)
@@ -185,6 +243,10 @@ class YNet(nn.Module):
             pooled = torch.cat([pooled, *under], 1)  # (M, 1152)
         logits: Tensor = self.head(pooled)
         return logits
+
+    def novelty_of(self, features: Features) -> NDArray[np.float32] | None:
+        """Distance of each frame's grain (B,) from that of the training frames; None where not known."""
+        return None if self.novelty is None else self.novelty(pooled_texture(features.e1))
 
 
 def _double(x: Tensor) -> Tensor:

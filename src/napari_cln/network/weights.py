@@ -1,5 +1,6 @@
 """Model files: weights as ``.safetensors``, and beside them a ``.json`` card that says what they are.
 
+The keys of an ensemble start with the number of their network: ``0.stem.0.weight``, ….
 Nothing in either file is executed. The card holds the SHA-256 of the weights, so that a flipped bit
 is noticed; shapes are compared before any memory is taken.
 """
@@ -20,7 +21,9 @@ from ..errors import WeightsError
 from ..folder.storage import write_atomically
 from .card import ModelCard
 from .cards import find_model, list_models, models_folder, read_card
-from .model import YNet
+from .config import YNetConfig
+from .ensemble import Ensemble
+from .model import Network, YNet
 from .novelty import Novelty
 
 __all__ = ["list_models", "load_model", "models_folder", "save_model"]
@@ -30,7 +33,7 @@ NOVELTY = ("novelty.mean", "novelty.factor")
 """Keys beside the weights, in files of models that know what they were trained on."""
 
 
-def save_model(model: YNet, path: Path | str, card: ModelCard) -> ModelCard:
+def save_model(model: Network, path: Path | str, card: ModelCard) -> ModelCard:
     """Write the weights to ``path`` (.safetensors) and the card beside it (.json).
 
     Each file is written whole or not at all, and lasts through a crash. The model keeps the card.
@@ -38,7 +41,7 @@ def save_model(model: YNet, path: Path | str, card: ModelCard) -> ModelCard:
     Returns
     -------
     ModelCard
-        The card with the network's configuration and the SHA-256 of the file.
+        The card with the network's configuration, the number of networks and the SHA-256 of the file.
 
     Raises
     ------
@@ -48,21 +51,25 @@ def save_model(model: YNet, path: Path | str, card: ModelCard) -> ModelCard:
     path = Path(path)
     if path.suffix != ".safetensors":
         raise WeightsError(f"{path.name} is no name for a model file. Let it end in .safetensors.")
-    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    if model.novelty is not None:
-        known = (model.novelty.mean, model.novelty.factor)
-        state |= {key: torch.from_numpy(value) for key, value in zip(NOVELTY, known, strict=True)}
+    prefixes = _prefixes(len(model.members))
+    state = {
+        prefix + key: value
+        for prefix, member in zip(prefixes, model.members, strict=True)
+        for key, value in _state_of(member).items()
+    }
     _check_finite(state, path.name)
     content = save_tensors(state)
-    card = dataclasses.replace(card, config=model.config, sha256=hashlib.sha256(content).hexdigest())
+    card = dataclasses.replace(
+        card, config=model.config, members=len(prefixes), sha256=hashlib.sha256(content).hexdigest()
+    )
     write_atomically(path, content)
     write_atomically(path.with_suffix(".json"), card.to_json().encode())
     model.card = card
     return card
 
 
-def load_model(name_or_path: str | Path = "default") -> YNet:
-    """A trained network, in evaluation mode on the CPU.
+def load_model(name_or_path: str | Path = "default") -> Network:
+    """A trained network, or an ensemble of them, in evaluation mode on the CPU.
 
     Parameters
     ----------
@@ -72,7 +79,7 @@ def load_model(name_or_path: str | Path = "default") -> YNet:
 
     Returns
     -------
-    YNet
+    YNet or Ensemble
         With ``.card`` and ``.model_id``.
 
     Raises
@@ -92,28 +99,58 @@ def load_model(name_or_path: str | Path = "default") -> YNet:
         state = load_tensors(content)
     except (SafetensorError, ValueError, OverflowError) as cause:
         raise WeightsError(f"{path.name} is not a readable safetensors file. Copy it again.") from cause
+    _check_count(state, card.members, path.name)
     with torch.device("meta"):
         expected = YNet(card.config).state_dict()
-    known = {key: state.pop(key) for key in NOVELTY if key in state}
-    _check_fit(state, expected, path.name)
-    _check_fit(known, _novelty_shapes(known, expected), path.name)
-    _check_finite(state | known, path.name)
-    model = YNet(card.config)
-    model.load_state_dict(state)
+    prefixes = _prefixes(card.members)
+    _check_fit(
+        state,
+        {
+            prefix + key: value
+            for prefix in prefixes
+            for key, value in (expected | _novelty_shapes(state, prefix, expected)).items()
+        },
+        path.name,
+    )
+    _check_finite(state, path.name)
+    members = [_network(card.config, state, prefix) for prefix in prefixes]
+    model = members[0] if card.members == 1 else Ensemble(members)
     model.card = card
-    if known:
-        mean, factor = (known[key].float().numpy() for key in NOVELTY)
-        model.novelty = Novelty(mean=mean, factor=factor)
     return model.eval()
 
 
+def _prefixes(members: int) -> list[str]:
+    """What the keys of each network in a file start with."""
+    return [""] if members == 1 else [f"{index}." for index in range(members)]
+
+
+def _state_of(network: YNet) -> dict[str, torch.Tensor]:
+    """Weights of a network, and what it knows of its training data."""
+    state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    if network.novelty is not None:
+        known = (network.novelty.mean, network.novelty.factor)
+        state |= {key: torch.from_numpy(value) for key, value in zip(NOVELTY, known, strict=True)}
+    return state
+
+
+def _network(config: YNetConfig, state: Mapping[str, torch.Tensor], prefix: str) -> YNet:
+    """The network whose keys start with ``prefix``."""
+    network = YNet(config)
+    network.load_state_dict({key: state[prefix + key] for key in network.state_dict()})
+    if prefix + NOVELTY[0] in state:
+        mean, factor = (state[prefix + key].float().numpy() for key in NOVELTY)
+        network.novelty = Novelty(mean=mean, factor=factor)
+    return network
+
+
 def _novelty_shapes(
-    known: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]
+    state: Mapping[str, torch.Tensor], prefix: str, expected: Mapping[str, torch.Tensor]
 ) -> dict[str, torch.Tensor]:
-    """What the tensors of a model's novelty look like, if it has any."""
+    """What the tensors of a network's novelty look like, if it has any."""
+    known = [state[prefix + key] for key in NOVELTY if prefix + key in state]
     if not known:
         return {}
-    sources = max(1, *(value.shape[0] if value.ndim else 0 for value in known.values()))
+    sources = max(1, *(value.shape[0] if value.ndim else 0 for value in known))
     size = 2 * expected["stem.0.weight"].shape[0]
     shapes = ((sources, size), (sources, size, size))
     return {key: torch.empty(shape, device="meta") for key, shape in zip(NOVELTY, shapes, strict=True)}
@@ -128,13 +165,22 @@ def _read_weights(path: Path) -> bytes:
         raise WeightsError(f"{path.name} can't be read: {cause.strerror}. Check its permissions.") from cause
 
 
-def _check_fit(state: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor], name: str) -> None:
-    channels = state["stem.0.weight"].shape[1:2] if "stem.0.weight" in state else (1,)
-    if tuple(channels) != (1,):
+def _check_count(state: Mapping[str, torch.Tensor], members: int, name: str) -> None:
+    numbers = {key.partition(".")[0] for key in state if key[:1].isdigit()}
+    if (held := len(numbers) or 1) != members:
         raise WeightsError(
-            f"{name} is for frames of {channels[0]} channels; this Y-Net reads 1 (grey). "
-            "Choose another model."
+            f"The number of networks in {name} is {held}, and its card says {members}. "
+            "Copy the model file and its card again."
         )
+
+
+def _check_fit(state: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor], name: str) -> None:
+    for stem in (value for key, value in state.items() if key.endswith("stem.0.weight")):
+        if stem.ndim > 1 and stem.shape[1] != 1:
+            raise WeightsError(
+                f"{name} is for frames of {stem.shape[1]} channels; this Y-Net reads 1 (grey). "
+                "Choose another model."
+            )
     missing = sorted(expected.keys() - state.keys())
     unknown = sorted(state.keys() - expected.keys())
     shaped = sorted(key for key in expected.keys() & state.keys() if expected[key].shape != state[key].shape)

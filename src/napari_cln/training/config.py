@@ -26,6 +26,9 @@ class TrainConfig:
         Passes over the training frames.
     folds : int
         Networks to train, each validated on the patients that it did not see; 1 trains one.
+    ensemble : bool
+        Keep all of them as one model, which answers with the mean of their probabilities and takes as
+        many times as long; by default the one that validated best is kept.
     batch_size : int
         Frames a step.
     learning_rate : float
@@ -43,6 +46,7 @@ class TrainConfig:
     classification_only: bool = False
     epochs: Annotated[int, {"min": 1, "max": 1000}] = 50
     folds: Annotated[int, {"min": 1, "max": 10}] = 5
+    ensemble: bool = False
     batch_size: Annotated[int, {"min": 1, "max": 256}] = 8
     learning_rate: Annotated[float, {"min": 1e-6, "max": 1.0, "step": 1e-4}] = 1e-3
     patience: Annotated[int, {"min": 0, "max": 1000}] = 0

@@ -5,7 +5,8 @@ What a run leaves in its folder::
     run.json               settings and folds, to resume with and to repeat
     progress.jsonl         one line per event, to follow from anywhere
     fold-0/ …              model.safetensors + .json, checkpoint.pt and best.pt of each fold
-    model.safetensors      the fold that validated best, with model.json, its card
+    model.safetensors      the fold that validated best, or all of them as an ensemble, with model.json,
+                           its card
 """
 
 from __future__ import annotations
@@ -14,47 +15,32 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate import PartialState
-from numpy.typing import NDArray
 
-from ..errors import ClnError, RunError, WeightsError
+from ..errors import ClnError, RunError
 from ..folder.dataset import TrainingFolder
 from ..folder.frozen import frozen_split
 from ..folder.storage import sweep, write_atomically
-from ..network.card import ModelCard, TrainingData
-from ..network.model import YNet
+from ..network.ensemble import Ensemble
+from ..network.model import Network, YNet
 from ..network.novelty import fit_novelty
 from ..network.weights import load_model, save_model
-from ..types import Case, Fold
 from .config import TrainConfig
 from .data import Samples
 from .loop import fit
-from .recipes import Recipe
-from .scoring import (
-    FrameScore,
-    compare_scores,
-    estimate_figures,
-    fit_limits,
-    fit_operating_point,
-    goodness,
-    score_frames,
-)
+from .outcome import card_of, comparison
+from .scoring import FrameScore, goodness, score_frames
 
 __all__ = ["TrainConfig", "train"]
 
 LOG = "progress.jsonl"
 NOVELTY_FRAMES = 600
 """Frames from which a model learns what its training data are like."""
-LIMITS = (
-    "Trained on the frames of one user, and measured on frames of the same kind alone. "
-    "It is for research, not for diagnosis."
-)
 
 
 def train(
@@ -132,10 +118,15 @@ def _train(
     state: Any,
     stop: Callable[[], bool],
 ) -> Iterator[dict[str, Any]]:
+    if config.ensemble and config.folds < 2:
+        raise RunError(
+            f"An ensemble needs the networks of several folds, and this run has {config.folds}. "
+            "Choose 2 folds or more, or no ensemble."
+        )
     folds = frozen_split(study, config.folds, config.seed)
     cases = {case.id: case for case in study.cases()}
     recipe = config.to_recipe()
-    start_from = load_model(config.start_from) if config.start_from else None
+    start_from = _start(config.start_from)
     if start_from is not None:
         recipe = replace(recipe, network=start_from.config)
     # a card travels with its model: it names other models by their id, never by a path
@@ -191,20 +182,38 @@ def _train(
         areas = np.concatenate([train_on.node_areas(), validate_on.node_areas()])
         scores.append(score_frames(network, validate_on))
         if state.is_main_process and not (place / "model.safetensors").is_file():
-            card = _card(f"{out.name}-fold-{index}", settings, recipe, len(train_on), areas, scores[-1:])
+            card = card_of(f"{out.name}-fold-{index}", settings, recipe, len(train_on), areas, scores[-1:])
             save_model(network, place / "model.safetensors", card)
     best = max(range(len(folds)), key=lambda index: goodness(scores[index]) or 0.0)
-    card = _card(out.name, settings, recipe, len(folds[best].train), areas, scores)
+    chosen = list(range(len(folds))) if config.ensemble else [best]
+    model: Network = Ensemble(networks) if config.ensemble else networks[best]
+    n_train = len(set().union(*(folds[index].train for index in chosen)))
+    card = card_of(out.name, settings, recipe, n_train, areas, scores, members=len(chosen))
     if state.is_main_process:
-        save_model(networks[best], out / "model.safetensors", card)
+        save_model(model, out / "model.safetensors", card)
     if config.compare_with:
-        yield _comparison(study, folds[best], cases, config.compare_with, scores[best])
+        judged = [cases[id_] for index in chosen for id_ in folds[index].validation]
+        new = [score for index in chosen for score in scores[index]]
+        yield comparison(study, judged, config.compare_with, new)
     yield {
         "event": "end",
         "model": "model.safetensors",
-        "fold": best,
+        "fold": None if config.ensemble else best,
         "figures": [str(figure) for figure in card.figures],
     }
+
+
+def _start(name_or_path: str) -> YNet | None:
+    """The network to start from; None for new weights."""
+    if not name_or_path:
+        return None
+    network = load_model(name_or_path)
+    if not isinstance(network, YNet):
+        raise RunError(
+            f"{network.model_id} is an ensemble of {len(network.members)} networks, and a training starts "
+            "from one. Choose one of them, such as fold-0/model.safetensors in the folder of its run."
+        )
+    return network
 
 
 def _tidy(out: Path) -> None:
@@ -226,61 +235,13 @@ def _checked(out: Path, config: TrainConfig, resume: bool) -> TrainConfig:
         return config
     try:
         former = json.loads(path.read_bytes())["config"]
+        former = {**asdict(TrainConfig()), **former}  # a run of an earlier version may lack a setting
     except (OSError, ValueError, KeyError, TypeError) as cause:
         raise RunError(f"{out.name} holds no run to resume. Start one there without resume.") from cause
-    changed = [name for name, value in asdict(config).items() if former.get(name) != value]
+    changed = [name for name, value in asdict(config).items() if former[name] != value]
     if changed:
         raise RunError(
             f"The run in {out.name} was started with another {', '.join(changed)}. "
             "Resume it with the same settings, or start a new run."
         )
     return config
-
-
-def _card(
-    name: str,
-    settings: dict[str, Any],
-    recipe: Recipe,
-    n_train: int,
-    areas: NDArray[np.intp],
-    scores: list[list[FrameScore]],
-) -> ModelCard:
-    """Card of a fold, or of the run: operating point, limits and figures from the validation of all folds."""
-    pooled = [score for fold in scores for score in fold]
-    of = f" of {len(scores)} folds" if len(scores) > 1 else ""
-    data = f"{len(pooled)} validation frames{of}, which also chose the epoch"
-    temperature, cutoff, cutoff_from = fit_operating_point(pooled, data)
-    min_node_area, min_peak = fit_limits(pooled, areas)
-    return ModelCard(
-        name=name,
-        created=datetime.now(UTC).date().isoformat(),
-        prepare=recipe.prepare,
-        trained_on=(
-            TrainingData(name="frames of a training folder", n=n_train, licence="its owner's", citation=""),
-        ),
-        recipe=settings,
-        figures=estimate_figures(pooled, data),
-        mask_threshold=0.5 if recipe.network.segmentation else None,
-        min_node_area=min_node_area or ModelCard.min_node_area,
-        min_peak=min_peak,
-        cutoff=cutoff,
-        cutoff_from=cutoff_from,
-        temperature=temperature,
-        limits=LIMITS,
-    )
-
-
-def _comparison(
-    study: TrainingFolder, fold: Fold, cases: dict[str, Case], model: str, new: list[FrameScore]
-) -> dict[str, Any]:
-    """The new model beside the one in use, on the same validation frames."""
-    event: dict[str, Any] = {"event": "comparison", "with": Path(model).stem}
-    try:
-        in_use = load_model(model)
-    except WeightsError as error:
-        return {**event, "message": str(error)}
-    assert in_use.card is not None
-    chosen = [cases[id_] for id_ in fold.validation]
-    old = score_frames(in_use, Samples.from_cases(study, chosen, in_use.card.prepare))
-    patients = [case.patient for case in chosen]
-    return {**event, "with": in_use.model_id, **compare_scores(new, old, patients)}

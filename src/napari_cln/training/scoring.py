@@ -15,7 +15,7 @@ from scipy.special import expit, logit
 from ..errors import DatasetError
 from ..imaging.measurement import split_nodes
 from ..network.card import Figure
-from ..network.model import YNet
+from ..network.model import Network
 from ..study.cutoff import choose_cutoff
 from ..study.metrics import auc, dice
 from ..study.resampling import bootstrap
@@ -59,13 +59,13 @@ class FrameScore:
 
 @torch.no_grad()
 def score_frames(
-    network: YNet, samples: Samples, *, device: torch.device | str = "cpu", batch_size: int = 8
+    network: Network, samples: Samples, *, device: torch.device | str = "cpu", batch_size: int = 8
 ) -> list[FrameScore]:
     """Predict every frame and compare it with what is known of it.
 
     Parameters
     ----------
-    network : YNet
+    network : Network
         In evaluation mode, on ``device``.
     samples : Samples
     device : torch.device or str

@@ -1,0 +1,119 @@
+"""What a run says of its model: a card with figures, and a comparison with the model in use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import WeightsError
+from ..folder.dataset import TrainingFolder
+from ..network.card import ModelCard, TrainingData
+from ..network.weights import load_model
+from ..types import Case
+from .data import Samples
+from .recipes import Recipe
+from .scoring import (
+    FrameScore,
+    compare_scores,
+    estimate_figures,
+    fit_limits,
+    fit_operating_point,
+    score_frames,
+)
+
+__all__ = ["card_of", "comparison"]
+
+LIMITS = (
+    "Trained on the frames of one user, and measured on frames of the same kind alone. "
+    "It is for research, not for diagnosis."
+)
+
+
+def card_of(
+    name: str,
+    settings: dict[str, Any],
+    recipe: Recipe,
+    n_train: int,
+    areas: NDArray[np.intp],
+    scores: Sequence[Sequence[FrameScore]],
+    *,
+    members: int = 1,
+) -> ModelCard:
+    """Card of a fold, or of the run: operating point, limits and figures from the validation of all folds.
+
+    Parameters
+    ----------
+    name : str
+    settings : dict
+        Of the run, as they may leave the house.
+    recipe : Recipe
+    n_train : int
+        Frames that the model was trained on.
+    areas : ndarray of int
+        Of all nodes that anybody drew, in pixels of the network's input.
+    scores : sequence of sequence of FrameScore
+        Validation frames of each fold.
+    members : int
+        Networks in the model. No frame is unseen by all of an ensemble: each frame is judged by the
+        member that did not train on it, and the card says so.
+    """
+    pooled = [score for fold in scores for score in fold]
+    of = f" of {len(scores)} folds" if len(scores) > 1 else ""
+    data = f"{len(pooled)} validation frames{of}, which also chose the epoch"
+    limits = LIMITS
+    if members > 1:
+        data += ", each judged by the one member that did not train on it"
+        limits = (
+            f"An ensemble of {members} networks. Its figures and its cutoff are those of its members, each "
+            f"on frames that it did not train on: the ensemble itself has no unseen frame. {LIMITS}"
+        )
+    temperature, cutoff, cutoff_from = fit_operating_point(pooled, data)
+    min_node_area, min_peak = fit_limits(pooled, areas)
+    return ModelCard(
+        name=name,
+        created=datetime.now(UTC).date().isoformat(),
+        prepare=recipe.prepare,
+        trained_on=(
+            TrainingData(name="frames of a training folder", n=n_train, licence="its owner's", citation=""),
+        ),
+        recipe=settings,
+        figures=estimate_figures(pooled, data),
+        mask_threshold=0.5 if recipe.network.segmentation else None,
+        min_node_area=min_node_area or ModelCard.min_node_area,
+        min_peak=min_peak,
+        cutoff=cutoff,
+        cutoff_from=cutoff_from,
+        temperature=temperature,
+        limits=limits,
+    )
+
+
+def comparison(
+    study: TrainingFolder, cases: Sequence[Case], model: str, new: Sequence[FrameScore]
+) -> dict[str, Any]:
+    """The new model beside the one in use, on the same validation frames.
+
+    Parameters
+    ----------
+    study : TrainingFolder
+    cases : sequence of Case
+        The validation frames.
+    model : str
+        Name or path of the model in use.
+    new : sequence of FrameScore
+        What the new model makes of each of them.
+    """
+    event: dict[str, Any] = {"event": "comparison", "with": Path(model).stem}
+    try:
+        in_use = load_model(model)
+    except WeightsError as error:
+        return {**event, "message": str(error)}
+    assert in_use.card is not None
+    old = score_frames(in_use, Samples.from_cases(study, cases, in_use.card.prepare))
+    patients = [case.patient for case in cases]
+    return {**event, "with": in_use.model_id, **compare_scores(new, old, patients)}
