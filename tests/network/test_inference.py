@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -249,9 +250,48 @@ def test_a_stream_is_read_as_it_is_used(finder, frames):
             yield frame
 
     predictions = Segmenter(finder, batch_size=2).predict(stream())
-    next(predictions)
+    for used in range(1, 5):
+        next(predictions)
+        assert used < len(taken) <= used + 3  # a batch ahead, and no more
 
-    assert len(taken) == 2
+    one_by_one = Segmenter(finder, batch_size=1).predict(stream())
+    taken.clear()
+    next(one_by_one)
+
+    assert len(taken) == 1
+
+
+def test_the_next_batch_is_read_while_the_network_works(finder, frames):
+    read, seen = threading.Event(), []
+
+    def stream():
+        yield frames[0]
+        yield frames[1]
+        read.set()
+        yield frames[2]
+
+    segmenter = Segmenter(finder, batch_size=2)
+    inner = segmenter.model.encode
+
+    def encode(x):
+        seen.append(read.wait(30))
+        return inner(x)
+
+    segmenter.model.encode = encode
+    predictions = list(segmenter.predict(stream()))
+
+    assert seen == [True, True]
+    assert [prediction.frame for prediction in predictions] == [frames[0], frames[1], frames[2]]
+
+
+def test_a_stream_left_early_leaves_no_thread_behind(finder, frames):
+    before = threading.active_count()
+    predictions = Segmenter(finder, batch_size=2).predict(frames)
+
+    next(predictions)
+    predictions.close()
+
+    assert threading.active_count() <= before
 
 
 def test_the_cpu_can_always_be_chosen():

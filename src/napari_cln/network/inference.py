@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import islice
-from typing import Literal
+from typing import Literal, overload
 
 import numpy as np
 import torch
@@ -18,10 +20,10 @@ from ..imaging.measurement import split_nodes
 from ..imaging.preprocessing import prepare, restore, to_model
 from ..io.sources import Source, as_frame, find_sources, read_frames
 from ..types import CLASS_NAMES, Frame, Geometry, ModelInput, Prediction
+from .at_work import at_work
 from .card import ModelCard
 from .device import Device, choose_device
 from .model import Features, Network
-from .precision import lowered
 from .weights import load_model
 
 __all__ = ["Device", "Segmenter", "choose_device", "segment", "segment_batch"]
@@ -51,17 +53,63 @@ class Segmenter:
         self.device = choose_device(device)
         network = model if isinstance(model, Network) else load_model(os.fspath(model))
         network = network.to(self.device.name).eval()
-        self.model = network.changed(lowered) if self.device.mixed_precision else network
+        self.model = network.changed(partial(at_work, mixed_precision=self.device.mixed_precision))
         self.card = network.card or ModelCard(name="untrained", config=network.config)
         self.batch_size = batch_size or self.device.batch_size
 
-    def predict(self, frames: Iterable[Frame]) -> Iterator[Prediction]:
-        """Predict a stream of frames, in order, one batch in memory at a time."""
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            stream = iter(frames)
+    @overload
+    def predict(
+        self, frames: Iterable[Frame], prepared: Callable[[Frame], ModelInput] | None = None
+    ) -> Iterator[Prediction]: ...
+
+    @overload
+    def predict(
+        self,
+        frames: Iterable[Frame | FrameReadError],
+        prepared: Callable[[Frame], ModelInput] | None = None,
+    ) -> Iterator[Prediction | FrameReadError]: ...
+
+    def predict(
+        self,
+        frames: Iterable[Frame | FrameReadError],
+        prepared: Callable[[Frame], ModelInput] | None = None,
+    ) -> Iterator[Prediction | FrameReadError]:
+        """Predict a stream of frames, in order.
+
+        While the network works on a batch, the next one is read, in the caller's thread, and prepared,
+        and the results of the one before are used; more is never in memory. With a batch size of 1
+        nothing is read ahead.
+
+        Parameters
+        ----------
+        frames : iterable of Frame or FrameReadError
+            The error of a frame that could not be read comes out in its place.
+        prepared : callable, optional
+            How a frame becomes the network's input; as the model's card says if None.
+        """
+        make = prepared or (lambda frame: prepare(frame, self.card.prepare))
+        stream = iter(frames)
+        pool, network = ThreadPoolExecutor(os.cpu_count()), ThreadPoolExecutor(1)
+        running: deque[Future[list[Prediction | FrameReadError]]] = deque()
+        try:
             while batch := list(islice(stream, self.batch_size)):
-                inputs = list(pool.map(lambda frame: prepare(frame, self.card.prepare), batch))
-                yield from self.predict_prepared(batch, inputs)
+                inputs = [pool.submit(make, frame) for frame in batch if isinstance(frame, Frame)]
+                running.append(network.submit(self._predict_batch, batch, inputs))
+                while len(running) > (1 if self.batch_size > 1 else 0):
+                    yield from running.popleft().result()
+            for future in running:
+                yield from future.result()
+        finally:
+            network.shutdown(cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
+
+    def _predict_batch(
+        self, batch: Sequence[Frame | FrameReadError], inputs: Sequence[Future[ModelInput]]
+    ) -> list[Prediction | FrameReadError]:
+        """Outcomes of a batch, once its frames are prepared."""
+        frames = [frame for frame in batch if isinstance(frame, Frame)]
+        found = iter(self.predict_prepared(frames, [future.result() for future in inputs]) if frames else [])
+        return [next(found) if isinstance(item, Frame) else item for item in batch]
 
     def predict_prepared(self, frames: Sequence[Frame], inputs: Sequence[ModelInput]) -> list[Prediction]:
         """Predict frames whose scan area or marks were corrected by hand.
@@ -239,21 +287,10 @@ def segment_batch(
     Prediction or FrameReadError
         As each batch finishes: progress is the iteration itself.
     """
-    segmenter = Segmenter(model, device, batch_size)
-    waiting: list[Frame] = []
-    for item in _frames(sources):
-        if isinstance(item, FrameReadError):
-            if on_error == "raise":
-                raise item
-            yield from segmenter.predict(waiting)
-            waiting.clear()
-            yield item
-            continue
-        waiting.append(item)
-        if len(waiting) >= segmenter.batch_size:
-            yield from segmenter.predict(waiting)
-            waiting.clear()
-    yield from segmenter.predict(waiting)
+    for outcome in Segmenter(model, device, batch_size).predict(_frames(sources)):
+        if on_error == "raise" and isinstance(outcome, FrameReadError):
+            raise outcome
+        yield outcome
 
 
 def _frames(sources: Iterable[Source]) -> Iterator[Frame | FrameReadError]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .._layers import OVERLAY_KEY, frames_from_layer
 from .._napari import get_segmenter
 from ..errors import FrameReadError
 from ..imaging.preprocessing import prepare
-from ..types import Explanation, Frame, Prediction, PrepareConfig
+from ..types import Explanation, Prediction, PrepareConfig
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -107,10 +106,7 @@ def prepared_for(task: Task, card: ModelCard) -> PrepareConfig:
 
 def _predict(segmenter: Segmenter, task: Task) -> Iterator[Prediction | FrameReadError]:
     config = prepared_for(task, segmenter.card)
-    frames: Iterator[Any] = frames_from_layer(task.image, task.indices)
-    while batch := list(islice(frames, segmenter.batch_size)):
-        good = [frame for frame in batch if isinstance(frame, Frame)]
-        yield from (error for error in batch if isinstance(error, FrameReadError))
-        if good:
-            inputs = [prepare(frame, config, scan_area=frame.scan_area) for frame in good]
-            yield from segmenter.predict_prepared(good, inputs)
+    return segmenter.predict(
+        frames_from_layer(task.image, task.indices),
+        lambda frame: prepare(frame, config, scan_area=frame.scan_area),
+    )
