@@ -59,7 +59,7 @@ def prediction_to_layer(prediction: Prediction, like: Image | None = None) -> La
         The layer it was made from; its place in space is copied.
     """
     owner = prediction.frame if like is None else like
-    reading = read_prediction(prediction)
+    reading = reading_of(prediction)
     options = _labels_options(owner, {KEY: prediction, FRAME_KEY: reading.frame_digest})
     return prediction.instances.copy(), options | {"features": features_of([reading])}, "labels"
 
@@ -140,14 +140,18 @@ def features_of(readings: Sequence[Reading], *, cine: bool = False) -> dict[str,
     return columns
 
 
+def reading_of(prediction: Prediction) -> Reading:
+    """What a prediction says of its frame: measured once, in whichever thread asks first."""
+    if (reading := _read.get(prediction)) is None:
+        reading = _read[prediction] = read_prediction(prediction)
+    return reading
+
+
 def readings_of(labels: Labels) -> dict[int, Reading]:
     """What was predicted in a Labels layer, by frame; empty for a layer of another kind."""
     known = labels.metadata.get(KEY)
     if isinstance(known, Prediction):
-        # Measured once: a dock asks at every stroke.
-        if (reading := _read.get(known)) is None:
-            reading = _read[known] = read_prediction(known)
-        return {0: reading}
+        return {0: reading_of(known)}
     return dict(known) if isinstance(known, Mapping) else {}
 
 

@@ -84,20 +84,19 @@ class PooledConvolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         own = self.own(x)  # (B, O, S, S)
-        size, total, kernel = x.shape[-1], sum(self.bins), self.kernel
+        outputs, kernel = self.outputs, self.kernel
+        size = int(x.shape[-1])  # a number also while a graph of the network is recorded
         pool = torch.cat([pooling_matrix(size, count) for count in self.bins]).to(x)  # (all bins, S)
-        grow = torch.cat([_shifted(growing_matrix(count, size), kernel) for count in self.bins], 1).to(x)
         pooled = pool @ (x @ pool.T)  # (B, C, all bins, all bins), of which the blocks on the diagonal serve
-        small = x.new_zeros(len(x), self.outputs, kernel * total, kernel * total)
-        start = 0
+        grows, grown, start = [], [], 0
         for count, branch, weight in zip(self.bins, self.branches, self.weights, strict=True):
             block = branch(pooled[..., start : start + count, start : start + count])  # (B, I, b, b)
-            weighed = (weight @ block.flatten(2)).unflatten(2, (count, count))  # (B, k·O·k, b, b)
-            weighed = weighed.unflatten(1, (kernel, self.outputs, kernel)).permute(0, 2, 1, 4, 3, 5)
-            rows = slice(kernel * start, kernel * (start + count))
-            small[:, :, rows, rows] = weighed.flatten(4, 5).flatten(2, 3)  # (B, O, k·b, k·b)
+            weighed = (weight @ block.flatten(2)).reshape(-1, kernel, outputs, kernel, count, count)
+            small = weighed.permute(0, 2, 1, 4, 3, 5).reshape(-1, outputs, kernel * count, kernel * count)
+            grows.append(_shifted(growing_matrix(count, size), kernel).to(x))  # (S, k·b)
+            grown.append(small @ grows[-1].T)  # (B, O, k·b, S)
             start += count
-        out: Tensor = own + grow @ (small @ grow.T)
+        out: Tensor = own + torch.cat(grows, 1) @ torch.cat(grown, 2)
         return out
 
 

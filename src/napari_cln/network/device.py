@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 
 from ..errors import DeviceError
+from .engine import is_installed, load_openvino
 
 __all__ = ["Device", "choose_device"]
 
@@ -21,6 +22,8 @@ class Device:
     mixed_precision: bool = False
     """Whether it multiplies bfloat16 faster than float32."""
     batch_size: int = 4
+    engine: Literal["PyTorch", "OpenVINO"] = "PyTorch"
+    """What computes: OpenVINO on a processor where it is installed."""
 
 
 def choose_device(wanted: str = "auto") -> Device:
@@ -55,8 +58,24 @@ def choose_device(wanted: str = "auto") -> Device:
     reason = "asked for" if wanted == "cpu" else "no GPU that PyTorch can use"
     mixed = _cpu_has_bfloat16()
     number = "bfloat16" if mixed else "float32"
-    threads = torch.get_num_threads()
-    return Device(name="cpu", reason=f"CPU with {threads} threads, {number}: {reason}", mixed_precision=mixed)
+    engine, name = _cpu_engine()
+    return Device(
+        name="cpu",
+        reason=f"CPU with {torch.get_num_threads()} threads, {number}, {name}: {reason}",
+        mixed_precision=mixed,
+        engine=engine,
+    )
+
+
+def _cpu_engine() -> tuple[Literal["PyTorch", "OpenVINO"], str]:
+    """What computes on a processor, and its name with what is to be said of it."""
+    if not is_installed():
+        return "PyTorch", "PyTorch"
+    try:
+        load_openvino()
+    except Exception as error:
+        return "PyTorch", f"PyTorch, since OpenVINO can't be loaded ({error})"
+    return "OpenVINO", "OpenVINO"
 
 
 def _cpu_has_bfloat16() -> bool:

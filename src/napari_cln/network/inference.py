@@ -6,7 +6,6 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from itertools import islice
 from typing import Literal, overload
 
@@ -20,9 +19,9 @@ from ..imaging.measurement import split_nodes
 from ..imaging.preprocessing import prepare, restore, to_model
 from ..io.sources import Source, as_frame, find_sources, read_frames
 from ..types import CLASS_NAMES, Frame, Geometry, ModelInput, Prediction
-from .at_work import at_work
 from .card import ModelCard
 from .device import Device, choose_device
+from .engine import put_to_work
 from .model import Features, Network
 from .weights import load_model
 
@@ -53,7 +52,7 @@ class Segmenter:
         self.device = choose_device(device)
         network = model if isinstance(model, Network) else load_model(os.fspath(model))
         network = network.to(self.device.name).eval()
-        self.model = network.changed(partial(at_work, mixed_precision=self.device.mixed_precision))
+        self.model, self.device = put_to_work(network, self.device)
         self.card = network.card or ModelCard(name="untrained", config=network.config)
         self.batch_size = batch_size or self.device.batch_size
 

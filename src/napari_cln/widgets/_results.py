@@ -19,11 +19,12 @@ from .._layers import (
     link,
     message_to_layer,
     prediction_to_layer,
+    reading_of,
     readings_of,
     readings_to_layer,
     unlike_frames,
 )
-from ..study.reading import Reading, read_prediction
+from ..study.reading import Reading
 from ..types import Prediction
 
 if TYPE_CHECKING:
@@ -142,7 +143,10 @@ class Results:
             texts.visible = False
 
     def put(self, prediction: Prediction) -> None:
-        """Write one frame's prediction: into a layer that nobody has painted on, else into a new one."""
+        """Write one frame's masks: into a layer that nobody has painted on, else into a new one.
+
+        The mask comes first; texts and tables, which take longer, with the next :meth:`flush`.
+        """
         if self.image.ndim == 3:
             self._put_in_cine(prediction)
         else:
@@ -151,6 +155,9 @@ class Results:
     def flush(self) -> None:
         """Bring texts and tables up to date; a cine does this a few times a second."""
         write_texts(self.viewer, self.image, self.note)
+        texts = _texts_of(self.viewer, self.image)
+        if texts is not None and self._written:
+            texts.visible = True
 
     def cancel(self) -> None:
         """Take back the fading: what was there before still holds."""
@@ -183,11 +190,7 @@ class Results:
             data, options, _ = prediction_to_layer(prediction, self.image)
             labels = Labels(data, **options)
             self._add_labels(labels)
-        texts = _texts_of(self.viewer, self.image)
-        if texts is not None:
-            texts.visible = True
         self._written = [labels]
-        self.flush()
 
     def _put_in_cine(self, prediction: Prediction) -> None:
         index = prediction.frame.index
@@ -201,7 +204,7 @@ class Results:
             self._add_labels(labels)
             labels.events.paint.connect(lambda _event: self._touch(labels))
         labels.data[index] = prediction.instances
-        labels.metadata[KEY][index] = read_prediction(prediction)
+        labels.metadata[KEY][index] = reading_of(prediction)
         if prediction.status == "unlike-training-data":
             labels.metadata.setdefault(UNLIKE_KEY, set()).add(index)
         if labels not in self._written:
@@ -214,8 +217,8 @@ class Results:
         labels.metadata.setdefault(TOUCHED_KEY, set()).add(self.viewer.dims.current_step[0])
 
     def _add_labels(self, labels: Labels) -> None:
-        _add(self.viewer, labels, self.image)
-        self.viewer.layers.selection.active = labels
+        link(labels, self.image)
+        self.viewer.add_layer(labels)  # and napari selects it
 
 
 def is_touched(labels: Labels) -> bool:
@@ -234,13 +237,16 @@ def _texts_of(viewer: ViewerModel, image: Image) -> Points | None:
 
 def _set_texts(texts: Points, data: NDArray[np.float64], features: dict[str, list[Any]]) -> None:
     # napari does not slice a hidden layer anew, and then looks for texts of points that have gone.
-    shown, texts.visible = texts.visible, True
+    shown = texts.visible
+    if not shown:
+        texts.visible = True
     # While there are more points than features, the new ones have no colour of their own yet.
     texts.text.color = "white"
     texts.data = data
     texts.features = features
     texts.text.color = {"feature": "text_colour"}
-    texts.visible = shown
+    if not shown:
+        texts.visible = False
 
 
 def _add(viewer: ViewerModel, layer: Layer, image: Image) -> None:

@@ -72,7 +72,9 @@ class Verdict(QWidget):
 
     def _show_one(self, reading: Reading) -> None:
         self.headline.setText(f"{reading.malignancy:.2f}  {reading.label}")
-        self.headline.setStyleSheet(f"font-size: 20px; color: {TEXT_COLOURS[reading.label]};")
+        style = f"font-size: 20px; color: {TEXT_COLOURS[reading.label]};"
+        if style != self.headline.styleSheet():  # Qt takes some milliseconds to apply one
+            self.headline.setStyleSheet(style)
         rows = "".join(
             f"<p style='margin: 2px 0'>{node} · {score:.2f} {reading.label_of(score)}<br>"
             f"<span style='color: #9aa5b1'>{_size(size)}</span></p>"

@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from .._layers import OVERLAY_KEY, frames_from_layer
+from .._layers import OVERLAY_KEY, frames_from_layer, reading_of
 from .._napari import get_segmenter
 from ..errors import FrameReadError
 from ..imaging.preprocessing import prepare
@@ -76,6 +76,8 @@ def predict_tasks(
             for result in _predict(segmenter, task):
                 if cutoff is not None and isinstance(result, Prediction):
                     result = replace(result, cutoff=cutoff)
+                if isinstance(result, Prediction):
+                    reading_of(result)  # nodes are measured here, not where the window waits
                 yield task, result
     except Exception as error:
         return Failure(error)

@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 __all__ = ["SegmentDock"]
 
 
+MASK_FIRST_MS = 20
+"""Time to paint the last mask before its texts and tables are written."""
+FLUSH_MS = 200
+"""Time between two writings of a cine's texts and tables, or ten times what one takes."""
+
+
 class SegmentDock(Dock):
     """Dock that runs the Y-Net.
 
@@ -67,11 +73,12 @@ class SegmentDock(Dock):
         self._worker: Any = None
         self._runs: dict[Task, Results] = {}
         self._unread: list[FrameReadError] = []
-        self._done = 0
-        self._started_at = 0.0
-        self._flush = QTimer(self)
-        self._flush.setSingleShot(True)
-        self._flush.setInterval(200)
+        self._done, self._started_at, self._flush_took_ms = 0, 0.0, 0
+        self._flush, self._rest = QTimer(self), QTimer(self)
+        for timer, action in ((self._flush, self._flush_all), (self._rest, self._idle)):
+            timer.setSingleShot(True)
+            timer.timeout.connect(action)
+        self._rest.setInterval(MASK_FIRST_MS)
         self._connect()
         self.reset_choices()
         self._take_cutoff()
@@ -138,7 +145,7 @@ class SegmentDock(Dock):
         worker.returned.connect(self._end)
         worker.errored.connect(self._end)
         worker.aborted.connect(self._abort)
-        worker.finished.connect(self._idle)
+        worker.finished.connect(self._rest.start)
         self._worker = worker
         self.destroyed.connect(worker.quit)
         self.progress.setRange(0, 0)
@@ -164,17 +171,18 @@ class SegmentDock(Dock):
         else:
             results.put(result)
             if not self._flush.isActive():
-                self._flush.start()
+                self._flush.start(max(FLUSH_MS, self._flush_took_ms * 10))
 
     def _flush_all(self) -> None:
+        begun = perf_counter()
         for results in self._runs.values():
-            if results.is_wanted:
+            if results.is_wanted and results.has_written:
                 results.flush()
         self._show()
+        self._flush_took_ms = round(1000 * (perf_counter() - begun))
 
     def _end(self, outcome: Failure | Exception | None) -> None:
         error = outcome.error if isinstance(outcome, Failure) else outcome
-        self._flush_all()
         frames = "1 frame" if self._done == 1 else f"{self._done} frames"
         if isinstance(error, Exception):
             self._fail(error)
@@ -209,6 +217,7 @@ class SegmentDock(Dock):
 
     def _idle(self) -> None:
         self._flush.stop()
+        self._flush_all()
         self._worker, self._runs = None, {}
         self._set_running(False)
         self._show()
@@ -218,12 +227,11 @@ class SegmentDock(Dock):
     def _show(self, _event: Any = None) -> None:
         """Bring the verdict and the buttons in line with the frame in view."""
         image = self.image.value
-        if image is None:
+        if image is None or image not in self.viewer.layers:
             self.verdict.clear()
         else:
-            readings = readings_in(self.viewer, image)
-            n_frames = len(image.data) if image.ndim == 3 else 1
-            self.verdict.show_readings(readings, self._index(), n_frames, unlike_in(self.viewer, image))
+            found, n_frames = readings_in(self.viewer, image), len(image.data) if image.ndim == 3 else 1
+            self.verdict.show_readings(found, self._index(), n_frames, unlike_in(self.viewer, image))
         self.run_all.setEnabled(self._worker is None and image is not None and image.ndim == 3)
 
     def _index(self) -> int:
@@ -267,14 +275,11 @@ class SegmentDock(Dock):
         rows.addRow("Cutoff", self.cutoff)
         self.column.addLayout(rows)
         self.column.addWidget(self.run_frame)
-        pair = QHBoxLayout()
-        pair.addWidget(self.run_all)
-        pair.addWidget(self.run_selected)
-        self.column.addLayout(pair)
-        busy = QHBoxLayout()
-        busy.addWidget(self.progress, stretch=1)
-        busy.addWidget(self.stop)
-        self.column.addLayout(busy)
+        for widgets in ((self.run_all, self.run_selected), (self.progress, self.stop)):
+            row = QHBoxLayout()
+            for widget in widgets:
+                row.addWidget(widget, stretch=int(widget is not self.stop))
+            self.column.addLayout(row)
         self.column.addWidget(self.verdict)
         self.column.addWidget(self.score_map)
         self.column.addStretch()
@@ -289,11 +294,7 @@ class SegmentDock(Dock):
         self.model.changed.connect(self._take_cutoff)
         self.model.failed.connect(lambda reason: self.message.say(reason, "bad"))
         self.cutoff.valueChanged.connect(self._recut)
-        self.verdict.frame_chosen.connect(self._go_to)
-        self._flush.timeout.connect(self._flush_all)
+        self.verdict.frame_chosen.connect(lambda i: self.viewer.dims.set_current_step(-3, i))
         self.listen(self.viewer.dims.events.current_step, self._show)
         self.listen(self.viewer.layers.selection.events.active, self._follow_selection)
         self.bind_key("Shift-S", self.segment_frame)
-
-    def _go_to(self, index: int) -> None:
-        self.viewer.dims.set_current_step(self.viewer.dims.ndim - 3, index)
