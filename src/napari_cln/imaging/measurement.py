@@ -138,16 +138,22 @@ def split_nodes(
     .. [1] J. Canny, "A computational approach to edge detection", IEEE TPAMI 8, 1986.
            :doi:`10.1109/TPAMI.1986.4767851`
     """
-    labels, n = ndimage.label(probability >= threshold, structure=np.ones((3, 3)))
+    instances = np.zeros(probability.shape, dtype=np.uint8)
+    above = probability >= threshold
+    rows, columns = (np.flatnonzero(above.any(axis=axis)) for axis in (1, 0))
+    if not rows.size:
+        return instances
+    place = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    labels, n = ndimage.label(above[place], structure=np.ones((3, 3)))
     areas = np.bincount(labels.ravel(), minlength=n + 1)[1:]
     peaks = np.zeros(n + 1, dtype=np.float32)
     inside = labels > 0
-    np.maximum.at(peaks, labels[inside], probability[inside])
+    np.maximum.at(peaks, labels[inside], probability[place][inside])
     wanted = (areas >= min_area_px) & (peaks[1:] >= min_peak)
     order = [i for i in np.argsort(-areas, kind="stable") if wanted[i]][:255]
     ids = np.zeros(n + 1, dtype=np.uint8)
     ids[np.array(order, dtype=np.intp) + 1] = np.arange(1, len(order) + 1)
-    instances: NDArray[np.uint8] = ids[labels]
+    instances[place] = ids[labels]
     return instances
 
 

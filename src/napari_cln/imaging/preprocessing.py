@@ -62,7 +62,7 @@ def prepare(
     if config.remove_overlay:
         painted[inside] = (find_overlay(frame, box) if overlay is None else overlay)[inside]
     tissue = paint_over(frame.grey[inside], painted[inside])
-    image = _forward(tissue.astype(np.float32) / np.float32(255), geometry, smooth=True)
+    image = _forward(tissue, geometry, smooth=True) / np.float32(255)
     rows, columns = _content(geometry)
     if config.enhance:
         image = equalize_adapthist(image).astype(np.float32)
@@ -95,9 +95,12 @@ def to_model(mask: NDArray[np.bool_], geometry: Geometry) -> NDArray[np.float32]
         )
     row0, column0, row1, column1 = geometry.box
     square = np.zeros(geometry.model_shape, dtype=np.float32)
-    square[_content(geometry)] = _forward(
-        mask[row0:row1, column0:column1].astype(np.float32), geometry, smooth=False
-    )
+    inside = mask[row0:row1, column0:column1]
+    rows, columns = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
+    if rows.size:
+        # what is empty adds nothing: a node is a small part of a frame
+        place = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        square[_content(geometry)] = _forward(inside, geometry, smooth=False, place=place)
     return square
 
 
@@ -193,11 +196,14 @@ def _content(geometry: Geometry) -> tuple[slice, slice]:
     return rows, columns
 
 
-def _forward(image: NDArray[np.float32], geometry: Geometry, *, smooth: bool) -> NDArray[np.float32]:
+def _forward(
+    image: NDArray[np.generic], geometry: Geometry, *, smooth: bool, place: tuple[slice, slice] = np.s_[:, :]
+) -> NDArray[np.float32]:
+    """Resample the scan area, of which nothing but ``place`` is other than 0, to the square's content."""
     rows, columns = _content(geometry)
-    down = _resampling(image.shape[0], rows.stop - rows.start, smooth)
-    across = _resampling(image.shape[1], columns.stop - columns.start, smooth)
-    return np.asarray(down @ image @ across.T, dtype=np.float32)
+    down = _resampling(image.shape[0], rows.stop - rows.start, smooth)[:, place[0]]
+    across = _resampling(image.shape[1], columns.stop - columns.start, smooth)[:, place[1]]
+    return np.asarray(down @ image[place].astype(np.float32) @ across.T, dtype=np.float32)
 
 
 @lru_cache(maxsize=64)
