@@ -42,8 +42,9 @@ from napari_cln.study.calibration import expected_calibration_error  # noqa: E40
 from napari_cln.study.metrics import auc, dice  # noqa: E402
 from napari_cln.study.resampling import bootstrap  # noqa: E402
 from napari_cln.study.statistics import proportion  # noqa: E402
-from napari_cln.training.data import Samples  # noqa: E402
+from napari_cln.training.data import Batch, Samples  # noqa: E402
 from napari_cln.training.loop import fit  # noqa: E402
+from napari_cln.training.loss import Objective  # noqa: E402
 from napari_cln.training.recipes import Recipe  # noqa: E402
 from napari_cln.training.scoring import fit_operating_point, score_frames  # noqa: E402
 from napari_cln.types import PrepareConfig  # noqa: E402
@@ -78,6 +79,9 @@ class Peer(YNet):
         self.config = YNetConfig(guided=False)
         self.card = self.novelty = None
         self.network, self.factor = network, 2 if half else 1
+
+    def changed(self, change: Callable[[YNet], YNet]) -> Peer:
+        return self  # what makes a Y-Net quicker says nothing to another network
 
     def encode(self, x: Tensor) -> Features:
         return Features(*[F.avg_pool2d(x, self.factor)] * 4)
@@ -225,6 +229,30 @@ def measured(segmenter: Segmenter, data: Path) -> Iterator[dict[str, Any]]:
             }
 
 
+def step_times(names: list[str], arguments: argparse.Namespace) -> dict[str, float]:
+    """Time of a training step, all networks taking turns; the reference's is 1."""
+    frames = samples("train", BEST.prepare, arguments).take(range(8))
+    batch, objectives = Batch.of(frames, torch.device("cpu")), {}
+    for name in names:
+        recipe = ALL[name].recipe
+        objectives[name] = Objective(
+            ALL[name].network(arguments.half == "yes", 0),
+            dice=recipe.dice,
+            class_weight=recipe.class_weight,
+            node_weight=recipe.node_weight,
+        ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(6):
+        for name, objective in objectives.items():
+            begun = time.perf_counter()
+            with torch.autocast("cpu", torch.bfloat16):
+                loss = objective(batch)["total"]
+            loss.backward()
+            seconds[name].append(time.perf_counter() - begun)
+    unit = np.array(seconds[REFERENCE][1:])
+    return {name: float(np.median(np.array(values[1:]) / unit)) for name, values in seconds.items()}
+
+
 def asked(arguments: argparse.Namespace) -> dict[str, Any]:
     """Settings that two runs must share to be compared."""
     return {"epochs": arguments.epochs, "half": arguments.half}
@@ -308,7 +336,7 @@ def table(arguments: argparse.Namespace, names: list[str]) -> str:
         return "There is no run of the reference yet."
     first = [f"| network | seeds | {' | '.join(FIGURES)} | ECE |", "|" + "---|" * (len(FIGURES) + 3)]
     second = [
-        "| network | a lesion claimed, BUSI normal | usgra | parameters | training time, ratio |",
+        "| network | a lesion claimed, BUSI normal | usgra | parameters | a training step, ratio |",
         "|---|---|---|---|---|",
     ]
     third = [
@@ -316,7 +344,7 @@ def table(arguments: argparse.Namespace, names: list[str]) -> str:
         "|---|---|---|---|---|",
     ]
     reference = results[REFERENCE]
-    unit = np.mean([run["seconds"] for run in reference.runs])
+    times = step_times(list(results), arguments) if arguments.write else {}
     for name, result in results.items():
         masked, scored = ALL[name].recipe.network.segmentation, ALL[name].scores
         n = len(result.truth)
@@ -327,9 +355,10 @@ def table(arguments: argparse.Namespace, names: list[str]) -> str:
         ece = f"{result.ece():.3f}" if scored else "–"
         first.append(f"| {name} | {len(result.runs)} | {' | '.join(shown)} | {ece} |")
         claims = [result.claims(source) if masked else "–" for source in ("busi", "usgra")]
-        seconds = np.mean([run["seconds"] for run in result.runs])
         parameters = result.runs[0]["parameters"] / 1e6
-        second.append(f"| {name} | {' | '.join(claims)} | {parameters:.2f} M | {seconds / unit:.2f} |")
+        second.append(
+            f"| {name} | {' | '.join(claims)} | {parameters:.2f} M | {times.get(name, np.nan):.2f} |"
+        )
         if name == REFERENCE:
             continue
         both = sorted({run["seed"] for run in result.runs} & {run["seed"] for run in reference.runs})
