@@ -26,6 +26,14 @@ def own_config_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def engine() -> Iterator[None]:
+    """PyTorch, but where a test asks for OpenVINO: to compile each network would take most of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NAPARI_CLN_ENGINE", "pytorch")
+        yield
+
+
 @pytest.fixture(scope="session")
 def data() -> Path:
     """Small real frames that ship with the tests, each folder with its licence."""

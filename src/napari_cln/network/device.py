@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 
 from ..errors import DeviceError
-from .engine import is_installed, load_openvino
+from .engine import is_wanted, load_openvino
 
 __all__ = ["Device", "choose_device"]
 
@@ -69,7 +69,7 @@ def choose_device(wanted: str = "auto") -> Device:
 
 def _cpu_engine() -> tuple[Literal["PyTorch", "OpenVINO"], str]:
     """What computes on a processor, and its name with what is to be said of it."""
-    if not is_installed():
+    if not is_wanted():
         return "PyTorch", "PyTorch"
     try:
         load_openvino()

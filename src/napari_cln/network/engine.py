@@ -8,11 +8,14 @@ for as long as the process runs.
 ``import openvino`` and ``openvino.convert_model`` report their use over the network. Here nothing does: the
 package that reports is kept out while OpenVINO is loaded, and a network is handed over through the
 frontend that ``convert_model`` itself uses.
+
+``NAPARI_CLN_ENGINE=pytorch`` leaves it out, such as for a few frames at a time.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import sys
 import warnings
@@ -39,7 +42,7 @@ from .model import Features, Network, YNet
 if TYPE_CHECKING:
     from .device import Device
 
-__all__ = ["LOWERED", "CompiledYNet", "is_installed", "load_openvino", "put_to_work"]
+__all__ = ["LOWERED", "CompiledYNet", "is_wanted", "load_openvino", "put_to_work"]
 
 LOWERED = (*pytorch.LOWERED, "dec3.0.0.own", "dec3.1", "dec3.2", "dec1.0.0.own", "dec1.1")
 """Layers that compute in bfloat16: PyTorch's, and the decoder's convolutions outside of what is pooled
@@ -49,8 +52,10 @@ KEPT = 8
 """Graphs that a process keeps; the one unused for longest goes first."""
 
 
-def is_installed() -> bool:
-    """Whether OpenVINO is there, and the processor one on which it was measured."""
+def is_wanted() -> bool:
+    """Whether OpenVINO is installed, not turned off, and the processor of a kind that was measured."""
+    if os.environ.get("NAPARI_CLN_ENGINE", "").lower() == "pytorch":
+        return False
     return platform.machine().lower() in ("x86_64", "amd64") and find_spec("openvino") is not None
 
 
@@ -73,7 +78,8 @@ def load_openvino() -> ModuleType:
         del sys.modules[reporter]
         if loaded is not None:
             sys.modules[reporter] = loaded
-    return openvino
+    module: ModuleType = openvino
+    return module
 
 
 def put_to_work(network: Network, device: Device) -> tuple[Network, Device]:
@@ -128,7 +134,7 @@ class CompiledYNet(YNet):
         return features.e2
 
 
-_graphs: OrderedDict[tuple[str, bool, int], Any] = OrderedDict()
+_graphs: OrderedDict[tuple[str, type[YNet], bool, int], Any] = OrderedDict()
 _graphs_turn = Lock()
 
 
@@ -138,7 +144,8 @@ def _graph_of(network: YNet, mixed_precision: bool) -> Any:
     for name, value in network.state_dict().items():
         digest.update(name.encode())
         digest.update(value.numpy(force=True).tobytes())
-    key = (digest.hexdigest(), mixed_precision, torch.get_num_threads())
+    # the class, since a network of another class may compute something else from the same weights
+    key = (digest.hexdigest(), type(network), mixed_precision, torch.get_num_threads())
     with _graphs_turn:
         if key not in _graphs:
             _graphs[key] = _compiled(_recorded(network), mixed_precision)
