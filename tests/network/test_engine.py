@@ -12,7 +12,7 @@ import torch
 
 from napari_cln.imaging.phantom import simulate
 from napari_cln.network import at_work, engine, inference
-from napari_cln.network.blocks import Join
+from napari_cln.network.blocks import Join, growing_matrix, pooling_matrix
 from napari_cln.network.device import Device, choose_device
 from napari_cln.network.engine import CompiledYNet
 from napari_cln.network.ensemble import Ensemble
@@ -84,8 +84,11 @@ def test_masks_and_scores_stay_where_pytorch_has_them(installed, monkeypatch, mi
         assert a.novelty == pytest.approx(b.novelty, rel=1e-3)
 
 
-def test_bfloat16_stays_in_the_layers_that_are_lowered(installed):
-    fast = CompiledYNet(network(SMALL), mixed_precision=True)
+@pytest.mark.parametrize("config", [YNetConfig(width=0.125, block="psa"), YNetConfig()])
+def test_bfloat16_stays_in_the_layers_that_are_lowered(installed, config):
+    for matrices in (pooling_matrix, growing_matrix):
+        matrices.cache_clear()  # as in a new process
+    fast = CompiledYNet(network(config, 6), mixed_precision=True)
     layers = [layer.get_rt_info() for layer in fast._graph.get_runtime_model().get_ops()]
 
     lowered, kept = set(), set()

@@ -165,6 +165,7 @@ def _recorded(network: YNet) -> Any:
         # sizes are taken for constants, which they are
         warnings.simplefilter("ignore")
         maps = _Maps(pytorch.at_work(network, mixed_precision=False))
+        maps(example)  # makes the matrices of the pooling, which the recording then takes for constants
         recorded = torch.jit.trace(maps, example, check_trace=False)  # type: ignore[no-untyped-call]
         decoder = openvino.frontend.pytorch.ts_decoder.TorchScriptPythonDecoder(
             recorded, example_input=(example,)
