@@ -66,8 +66,6 @@ STAGES = (
     ),
     # real lesions, more than half of the frames of a step, without forgetting the simulated nodes
     Stage(recipe=replace(Recipe.best(), class_weight=1.0, node_weight=0.5), frames=800, epochs=7, busi=3),
-    # three in four frames of a step are real lesions now: their loss was still falling
-    Stage(recipe=replace(Recipe.best(), class_weight=0.5, node_weight=0.5), frames=500, epochs=6, busi=6),
 )
 
 
