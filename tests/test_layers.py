@@ -126,6 +126,7 @@ def test_the_canvas_says_score_label_cutoff_size_and_limits(two_nodes):
 
     assert "malignancy 0.83 → malignant at cutoff 0.41" in points.text.values[0]
     assert "2 nodes" in points.text.values[0]
+    assert max(map(len, points.text.values[0].splitlines())) < 60  # a canvas is not wide
     assert NOTE in points.text.values[0]
     assert points.text.values[2].startswith("0.22 benign · ")
     assert tuple(points.scale) == pytest.approx(two_nodes.frame.spacing_mm)
@@ -153,7 +154,7 @@ def test_no_node_found_is_an_answer(frame):
     (text,) = make(_layers.readings_to_layer([read_prediction(prediction)], NOTE, frame)).text.values
 
     assert list(features["label"]) == ["no node found"]
-    assert text.startswith("no node found · malignancy of the frame 0.20")
+    assert text.startswith("no node found\nmalignancy of the frame 0.20")
 
 
 def test_a_network_that_only_classifies_labels_the_frame(frame):

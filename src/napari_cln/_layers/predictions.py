@@ -98,7 +98,8 @@ def readings_to_layer(
         places += [(reading.index, row - lift, column) for row, column in reading.corners]
         index = reading.index if is_stack(like) else 0
         caution = UNLIKE_TRAINING_DATA.replace(": ", ":\n") + "\n" if index in unlike else ""
-        texts += [f"{describe(reading)}\n{caution}{note}"]
+        # a line for each part: the whole sentence is wider than a canvas between two panels
+        texts += ["\n".join(describe(reading).split(" · ")) + f"\n{caution}{note}"]
         texts += [
             f"{score:.2f} {reading.label_of(score)} · {short_axis(size)}"
             for score, size in zip(reading.node_scores, reading.sizes, strict=True)
