@@ -44,9 +44,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LOWERED", "CompiledYNet", "is_wanted", "load_openvino", "put_to_work"]
 
-LOWERED = (*pytorch.LOWERED, "dec3.0.0.own", "dec3.1", "dec3.2", "dec1.0.0.own", "dec1.1")
-"""Layers that compute in bfloat16: PyTorch's, and the decoder's convolutions outside of what is pooled
-and of its second level."""
+LOWERED = (*pytorch.LOWERED, "dec1.0.0.own", "dec1.1")
+"""Layers that compute in bfloat16: PyTorch's, and the decoder's last convolutions."""
 
 KEPT = 8
 """Graphs that a process keeps; the one unused for longest goes first."""
