@@ -73,7 +73,7 @@ class SegmentDock(Dock):
         self._worker: Any = None
         self._runs: dict[Task, Results] = {}
         self._unread: list[FrameReadError] = []
-        self._done, self._started_at, self._flush_took_ms = 0, 0.0, 0
+        self._done, self._started_at, self._flush_took_ms, self._ended = 0, 0.0, 0, True
         self._flush, self._rest = QTimer(self), QTimer(self)
         for timer, action in ((self._flush, self._flush_all), (self._rest, self._idle)):
             timer.setSingleShot(True)
@@ -137,7 +137,7 @@ class SegmentDock(Dock):
         self._runs = {task: Results(self.viewer, task.image, task.indices, note) for task in tasks}
         for results in self._runs.values():
             results.begin()
-        self._unread, self._done, self._started_at = [], 0, perf_counter()
+        self._unread, self._done, self._started_at, self._ended = [], 0, perf_counter(), False
         worker = create_worker(
             predict_tasks, tasks, model, self.device.currentData(), self.cutoff.value(), _start_thread=False
         )
@@ -182,6 +182,7 @@ class SegmentDock(Dock):
         self._flush_took_ms = round(1000 * (perf_counter() - begun))
 
     def _end(self, outcome: Failure | Exception | None) -> None:
+        self._ended = True
         error = outcome.error if isinstance(outcome, Failure) else outcome
         frames = "1 frame" if self._done == 1 else f"{self._done} frames"
         if isinstance(error, Exception):
@@ -216,6 +217,8 @@ class SegmentDock(Dock):
             self.message.say(f"Cancelled after {self._done} of {self.progress.maximum()} frames.")
 
     def _idle(self) -> None:
+        if not self._ended:  # a worker that is told to stop as it ends says neither
+            self._abort()
         self._flush.stop()
         self._flush_all()
         self._worker, self._runs = None, {}
