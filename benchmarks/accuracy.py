@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -31,6 +32,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+# the networks here are not all a Y-Net's layers, which another engine would record
+os.environ["NAPARI_CLN_ENGINE"] = "pytorch"
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
 
