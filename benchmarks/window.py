@@ -129,9 +129,7 @@ def key_press(repeats: int) -> Iterator[str]:
         wait_for(lambda: paints.last > came["Labels"])
         napari_alone.append(1e3 * (paints.last - begun))
     # the first one loads
-    key, network, painting = (
-        np.array(values[1:]) for values in (to_mask, alone, napari_alone)
-    )  # first: loads
+    key, network, painting = (np.array(values[1:]) for values in (to_mask, alone, napari_alone))
     yield f"key press to painted mask: {spread(key)} ms; the network alone {spread(network)} ms"
     yield f"more than the network: {spread(key - network)} ms (target <= 60)"
     yield f"napari's own time to add and paint the mask: {spread(painting)} ms"

@@ -156,7 +156,8 @@ class Results:
         """Bring texts and tables up to date; a cine does this a few times a second."""
         write_texts(self.viewer, self.image, self.note)
         texts = _texts_of(self.viewer, self.image)
-        if texts is not None and self._written:
+        # a still's were hidden as the run began; a cine's are hidden by nobody but the user
+        if texts is not None and self._written and self.image.ndim == 2:
             texts.visible = True
 
     def cancel(self) -> None:

@@ -297,7 +297,8 @@ class SegmentDock(Dock):
         self.model.changed.connect(self._take_cutoff)
         self.model.failed.connect(lambda reason: self.message.say(reason, "bad"))
         self.cutoff.valueChanged.connect(self._recut)
-        self.verdict.frame_chosen.connect(lambda i: self.viewer.dims.set_current_step(-3, i))
+        dims = self.viewer.dims
+        self.verdict.frame_chosen.connect(lambda i: dims.set_current_step(dims.ndim - 3, i))
         self.listen(self.viewer.dims.events.current_step, self._show)
         self.listen(self.viewer.layers.selection.events.active, self._follow_selection)
         self.bind_key("Shift-S", self.segment_frame)
