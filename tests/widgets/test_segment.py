@@ -230,6 +230,19 @@ def test_paint_during_a_run_is_kept(viewer, dock, open_image, segment, finish):
     assert len(layers(viewer, Labels)) == 2
 
 
+def test_texts_of_a_cine_that_the_user_hid_stay_hidden(viewer, dock, open_cine, finish):
+    open_cine(viewer, 4)
+    dock.segment_all()
+    finish(dock)
+    (texts,) = layers(viewer, Points)
+    texts.visible = False
+
+    dock.segment_all()
+    finish(dock)
+
+    assert not texts.visible
+
+
 def test_a_layer_deleted_during_a_run_leaves_no_orphan(viewer, dock, open_image, finish):
     image = open_image(viewer, FRAME)
 
