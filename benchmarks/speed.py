@@ -115,12 +115,13 @@ class OwnPooling(nn.Module):
         return output
 
 
-def _pool(layer: PyramidPooling, x: Tensor) -> Tensor:
+def _pool(layer: PyramidPooling, x: Tensor, convolution: nn.Conv2d) -> Tensor:
     maps = [x]
     for count, branch in zip(layer.bins, layer.branches, strict=True):
         pooled = branch(F.adaptive_avg_pool2d(x, count))
         maps.append(F.interpolate(pooled, x.shape[-2:], mode="bilinear", align_corners=False))
-    return torch.cat(maps, 1)
+    read: Tensor = convolution(torch.cat(maps, 1))
+    return read
 
 
 def network_alone(arguments: argparse.Namespace) -> Iterator[Table]:

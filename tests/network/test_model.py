@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
-from napari_cln.network.blocks import BLOCKS, growing_matrix, pooling_matrix
+from napari_cln.network.blocks import BLOCKS, PyramidPooling, growing_matrix, pooling_matrix
 from napari_cln.network.model import YNet, YNetConfig
 
 SMALL = {"width": 0.125, "decoder_width": 8}
@@ -65,6 +66,35 @@ def test_pooling_as_a_matrix_equals_adaptive_pooling(bins, size):
     torch.testing.assert_close(
         grown, F.interpolate(pooled, size, mode="bilinear", align_corners=False), atol=1e-6, rtol=0
     )
+
+
+def textbook(pooling: PyramidPooling, x: torch.Tensor, convolution: nn.Conv2d) -> torch.Tensor:
+    """The pyramid as its authors wrote it: average, weigh, grow, concatenate, convolve."""
+    maps = [x]
+    for bins, branch in zip(pooling.bins, pooling.branches, strict=True):
+        averages = branch(F.adaptive_avg_pool2d(x, bins))
+        maps.append(F.interpolate(averages, x.shape[-2:], mode="bilinear", align_corners=False))
+    return convolution(torch.cat(maps, 1))
+
+
+@pytest.mark.parametrize("bins", [(3, 5, 7, 9), (1, 2)])
+@pytest.mark.parametrize("kernel", [1, 3, 7])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+def test_the_pyramid_is_convolved_as_if_it_had_been_made(bins, kernel, bias, order):
+    torch.manual_seed(0)
+    pooling = PyramidPooling(6, 4, bins).double()
+    convolution = nn.Conv2d(6 + 4 * len(bins), 5, kernel, padding=kernel // 2, bias=bias).double()
+    x = torch.rand(2, 6, 32, 32, dtype=torch.double).to(memory_format=order).requires_grad_()
+    learnt = [x, *pooling.parameters(), *convolution.parameters()]
+
+    expected, found = textbook(pooling, x, convolution), pooling(x, convolution)
+
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)  # the matrices are in float32
+    weights = torch.rand_like(expected)
+    gradients = (torch.autograd.grad(y, learnt, weights) for y in (found, expected))
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
 
 
 def test_each_node_is_scored_under_its_own_mask():

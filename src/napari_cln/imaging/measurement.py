@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.spatial import ConvexHull
+from scipy.spatial import ConvexHull, QhullError
 from scipy.spatial.distance import pdist, squareform
 
 from ..types import Annotation, Frame, Measurement, Prediction, Spacing
 
-__all__ = ["measure", "measure_nodes", "spacing_of", "split_nodes", "unsure_share"]
+__all__ = ["bounds", "measure", "measure_nodes", "spacing_of", "split_nodes", "unsure_share"]
 
 Point = tuple[float, float]
 
@@ -79,8 +81,11 @@ def measure_nodes(marked: Prediction | Annotation) -> tuple[Measurement, ...]:
         One for each id that has pixels in ``instances``, in ascending order of the id.
     """
     measurements = []
-    for index, place in enumerate(ndimage.find_objects(marked.instances.astype(np.intp)), start=1):
-        if place is None:
+    place = bounds(marked.instances)
+    if place is None:
+        return ()
+    for index, found in enumerate(ndimage.find_objects(marked.instances[place]), start=1):
+        if found is None:
             continue
         mask = marked.instances == index
         measurements.append(measure(mask, spacing_of(marked.frame, mask)))
@@ -104,14 +109,23 @@ def spacing_of(frame: Frame, mask: NDArray[np.bool_]) -> Spacing | None:
     """
     if not frame.regions:
         return frame.spacing_mm
-    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    if rows.size == 0:
+    place = bounds(mask)
+    if place is None:
         return None
+    rows, columns = place
     for region in frame.regions:
         row0, column0, row1, column1 = region.box
-        if row0 <= rows[0] and rows[-1] < row1 and column0 <= columns[0] and columns[-1] < column1:
+        if row0 <= rows.start and rows.stop <= row1 and column0 <= columns.start and columns.stop <= column1:
             return region.spacing_mm
     return None
+
+
+def bounds(mask: NDArray[np.generic]) -> tuple[slice, slice] | None:
+    """Rows and columns outside which a mask is 0; None where it is 0 everywhere."""
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    if not rows.size:
+        return None
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def split_nodes(
@@ -140,10 +154,9 @@ def split_nodes(
     """
     instances = np.zeros(probability.shape, dtype=np.uint8)
     above = probability >= threshold
-    rows, columns = (np.flatnonzero(above.any(axis=axis)) for axis in (1, 0))
-    if not rows.size:
+    place = bounds(above)
+    if place is None:
         return instances
-    place = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     labels, n = ndimage.label(above[place], structure=np.ones((3, 3)))
     areas = np.bincount(labels.ravel(), minlength=n + 1)[1:]
     peaks = np.zeros(n + 1, dtype=np.float32)
@@ -163,14 +176,26 @@ def _outline(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     The centres alone make ellipses too small, the pixels' corners too large (2.5 % on the short
     axis at a radius of 10 to 30 pixels); :data:`MARGIN` leaves no bias.
     """
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    node = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    edge = np.argwhere(node & ~ndimage.binary_erosion(node)) + np.array([rows[0], columns[0]])
+    place = bounds(mask)
+    assert place is not None
+    corners = np.argwhere(_ends(mask[place]) & _ends(mask[place].T).T)
+    with contextlib.suppress(QhullError):  # a line of pixels has no hull
+        corners = corners[ConvexHull(corners).vertices]
+    corners += np.array([side.start for side in place])
     angles = np.arange(16) * np.pi / 8
     around = MARGIN * np.stack([np.sin(angles), np.cos(angles)], axis=1)
-    points = (edge[:, None] + around).reshape(-1, 2)
+    points = (corners[:, None] + around).reshape(-1, 2)
     outline: NDArray[np.float64] = points[ConvexHull(points).vertices]
     return outline
+
+
+def _ends(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The first and the last pixel of each row: a corner of the hull is one, in its row and in its column."""
+    ends = np.zeros(mask.shape, dtype=bool)
+    rows = np.flatnonzero(mask.any(axis=1))
+    ends[rows, mask[rows].argmax(axis=1)] = True
+    ends[rows, mask.shape[1] - 1 - mask[rows, ::-1].argmax(axis=1)] = True
+    return ends
 
 
 def _axes(outline: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

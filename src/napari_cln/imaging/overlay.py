@@ -201,26 +201,30 @@ def _white(grey: Grey, peaks: Grey, skip: Mask, lossless: bool) -> Mask:
     sharp = (peaks > 60) & (drop > 70) & ~skip
     unmistakable = (peaks > 100) & (drop > SHARPEST_ECHO) & ~skip
     drawn_in = _pen_levels(grey, drop, sharp, lossless)
-    core = ((drawn_in[grey] & (peaks > 35)) | (_widen(unmistakable) & (peaks > 90))) & ~skip
+    core = _among((peaks > 35) & ~skip, drawn_in, grey)
+    if unmistakable.any():
+        core |= _widen(unmistakable) & (peaks > 90) & ~skip
     labels, n = ndimage.label(core, TOUCHING)
+    places = np.flatnonzero(core)  # strokes are few: from here on pixel by pixel
+    piece = labels.ravel()[places]
     keep = np.zeros(n + 1, dtype=bool)
-    keep[labels[sharp & core]] = True
-    keep[0] = False
-    core = np.asarray(keep[labels], dtype=np.bool_)
-    if not core.any():
+    keep[piece[sharp.ravel()[places]]] = True
+    places, piece = places[keep[piece]], piece[keep[piece]]
+    core = _drawn_at(places, grey.shape)
+    if not places.size:
         return core
 
     # A stroke ends all round; an echo of the same brightness goes on as a fading ridge.
-    rows, columns = np.nonzero(core)
-    around = rows[:, None] + 3 + RING[:, 0], columns[:, None] + 3 + RING[:, 1]
-    free = ~np.pad(_widen(core | skip), 3)[around]
-    height = peaks[rows, columns].astype(np.int16)[:, None]
-    ground = grey[rows, columns].astype(np.int16)[:, None] - height
-    low = np.pad(grey, 3, mode="edge")[around] - ground < 0.45 * height
-    piece = labels[rows, columns]
+    rows, columns = np.divmod(places, grey.shape[1])
+    width = grey.shape[1] + 6
+    around = ((rows + 3) * width + columns + 3)[:, None] + (RING @ np.array([width, 1]))
+    free = ~np.pad(_widen(core | skip), 3).ravel()[around]
+    height = peaks.ravel()[places].astype(np.int16)[:, None]
+    ground = grey.ravel()[places].astype(np.int16)[:, None] - height
+    low = np.pad(grey, 3, mode="edge").ravel()[around] - ground < 0.45 * height
     ended = np.bincount(piece, (free & low).sum(axis=1), n + 1)
     keep &= ended >= 0.85 * np.bincount(piece, free.sum(axis=1), n + 1)
-    marks = np.asarray(keep[labels], dtype=np.bool_)
+    marks = _drawn_at(places[keep[piece]], grey.shape)
     for least in (30, 30, 8):  # blurred strokes, then anti-aliased edges
         marks = marks | (_widen(marks) & (peaks > least))
     return marks
@@ -242,6 +246,19 @@ def _pen_levels(grey: Grey, drop: Grey, sharp: Mask, lossless: bool) -> Mask:
             levels[window] |= near[level] >= max(10.0, prominence * usual)
             near[max(0, level - 3 * radius - 1) : level + 3 * radius + 2] = 0
     return levels
+
+
+def _among(where: Mask, levels: Mask, grey: Grey) -> Mask:
+    """Pixels under a mask whose grey level is one of some."""
+    places = np.flatnonzero(where)
+    return _drawn_at(places[levels[grey.ravel()[places]]], grey.shape)
+
+
+def _drawn_at(places: NDArray[np.intp], shape: tuple[int, ...]) -> Mask:
+    """A mask of the pixels of these numbers, row by row."""
+    mask = np.zeros(shape, dtype=bool)
+    mask.ravel()[places] = True
+    return mask
 
 
 def _top_hat(grey: Grey, size: int) -> Grey:

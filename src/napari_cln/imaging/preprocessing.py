@@ -12,6 +12,7 @@ from scipy.sparse import csr_array
 from skimage.exposure import equalize_adapthist
 
 from ..types import Box, Frame, Geometry, ModelInput, PrepareConfig
+from .measurement import bounds
 from .overlay import find_overlay, paint_over
 from .scan_area import find_scan_area
 
@@ -97,10 +98,9 @@ def to_model(mask: NDArray[np.bool_], geometry: Geometry) -> NDArray[np.float32]
     row0, column0, row1, column1 = geometry.box
     square = np.zeros(geometry.model_shape, dtype=np.float32)
     inside = mask[row0:row1, column0:column1]
-    rows, columns = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
-    if rows.size:
+    place = bounds(inside)
+    if place is not None:
         # what is empty adds nothing: a node is a small part of a frame
-        place = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         square[_content(geometry)] = _forward(inside, geometry, smooth=False, place=place)
     return square
 

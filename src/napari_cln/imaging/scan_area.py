@@ -118,9 +118,11 @@ def _steps(one: Grey, other: Grey) -> Grey:
 
 def is_lossless(grey: Grey) -> bool:
     """Whether the ground beside strokes is flat: lossy compression rings there."""
-    row, column = np.nonzero(_steps(grey[:, 8:-9], grey[:, 9:-8]) > 64)
-    if row.size < 50:
+    # One number for each pixel is found ten times as fast as a row and a column.
+    strokes = np.flatnonzero(_steps(grey[:, 8:-9], grey[:, 9:-8]) > 64)
+    if strokes.size < 50:
         return True
+    row, column = np.divmod(strokes, grey.shape[1] - 17)
     column += 8
     away = np.where(grey[row, column + 1] > grey[row, column], -1, 1)  # towards the darker side
     places = [column + away * k for k in (3, 4, 5, 6)]

@@ -1,11 +1,5 @@
 """A network at work: a copy that predicts the same from less computing, and can't be trained.
 
-**Pooled convolutions.** Pyramid pooling lays maps of 3×3 to 9×9 values, grown to the size of its input,
-beside that input, and a convolution reads all of them. A convolution is linear, and so is growing: the
-weights are applied to the few pooled values, and only their result is grown. That is exact but for
-rounding; of the decoder's last convolution it leaves a quarter of the work, and none of the wide maps is
-ever made.
-
 **Batch norms** that follow a convolution in float32 become part of its weights.
 
 **bfloat16** keeps 8 bits of a number. Rounded to it, the finest levels move the outlines of unsure nodes;
@@ -19,13 +13,11 @@ import copy
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from .blocks import PyramidPooling, growing_matrix, pooling_matrix
 from .model import YNet
 
-__all__ = ["LOWERED", "PooledConvolution", "at_work"]
+__all__ = ["LOWERED", "at_work"]
 
 LOWERED = ("enc3", "enc4", "enc5")
 """Stages of a Y-Net whose convolutions compute in bfloat16."""
@@ -42,11 +34,6 @@ def at_work(network: YNet, *, mixed_precision: bool) -> YNet:
         Let the stages ``LOWERED`` compute in bfloat16, with float32 between them.
     """
     copied = copy.deepcopy(network).requires_grad_(False)
-    for level in (1, 2, 3) if copied.config.segmentation else ():
-        pooling, decoder = getattr(copied, f"psp{level}"), getattr(copied, f"dec{level}")
-        if isinstance(pooling, PyramidPooling):
-            decoder[0][0] = PooledConvolution(pooling, decoder[0][0])
-            setattr(copied, f"psp{level}", nn.Identity())
     for name in LOWERED if mixed_precision else ():
         stage = getattr(copied, name)
         if not isinstance(stage, _Lowered):
@@ -55,56 +42,6 @@ def at_work(network: YNet, *, mixed_precision: bool) -> YNet:
         if isinstance(layers, nn.Sequential) and len(layers) > 1:
             _fold_norm(layers)
     return copied
-
-
-class PooledConvolution(nn.Module):
-    """Pyramid pooling and the convolution that reads it, in one.
-
-    Parameters
-    ----------
-    pooling : PyramidPooling
-    convolution : Conv2d
-        Of odd kernel, padded so as to keep the size; reads what ``pooling`` gives.
-    """
-
-    def __init__(self, pooling: PyramidPooling, convolution: nn.Conv2d) -> None:
-        super().__init__()
-        self.bins, self.branches = pooling.bins, pooling.branches
-        widths = [len(branch.get_parameter("0.weight")) for branch in pooling.branches]
-        weight = convolution.weight.detach()  # (O, C + widths, k, k)
-        own, *others = torch.split(weight, [weight.shape[1] - sum(widths), *widths], 1)
-        self.outputs, self.kernel = len(own), own.shape[-1]
-        self.own = nn.Conv2d(own.shape[1], self.outputs, self.kernel, padding=self.kernel // 2, bias=False)
-        self.own.load_state_dict({"weight": own})
-        self.weights = nn.ParameterList(
-            other.permute(2, 0, 3, 1).flatten(0, 2)
-            for other in others  # (k·O·k, I)
-        )
-        self.requires_grad_(False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        own = self.own(x)  # (B, O, S, S)
-        outputs, kernel = self.outputs, self.kernel
-        size = int(x.shape[-1])  # a number also while a graph of the network is recorded
-        pool = torch.cat([pooling_matrix(size, count) for count in self.bins]).to(x)  # (all bins, S)
-        pooled = pool @ (x @ pool.T)  # (B, C, all bins, all bins), of which the blocks on the diagonal serve
-        grows, grown, start = [], [], 0
-        for count, branch, weight in zip(self.bins, self.branches, self.weights, strict=True):
-            block = branch(pooled[..., start : start + count, start : start + count])  # (B, I, b, b)
-            weighed = (weight @ block.flatten(2)).reshape(-1, kernel, outputs, kernel, count, count)
-            small = weighed.permute(0, 2, 1, 4, 3, 5).reshape(-1, outputs, kernel * count, kernel * count)
-            grows.append(_shifted(growing_matrix(count, size), kernel).to(x))  # (S, k·b)
-            grown.append(small @ grows[-1].T)  # (B, O, k·b, S)
-            start += count
-        out: Tensor = own + torch.cat(grows, 1) @ torch.cat(grown, 2)
-        return out
-
-
-def _shifted(grow: Tensor, kernel: int) -> Tensor:
-    """``(size, kernel·bins)``: the growing matrix as each row of a kernel sees it, black beyond the edge."""
-    half = kernel // 2
-    padded = F.pad(grow, (0, 0, half, half))
-    return torch.cat([padded[shift : shift + len(grow)] for shift in range(kernel)], 1)
 
 
 class _Lowered(nn.Module):

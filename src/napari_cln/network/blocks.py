@@ -124,11 +124,17 @@ class Join(nn.Module):
 
 
 class PyramidPooling(nn.Module):
-    """Pyramid pooling (PSP) [5]_: the map beside its averages over b×b regions, b = 3, 5, 7, 9.
+    """Pyramid pooling (PSP) [5]_ and the convolution that reads it, in one.
 
-    Pooling and bilinear up-sampling are constant small matrices, ``P x Pᵀ`` and ``U y Uᵀ``: they
-    equal ``AdaptiveAvgPool2d`` and ``interpolate`` to 1e-6, and export to a graph that is 1.7
-    times as fast, since 3, 5, 7 and 9 do not divide the map.
+    The pyramid is the map beside its averages over b×b regions, b = 3, 5, 7, 9, each weighed by a branch
+    and grown to the map's size. A convolution is linear, and so is growing: here the convolution's weights
+    meet the few averages, and only what comes of them is grown. That is exact but for rounding, leaves a
+    quarter of the work of the decoder's last convolution, and never makes the wide maps, which a training
+    would have to keep.
+
+    Pooling and growing are constant small matrices, ``P x Pᵀ`` and ``U y Uᵀ``: they equal
+    ``AdaptiveAvgPool2d`` and bilinear ``interpolate``, which 3, 5, 7 and 9 slow down, since they do not
+    divide the map.
     """
 
     def __init__(self, channels: int, outputs: int, bins: tuple[int, ...]) -> None:
@@ -136,20 +142,38 @@ class PyramidPooling(nn.Module):
         self.bins = bins
         self.branches = nn.ModuleList(conv_norm(channels, outputs, 1) for _ in bins)
 
-    def forward(self, x: Tensor) -> Tensor:
-        maps = [x]
-        for count, branch in zip(self.bins, self.branches, strict=True):
-            pool, grow = pooling_matrix(x.shape[-1], count), growing_matrix(count, x.shape[-1])
-            pooled = branch(_both_ways(pool.to(x), x))  # (B, outputs, b, b)
-            maps.append(_both_ways(grow.to(x), pooled))  # (B, outputs, S, S)
-        return torch.cat(maps, 1)  # (B, C + len(bins)·outputs, S, S)
+    def forward(self, x: Tensor, convolution: nn.Conv2d) -> Tensor:
+        """What ``convolution`` makes of the pyramid of ``x`` (B, C, S, S): (B, O, S, S).
+
+        The convolution reads C + len(bins)·outputs channels, has an odd kernel k and keeps the size.
+        """
+        weight = convolution.weight  # (O, C + len(bins)·outputs, k, k)
+        # plain numbers also while a graph of the network is recorded
+        (outputs, inputs, kernel, _), (_, channels, _, size) = map(tuple[int, ...], (weight.shape, x.shape))
+        width = (inputs - channels) // len(self.bins)
+        own, *others = torch.split(weight, [channels, *[width] * len(self.bins)], 1)
+        out = F.conv2d(x, own, convolution.bias, padding=kernel // 2)
+        pool = torch.cat([pooling_matrix(size, count) for count in self.bins])  # (all bins, S)
+        pooled = _both_ways(pool.to(x), x)  # (B, C, all bins, all bins): the blocks on the diagonal serve
+        grows, grown, start = [], [], 0
+        for count, branch, other in zip(self.bins, self.branches, others, strict=True):
+            block = branch(pooled[..., start : start + count, start : start + count])  # (B, I, b, b)
+            rows = other.permute(2, 0, 3, 1).flatten(0, 2)  # (k·O·k, I)
+            weighed = (rows @ block.flatten(2)).reshape(-1, kernel, outputs, kernel, count, count)
+            small = weighed.permute(0, 2, 1, 4, 3, 5).reshape(-1, outputs, kernel * count, kernel * count)
+            grow = shifted_growing_matrix(count, size, kernel).to(x)  # (S, k·b)
+            grows.append(grow)
+            grown.append(small @ grow.T)  # (B, O, k·b, S)
+            start += count
+        return out + torch.cat(grows, 1) @ torch.cat(grown, 2)
 
 
 def _both_ways(matrix: Tensor, x: Tensor) -> Tensor:
     """``M x Mᵀ`` of each channel, without a copy in either memory order: a prediction's, with the
     columns of a channel side by side, and a training's, with the channels of a pixel side by side."""
     if x.is_contiguous():
-        return matrix @ (x @ matrix.T)  # (B, C, b, b)
+        rows = (x @ matrix.T).transpose(2, 3)  # (B, C, b, S)
+        return (rows @ matrix.T).transpose(2, 3)  # (B, C, b, b)
     frames, channels, _, width = x.shape
     rows = matrix @ x.permute(0, 2, 3, 1).flatten(2)  # (B, b, S·C)
     return (matrix @ rows.reshape(frames, -1, width, channels)).permute(0, 3, 1, 2)  # (B, C, b, b)
@@ -171,3 +195,12 @@ def pooling_matrix(size: int, bins: int) -> Tensor:
 def growing_matrix(bins: int, size: int) -> Tensor:
     """``(size, bins)``: bilinear up-sampling along one axis, pixel centres aligned."""
     return F.interpolate(torch.eye(bins)[None], size, mode="linear", align_corners=False)[0].T.contiguous()
+
+
+@lru_cache
+@torch.inference_mode(False)
+def shifted_growing_matrix(bins: int, size: int, kernel: int) -> Tensor:
+    """``(size, kernel·bins)``: the growing matrix as each row of a kernel sees it, black beyond the edge."""
+    half = kernel // 2
+    padded = F.pad(growing_matrix(bins, size), (0, 0, half, half))
+    return torch.cat([padded[shift : shift + size] for shift in range(kernel)], 1)

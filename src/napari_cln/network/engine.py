@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LOWERED", "CompiledYNet", "is_wanted", "load_openvino", "put_to_work"]
 
-LOWERED = (*pytorch.LOWERED, "dec1.0.0.own", "dec1.1")
+LOWERED = (*pytorch.LOWERED, "psp1/aten::_convolution", "dec1.1")
 """Layers that compute in bfloat16: PyTorch's, and the decoder's last convolutions."""
 
 KEPT = 8
@@ -194,7 +194,7 @@ def _marked(graph: Any, core: Any) -> Any:
     from openvino._offline_transformations import apply_moc_transformations
 
     # else layers are exchanged for others later on, and those are without the mark
-    apply_moc_transformations(graph, cf=False, smart_reshape=False)
+    apply_moc_transformations(graph, cf=True, smart_reshape=False)
     with TemporaryDirectory() as folder:
         description, values = Path(folder, "graph.xml"), Path(folder, "graph.bin")
         openvino.serialize(graph, description, values)
@@ -215,8 +215,8 @@ def _marked(graph: Any, core: Any) -> Any:
 
 def _is_lowered(name: str, parts: Sequence[str]) -> bool:
     """Whether a layer of a graph, such as ``__module.network.enc3.down.0/aten::relu/Relu``, is in a part."""
-    owner = name.removeprefix("__module.network.").split("/")[0]
-    return any(owner == part or owner.startswith(f"{part}.") for part in parts)
+    name = name.removeprefix("__module.network.")
+    return any(name.startswith((f"{part}/", f"{part}.")) for part in parts)
 
 
 def _first_line(error: Exception) -> str:

@@ -221,11 +221,11 @@ class YNet(Network):
 
     def decode(self, features: Features) -> Tensor:
         """Mask logits (B, 2, S, S): background, node."""
-        x = _double(self.dec3(self.psp3(features.e3)))  # (B, D, 64, 64)
-        x = self.psp2(torch.cat([x, features.e2], 1))  # (B, D + 512, 64, 64)
-        x = _double(self.dec2(x))  # (B, D, 128, 128)
-        x = self.psp1(torch.cat([features.e1, x], 1))  # (B, 5·D + 16, 128, 128)
-        return _double(self.dec1(x))  # (B, 2, 256, 256)
+        x = _double(_drawn(self.psp3, self.dec3, features.e3))  # (B, D, 64, 64)
+        x = torch.cat([x, features.e2], 1)  # (B, D + 256, 64, 64)
+        x = _double(_drawn(self.psp2, self.dec2, x))  # (B, D, 128, 128)
+        x = torch.cat([features.e1, x], 1)  # (B, D + 16, 128, 128)
+        return _double(_drawn(self.psp1, self.dec1, x))  # (B, 2, 256, 256)
 
     def classify(
         self, features: Features, guide: Tensor | None = None, frames: Tensor | None = None
@@ -247,6 +247,17 @@ class YNet(Network):
     def novelty_of(self, features: Features) -> NDArray[np.float32] | None:
         """Distance of each frame's grain (B,) from that of the training frames; None where not known."""
         return None if self.novelty is None else self.novelty(pooled_texture(features.e1))
+
+
+def _drawn(pooling: nn.Module, layers: nn.Sequential, x: Tensor) -> Tensor:
+    """A level of the decoder: its first convolution reads the pyramid of ``x``."""
+    first, *others = layers
+    assert isinstance(first, nn.Sequential)
+    convolution, *then = first
+    x = pooling(x, convolution)
+    for layer in (*then, *others):
+        x = layer(x)
+    return x
 
 
 def _double(x: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import binary_erosion
 from scipy.spatial import cKDTree
 
+from ..imaging.measurement import bounds
 from ..types import Spacing
 
 __all__ = [
@@ -127,9 +128,11 @@ def surface_distances(
 
 
 def _border(mask: Mask) -> NDArray[np.int64]:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    part = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    points: NDArray[np.int64] = np.argwhere(part & ~binary_erosion(part)) + np.array([rows[0], columns[0]])
+    place = bounds(mask)
+    assert place is not None
+    part = mask[place]
+    points: NDArray[np.int64] = np.argwhere(part & ~binary_erosion(part))
+    points += np.array([side.start for side in place])
     return points
 
 
