@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -292,6 +293,41 @@ def test_a_stream_left_early_leaves_no_thread_behind(finder, frames):
     predictions.close()
 
     assert threading.active_count() <= before
+
+
+class CountsThreads(DrawsDarkPatches):
+    """Tells how many threads its layers may use."""
+
+    def encode(self, x: torch.Tensor) -> Features:
+        SEEN.append(torch.get_num_threads())
+        return super().encode(x)
+
+
+SEEN: list[int] = []
+
+
+def test_cores_that_are_spared_are_spared_for_this_stream_alone(frames):
+    torch.manual_seed(0)
+    network, before = CountsThreads(YNetConfig(width=0.125, decoder_width=8)).eval(), torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        segmenter = Segmenter(network, "cpu", batch_size=2)
+        SEEN.clear()
+        spared = list(segmenter.predict(frames, spare_cores=2))
+        next(segmenter.predict(frames, spare_cores=2)).frame  # left early
+        used = list(segmenter.predict(frames))
+        list(segmenter.predict(frames[:1], spare_cores=7))
+
+        assert set(SEEN[:5]) == {1}
+        assert set(SEEN[-4:-1]) == {3}
+        assert SEEN[-1] == 1
+        assert torch.get_num_threads() == 3
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(torch.get_num_threads).result() == 3
+        for one, other in zip(spared, used, strict=True):
+            same(one, other)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_the_cpu_can_always_be_chosen():

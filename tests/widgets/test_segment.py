@@ -410,6 +410,45 @@ class TestCine:
         assert set(points.data[:, 0]) == set(range(12))
         assert dock.message.text().startswith("Segmented 12 frames")
 
+    def test_texts_come_at_once_for_the_frame_in_view_and_at_the_end_for_all(
+        self, viewer, dock, open_cine, finish, qtbot
+    ):
+        open_cine(viewer, 40)
+        viewer.dims.set_current_step(0, 0)
+        dock.segment_all()
+        qtbot.waitUntil(lambda: bool(layers(viewer, Points)), timeout=60_000)
+        (points,), written = layers(viewer, Points), []
+        points.events.data.connect(lambda _event: written.append(set(points.data[:, 0])))
+        qtbot.waitUntil(lambda: dock._done > 25, timeout=60_000)
+        assert written == []
+        assert 0 in points.data[:, 0]
+
+        viewer.dims.set_current_step(0, 20)
+        assert 20 not in points.data[:, 0]
+        finish(dock)
+
+        assert set(points.data[:, 0]) == set(range(40))
+        assert len(layers(viewer, Labels)[0].features) >= 40
+
+    def test_what_moves_is_drawn_without_drawing_the_axes(self, viewer, dock, open_cine, segment, qtbot):
+        open_cine(viewer)
+        segment(dock, "run_all")
+        plot, drawn = dock.verdict.plot, []
+        plot.draw()
+        plot.mpl_connect("draw_event", drawn.append)
+        before = np.array(plot.buffer_rgba())
+
+        viewer.dims.set_current_step(0, 5)
+        moved = np.array(plot.buffer_rgba())
+        viewer.dims.set_current_step(0, 9)
+        viewer.dims.set_current_step(0, 5)
+
+        assert not drawn
+        assert (moved != before).any()
+        assert np.array_equal(np.array(plot.buffer_rgba()), moved)
+        plot.draw()
+        assert np.array_equal(np.array(plot.buffer_rgba()), moved)
+
     def test_this_frame_is_the_one_in_view(self, viewer, dock, open_cine, segment):
         open_cine(viewer)
         viewer.dims.set_current_step(0, 4)

@@ -58,7 +58,10 @@ class Segmenter:
 
     @overload
     def predict(
-        self, frames: Iterable[Frame], prepared: Callable[[Frame], ModelInput] | None = None
+        self,
+        frames: Iterable[Frame],
+        prepared: Callable[[Frame], ModelInput] | None = None,
+        spare_cores: int = 0,
     ) -> Iterator[Prediction]: ...
 
     @overload
@@ -66,12 +69,14 @@ class Segmenter:
         self,
         frames: Iterable[Frame | FrameReadError],
         prepared: Callable[[Frame], ModelInput] | None = None,
+        spare_cores: int = 0,
     ) -> Iterator[Prediction | FrameReadError]: ...
 
     def predict(
         self,
         frames: Iterable[Frame | FrameReadError],
         prepared: Callable[[Frame], ModelInput] | None = None,
+        spare_cores: int = 0,
     ) -> Iterator[Prediction | FrameReadError]:
         """Predict a stream of frames, in order.
 
@@ -85,10 +90,14 @@ class Segmenter:
             The error of a frame that could not be read comes out in its place.
         prepared : callable, optional
             How a frame becomes the network's input; as the model's card says if None.
+        spare_cores : int
+            Cores of the processor that PyTorch leaves to others, such as to a window that draws.
         """
         make = prepared or (lambda frame: prepare(frame, self.card.prepare))
         stream = iter(frames)
-        pool, network = ThreadPoolExecutor(os.cpu_count()), ThreadPoolExecutor(1)
+        pool = ThreadPoolExecutor(max((os.cpu_count() or 1) - spare_cores, 1))
+        network, n_threads = ThreadPoolExecutor(1), torch.get_num_threads()
+        network.submit(torch.set_num_threads, max(n_threads - spare_cores, 1))  # for this thread alone
         running: deque[Future[list[Prediction | FrameReadError]]] = deque()
         try:
             while batch := list(islice(stream, self.batch_size)):
@@ -99,7 +108,10 @@ class Segmenter:
             for future in running:
                 yield from future.result()
         finally:
-            network.shutdown(cancel_futures=True)
+            for future in running:
+                future.cancel()
+            network.submit(torch.set_num_threads, n_threads)  # threads to come take over the last number
+            network.shutdown()
             pool.shutdown(cancel_futures=True)
 
     def _predict_batch(

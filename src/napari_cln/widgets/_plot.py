@@ -37,6 +37,12 @@ class ScorePlot(FigureCanvasQTAgg):  # type: ignore[misc]  # matplotlib chooses 
         self._axes.tick_params(colors=FORE, labelsize=8)
         for side in self._axes.spines.values():
             side.set_visible(False)
+        # Axes take 50 ms to draw, and stay as they are: what moves is drawn over a copy of them.
+        self._moving = (self._line, self._cutoff, self._here)
+        for artist in self._moving:
+            artist.set_animated(True)
+        self._ground: Any = None
+        self.mpl_connect("draw_event", self._keep_ground)
         self.mpl_connect("button_press_event", self._click)
 
     def show_readings(self, readings: Mapping[int, Reading], n_frames: int) -> None:
@@ -47,13 +53,33 @@ class ScorePlot(FigureCanvasQTAgg):  # type: ignore[misc]  # matplotlib chooses 
         if readings:
             cutoff = next(iter(readings.values())).cutoff
             self._cutoff.set_ydata([cutoff, cutoff])
-        self._axes.set_xlim(-0.5, n_frames - 0.5)
-        self.draw_idle()
+        ends = (-0.5, n_frames - 0.5)
+        if self._axes.get_xlim() != ends:
+            self._axes.set_xlim(*ends)
+            self._ground = None
+        self._draw_over()
 
     def show_position(self, index: int) -> None:
         """Mark the frame that the slider shows."""
         self._here.set_xdata([index, index])
-        self.draw_idle()
+        self._draw_over()
+
+    def _draw_over(self) -> None:
+        """Draw what moves; the axes too where there is no copy of them."""
+        if self._ground is None:
+            self.draw_idle()
+            return
+        self.restore_region(self._ground)
+        self._draw_moving()
+        self.update()
+
+    def _keep_ground(self, _event: Any) -> None:
+        self._ground = self.copy_from_bbox(self.figure.bbox)
+        self._draw_moving()
+
+    def _draw_moving(self) -> None:
+        for artist in self._moving:
+            self._axes.draw_artist(artist)
 
     def _click(self, event: Any) -> None:
         if event.xdata is not None:

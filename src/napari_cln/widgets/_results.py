@@ -106,6 +106,7 @@ class Results:
     def __init__(self, viewer: ViewerModel, image: Image, indices: Sequence[int], note: str) -> None:
         self.viewer, self.image, self.indices, self.note = viewer, image, tuple(indices), note
         self._written: list[Labels] = []
+        self._told: set[int] = set()  # frames whose texts are on the canvas
 
     @property
     def is_wanted(self) -> bool:
@@ -152,8 +153,20 @@ class Results:
         else:
             self._put_in_still(prediction)
 
-    def flush(self) -> None:
-        """Bring texts and tables up to date; a cine does this a few times a second."""
+    def flush(self, *, in_view: bool = False) -> None:
+        """Bring texts and tables up to date.
+
+        Parameters
+        ----------
+        in_view : bool
+            Only if the frame of a cine that is in view lacks its text: each writing paints the canvas anew.
+        """
+        readings = readings_in(self.viewer, self.image)
+        if in_view and self.image.ndim == 3:
+            index = self.viewer.dims.current_step[-3]
+            if index not in readings or index in self._told:
+                return
+        self._told = set(readings)
         write_texts(self.viewer, self.image, self.note)
         texts = _texts_of(self.viewer, self.image)
         # a still's were hidden as the run began; a cine's are hidden by nobody but the user

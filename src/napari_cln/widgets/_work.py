@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from .._layers import OVERLAY_KEY, frames_from_layer, reading_of
@@ -71,6 +72,7 @@ def predict_tasks(
     """
     try:
         segmenter = get_segmenter(model, device)
+        _load_for_window(tasks)
         yield Started(segmenter.device.name, segmenter.device.reason)
         for task in tasks:
             for result in _predict(segmenter, task):
@@ -99,6 +101,13 @@ def explain_task(task: Task, model: str, device: str) -> Explanation | Failure:
         return Failure(error)
 
 
+def _load_for_window(tasks: Sequence[Task]) -> None:
+    """Import what the first mask brings along, some half a second each, while the window stays free."""
+    import_module("pandas")  # napari's tables of features
+    if any(len(task.indices) > 1 for task in tasks):
+        import_module(f"{__package__}._plot")  # the scores of a cine
+
+
 def prepared_for(task: Task, card: ModelCard) -> PrepareConfig:
     """How the frames of a task are prepared: as the card says, but for what the user has switched off."""
     if task.image.metadata.get(OVERLAY_KEY, True):
@@ -111,4 +120,6 @@ def _predict(segmenter: Segmenter, task: Task) -> Iterator[Prediction | FrameRea
     return segmenter.predict(
         frames_from_layer(task.image, task.indices),
         lambda frame: prepare(frame, config, scan_area=frame.scan_area),
+        # for one frame the reader waits; beside a cine the window is used
+        spare_cores=int(len(task.indices) > 1),
     )

@@ -173,11 +173,11 @@ class SegmentDock(Dock):
             if not self._flush.isActive():
                 self._flush.start(max(FLUSH_MS, self._flush_took_ms * 10))
 
-    def _flush_all(self) -> None:
+    def _flush_all(self, in_view: bool = True) -> None:
         begun = perf_counter()
         for results in self._runs.values():
             if results.is_wanted and results.has_written:
-                results.flush()
+                results.flush(in_view=in_view)
         self._show()
         self._flush_took_ms = round(1000 * (perf_counter() - begun))
 
@@ -220,7 +220,7 @@ class SegmentDock(Dock):
         if not self._ended:  # a worker that is told to stop as it ends says neither
             self._abort()
         self._flush.stop()
-        self._flush_all()
+        self._flush_all(in_view=False)
         self._worker, self._runs = None, {}
         self._set_running(False)
         self._show()
