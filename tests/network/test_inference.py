@@ -314,7 +314,7 @@ def test_cores_that_are_spared_are_spared_for_this_stream_alone(frames):
         segmenter = Segmenter(network, "cpu", batch_size=2)
         SEEN.clear()
         spared = list(segmenter.predict(frames, spare_cores=2))
-        next(segmenter.predict(frames, spare_cores=2)).frame  # left early
+        next(segmenter.predict(frames, spare_cores=2))  # left early
         used = list(segmenter.predict(frames))
         list(segmenter.predict(frames[:1], spare_cores=7))
 
