@@ -22,7 +22,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,9 +38,12 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
 
 from measure_default import busi, real, usgra  # noqa: E402
+from napari_cln.imaging.measurement import bounds  # noqa: E402
+from napari_cln.imaging.preprocessing import prepare  # noqa: E402
 from napari_cln.network.card import ModelCard  # noqa: E402
+from napari_cln.network.ensemble import Ensemble  # noqa: E402
 from napari_cln.network.inference import Segmenter  # noqa: E402
-from napari_cln.network.model import Features, YNet, YNetConfig  # noqa: E402
+from napari_cln.network.model import Features, Network, YNet, YNetConfig  # noqa: E402
 from napari_cln.study.calibration import expected_calibration_error  # noqa: E402
 from napari_cln.study.metrics import auc, dice  # noqa: E402
 from napari_cln.study.resampling import bootstrap  # noqa: E402
@@ -50,7 +53,7 @@ from napari_cln.training.loop import fit  # noqa: E402
 from napari_cln.training.loss import Objective  # noqa: E402
 from napari_cln.training.recipes import Recipe  # noqa: E402
 from napari_cln.training.scoring import fit_operating_point, score_frames  # noqa: E402
-from napari_cln.types import PrepareConfig  # noqa: E402
+from napari_cln.types import Box, Frame, ModelInput, Prediction, PrepareConfig  # noqa: E402
 
 RECORDS = ROOT / "benchmarks" / "accuracy.jsonl"
 PAGE = ROOT / "docs" / "explanation" / "accuracy.md"
@@ -161,6 +164,82 @@ ABLATION = {
 ALL = ENTRANTS | ABLATION
 
 
+class Mirrored(Half):
+    """A network that sees the frame mirrored, and mirrors its mask back."""
+
+    def encode(self, x: Tensor) -> Features:
+        return super().encode(x.flip(-1))
+
+    def decode(self, features: Features) -> Tensor:
+        return super().decode(features).flip(-1)
+
+    def classify(
+        self, features: Features, guide: Tensor | None = None, frames: Tensor | None = None
+    ) -> Tensor:
+        return super().classify(features, None if guide is None else guide.flip(-1), frames)
+
+
+def with_its_mirror(network: YNet) -> Network:
+    """The mean of what a network says of a frame and of its mirror image."""
+    twin = Mirrored(network.config)
+    twin.load_state_dict(network.state_dict())
+    return Ensemble([network, twin.eval()])
+
+
+class SecondPass(Segmenter):
+    """A segmenter that looks again, closely, at each node that it found.
+
+    The network sees a box of twice the node's sides as if it were the scan area; what it draws there and
+    touches the node takes the node's place. The scores stay those of the first pass.
+    """
+
+    def predict_prepared(self, frames: Sequence[Frame], inputs: Sequence[ModelInput]) -> list[Prediction]:
+        return [*map(self._again, super().predict_prepared(frames, inputs), inputs)]
+
+    def _again(self, first: Prediction, seen: ModelInput) -> Prediction:
+        instances = np.zeros_like(first.instances)
+        for node in range(1, int(first.instances.max()) + 1):
+            mask = first.instances == node
+            box = _widened(mask, seen.geometry.box)
+            (close,) = super().predict_prepared(
+                [first.frame], [prepare(first.frame, self.card.prepare, scan_area=box)]
+            )
+            touching = np.isin(close.instances, np.unique(close.instances[mask & (close.instances > 0)]))
+            found = touching & (close.instances > 0)
+            instances[found if found.any() else mask] = node
+        return replace(first, instances=instances)
+
+
+def _widened(mask: np.ndarray, within: Box) -> Box:
+    """Box of twice a node's sides, and at least a quarter of the scan area's, round its middle."""
+    place = bounds(mask)
+    assert place is not None
+    ends = []
+    for side, low, high in zip(place, within[:2], within[2:], strict=True):
+        half = max(side.stop - side.start, (high - low) // 8)
+        middle = (side.start + side.stop) // 2
+        ends.append((max(low, middle - half), min(high, middle + half)))
+    (row0, row1), (column0, column1) = ends
+    return row0, column0, row1, column1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """Another way to answer with the weights of the reference's runs."""
+
+    network: Callable[[YNet], Network] = lambda network: network
+    segmenter: type[Segmenter] = Segmenter
+    all_seeds: bool = False
+    """One network of all seeds, beside the mean of what each says alone."""
+
+
+ANSWERS = {
+    "mirrored twin": Answer(network=with_its_mirror),
+    "second pass": Answer(segmenter=SecondPass),
+    "three seeds as one": Answer(all_seeds=True),
+}
+
+
 def samples(part: str, prepare: PrepareConfig, arguments: argparse.Namespace) -> Samples:
     """Prepared frames, through the cache."""
     path = arguments.cache / f"{part}-{'letterbox' if prepare.keep_aspect else 'stretch'}.npz"
@@ -176,7 +255,7 @@ def run(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """Train one network and measure it."""
     entrant, half = ALL[name], arguments.half == "yes"
     recipe = entrant.recipe
-    folder = arguments.cache / f"{name}-{seed}-{arguments.epochs}-{arguments.half}".replace(" ", "_")
+    folder = folder_of(name, seed, arguments)
     folder.mkdir(parents=True, exist_ok=True)
     train, validation = (samples(part, recipe.prepare, arguments) for part in ("train", "val"))
     network = entrant.network(half, seed)
@@ -195,7 +274,28 @@ def run(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
             seconds = event["seconds"]
             print(name, seed, {key: event[key] for key in ("epoch", "seconds", "dice_mean", "auc", "missed")})
     network.load_state_dict(torch.load(folder / "best.pt", weights_only=True))
-    network.eval()
+    return {
+        **told(name, seed, network.eval(), recipe, validation, arguments),
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "seconds": round(seconds or time.monotonic() - began),
+    }
+
+
+def folder_of(name: str, seed: int, arguments: argparse.Namespace) -> Path:
+    """Where a run keeps its checkpoint and its weights."""
+    return Path(arguments.cache) / f"{name}-{seed}-{arguments.epochs}-{arguments.half}".replace(" ", "_")
+
+
+def told(
+    name: str,
+    seed: int,
+    network: Network,
+    recipe: Recipe,
+    validation: Samples,
+    arguments: argparse.Namespace,
+    kind: type[Segmenter] = Segmenter,
+) -> dict[str, Any]:
+    """What a trained network says of the test frames, with the operating point of validation frames."""
     temperature, cutoff, _ = fit_operating_point(score_frames(network, validation), "validation")
     network.card = ModelCard(
         name=name,
@@ -210,12 +310,29 @@ def run(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
         "seed": seed,
         **asked(arguments),
         "recipe": asdict(recipe),
-        "parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "seconds": round(seconds or time.monotonic() - began),
         "temperature": round(temperature, 3),
         "cutoff": round(cutoff, 4),
-        "frames": list(measured(Segmenter(network, "cpu"), arguments.data)),
+        "frames": list(measured(kind(network, "cpu"), arguments.data)),
     }
+
+
+def answer(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any] | None:
+    """Another way to answer; None where the cache lacks the weights of today's recipe."""
+    way, recipe = ANSWERS[name], BEST
+    networks = []
+    for one in range(arguments.seeds) if way.all_seeds else (seed,):
+        folder = folder_of(REFERENCE, one, arguments)
+        if not (folder / "best.pt").is_file():
+            return None
+        plan = torch.load(folder / "checkpoint.pt", weights_only=True)["plan"]["recipe"]
+        if any(plan.get(key) != value for key, value in asdict(recipe).items()):
+            return None  # of a former recipe
+        network = Entrant(recipe=recipe).network(arguments.half == "yes", one)
+        network.load_state_dict(torch.load(folder / "best.pt", weights_only=True))
+        networks.append(way.network(network.eval()))
+    whole = Ensemble(networks).eval() if way.all_seeds else networks[0]
+    validation = samples("val", recipe.prepare, arguments)
+    return told(name, seed, whole, recipe, validation, arguments, way.segmenter)
 
 
 def measured(segmenter: Segmenter, data: Path) -> Iterator[dict[str, Any]]:
@@ -267,7 +384,8 @@ def records(arguments: argparse.Namespace) -> dict[tuple[str, int], dict[str, An
     found = {}
     for line in map(json.loads, lines):
         name = line["name"]
-        now = json.loads(json.dumps(asdict(ALL[name].recipe))) if name in ALL else None
+        recipe = BEST if name in ANSWERS else ALL[name].recipe if name in ALL else None
+        now = recipe and json.loads(json.dumps(asdict(recipe)))
         if line["recipe"] == now and all(line[key] == value for key, value in asked(arguments).items()):
             found[name, line["seed"]] = line
     return found
@@ -347,9 +465,11 @@ def table(arguments: argparse.Namespace, names: list[str]) -> str:
         "|---|---|---|---|---|",
     ]
     reference = results[REFERENCE]
-    times = step_times(list(results), arguments) if arguments.write else {}
+    trained = {name: run for name, run in results.items() if name in ALL}
+    times = step_times(list(trained), arguments) if arguments.write and len(trained) > 1 else {}
     for name, result in results.items():
-        masked, scored = ALL[name].recipe.network.segmentation, ALL[name].scores
+        entrant = ALL.get(name, ENTRANTS[REFERENCE])
+        masked, scored = entrant.recipe.network.segmentation, entrant.scores
         n = len(result.truth)
         values = result.figures(np.ones((1, n)))[0]
         low, high = bootstrap(result.figures, np.arange(n))
@@ -358,14 +478,17 @@ def table(arguments: argparse.Namespace, names: list[str]) -> str:
         ece = f"{result.ece():.3f}" if scored else "–"
         first.append(f"| {name} | {len(result.runs)} | {' | '.join(shown)} | {ece} |")
         claims = [result.claims(source) if masked else "–" for source in ("busi", "usgra")]
-        parameters = result.runs[0]["parameters"] / 1e6
-        second.append(
-            f"| {name} | {' | '.join(claims)} | {parameters:.2f} M | {times.get(name, np.nan):.2f} |"
-        )
+        sizes = [
+            f"{result.runs[0]['parameters'] / 1e6:.2f} M" if name in ALL else "–",
+            f"{times[name]:.2f}" if name in times else "–",
+        ]
+        second.append(f"| {name} | {' | '.join((*claims, *sizes))} |")
         if name == REFERENCE:
             continue
         both = sorted({run["seed"] for run in result.runs} & {run["seed"] for run in reference.runs})
         a, b = (Results(r.name, [run for run in r.runs if run["seed"] in both]) for r in (reference, result))
+        if name in ANSWERS and ANSWERS[name].all_seeds:
+            a = reference  # the mean of its seeds, beside all of them as one
 
         def difference(weights: np.ndarray, a: Results = a, b: Results = b) -> np.ndarray:
             return (a.figures(weights) - b.figures(weights))[:, [2, 3, 4]]
@@ -400,8 +523,16 @@ def main() -> None:
         line = json.dumps(run(name, seed, arguments))
         with RECORDS.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
+    for name, way in ANSWERS.items():
+        for seed in range(1 if way.all_seeds else arguments.seeds):
+            if arguments.table or arguments.only or (name, seed) in records(arguments):
+                continue
+            if found := answer(name, seed, arguments):
+                with RECORDS.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(found) + "\n")
     tables = {
         "comparison": table(arguments, list(ENTRANTS)),
+        "answers": table(arguments, [REFERENCE, *ANSWERS]),
         "ablation": table(argparse.Namespace(**{**vars(arguments), "seeds": 1}), [REFERENCE, *ABLATION]),
     }
     for part, text in tables.items():
