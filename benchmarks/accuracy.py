@@ -68,8 +68,9 @@ class Half(YNet):
     def encode(self, x: Tensor) -> Features:
         return super().encode(F.avg_pool2d(x, 2))
 
-    def decode(self, features: Features) -> Tensor:
-        return F.interpolate(super().decode(features).float(), scale_factor=2.0, mode="bilinear")
+    def levels(self, features: Features) -> tuple[Tensor, Tensor, Tensor]:
+        *coarser, logits = super().levels(features)
+        return *coarser, F.interpolate(logits.float(), scale_factor=2.0, mode="bilinear")
 
     def classify(
         self, features: Features, guide: Tensor | None = None, frames: Tensor | None = None
@@ -140,26 +141,34 @@ class Entrant:
 
 
 BEST = Recipe.best()
+PLAIN = replace(BEST, deep_supervision=False)
+"""The recipe as it was when its steps were compared."""
 MASK_ALONE = replace(BEST, network=YNetConfig(guided=False), class_weight=0.0)
+PEERS = replace(MASK_ALONE, deep_supervision=False)
+WITHOUT = "Y-Net, best without deep supervision"
 ENTRANTS = {
     REFERENCE: Entrant(recipe=BEST),
     "Y-Net, classification alone": Entrant(recipe=Recipe.best(segmentation=False)),
     "Y-Net, paper": Entrant(recipe=Recipe.paper()),
     "Y-Net, mask alone": Entrant(recipe=MASK_ALONE, scores=False),
-    "nnU-Net-like": Entrant(recipe=MASK_ALONE, build=nnunet, scores=False),
-    "U-Net": Entrant(recipe=MASK_ALONE, build=unet, scores=False),
+    WITHOUT: Entrant(recipe=PLAIN),
+    "Y-Net, mask alone without deep supervision": Entrant(recipe=PEERS, scores=False),
+    "nnU-Net-like": Entrant(recipe=PEERS, build=nnunet, scores=False),
+    "U-Net": Entrant(recipe=PEERS, build=unet, scores=False),
 }
 ABLATION = {
-    "class loss weighs 1": Entrant(recipe=replace(BEST, class_weight=1.0)),
+    "class loss weighs 1": Entrant(recipe=replace(PLAIN, class_weight=1.0)),
     "class loss weighs 1, unguided": Entrant(
-        recipe=replace(BEST, class_weight=1.0, network=YNetConfig(guided=False))
+        recipe=replace(PLAIN, class_weight=1.0, network=YNetConfig(guided=False))
     ),
-    "class loss weighs 1, every node alike": Entrant(recipe=replace(BEST, class_weight=1.0, node_weight=0.5)),
-    "no Dice loss": Entrant(recipe=replace(BEST, dice=False)),
-    "stretched": Entrant(recipe=replace(BEST, prepare=PrepareConfig(keep_aspect=False))),
-    "flips alone": Entrant(recipe=replace(BEST, augmentation="flip")),
-    "constant rate, no average": Entrant(recipe=replace(BEST, schedule="constant", average=0.0)),
-    "the paper's network": Entrant(recipe=replace(BEST, network=YNetConfig.paper())),
+    "class loss weighs 1, every node alike": Entrant(
+        recipe=replace(PLAIN, class_weight=1.0, node_weight=0.5)
+    ),
+    "no Dice loss": Entrant(recipe=replace(PLAIN, dice=False)),
+    "stretched": Entrant(recipe=replace(PLAIN, prepare=PrepareConfig(keep_aspect=False))),
+    "flips alone": Entrant(recipe=replace(PLAIN, augmentation="flip")),
+    "constant rate, no average": Entrant(recipe=replace(PLAIN, schedule="constant", average=0.0)),
+    "the paper's network": Entrant(recipe=replace(PLAIN, network=YNetConfig.paper())),
 }
 ALL = ENTRANTS | ABLATION
 
@@ -350,17 +359,13 @@ def measured(segmenter: Segmenter, data: Path) -> Iterator[dict[str, Any]]:
 
 
 def step_times(names: list[str], arguments: argparse.Namespace) -> dict[str, float]:
-    """Time of a training step, all networks taking turns; the reference's is 1."""
+    """Time of a training step, all networks taking turns; the first one's is 1."""
     frames = samples("train", BEST.prepare, arguments).take(range(8))
     batch, objectives = Batch.of(frames, torch.device("cpu")), {}
     for name in names:
-        recipe = ALL[name].recipe
-        objectives[name] = Objective(
-            ALL[name].network(arguments.half == "yes", 0),
-            dice=recipe.dice,
-            class_weight=recipe.class_weight,
-            node_weight=recipe.node_weight,
-        ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        objectives[name] = Objective.of(ALL[name].network(arguments.half == "yes", 0), ALL[name].recipe).to(
+            memory_format=torch.channels_last
+        )  # type: ignore[call-overload]
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(6):
         for name, objective in objectives.items():
@@ -369,7 +374,7 @@ def step_times(names: list[str], arguments: argparse.Namespace) -> dict[str, flo
                 loss = objective(batch)["total"]
             loss.backward()
             seconds[name].append(time.perf_counter() - begun)
-    unit = np.array(seconds[REFERENCE][1:])
+    unit = np.array(seconds[names[0]][1:])
     return {name: float(np.median(np.array(values[1:]) / unit)) for name, values in seconds.items()}
 
 
@@ -386,7 +391,8 @@ def records(arguments: argparse.Namespace) -> dict[tuple[str, int], dict[str, An
         name = line["name"]
         recipe = BEST if name in ANSWERS else ALL[name].recipe if name in ALL else None
         now = recipe and json.loads(json.dumps(asdict(recipe)))
-        if line["recipe"] == now and all(line[key] == value for key, value in asked(arguments).items()):
+        then = json.loads(json.dumps(asdict(Recipe()))) | line["recipe"]  # steps that it did not know yet
+        if then == now and all(line[key] == value for key, value in asked(arguments).items()):
             found[name, line["seed"]] = line
     return found
 
@@ -446,25 +452,26 @@ FIGURES = ("Dice, median", "lower quartile", "mean", "under 0.1", "AUC", "sensit
 
 
 def table(arguments: argparse.Namespace, names: list[str]) -> str:
-    """The figures with 95 % intervals, and the paired differences to the reference."""
+    """The figures with 95 % intervals, and the paired differences of the first network to the others."""
+    first_name = names[0]
     found = records(arguments)
     results = {}
     for name in names:
         runs = [found[name, seed] for seed in range(arguments.seeds) if (name, seed) in found]
         if runs:
             results[name] = Results(name, runs)
-    if REFERENCE not in results:
-        return "There is no run of the reference yet."
+    if first_name not in results:
+        return f"There is no run of '{first_name}' yet."
     first = [f"| network | seeds | {' | '.join(FIGURES)} | ECE |", "|" + "---|" * (len(FIGURES) + 3)]
     second = [
         "| network | a lesion claimed, BUSI normal | usgra | parameters | a training step, ratio |",
         "|---|---|---|---|---|",
     ]
     third = [
-        f"| {REFERENCE}, minus | seeds | mean Dice | under 0.1 | AUC |",
+        f"| {first_name}, minus | seeds | mean Dice | under 0.1 | AUC |",
         "|---|---|---|---|---|",
     ]
-    reference = results[REFERENCE]
+    reference = results[first_name]
     trained = {name: run for name, run in results.items() if name in ALL}
     times = step_times(list(trained), arguments) if arguments.write and len(trained) > 1 else {}
     for name, result in results.items():
@@ -483,7 +490,7 @@ def table(arguments: argparse.Namespace, names: list[str]) -> str:
             f"{times[name]:.2f}" if name in times else "–",
         ]
         second.append(f"| {name} | {' | '.join((*claims, *sizes))} |")
-        if name == REFERENCE:
+        if name == first_name:
             continue
         both = sorted({run["seed"] for run in result.runs} & {run["seed"] for run in reference.runs})
         a, b = (Results(r.name, [run for run in r.runs if run["seed"] in both]) for r in (reference, result))
@@ -533,7 +540,7 @@ def main() -> None:
     tables = {
         "comparison": table(arguments, list(ENTRANTS)),
         "answers": table(arguments, [REFERENCE, *ANSWERS]),
-        "ablation": table(argparse.Namespace(**{**vars(arguments), "seeds": 1}), [REFERENCE, *ABLATION]),
+        "ablation": table(argparse.Namespace(**{**vars(arguments), "seeds": 1}), [WITHOUT, *ABLATION]),
     }
     for part, text in tables.items():
         print(f"\n{part}\n\n{text}")

@@ -53,19 +53,21 @@ class Stage:
     """How often an epoch shows each frame of BUSI's training part."""
 
 
+# the weights that ship were made before the recipe had deep supervision
+BEST = replace(Recipe.best(), deep_supervision=False)
 STAGES = (
     # mostly on crops: what a node looks like is learnt in a quarter of the time
-    Stage(recipe=replace(Recipe.best(), crops=2 / 3, class_weight=1.0), frames=1400, epochs=6),
+    Stage(recipe=replace(BEST, crops=2 / 3, class_weight=1.0), frames=1400, epochs=6),
     # whole frames alone, gently, with more weight on the score, which is learnt last
-    Stage(recipe=replace(Recipe.best(), learning_rate=5e-4, class_weight=2.0), frames=1800, epochs=2),
+    Stage(recipe=replace(BEST, learning_rate=5e-4, class_weight=2.0), frames=1800, epochs=2),
     # more frames, and every node counts alike: what was left to learn were the nodes it missed
     Stage(
-        recipe=replace(Recipe.best(), crops=4 / 9, class_weight=2.0, node_weight=0.5),
+        recipe=replace(BEST, crops=4 / 9, class_weight=2.0, node_weight=0.5),
         frames=4000,
         epochs=9,
     ),
     # real lesions, more than half of the frames of a step, without forgetting the simulated nodes
-    Stage(recipe=replace(Recipe.best(), class_weight=1.0, node_weight=0.5), frames=800, epochs=7, busi=3),
+    Stage(recipe=replace(BEST, class_weight=1.0, node_weight=0.5), frames=800, epochs=7, busi=3),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -30,13 +31,16 @@ class DrawsDarkPatches(YNet):
     """A real network whose mask head is told to take dark tissue for nodes, so that it finds some."""
 
     def encode(self, x: torch.Tensor) -> Features:
-        self.seen = x
+        IN_VIEW.frames = x
         return super().encode(x)
 
     def decode(self, features: Features) -> torch.Tensor:
-        blurred = torch.nn.functional.avg_pool2d(self.seen, 15, stride=1, padding=7)
+        blurred = torch.nn.functional.avg_pool2d(IN_VIEW.frames, 15, stride=1, padding=7)
         node = (0.12 - blurred) * 100 + super().decode(features)[:, 1:] * 0.01
         return torch.cat([torch.zeros_like(node), node], 1)
+
+
+IN_VIEW = threading.local()  # batches go through a network side by side
 
 
 @pytest.fixture
@@ -242,18 +246,26 @@ def test_a_batch_stops_at_a_broken_file_unless_told_to_go_on(finder, frames, tmp
         list(segment_batch(paths, finder))
 
 
-def test_a_stream_is_read_as_it_is_used(finder, frames):
+@pytest.fixture
+def three_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_a_stream_is_read_as_it_is_used(finder, frames, three_threads):
     taken = []
 
     def stream():
-        for frame in frames:
+        for frame in frames * 4:
             taken.append(frame)
             yield frame
 
-    predictions = Segmenter(finder, batch_size=2).predict(stream())
-    for used in range(1, 5):
+    predictions = Segmenter(finder, "cpu", batch_size=2).predict(stream())
+    for used in range(1, 12):
         next(predictions)
-        assert used < len(taken) <= used + 3  # a batch ahead, and no more
+        assert used < len(taken) <= used + 7  # three batches side by side, one ahead, and no more
 
     one_by_one = Segmenter(finder, batch_size=1).predict(stream())
     taken.clear()
@@ -306,28 +318,43 @@ class CountsThreads(DrawsDarkPatches):
 SEEN: list[int] = []
 
 
-def test_cores_that_are_spared_are_spared_for_this_stream_alone(frames):
+def test_cores_that_are_spared_are_spared_for_this_stream_alone(frames, three_threads):
     torch.manual_seed(0)
-    network, before = CountsThreads(YNetConfig(width=0.125, decoder_width=8)).eval(), torch.get_num_threads()
-    torch.set_num_threads(3)
-    try:
-        segmenter = Segmenter(network, "cpu", batch_size=2)
-        SEEN.clear()
-        spared = list(segmenter.predict(frames, spare_cores=2))
-        next(segmenter.predict(frames, spare_cores=2))  # left early
-        used = list(segmenter.predict(frames))
-        list(segmenter.predict(frames[:1], spare_cores=7))
+    network = CountsThreads(YNetConfig(width=0.125, decoder_width=8)).eval()
+    segmenter = Segmenter(network, "cpu", batch_size=2)
+    SEEN.clear()
+    spared = list(segmenter.predict(frames, spare_cores=2))
+    next(segmenter.predict(frames, spare_cores=2))  # left early
+    assert set(SEEN) == {1}
+    SEEN.clear()
+    used = list(segmenter.predict(frames))
+    assert SEEN == [1, 1, 1]  # side by side
+    SEEN.clear()
+    list(segmenter.predict(frames[:2]))
+    list(segmenter.predict(frames[:2], spare_cores=1))
+    list(segmenter.predict(frames[:2], spare_cores=7))
+    assert SEEN == [3, 2, 1]
 
-        assert set(SEEN[:5]) == {1}
-        assert set(SEEN[-4:-1]) == {3}
-        assert SEEN[-1] == 1
-        assert torch.get_num_threads() == 3
-        with ThreadPoolExecutor(1) as pool:
-            assert pool.submit(torch.get_num_threads).result() == 3
-        for one, other in zip(spared, used, strict=True):
-            same(one, other)
-    finally:
-        torch.set_num_threads(before)
+    assert torch.get_num_threads() == 3
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(torch.get_num_threads).result() == 3
+    for one, other in zip(spared, used, strict=True):
+        same(one, other)
+
+
+def test_batches_go_side_by_side(frames, three_threads):
+    together = threading.Barrier(3, timeout=30)
+
+    class Meets(DrawsDarkPatches):
+        def encode(self, x: torch.Tensor) -> Features:
+            together.wait()  # breaks where fewer than three are at work
+            return super().encode(x)
+
+    torch.manual_seed(0)
+    segmenter = Segmenter(Meets(YNetConfig(width=0.125, decoder_width=8)).eval(), "cpu", batch_size=2)
+    found = list(segmenter.predict(frames + frames[:1]))
+
+    assert [one.frame for one in found] == frames + frames[:1]
 
 
 def test_the_cpu_can_always_be_chosen():

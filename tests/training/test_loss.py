@@ -15,10 +15,10 @@ from napari_cln.training.loss import Objective, _mean_of_nodes, soft_dice
 SMALL = {"width": 0.125, "decoder_width": 8}
 
 
-def objective(node_weight: float = 0.0, **changes) -> Objective:
+def objective(node_weight: float = 0.0, deep: bool = False, **changes) -> Objective:
     torch.manual_seed(0)
     network = YNet(YNetConfig(**SMALL, **changes))
-    return Objective(network, dice=True, class_weight=0.5, node_weight=node_weight)
+    return Objective(network, dice=True, class_weight=0.5, deep_supervision=deep, node_weight=node_weight)
 
 
 def test_the_terms_add_up(samples):
@@ -28,6 +28,42 @@ def test_the_terms_add_up(samples):
     torch.testing.assert_close(
         terms["total"], terms["mask_ce"] + terms["mask_dice"] + 0.5 * terms["class_ce"]
     )
+
+
+def test_coarser_levels_are_compared_with_the_mask_too(samples):
+    plain, deep = objective(), objective(deep=True)
+    batch = Batch.of(samples.take(range(4)))
+
+    alone, terms = plain(batch), deep(batch)
+    terms["total"].backward()
+
+    assert set(terms) == {*alone, "mask_deep"}
+    for name in ("mask_ce", "mask_dice", "class_ce"):
+        torch.testing.assert_close(terms[name], alone[name])
+    torch.testing.assert_close(terms["total"], alone["total"] + terms["mask_deep"])
+    assert all(head.weight.grad.any() for head in deep.heads)
+    assert set(deep.network.state_dict()) == set(plain.network.state_dict())  # nothing of it is used later
+
+
+def test_a_level_that_draws_the_mask_costs_nothing(samples):
+    deep = objective(deep=True).eval()
+    mask = (Batch.of(samples.take(range(4))).instances > 0).float()
+    exact = torch.nn.functional.avg_pool2d(mask, 4).repeat(1, 8, 1, 1)
+    for head in deep.heads:
+        head.weight.data[0], head.weight.data[1] = -5, 5
+        head.bias.data[0], head.bias.data[1] = 20, -20
+
+    right, wrong = deep._deep([exact, exact], mask), deep._deep([1 - exact, 1 - exact], mask)
+
+    assert (right < 0.1).all()
+    assert (wrong > 10).all()
+
+
+def test_a_network_that_draws_nothing_has_no_levels(samples):
+    deep = objective(deep=True, segmentation=False, guided=False)
+
+    assert not deep.heads
+    assert set(deep(Batch.of(samples.take(range(4))))) == {"class_ce", "total"}
 
 
 @pytest.mark.parametrize("guided", [True, False])

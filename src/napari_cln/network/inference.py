@@ -6,8 +6,8 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
-from typing import Literal, overload
+from itertools import chain, islice
+from typing import Literal, TypeVar, overload
 
 import numpy as np
 import torch
@@ -26,6 +26,12 @@ from .model import Features, Network
 from .weights import load_model
 
 __all__ = ["Device", "Segmenter", "choose_device", "segment", "segment_batch"]
+
+
+T = TypeVar("T")
+
+MOST_TEAMS = 4
+"""Batches side by side: each holds its maps in memory, and all share Python's one interpreter."""
 
 
 class Segmenter:
@@ -80,9 +86,10 @@ class Segmenter:
     ) -> Iterator[Prediction | FrameReadError]:
         """Predict a stream of frames, in order.
 
-        While the network works on a batch, the next one is read, in the caller's thread, and prepared,
-        and the results of the one before are used; more is never in memory. With a batch size of 1
-        nothing is read ahead.
+        While the network works, the next batch is read, in the caller's thread, and prepared, and the
+        results of the one before are used; more is never in memory. On a processor several batches go
+        through the network side by side, each on its share of the cores, which take less time so than
+        if all wait for each other in every layer. With a batch size of 1 nothing is read ahead.
 
         Parameters
         ----------
@@ -94,25 +101,34 @@ class Segmenter:
             Cores of the processor that PyTorch leaves to others, such as to a window that draws.
         """
         make = prepared or (lambda frame: prepare(frame, self.card.prepare))
-        stream = iter(frames)
+        n_threads = torch.get_num_threads()
+        n_used = max(n_threads - spare_cores, 1)
+        batches = _batches(iter(frames), self.batch_size)
+        first = list(islice(batches, self._teams(n_used)))
+        n_teams = max(len(first), 1)
         pool = ThreadPoolExecutor(max((os.cpu_count() or 1) - spare_cores, 1))
-        network, n_threads = ThreadPoolExecutor(1), torch.get_num_threads()
-        network.submit(torch.set_num_threads, max(n_threads - spare_cores, 1))  # for this thread alone
+        # in PyTorch each thread has a number of helpers of its own
+        teams = ThreadPoolExecutor(n_teams, initializer=torch.set_num_threads, initargs=(n_used // n_teams,))
         running: deque[Future[list[Prediction | FrameReadError]]] = deque()
         try:
-            while batch := list(islice(stream, self.batch_size)):
+            for batch in chain(first, batches):
                 inputs = [pool.submit(make, frame) for frame in batch if isinstance(frame, Frame)]
-                running.append(network.submit(self._predict_batch, batch, inputs))
-                while len(running) > (1 if self.batch_size > 1 else 0):
+                running.append(teams.submit(self._predict_batch, batch, inputs))
+                while len(running) > (n_teams if self.batch_size > 1 else 0):
                     yield from running.popleft().result()
             for future in running:
                 yield from future.result()
         finally:
             for future in running:
                 future.cancel()
-            network.submit(torch.set_num_threads, n_threads)  # threads to come take over the last number
-            network.shutdown()
+            teams.submit(torch.set_num_threads, n_threads)  # threads to come take over the last number
+            teams.shutdown()
             pool.shutdown(cancel_futures=True)
+
+    def _teams(self, n_threads: int) -> int:
+        """How many batches go through the network side by side, on so many threads."""
+        alone = self.batch_size == 1 or self.device.name != "cpu" or self.device.engine != "PyTorch"
+        return 1 if alone else min(n_threads, MOST_TEAMS)
 
     def _predict_batch(
         self, batch: Sequence[Frame | FrameReadError], inputs: Sequence[Future[ModelInput]]
@@ -236,6 +252,12 @@ class Segmenter:
         # on the CPU, since Apple's GPU has no float64
         scores: NDArray[np.float64] = (logits.cpu().double() / self.card.temperature).softmax(1)[:, 1].numpy()
         return scores
+
+
+def _batches(stream: Iterator[T], size: int) -> Iterator[list[T]]:
+    """A stream, some at a time."""
+    while batch := list(islice(stream, size)):
+        yield batch
 
 
 def segment(

@@ -221,11 +221,16 @@ class YNet(Network):
 
     def decode(self, features: Features) -> Tensor:
         """Mask logits (B, 2, S, S): background, node."""
-        x = _double(_drawn(self.psp3, self.dec3, features.e3))  # (B, D, 64, 64)
-        x = torch.cat([x, features.e2], 1)  # (B, D + 256, 64, 64)
-        x = _double(_drawn(self.psp2, self.dec2, x))  # (B, D, 128, 128)
-        x = torch.cat([features.e1, x], 1)  # (B, D + 16, 128, 128)
-        return _double(_drawn(self.psp1, self.dec1, x))  # (B, 2, 256, 256)
+        return self.levels(features)[-1]
+
+    def levels(self, features: Features) -> tuple[Tensor, Tensor, Tensor]:
+        """What each level of the decoder draws: maps (B, D, S/8, S/8) and (B, D, S/4, S/4), and then the
+        mask logits (B, 2, S, S)."""
+        coarse = _drawn(self.psp3, self.dec3, features.e3)  # (B, D, 32, 32)
+        x = torch.cat([_double(coarse), features.e2], 1)  # (B, D + 256, 64, 64)
+        finer = _drawn(self.psp2, self.dec2, x)  # (B, D, 64, 64)
+        x = torch.cat([features.e1, _double(finer)], 1)  # (B, D + 16, 128, 128)
+        return coarse, finer, _double(_drawn(self.psp1, self.dec1, x))  # (B, 2, 256, 256)
 
     def classify(
         self, features: Features, guide: Tensor | None = None, frames: Tensor | None = None

@@ -17,6 +17,7 @@ from ..errors import RunError
 from ..folder.storage import write_atomically
 from ..network.model import YNet
 from .data import Samples
+from .loss import Objective
 from .recipes import Recipe
 
 __all__ = ["Average", "Progress", "load_checkpoint", "plan_of", "save_checkpoint", "save_weights"]
@@ -82,7 +83,7 @@ def save_weights(path: Path, average: Average) -> None:
 def save_checkpoint(
     path: Path,
     plan: dict[str, Any],
-    network: YNet,
+    objective: Objective,
     optimizer: torch.optim.Optimizer,
     average: Average,
     progress: Progress,
@@ -90,7 +91,8 @@ def save_checkpoint(
     """Write the whole state of a run; whoever reads meanwhile sees the former one."""
     state = {
         "plan": plan,
-        "network": network.state_dict(),
+        "network": objective.network.state_dict(),
+        "heads": objective.heads.state_dict(),
         "optimizer": optimizer.state_dict(),
         "average": average.state,
         "progress": asdict(progress),
@@ -99,7 +101,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    path: Path, plan: dict[str, Any], network: YNet, optimizer: torch.optim.Optimizer, average: Average
+    path: Path, plan: dict[str, Any], objective: Objective, optimizer: torch.optim.Optimizer, average: Average
 ) -> Progress:
     """Put the state of a run back into its parts.
 
@@ -112,13 +114,15 @@ def load_checkpoint(
         state = torch.load(path, weights_only=True, map_location="cpu")
     except FileNotFoundError as cause:
         raise RunError("There is no checkpoint to resume from. Start the run without resume.") from cause
-    changed = [key for key, value in plan.items() if state["plan"][key] != value]
+    former = state["plan"] | {"recipe": asdict(Recipe()) | state["plan"]["recipe"]}  # steps added since
+    changed = [key for key, value in plan.items() if former[key] != value]
     if changed:
         raise RunError(
             f"This run can't be resumed: its {', '.join(changed)} changed since the checkpoint. "
             "Change it back, or start a new run."
         )
-    network.load_state_dict(state["network"])
+    objective.network.load_state_dict(state["network"])
+    objective.heads.load_state_dict(state.get("heads", {}))
     optimizer.load_state_dict(state["optimizer"])
     for key, value in state["average"].items():
         average.state[key].copy_(value)  # onto the device that it is on

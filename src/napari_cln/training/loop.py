@@ -91,11 +91,9 @@ def fit(
     network.requires_grad_(True)
     if processes > 1 and device.type == "cuda":  # PyTorch has it for GPUs alone
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
-    objective = Objective(
-        network, dice=recipe.dice, class_weight=recipe.class_weight, node_weight=recipe.node_weight
-    )
+    objective = Objective.of(network, recipe)
     objective = objective.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = _optimizer(recipe, network)
+    optimizer = _optimizer(recipe, objective)
     average = Average(network, recipe.average)
     progress = Progress()
     batch_size = min(recipe.batch_size, len(train))
@@ -103,14 +101,14 @@ def fit(
     total = epochs * steps_per_epoch
     plan = plan_of(recipe, train, epochs, seed)
     if resume:
-        progress = load_checkpoint(folder / "checkpoint.pt", plan, network, optimizer, average)
+        progress = load_checkpoint(folder / "checkpoint.pt", plan, objective, optimizer, average)
     wrapped, stepper = accelerator.prepare(objective, optimizer)
 
     started = time.monotonic() - progress.seconds
 
     def save() -> None:
         if accelerator.is_main_process:
-            save_checkpoint(folder / "checkpoint.pt", plan, network, optimizer, average, progress)
+            save_checkpoint(folder / "checkpoint.pt", plan, objective, optimizer, average, progress)
 
     while progress.step < total or progress.epoch_sums:
         if _any_process(stop(), accelerator):
@@ -215,12 +213,12 @@ def _precision() -> str:
     return "bf16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "no"
 
 
-def _optimizer(recipe: Recipe, network: YNet) -> torch.optim.Optimizer:
+def _optimizer(recipe: Recipe, objective: Objective) -> torch.optim.Optimizer:
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(
-            network.parameters(), recipe.learning_rate, momentum=0.9, weight_decay=recipe.weight_decay
+            objective.parameters(), recipe.learning_rate, momentum=0.9, weight_decay=recipe.weight_decay
         )
-    return torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
+    return torch.optim.AdamW(objective.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
 
 
 def _rate(recipe: Recipe, step: int, total: int) -> float:

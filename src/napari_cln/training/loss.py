@@ -12,8 +12,12 @@ from torch.nn import functional as F
 
 from ..network.model import Features, YNet
 from .data import Batch
+from .recipes import Recipe
 
 __all__ = ["Objective", "soft_dice"]
+
+DEEP_WEIGHTS = (0.25, 0.5)
+"""What the masks of the decoder's coarser levels count, the coarsest first; the finest counts 1."""
 
 
 class Objective(nn.Module):
@@ -26,32 +30,67 @@ class Objective(nn.Module):
         Add soft Dice to the mask's cross-entropy.
     class_weight : float
         Weight of the class loss in ``total``.
+    deep_supervision : bool
+        Draw a mask from each of the decoder's two coarser levels as well, through heads that serve the
+        training alone, and add its loss at a quarter and half the weight [1]_.
     node_weight : float
         Weight in ``total`` of the cross-entropy that counts every node alike, however small; 0 for
         none.
+
+    References
+    ----------
+    .. [1] C.-Y. Lee et al., "Deeply-supervised nets", AISTATS 2015. :arxiv:`1409.5185`. The weights are
+       those of nnU-Net.
     """
 
-    def __init__(self, network: YNet, *, dice: bool, class_weight: float, node_weight: float = 0.0) -> None:
+    def __init__(
+        self,
+        network: YNet,
+        *,
+        dice: bool,
+        class_weight: float,
+        deep_supervision: bool = False,
+        node_weight: float = 0.0,
+    ) -> None:
         super().__init__()
         self.network = network
+        levels = DEEP_WEIGHTS if deep_supervision and network.config.segmentation else ()
+        self.heads = nn.ModuleList(nn.Conv2d(network.config.decoder_width, 2, 1) for _ in levels)
         self.dice = dice
         self.node_weight = node_weight
         self.class_weight = class_weight
 
+    @classmethod
+    def of(cls, network: YNet, recipe: Recipe) -> Objective:
+        """What a recipe makes small."""
+        return cls(
+            network,
+            dice=recipe.dice,
+            class_weight=recipe.class_weight,
+            deep_supervision=recipe.deep_supervision,
+            node_weight=recipe.node_weight,
+        )
+
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Terms of the loss, each a scalar: ``mask_ce``, ``mask_dice``, ``node_ce``, ``class_ce``,
-        ``total``; those that the network or the recipe lacks are left out."""
+        """Terms of the loss, each a scalar: ``mask_ce``, ``mask_dice``, ``mask_deep``, ``node_ce``,
+        ``class_ce``, ``total``; those that the network or the recipe lacks are left out."""
         features = self.network.encode(batch.image)
         terms: dict[str, Tensor] = {}
         mask = (batch.instances > 0).float()  # (B, 1, S, S)
         probability = mask
         if self.network.config.segmentation:
-            logits = self.network.decode(features).float()  # (B, 2, S, S)
+            if self.heads:
+                *coarser, drawn = self.network.levels(features)
+            else:
+                coarser, drawn = [], self.network.decode(features)
+            logits = drawn.float()  # (B, 2, S, S)
             probability = logits.softmax(1)[:, 1:]  # (B, 1, S, S)
             pixelwise = F.cross_entropy(logits, mask[:, 0].long(), reduction="none")  # (B, S, S)
             terms["mask_ce"] = _weighted_mean(pixelwise.mean((1, 2)), batch.mask_weight)
             if self.dice:
                 terms["mask_dice"] = _weighted_mean(1 - soft_dice(probability, mask), batch.mask_weight)
+            if coarser:
+                terms["mask_deep"] = _weighted_mean(self._deep(coarser, mask), batch.mask_weight)
             if self.node_weight:
                 each, nodes = _mean_of_nodes(pixelwise, batch.instances[:, 0])
                 terms["node_ce"] = self.node_weight * _weighted_mean(each, nodes * batch.mask_weight)
@@ -63,6 +102,17 @@ class Objective(nn.Module):
         mask_loss = sum((value for name, value in terms.items() if name != "class_ce"), torch.zeros(()))
         terms["total"] = mask_loss + self.class_weight * terms["class_ce"]
         return terms
+
+    def _deep(self, coarser: list[Tensor], mask: Tensor) -> Tensor:
+        """Loss of each frame's masks that the coarser levels draw, grown to the frame's size, (B,)."""
+        losses = torch.zeros(len(mask), device=mask.device)
+        for weight, head, level in zip(DEEP_WEIGHTS, self.heads, coarser, strict=True):
+            logits = F.interpolate(head(level).float(), mask.shape[-2:], mode="bilinear")
+            loss = F.cross_entropy(logits, mask[:, 0].long(), reduction="none").mean((1, 2))
+            if self.dice:
+                loss = loss + 1 - soft_dice(logits.softmax(1)[:, 1:], mask)
+            losses = losses + weight * loss
+        return losses
 
     def _class_of_nodes(self, features: Features, batch: Batch, mask: Tensor, predicted: Tensor) -> Tensor:
         """Class loss of each node under its mask, and of each frame under what was found in it.

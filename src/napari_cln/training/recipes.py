@@ -31,6 +31,9 @@ class Recipe:
         Decay of the running average of the weights that is validated and saved; 0 for none.
     dice : bool
         Add soft Dice to the mask's cross-entropy.
+    deep_supervision : bool
+        Compare what the decoder's coarser levels draw with the mask too, at half and a quarter of the
+        weight.
     class_weight : float
         Weight of the class loss beside the mask loss.
     node_weight : float
@@ -52,6 +55,7 @@ class Recipe:
     schedule: Literal["cosine", "constant"] = "cosine"
     average: float = 0.998
     dice: bool = True
+    deep_supervision: bool = False
     class_weight: float = 1.0
     node_weight: float = 0.0
     augmentation: Literal["ultrasound", "flip"] = "ultrasound"
@@ -63,6 +67,7 @@ class Recipe:
         ``docs/explanation/accuracy.md``."""
         return cls(
             network=YNetConfig(segmentation=segmentation, guided=segmentation),
+            deep_supervision=segmentation,
             class_weight=0.3 if segmentation else 1.0,
         )
 
