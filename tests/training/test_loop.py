@@ -34,7 +34,7 @@ def test_a_small_network_learns_to_draw_and_to_score(draw, samples, recipe, tmp_
 def test_a_resumed_run_equals_an_uninterrupted_one(draw, samples, recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 3)
     monkeypatch.setattr(loop, "LOG_EVERY", 1)
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    recipe, whole, broken = replace(recipe, deep_supervision=True), tmp_path / "whole", tmp_path / "broken"
     for folder in (whole, broken):
         folder.mkdir()
     uninterrupted = list(fit(samples, draw(5, 2), recipe, whole, epochs=2, seed=3))
@@ -45,7 +45,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one(draw, samples, recipe, tmp_pa
     resumed = list(fit(samples, draw(5, 2), recipe, broken, epochs=2, seed=3, resume=True))
 
     states = [torch.load(folder / "checkpoint.pt", weights_only=True) for folder in (whole, broken)]
-    for part in ("network", "average"):
+    for part in ("network", "heads", "average"):
+        assert states[0][part]
         for key, value in states[0][part].items():
             assert torch.equal(value, states[1][part][key]), key
     assert resumed[0]["step"] == 7
