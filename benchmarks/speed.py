@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
@@ -246,17 +247,27 @@ def other_networks() -> Iterator[tuple[str, torch.nn.Module]]:
 
 def whole_job(arguments: argparse.Namespace) -> Iterator[Table]:
     """From files to the table and the masks, beside the network on the same frames, prepared."""
-    n_frames = 8 if arguments.quick else 32
+    n_frames = 8 if arguments.quick else 96
     segmenter = Segmenter("default", "cpu")
     screens = (Image.fromarray(simulate(seed).frame.pixels) for seed in range(n_frames))
     pixels = [np.asarray(screen.convert("L").resize(SIZE)) for screen in screens]
     prepared = [prepare(Frame(pixels=one)) for one in pixels]
     images = torch.from_numpy(np.stack([one.image for one in prepared]))[:, None]
 
-    def bare() -> None:
+    def bare(network: nn.Module = segmenter.model) -> None:
         with torch.inference_mode():
-            for start in range(0, n_frames, segmenter.batch_size):
-                segmenter.model(images[start : start + segmenter.batch_size])
+            for batch in images.split(segmenter.batch_size):
+                network(batch)
+
+    def side_by_side() -> None:
+        n_threads = torch.get_num_threads()
+        with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as teams:
+            list(teams.map(one_batch, images.split(segmenter.batch_size)))
+            teams.submit(torch.set_num_threads, n_threads)  # threads to come take over the last number
+
+    @torch.inference_mode()
+    def one_batch(batch: Tensor) -> object:
+        return segmenter.model(batch)
 
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -264,15 +275,30 @@ def whole_job(arguments: argparse.Namespace) -> Iterator[Table]:
             f"{kind}, to the table and masks": job(folder, kind, write, pixels)
             for kind, write in WRITERS.items()
         }
+        eager = OwnPooling(load_model("default"))
+        jobs |= {
+            "the network alone, batches side by side, one thread each": side_by_side,
+            "the network alone, eager float32, PyTorch's own pooling": lambda: bare(eager),
+        }
         yield (
             f"Whole job, {n_frames} frames of {SIZE[0]}×{SIZE[1]}; the network on them alone = 1",
-            rows(compared(bare, jobs, 2 if arguments.quick else 7), {"": "≤ 1.11 (0.90 of the throughput)"}),
+            rows(
+                compared(bare, jobs, 2 if arguments.quick else 5),
+                {"table": "≤ 1.11 (0.90 of the throughput)"},
+            ),
         )
-    alone = {"preparing, one frame at a time": lambda: [*map(prepare_one, pixels)]}
-    yield (
-        "Preparing alone; the network on the same frames = 1",
-        rows(compared(bare, alone, 3 if arguments.quick else 7), {"": "≤ 0.20"}),
-    )
+    n_threads, repeats = torch.get_num_threads(), 3 if arguments.quick else 7
+    with ThreadPoolExecutor(n_threads) as pool:
+        preparing: dict[str, Callable[[], object]] = {
+            "one frame at a time": lambda: [*map(prepare_one, pixels)],
+            f"{n_threads} frames at a time, as in the job": lambda: [*pool.map(prepare_one, pixels)],
+        }
+        title = "Preparing alone; the network on the same frames, on {} threads = 1"
+        yield title.format(n_threads), rows(compared(bare, preparing, repeats), {"": "≤ 0.20"})
+    torch.set_num_threads(1)
+    alone = {name: run for name, run in preparing.items() if name == "one frame at a time"}
+    yield title.format(1), rows(compared(bare, alone, repeats), {"": "≤ 0.20"})
+    torch.set_num_threads(n_threads)
 
 
 def prepare_one(pixels: NDArray[np.uint8]) -> object:

@@ -99,7 +99,7 @@ def key_press(repeats: int) -> Iterator[str]:
     paints = Paints(viewer)
     segmenter = get_segmenter()
     x = torch.from_numpy(prepare(Frame(pixels=pixels), segmenter.card.prepare).image)[None, None]
-    to_mask, alone, napari_alone = [], [], []
+    to_mask, alone, napari_alone, again = [], [], [], []
     wait_for(lambda: paints.last > 0)
 
     came: dict[str, float] = {}
@@ -120,7 +120,20 @@ def key_press(repeats: int) -> Iterator[str]:
         with torch.inference_mode():
             segmenter.model(x)
         alone.append(1e3 * (time.perf_counter() - begun))
-        mask = next(layer.data for layer in viewer.layers if type(layer).__name__ == "Labels")
+        labels = next(layer for layer in viewer.layers if type(layer).__name__ == "Labels")
+        mask, full = labels.data, labels.opacity
+        shown: list[float] = []  # the old mask is faded until the new one stands
+        labels.events.opacity.connect(
+            lambda _, layer=labels, shown=shown, full=full: (
+                shown.append(time.perf_counter()) if layer.opacity == full else None
+            )
+        )
+        settle()
+        begun = time.perf_counter()
+        QTest.keyClick(canvas, Qt.Key.Key_S, Qt.KeyboardModifier.ShiftModifier)
+        wait_for(lambda shown=shown: bool(shown) and paints.last > shown[0])
+        again.append(1e3 * (paints.last - begun))
+        wait_for(lambda: dock._worker is None)
         for layer in [layer for layer in viewer.layers if layer.name != "frame"]:
             viewer.layers.remove(layer)
         settle()
@@ -129,9 +142,12 @@ def key_press(repeats: int) -> Iterator[str]:
         wait_for(lambda: paints.last > came["Labels"])
         napari_alone.append(1e3 * (paints.last - begun))
     # the first one loads
-    key, network, painting = (np.array(values[1:]) for values in (to_mask, alone, napari_alone))
+    key, network, painting, second = (
+        np.array(values[1:]) for values in (to_mask, alone, napari_alone, again)
+    )
     yield f"key press to painted mask: {spread(key)} ms; the network alone {spread(network)} ms"
     yield f"more than the network: {spread(key - network)} ms (target <= 60)"
+    yield f"more than the network, into a layer that is there: {spread(second - network)} ms"
     yield f"napari's own time to add and paint the mask: {spread(painting)} ms"
     yield f"more than both: {spread(key - network - painting)} ms (n = {repeats})"
     viewer.close()
@@ -161,6 +177,11 @@ def cine(n_frames: int) -> Iterator[str]:
     get_segmenter()
     for name, scrub in (("hand still", False), ("scrubbing", True)):
         dock.segment_all()
+        if not scrub:
+            # vispy draws each letter's picture when it is first needed, and napari loads pandas
+            began = time.monotonic()
+            said = watched(viewer, False, lambda began=began: dock._done < 5 or time.monotonic() < began + 5)
+            yield f"until the first mask, score plot and texts stand: {said}"
         wait_for(lambda: dock._done > 4)
         said = watched(viewer, scrub, lambda: dock._worker is not None)
         yield f"while a cine of {n_frames} frames is segmented, {name}: {said} (target: 0)"
