@@ -515,7 +515,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--half", choices=("yes", "no"), default="yes", help="see frames at half the side")
-    parser.add_argument("--only", nargs="+", choices=tuple(ALL), help="these networks alone")
+    parser.add_argument("--only", nargs="+", choices=(*ALL, *ANSWERS), help="these alone")
     parser.add_argument("--table", action="store_true", help="train nothing")
     parser.add_argument("--write", action="store_true", help="put the tables into the documentation")
     arguments = parser.parse_args()
@@ -532,7 +532,9 @@ def main() -> None:
             file.write(line + "\n")
     for name, way in ANSWERS.items():
         for seed in range(1 if way.all_seeds else arguments.seeds):
-            if arguments.table or arguments.only or (name, seed) in records(arguments):
+            if arguments.table or (name, seed) in records(arguments):
+                continue
+            if arguments.only and name not in arguments.only:
                 continue
             if found := answer(name, seed, arguments):
                 with RECORDS.open("a", encoding="utf-8") as file:

@@ -27,15 +27,25 @@ N_SAMPLES = 16
 
 @dataclass(frozen=True, kw_only=True, order=True, slots=True)
 class NamedSource:
-    """A file and what it is called in the results; small, since a job may list a million."""
+    """A file and what it is called in the results; small, since a job may list a million.
+
+    Parameters
+    ----------
+    name : str
+    root : str
+        Path that was searched, one text for all its files.
+    inside : str
+        Path below it, the very text of the name where they are alike; empty for the path itself.
+    """
 
     name: str
-    location: str
+    root: str
+    inside: str
 
     @property
     def path(self) -> Path:
         """Where the file lies."""
-        return Path(self.location)
+        return Path(self.root, self.inside)
 
 
 def name_sources(paths: Iterable[str | Path]) -> list[NamedSource]:
@@ -55,14 +65,17 @@ def name_sources(paths: Iterable[str | Path]) -> list[NamedSource]:
     """
     given = list(dict.fromkeys(_absolute(path) for path in paths))
     labels = _tell_apart(given)
-    found: dict[str, str] = {}
+    found: dict[str, NamedSource] = {}
     for path, label in zip(given, labels, strict=True):
         root = _root(path)
-        for source in locate_sources(path):
-            absolute = _absolute(source)
-            inside = absolute.relative_to(root).parts if absolute != root else ()
-            found.setdefault(str(absolute), _printable("/".join((*label, *inside)) or absolute.name))
-    return sorted(NamedSource(name=name, location=location) for location, name in found.items())
+        folder = str(root)
+        for located in locate_sources(path):
+            absolute = _absolute(located)
+            inside = absolute.relative_to(root).as_posix() if absolute != root else ""
+            name = _printable("/".join((*label, *filter(None, [inside]))) or absolute.name)
+            source = NamedSource(name=name, root=folder, inside=name if name == inside else inside)
+            found.setdefault(str(absolute), source)
+    return sorted(found.values())
 
 
 def sources_outside(out: Path, paths: Iterable[str | Path]) -> list[NamedSource]:
