@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -272,6 +274,23 @@ def test_a_stream_is_read_as_it_is_used(finder, frames, three_threads):
     next(one_by_one)
 
     assert len(taken) == 1
+
+
+def test_frames_that_are_done_are_let_go(finder, frames, three_threads):
+    made = []
+
+    def stream():
+        for index in range(24):
+            frame = replace(frames[index % 5], index=index, n_frames=24)
+            made.append(weakref.ref(frame))
+            yield frame
+
+    predictions = Segmenter(finder, "cpu", batch_size=2).predict(stream())
+    for _ in range(16):
+        next(predictions)
+    gc.collect()
+
+    assert [frame() for frame in made[:12]] == [None] * 12
 
 
 def test_the_next_batch_is_read_while_the_network_works(finder, frames):

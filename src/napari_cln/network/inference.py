@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import chain, islice
-from typing import Literal, TypeVar, overload
+from typing import Literal, overload
 
 import numpy as np
 import torch
@@ -23,15 +20,10 @@ from .card import ModelCard
 from .device import Device, choose_device
 from .engine import put_to_work
 from .model import Features, Network
+from .stream import predict_stream
 from .weights import load_model
 
 __all__ = ["Device", "Segmenter", "choose_device", "segment", "segment_batch"]
-
-
-T = TypeVar("T")
-
-MOST_TEAMS = 4
-"""Batches side by side: each holds its maps in memory, and all share Python's one interpreter."""
 
 
 class Segmenter:
@@ -88,8 +80,7 @@ class Segmenter:
 
         While the network works, the next batch is read, in the caller's thread, and prepared, and the
         results of the one before are used; more is never in memory. On a processor several batches go
-        through the network side by side, each on its share of the cores, which take less time so than
-        if all wait for each other in every layer. With a batch size of 1 nothing is read ahead.
+        through the network side by side. With a batch size of 1 nothing is read ahead.
 
         Parameters
         ----------
@@ -100,43 +91,14 @@ class Segmenter:
         spare_cores : int
             Cores of the processor that PyTorch leaves to others, such as to a window that draws.
         """
-        make = prepared or (lambda frame: prepare(frame, self.card.prepare))
-        n_threads = torch.get_num_threads()
-        n_used = max(n_threads - spare_cores, 1)
-        batches = _batches(iter(frames), self.batch_size)
-        first = list(islice(batches, self._teams(n_used)))
-        n_teams = max(len(first), 1)
-        pool = ThreadPoolExecutor(max((os.cpu_count() or 1) - spare_cores, 1))
-        # in PyTorch each thread has a number of helpers of its own
-        teams = ThreadPoolExecutor(n_teams, initializer=torch.set_num_threads, initargs=(n_used // n_teams,))
-        running: deque[Future[list[Prediction | FrameReadError]]] = deque()
-        try:
-            for batch in chain(first, batches):
-                inputs = [pool.submit(make, frame) for frame in batch if isinstance(frame, Frame)]
-                running.append(teams.submit(self._predict_batch, batch, inputs))
-                while len(running) > (n_teams if self.batch_size > 1 else 0):
-                    yield from running.popleft().result()
-            for future in running:
-                yield from future.result()
-        finally:
-            for future in running:
-                future.cancel()
-            teams.submit(torch.set_num_threads, n_threads)  # threads to come take over the last number
-            teams.shutdown()
-            pool.shutdown(cancel_futures=True)
-
-    def _teams(self, n_threads: int) -> int:
-        """How many batches go through the network side by side, on so many threads."""
-        alone = self.batch_size == 1 or self.device.name != "cpu" or self.device.engine != "PyTorch"
-        return 1 if alone else min(n_threads, MOST_TEAMS)
-
-    def _predict_batch(
-        self, batch: Sequence[Frame | FrameReadError], inputs: Sequence[Future[ModelInput]]
-    ) -> list[Prediction | FrameReadError]:
-        """Outcomes of a batch, once its frames are prepared."""
-        frames = [frame for frame in batch if isinstance(frame, Frame)]
-        found = iter(self.predict_prepared(frames, [future.result() for future in inputs]) if frames else [])
-        return [next(found) if isinstance(item, Frame) else item for item in batch]
+        yield from predict_stream(
+            frames,
+            prepared or (lambda frame: prepare(frame, self.card.prepare)),
+            self.predict_prepared,
+            lambda: self.batch_size,
+            side_by_side=self.device.name == "cpu" and self.device.engine == "PyTorch",
+            spare_cores=spare_cores,
+        )
 
     def predict_prepared(self, frames: Sequence[Frame], inputs: Sequence[ModelInput]) -> list[Prediction]:
         """Predict frames whose scan area or marks were corrected by hand.
@@ -252,12 +214,6 @@ class Segmenter:
         # on the CPU, since Apple's GPU has no float64
         scores: NDArray[np.float64] = (logits.cpu().double() / self.card.temperature).softmax(1)[:, 1].numpy()
         return scores
-
-
-def _batches(stream: Iterator[T], size: int) -> Iterator[list[T]]:
-    """A stream, some at a time."""
-    while batch := list(islice(stream, size)):
-        yield batch
 
 
 def segment(

@@ -1,0 +1,91 @@
+"""A stream of frames through a network: read ahead, prepared and predicted side by side, in order.
+
+Threads that share one batch wait for each other in every layer. On a processor it takes less time to give
+each batch fewer threads, and to let several batches through side by side.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain, islice
+
+import torch
+
+from ..errors import FrameReadError
+from ..types import Frame, ModelInput, Prediction
+
+__all__ = ["MOST_TEAMS", "predict_stream"]
+
+MOST_TEAMS = 4
+"""Batches side by side: each holds its maps in memory, and all share Python's one interpreter."""
+
+Item = Frame | FrameReadError
+Outcome = Prediction | FrameReadError
+Predict = Callable[[Sequence[Frame], Sequence[ModelInput]], list[Prediction]]
+
+
+def predict_stream(
+    frames: Iterable[Item],
+    prepare: Callable[[Frame], ModelInput],
+    predict: Predict,
+    batch_size: Callable[[], int],
+    *,
+    side_by_side: bool,
+    spare_cores: int = 0,
+) -> Iterator[Outcome]:
+    """Predict a stream, in order, holding no more than is at work and one batch ahead.
+
+    Parameters
+    ----------
+    frames : iterable of Frame or FrameReadError
+        Read in the caller's thread; an error comes out in its place.
+    prepare, predict : callable
+        Called in other threads.
+    batch_size : callable
+        Asked for each batch, since it may shrink. Where it is 1 nothing is read ahead.
+    side_by_side : bool
+        Whether several batches may be predicted at once, each on its share of PyTorch's threads.
+    spare_cores : int
+        Cores of the processor that are left to others.
+    """
+    n_threads = torch.get_num_threads()
+    n_used = max(n_threads - spare_cores, 1)
+    ahead = batch_size() > 1
+    batches = _batches(iter(frames), batch_size)
+    first = list(islice(batches, min(n_used, MOST_TEAMS) if side_by_side and ahead else 1))
+    n_teams = max(len(first), 1)
+    stream = chain(first, batches)
+    del first  # or these frames would stay in memory to the end
+    pool = ThreadPoolExecutor(max((os.cpu_count() or 1) - spare_cores, 1))
+    # in PyTorch each thread has a number of helpers of its own
+    teams = ThreadPoolExecutor(n_teams, initializer=torch.set_num_threads, initargs=(n_used // n_teams,))
+    running: deque[Future[list[Outcome]]] = deque()
+    try:
+        for batch in stream:
+            inputs = [pool.submit(prepare, frame) for frame in batch if isinstance(frame, Frame)]
+            running.append(teams.submit(_outcomes, batch, inputs, predict))
+            while len(running) > (n_teams if ahead else 0):
+                yield from running.popleft().result()
+        while running:
+            yield from running.popleft().result()
+    finally:
+        for future in running:
+            future.cancel()
+        teams.submit(torch.set_num_threads, n_threads)  # threads to come take over the last number
+        teams.shutdown()
+        pool.shutdown(cancel_futures=True)
+
+
+def _batches(stream: Iterator[Item], size: Callable[[], int]) -> Iterator[list[Item]]:
+    while batch := list(islice(stream, size())):
+        yield batch
+
+
+def _outcomes(batch: Sequence[Item], inputs: Sequence[Future[ModelInput]], predict: Predict) -> list[Outcome]:
+    """Outcomes of a batch, once its frames are prepared."""
+    frames = [frame for frame in batch if isinstance(frame, Frame)]
+    found = iter(predict(frames, [future.result() for future in inputs]) if frames else [])
+    return [next(found) if isinstance(item, Frame) else item for item in batch]
