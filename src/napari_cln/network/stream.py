@@ -10,7 +10,8 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import chain, islice
+from contextlib import suppress
+from itertools import islice
 
 import torch
 
@@ -55,16 +56,14 @@ def predict_stream(
     n_used = max(n_threads - spare_cores, 1)
     ahead = batch_size() > 1
     batches = _batches(iter(frames), batch_size)
-    first = list(islice(batches, min(n_used, MOST_TEAMS) if side_by_side and ahead else 1))
+    first = deque(islice(batches, min(n_used, MOST_TEAMS) if side_by_side and ahead else 1))
     n_teams = max(len(first), 1)
-    stream = chain(first, batches)
-    del first  # or these frames would stay in memory to the end
     pool = ThreadPoolExecutor(max((os.cpu_count() or 1) - spare_cores, 1))
     # in PyTorch each thread has a number of helpers of its own
     teams = ThreadPoolExecutor(n_teams, initializer=torch.set_num_threads, initargs=(n_used // n_teams,))
     running: deque[Future[list[Outcome]]] = deque()
     try:
-        for batch in stream:
+        for batch in _in_turn(first, batches):
             inputs = [pool.submit(prepare, frame) for frame in batch if isinstance(frame, Frame)]
             running.append(teams.submit(_outcomes, batch, inputs, predict))
             while len(running) > (n_teams if ahead else 0):
@@ -74,7 +73,8 @@ def predict_stream(
     finally:
         for future in running:
             future.cancel()
-        teams.submit(torch.set_num_threads, n_threads)  # threads to come take over the last number
+        with suppress(RuntimeError):  # as Python ends, no thread may start, and none will
+            teams.submit(torch.set_num_threads, n_threads)  # threads to come take over the last number
         teams.shutdown()
         pool.shutdown(cancel_futures=True)
 
@@ -82,6 +82,13 @@ def predict_stream(
 def _batches(stream: Iterator[Item], size: Callable[[], int]) -> Iterator[list[Item]]:
     while batch := list(islice(stream, size())):
         yield batch
+
+
+def _in_turn(first: deque[list[Item]], rest: Iterator[list[Item]]) -> Iterator[list[Item]]:
+    """The first batches and then the rest; none is held once it is handed out."""
+    while first:
+        yield first.popleft()
+    yield from rest
 
 
 def _outcomes(batch: Sequence[Item], inputs: Sequence[Future[ModelInput]], predict: Predict) -> list[Outcome]:
