@@ -59,9 +59,10 @@ def choose_device(wanted: str = "auto") -> Device:
     mixed = _cpu_has_bfloat16()
     number = "bfloat16" if mixed else "float32"
     engine, name = _cpu_engine()
+    n_threads = torch.get_num_threads()
     return Device(
         name="cpu",
-        reason=f"CPU with {torch.get_num_threads()} threads, {number}, {name}: {reason}",
+        reason=f"CPU with {n_threads} thread{'s' * (n_threads > 1)}, {number}, {name}: {reason}",
         mixed_precision=mixed,
         engine=engine,
     )
