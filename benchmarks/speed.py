@@ -27,6 +27,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal, TypeAlias
 
+# as the package sets it where it is loaded before NumPy, such as in its own command
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
+
 import av
 import numpy as np
 import torch

@@ -71,3 +71,13 @@ def test_threads_that_wait_leave_the_processor_to_others_unless_the_user_says_ho
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
 
     assert done.stdout.strip() == expected
+
+
+@pytest.mark.parametrize(("set_by_user", "expected"), [({}, "4"), ({"OPENBLAS_THREAD_TIMEOUT": "9"}, "9")])
+def test_numpys_threads_do_not_spin_unless_the_user_says_so(set_by_user, expected):
+    name = "OPENBLAS_THREAD_TIMEOUT"
+    code = f"import os, napari_cln; print(os.environ.get('{name}'))"
+    environment = {key: value for key, value in os.environ.items() if key != name} | set_by_user
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+
+    assert done.stdout.strip() == expected

@@ -20,6 +20,8 @@ import lazy_loader
 # frame took twenty times as long. Short spins cost nothing measurable on an idle machine.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+# NumPy's OpenBLAS lets its threads spin for 2 to the power of 26 cycles after each product, two per frame.
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 __version__ = "0.1.0"
