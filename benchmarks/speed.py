@@ -286,11 +286,11 @@ def whole_job(arguments: argparse.Namespace) -> Iterator[Table]:
         yield (
             f"Whole job, {n_frames} frames of {SIZE[0]}×{SIZE[1]}; the network on them alone = 1",
             rows(
-                compared(bare, jobs, 2 if arguments.quick else 5),
+                compared(bare, jobs, 2 if arguments.quick else 3),
                 {"table": "≤ 1.11 (0.90 of the throughput)"},
             ),
         )
-    n_threads, repeats = torch.get_num_threads(), 3 if arguments.quick else 7
+    n_threads, repeats = torch.get_num_threads(), 3 if arguments.quick else 5
     with ThreadPoolExecutor(n_threads) as pool:
         preparing: dict[str, Callable[[], object]] = {
             "one frame at a time": lambda: [*map(prepare_one, pixels)],

@@ -380,7 +380,7 @@ def test_the_cpu_can_always_be_chosen():
     device = choose_device("cpu")
 
     assert device.name == "cpu"
-    assert "threads" in device.reason
+    assert "thread" in device.reason
     assert ("bfloat16" in device.reason) is device.mixed_precision
 
 
