@@ -380,7 +380,8 @@ def test_the_cpu_can_always_be_chosen():
     device = choose_device("cpu")
 
     assert device.name == "cpu"
-    assert "thread" in device.reason
+    n_threads = torch.get_num_threads()
+    assert f"CPU with {n_threads} thread{'s' if n_threads > 1 else ''}, " in device.reason
     assert ("bfloat16" in device.reason) is device.mixed_precision
 
 

@@ -84,10 +84,9 @@ def measure_nodes(marked: Prediction | Annotation) -> tuple[Measurement, ...]:
     place = bounds(marked.instances)
     if place is None:
         return ()
-    for index, found in enumerate(ndimage.find_objects(marked.instances[place]), start=1):
-        if found is None:
-            continue
-        mask = marked.instances == index
+    ids = np.unique(marked.instances[place])
+    for id_ in ids[ids > 0]:
+        mask = marked.instances == id_
         measurements.append(measure(mask, spacing_of(marked.frame, mask)))
     return tuple(measurements)
 

@@ -17,6 +17,7 @@ from PIL import Image
 from scipy import ndimage
 
 from ..types import Box, Frame
+from .measurement import bounds
 
 __all__ = ["find_scan_area", "is_lossless"]
 
@@ -138,8 +139,10 @@ def _tissue(grey: Grey, texture: Mask, cells: _Cells) -> tuple[Mask, Mask]:
     sure = _choose(_opened(contrast, 5), contrast)
     outside = np.ones(textured.shape, dtype=bool)
     if sure is not None:
-        rows, columns = np.flatnonzero(sure.any(axis=1)), np.flatnonzero(sure.any(axis=0))
-        outside[max(0, rows[0] - 2) : rows[-1] + 3, max(0, columns[0] - 2) : columns[-1] + 3] = False
+        place = bounds(sure)
+        assert place is not None
+        rows, columns = place
+        outside[max(0, rows.start - 2) : rows.stop + 2, max(0, columns.start - 2) : columns.stop + 2] = False
     rim = _rim(textured.shape)
     calm = rim & outside & (textured < 0.01)
     level = _commonest(grey, cells.spread(calm if np.count_nonzero(calm) >= 10 else rim))
