@@ -20,11 +20,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 
 from measure_default import busi
 from napari_cln.imaging.measurement import measure_nodes
-from napari_cln.imaging.phantom import Screen, draw_calipers
 from napari_cln.io.sources import read_frame
 from napari_cln.network.inference import Segmenter
 from napari_cln.network.weights import load_model
-from napari_cln.study.statistics import median_interval
+from napari_cln.phantom import Screen, draw_calipers
+from napari_cln.study.statistics.intervals import median_interval
 from napari_cln.types import Frame
 
 COLOURS = {"white": (255, 255, 255), "yellow": (250, 230, 40)}

@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
-from napari_cln.imaging.phantom import simulate
 from napari_cln.imaging.preprocessing import prepare, to_model
 from napari_cln.network.explanation import contributions
 from napari_cln.network.inference import Segmenter
 from napari_cln.network.model import shares_of
-from napari_cln.study.statistics import median_interval
+from napari_cln.phantom import simulate
+from napari_cln.study.statistics.intervals import median_interval
 
 SHARES = (0.1, 0.25, 0.5)
 """How many cells are painted over, as a share of those of the node and its rim."""

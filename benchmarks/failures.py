@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 
 from measure_default import busi
 from napari_cln.network.inference import Segmenter
-from napari_cln.study.metrics import dice
+from napari_cln.study.statistics.metrics import dice
 from napari_cln.types import Annotation, Prediction
 
 COLUMNS = 6

@@ -23,9 +23,9 @@ from PIL import Image
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.readers import pair_readings, save_reading
 from napari_cln.imaging.measurement import measure_nodes, split_nodes
-from napari_cln.imaging.phantom import simulate
 from napari_cln.network.inference import Segmenter
 from napari_cln.network.model import YNet
+from napari_cln.phantom import simulate
 from napari_cln.types import Annotation, Frame, Node
 from speed import TINY, batch_of
 

@@ -44,15 +44,15 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 
 from measure_default import busi, usgra
 from napari_cln.batch import segment_to_folder
-from napari_cln.imaging.phantom import simulate
 from napari_cln.imaging.preprocessing import prepare
+from napari_cln.models.card import ModelCard
 from napari_cln.network.blocks import PyramidPooling
-from napari_cln.network.card import ModelCard
 from napari_cln.network.device import choose_device
-from napari_cln.network.engine import is_wanted, put_to_work
+from napari_cln.network.engines.openvino import is_wanted, put_to_work
 from napari_cln.network.inference import Segmenter
 from napari_cln.network.model import Network, YNet, YNetConfig, YNetOutput
 from napari_cln.network.weights import load_model, save_model
+from napari_cln.phantom import simulate
 from napari_cln.types import Frame
 
 ROOT = Path(__file__).parents[1]

@@ -22,10 +22,10 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
 
 from napari_cln.folder.simulated import simulate_folder
-from napari_cln.imaging.phantom import simulate
-from napari_cln.network.card import ModelCard
+from napari_cln.models.card import ModelCard
 from napari_cln.network.model import YNet, YNetConfig
 from napari_cln.network.weights import save_model
+from napari_cln.phantom import simulate
 from napari_cln.training import loop
 from napari_cln.training.augmentation import augment
 from napari_cln.training.data import Batch, Samples, order
@@ -134,7 +134,7 @@ def measure_window(place: Path, seconds: float) -> None:
     os.environ |= {"NAPARI_CLN_MODELS": str(place / "models"), "NAPARI_CLN_CONFIG": str(place / "config")}
     from napari.components import ViewerModel
 
-    from napari_cln.widgets.train import TrainDock
+    from napari_cln.widgets.train.dock import TrainDock
 
     app = QApplication.instance() or QApplication([])
     dock = TrainDock(ViewerModel())

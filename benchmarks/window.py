@@ -25,10 +25,10 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
 from napari_cln._napari import get_segmenter
-from napari_cln.imaging.phantom import simulate
 from napari_cln.imaging.preprocessing import prepare
+from napari_cln.phantom import simulate
 from napari_cln.types import Frame
-from napari_cln.widgets.segment import SegmentDock
+from napari_cln.widgets.segment.dock import SegmentDock
 
 SIZE = (960, 720)
 TICK_MS = 5
@@ -212,7 +212,7 @@ def watched(viewer: napari.Viewer, scrub: bool, going_on: Callable[[], bool]) ->
 
 def folder(n_files: int) -> Iterator[str]:
     """From opening a folder of files to its first frame on the canvas."""
-    from napari_cln.widgets.frames import FramesDock
+    from napari_cln.widgets.frames.dock import FramesDock
 
     with tempfile.TemporaryDirectory() as place:
         pixels = screens(1)[0]

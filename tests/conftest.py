@@ -54,7 +54,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with a real, small, untrained network named ``small``, for ``NAPARI_CLN_MODELS``."""
     import torch
 
-    from napari_cln.network.card import ModelCard, TrainingData
+    from napari_cln.models.card import ModelCard, TrainingData
     from napari_cln.network.model import YNet, YNetConfig
     from napari_cln.network.weights import save_model
 

@@ -31,7 +31,7 @@ from napari_cln.cli import main
 from napari_cln.errors import ExportError, FrameReadError, RunError
 from napari_cln.imaging.preprocessing import prepare
 from napari_cln.io.sources import as_frame
-from napari_cln.network.card import ModelCard
+from napari_cln.models.card import ModelCard
 from napari_cln.network.inference import Segmenter
 from napari_cln.network.model import YNet, YNetConfig
 from napari_cln.network.novelty import Novelty, pooled_texture

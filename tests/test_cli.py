@@ -17,8 +17,8 @@ from PIL import Image
 
 from napari_cln import TrainingFolder, __version__, read_frame, simulate
 from napari_cln.cli import main, make_parser
-from napari_cln.folder.frozen import frozen_split
-from napari_cln.network.card import ModelCard
+from napari_cln.folder.split.frozen import frozen_split
+from napari_cln.models.card import ModelCard
 from napari_cln.network.model import YNet, YNetConfig
 from napari_cln.network.weights import save_model
 from napari_cln.study.cases import read_rows

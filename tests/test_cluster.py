@@ -25,7 +25,7 @@ from napari_cln.batch import MaskFile, segment_to_folder
 from napari_cln.batch.part import FATAL
 from napari_cln.cluster import segment_on_cluster
 from napari_cln.errors import RunError
-from napari_cln.network.card import ModelCard
+from napari_cln.models.card import ModelCard
 from napari_cln.network.model import YNet, YNetConfig
 from napari_cln.network.weights import save_model
 

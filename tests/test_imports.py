@@ -25,7 +25,7 @@ def test_importing_the_package_loads_nothing_heavy():
 
 
 @pytest.mark.parametrize(
-    "room", ["io.sources", "imaging.preprocessing", "folder.dataset", "study.metrics", "_layers"]
+    "room", ["io.sources", "imaging.preprocessing", "folder.dataset", "study.statistics.metrics", "_layers"]
 )
 def test_reading_imaging_folder_and_study_work_without_torch_and_qt(room):
     loaded = loaded_by(f"import napari_cln.{room}")

@@ -9,8 +9,8 @@ import numpy as np
 import pydicom
 import pytest
 
-from napari_cln.imaging.phantom import simulate
 from napari_cln.io.sources import open_source, read_frame
+from napari_cln.phantom import simulate
 
 SAMPLES = Path(str(resources.files("napari_cln"))) / "samples"
 

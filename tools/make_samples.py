@@ -27,7 +27,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from napari_cln.imaging.phantom import Phantom, simulate, simulate_cine
+from napari_cln.phantom import Phantom, simulate, simulate_cine
 
 SAMPLES = Path(__file__).parents[1] / "src" / "napari_cln" / "samples"
 REAL = "test_0098.png"

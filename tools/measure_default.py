@@ -19,16 +19,16 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 from skimage.measure import label
 
-from napari_cln.imaging.phantom import simulate
 from napari_cln.io.sources import open_source, read_frame
-from napari_cln.network.card import Figure, ModelCard
+from napari_cln.models.card import Figure, ModelCard
 from napari_cln.network.inference import Segmenter
 from napari_cln.network.model import YNet
 from napari_cln.network.novelty import fit_novelty
+from napari_cln.phantom import simulate
 from napari_cln.study.cutoff import choose_cutoff
 from napari_cln.study.detection import match_nodes
-from napari_cln.study.metrics import dice
-from napari_cln.study.statistics import auc_interval, median_interval, proportion
+from napari_cln.study.statistics.intervals import auc_interval, median_interval, proportion
+from napari_cln.study.statistics.metrics import dice
 from napari_cln.training.data import Samples, target_of
 from napari_cln.training.scoring import fit_temperature
 from napari_cln.types import Annotation, Estimate, Frame, Node, PrepareConfig, Truth

@@ -24,11 +24,11 @@ import numpy as np
 import torch
 
 from measure_default import NOVELTY_FRAMES, SEEDS, busi, calibrated, figures, learn_training_data, real, usgra
-from napari_cln.imaging.phantom import simulate
-from napari_cln.network.card import ModelCard, TrainingData
+from napari_cln.models.card import ModelCard, TrainingData
 from napari_cln.network.inference import Segmenter
 from napari_cln.network.model import YNet
 from napari_cln.network.weights import load_model, save_model
+from napari_cln.phantom import simulate
 from napari_cln.training.data import Samples
 from napari_cln.training.loop import fit
 from napari_cln.training.recipes import Recipe

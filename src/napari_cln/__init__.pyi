@@ -11,7 +11,6 @@ from .errors import (
 )
 from .folder.dataset import TrainingFolder
 from .imaging.measurement import measure, measure_nodes
-from .imaging.phantom import simulate
 from .imaging.preprocessing import find_overlay, find_scan_area, prepare, restore
 from .io.sources import find_sources, open_source, read_frame, read_frames
 from .network.ensemble import Ensemble
@@ -19,6 +18,7 @@ from .network.explanation import explain
 from .network.inference import Segmenter, choose_device, segment, segment_batch
 from .network.model import YNet, YNetConfig, YNetOutput
 from .network.weights import list_models, load_model, save_model
+from .phantom import simulate
 from .study.evaluation import Evaluation, EvaluationConfig, evaluate
 from .study.report import write_report
 from .types import (

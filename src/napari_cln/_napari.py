@@ -23,7 +23,7 @@ from ._layers import (
 from .batch.masks import MaskFile
 from .errors import ClnError, ExportError
 from .io.sources import open_source
-from .network.cards import IN_USE, read_card
+from .models.library import IN_USE, read_card
 from .study.reading import read_prediction
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from .batch.part import give_up, segment_part
 from .batch.results import ResultsFolder
 from .batch.rows import FrameKey
 from .errors import ClnError, RunError
-from .network.cards import find_model, read_card
+from .models.library import find_model, read_card
 
 if TYPE_CHECKING:
     from .network.inference import Segmenter

@@ -95,7 +95,7 @@ def _device() -> Iterator[str]:
 
 
 def _models() -> Iterator[str]:
-    from .network.cards import list_models, models_folder
+    from .models.library import list_models, models_folder
 
     cards = list_models()
     for card in cards:
@@ -119,7 +119,7 @@ def _state(model: str) -> str:
 def _readers() -> Iterator[str]:
     from pydicom import uid
 
-    from .io.codecs import VIDEO_FORMATS, decoder_name
+    from .io.dicom.codecs import VIDEO_FORMATS, decoder_name
 
     if find_spec("gdcm") is not None:
         yield (

@@ -5,10 +5,10 @@ import time
 import numpy as np
 import pytest
 
+from napari_cln.disk.atomic import read_json, write_atomically
 from napari_cln.errors import DatasetError
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.records import encode
-from napari_cln.folder.storage import read_json, write_atomically
 from napari_cln.types import Frame
 
 

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from napari_cln.errors import DatasetError
-from napari_cln.folder.check import check
 from napari_cln.folder.dataset import TrainingFolder
-from napari_cln.folder.repairs import repair
+from napari_cln.folder.health.check import check
+from napari_cln.folder.health.repair import repair
 from napari_cln.types import Frame
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="kill -9, file size limits and permissions are POSIX")
@@ -26,7 +26,7 @@ import json, os, sys
 import numpy as np
 from napari_cln.errors import DatasetError
 from napari_cln.folder.dataset import TrainingFolder
-from napari_cln.folder.locks import lock
+from napari_cln.disk.locks import lock
 from napari_cln.types import Annotation, Frame, Node
 for line in sys.stdin:
     order = json.loads(line)
@@ -371,7 +371,7 @@ def test_who_waits_for_a_lock_is_told_who_holds_it(folder, annotate, monkeypatch
     marker.with_suffix(".owner").write_text(
         json.dumps({"who": "r2", "host": "PC-7", "since": "2026-11-21T10:31:00+00:00"})
     )
-    monkeypatch.setattr("napari_cln.folder.locks.PATIENCE_S", 0.2)
+    monkeypatch.setattr("napari_cln.disk.locks.PATIENCE_S", 0.2)
 
     with pytest.raises(DatasetError, match=r"held by r2 on PC-7 since 2026-11-21 10:31 UTC.*break the lock"):
         folder.save(annotate(0))

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from napari_cln.disk.user import config_folder, hashed_key, pseudonym
 from napari_cln.errors import ConflictError, DatasetError
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.keys import hash_pixels, maker_of
-from napari_cln.io.pseudonym import config_folder, hashed_key, pseudonym
 from napari_cln.types import Annotation, Frame, Node, Region
 
 
@@ -387,7 +387,8 @@ def test_leftovers_of_a_crash_are_swept_after_an_hour(study):
 
 def test_importing_the_folder_loads_no_torch_and_no_window():
     code = (
-        "import sys, napari_cln.folder.interchange, napari_cln.folder.check, napari_cln.folder.frozen;"
+        "import sys, napari_cln.folder.formats.exchange, napari_cln.folder.health.check;"
+        "import napari_cln.folder.split.frozen;"
         "print([m for m in ('torch', 'napari', 'qtpy', 'magicgui') if m in sys.modules])"
     )
 

@@ -7,14 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_cln.folder.queue import (
-    Signs,
-    appearance,
-    rank,
-    signs_of_case,
-    signs_of_prediction,
-    unlikeness,
-)
+from napari_cln.folder.queue import Signs, appearance, rank, signs_of_case, signs_of_prediction, unlikeness
 from napari_cln.types import Frame, Prediction
 
 shares = st.floats(0, 1)

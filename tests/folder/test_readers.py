@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from napari_cln.errors import ConflictError, DatasetError
-from napari_cln.folder.check import check
 from napari_cln.folder.decisions import adjudicate, undecided
+from napari_cln.folder.health.check import check
 from napari_cln.folder.readers import (
     pair_readings,
     pair_truths,
@@ -15,8 +15,8 @@ from napari_cln.folder.readers import (
     save_reading,
     second_readings,
 )
-from napari_cln.study.agreement import kappa
-from napari_cln.study.metrics import dice
+from napari_cln.study.statistics.agreement import kappa
+from napari_cln.study.statistics.metrics import dice
 from napari_cln.types import Node
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from napari_cln.cli import main
 from napari_cln.errors import DatasetError, ExportError
 from napari_cln.folder.dataset import TrainingFolder
-from napari_cln.folder.interchange import export_study, import_study
+from napari_cln.folder.formats.exchange import export_study, import_study
 from napari_cln.folder.screens import confirm_screens, contact_sheet, unseen_screens
 from napari_cln.folder.simulated import simulate_folder
 from napari_cln.types import Frame

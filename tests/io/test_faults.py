@@ -208,7 +208,7 @@ def test_three_thousand_nested_sequences_are_one_message(tmp_path):
 
 
 def test_a_fault_of_the_installation_is_not_blamed_on_the_file(write_dicom, monkeypatch):
-    monkeypatch.setitem(sys.modules, "napari_cln.io.dicom", None)
+    monkeypatch.setitem(sys.modules, "napari_cln.io.dicom.source", None)
 
     with pytest.raises(ImportError, match="dicom"):
         open_source(write_dicom())

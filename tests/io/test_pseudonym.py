@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_cln.io.pseudonym import pseudonym, salt_path
+from napari_cln.disk.user import pseudonym, salt_path
 from napari_cln.io.sources import read_frame
 
 

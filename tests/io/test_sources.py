@@ -1,3 +1,4 @@
+import io
 import os
 import shutil
 import tracemalloc
@@ -210,15 +211,15 @@ def test_a_png_needs_neither_pydicom_nor_ffmpeg(study):
 
 @pytest.mark.parametrize("kind", ["native", "compressed", "tiff"])
 def test_memory_does_not_grow_with_the_length_of_a_cine(tmp_path, write_dicom, lymph_node, kind):
-    from test_dicom import jpeg
-
     def peak(length: int) -> int:
         stack = np.stack([lymph_node] * length)
         if kind == "tiff":
             path = tmp_path / "a.tif"
             tifffile.imwrite(path, stack, photometric="rgb")
         else:
-            frames = [jpeg(lymph_node)] * length if kind == "compressed" else None
+            stream = io.BytesIO()
+            Image.fromarray(lymph_node).save(stream, "JPEG", quality=95)
+            frames = [stream.getvalue()] * length if kind == "compressed" else None
             syntax = uid.JPEGBaseline8Bit if frames else uid.ExplicitVRLittleEndian
             path = write_dicom(stack, NumberOfFrames=length, frames=frames, syntax=syntax)
         del stack

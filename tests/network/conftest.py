@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from napari_cln.network.card import ModelCard
+from napari_cln.models.card import ModelCard
 from napari_cln.network.model import YNet, YNetConfig
 
 

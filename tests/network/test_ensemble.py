@@ -15,18 +15,18 @@ from safetensors.torch import load_file, save_file
 
 import napari_cln
 from napari_cln.errors import WeightsError
-from napari_cln.imaging.phantom import simulate
+from napari_cln.models.card import ModelCard
+from napari_cln.models.library import model_in_use
+from napari_cln.models.promotion import promote
 from napari_cln.network import inference
-from napari_cln.network.card import ModelCard
-from napari_cln.network.cards import model_in_use
 from napari_cln.network.device import Device
 from napari_cln.network.ensemble import Ensemble
 from napari_cln.network.explanation import explain
 from napari_cln.network.inference import Segmenter, segment
 from napari_cln.network.model import YNet, YNetConfig
 from napari_cln.network.novelty import Novelty
-from napari_cln.network.promotion import promote
 from napari_cln.network.weights import load_model, save_model
+from napari_cln.phantom import simulate
 from napari_cln.types import Frame, PrepareConfig
 
 SMALL = {"width": 0.125, "decoder_width": 8}

@@ -14,7 +14,7 @@ from scipy.special import logit
 import napari_cln
 from napari_cln.imaging.preprocessing import find_scan_area
 from napari_cln.io.sources import read_frame
-from napari_cln.network.card import ModelCard
+from napari_cln.models.card import ModelCard
 from napari_cln.network.explanation import contributions, explain
 from napari_cln.network.model import YNet, YNetConfig
 from napari_cln.types import Frame

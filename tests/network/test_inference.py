@@ -16,11 +16,11 @@ import torch
 from PIL import Image
 
 from napari_cln.errors import DeviceError, FrameReadError
-from napari_cln.imaging.phantom import simulate
 from napari_cln.imaging.preprocessing import prepare
-from napari_cln.network.card import ModelCard
+from napari_cln.models.card import ModelCard
 from napari_cln.network.inference import Segmenter, choose_device, segment, segment_batch
 from napari_cln.network.model import Features, YNet, YNetConfig
+from napari_cln.phantom import simulate
 from napari_cln.types import Frame, Prediction
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from napari_cln.study.cases import CaseRow
 from napari_cln.study.evaluation import EvaluationConfig, evaluate_rows
-from napari_cln.study.metrics import auc
+from napari_cln.study.statistics.metrics import auc
 from napari_cln.types import Estimate
 
 FEW = EvaluationConfig(resamples=200, prevalence=0.2)

@@ -18,7 +18,7 @@ from napari_cln.study.report.checklist import reporting_items
 from napari_cln.study.report.html import html_page
 from napari_cln.study.report.overview import overview
 from napari_cln.study.report.wording import interval, number, p_value, percent, share
-from napari_cln.study.statistics import proportion
+from napari_cln.study.statistics.intervals import proportion
 
 VENDOR = "<script>alert(1)</script> & 东芝 $x$"
 FAST = EvaluationConfig(resamples=200, prevalence=0.2, data="Drawn rectangles, for the tests.")

@@ -3,7 +3,7 @@
 import pytest
 
 from napari_cln.errors import DatasetError
-from napari_cln.study.dictionary import classify_reports
+from napari_cln.study.reports.dictionary import classify_reports
 from napari_cln.study.tables import read_calls
 
 

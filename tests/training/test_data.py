@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from napari_cln.folder.dataset import TrainingFolder
-from napari_cln.imaging.phantom import simulate
+from napari_cln.phantom import simulate
 from napari_cln.training.augmentation import augment
 from napari_cln.training.data import Batch, Samples, order, target_of
 from napari_cln.types import Annotation, Frame, Node, PrepareConfig

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from napari_cln.errors import RunError
-from napari_cln.network.card import ModelCard
+from napari_cln.models.card import ModelCard
 from napari_cln.network.ensemble import Ensemble
 from napari_cln.network.inference import segment
 from napari_cln.network.model import YNet, YNetConfig

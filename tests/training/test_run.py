@@ -11,10 +11,10 @@ import pytest
 
 from napari_cln.errors import RunError, SplitError
 from napari_cln.folder.dataset import TrainingFolder
-from napari_cln.imaging.phantom import simulate
 from napari_cln.network.inference import segment
 from napari_cln.network.model import YNetConfig
 from napari_cln.network.weights import load_model
+from napari_cln.phantom import simulate
 from napari_cln.training.data import Samples
 from napari_cln.training.recipes import Recipe
 from napari_cln.training.run import TrainConfig, train

@@ -10,7 +10,7 @@ import time
 import napari
 import numpy as np
 from qtpy.QtWidgets import QApplication
-from napari_cln.widgets.segment import SegmentDock
+from napari_cln.widgets.segment.dock import SegmentDock
 
 def paint(seconds):
     end = time.monotonic() + seconds

@@ -19,8 +19,8 @@ from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.readers import read_annotation, readers_of, save_reading
 from napari_cln.io.sources import read_frame
 from napari_cln.types import Annotation, Frame, Node, Prediction
-from napari_cln.widgets._results import Results
-from napari_cln.widgets.correct import CorrectDock
+from napari_cln.widgets.common.results import Results
+from napari_cln.widgets.correct.dock import CorrectDock
 
 
 @pytest.fixture(autouse=True)

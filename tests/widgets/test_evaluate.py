@@ -23,9 +23,9 @@ from napari_cln.folder.simulated import simulate_folder
 from napari_cln.study.cases import CaseRow, write_rows
 from napari_cln.study.evaluation import evaluate_rows
 from napari_cln.study.report import write_report
-from napari_cln.widgets._evaluate_outcome import worst_frames
-from napari_cln.widgets._jobs import find_job
-from napari_cln.widgets.evaluate import EvaluateDock
+from napari_cln.widgets.common.jobs import find_job
+from napari_cln.widgets.evaluate.dock import EvaluateDock
+from napari_cln.widgets.evaluate.outcome import worst_frames
 
 DONE_S = 240
 
@@ -194,7 +194,7 @@ def test_worst_frames_are_those_of_the_reported_set_with_what_went_wrong(tmp_pat
 
 
 def test_the_window_needs_no_torch_to_open_the_dock():
-    code = "import sys, napari_cln.widgets.evaluate; sys.exit('torch' in sys.modules)"
+    code = "import sys, napari_cln.widgets.evaluate.dock; sys.exit('torch' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], timeout=240).returncode == 0
 

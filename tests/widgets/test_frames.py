@@ -14,8 +14,8 @@ from shipped import CINE, FRAME, REAL
 
 import napari_cln
 from napari_cln._layers import KEY, frame_from_layer
-from napari_cln.widgets.frames import FramesDock
-from napari_cln.widgets.segment import SegmentDock
+from napari_cln.widgets.frames.dock import FramesDock
+from napari_cln.widgets.segment.dock import SegmentDock
 
 
 @pytest.fixture
@@ -236,7 +236,7 @@ def test_a_drawn_scan_area_is_what_the_network_sees(viewer, dock, study, add, sm
 
 
 def test_the_overlay_can_be_left_in(viewer, dock, study, add):
-    from napari_cln.widgets._work import Task, prepared_for
+    from napari_cln.widgets.common.tasks import Task, prepared_for
 
     add(dock, study / "a.png")
     (image,) = viewer.layers

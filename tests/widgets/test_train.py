@@ -21,13 +21,13 @@ from napari.layers import Image, Labels
 from qtpy.QtCore import Qt
 
 from napari_cln.folder.simulated import simulate_folder
-from napari_cln.network.promotion import model_in_use
-from napari_cln.widgets._jobs import TOKEN, find_job
-from napari_cln.widgets._train_outcome import compared
-from napari_cln.widgets._train_progress import Follower
-from napari_cln.widgets._train_settings import Settings, arguments_of
-from napari_cln.widgets.correct import CorrectDock
-from napari_cln.widgets.train import TrainDock
+from napari_cln.models.promotion import model_in_use
+from napari_cln.widgets.common.jobs import TOKEN, find_job
+from napari_cln.widgets.correct.dock import CorrectDock
+from napari_cln.widgets.train.dock import TrainDock
+from napari_cln.widgets.train.outcome import compared
+from napari_cln.widgets.train.progress import Follower
+from napari_cln.widgets.train.settings import Settings, arguments_of
 
 DONE_S = 240
 
@@ -480,7 +480,7 @@ def test_a_comparison_that_is_missing_is_told(event, words):
 
 
 def test_the_window_needs_no_torch_to_open_the_dock():
-    code = "import sys, napari_cln.widgets.train; sys.exit('torch' in sys.modules)"
+    code = "import sys, napari_cln.widgets.train.dock; sys.exit('torch' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], timeout=240).returncode == 0
 

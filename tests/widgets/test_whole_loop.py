@@ -19,13 +19,13 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 from strokes import drag
 
 from napari_cln._layers import KEY
-from napari_cln.folder.check import check
 from napari_cln.folder.dataset import TrainingFolder
-from napari_cln.folder.interchange import import_study
+from napari_cln.folder.formats.exchange import import_study
+from napari_cln.folder.health.check import check
 from napari_cln.io.sources import read_frame
-from napari_cln.network.cards import read_card
-from napari_cln.network.promotion import model_in_use
-from napari_cln.widgets._jobs import find_job
+from napari_cln.models.library import read_card
+from napari_cln.models.promotion import model_in_use
+from napari_cln.widgets.common.jobs import find_job
 
 DONE_MS, TRAINED_MS = 120_000, 600_000
 """A loaded computer takes many times the minute that a quiet one does."""

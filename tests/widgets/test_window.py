@@ -13,7 +13,7 @@ from shipped import FRAME, REAL
 
 import napari_cln
 from napari_cln.widgets import commands
-from napari_cln.widgets.segment import SegmentDock
+from napari_cln.widgets.segment.dock import SegmentDock
 
 
 def run(code: str) -> list[str]:

@@ -16,13 +16,7 @@ from .frames import (
     source_to_layer,
 )
 from .links import frame_layers, image_of, is_map, layers_of, link
-from .marks import (
-    axes_to_layer,
-    box_from_layer,
-    explanation_to_layer,
-    overlay_to_layer,
-    scan_area_to_layer,
-)
+from .marks import axes_to_layer, box_from_layer, explanation_to_layer, overlay_to_layer, scan_area_to_layer
 from .predictions import (
     cine_to_layer,
     features_of,

@@ -29,7 +29,7 @@ from .space import (
 if TYPE_CHECKING:
     from napari.layers import Image, Labels
 
-    from ..network.card import ModelCard
+    from ..models.card import ModelCard
 
 __all__ = [
     "cine_to_layer",

@@ -23,7 +23,7 @@ from .results import ResultsFolder
 from .rows import FrameKey, failed_row, rows_of
 
 if TYPE_CHECKING:
-    from ..network.card import ModelCard
+    from ..models.card import ModelCard
     from ..network.inference import Segmenter
     from ..network.model import Network
     from ..types import Frame, Prediction

@@ -1,7 +1,7 @@
 """``masks.jsonl``: the masks of any number of frames in one file, a line of run-length code each.
 
 A folder of a million small pictures takes hours to copy; a line takes about half a kilobyte. The
-code is COCO's, as in :mod:`napari_cln.folder.rle`. A line that was cut by a crash is dropped, and
+code is COCO's, as in :mod:`napari_cln.disk.rle`. A line that was cut by a crash is dropped, and
 of several lines of a frame the last counts.
 """
 
@@ -16,8 +16,8 @@ from typing import Any, BinaryIO, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from ..disk.rle import decode_rle, encode_rle
 from ..errors import FrameReadError
-from ..folder.rle import decode_rle, encode_rle
 from .record import replacing
 from .rows import FrameKey
 

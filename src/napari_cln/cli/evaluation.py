@@ -121,7 +121,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 def _splits(study: TrainingFolder, cases: Sequence[Case]) -> dict[str, str]:
     """Set of each case: the side its authors gave it, else its patient's in the frozen folds, else test."""
-    from ..folder.frozen import frozen_places, read_splits
+    from ..folder.split.frozen import frozen_places, read_splits
 
     places = frozen_places(read_splits(study.layout.splits) or [])
     splits = {}
@@ -157,7 +157,7 @@ def _learned_from(model: str) -> set[str]:
     """Frames of the run that a model file lies in; empty where its folder holds none."""
     import json
 
-    from ..network.cards import find_model
+    from ..models.library import find_model
 
     path = find_model(model)
     for folder in (path.parent, path.parent.parent):
@@ -231,7 +231,7 @@ class _Progress:
 
 
 def _reports(options: argparse.Namespace) -> int:
-    from ..study.dictionary import classify_reports, load_dictionary
+    from ..study.reports.dictionary import classify_reports, load_dictionary
 
     dictionary = load_dictionary(options.dictionary) if options.dictionary else None
     counts = classify_reports(options.reports, options.out, dictionary)

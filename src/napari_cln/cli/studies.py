@@ -13,8 +13,8 @@ from .arguments import Commands, existing, pair, positive
 
 if TYPE_CHECKING:
     from ..folder.dataset import TrainingFolder
-    from ..folder.faults import Fault
-    from ..folder.interchange import Step
+    from ..folder.formats.exchange import Step
+    from ..folder.health.fault import Fault
 
 __all__ = ["add_commands"]
 
@@ -103,7 +103,7 @@ def _phantom(options: argparse.Namespace) -> int:
 
 
 def _import(options: argparse.Namespace) -> int:
-    from ..folder.interchange import import_study
+    from ..folder.formats.exchange import import_study
 
     steps = import_study(
         options.source,
@@ -119,7 +119,7 @@ def _import(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from ..folder.interchange import export_study
+    from ..folder.formats.exchange import export_study
 
     return _follow(export_study(options.folder, options.format, options.out), "exported", options.out)
 
@@ -143,9 +143,9 @@ def _follow(steps: Iterator[Step], done: str, where: Path) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from ..folder.check import check
     from ..folder.dataset import TrainingFolder
-    from ..folder.repairs import repair
+    from ..folder.health.check import check
+    from ..folder.health.repair import repair
 
     study = TrainingFolder.open(options.folder)
     faults = check(study)

@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..disk.atomic import checked_id, keep_former, read_json, write_atomically
+from ..disk.user import config_folder
 from ..errors import DatasetError
-from ..io.pseudonym import config_folder
 from ..types import Annotation, Frame
 from .layout import Layout
 from .pictures import encode_png, read_png
 from .records import encode, node_entry, nodes_of, now
-from .storage import checked_id, keep_former, read_json, write_atomically
 
 __all__ = ["Autosave", "Stroke"]
 

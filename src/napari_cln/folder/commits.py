@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..disk.atomic import keep_former, stage, sync_folder, write_atomically
 from .keys import hash_pixels
 from .layout import Layout
 from .masks import Masks
 from .pictures import encode_png
 from .records import Record, encode, has_mask
-from .storage import keep_former, stage, sync_folder, write_atomically
 
 __all__ = ["commit", "former_stem", "hashes_of", "keep_rival", "keep_state", "move_image", "safe_name"]
 

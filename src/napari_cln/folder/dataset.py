@@ -17,17 +17,17 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..disk.atomic import checked_id, read_json, sweep, without_collection, write_atomically
+from ..disk.locks import lock
+from ..disk.user import config_folder, hashed_key, key_of_pseudonym
 from ..errors import DatasetError
-from ..io.pseudonym import config_folder, hashed_key, key_of_pseudonym
 from ..types import Annotation, Case, Frame
 from .autosave import Autosave
 from .keys import hash_pixels, read_salt, salt_fingerprint
 from .layout import Layout
-from .locks import lock
 from .pictures import read_png
 from .records import SCHEMA, Record, case_of, checked_record, describe, encode
 from .saving import Provenance, identify, save
-from .storage import checked_id, read_json, sweep, without_collection, write_atomically
 
 __all__ = ["TrainingFolder"]
 

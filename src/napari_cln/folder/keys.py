@@ -1,6 +1,6 @@
 """Names that give nothing away: ids from pixels, keys from patients.
 
-A patient is known in a training folder by a keyed hash (:mod:`napari_cln.io.pseudonym`) alone.
+A patient is known in a training folder by a keyed hash (:mod:`napari_cln.disk.user`) alone.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
+from ..disk.user import hashed_key, patient_salt, salt_path
 from ..errors import DatasetError
-from ..io.pseudonym import hashed_key, patient_salt, salt_path
 
 __all__ = ["hash_pixels", "maker_of", "read_salt", "salt_fingerprint"]
 

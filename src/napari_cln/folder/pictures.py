@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..disk.atomic import MAX_PNG_BYTES, read_bytes
 from ..errors import DatasetError
 from ..imaging.preprocessing import find_overlay, find_scan_area, paint_over
 from ..types import Box, Frame
-from .storage import MAX_PNG_BYTES, read_bytes
 
 __all__ = ["MAX_PIXELS", "cut_out", "decode_png", "encode_png", "read_png"]
 

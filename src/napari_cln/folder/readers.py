@@ -2,8 +2,8 @@
 
 How well two readers agree is measured by :mod:`napari_cln.study`:
 
->>> from napari_cln.study.agreement import kappa                       # doctest: +SKIP
->>> from napari_cln.study.metrics import dice                          # doctest: +SKIP
+>>> from napari_cln.study.statistics.agreement import kappa                       # doctest: +SKIP
+>>> from napari_cln.study.statistics.metrics import dice                          # doctest: +SKIP
 >>> [dice(pair.first.mask, pair.second.mask) for pair in pair_readings(folder, "r2")]   # doctest: +SKIP
 >>> kappa(*pair_truths(folder, "r2"))                                  # doctest: +SKIP
 """
@@ -19,16 +19,16 @@ from pathlib import Path
 
 import numpy as np
 
+from ..disk.atomic import checked_id, keep_former, read_json, sync_folder, write_atomically
+from ..disk.locks import lock
 from ..errors import DatasetError
 from ..types import Annotation, Case, Frame, Truth, frame_truth
 from .commits import safe_name
 from .dataset import TrainingFolder
 from .keys import hash_pixels
-from .locks import lock
 from .masks import complete_nodes
 from .pictures import encode_png, read_png
 from .records import SCHEMA, encode, node_entry, nodes_of, now
-from .storage import checked_id, keep_former, read_json, sync_folder, write_atomically
 
 __all__ = [
     "ReadingPair",

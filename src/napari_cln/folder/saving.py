@@ -10,17 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import __version__
+from ..disk.atomic import read_json
+from ..disk.locks import lock
 from ..errors import ConflictError, DatasetError
 from ..imaging.measurement import spacing_of
 from ..types import Annotation, Box, Case, Frame
 from .commits import commit, hashes_of, keep_rival, keep_state
 from .keys import hash_pixels, maker_of
 from .layout import Layout
-from .locks import lock
 from .masks import complete_nodes, crop_instances, describe_nodes, masks_of
 from .pictures import cut_out
 from .records import SCHEMA, Record, add_history, case_of, has_mask, now
-from .storage import read_json
 
 if TYPE_CHECKING:
     from .dataset import TrainingFolder

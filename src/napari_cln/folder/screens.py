@@ -13,11 +13,11 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
+from ..disk.atomic import read_json, write_atomically
+from ..disk.locks import lock
 from ..errors import DatasetError
 from .dataset import TrainingFolder
-from .locks import lock
 from .records import Record, encode, now
-from .storage import read_json, write_atomically
 
 __all__ = ["PIXELS_SEEN", "confirm_screens", "contact_sheet", "unseen_screens"]
 

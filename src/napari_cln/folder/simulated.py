@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ..imaging.phantom import MACHINES, Phantom, simulate
+from ..disk.atomic import write_atomically
+from ..disk.locks import lock
+from ..phantom import MACHINES, Phantom, simulate
 from ..types import Annotation, Case
 from .dataset import TrainingFolder
-from .locks import lock
 from .records import encode
-from .storage import write_atomically
 
 __all__ = ["simulate_folder", "simulated_frames"]
 

@@ -113,13 +113,13 @@ def _import_dicom() -> ModuleType:
     folder named ``dl`` is on the path. GDCM is never used here, so pydicom does without.
     """
     try:
-        return importlib.import_module(".dicom", __package__)
+        return importlib.import_module(".dicom.source", __package__)
     except AttributeError:
         for name in [name for name in sys.modules if name.partition(".")[0] == "pydicom"]:
             del sys.modules[name]  # what is left of the failed import
         sys.modules["gdcm"] = None  # type: ignore[assignment]  # Python's sign for "not there"
         try:
-            return importlib.import_module(".dicom", __package__)
+            return importlib.import_module(".dicom.source", __package__)
         finally:
             del sys.modules["gdcm"]
 

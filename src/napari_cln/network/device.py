@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 
 from ..errors import DeviceError
-from .engine import is_wanted, load_openvino
+from .engines.openvino import is_wanted, load_openvino
 
 __all__ = ["Device", "choose_device"]
 

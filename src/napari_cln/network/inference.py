@@ -15,10 +15,10 @@ from ..errors import DeviceError, FrameReadError
 from ..imaging.measurement import split_nodes
 from ..imaging.preprocessing import prepare, restore, to_model
 from ..io.sources import Source, as_frame, find_sources, read_frames
+from ..models.card import ModelCard
 from ..types import CLASS_NAMES, Frame, Geometry, ModelInput, Prediction
-from .card import ModelCard
 from .device import Device, choose_device
-from .engine import put_to_work
+from .engines.openvino import put_to_work
 from .model import Features, Network
 from .stream import predict_stream
 from .weights import load_model

@@ -29,8 +29,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..models.config import YNetConfig
 from .blocks import BLOCKS, Join, PyramidPooling, conv_norm
-from .config import YNetConfig
 from .novelty import pooled_texture
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from .card import ModelCard
+    from ..models.card import ModelCard
     from .novelty import Novelty
 
 __all__ = ["Features", "Network", "YNet", "YNetConfig", "YNetOutput", "shares_of"]

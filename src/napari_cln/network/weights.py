@@ -17,11 +17,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
+from ..disk.atomic import write_atomically
 from ..errors import WeightsError
-from ..folder.storage import write_atomically
-from .card import ModelCard
-from .cards import find_model, list_models, models_folder, read_card
-from .config import YNetConfig
+from ..models.card import ModelCard
+from ..models.config import YNetConfig
+from ..models.library import find_model, list_models, models_folder, read_card
 from .ensemble import Ensemble
 from .model import Network, YNet
 from .novelty import Novelty

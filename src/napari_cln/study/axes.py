@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..types import Estimate
-from .agreement import BlandAltman, bland_altman, icc
 from .cases import CaseRow
+from .statistics.agreement import BlandAltman, bland_altman, icc
 
 __all__ = ["AxisAgreement", "compare_axes"]
 

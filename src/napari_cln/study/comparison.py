@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from ..errors import DatasetError
 from ..types import Estimate
-from .agreement import kappa
 from .cases import CaseRow
 from .diagnosis import Measure, measure_counts, widest
-from .metrics import MEASURES, Counts, auc, measures
-from .resampling import DEFAULT, Resampling, bootstrap
-from .statistics import AucDifference, McNemar, auc_interval, compare_auc, mcnemar
+from .statistics.agreement import kappa
+from .statistics.intervals import AucDifference, McNemar, auc_interval, compare_auc, mcnemar
+from .statistics.metrics import MEASURES, Counts, auc, measures
+from .statistics.resampling import DEFAULT, Resampling, bootstrap
 
 __all__ = ["CALLS", "Comparison", "compare_calls", "compare_models", "verdicts"]
 

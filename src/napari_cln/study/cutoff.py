@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import DatasetError
-from .metrics import roc
+from .statistics.metrics import roc
 
 __all__ = ["Cutoff", "CutoffRule", "choose_cutoff"]
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..types import Estimate
-from .calibration import (
+from .statistics.calibration import (
     CalibrationLine,
     ReliabilityBin,
     brier,
@@ -19,9 +19,9 @@ from .calibration import (
     expected_calibration_error,
     reliability,
 )
-from .metrics import MEASURES, Counts, Roc, auc, confusion, measures, roc
-from .resampling import DEFAULT, Resampling, bootstrap
-from .statistics import auc_interval, likelihood_ratios, predictive_values, proportion
+from .statistics.intervals import auc_interval, likelihood_ratios, predictive_values, proportion
+from .statistics.metrics import MEASURES, Counts, Roc, auc, confusion, measures, roc
+from .statistics.resampling import DEFAULT, Resampling, bootstrap
 
 __all__ = ["Diagnosis", "Measure", "diagnose", "measure_counts", "widest"]
 

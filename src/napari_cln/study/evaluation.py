@@ -26,8 +26,8 @@ from .flow import Flow, count_flow
 from .gallery import Gallery, Picture
 from .matching import compare, read_instances, reference_instances
 from .panel import Panel, set_side_by_side
-from .resampling import Resampling
 from .segmentation import Detection, Segmentation, detect, segment_summary
+from .statistics.resampling import Resampling
 from .subgroups import Subgroup, split_into_subgroups
 
 __all__ = ["Evaluation", "EvaluationConfig", "case_rows", "evaluate", "evaluate_rows"]

@@ -16,7 +16,7 @@ from ..io.sources import read_frame
 from ..types import Annotation, Case, Node, Prediction, Spacing, TruthSource
 from .cases import CaseRow
 from .detection import Pair, match_nodes
-from .metrics import dice, outline_distances
+from .statistics.metrics import dice, outline_distances
 
 __all__ = ["TOUCH", "compare", "read_instances", "reference_instances"]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from .cases import CaseRow
 from .comparison import verdicts
 from .diagnosis import Measure, measure_counts
-from .resampling import DEFAULT, Resampling
+from .statistics.resampling import DEFAULT, Resampling
 
 __all__ = ["Panel", "set_side_by_side"]
 

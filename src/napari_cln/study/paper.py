@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .metrics import Counts, measures
+from .statistics.metrics import Counts, measures
 
 __all__ = ["PRINTED_ROWS", "PrintedRow", "closing_tables"]
 

@@ -12,8 +12,8 @@ from ..types import Estimate
 from .cases import CaseRow
 from .detection import Froc, average_precision, froc
 from .diagnosis import widest
-from .resampling import DEFAULT, Resampling, bootstrap
-from .statistics import median_interval, proportion
+from .statistics.intervals import median_interval, proportion
+from .statistics.resampling import DEFAULT, Resampling, bootstrap
 
 __all__ = ["Detection", "Segmentation", "Summary", "detect", "segment_summary", "summarise"]
 

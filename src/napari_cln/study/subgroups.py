@@ -10,10 +10,10 @@ import numpy as np
 from ..types import Estimate
 from .cases import CaseRow
 from .diagnosis import measure_counts, widest
-from .metrics import auc
-from .resampling import DEFAULT, Resampling, bootstrap
 from .segmentation import summarise
-from .statistics import auc_interval
+from .statistics.intervals import auc_interval
+from .statistics.metrics import auc
+from .statistics.resampling import DEFAULT, Resampling, bootstrap
 
 __all__ = ["Subgroup", "split_into_subgroups"]
 

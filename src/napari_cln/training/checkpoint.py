@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..disk.atomic import write_atomically
 from ..errors import RunError
-from ..folder.storage import write_atomically
 from ..network.model import YNet
 from .data import Samples
 from .loss import Objective

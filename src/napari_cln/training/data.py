@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..disk.atomic import write_atomically
 from ..folder.dataset import TrainingFolder
-from ..folder.storage import write_atomically
 from ..imaging.preprocessing import prepare, to_model
 from ..types import Annotation, Case, Frame, Node, PrepareConfig
 

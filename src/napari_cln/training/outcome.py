@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import WeightsError
 from ..folder.dataset import TrainingFolder
-from ..network.card import ModelCard, TrainingData
+from ..models.card import ModelCard, TrainingData
 from ..network.weights import load_model
 from ..types import Case
 from .data import Samples

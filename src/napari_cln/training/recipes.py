@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ..network.config import YNetConfig
+from ..models.config import YNetConfig
 from ..types import PrepareConfig
 
 __all__ = ["Recipe"]

@@ -22,10 +22,10 @@ import numpy as np
 import torch
 from accelerate import PartialState
 
+from ..disk.atomic import sweep, write_atomically
 from ..errors import ClnError, RunError
 from ..folder.dataset import TrainingFolder
-from ..folder.frozen import frozen_split
-from ..folder.storage import sweep, write_atomically
+from ..folder.split.frozen import frozen_split
 from ..network.ensemble import Ensemble
 from ..network.model import Network, YNet
 from ..network.novelty import fit_novelty

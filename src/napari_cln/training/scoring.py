@@ -14,12 +14,12 @@ from scipy.special import expit, logit
 
 from ..errors import DatasetError
 from ..imaging.measurement import split_nodes
-from ..network.card import Figure
+from ..models.card import Figure
 from ..network.model import Network
 from ..study.cutoff import choose_cutoff
-from ..study.metrics import auc, dice
-from ..study.resampling import bootstrap
-from ..study.statistics import auc_interval, compare_auc, median_interval, proportion
+from ..study.statistics.intervals import auc_interval, compare_auc, median_interval, proportion
+from ..study.statistics.metrics import auc, dice
+from ..study.statistics.resampling import bootstrap
 from ..types import Estimate
 from .data import Batch, Samples
 

@@ -22,7 +22,7 @@ from .._layers import (
 )
 from ..errors import ClnError
 from ..imaging.measurement import measure_nodes
-from .segment import SegmentDock
+from .segment.dock import SegmentDock
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

@@ -19,7 +19,7 @@ from ..axes import AxisAgreement
 from ..diagnosis import Diagnosis
 from ..gallery import Picture
 from ..segmentation import Detection, Segmentation, Summary
-from ..statistics import proportion
+from ..statistics.intervals import proportion
 from ..subgroups import Subgroup
 from .wording import number
 

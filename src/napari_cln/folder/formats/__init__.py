@@ -1,0 +1,1 @@
+"""Studies of other programs into a training folder, and a training folder out for others."""

@@ -1,0 +1,143 @@
+"""A training folder as pictures and one table with a row per node, out and in."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import DatasetError
+from ..keys import hash_pixels
+from ..pictures import encode_png, read_png
+from ..records import SCHEMA, Record
+from .parcel import Incoming, Parcel, inside
+from .stored import StoredFrame, parcel_of
+
+__all__ = ["CsvWriter", "find_csv", "is_own_table"]
+
+TABLE = "labels.csv"
+NODE = ("truth", "truth_source", "level", "side", "p_malignant")
+COLUMNS = (
+    "image",
+    "mask",
+    "frame_id",
+    "patient_key",
+    "cine_key",
+    "split",
+    "status",
+    "row_mm",
+    "column_mm",
+    "node",
+    "node_status",
+    *NODE,
+)
+"""``mask`` is a picture of the nodes' ids; ``node`` is the id of the row's node in it."""
+
+
+class CsvWriter:
+    """Writes pictures, and at the end the table."""
+
+    def __init__(self, dest: Path) -> None:
+        self._dest = dest
+        self._rows: list[dict[str, object]] = []
+        for name in ("images", "masks"):
+            (dest / name).mkdir()
+
+    def add(self, frame: StoredFrame) -> None:
+        """Add one frame: a row per node, or one row where there is none."""
+        record = frame.record
+        name = f"{record['id']}.png"
+        (self._dest / "images" / name).write_bytes(encode_png(frame.image))
+        painted = frame.instances.any()
+        if painted:
+            (self._dest / "masks" / name).write_bytes(encode_png(frame.instances))
+        spacing = record.get("spacing_mm") or (None, None)
+        row = {
+            "image": f"images/{name}",
+            "mask": f"masks/{name}" if painted else None,
+            "frame_id": record["id"],
+            "row_mm": spacing[0],
+            "column_mm": spacing[1],
+        }
+        row |= {key: record.get(key) for key in ("patient_key", "cine_key", "split", "status")}
+        for node in record["nodes"] or [{}]:
+            own = {"node": node.get("id"), "node_status": node.get("status")}
+            self._rows.append(row | own | {key: node.get(key) for key in NODE})
+
+    def close(self) -> None:
+        """Write the table."""
+        with (self._dest / TABLE).open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(self._rows)
+
+
+def is_own_table(path: Path) -> bool:
+    """Whether napari-cln wrote the table."""
+    with path.open(encoding="utf-8", errors="replace", newline="") as file:
+        return file.readline().strip() == ",".join(COLUMNS)
+
+
+def find_csv(table: Path) -> list[Incoming]:
+    """The frames of a table that napari-cln wrote.
+
+    Raises
+    ------
+    DatasetError
+        If the table is damaged.
+    """
+    rows: dict[str, list[dict[str, str]]] = defaultdict(list)
+    try:
+        with table.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file, strict=True):
+                rows[row["frame_id"]].append(row)
+    except (OSError, csv.Error, UnicodeDecodeError, KeyError) as cause:
+        raise DatasetError(f"{table.name} is damaged. Export the folder again.") from cause
+    return [Incoming(name=name, read=partial(_read, table.parent, name, rows[name])) for name in rows]
+
+
+def _read(folder: Path, frame_id: str, rows: list[dict[str, str]]) -> Parcel:
+    first = rows[0]
+    image = read_png(inside(folder / first["image"], (folder,)))
+    instances: NDArray[np.uint8] = np.zeros(image.shape, dtype=np.uint8)
+    if first["mask"]:
+        instances = read_png(inside(folder / first["mask"], (folder,)))
+    rows_n, columns_n = image.shape
+    try:
+        record: Record = {
+            "schema": SCHEMA,
+            "id": frame_id,
+            "revision": 1,
+            "status": first["status"],
+            "patient_key": first["patient_key"],
+            "cine_key": first["cine_key"] or None,
+            "split": first["split"] or None,
+            "image": {"sha256": hash_pixels(image), "rows": rows_n, "columns": columns_n},
+            "source": {
+                "kind": "import",
+                "rows": rows_n,
+                "columns": columns_n,
+                "crop": [0, 0, columns_n, rows_n],
+            },
+            "spacing_mm": [float(first["row_mm"]), float(first["column_mm"])] if first["row_mm"] else None,
+            "spacing_source": "typed" if first["row_mm"] else None,
+            "nodes": [_node(row) for row in rows if row["node"]],
+            "history": [],
+        }
+    except (ValueError, KeyError) as cause:
+        raise DatasetError(
+            f"The rows of {frame_id} are damaged ({cause}). Export the folder again."
+        ) from cause
+    return parcel_of(record, image, instances)
+
+
+def _node(row: dict[str, str]) -> dict[str, object]:
+    node: dict[str, object] = {"id": int(row["node"]), "status": row["node_status"]}
+    node |= {key: row[key] for key in ("truth", "truth_source", "level", "side") if row[key]}
+    if row["p_malignant"]:
+        node["p_malignant"] = float(row["p_malignant"])
+    return node

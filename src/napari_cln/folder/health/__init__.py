@@ -1,0 +1,1 @@
+"""What is wrong with a training folder, by name, and what can be mended without guessing."""

@@ -1,0 +1,128 @@
+"""Folds by patient, balanced by class.
+
+A patient's frames, and the frames of a cine, lie on one side of every fold: a network that has
+seen a patient's other frame would not be tested on a new one. :mod:`napari_cln.folder.split.frozen`
+keeps the folds on disk.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from ...errors import SplitError
+from ...types import Case, Fold
+from .groups import Group, check_groups, name_frames
+
+__all__ = ["FOLDS", "TRAIN_ONLY", "split"]
+
+FOLDS = 5
+TRAIN_ONLY = -1
+"""Place of a patient that the authors of a data set put on the training side."""
+
+
+def split(
+    cases: Iterable[Case], folds: int = FOLDS, seed: int = 0, *, frozen: Mapping[str, int] | None = None
+) -> list[Fold]:
+    """Divide cases into folds by patient, with equal shares of each class.
+
+    Frames that a data set's authors put aside for testing are in no fold.
+
+    Parameters
+    ----------
+    cases : iterable of Case
+    folds : int
+        How many; every case is on the validation side of exactly one. ``1`` gives the authors'
+        own training and validation sides where the data set came with them, else the first of
+        five folds (of fewer, where there are fewer patients).
+    seed : int
+        Of the order in which patients are dealt.
+    frozen : mapping of str to int, optional
+        The fold in which a patient, or a case by its id, is validated already.
+
+    Returns
+    -------
+    list of Fold
+
+    Raises
+    ------
+    SplitError
+        If there is one patient or one class, more folds than patients, the same pixels twice, or
+        a patient on both sides; the message lists the frames and says what to do.
+    """
+    groups = check_groups(cases)
+    frozen = frozen or {}
+    places = _frozen_places(groups, frozen)
+    if folds == 1 and (TRAIN_ONLY in frozen.values() or (not frozen and _have_sides(groups))):
+        for group in groups:
+            places.setdefault(group.name, 0 if _validates(group) else TRAIN_ONLY)
+        return [_fold(groups, places, 0)]
+    if folds < 1 or (folds > len(groups) and not frozen):
+        raise SplitError(
+            f"{len(groups)} patients can't make {folds} folds. Ask for 1 to {len(groups)}, or add patients."
+        )
+    _deal(groups, places, folds if folds > 1 else min(FOLDS, len(groups)), seed)
+    return [_fold(groups, places, i) for i in range(folds)]
+
+
+def _validates(group: Group) -> bool:
+    if {"train", "validation"} <= group.sides:
+        raise SplitError(
+            f"Patient {group.name} is on the training side and on the validation side: "
+            f"{name_frames(group.cases)}. "
+            "Put all of a patient's frames on one side and import them again."
+        )
+    return "validation" in group.sides
+
+
+def _have_sides(groups: list[Group]) -> bool:
+    return {"train", "validation"} <= {side for group in groups for side in group.sides}
+
+
+def _frozen_places(groups: list[Group], frozen: Mapping[str, int]) -> dict[str, int]:
+    """Fold of each group, by its name, that has a frozen patient or frame."""
+    places: dict[str, int] = {}
+    for group in groups:
+        names = [*group.patients, *(case.id for case in group.cases)]
+        where = {frozen[name] for name in names if name in frozen}
+        if len(where) > 1:
+            raise SplitError(
+                f"Patient {group.name} is on both sides of the frozen split: {name_frames(group.cases)}. "
+                "Correct the patients; or move splits_final.json away to split anew, after which scores "
+                "can't be compared with former ones."
+            )
+        if where:
+            places[group.name] = where.pop()
+    return places
+
+
+def _deal(groups: list[Group], places: dict[str, int], folds: int, seed: int) -> None:
+    """Put each group that has no place yet where its class is rarest, then where frames are fewest."""
+    patients: Counter[tuple[int, str]] = Counter()
+    frames: Counter[int] = Counter()
+
+    def put(group: Group, i: int) -> None:
+        places[group.name] = i
+        patients[i, group.truth] += 1
+        frames[i] += len(group.cases)
+
+    waiting = []
+    for group in groups:
+        if group.name in places:
+            put(group, places[group.name])
+        else:
+            waiting.append(group)
+    random.Random(seed).shuffle(waiting)
+    # Patients with many frames first, so that the small ones can even out the number of frames.
+    for group in sorted(waiting, key=lambda group: -len(group.cases)):
+        put(group, min(range(folds), key=lambda i: (patients[i, group.truth], frames[i], i)))
+
+
+def _fold(groups: list[Group], places: Mapping[str, int], i: int) -> Fold:
+    train: list[str] = []
+    validation: list[str] = []
+    for group in groups:
+        side = validation if places[group.name] == i else train
+        side.extend(case.id for case in group.cases)
+    return Fold(train=tuple(sorted(train)), validation=tuple(sorted(validation)))

@@ -1,0 +1,236 @@
+"""OpenVINO, the optional engine of processors (extra ``fast``): the same network in less time.
+
+It computes what :func:`at_work` makes of a network. OpenVINO would lower the whole graph to bfloat16; a
+layer stays in float32 if it is marked ``precise``. That mark is an attribute of its file format and has
+no call in Python, so a graph passes through a file once. Making a graph takes some seconds; it is kept
+for as long as the process runs.
+
+``import openvino`` and ``openvino.convert_model`` report their use over the network. Here nothing does: the
+package that reports is kept out while OpenVINO is loaded, and a network is handed over through the
+frontend that ``convert_model`` itself uses.
+
+``NAPARI_CLN_ENGINE=pytorch`` leaves it out, such as for a few frames at a time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import sys
+import warnings
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache, partial
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Lock
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ...types import Geometry
+from ..model import Features, Network, YNet
+from . import pytorch as pytorch
+
+if TYPE_CHECKING:
+    from ..device import Device
+
+__all__ = ["LOWERED", "CompiledYNet", "is_wanted", "load_openvino", "put_to_work"]
+
+LOWERED = (*pytorch.LOWERED, "psp1/aten::_convolution", "dec1.1")
+"""Layers that compute in bfloat16: PyTorch's, and the decoder's last convolutions."""
+
+KEPT = 8
+"""Graphs that a process keeps; the one unused for longest goes first."""
+
+
+def is_wanted() -> bool:
+    """Whether OpenVINO is installed, not turned off, and the processor of a kind that was measured."""
+    if os.environ.get("NAPARI_CLN_ENGINE", "").lower() == "pytorch":
+        return False
+    return platform.machine().lower() in ("x86_64", "amd64") and find_spec("openvino") is not None
+
+
+@cache
+def load_openvino() -> ModuleType:
+    """OpenVINO, without the package through which it reports its use.
+
+    Raises
+    ------
+    ImportError
+        If it is not installed, or does not work here.
+    """
+    reporter = "openvino_telemetry"
+    loaded = sys.modules.get(reporter)
+    sys.modules[reporter] = None  # type: ignore[assignment]  # as if it were not installed
+    try:
+        import openvino
+        import openvino.frontend.pytorch.ts_decoder
+    finally:
+        del sys.modules[reporter]
+        if loaded is not None:
+            sys.modules[reporter] = loaded
+    module: ModuleType = openvino
+    return module
+
+
+def put_to_work(network: Network, device: Device) -> tuple[Network, Device]:
+    """A copy of a network for prediction, and the device with the engine that computes it.
+
+    Where OpenVINO fails on the network, PyTorch computes, and the device's reason says so.
+    """
+    if device.engine == "OpenVINO":
+        try:
+            make = partial(CompiledYNet.of, mixed_precision=device.mixed_precision)
+            return network.changed(make), device
+        except Exception as error:  # whatever OpenVINO or the recording of the network stumbles over
+            note = f"PyTorch, since OpenVINO can't compile this network ({_first_line(error)})"
+            reason = device.reason.replace("OpenVINO", note, 1)
+            device = replace(device, engine="PyTorch", reason=reason)
+    make_copy = partial(pytorch.at_work, mixed_precision=device.mixed_precision)
+    return network.changed(make_copy), device
+
+
+class CompiledYNet(YNet):
+    """A Y-Net whose maps OpenVINO computes; its head, a thousandth of the work, stays with PyTorch.
+
+    Parameters
+    ----------
+    network : YNet
+        In evaluation mode; stays as it is.
+    mixed_precision : bool
+        Let the layers ``LOWERED`` compute in bfloat16.
+    """
+
+    def __init__(self, network: YNet, *, mixed_precision: bool) -> None:
+        Network.__init__(self, network.config)  # all layers but the head are in the graph
+        self.card, self.novelty, self.head = network.card, network.novelty, network.head
+        self._graph = _graph_of(network, mixed_precision)
+        self._turn = Lock()
+        self.eval()
+
+    @classmethod
+    def of(cls, network: YNet, *, mixed_precision: bool) -> CompiledYNet:
+        """A network compiled; itself if it is already."""
+        return network if isinstance(network, cls) else cls(network, mixed_precision=mixed_precision)
+
+    def encode(self, x: Tensor) -> Features:
+        """Features of frames ``x``; in the place of ``e2``, which only a decoder reads, the mask logits."""
+        with self._turn:
+            found = self._graph([x.numpy(force=True)])
+        e1, e3, arm, *logits = (torch.from_numpy(found[index]) for index in range(len(found)))
+        return Features(e1, logits[0] if logits else e1, e3, arm)
+
+    def decode(self, features: Features) -> Tensor:
+        """Mask logits (B, 2, S, S), which came with the features."""
+        return features.e2
+
+
+_graphs: OrderedDict[tuple[str, type[YNet], bool, int], Any] = OrderedDict()
+_graphs_turn = Lock()
+
+
+def _graph_of(network: YNet, mixed_precision: bool) -> Any:
+    """The compiled graph of a network; made once for the same weights, precision and threads."""
+    digest = hashlib.sha256(repr(network.config).encode())
+    for name, value in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.numpy(force=True).tobytes())
+    # the class, since a network of another class may compute something else from the same weights
+    key = (digest.hexdigest(), type(network), mixed_precision, torch.get_num_threads())
+    with _graphs_turn:
+        if key not in _graphs:
+            _graphs[key] = _compiled(_recorded(network), mixed_precision)
+        _graphs.move_to_end(key)
+        if len(_graphs) > KEPT:
+            _graphs.popitem(last=False)
+        return _graphs[key]
+
+
+def _recorded(network: YNet) -> Any:
+    """The network as a graph of OpenVINO's, for any number of frames."""
+    openvino = load_openvino()
+    rows, columns = Geometry.model_shape
+    example = torch.zeros(1, 1, rows, columns)
+    with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
+        # a deprecation (OpenVINO's other frontend does not read every release of PyTorch), and that
+        # sizes are taken for constants, which they are
+        warnings.simplefilter("ignore")
+        maps = _Maps(pytorch.at_work(network, mixed_precision=False))
+        maps(example)  # makes the matrices of the pooling, which the recording then takes for constants
+        recorded = torch.jit.trace(maps, example, check_trace=False)  # type: ignore[no-untyped-call]
+        decoder = openvino.frontend.pytorch.ts_decoder.TorchScriptPythonDecoder(
+            recorded, example_input=(example,)
+        )  # the frontend reads from it as it converts
+        frontend = openvino.frontend.FrontEndManager().load_by_framework("pytorch")
+        graph = frontend.convert(frontend.load(decoder))
+    graph.reshape([-1, 1, rows, columns])
+    return graph
+
+
+def _compiled(graph: Any, mixed_precision: bool) -> Any:
+    """The graph for this processor, with as many threads as PyTorch has."""
+    core = load_openvino().Core()
+    if mixed_precision:
+        graph = _marked(graph, core)
+    options = {
+        "INFERENCE_PRECISION_HINT": "bf16" if mixed_precision else "f32",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "ENABLE_CPU_PINNING": False,  # a pinned thread waits for its core, however busy that is
+    }
+    return core.compile_model(graph, "CPU", options)
+
+
+def _marked(graph: Any, core: Any) -> Any:
+    """The graph with the mark ``precise`` on all layers but the lowered."""
+    openvino = load_openvino()
+    from openvino._offline_transformations import apply_moc_transformations
+
+    # else layers are exchanged for others later on, and those are without the mark
+    apply_moc_transformations(graph, cf=True, smart_reshape=False)
+    with TemporaryDirectory() as folder:
+        description, values = Path(folder, "graph.xml"), Path(folder, "graph.bin")
+        openvino.serialize(graph, description, values)
+        tree = ElementTree.parse(description)
+        weights = openvino.Tensor(np.fromfile(values, np.uint8))
+    for layer in tree.iter("layer"):
+        if layer.get("type") in ("Const", "Parameter", "Result") or _is_lowered(
+            layer.get("name", ""), LOWERED
+        ):
+            continue
+        notes = layer.find("rt_info")
+        if notes is None:
+            notes = ElementTree.Element("rt_info")
+            layer.insert(0 if layer.find("data") is None else 1, notes)
+        ElementTree.SubElement(notes, "attribute", name="precise", version="0")
+    return core.read_model(ElementTree.tostring(tree.getroot()), weights)
+
+
+def _is_lowered(name: str, parts: Sequence[str]) -> bool:
+    """Whether a layer of a graph, such as ``__module.network.enc3.down.0/aten::relu/Relu``, is in a part."""
+    name = name.removeprefix("__module.network.")
+    return any(name.startswith((f"{part}/", f"{part}.")) for part in parts)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+class _Maps(nn.Module):
+    """What one pass computes, as a plain tuple."""
+
+    def __init__(self, network: YNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        features = self.network.encode(x)
+        maps = (features.e1, features.e3, features.arm)
+        return (*maps, self.network.decode(features)) if self.network.config.segmentation else maps

@@ -1,0 +1,70 @@
+"""A network at work: a copy that predicts the same from less computing, and can't be trained.
+
+**Batch norms** that follow a convolution in float32 become part of its weights.
+
+**bfloat16** keeps 8 bits of a number. Rounded to it, the finest levels move the outlines of unsure nodes;
+so do batch norms within weights that are rounded. The three coarse stages of the encoder do not, and they
+are most of what is left. The figures are in ``docs/explanation/performance.md``.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from ..model import YNet
+
+__all__ = ["LOWERED", "at_work"]
+
+LOWERED = ("enc3", "enc4", "enc5")
+"""Stages of a Y-Net whose convolutions compute in bfloat16."""
+
+
+def at_work(network: YNet, *, mixed_precision: bool) -> YNet:
+    """A copy for prediction alone.
+
+    Parameters
+    ----------
+    network : YNet
+        In evaluation mode; stays as it is. A copy that is at work already is copied as it is.
+    mixed_precision : bool
+        Let the stages ``LOWERED`` compute in bfloat16, with float32 between them.
+    """
+    copied = copy.deepcopy(network).requires_grad_(False)
+    for name in LOWERED if mixed_precision else ():
+        stage = getattr(copied, name)
+        if not isinstance(stage, _Lowered):
+            setattr(copied, name, _Lowered(stage))
+    for layers in copied.modules():
+        if isinstance(layers, nn.Sequential) and len(layers) > 1:
+            _fold_norm(layers)
+    return copied
+
+
+class _Lowered(nn.Module):
+    """A stage in bfloat16; its batch norms keep their float32 statistics."""
+
+    def __init__(self, stage: nn.Module) -> None:
+        super().__init__()
+        self.stage = stage
+        for layer in stage.modules():
+            if isinstance(layer, nn.Conv2d):
+                layer.to(torch.bfloat16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.stage(x.bfloat16())
+        return out.float()
+
+
+def _fold_norm(layers: nn.Sequential) -> None:
+    """Take a batch norm into the weights of the convolution before it."""
+    first, second = layers[0], layers[1]
+    if (
+        isinstance(first, nn.Conv2d)
+        and first.weight.dtype == torch.float32
+        and isinstance(second, nn.BatchNorm2d)
+    ):
+        layers[0], layers[1] = fuse_conv_bn_eval(first, second), nn.Identity()

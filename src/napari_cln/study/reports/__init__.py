@@ -1,0 +1,1 @@
+"""What an original report said: its text, its vocabulary, a verdict."""

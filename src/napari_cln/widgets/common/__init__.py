@@ -1,0 +1,1 @@
+"""Parts that several docks use; they know no dock."""

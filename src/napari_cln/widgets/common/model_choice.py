@@ -1,0 +1,155 @@
+"""Choice of a model, with what its card says. Reads cards only: no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qtpy.QtWidgets import (
+    QApplication,
+    QComboBox,
+    QFileDialog,
+    QHBoxLayout,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QCollapsible
+
+from ...errors import WeightsError
+from ...models.card import ModelCard
+from ...models.library import list_models, model_in_use, read_card
+from .dock import Signal, small
+
+__all__ = ["ModelChoice", "card_text", "offer_everywhere"]
+
+
+def card_text(card: ModelCard) -> str:
+    """Card in a few lines: training data, figures, operating point."""
+    data = ", ".join(f"{source.name} ({source.n:,} frames)" for source in card.trained_on)
+    lines = [f"trained on: {data or 'not stated'}"]
+    lines += [str(figure) for figure in card.figures[:6]]
+    lines += [f"cutoff {card.cutoff:.2f}: {card.cutoff_from}", card.model_id]
+    return "\n".join(lines)
+
+
+class _FreshBox(QComboBox):
+    """A combo box that looks for new entries whenever it is opened."""
+
+    opened = Signal()
+
+    def showPopup(self) -> None:  # Qt's name
+        self.opened.emit()
+        super().showPopup()
+
+
+class ModelChoice(QWidget):
+    """Known models by name, or a file; below it the limits, and the card on request.
+
+    Parameters
+    ----------
+    none : str, optional
+        What to call the choice of no model, which is then the first; there is none by default.
+    """
+
+    changed = Signal()
+    failed = Signal(str)
+
+    def __init__(self, none: str | None = None) -> None:
+        super().__init__()
+        self._none = none
+        self.names = _FreshBox()
+        self.names.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        browse = QToolButton()
+        browse.setText("…")
+        browse.setToolTip("Choose a model file (.safetensors, with its .json card beside it)")
+        self.limits = small()
+        self._card = small()
+        self._details = QCollapsible("What this model is")
+        self._details.addWidget(self._card)
+        for part in (self._details, self._details.content()):
+            if (inside := part.layout()) is not None:
+                inside.setContentsMargins(0, 0, 0, 0)
+        row = QHBoxLayout()
+        row.addWidget(self.names, stretch=1)
+        row.addWidget(browse)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addLayout(row)
+        layout.addWidget(self.limits)
+        layout.addWidget(self._details)
+        browse.clicked.connect(self._browse)
+        self.names.currentIndexChanged.connect(lambda _: self._show())
+        self.names.opened.connect(self.refresh)
+        self.refresh()
+        if none is None and (index := self.names.findData(model_in_use())) > 0:
+            self.names.setCurrentIndex(index)
+
+    @property
+    def value(self) -> str | None:
+        """Name of a known model or path of a file, for ``load_model``."""
+        chosen: str | None = self.names.currentData()
+        return chosen
+
+    @property
+    def card(self) -> ModelCard | None:
+        """Card of the chosen model; None where there is none."""
+        if self.value is None:
+            return None
+        try:
+            return read_card(self.value)
+        except WeightsError as error:
+            self.failed.emit(str(error))
+            return None
+
+    def refresh(self) -> None:
+        """List the known models again; a new one is offered at once, the choice is kept."""
+        known = [card.name for card in list_models()]
+        files = [self.names.itemData(i) for i in range(self.names.count())]
+        files = [path for path in files if path and path.endswith(".safetensors")]
+        chosen = self.value
+        self.names.blockSignals(True)
+        self.names.clear()
+        if self._none is not None:
+            self.names.addItem(self._none, None)
+        for name in known:
+            self.names.addItem(name, name)
+        for path in files:
+            self.names.addItem(Path(path).name, path)
+        if chosen is not None:
+            self.names.setCurrentIndex(max(self.names.findData(chosen), 0))
+        self.names.blockSignals(False)
+        self._show()
+
+    def choose(self, name_or_path: str) -> None:
+        """Select a known model or add a file."""
+        if self.names.findData(name_or_path) < 0:
+            self.names.addItem(Path(name_or_path).name, name_or_path)
+        self.names.setCurrentIndex(self.names.findData(name_or_path))
+
+    def _browse(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Model file", "", "Model files (*.safetensors)")
+        if path:
+            self.choose(path)
+
+    def _show(self) -> None:
+        card = self.card
+        if card is None:
+            none = "No model chosen." if self._none is None else ""
+            self.limits.setText(none if self.value is None else "This model can't be used.")
+        else:
+            self.limits.setText(card.limits)
+            self._card.setText(card_text(card))
+        self.limits.setVisible(bool(self.limits.text()))
+        self._details.setVisible(card is not None)
+        self.changed.emit()
+
+
+def offer_everywhere(name: str, instead_of: str) -> None:
+    """List the known models anew in every dock, and choose ``name`` where ``instead_of`` was chosen."""
+    for widget in QApplication.allWidgets():
+        if isinstance(widget, ModelChoice):
+            had = widget.value
+            widget.refresh()
+            if had == instead_of:
+                widget.choose(name)

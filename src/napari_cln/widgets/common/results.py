@@ -1,0 +1,281 @@
+"""Predictions onto a viewer's layers, such that paint is never lost and nothing old looks new."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image, Labels, Layer, Points
+
+from ..._layers import (
+    KEY,
+    SCORE_MAP,
+    UNLIKE_KEY,
+    cine_to_layer,
+    features_of,
+    is_painted,
+    layers_of,
+    link,
+    message_to_layer,
+    prediction_to_layer,
+    reading_of,
+    readings_of,
+    readings_to_layer,
+    unlike_frames,
+)
+from ...study.reading import Reading
+from ...types import Prediction
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari.components import ViewerModel
+    from numpy.typing import NDArray
+
+__all__ = ["Results", "is_touched", "nodes_of", "readings_in", "recut", "unlike_in"]
+
+TOUCHED_KEY = "napari-cln touched frames"
+OPACITY_KEY = "napari-cln opacity"
+FADED = 0.1
+
+
+def nodes_of(viewer: ViewerModel, image: Image) -> list[Labels]:
+    """Labels layers with the nodes of an Image layer, newest first."""
+    found = layers_of(image, viewer.layers, "nodes")
+    return [layer for layer in reversed(found) if isinstance(layer, Labels)]
+
+
+def readings_in(viewer: ViewerModel, image: Image) -> dict[int, Reading]:
+    """What was predicted for an Image layer, by frame; the newest where there are several."""
+    merged: dict[int, Reading] = {}
+    for labels in reversed(nodes_of(viewer, image)):
+        merged |= readings_of(labels)
+    return dict(sorted(merged.items()))
+
+
+def unlike_in(viewer: ViewerModel, image: Image) -> set[int]:
+    """Numbers of the frames of :func:`readings_in` that are unlike the model's training data."""
+    merged: set[int] = set()
+    for labels in reversed(nodes_of(viewer, image)):
+        merged = (merged - readings_of(labels).keys()) | unlike_frames(labels)
+    return merged
+
+
+def recut(viewer: ViewerModel, image: Image, cutoff: float, note: str) -> None:
+    """Show what was predicted at another cutoff, without predicting again."""
+    for labels in nodes_of(viewer, image):
+        known = labels.metadata.get(KEY)
+        if isinstance(known, Prediction):
+            labels.metadata[KEY] = replace(known, cutoff=cutoff)
+        elif known:
+            labels.metadata[KEY] = {index: reading.at(cutoff) for index, reading in known.items()}
+    if readings_in(viewer, image):
+        write_texts(viewer, image, note)
+
+
+def write_texts(viewer: ViewerModel, image: Image, note: str) -> None:
+    """Bring features tables and canvas text in line with what the Labels layers hold."""
+    for labels in nodes_of(viewer, image):
+        known = readings_of(labels)
+        if known:
+            labels.features = features_of(list(known.values()), cine=labels.ndim == 3)
+    readings = readings_in(viewer, image).values()
+    data, options, _ = readings_to_layer(readings, note, image, unlike_in(viewer, image))
+    texts = _texts_of(viewer, image)
+    if texts is None:
+        if len(data):
+            _add(viewer, Points(data, **options), image)
+        return
+    _set_texts(texts, data, options["features"])
+
+
+class Results:
+    """The layers into which one run over one Image layer writes.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    image : napari.layers.Image
+    indices : sequence of int
+        Frames that the run will predict.
+    note : str
+        What to say of the model.
+    """
+
+    def __init__(self, viewer: ViewerModel, image: Image, indices: Sequence[int], note: str) -> None:
+        self.viewer, self.image, self.indices, self.note = viewer, image, tuple(indices), note
+        self._written: list[Labels] = []
+        self._told: set[int] = set()  # frames whose texts are on the canvas
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether the Image, and the layers that were written so far, are still there."""
+        return all(layer in self.viewer.layers for layer in (self.image, *self._written))
+
+    @property
+    def has_written(self) -> bool:
+        """Whether any frame of this run was predicted."""
+        return bool(self._written)
+
+    def begin(self) -> None:
+        """Fade, or in a cine clear, what an earlier run said about these frames."""
+        for labels in nodes_of(self.viewer, self.image):
+            if labels.ndim == 2:
+                if readings_of(labels) and not is_painted(labels):
+                    _fade(labels)
+                continue
+            known, unlike = readings_of(labels), unlike_frames(labels)
+            for index in self.indices:
+                if index in known and _is_free(labels, index):
+                    labels.data[index] = 0
+                    del known[index]
+                    unlike.discard(index)
+            # A dict and a set of its own: a duplicated layer shares the old ones.
+            labels.metadata[KEY], labels.metadata[UNLIKE_KEY] = known, unlike
+            labels.refresh()
+        for kind in ("axes", SCORE_MAP):
+            for layer in layers_of(self.image, self.viewer.layers, kind):
+                self.viewer.layers.remove(layer)
+        texts = _texts_of(self.viewer, self.image)
+        if self.image.ndim == 3:
+            self.flush()
+        elif texts is not None:
+            texts.visible = False
+
+    def put(self, prediction: Prediction) -> None:
+        """Write one frame's masks: into a layer that nobody has painted on, else into a new one.
+
+        The mask comes first; texts and tables, which take longer, with the next :meth:`flush`.
+        """
+        if self.image.ndim == 3:
+            self._put_in_cine(prediction)
+        else:
+            self._put_in_still(prediction)
+
+    def flush(self, *, in_view: bool = False) -> None:
+        """Bring texts and tables up to date.
+
+        Parameters
+        ----------
+        in_view : bool
+            Only if the frame of a cine that is in view lacks its text: each writing paints the canvas anew.
+        """
+        readings = readings_in(self.viewer, self.image)
+        if in_view and self.image.ndim == 3:
+            index = self.viewer.dims.current_step[-3]
+            if index not in readings or index in self._told:
+                return
+        self._told = set(readings)
+        write_texts(self.viewer, self.image, self.note)
+        texts = _texts_of(self.viewer, self.image)
+        # a still's were hidden as the run began; a cine's are hidden by nobody but the user
+        if texts is not None and self._written and self.image.ndim == 2:
+            texts.visible = True
+
+    def cancel(self) -> None:
+        """Take back the fading: what was there before still holds."""
+        for layer in nodes_of(self.viewer, self.image):
+            _unfade(layer)
+        texts = _texts_of(self.viewer, self.image)
+        if texts is not None:
+            texts.visible = True
+
+    def fail(self, reason: str) -> None:
+        """Leave the old mask faded, and say on the canvas that this run failed."""
+        texts = _texts_of(self.viewer, self.image)
+        if texts is None or self.image.ndim == 3:
+            return
+        data, options, _ = message_to_layer(f"segmentation failed: {reason}", self.image)
+        _set_texts(texts, data, options["features"])
+        texts.visible = True
+
+    def _put_in_still(self, prediction: Prediction) -> None:
+        free = [labels for labels in nodes_of(self.viewer, self.image) if not is_painted(labels)]
+        if free:
+            labels = free[0]
+            changed = np.nonzero(labels.data != prediction.instances)
+            # One step back with Ctrl-Z; plain assignment would leave a history that no longer fits.
+            with labels.block_history():
+                labels.data_setitem(changed, prediction.instances[changed])
+            labels.metadata[KEY] = prediction
+            _unfade(labels)
+        else:
+            data, options, _ = prediction_to_layer(prediction, self.image)
+            labels = Labels(data, **options)
+            self._add_labels(labels)
+        self._written = [labels]
+
+    def _put_in_cine(self, prediction: Prediction) -> None:
+        index = prediction.frame.index
+        free = [labels for labels in nodes_of(self.viewer, self.image) if _is_free(labels, index)]
+        if free:
+            # The oldest: a newer one holds only the frames that were painted in it.
+            labels = free[-1]
+        else:
+            data, options, _ = cine_to_layer(self.image)
+            labels = Labels(data, **options)
+            self._add_labels(labels)
+            labels.events.paint.connect(lambda _event: self._touch(labels))
+        labels.data[index] = prediction.instances
+        labels.metadata[KEY][index] = reading_of(prediction)
+        if prediction.status == "unlike-training-data":
+            labels.metadata.setdefault(UNLIKE_KEY, set()).add(index)
+        if labels not in self._written:
+            self._written.append(labels)
+        if self.viewer.dims.current_step[0] == index:
+            labels.refresh()
+
+    def _touch(self, labels: Labels) -> None:
+        # A frame with strokes in its undo history is the reader's, even if it looks untouched.
+        labels.metadata.setdefault(TOUCHED_KEY, set()).add(self.viewer.dims.current_step[0])
+
+    def _add_labels(self, labels: Labels) -> None:
+        link(labels, self.image)
+        self.viewer.add_layer(labels)  # and napari selects it
+
+
+def is_touched(labels: Labels) -> bool:
+    """Whether somebody has painted, told quickly: of a cine, the frames that took a stroke are known."""
+    return is_painted(labels) if labels.ndim == 2 else bool(labels.metadata.get(TOUCHED_KEY))
+
+
+def _is_free(labels: Labels, index: int) -> bool:
+    return index not in labels.metadata.get(TOUCHED_KEY, ()) and not is_painted(labels, index)
+
+
+def _texts_of(viewer: ViewerModel, image: Image) -> Points | None:
+    found = layers_of(image, viewer.layers, "malignancy")
+    return next((layer for layer in found if isinstance(layer, Points)), None)
+
+
+def _set_texts(texts: Points, data: NDArray[np.float64], features: dict[str, list[Any]]) -> None:
+    # napari does not slice a hidden layer anew, and then looks for texts of points that have gone.
+    shown = texts.visible
+    if not shown:
+        texts.visible = True
+    # While there are more points than features, the new ones have no colour of their own yet.
+    texts.text.color = "white"
+    texts.data = data
+    texts.features = features
+    texts.text.color = {"feature": "text_colour"}
+    if not shown:
+        texts.visible = False
+
+
+def _add(viewer: ViewerModel, layer: Layer, image: Image) -> None:
+    """Add a derived layer without taking the selection from what the user works on."""
+    active = viewer.layers.selection.active
+    link(layer, image)
+    viewer.add_layer(layer)
+    if active is not None:
+        viewer.layers.selection.active = active
+
+
+def _fade(labels: Labels) -> None:
+    labels.metadata.setdefault(OPACITY_KEY, labels.opacity)
+    labels.opacity = FADED
+
+
+def _unfade(labels: Labels) -> None:
+    labels.opacity = labels.metadata.pop(OPACITY_KEY, labels.opacity)

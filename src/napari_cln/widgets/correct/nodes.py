@@ -1,0 +1,122 @@
+"""What is known of each node: truth, where the truth comes from, neck level, side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QColor, QWheelEvent
+from qtpy.QtWidgets import QComboBox, QHeaderView, QTableWidget, QTableWidgetItem
+
+from ..._layers.predictions import NODE_COLOURS
+from ...types import Node
+from ..common.dock import Signal
+
+__all__ = ["NodeTable"]
+
+LEVELS = ("I", "II", "III", "IV", "V", "VI", "VII")
+# What a cell says, what it stands for, and the whole of it.
+CHOICES: dict[str, tuple[tuple[str, Any, str], ...]] = {
+    "truth": (
+        ("unknown", "unknown", "The truth is not known"),
+        ("benign", "benign", "Benign"),
+        ("metastatic", "metastatic", "Metastatic"),
+    ),
+    "truth_source": (
+        ("–", "none", "No source"),
+        ("FNA", "fna", "Cytology of a fine-needle aspiration"),
+        ("Tg", "tg", "Thyroglobulin in the needle's washout"),
+        ("histology", "histology", "Histology"),
+        ("follow-up", "follow-up", "Follow-up"),
+    ),
+    "level": (("–", None, "Neck level not stated"), *((name, name, f"Neck level {name}") for name in LEVELS)),
+    "side": (
+        ("–", None, "Side not stated"),
+        ("L", "left", "Left"),
+        ("R", "right", "Right"),
+        ("mid", "midline", "Midline"),
+    ),
+}
+TITLES = ("", "Truth", "Source", "Level", "Side")
+WIDTHS = (24, 84, 78, 46, 46)
+
+
+class NodeTable(QTableWidget):
+    """A row per node that is painted; ``nodes`` is what the reader says of them."""
+
+    edited = Signal()
+
+    def __init__(self) -> None:
+        super().__init__(0, len(TITLES))
+        self.nodes: dict[int, Node] = {}
+        self.setHorizontalHeaderLabels(TITLES)
+        self.verticalHeader().hide()
+        self.setSelectionMode(QTableWidget.SelectionMode.NoSelection)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        header = self.horizontalHeader()
+        header.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
+        header.setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
+        for column, width in enumerate(WIDTHS):
+            self.setColumnWidth(column, width)
+        self.setStyleSheet("QComboBox { font-size: 11px; padding: 2px 0 2px 3px; min-width: 0; }")
+        self._fit()
+
+    def show_nodes(self, ids: Sequence[int], known: Mapping[int, Node]) -> None:
+        """List the painted nodes with what is known of them."""
+        nodes = {node: known.get(node, Node(id=node)) for node in ids}
+        if nodes == self.nodes and self.rowCount() == len(nodes):
+            return
+        self.nodes = nodes
+        self.setRowCount(len(nodes))
+        for row, node in enumerate(nodes.values()):
+            title = QTableWidgetItem(str(node.id))
+            title.setFlags(Qt.ItemFlag.ItemIsEnabled)
+            title.setForeground(QColor(NODE_COLOURS.get(node.id, NODE_COLOURS[None])))
+            self.setItem(row, 0, title)
+            for column, name in enumerate(CHOICES, start=1):
+                self.setCellWidget(row, column, self._choice(node, name))
+        self._fit()
+
+    def choice(self, node: int, name: str) -> QComboBox:
+        """The field of a node: ``"truth"``, ``"truth_source"``, ``"level"`` or ``"side"``."""
+        widget = self.cellWidget(list(self.nodes).index(node), 1 + list(CHOICES).index(name))
+        assert isinstance(widget, QComboBox)
+        return widget
+
+    def _choice(self, node: Node, name: str) -> QComboBox:
+        choice, value = _Choice(), getattr(node, name)
+        for title, meaning, tip in CHOICES[name]:
+            choice.addItem(title, meaning)
+            choice.setItemData(choice.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)
+        if choice.findData(value) < 0:
+            choice.addItem(str(value), value)
+        choice.setCurrentIndex(choice.findData(value))
+        choice.setToolTip(choice.currentData(Qt.ItemDataRole.ToolTipRole) or "")
+        choice.currentIndexChanged.connect(lambda _: self._take(node.id, name, choice))
+        return choice
+
+    def _take(self, node: int, name: str, choice: QComboBox) -> None:
+        self.nodes[node] = replace(self.nodes[node], **{name: choice.currentData()})
+        choice.setToolTip(choice.currentData(Qt.ItemDataRole.ToolTipRole) or "")
+        self.edited.emit()
+
+    def _fit(self) -> None:
+        rows = min(max(self.rowCount(), 1), 4)
+        self.setFixedHeight(self.horizontalHeader().sizeHint().height() + rows * self.rowHeight(0) + 6)
+
+    def rowHeight(self, row: int) -> int:  # Qt's name
+        return super().rowHeight(row) or self.verticalHeader().defaultSectionSize()
+
+
+class _Choice(QComboBox):
+    """A combo box that the wheel scrolls past: no truth changes because someone scrolled the dock."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.view().setMinimumWidth(90)
+
+    def wheelEvent(self, event: QWheelEvent) -> None:  # Qt's name
+        event.ignore()

@@ -1,0 +1,103 @@
+"""Millimetres for an image that has none: a line between two marks of the depth scale, and its length."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from napari.layers import Image, Shapes
+from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLabel, QWidget
+
+from ..._layers import KEY, frame_from_layer, layers_of, link, space_of
+from ...errors import ClnError, FrameReadError
+from ..common.dock import MessageLine, Signal, button
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+__all__ = ["Scale", "set_scale"]
+
+LEAST_PX = 20.0
+"""A line shorter than this says little: one pixel is 5 % of it."""
+
+
+def set_scale(viewer: ViewerModel, image: Image, mm_per_px: float) -> None:
+    """Give an Image, and all layers that belong to it, a scale in mm; pixels are taken as square."""
+    for layer in (image, *layers_of(image, viewer.layers)):
+        layer.scale = (*layer.scale[:-2], mm_per_px, mm_per_px)
+        layer.units = (*layer.units[:-2], "mm", "mm")
+    viewer.reset_view()
+
+
+class Scale(QWidget):
+    """Draw a line, type its length, use it."""
+
+    typed = Signal(object)
+
+    def __init__(self, viewer: ViewerModel, message: MessageLine) -> None:
+        super().__init__()
+        self.viewer, self.message = viewer, message
+        self.draw = button("Draw line", "Draw a line between two marks of the depth scale")
+        self.length = QDoubleSpinBox()
+        self.length.setRange(0.1, 500)
+        self.length.setDecimals(1)
+        self.length.setValue(10)
+        self.length.setSuffix(" mm")
+        self.use = button("Use", "Take the line's length as the scale of this image")
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self.draw)
+        row.addWidget(QLabel("is"))
+        row.addWidget(self.length, stretch=1)
+        row.addWidget(self.use)
+
+    def start(self, image: Image | None, index: int) -> None:
+        """Let the reader draw, where the file does not say the scale itself."""
+        try:
+            if image is None:
+                raise FrameReadError("Open an image first: there is nothing to calibrate.")
+            frame = frame_from_layer(image, index)
+            if frame.regions or (frame.spacing_mm is not None and frame.spacing_source != "typed"):
+                raise FrameReadError("This file says its scale itself, so none has to be typed.")
+        except ClnError as error:
+            self.message.say(str(error), "bad")
+            return
+        shapes = self._line(image)
+        if shapes is None:
+            shapes = Shapes(
+                ndim=2,
+                name=f"{image.name} · depth scale",
+                metadata={KEY: "depth scale"},
+                edge_color="#56b4e9",
+                edge_width=max(frame.shape[0] / 300, 1),
+                **space_of(image, 2),
+            )
+            link(shapes, image)
+            self.viewer.add_layer(shapes)
+        self.viewer.layers.selection.active = shapes
+        shapes.mode = "add_line"
+        self.message.say("Drag a line between two marks of the depth scale, type its length, press Use.")
+
+    def apply(self, image: Image | None) -> None:
+        """Take the last line that was drawn; ``typed`` tells the Image that has a scale now."""
+        shapes = None if image is None else self._line(image)
+        if image is None or shapes is None or not len(shapes.data):
+            self.message.say("Press Draw line first, and drag it along the depth scale.", "bad")
+            return
+        ends = np.asarray(shapes.data[-1])
+        length_px = float(np.hypot(*(ends[-1] - ends[0])[-2:]))
+        if length_px < LEAST_PX:
+            self.message.say(
+                f"The line is {length_px:.0f} pixels long, too short for a scale. Draw it over more marks.",
+                "bad",
+            )
+            return
+        mm_per_px = self.length.value() / length_px
+        self.viewer.layers.remove(shapes)
+        set_scale(self.viewer, image, mm_per_px)
+        self.message.say(f"{mm_per_px:.4f} mm per pixel (typed).", "good")
+        self.typed.emit(image)
+
+    def _line(self, image: Image) -> Shapes | None:
+        found = layers_of(image, self.viewer.layers, "depth scale")
+        return next((layer for layer in found if isinstance(layer, Shapes)), None)

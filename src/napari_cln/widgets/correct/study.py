@@ -1,0 +1,152 @@
+"""Which training folder, who reads, and strokes that a crash left behind."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from qtpy.QtWidgets import QCheckBox, QFileDialog, QHBoxLayout, QLabel, QLineEdit, QVBoxLayout, QWidget
+
+from ...disk.atomic import write_atomically
+from ...disk.user import config_folder
+from ...errors import ClnError
+from ...folder.autosave import Stroke
+from ...folder.dataset import TrainingFolder
+from ..common.dock import Signal, button, form, small
+
+__all__ = ["Recovery", "StudyRow"]
+
+READER_FILE = "reader"
+
+
+class StudyRow(QWidget):
+    """Training folder and reader."""
+
+    opened = Signal()
+    reader_changed = Signal()
+    failed = Signal(str)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder: TrainingFolder | None = None
+        self.title = QLabel("none yet")
+        self.open_button = button("Open…", "Open a training folder")
+        self.create_button = button("New…", "Make a new training folder in an empty place")
+        self.reader = QLineEdit(_last_reader())
+        self.reader.setPlaceholderText("your name or initials")
+        self.second = QCheckBox("second reading, blind")
+        self.second.setToolTip(
+            "Frames of the training folder open without their mask. What you say is kept beside what the "
+            "folder has, never in its place."
+        )
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.title, stretch=1)
+        buttons.addWidget(self.open_button)
+        buttons.addWidget(self.create_button)
+        rows = form()
+        rows.setContentsMargins(0, 0, 0, 0)
+        rows.addRow("Folder", buttons)
+        rows.addRow("Reader", self.reader)
+        rows.addRow("", self.second)
+        self.setLayout(rows)
+        self.open_button.clicked.connect(self._choose)
+        self.create_button.clicked.connect(self._choose_new)
+        self.reader.editingFinished.connect(self._remember)
+
+    @property
+    def who(self) -> str:
+        """The reader's name."""
+        return self.reader.text().strip() or "a reader"
+
+    def open_folder(self, path: str | Path) -> None:
+        """Open a training folder; later strokes are saved there."""
+        self._take(path, create=False)
+
+    def create_folder(self, path: str | Path) -> None:
+        """Make a training folder and open it."""
+        self._take(path, create=True)
+
+    def _take(self, path: str | Path, *, create: bool) -> None:
+        try:
+            self.folder = TrainingFolder.create(path) if create else TrainingFolder.open(path)
+        except ClnError as error:
+            self.failed.emit(str(error))
+            return
+        self.title.setText(self.folder.path.name)
+        self.opened.emit()
+
+    def _choose(self) -> None:
+        path = QFileDialog.getExistingDirectory(self, "Training folder")
+        if path:
+            self.open_folder(path)
+
+    def _choose_new(self) -> None:
+        path, _ = QFileDialog.getSaveFileName(self, "New training folder", "training-folder")
+        if path:
+            self.create_folder(path)
+
+    def _remember(self) -> None:
+        with suppress(OSError):  # a name that has to be typed again is no harm
+            config_folder().mkdir(parents=True, exist_ok=True)
+            write_atomically(config_folder() / READER_FILE, self.reader.text().strip().encode())
+        self.reader_changed.emit()
+
+
+class Recovery(QWidget):
+    """Offer of strokes that were never saved. Whoever declines can have them back for a day."""
+
+    restored = Signal(object)
+    discarded = Signal(object)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stroke: Stroke | None = None
+        self.text = small()
+        self.restore = button("Restore", "Put the strokes back on this frame; Ctrl+Z takes them off again")
+        self.discard = button("Discard", "Not now; they can be had back for one day")
+        row = QHBoxLayout()
+        row.addWidget(self.restore)
+        row.addWidget(self.discard)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.text)
+        layout.addLayout(row)
+        self.restore.clicked.connect(lambda: self.restored.emit(self.stroke))
+        self.discard.clicked.connect(lambda: self.discarded.emit(self.stroke))
+        self.offer([], [], None)
+
+    def offer(self, strokes: list[Stroke], put_aside: list[Stroke], case_id: str | None) -> None:
+        """Offer the newest stroke of the frame in view, or say that other frames have some.
+
+        Parameters
+        ----------
+        strokes : list of Stroke
+            Neither saved nor discarded.
+        put_aside : list of Stroke
+            Discarded within the last day.
+        case_id : str, optional
+            The frame in view.
+        """
+        self.stroke = next((stroke for stroke in (*strokes, *put_aside) if stroke.id == case_id), None)
+        n_else = len({stroke.id for stroke in strokes} - {case_id})
+        lines = []
+        if self.stroke is not None:
+            fate = "discarded, and are kept for one day" if self.stroke.discarded else "never saved"
+            lines.append(
+                f"Strokes of {self.stroke.who} from {self.stroke.time[:16].replace('T', ' ')} UTC on this "
+                f"frame were {fate}."
+            )
+        if n_else:
+            frames = "1 other frame has" if n_else == 1 else f"{n_else} other frames have"
+            lines.append(f"{frames} strokes that were never saved. They are offered when it is in view.")
+        self.text.setText("\n".join(lines))
+        self.restore.setVisible(self.stroke is not None)
+        self.discard.setVisible(self.stroke is not None and not self.stroke.discarded)
+        self.setVisible(bool(lines))
+
+
+def _last_reader() -> str:
+    try:
+        return (config_folder() / READER_FILE).read_text().strip()[:60]
+    except (OSError, UnicodeDecodeError):
+        return ""

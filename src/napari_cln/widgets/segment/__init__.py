@@ -1,0 +1,1 @@
+"""The Segment dock: masks and scores of the open images."""

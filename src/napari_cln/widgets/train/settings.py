@@ -1,0 +1,91 @@
+"""Form of a run's settings, made from the dataclass itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, fields
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+from magicgui import magicgui
+from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+from superqt import QCollapsible
+
+from ...models.library import model_in_use
+from ...training.config import TrainConfig
+from ..common.dock import form
+from ..common.model_choice import ModelChoice
+
+__all__ = ["Settings", "arguments_of"]
+
+FIRST = ("recipe", "epochs", "folds")
+
+
+class Settings(QWidget):
+    """The settings of a run: a few in sight, the others folded away.
+
+    Attributes
+    ----------
+    fields : magicgui container
+        One widget a field of :class:`TrainConfig`, with its default, limits and tooltip.
+    start_from, compare_with : ModelChoice
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        hints = get_type_hints(TrainConfig, include_extras=True)
+        limits = {name: get_args(hint)[1] for name, hint in hints.items() if get_origin(hint) is Annotated}
+        self.fields: Any = magicgui(TrainConfig, call_button=False, **limits)
+        self.fields.learning_rate.native.setDecimals(6)
+        self.start_from = ModelChoice(none="new weights")
+        self.compare_with = ModelChoice(none="no model")
+        self.compare_with.choose(model_in_use())
+        self._models = {"start_from": self.start_from, "compare_with": self.compare_with}
+        first, others = form(), form()
+        for field in fields(TrainConfig):
+            widget = self.fields[field.name]
+            shown = self._models.get(field.name, widget.native)
+            title = QLabel(widget.label.capitalize())
+            for part in (title, shown):
+                part.setToolTip(widget.tooltip or "")
+            (first if field.name in (*FIRST, "start_from") else others).addRow(title, shown)
+        inside = QWidget()
+        inside.setLayout(others)
+        more = QCollapsible("More settings")
+        more.addWidget(inside)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(first)
+        layout.addWidget(more)
+
+    @property
+    def value(self) -> TrainConfig:
+        """The settings as they stand."""
+        chosen = {name: model.value or "" for name, model in self._models.items()}
+        config: TrainConfig = self.fields(**chosen)
+        return config
+
+    def show_record(self, record: Mapping[str, Any]) -> None:
+        """Show the settings of a run's record; what does not fit is left as it stands."""
+        for field in fields(TrainConfig):
+            value = record.get(field.name)
+            with suppress(ValueError, TypeError):
+                if field.name not in self._models:
+                    if value is not None:
+                        self.fields[field.name].value = value
+                elif isinstance(value, str):
+                    model = self._models[field.name]
+                    model.choose(value) if value else model.names.setCurrentIndex(0)
+
+
+def arguments_of(config: TrainConfig) -> list[str]:
+    """The command line's options for settings that are not the default ones."""
+    usual = asdict(TrainConfig())
+    arguments: list[str] = []
+    for name, value in asdict(config).items():
+        option = "--" + name.replace("_", "-")
+        if value is True:
+            arguments.append(option)
+        elif value != usual[name]:
+            arguments += [option, str(value)]
+    return arguments

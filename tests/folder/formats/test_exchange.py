@@ -1,0 +1,543 @@
+"""Studies in and out: nothing is lost, nothing is guessed, nothing names a patient."""
+
+import csv
+import json
+import shutil
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image, PngImagePlugin
+
+from napari_cln.cli import main
+from napari_cln.disk.rle import decode_rle, encode_rle
+from napari_cln.errors import DatasetError, ExportError
+from napari_cln.folder.dataset import TrainingFolder
+from napari_cln.folder.formats.exchange import export_study, import_study
+from napari_cln.folder.health.check import check
+from napari_cln.folder.split.frozen import frozen_split
+from napari_cln.types import Frame, Node
+
+
+def run(steps):
+    steps = list(steps)
+    assert [step.index for step in steps] == list(range(1, steps[-1].total + 1))
+    return steps
+
+
+def contents(study):
+    """What an exchange must keep of each frame."""
+    return {
+        case.id: (
+            study.read_image(case).tobytes(),
+            study.read_instances(case).tobytes(),
+            study.read_instances(case).shape,
+            case.nodes,
+            case.truth,
+            case.status,
+            case.patient,
+            case.cine,
+            case.spacing_mm,
+            case.extra["split"],
+            case.mask is None,
+        )
+        for case in study.cases()
+    }
+
+
+@pytest.fixture
+def rich(study, annotate, necks):
+    """A study with two nodes that touch, a rejected one, a class without a mask, a waiting frame, a cine."""
+    mask = necks[0][1].astype(np.uint8)
+    rows = np.flatnonzero(mask.any(axis=1))
+    mask[rows[len(rows) // 2] :] *= 2
+    mask[:5, :5] = 3
+    nodes = (
+        Node(id=1, status="accepted", truth="metastatic", truth_source="fna", level="III", side="left"),
+        Node(id=2, status="corrected", truth="benign", p_malignant=0.25),
+        Node(id=3, status="rejected"),
+    )
+    study.save(annotate(0, instances=mask, nodes=nodes), cine="clip 7", who="r1")
+    empty = np.zeros((224, 224), np.uint8)
+    study.save(
+        annotate(2, instances=empty, nodes=(Node(id=1, truth="metastatic"),), status="accepted"), who="r1"
+    )
+    study.save(annotate(3, status="predicted"), who="r1")
+    return study
+
+
+@pytest.mark.parametrize("format", ["nnunet", "coco", "csv"])
+def test_a_round_trip_keeps_every_pixel_node_truth_and_patient(rich, tmp_path, format):
+    run(export_study(rich, format, tmp_path / "out"))
+
+    steps = run(import_study(tmp_path / "out", tmp_path / "back"))
+
+    assert not [step.problem for step in steps if step.problem]
+    assert contents(TrainingFolder.open(tmp_path / "back")) == contents(rich)
+    assert check(tmp_path / "back") == check(rich)
+
+
+def test_another_training_folder_comes_in_whole(rich, tmp_path):
+    run(import_study(rich.path, tmp_path / "back"))
+
+    assert contents(TrainingFolder.open(tmp_path / "back")) == contents(rich)
+
+
+def test_importing_twice_changes_nothing(rich, tmp_path):
+    run(import_study(rich.path, tmp_path / "back"))
+    before = {path: path.read_bytes() for path in (tmp_path / "back").rglob("*.*") if path.is_file()}
+
+    run(import_study(rich.path, tmp_path / "back"))
+
+    assert {path: path.read_bytes() for path in (tmp_path / "back").rglob("*.*") if path.is_file()} == before
+
+
+def test_a_frame_with_another_mask_stays_and_the_new_one_is_kept_aside(study, tmp_path, annotate, necks):
+    other = TrainingFolder.open(shutil.copytree(study.path, tmp_path / "other"))
+    case = other.save(annotate(0, mask=np.roll(necks[0][1], 9)), who="r2")
+
+    steps = run(import_study(other.path, study.path))
+
+    (problem,) = [step.problem for step in steps if step.problem]
+    assert f"{case.id} is in the folder already, with other masks" in problem
+    assert np.array_equal(study.read_instances(study.case(case.id)) > 0, necks[0][1])
+    assert list((study.layout.revisions / case.id).glob("*-import-1.json"))
+
+
+def test_plain_images_masks_and_a_table_become_a_training_folder(data, tmp_path, necks):
+    steps = run(import_study(data / "folder", tmp_path / "study"))
+
+    study = TrainingFolder.open(tmp_path / "study")
+    assert not [step.problem for step in steps if step.problem]
+    assert Counter((case.truth, case.status) for case in study.cases()) == {
+        ("benign", "accepted"): 5,
+        ("metastatic", "accepted"): 5,
+        ("unknown", "no-node"): 2,
+    }
+    assert len({case.patient for case in study.cases()}) == 6
+    assert check(study) == []
+    assert all(step.case.id == study.identify(Frame(pixels=necks[i][0])) for i, step in enumerate(steps))
+
+
+def test_imported_masks_have_the_pixels_of_their_files(data, tmp_path, necks):
+    steps = run(import_study(data / "folder", tmp_path / "study", clean=False))
+
+    study = TrainingFolder.open(tmp_path / "study")
+    for (pixels, outline), step in zip(necks, steps, strict=True):
+        assert study.read_image(step.case).shape == pixels.shape[:2]
+        assert np.array_equal(study.read_instances(step.case) > 0, outline)
+    assert len(steps[4].case.nodes) == 2  # two vessels apart
+
+
+def test_cropped_masks_lie_where_they_lay(data, tmp_path, necks):
+    steps = run(import_study(data / "folder", tmp_path / "study"))
+
+    study = TrainingFolder.open(tmp_path / "study")
+    for (_, outline), step in zip(necks, steps, strict=True):
+        x0, y0, x1, y1 = study.record(step.case.id)["source"]["crop"]
+        assert np.array_equal(study.read_instances(step.case) > 0, outline[y0:y1, x0:x1])
+        assert outline.sum() == outline[y0:y1, x0:x1].sum()
+
+
+@pytest.fixture
+def source(data, tmp_path):
+    """A copy of the plain data set, to spoil."""
+    return shutil.copytree(data / "folder", tmp_path / "source")
+
+
+def problems(source, tmp_path, **options):
+    return [step.problem for step in run(import_study(source, tmp_path / "study", **options)) if step.problem]
+
+
+def read_rows(path):
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+def write_rows(path, rows):
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def rewrite(source, change):
+    write_rows(source / "labels.csv", [change(row) for row in read_rows(source / "labels.csv")])
+
+
+def take_few(source, rows, goal):
+    """A copy of a few rows of a data set, in the set's own form."""
+    for row in rows:
+        for name in (row["image"], row["mask"]):
+            (goal / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source / name, goal / name)
+    write_rows(goal / "labels.csv", rows)
+    return goal
+
+
+def test_a_label_that_is_not_known_is_never_guessed(source, tmp_path):
+    rewrite(
+        source,
+        lambda row: row | {"Diagnosis": {"benign": "0", "malignant": "1"}.get(row["Diagnosis"], "normal")},
+    )
+
+    found = problems(source, tmp_path)
+
+    assert len(found) == 10
+    assert "The label '0' is not known" in found[0] and '--label-values "0=benign"' in found[0]
+    assert problems(source, tmp_path, label_values={"0": "benign", "1": "metastatic"}) == []
+
+
+def test_a_mask_with_several_values_asks_what_they_are(source, tmp_path):
+    path = source / "masks" / "neck_00.png"
+    mask = np.array(Image.open(path)) // 255
+    mask[100:110] *= 2
+    Image.fromarray(mask).save(path)
+
+    (found,) = problems(source, tmp_path)
+
+    assert "neck_00.png has the values 1, 2" in found and "--mask-values 1=node 2=background" in found
+    assert problems(source, tmp_path, mask_values={1: "node", 2: "background", 255: "node"}) == []
+
+
+def test_values_of_a_mask_can_say_the_truth_of_each_node(source, tmp_path):
+    mask = np.zeros((224, 224), np.uint8)
+    mask[10:30, 10:30], mask[50:60, 50:60] = 1, 2
+    Image.fromarray(mask).save(source / "masks" / "neck_00.png")
+
+    steps = run(
+        import_study(
+            source, tmp_path / "s", mask_values={1: "benign", 2: "metastatic", 255: "node"}, clean=False
+        )
+    )
+
+    assert [(node.id, node.truth) for node in steps[0].case.nodes] == [(1, "benign"), (2, "metastatic")]
+    assert steps[0].case.truth == "metastatic"
+
+
+def test_a_mask_of_another_size_is_refused_and_the_others_come_in(source, tmp_path):
+    Image.fromarray(np.zeros((100, 224), np.uint8)).save(source / "masks" / "neck_03.png")
+
+    (found,) = problems(source, tmp_path)
+
+    assert "neck_03.png has 100×224 pixels, its image 224×224" in found
+    assert len(TrainingFolder.open(tmp_path / "study").cases()) == 11
+
+
+def test_the_same_pixels_with_another_mask_or_patient_are_refused_by_name(source, tmp_path):
+    shutil.copy(source / "images" / "neck_00.png", source / "images" / "neck_02.png")
+
+    (found,) = problems(source, tmp_path)
+
+    assert "neck_02.png has the same pixels as neck_00.png, but another mask, label or patient" in found
+    study = TrainingFolder.open(tmp_path / "study")
+    assert len(study.cases()) == 11
+    assert all(case.extra["revision"] == 1 for case in study.cases())
+
+
+def test_the_same_frame_twice_is_kept_once_and_told(source, tmp_path):
+    rows = read_rows(source / "labels.csv")
+    write_rows(source / "labels.csv", [*rows, rows[0]])
+
+    last = run(import_study(source, tmp_path / "study"))[-1]
+
+    assert (last.case, last.problem) == (None, None)
+    assert last.note == "it has the same pixels as neck_00.png, and is kept once"
+
+
+def test_a_second_import_under_another_patient_is_refused(source, tmp_path):
+    assert problems(source, tmp_path) == []
+    rewrite(source, lambda row: row | {"Patient ID": "someone else"})
+
+    assert all(
+        "is in the folder as a frame of another patient" in found for found in problems(source, tmp_path)
+    )
+
+
+def test_a_table_may_not_reach_outside_the_folders_of_the_import(source, tmp_path):
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "secret.png")
+    rewrite(
+        source, lambda row: row | {"Image": "../secret.png" if "neck_05" in row["Image"] else row["Image"]}
+    )
+
+    (found,) = problems(source, tmp_path)
+
+    assert "secret.png lies outside the folders of the import" in found
+
+
+def test_a_class_without_a_mask_trains_the_class_alone(source, tmp_path):
+    rewrite(source, lambda row: row | {"Mask": ""})
+
+    study = TrainingFolder.open(run(import_study(source, tmp_path / "s"))[0].case.image.parent.parent)
+
+    assert all(case.mask is None for case in study.cases() if case.truth != "unknown")
+    assert Counter(case.truth for case in study.cases()) == {"benign": 5, "metastatic": 5, "unknown": 2}
+
+
+def test_without_a_table_folders_name_the_class_and_suffixes_the_masks(data, tmp_path):
+    source = tmp_path / "source"
+    for n, name in ((0, "benign"), (1, "malignant")):
+        (source / name).mkdir(parents=True)
+        for kind, ending in (("images", ""), ("masks", "_mask")):
+            shutil.copy(data / "folder" / kind / f"neck_0{n}.png", source / name / f"{name} (1){ending}.png")
+
+    steps = run(import_study(source, tmp_path / "s"))
+
+    assert [(step.name, step.case.truth) for step in steps] == [
+        ("benign (1).png", "benign"),
+        ("malignant (1).png", "metastatic"),
+    ]
+    assert all(step.case.mask for step in steps)
+
+
+def test_the_authors_split_is_kept(source, tmp_path):
+    side = {"P01": "Train", "P02": "val", "P03": "test"}
+    rewrite(source, lambda row: row | {"Split": side.get(row["Patient ID"], "train")})
+
+    run(import_study(source, tmp_path / "s"))
+
+    study = TrainingFolder.open(tmp_path / "s")
+    (fold,) = frozen_split(study, 1)
+    assert Counter(case.extra["split"] for case in study.cases()) == {"train": 8, "validation": 2, "test": 2}
+    assert (len(fold.train), len(fold.validation)) == (8, 2)
+
+
+def test_level_side_and_source_of_the_truth_come_in(source, tmp_path):
+    rewrite(source, lambda row: row | {"Neck level": "IIA", "Side": "L", "Truth source": "Washout Tg"})
+
+    run(import_study(source, tmp_path / "s"))
+
+    nodes = [node for case in TrainingFolder.open(tmp_path / "s").cases() for node in case.nodes]
+    assert nodes
+    assert {(node.level, node.side, node.truth_source) for node in nodes} == {("II", "left", "tg")}
+
+
+def test_a_level_that_is_not_known_is_left_out_and_told(source, tmp_path):
+    rewrite(source, lambda row: row | {"level": "submental", "side": "right"})
+
+    steps = run(import_study(source, tmp_path / "s"))
+
+    assert not any(step.problem for step in steps)
+    assert any("its level 'submental' is not known, and left out" in (step.note or "") for step in steps)
+    nodes = [node for case in TrainingFolder.open(tmp_path / "s").cases() for node in case.nodes]
+    assert {(node.level, node.side) for node in nodes} == {(None, "right")}
+
+
+def test_tables_of_excel_are_read(source, tmp_path):
+    text = (source / "labels.csv").read_text().replace(",", ";").replace("Patient ID", "case")
+    (source / "labels.csv").write_bytes(text.replace("P01", "王芳").encode("gb18030"))
+
+    assert problems(source, tmp_path) == []
+    assert len({case.patient for case in TrainingFolder.open(tmp_path / "study").cases()}) == 6
+
+
+def test_a_table_without_images_says_which_columns_it_has(source, tmp_path):
+    (source / "labels.csv").write_text("a,b\n1,2\n")
+
+    with pytest.raises(DatasetError, match=r"labels\.csv has the columns a, b.*Call that column image"):
+        import_study(source, tmp_path / "study")
+
+
+def test_no_patient_name_leaves_the_source(necks, tmp_path):
+    name = "DOE^JANE"
+    source = tmp_path / "source"
+    (source / "images").mkdir(parents=True)
+    (source / "masks").mkdir()
+    meta = PngImagePlugin.PngInfo()
+    for key in ("Title", "Author", "Comment"):
+        meta.add_text(key, f"patient {name}")
+    for n in range(4):
+        Image.fromarray(necks[n][0]).save(source / "images" / f"{name} {n}.png", pnginfo=meta)
+        Image.fromarray((necks[n][1] * 255).astype(np.uint8)).save(
+            source / "masks" / f"{name} {n}.png", pnginfo=meta
+        )
+    rows = "".join(
+        f"{name} {n}.png,{'malignant' if n % 2 else 'benign'},{name} {n // 2},{name}\n" for n in range(4)
+    )
+    (source / "labels.csv").write_text(f"image,label,patient,cine\n{rows}")
+
+    run(import_study(source, tmp_path / "study"))
+    main(["check", str(tmp_path / "study"), "--seen-by", "r1"])
+    for format in ("nnunet", "coco", "csv"):
+        run(export_study(tmp_path / "study", format, tmp_path / format))
+
+    for place in ("study", "nnunet", "coco", "csv"):
+        for path in (tmp_path / place).rglob("*"):
+            assert "JANE" not in path.name.upper()
+            if path.is_file():
+                assert b"JANE" not in path.read_bytes().upper()
+
+
+def test_notes_and_readers_stay_in_the_folder(study, annotate, tmp_path):
+    study.save(annotate(0, note="spoke to Dr Secret"), who="Dr Secret")
+
+    for format in ("nnunet", "coco", "csv"):
+        run(export_study(study, format, tmp_path / format))
+        assert not [
+            p for p in (tmp_path / format).rglob("*.*") if p.is_file() and b"Secret" in p.read_bytes()
+        ]
+
+
+def test_an_nnunet_dataset_of_another_program_comes_in_pixel_by_pixel(necks, tmp_path):
+    source = tmp_path / "Dataset001"
+    for place in ("imagesTr", "labelsTr"):
+        (source / place).mkdir(parents=True)
+    for n in range(3):
+        grey = necks[n][0][..., 0] if necks[n][0].ndim == 3 else necks[n][0]
+        Image.fromarray(grey).save(source / "imagesTr" / f"neck_{n}_0000.png")
+        Image.fromarray(necks[n][1].astype(np.uint8) * (n > 0)).save(source / "labelsTr" / f"neck_{n}.png")
+    labels = {"background": 0, "target": 1}
+    description = {"channel_names": {"0": "US"}, "labels": labels, "numTraining": 3, "file_ending": ".png"}
+    (source / "dataset.json").write_text(json.dumps(description))
+
+    steps = run(import_study(source, tmp_path / "s"))
+
+    study = TrainingFolder.open(tmp_path / "s")
+    assert [step.case.status for step in steps] == ["no-node", "accepted", "accepted"]
+    for n, step in enumerate(steps):
+        assert study.read_image(step.case).shape == (224, 224)
+        assert np.array_equal(study.read_instances(step.case) > 0, necks[n][1] & (n > 0))
+
+
+def test_nnunet_labels_that_are_not_known_are_asked_for(tmp_path):
+    source = tmp_path / "Dataset002"
+    (source / "imagesTr").mkdir(parents=True)
+    labels = {"background": 0, "lymph node": 1, "vessel": 2}
+    (source / "dataset.json").write_text(json.dumps({"labels": labels, "file_ending": ".png"}))
+
+    with pytest.raises(DatasetError, match=r"label 'vessel' for the value 2.*--mask-values 2=node"):
+        import_study(source, tmp_path / "s")
+
+
+def test_the_nnunet_export_is_split_by_patient_and_names_only_its_own_frames(rich, tmp_path):
+    run(export_study(rich, "nnunet", tmp_path / "out"))
+
+    splits = json.loads((tmp_path / "out" / "splits_final.json").read_text())
+    images = {path.name[:16] for path in (tmp_path / "out" / "imagesTr").iterdir()}
+    labels = {path.stem for path in (tmp_path / "out" / "labelsTr").iterdir()}
+    description = json.loads((tmp_path / "out" / "dataset.json").read_text())
+    patient = {case.id: case.patient for case in rich.cases()}
+    assert images == labels
+    assert description["numTraining"] == len(labels)
+    assert len(splits) == 5
+    for fold in splits:
+        assert set(fold) == {"train", "val"}
+        assert set(fold["train"]) | set(fold["val"]) == labels
+        assert not {patient[i] for i in fold["train"]} & {patient[i] for i in fold["val"]}
+    for path in (tmp_path / "out" / "labelsTr").iterdir():
+        assert set(np.unique(np.array(Image.open(path)))) <= {0, 1}
+
+
+def test_coco_polygons_and_categories_come_in(necks, tmp_path):
+    source = tmp_path / "coco"
+    source.mkdir()
+    Image.fromarray(necks[0][0]).save(source / "a.png")
+    square = [20, 10, 40, 10, 40, 30, 20, 30]
+    content = {
+        "images": [{"id": 5, "file_name": "a.png", "height": 224, "width": 224}],
+        "annotations": [
+            {"id": 1, "image_id": 5, "category_id": 2, "segmentation": [square]},
+            {"id": 2, "image_id": 5, "category_id": 1, "segmentation": [[x + 100 for x in square]]},
+        ],
+        "categories": [{"id": 1, "name": "benign"}, {"id": 2, "name": "malignant"}],
+    }
+    (source / "instances.json").write_text(json.dumps(content))
+
+    (step,) = run(import_study(source, tmp_path / "s"))
+
+    study = TrainingFolder.open(tmp_path / "s")
+    instances = study.read_instances(step.case)
+    assert [(node.id, node.truth) for node in step.case.nodes] == [(1, "metastatic"), (2, "benign")]
+    assert (instances == 1)[10:30, 20:40].all() and (instances == 1).sum() == 400
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools' own
+def test_pycocotools_reads_the_export(rich, tmp_path):
+    mask_api = pytest.importorskip("pycocotools.mask", reason="pycocotools is not installed")
+    run(export_study(rich, "coco", tmp_path / "out"))
+
+    content = json.loads((tmp_path / "out" / "annotations.json").read_text())
+    ids = {image["id"]: image["x_napari_cln"]["id"] for image in content["images"]}
+    assert content["annotations"]
+    for entry in content["annotations"]:
+        instances = rich.read_instances(rich.case(ids[entry["image_id"]]))
+        decoded = mask_api.decode(entry["segmentation"]).astype(bool)
+        assert np.array_equal(decoded, instances == entry["attributes"]["node"])
+        assert mask_api.area(entry["segmentation"]) == entry["area"]
+        assert list(mask_api.toBbox(entry["segmentation"])) == entry["bbox"]
+        code = mask_api.encode(np.asfortranarray(decoded.astype(np.uint8)))["counts"].decode("ascii")
+        assert code == entry["segmentation"]["counts"]
+
+
+@given(arrays(bool, st.tuples(st.integers(1, 40), st.integers(1, 40))))
+def test_run_length_codes_give_back_every_mask(mask):
+    assert np.array_equal(decode_rle(encode_rle(mask), mask.shape), mask)
+
+
+def test_run_lengths_that_do_not_fill_the_mask_are_refused():
+    with pytest.raises(ValueError, match="add up to 5 pixels, the mask has 6"):
+        decode_rle([2, 3], (2, 3))
+
+
+def test_an_export_of_a_damaged_frame_writes_nothing(study, tmp_path):
+    study.cases()[3].mask.write_bytes(b"")
+
+    with pytest.raises(ExportError, match=r"Nothing was exported: .*\.png is not a whole PNG"):
+        list(export_study(study, "coco", tmp_path / "out"))
+    assert not list(tmp_path.glob("*out*"))
+
+
+def test_an_export_does_not_follow_a_link(study, tmp_path):
+    case = study.cases()[0]
+    elsewhere = tmp_path / "elsewhere.png"
+    case.image.rename(elsewhere)
+    case.image.symlink_to(elsewhere)
+
+    with pytest.raises(ExportError, match="symbolic link"):
+        list(export_study(study, "nnunet", tmp_path / "out"))
+
+
+def test_an_export_into_a_full_folder_is_refused(study, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("x")
+
+    with pytest.raises(ExportError, match="out exists and is not empty"):
+        export_study(study, "csv", tmp_path / "out")
+    with pytest.raises(ExportError, match=r"'zip' is not known\. Use one of nnunet, coco, csv"):
+        export_study(study, "zip", tmp_path / "new")
+
+
+def test_busi_comes_in(shared_data, tmp_path):
+    rows = read_rows(shared_data / "busi_384" / "labels.csv")[::25]
+    source = take_few(shared_data / "busi_384", rows, tmp_path / "busi")
+
+    steps = run(import_study(source, tmp_path / "s"))
+
+    truths = {"benign": "benign", "malignant": "metastatic", "normal": "unknown"}
+    assert [step.case.truth for step in steps] == [truths[row["label"]] for row in rows]
+    assert [step.case.status == "no-node" for step in steps] == [row["label"] == "normal" for row in rows]
+    assert {fault.kind for fault in check(tmp_path / "s")} <= {"patient-unknown"}
+
+
+def test_nerves_and_vessels_come_in_as_frames_without_a_node(shared_data, tmp_path):
+    rows = read_rows(shared_data / "usgra" / "labels.csv")[:3]
+    source = take_few(shared_data / "usgra", rows, tmp_path / "usgra")
+
+    steps = run(import_study(source, tmp_path / "s"))
+
+    assert {step.case.status for step in steps} == {"no-node"}
+    assert all("its label says that it shows no node" in step.note for step in steps)
+
+
+def test_mapped_vessels_can_stand_for_nodes(shared_data, tmp_path):
+    rows = [row | {"label": "benign"} for row in read_rows(shared_data / "usgra" / "labels.csv")[:2]]
+    source = take_few(shared_data / "usgra", rows, tmp_path / "usgra")
+
+    steps = run(import_study(source, tmp_path / "s", mask_values={1: "background", 2: "node"}, clean=False))
+
+    study = TrainingFolder.open(tmp_path / "s")
+    for step, row in zip(steps, rows, strict=True):
+        vessels = np.array(Image.open(source / row["mask"])) == 2
+        assert np.array_equal(study.read_instances(step.case) > 0, vessels)
