@@ -30,7 +30,19 @@ __all__ = [
 
 
 class ClnError(Exception):
-    """Any error whose message is written for the user."""
+    """Any error whose message is written for the user.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong, with the value; and what to do, where ``advice`` is empty.
+    advice : str
+        What to do.
+    """
+
+    def __init__(self, message: str = "", advice: str = "") -> None:
+        super().__init__(f"{message} {advice}" if advice else message)
+        self.message, self.advice = message, advice
 
 
 class FrameReadError(ClnError):

@@ -7,10 +7,10 @@ the file does not say; every value derived from it is then ``None`` too, never a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,7 @@ TruthSource: TypeAlias = Literal["fna", "tg", "histology", "follow-up", "simulat
 Status: TypeAlias = Literal["predicted", "corrected", "accepted", "rejected", "no-node"]
 Level: TypeAlias = Literal["I", "II", "III", "IV", "V", "VI", "VII"]
 Side: TypeAlias = Literal["left", "right", "midline"]
+Split: TypeAlias = Literal["train", "validation", "test"]
 
 CLASS_NAMES = ("benign", "malignant")
 """The network's two classes. A score speaks of malignancy; a truth that cytology or histology
@@ -298,6 +299,22 @@ class Annotation:
 
     ``status="no-node"`` is an explicit negative, kept in training; it differs from a frame
     that nobody has looked at, which has no annotation.
+
+    Parameters
+    ----------
+    frame : Frame
+    instances : ndarray of uint8, shape (H, W)
+        0 background; 1 to 255 the ids of ``nodes``.
+    nodes : tuple of Node
+    status : str
+    annotator : str, optional
+    based_on : str, optional
+        Id of the model whose mask it started from.
+    note : str
+    seconds : float, optional
+        Time that the reader took.
+    not_judged : ndarray of bool, shape (H, W), optional
+        Pixels of which nobody says whether they belong to a node; training and figures leave them out.
     """
 
     frame: Frame
@@ -308,6 +325,7 @@ class Annotation:
     based_on: str | None = None
     note: str = ""
     seconds: float | None = None
+    not_judged: NDArray[np.bool_] | None = None
 
     @property
     def mask(self) -> NDArray[np.bool_]:
@@ -353,6 +371,19 @@ class Case:
 
     ``mask`` is None where no mask was accepted, ``truth`` is ``"unknown"`` where no label is
     known: such frames train one head alone.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Rows and columns of the stored image.
+    revision : int
+        Number of its state, from 1; each save adds one.
+    split : str, optional
+        The side on which a data set's authors put the frame.
+    image_sha256, mask_sha256, instances_sha256 : str
+        SHA-256 of the pixels of its pictures; None where there is no such picture.
+    read_only : bool
+        Whether a newer version of the program wrote the record, so that this one must not change it.
     """
 
     id: str
@@ -366,7 +397,13 @@ class Case:
     status: Status
     spacing_mm: Spacing | None = None
     vendor: str | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    shape: tuple[int, int] = (0, 0)
+    revision: int = 1
+    split: Split | None = None
+    image_sha256: str = ""
+    mask_sha256: str | None = None
+    instances_sha256: str | None = None
+    read_only: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ import pytest
 
 from napari_cln.errors import DatasetError
 from napari_cln.folder.dataset import TrainingFolder
-from napari_cln.folder.health.check import check
+from napari_cln.folder.health.check import check_study
 from napari_cln.folder.health.repair import repair
 from napari_cln.types import Frame
 
@@ -121,11 +121,11 @@ def stroke(instances):
 def mended(path):
     """The folder as a user finds it after a crash, its torn sets repaired: the last stroke, or -1."""
     found = TrainingFolder.open(path)
-    faults = [fault for fault in check(found) if fault.remedy]
+    faults = [fault for fault in check_study(found).faults if fault.remedy]
     assert {fault.kind for fault in faults} <= {"torn", "orphan", "count", "image-place", "lock"}
     for fault in faults:
         repair(found, fault, confirmed=True)
-    assert not [fault for fault in check(found) if fault.kind != "no-split"]
+    assert not [fault for fault in check_study(found).faults if fault.kind != "no-split"]
     return max((stroke(found.read_instances(case)) for case in found.cases()), default=-1)
 
 
@@ -198,11 +198,11 @@ def test_two_writers_with_300_updates_keep_300(folder, grey, start):
 
     (case,) = folder.cases()
     record = folder.record(case.id)
-    assert record["revision"] == 300
-    assert sum(entry.get("saves", 1) for entry in record["history"]) == 300
-    assert [former["revision"] for former in folder.revisions(case.id)] == list(range(1, 300))
+    assert record.revision == 300
+    assert sum(entry.saves for entry in record.history) == 300
+    assert [former.revision for former in folder.revisions(case.id)] == list(range(1, 300))
     assert stroke(folder.read_instances(case)) == 149
-    assert not [fault for fault in check(folder) if fault.kind != "no-split"]
+    assert not [fault for fault in check_study(folder).faults if fault.kind != "no-split"]
 
 
 def test_two_processes_that_add_frames_count_them_all(folder, start):
@@ -282,9 +282,9 @@ def test_a_disk_that_is_full_at_any_one_write_keeps_the_stroke(study, annotate, 
         (left,) = study.autosave.list()
         assert np.array_equal(study.autosave.restore(left, frame).mask, painted)
         study.autosave.clear(left.id, "r1")
-        for fault in check(study):
+        for fault in check_study(study).faults:
             repair(study, fault)
-        assert check(study) == []
+        assert check_study(study).faults == ()
 
     assert nth > 8
 
@@ -342,7 +342,7 @@ def test_a_read_only_folder_says_so_and_is_left_alone(study, annotate):
         assert len(study.autosave.list()) == 1
     finally:
         subprocess.run(undo, check=True)
-    assert check(study) == []
+    assert check_study(study).faults == ()
     study.autosave.clear(study.identify(annotate(0).frame), "r1")
 
 
@@ -359,7 +359,7 @@ with lock(Path(args[0]), args[1], "r2"):
         time.sleep(0.01)
     child.kill()
 
-    assert folder.save(annotate(0)).extra["revision"] == 1
+    assert folder.save(annotate(0)).revision == 1
 
 
 def test_who_waits_for_a_lock_is_told_who_holds_it(folder, annotate, monkeypatch):

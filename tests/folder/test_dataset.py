@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from PIL import Image
 from napari_cln.disk.user import config_folder, hashed_key, pseudonym
 from napari_cln.errors import ConflictError, DatasetError
 from napari_cln.folder.dataset import TrainingFolder
-from napari_cln.folder.keys import hash_pixels, maker_of
+from napari_cln.folder.record import hash_pixels, maker_of
 from napari_cln.types import Annotation, Frame, Node, Region
 
 
@@ -55,7 +56,7 @@ def test_the_folder_is_an_nnunet_dataset(study):
     assert (description["channel_names"], description["file_ending"]) == ({"0": "ultrasound"}, ".png")
     for path in study.layout.labels.iterdir():
         assert set(np.unique(np.array(Image.open(path)))) <= {0, 1}
-    assert (study.path / ".gitattributes").read_text() == "*.png binary\n"
+    assert (study.path / ".gitattributes").read_text() == "*.png binary\n*.json -text\n"
     assert ".cln/" in (study.path / ".gitignore").read_text().splitlines()
 
 
@@ -284,14 +285,16 @@ def test_former_states_stay_in_order_of_their_number_whatever_the_clock_says(
     folder, annotate, necks, monkeypatch
 ):
     hours = iter([9, 9, 3, 3, 12, 12, 1, 1])
-    monkeypatch.setattr("napari_cln.folder.saving.now", lambda: f"2026-11-01T{next(hours):02d}:00:00Z")
+    monkeypatch.setattr(
+        "napari_cln.folder.record.now", lambda: datetime(2026, 11, 1, next(hours), tzinfo=UTC)
+    )
     for shift in range(4):
         case = folder.save(annotate(0, mask=np.roll(necks[0][1], shift)), who="r1")
 
-    numbers = [record["revision"] for record in folder.revisions(case.id)]
+    numbers = [record.revision for record in folder.revisions(case.id)]
 
     assert numbers == [1, 2, 3]
-    assert case.extra["revision"] == 4
+    assert case.revision == 4
     kept = sorted((folder.layout.revisions / case.id).glob("*.png"), key=lambda p: int(p.stem.split("-")[-1]))
     for shift, path in enumerate(kept):
         assert np.array_equal(np.array(Image.open(path)) > 0, np.roll(necks[0][1], shift))
@@ -317,7 +320,7 @@ def test_history_says_who_did_what_with_which_model_in_how_many_seconds(folder, 
 
 
 def test_the_second_of_two_readers_is_told_and_both_versions_stay(folder, annotate, necks):
-    start = folder.save(annotate(0), who="r1").extra["revision"]
+    start = folder.save(annotate(0), who="r1").revision
     folder.save(annotate(0, mask=np.roll(necks[0][1], 3)), who="r1", expected_revision=start)
 
     with pytest.raises(ConflictError, match=r"was changed by r1 at 20\d\d-.*Your version is kept"):
@@ -337,7 +340,7 @@ def test_a_record_of_a_newer_version_is_read_and_never_changed(folder, annotate)
     folder.layout.record(case.id).write_text(json.dumps(record))
     before = folder.layout.record(case.id).read_bytes()
 
-    assert folder.case(case.id).extra["read_only"]
+    assert folder.case(case.id).read_only
     with pytest.raises(DatasetError, match=r"written by a newer napari-cln \(schema 2\)"):
         folder.save(annotate(0, truth="metastatic"))
     assert folder.layout.record(case.id).read_bytes() == before

@@ -1,11 +1,13 @@
 """Second readings stay apart from the folder's own until somebody decides."""
 
+from datetime import UTC, datetime
+
 import numpy as np
 import pytest
 
 from napari_cln.errors import ConflictError, DatasetError
 from napari_cln.folder.decisions import adjudicate, undecided
-from napari_cln.folder.health.check import check
+from napari_cln.folder.health.check import check_study
 from napari_cln.folder.readers import (
     pair_readings,
     pair_truths,
@@ -39,7 +41,7 @@ def test_a_second_reading_leaves_the_first_as_it_is(study, annotate, necks):
     assert np.array_equal(study.read_instances(case) > 0, necks[0][1])
     assert readers_of(study, case.id) == ["r2"]
     assert len(study.cases()) == 12
-    assert check(study) == []
+    assert check_study(study).faults == ()
 
 
 def test_dice_and_kappa_of_two_readers_come_from_their_pairs(second, necks):
@@ -82,11 +84,11 @@ def test_a_decision_becomes_the_frames_own_and_says_so(second, pair):
     case = adjudicate(second, pair.second, "r3", pair)
 
     assert np.array_equal(second.read_instances(case) > 0, pair.second.mask)
-    last = second.record(case.id)["history"][-1]
-    assert (last["who"], last["action"]) == ("r3", "adjudicated")
-    assert last["readings"] == {"r2": pair.read_at}
-    assert second.revisions(case.id)[-1]["revision"] == case.extra["revision"] - 1
-    assert check(second) == []
+    last = second.record(case.id).history[-1]
+    assert (last.who, last.action) == ("r3", "adjudicated")
+    assert last.readings == {"r2": pair.read_at}
+    assert second.revisions(case.id)[-1].revision == case.revision - 1
+    assert check_study(second).faults == ()
 
 
 def test_a_decision_for_the_first_holds_until_the_second_reads_again(
@@ -95,7 +97,7 @@ def test_a_decision_for_the_first_holds_until_the_second_reads_again(
     adjudicate(second, pair.first, "r3", pair)
     assert undecided(second, pair.case.id) == []
 
-    monkeypatch.setattr("napari_cln.folder.readers.now", lambda: "2030-01-01T00:00:00Z")
+    monkeypatch.setattr("napari_cln.folder.readers.now", lambda: datetime(2030, 1, 1, tzinfo=UTC))
     save_reading(second, annotate(0, mask=np.roll(necks[0][1], 9)), "r2")
 
     assert len(undecided(second, pair.case.id)) == 1
@@ -106,8 +108,8 @@ def test_decisions_of_one_reader_in_a_row_keep_a_line_each(second, pair, annotat
     for other in undecided(second, pair.case.id):
         adjudicate(second, other.first, "r3", other)
 
-    history = second.record(pair.case.id)["history"]
-    assert [set(entry["readings"]) for entry in history if "readings" in entry] == [{"r2"}, {"r4"}]
+    history = second.record(pair.case.id).history
+    assert [set(entry.readings) for entry in history if entry.readings] == [{"r2"}, {"r4"}]
     assert undecided(second, pair.case.id) == []
 
 
@@ -115,7 +117,7 @@ def test_a_decision_on_a_frame_that_has_changed_meanwhile_is_told(second, pair, 
     second.save(annotate(0, truth="metastatic"), who="r1")
 
     with pytest.raises(ConflictError, match="was changed by r1"):
-        adjudicate(second, pair.second, "r3", pair, expected_revision=pair.case.extra["revision"])
+        adjudicate(second, pair.second, "r3", pair, expected_revision=pair.case.revision)
 
 
 def test_a_reading_that_is_given_again_keeps_the_former(second, annotate):
@@ -135,7 +137,7 @@ def test_an_annotation_read_from_the_folder_can_be_saved_again(study, annotate):
     again = study.save(read_annotation(study, case), who="r1")
 
     assert (again.id, again.nodes, again.truth) == (case.id, case.nodes, "metastatic")
-    assert study.record(case.id)["note"] == "hilum"
+    assert study.record(case.id).note == "hilum"
 
 
 def test_a_frame_that_is_not_in_the_folder_has_no_second_reading(folder, annotate):

@@ -53,10 +53,8 @@ def test_an_export_waits_until_every_kind_was_looked_at(two_kinds, tmp_path):
 
     copy = TrainingFolder.create(tmp_path / "copy")
     assert all(step.problem is None for step in import_study(tmp_path / "out", copy.path))
-    assert {tuple(copy.record(case_id)["source"]["deid"]) for case_id in copy.ids()} == {("113100", "113101")}
-    assert {tuple(two_kinds.record(case_id)["source"]["deid"]) for case_id in two_kinds.ids()} == {
-        ("113100",)
-    }
+    assert {tuple(copy.record(case_id).source.deid) for case_id in copy.ids()} == {("113100", "113101")}
+    assert {tuple(two_kinds.record(case_id).source.deid) for case_id in two_kinds.ids()} == {("113100",)}
 
 
 def test_the_sheet_shows_stored_images_unscaled(study):

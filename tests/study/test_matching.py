@@ -103,7 +103,7 @@ def test_a_case_without_a_mask_keeps_its_truth(tmp_path):
         truth="benign",
         patient="p9",
         status="accepted",
-        extra={"split": "validation"},
+        split="validation",
     )
 
     (row,) = rows_of(case, prediction(LEFT, scores=(0.66,)))

@@ -139,7 +139,7 @@ class TestStrokes:
         case = only_case(folder)
         assert case.status == "corrected"
         assert dock.message.text() == "Saved: corrected, 1 node."
-        row0, column0 = folder.record(case.id)["source"]["crop"][1::-1]
+        row0, column0 = folder.record(case.id).source.crop[1::-1]
         saved = folder.read_instances(case)
         assert np.array_equal(
             saved, labels.data[row0 : row0 + saved.shape[0], column0 : column0 + saved.shape[1]]
@@ -200,11 +200,11 @@ class TestVerdicts:
         press(dock, "accept_button")
 
         case = only_case(folder)
-        (entry,) = folder.record(case.id)["history"]
+        (entry,) = folder.record(case.id).history
         assert case.status == "accepted"
         assert case.nodes[0].p_malignant == pytest.approx(0.9)
-        assert (entry["who"], entry["model"], entry["untouched"]) == ("r1", "ynet@123456789abc", True)
-        assert 7 <= entry["seconds"] < 60
+        assert (entry.who, entry.model, entry.untouched) == ("r1", "ynet@123456789abc", True)
+        assert 7 <= entry.seconds < 60
         assert "accepted as predicted" in dock.state.text()
 
     def test_a_painted_one_is_accepted_as_corrected(self, dock, folder, predicted, press):
@@ -213,7 +213,7 @@ class TestVerdicts:
         press(dock, "accept_button")
 
         assert only_case(folder).status == "corrected"
-        assert not any(entry["untouched"] for entry in folder.record(only_case(folder).id)["history"])
+        assert not any(entry.untouched for entry in folder.record(only_case(folder).id).history)
 
     def test_no_node_is_an_explicit_negative_that_undo_takes_back(
         self, dock, folder, predicted, press, finish
@@ -273,7 +273,7 @@ class TestFacts:
         (node,) = only_case(folder).nodes
         assert (node.truth, node.truth_source, node.level, node.side) == ("metastatic", "tg", "IV", "left")
         assert node.status == "accepted"
-        assert folder.record(only_case(folder).id)["note"] == "capsule blurred"
+        assert folder.record(only_case(folder).id).note == "capsule blurred"
 
     def test_facts_stay_with_their_node_while_others_are_painted(self, dock, folder, predicted, finish):
         finish(dock)
@@ -329,7 +329,7 @@ class TestFaults:
 
         qtbot.waitUntil(lambda: len(folder.ids()) == 1, timeout=20_000)
         case = only_case(folder)
-        row0, column0 = folder.record(case.id)["source"]["crop"][1::-1]
+        row0, column0 = folder.record(case.id).source.crop[1::-1]
         assert folder.read_instances(case)[260 - row0, 330 - column0] == 1
 
     @pytest.mark.parametrize("answer", ["restore", "discard", "paint"])
@@ -350,7 +350,7 @@ class TestFaults:
             finish(dock)
             # nobody answered: the old strokes are a revision below the new ones
             (former,) = folder.revisions(only_case(folder).id)
-            assert former["nodes"][0]["truth"] == "benign"
+            assert former.nodes[0].truth == "benign"
         else:
             qtbot.mouseClick(getattr(dock.recovery, answer), Qt.MouseButton.LeftButton)
             finish(dock)
@@ -393,7 +393,7 @@ class TestFaults:
         assert len(folder.revisions(case.id)) == 3
         predicted.paint((261, 331), 1)
         finish(dock)
-        assert folder.record(case.id)["history"][-1]["who"] == "r1"
+        assert folder.record(case.id).history[-1].who == "r1"
 
     def test_a_prediction_after_an_acceptance_changes_nothing_in_the_folder(
         self, viewer, dock, folder, predicted, press, finish
@@ -521,8 +521,8 @@ class TestWays:
         case = folder.case(case_id)
         rolled = {"keep": 0, "take": 20, "consensus": 10}[answer]
         assert np.array_equal(folder.read_instances(case), np.roll(first, rolled, axis=0))
-        last = folder.record(case_id)["history"][-1]
-        assert (last["who"], last["action"], list(last["readings"])) == ("r3", "adjudicated", ["r2"])
+        last = folder.record(case_id).history[-1]
+        assert (last.who, last.action, list(last.readings)) == ("r3", "adjudicated", ["r2"])
         assert (case.status, case.truth) == (
             "corrected" if answer == "consensus" else "accepted",
             "metastatic",
@@ -560,8 +560,8 @@ class TestWays:
         assert tuple(image.scale) == tuple(labels.scale) == (0.1, 0.1)
         assert str(labels.units[0]) == "millimeter"
         record = folder.record(only_case(folder).id)
-        assert (record["spacing_mm"], record["spacing_source"]) == ([0.1, 0.1], "typed")
-        assert record["spacing_by"] == "r1"
+        assert (record.spacing_mm, record.spacing_source) == ((0.1, 0.1), "typed")
+        assert record.spacing_by == "r1"
 
     def test_a_scale_that_the_file_states_is_not_typed_over(self, viewer, dock, open_image):
         dock.scale.start(open_image(viewer, FRAME), 0)

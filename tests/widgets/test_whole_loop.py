@@ -21,7 +21,7 @@ from strokes import drag
 from napari_cln._layers import KEY
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.formats.exchange import import_study
-from napari_cln.folder.health.check import check
+from napari_cln.folder.health.check import check_study
 from napari_cln.io.sources import read_frame
 from napari_cln.models.library import read_card
 from napari_cln.models.promotion import model_in_use
@@ -139,11 +139,11 @@ def test_a_correction_becomes_a_better_model(
     assert (case.status, case.truth) == ("corrected", "metastatic")
     assert case.patient == study.hash_key("patient", "a new patient")
     record = study.record(case.id)
-    assert {entry["who"] for entry in record["history"]} == {"r1"}
-    assert {entry["model"] for entry in record["history"]} == {shipped}
-    x0, y0, x1, y1 = record["source"]["crop"]
+    assert {entry.who for entry in record.history} == {"r1"}
+    assert {entry.model for entry in record.history} == {shipped}
+    x0, y0, x1, y1 = record.source.crop
     assert np.array_equal(study.read_instances(case), painted[y0:y1, x0:x1])
-    assert [fault for fault in check(study) if fault.severity == "error"] == []
+    assert [fault for fault in check_study(study).faults if fault.severity == "error"] == []
 
     # Train: two epochs from the model in use, in a process of its own.
     bring_up(train)
@@ -182,5 +182,5 @@ def test_a_correction_becomes_a_better_model(
     assert np.array_equal(labels.data, painted)
     correct._show()
     wait_for(lambda: correct.strokes.saver.is_idle)
-    assert study.record(case.id)["status"] == "corrected"
+    assert study.record(case.id).status == "corrected"
     wait_for(lambda: not find_job(run, "train").is_alive())

@@ -128,7 +128,7 @@ def _splits(study: TrainingFolder, cases: Sequence[Case]) -> dict[str, str]:
     for case in cases:
         place = places.get(case.id, places.get(case.patient))
         frozen = "test" if place is None else "train" if place else "validation"
-        splits[case.id] = case.extra["split"] or frozen
+        splits[case.id] = case.split or frozen
     return splits
 
 

@@ -144,11 +144,11 @@ def _follow(steps: Iterator[Step], done: str, where: Path) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     from ..folder.dataset import TrainingFolder
-    from ..folder.health.check import check
+    from ..folder.health.check import check_study
     from ..folder.health.repair import repair
 
     study = TrainingFolder.open(options.folder)
-    faults = check(study)
+    faults = check_study(study).faults
     for fault in faults:
         if fault.remedy is None:
             continue
@@ -157,7 +157,7 @@ def _check(options: argparse.Namespace) -> int:
         elif fault.lock is not None and options.break_locks and _agrees(f"{fault} Break it? [y/N] "):
             print(repair(study, fault, confirmed=True))
     if options.repair or options.break_locks:
-        faults = check(study)
+        faults = check_study(study).faults
     for fault in faults:
         print(f"{fault.severity}: {fault}{_offer(fault, options)}")
     _see(study, options)
@@ -199,4 +199,4 @@ def _offer(fault: Fault, options: argparse.Namespace) -> str:
     option, given = (
         ("--repair", options.repair) if fault.lock is None else ("--break-locks", options.break_locks)
     )
-    return f" Repair ({fault.remedy}): add {option}." if fault.remedy and not given else ""
+    return f" Repair ({fault.remedy.value}): add {option}." if fault.remedy and not given else ""

@@ -13,18 +13,21 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
+import msgspec
 import numpy as np
+from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
-from ..disk.atomic import checked_id, keep_former, read_json, write_atomically
+from ..disk.atomic import MAX_JSON_BYTES, checked_id, keep_former, read_bytes, write_atomically
+from ..disk.schema import decode, misfit_of
 from ..disk.user import config_folder
 from ..errors import DatasetError
-from ..types import Annotation, Frame
+from ..types import Annotation, Frame, Status
 from .layout import Layout
 from .pictures import encode_png, read_png
-from .records import encode, node_entry, nodes_of, now
+from .record import CaseId, Name, NodeEntry, Note, Seconds, encode_checked, node_entry, now
 
 __all__ = ["Autosave", "Stroke"]
 
@@ -56,6 +59,25 @@ class Stroke:
     revision: int
     discarded: bool
     path: Path
+
+
+class StrokeEntry(Struct, frozen=True, kw_only=True):
+    """What a stroke's file says beside its picture; ``discarded`` is when it was declined, in seconds."""
+
+    schema: int = 1
+    id: CaseId
+    who: Name
+    time: Name
+    revision: Annotated[int, Meta(ge=0, le=10**9)]
+    status: Status
+    nodes: tuple[NodeEntry, ...]
+    based_on: Name | None = None
+    note: Note = ""
+    seconds: Seconds | None = None
+    discarded: float | None = None
+
+
+_decoder = msgspec.json.Decoder(StrokeEntry)
 
 
 class Autosave:
@@ -92,25 +114,25 @@ class Autosave:
         DatasetError
             If neither the training folder nor the configuration folder can be written to.
         """
-        entry = {
-            "schema": 1,
-            "id": checked_id(case_id),
-            "who": who,
-            "time": now(),
-            "revision": revision,
-            "status": annotation.status,
-            "nodes": [node_entry(node) for node in annotation.nodes],
-            "based_on": annotation.based_on,
-            "note": annotation.note,
-            "seconds": annotation.seconds,
-        }
+        entry = StrokeEntry(
+            id=checked_id(case_id),
+            who=who,
+            time=f"{now():%Y-%m-%dT%H:%M:%SZ}",
+            revision=revision,
+            status=annotation.status,
+            nodes=tuple(node_entry(node) for node in annotation.nodes),
+            based_on=annotation.based_on,
+            note=annotation.note,
+            seconds=annotation.seconds,
+        )
+        text = _encode(entry)
         name = f"{case_id}-{hashlib.sha256(who.encode()).hexdigest()[:8]}"
         failure: OSError | None = None
         for place in self._places:
             try:
                 place.mkdir(parents=True, exist_ok=True)
                 write_atomically(place / f"{name}.png", encode_png(annotation.instances))
-                write_atomically(place / f"{name}.json", encode(entry))
+                write_atomically(place / f"{name}.json", text)
                 return _stroke(entry, place / f"{name}.json")
             except OSError as cause:
                 failure = cause
@@ -139,7 +161,7 @@ class Autosave:
         DatasetError
             If the frame has another shape than the stroke, or the stroke is damaged.
         """
-        entry = read_json(stroke.path)
+        entry = _read(stroke.path)
         instances: NDArray[np.uint8] = read_png(stroke.path.with_suffix(".png"))
         if instances.shape != frame.shape:
             raise DatasetError(
@@ -149,20 +171,20 @@ class Autosave:
         return Annotation(
             frame=frame,
             instances=instances,
-            nodes=nodes_of(entry),
-            status=entry["status"],
-            annotator=entry["who"],
-            based_on=entry["based_on"],
-            note=entry["note"],
-            seconds=entry["seconds"],
+            nodes=tuple(node.node for node in entry.nodes),
+            status=entry.status,
+            annotator=entry.who,
+            based_on=entry.based_on,
+            note=entry.note,
+            seconds=entry.seconds,
         )
 
     def discard(self, stroke: Stroke) -> None:
         """Decline a stroke; it can be had back for one day, whatever is painted and saved meanwhile."""
-        entry, at = read_json(stroke.path), time.time()
+        entry, at = _read(stroke.path), time.time()
         aside = stroke.path.with_name(f"{stroke.path.stem}-{int(1000 * at)}.json")
         keep_former(stroke.path.with_suffix(".png"), aside.with_suffix(".png"))
-        write_atomically(aside, encode({**entry, "discarded": at}))
+        write_atomically(aside, _encode(msgspec.structs.replace(entry, discarded=at)))
         _remove(stroke.path)
 
     def clear(self, case_id: str, who: str) -> None:
@@ -175,25 +197,41 @@ class Autosave:
         for place in self._places:
             for path in sorted(place.glob("*.json")):
                 # A stroke that was cut short is nothing to offer.
-                with suppress(DatasetError, KeyError, OSError):
+                with suppress(DatasetError):
                     if path.with_suffix(".png").exists():
-                        yield _stroke(read_json(path), path)
+                        yield _stroke(_read(path), path)
 
     def _forget(self) -> None:
         for place in self._places:
             for path in place.glob("*.json"):
                 with suppress(DatasetError, OSError):
-                    if time.time() - read_json(path).get("discarded", time.time()) > DISCARDED_FOR_S:
+                    discarded = _read(path).discarded
+                    if discarded is not None and time.time() - discarded > DISCARDED_FOR_S:
                         _remove(path)
 
 
-def _stroke(entry: dict[str, Any], path: Path) -> Stroke:
+def _read(path: Path) -> StrokeEntry:
+    try:
+        data = read_bytes(path, MAX_JSON_BYTES)
+    except OSError as cause:
+        raise DatasetError(f"The stroke {path.name} can't be read ({cause.strerror}).") from cause
+    try:
+        return decode(_decoder, data)
+    except ValueError as cause:
+        raise DatasetError(f"The stroke {path.name} is damaged: it {misfit_of(cause, data)}.") from cause
+
+
+def _encode(entry: StrokeEntry) -> bytes:
+    return encode_checked(msgspec.to_builtins(entry), entry, _decoder, "The stroke")
+
+
+def _stroke(entry: StrokeEntry, path: Path) -> Stroke:
     return Stroke(
-        id=checked_id(entry["id"]),
-        who=str(entry["who"]),
-        time=str(entry["time"]),
-        revision=int(entry["revision"]),
-        discarded="discarded" in entry,
+        id=entry.id,
+        who=entry.who,
+        time=entry.time,
+        revision=entry.revision,
+        discarded=entry.discarded is not None,
         path=path,
     )
 

@@ -8,13 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..disk.atomic import keep_former, stage, sync_folder, write_atomically
-from .keys import hash_pixels
 from .layout import Layout
-from .masks import Masks
-from .pictures import encode_png
-from .records import Record, encode, has_mask
+from .pictures import Masks, encode_png
+from .record import Record, encode_record
 
-__all__ = ["commit", "former_stem", "hashes_of", "keep_rival", "keep_state", "move_image", "safe_name"]
+__all__ = ["commit", "keep_rival", "keep_state", "move_image", "safe_name"]
 
 
 def safe_name(who: str) -> str:
@@ -22,11 +20,11 @@ def safe_name(who: str) -> str:
     return "".join(c if c.isascii() and c.isalnum() else "_" for c in who)[:24] or "_"
 
 
-def former_stem(record: Record) -> str:
+def _former_stem(record: Record) -> str:
     """Name of a state among the revisions: time, reader, revision number."""
-    last = record["history"][-1] if record.get("history") else {}
-    time = str(last.get("until") or last.get("t") or "unknown").replace("-", "").replace(":", "")
-    return f"{time}-{safe_name(str(last.get('who', '')))}-{record['revision']}"
+    last = record.last
+    time = f"{last.last:%Y%m%dT%H%M%SZ}" if last else "unknown"
+    return f"{time}-{safe_name(last.who if last else '')}-{record.revision}"
 
 
 def commit(
@@ -41,21 +39,25 @@ def commit(
     Parameters
     ----------
     layout : Layout
-    record : dict
+    record : Record
         The new record, with the hashes of ``masks``.
     masks : Masks
     image : ndarray of uint8, shape (H, W), optional
         The image of a frame that is new to the folder.
-    former : dict, optional
+    former : Record, optional
         The record that this one follows.
 
     Raises
     ------
+    DatasetError
+        If the record holds a value that could not be read again.
     OSError
         If the disk is full or the folder read-only.
     """
-    case_id = record["id"]
-    place = layout.image(case_id, has_mask(record))
+    case_id = record.id
+    text = encode_record(record)
+    layout.make()
+    place = layout.image(case_id, record.has_mask)
     pictures = ((layout.mask(case_id), masks.label), (layout.instances(case_id), masks.instances))
     staged: list[tuple[Path, Path]] = []
     try:
@@ -65,10 +67,10 @@ def commit(
             if pixels is not None:
                 staged.append((stage(goal, encode_png(pixels)), goal))
         goal = layout.record(case_id)
-        staged.append((stage(goal, encode(record)), goal))
+        staged.append((stage(goal, text), goal))
         if former is not None:
             keep_state(layout, former)
-            move_image(layout, case_id, has_mask(record))
+            move_image(layout, case_id, record.has_mask)
         for temporary, goal in staged[:-1]:
             temporary.replace(goal)
             if goal.parent != layout.records:  # that folder is synced with the record
@@ -84,37 +86,28 @@ def commit(
             temporary.unlink(missing_ok=True)
 
 
-def hashes_of(masks: Masks) -> dict[str, str | None]:
-    """The keys by which a record and its pictures are known to belong together."""
-    return {
-        "mask_sha256": None if masks.label is None else hash_pixels(masks.label),
-        "instances_sha256": None if masks.instances is None else hash_pixels(masks.instances),
-    }
-
-
 def keep_rival(layout: Layout, record: Record, masks: Masks) -> None:
     """Keep among the revisions a state that came too late to become the frame's own."""
-    folder = layout.revisions / record["id"]
+    folder = layout.revisions / record.id
     folder.mkdir(parents=True, exist_ok=True)
-    stem, number = former_stem(record), 2
+    stem, number = _former_stem(record), 2
     while (folder / f"{stem}.json").exists():  # append-only: two rivals within a second both stay
-        stem, number = f"{former_stem(record)}.{number}", number + 1
+        stem, number = f"{_former_stem(record)}.{number}", number + 1
     for pixels, ending in ((masks.label, ".png"), (masks.instances, ".nodes.png")):
         if pixels is not None:
             write_atomically(folder / (stem + ending), encode_png(pixels))
-    write_atomically(folder / f"{stem}.json", encode(record))
+    write_atomically(folder / f"{stem}.json", encode_record(record))
 
 
 def keep_state(layout: Layout, record: Record) -> None:
     """Keep the files of a case as they are now among its revisions, under the record's number."""
-    case_id = record["id"]
-    folder = layout.revisions / case_id
+    folder = layout.revisions / record.id
     folder.mkdir(parents=True, exist_ok=True)
-    stem = former_stem(record)
+    stem = _former_stem(record)
     for path, ending in (
-        (layout.mask(case_id), ".png"),
-        (layout.instances(case_id), ".nodes.png"),
-        (layout.record(case_id), ".json"),
+        (layout.mask(record.id), ".png"),
+        (layout.instances(record.id), ".nodes.png"),
+        (layout.record(record.id), ".json"),
     ):
         if path.exists():
             keep_former(path, folder / (stem + ending))

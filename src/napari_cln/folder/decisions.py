@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..types import Annotation, Case
 from .readers import ReadingPair, read_pair, readers_of
-from .records import FINISHED
-from .saving import Provenance, save
+from .record import FINISHED, Provenance
 
 if TYPE_CHECKING:
     from .dataset import TrainingFolder
@@ -28,8 +27,8 @@ def undecided(study: TrainingFolder, case_id: str) -> list[ReadingPair]:
     DatasetError
         If the frame is not in the folder, or a file is damaged.
     """
-    history = study.record(case_id)["history"]
-    weighed = {item for entry in history for item in entry.get("readings", {}).items()}
+    history = study.record(case_id).history
+    weighed = {item for entry in history for item in (entry.readings or {}).items()}
     pairs = (read_pair(study, case_id, reader) for reader in readers_of(study, case_id))
     return [
         pair
@@ -69,4 +68,4 @@ def adjudicate(
         As :meth:`TrainingFolder.save`.
     """
     about = Provenance(who=who, action="adjudicated", readings={str(pair.second.annotator): pair.read_at})
-    return save(study, annotation, about, expected_revision=expected_revision)
+    return study.keep(annotation, about, expected_revision=expected_revision)

@@ -75,6 +75,11 @@ class Layout:
     def instances(self, case_id: str) -> Path:
         return self.records / f"{case_id}.nodes.png"
 
+    def make(self) -> None:
+        """Make the folders that are not there: git, for one, keeps no empty folder."""
+        for folder in (*self.shared, self.revisions):
+            folder.mkdir(parents=True, exist_ok=True)
+
     @property
     def shared(self) -> tuple[Path, ...]:
         """The folders that hold cases."""

@@ -17,18 +17,31 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
+from msgspec import Struct
 
-from ..disk.atomic import checked_id, keep_former, read_json, sync_folder, write_atomically
+from ..disk.atomic import MAX_JSON_BYTES, checked_id, keep_former, read_bytes, sync_folder, write_atomically
 from ..disk.locks import lock
+from ..disk.schema import checksum_holds, decode, misfit_of
 from ..errors import DatasetError
-from ..types import Annotation, Case, Frame, Truth, frame_truth
+from ..types import Annotation, Case, Frame, Status, Truth, frame_truth
 from .commits import safe_name
 from .dataset import TrainingFolder
-from .keys import hash_pixels
-from .masks import complete_nodes
-from .pictures import encode_png, read_png
-from .records import SCHEMA, encode, node_entry, nodes_of, now
+from .pictures import complete_nodes, encode_png, read_png
+from .record import (
+    SCHEMA,
+    CaseId,
+    Name,
+    NodeEntry,
+    Note,
+    Seconds,
+    Sha256,
+    encode_checked,
+    hash_pixels,
+    node_entry,
+    now,
+)
 
 __all__ = [
     "ReadingPair",
@@ -43,6 +56,23 @@ __all__ = [
 ]
 
 _READING = re.compile(r"([0-9a-f]{16})\.([A-Za-z0-9_]+)\.json")
+
+
+class Reading(Struct, frozen=True, kw_only=True):
+    """What the file of a second reading says beside its picture."""
+
+    schema: int
+    id: CaseId
+    reader: Name
+    status: Status
+    nodes: tuple[NodeEntry, ...]
+    note: Note = ""
+    seconds: Seconds | None = None
+    t: Name
+    instances_sha256: Sha256
+
+
+_decoder = msgspec.json.Decoder(Reading)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -72,23 +102,24 @@ def read_annotation(study: TrainingFolder, case: Case) -> Annotation:
         If a file is damaged or missing.
     """
     record = study.record(case.id)
-    last = record["history"][-1] if record["history"] else {}
+    last = record.last
     frame = Frame(
         pixels=study.read_image(case),
         spacing_mm=case.spacing_mm,
-        spacing_source=record.get("spacing_source"),
+        spacing_source=record.spacing_source,
         source=case.image,
         vendor=case.vendor,
-        scan_area=(0, 0, *case.extra["shape"]),
+        scan_area=(0, 0, *case.shape),
     )
     return Annotation(
         frame=frame,
         instances=study.read_instances(case),
         nodes=case.nodes,
         status=case.status,
-        annotator=last.get("who"),
-        based_on=last.get("model"),
-        note=record.get("note", ""),
+        annotator=last.who if last else None,
+        based_on=last.model if last else None,
+        note=record.note,
+        not_judged=study.read_not_judged(case),
     )
 
 
@@ -112,29 +143,29 @@ def save_reading(study: TrainingFolder, annotation: Annotation, reader: str) -> 
     case = study.case(study.identify(annotation.frame))
     nodes = complete_nodes(annotation)
     named = safe_name(reader) == reader != "nodes"  # <id>.nodes.png holds the ids of the folder's own nodes
-    if annotation.instances.shape != case.extra["shape"] or study.read_only or not named:
+    if annotation.instances.shape != case.shape or study.read_only or not named:
         raise DatasetError(
-            f"The reading of {case.id} by {reader!r} can't be kept: open the image from the training "
-            "folder, and use "
-            "a reader's name of letters and digits."
+            f"The reading of {case.id} by {reader!r} can't be kept: open the image from the training folder, "
+            "and use a reader's name of letters and digits."
         )
     path = _path(study, case.id, reader)
-    entry = {
-        "schema": SCHEMA,
-        "id": case.id,
-        "reader": reader,
-        "status": annotation.status,
-        "nodes": [node_entry(node) for node in nodes],
-        "note": annotation.note,
-        "seconds": annotation.seconds,
-        "t": now(),
-        "instances_sha256": hash_pixels(annotation.instances),
-    }
+    entry = Reading(
+        schema=SCHEMA,
+        id=case.id,
+        reader=reader,
+        status=annotation.status,
+        nodes=tuple(node_entry(node) for node in nodes),
+        note=annotation.note,
+        seconds=annotation.seconds,
+        t=f"{now():%Y-%m-%dT%H:%M:%SZ}",
+        instances_sha256=hash_pixels(annotation.instances),
+    )
+    text = encode_checked(msgspec.to_builtins(entry), entry, _decoder, path.name)
     try:
         with lock(study.layout.locks, case.id, reader):
             _keep_former_reading(study, path)
             write_atomically(path.with_suffix(".png"), encode_png(annotation.instances))
-            write_atomically(path, encode(entry))
+            write_atomically(path, text)
     except OSError as cause:
         study.autosave.keep(annotation, case.id, who=reader)
         raise DatasetError(
@@ -145,8 +176,11 @@ def save_reading(study: TrainingFolder, annotation: Annotation, reader: str) -> 
 
 def second_readings(study: TrainingFolder) -> dict[str, list[str]]:
     """Who has given second readings: readers by the frame's id, both sorted."""
-    with os.scandir(study.layout.records) as entries:
-        found = sorted(match.groups() for entry in entries if (match := _READING.fullmatch(entry.name)))
+    try:
+        with os.scandir(study.layout.records) as entries:
+            found = sorted(match.groups() for entry in entries if (match := _READING.fullmatch(entry.name)))
+    except FileNotFoundError:  # an empty folder, after a clone by git
+        return {}
     readers: dict[str, list[str]] = {}
     for case_id, reader in found:
         readers.setdefault(case_id, []).append(reader)
@@ -167,21 +201,42 @@ def read_reading(study: TrainingFolder, case: Case, reader: str) -> Annotation:
         If there is none, or its files are of two different saves.
     """
     path = _path(study, case.id, reader)
-    entry = read_json(path)
+    entry = read_entry(path)
     instances = read_png(path.with_suffix(".png"))
-    if hash_pixels(instances) != entry.get("instances_sha256") or instances.shape != case.extra["shape"]:
+    if hash_pixels(instances) != entry.instances_sha256 or instances.shape != case.shape:
         raise DatasetError(
             f"{path.name} and its mask come from two different saves. Ask {reader} to read the frame again."
         )
     return Annotation(
         frame=read_annotation(study, case).frame,
         instances=instances,
-        nodes=nodes_of(entry),
-        status=entry["status"],
+        nodes=tuple(node.node for node in entry.nodes),
+        status=entry.status,
         annotator=reader,
-        note=entry.get("note", ""),
-        seconds=entry.get("seconds"),
+        note=entry.note,
+        seconds=entry.seconds,
     )
+
+
+def read_entry(path: Path) -> Reading:
+    """Read the file of a second reading.
+
+    Raises
+    ------
+    DatasetError
+        If it is missing, not as it was saved, or a value does not fit; the message names it.
+    """
+    ask = "Ask the reader to read the frame again; a former reading may be in the revisions folder."
+    try:
+        data = read_bytes(path, MAX_JSON_BYTES)
+    except OSError as cause:
+        raise DatasetError(f"{path.name} can't be read ({cause.strerror}). {ask}") from cause
+    if checksum_holds(data) is False:
+        raise DatasetError(f"{path.name} is not as it was saved: its checksum differs. {ask}")
+    try:
+        return decode(_decoder, data)
+    except ValueError as cause:
+        raise DatasetError(f"{path.name} {misfit_of(cause, data)}. {ask}") from cause
 
 
 def read_pair(study: TrainingFolder, case_id: str, reader: str) -> ReadingPair:
@@ -197,7 +252,7 @@ def read_pair(study: TrainingFolder, case_id: str, reader: str) -> ReadingPair:
         case=case,
         first=read_annotation(study, case),
         second=read_reading(study, case, reader),
-        read_at=str(read_json(_path(study, case_id, reader)).get("t")),
+        read_at=read_entry(_path(study, case_id, reader)).t,
     )
 
 
@@ -211,8 +266,9 @@ def pair_truths(study: TrainingFolder, reader: str) -> tuple[list[Truth], list[T
     """Truths of all frames that a second reader has read: the folder's, and theirs; opens no picture."""
     first, second = [], []
     for case in _cases_of(study, reader):
+        nodes = read_entry(_path(study, case.id, reader)).nodes
         first.append(case.truth)
-        second.append(frame_truth(nodes_of(read_json(_path(study, case.id, reader)))))
+        second.append(frame_truth(tuple(node.node for node in nodes)))
     return first, second
 
 
@@ -235,5 +291,5 @@ def _keep_former_reading(study: TrainingFolder, path: Path) -> None:
     number = len(list(folder.glob("*.reading")))
     for part in (path, path.with_suffix(".png")):
         if part.exists():
-            keep_former(part, folder / f"{now().replace(':', '')}-{number}-{part.name}.reading")
+            keep_former(part, folder / f"{now():%Y-%m-%dT%H%M%SZ}-{number}-{part.name}.reading")
     sync_folder(folder)

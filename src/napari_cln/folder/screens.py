@@ -10,14 +10,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from math import ceil
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ..disk.atomic import read_json, write_atomically
 from ..disk.locks import lock
 from ..errors import DatasetError
 from .dataset import TrainingFolder
-from .records import Record, encode, now
+from .description import Description, Seen
+from .record import Record, now
 
 __all__ = ["PIXELS_SEEN", "confirm_screens", "contact_sheet", "unseen_screens"]
 
@@ -29,10 +30,8 @@ GAP = 8
 
 def screen_of(record: Record) -> str:
     """Kind of screen that a frame shows: maker and size."""
-    source = record.get("source") or {}
-    maker = source.get("manufacturer") or "unknown maker"
-    image = record["image"]
-    return f"{maker}, {source.get('columns', image['columns'])}×{source.get('rows', image['rows'])}"
+    rows, columns = record.source.shape
+    return f"{record.source.manufacturer or 'unknown maker'}, {columns}×{rows}"
 
 
 def unseen_screens(study: TrainingFolder) -> dict[str, list[str]]:
@@ -40,13 +39,14 @@ def unseen_screens(study: TrainingFolder) -> dict[str, list[str]]:
 
     Simulated frames show no patient and are left out.
     """
-    seen = read_json(study.layout.dataset)["x_napari_cln"].get("screens", {})
+    seen = Description.read(study.layout.dataset).ours.screens
     unseen: dict[str, list[str]] = defaultdict(list)
     for case_id in study.ids():
-        record = study.record(case_id)
-        if (record.get("source") or {}).get("kind") != "simulated" and (
-            kind := screen_of(record)
-        ) not in seen:
+        try:
+            record = study.record(case_id)
+        except DatasetError:
+            continue  # a fault of its own, which `check` names
+        if record.source.kind != "simulated" and (kind := screen_of(record)) not in seen:
             unseen[kind].append(case_id)
     return dict(sorted(unseen.items()))
 
@@ -92,11 +92,9 @@ def confirm_screens(study: TrainingFolder, screens: Iterable[str], who: str) -> 
         raise DatasetError(f"{study.path.name} is open for reading only. Update napari-cln.")
     try:
         with lock(study.layout.locks, "dataset", who):
-            description = read_json(study.layout.dataset)
-            seen = description["x_napari_cln"].setdefault("screens", {})
-            seen |= {screen: {"who": who, "t": now()} for screen in screens}
-            write_atomically(study.layout.dataset, encode(description))
+            description = Description.read(study.layout.dataset)
+            seen = description.ours.screens | {screen: Seen(who, now()) for screen in screens}
+            ours = msgspec.structs.replace(description.ours, screens=seen)
+            msgspec.structs.replace(description, ours=ours).write(study.layout.dataset)
     except OSError as cause:
-        raise DatasetError(
-            f"{study.path.name} can't be written to ({cause.strerror}). Make the folder writable."
-        ) from cause
+        raise study.refused(cause) from cause

@@ -7,12 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..disk.atomic import write_atomically
-from ..disk.locks import lock
 from ..phantom import MACHINES, Phantom, simulate
 from ..types import Annotation, Case
 from .dataset import TrainingFolder
-from .records import encode
+from .record import Provenance
 
 __all__ = ["simulate_folder", "simulated_frames"]
 
@@ -79,8 +77,5 @@ def simulate_folder(path: str | Path, n: int, seed: int) -> Iterator[Case]:
             status="accepted" if phantom.nodes else "no-node",
             annotator=WHO,
         )
-        case = folder.save(annotation, patient=patient, source_kind="simulated", overlay=phantom.overlay)
-        with lock(folder.layout.locks, case.id, WHO):
-            record = folder.record(case.id) | {"p_malignant": phantom.malignancy}
-            write_atomically(folder.layout.record(case.id), encode(record))
-        yield case
+        about = Provenance(patient=patient, who=WHO, kind="simulated", p_malignant=float(phantom.malignancy))
+        yield folder.keep(annotation, about, overlay=phantom.overlay)

@@ -140,7 +140,7 @@ def _common(truth: Case | Annotation, prediction: Prediction, split: str | None)
     """What every row of a frame shares."""
     if isinstance(truth, Case):
         case_id, patient, vendor = truth.id, truth.patient, truth.vendor
-        said = truth.extra.get("split")
+        said = truth.split
     else:
         case_id = hashlib.sha256(truth.frame.pixels.tobytes()).hexdigest()[:16]
         patient, vendor, said = truth.frame.patient_id or case_id, truth.frame.vendor, None

@@ -17,7 +17,7 @@ from napari_cln.disk.rle import decode_rle, encode_rle
 from napari_cln.errors import DatasetError, ExportError
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.formats.exchange import export_study, import_study
-from napari_cln.folder.health.check import check
+from napari_cln.folder.health.check import check_study
 from napari_cln.folder.split.frozen import frozen_split
 from napari_cln.types import Frame, Node
 
@@ -41,7 +41,7 @@ def contents(study):
             case.patient,
             case.cine,
             case.spacing_mm,
-            case.extra["split"],
+            case.split,
             case.mask is None,
         )
         for case in study.cases()
@@ -77,7 +77,7 @@ def test_a_round_trip_keeps_every_pixel_node_truth_and_patient(rich, tmp_path, f
 
     assert not [step.problem for step in steps if step.problem]
     assert contents(TrainingFolder.open(tmp_path / "back")) == contents(rich)
-    assert check(tmp_path / "back") == check(rich)
+    assert check_study(tmp_path / "back").faults == check_study(rich).faults
 
 
 def test_another_training_folder_comes_in_whole(rich, tmp_path):
@@ -118,7 +118,7 @@ def test_plain_images_masks_and_a_table_become_a_training_folder(data, tmp_path,
         ("unknown", "no-node"): 2,
     }
     assert len({case.patient for case in study.cases()}) == 6
-    assert check(study) == []
+    assert check_study(study).faults == ()
     assert all(step.case.id == study.identify(Frame(pixels=necks[i][0])) for i, step in enumerate(steps))
 
 
@@ -137,7 +137,7 @@ def test_cropped_masks_lie_where_they_lay(data, tmp_path, necks):
 
     study = TrainingFolder.open(tmp_path / "study")
     for (_, outline), step in zip(necks, steps, strict=True):
-        x0, y0, x1, y1 = study.record(step.case.id)["source"]["crop"]
+        x0, y0, x1, y1 = study.record(step.case.id).source.crop
         assert np.array_equal(study.read_instances(step.case) > 0, outline[y0:y1, x0:x1])
         assert outline.sum() == outline[y0:y1, x0:x1].sum()
 
@@ -234,7 +234,7 @@ def test_the_same_pixels_with_another_mask_or_patient_are_refused_by_name(source
     assert "neck_02.png has the same pixels as neck_00.png, but another mask, label or patient" in found
     study = TrainingFolder.open(tmp_path / "study")
     assert len(study.cases()) == 11
-    assert all(case.extra["revision"] == 1 for case in study.cases())
+    assert all(case.revision == 1 for case in study.cases())
 
 
 def test_the_same_frame_twice_is_kept_once_and_told(source, tmp_path):
@@ -300,7 +300,7 @@ def test_the_authors_split_is_kept(source, tmp_path):
 
     study = TrainingFolder.open(tmp_path / "s")
     (fold,) = frozen_split(study, 1)
-    assert Counter(case.extra["split"] for case in study.cases()) == {"train": 8, "validation": 2, "test": 2}
+    assert Counter(case.split for case in study.cases()) == {"train": 8, "validation": 2, "test": 2}
     assert (len(fold.train), len(fold.validation)) == (8, 2)
 
 
@@ -518,7 +518,7 @@ def test_busi_comes_in(shared_data, tmp_path):
     truths = {"benign": "benign", "malignant": "metastatic", "normal": "unknown"}
     assert [step.case.truth for step in steps] == [truths[row["label"]] for row in rows]
     assert [step.case.status == "no-node" for step in steps] == [row["label"] == "normal" for row in rows]
-    assert {fault.kind for fault in check(tmp_path / "s")} <= {"patient-unknown"}
+    assert {fault.kind for fault in check_study(tmp_path / "s").faults} <= {"patient-unknown"}
 
 
 def test_nerves_and_vessels_come_in_as_frames_without_a_node(shared_data, tmp_path):

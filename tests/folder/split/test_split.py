@@ -24,7 +24,8 @@ def case(n, patient, truth="benign", cine=None, side=None, pixels=None):
         patient=patient,
         cine=cine,
         status="corrected",
-        extra={"split": side, "image_sha256": pixels or f"{n}"},
+        split=side,
+        image_sha256=pixels or f"{n}",
     )
 
 
@@ -135,7 +136,7 @@ def test_the_same_pixels_twice_are_refused_by_name():
 
 
 def test_one_patient_makes_no_split():
-    with pytest.raises(SplitError, match=r"All 2 frames are from 1 patient.*Add frames of a second patient"):
+    with pytest.raises(SplitError, match=r"All 2 .* from one patient.*Add frames of a second patient"):
         split([case(1, "a"), case(2, "a", "metastatic")], 2)
 
 

@@ -19,7 +19,7 @@ from ...errors import DatasetError
 from ...io.sources import read_frame
 from ...types import Annotation, Node, Truth
 from ..pictures import encode_png, read_png
-from ..saving import Provenance
+from ..record import Provenance, record_of, value_of
 from .parcel import Incoming, Meaning, Parcel, inside, meaning_of, untouched
 from .stored import StoredFrame, parcel_of
 
@@ -52,13 +52,13 @@ class CocoWriter:
         number = len(self._images) + 1
         rows, columns = frame.image.shape
         entry = {"id": number, "file_name": name, "height": rows, "width": columns}
-        self._images.append(entry | {"x_napari_cln": frame.record})
+        self._images.append(entry | {"x_napari_cln": value_of(frame.record)})
         places = ndimage.find_objects(frame.instances)
-        for node in frame.record["nodes"]:
-            place = places[node["id"] - 1] if node["id"] <= len(places) else None
+        for node in frame.record.nodes:
+            place = places[node.id - 1] if node.id <= len(places) else None
             if place is None:
                 continue
-            mask = frame.instances == node["id"]
+            mask = frame.instances == node.id
             y, x = place
             self._annotations.append(
                 {
@@ -69,7 +69,7 @@ class CocoWriter:
                     "area": int(mask.sum()),
                     "bbox": [x.start, y.start, x.stop - x.start, y.stop - y.start],
                     "iscrowd": 0,
-                    "attributes": {"node": node["id"], "truth": node["truth"], "status": node["status"]},
+                    "attributes": {"node": node.id, "truth": node.truth, "status": node.status},
                 }
             )
 
@@ -138,7 +138,7 @@ def _read(
 ) -> Parcel:
     if isinstance(record := entry.get("x_napari_cln"), dict):
         image = read_png(inside(path, (root,)))
-        return parcel_of(record, image, _paint(outlines, image.shape, path.name))
+        return parcel_of(record_of(record, path.name), image, _paint(outlines, image.shape, path.name))
     frame = read_frame(inside(path, (root,)))
     outlines = [outline for outline in outlines if truths.get(outline.get("category_id", 0)) != "background"]
     numbered = [{**outline, "attributes": {"node": i}} for i, outline in enumerate(outlines, start=1)]

@@ -20,8 +20,7 @@ from ...disk.atomic import read_json
 from ...errors import ClnError, DatasetError, ExportError
 from ...types import Case
 from ..dataset import TrainingFolder
-from ..keys import hash_pixels
-from ..saving import save
+from ..record import hash_pixels
 from ..screens import unseen_screens
 from .coco import CocoWriter, find_coco, is_coco
 from .nnunet import NnunetWriter, find_nnunet, is_nnunet
@@ -210,7 +209,7 @@ def _take(items: list[Incoming], study: TrainingFolder) -> Iterator[Step]:
                         "other out."
                     )
                 else:
-                    case = save(study, parcel.annotation, parcel.about, overlay=parcel.overlay, count=False)
+                    case = study.keep(parcel.annotation, parcel.about, overlay=parcel.overlay, count=False)
                     taken[case_id] = item.name, _saying(parcel)
                     yield step(case=case, note=parcel.note)
             except ClnError as cause:

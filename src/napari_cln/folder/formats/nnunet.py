@@ -11,15 +11,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from ...disk.atomic import read_json
 from ...errors import DatasetError, SplitError
 from ...io.sources import read_frame
 from ...types import Annotation
+from ..description import Description
 from ..layout import Layout
-from ..masks import masks_of
-from ..pictures import encode_png
-from ..records import describe, encode, nodes_of
-from ..saving import Provenance
+from ..pictures import encode_png, masks_of
+from ..record import Provenance, encode_record
 from ..split.frozen import encode_splits, frozen_split
 from .parcel import Incoming, Meaning, Parcel, inside, meaning_of, node_ids, read_mask, untouched
 from .stored import StoredFrame
@@ -50,8 +51,7 @@ def find_nnunet(source: Path, mask_values: dict[int, Meaning] | None) -> list[In
     if ending.casefold() not in (".png", ".bmp", ".tif", ".tiff"):
         raise DatasetError(
             f"{source.name} has images of the kind {ending!r}. Only pictures (.png, .bmp, .tif) can be "
-            "imported: "
-            "volumes in .nii.gz have no frames."
+            "imported: volumes in .nii.gz have no frames."
         )
     meanings = mask_values or _meanings(description.get("labels"), source.name)
     images = sorted((source / "imagesTr").glob(f"*_0000{ending}"))
@@ -78,9 +78,8 @@ def _meanings(labels: Any, name: str) -> dict[int, Meaning]:
     if len(known) < len(meanings):
         unknown = next(value for value in meanings if value not in known)
         raise DatasetError(
-            f"{name}/dataset.json has the label {foreground[unknown]!r} for the value {unknown}. Say "
-            "what it is, for "
-            f"example --mask-values {unknown}=node (or background, benign, metastatic)."
+            f"{name}/dataset.json has the label {foreground[unknown]!r} for the value {unknown}. Say what it "
+            f"is, for example --mask-values {unknown}=node (or background, benign, metastatic)."
         )
     return known  # type: ignore[return-value]
 
@@ -116,7 +115,8 @@ class NnunetWriter:
     def add(self, frame: StoredFrame) -> None:
         """Add one frame: image, label, and its record with the nodes' ids."""
         layout, case_id = self._layout, frame.case.id
-        masks = masks_of(frame.instances, nodes_of(frame.record), frame.record["status"])
+        nodes = tuple(entry.node for entry in frame.record.nodes)
+        masks = masks_of(frame.instances, nodes, frame.record.status, frame.not_judged)
         pictures = {layout.image(case_id, masks.label is not None): frame.image}
         if masks.label is not None:
             pictures[layout.mask(case_id)] = masks.label
@@ -125,13 +125,17 @@ class NnunetWriter:
             pictures[layout.instances(case_id)] = masks.instances
         for path, pixels in pictures.items():
             path.write_bytes(encode_png(pixels))
-        layout.record(case_id).write_bytes(encode(frame.record))
+        layout.record(case_id).write_bytes(encode_record(frame.record))
 
     def close(self) -> str | None:
         """Write the description and the split by patient; say why there is no split, if there is none."""
-        self._layout.dataset.write_bytes(encode(describe(self._masks, self._study.salt)))
+        description = Description.new(self._study.salt)
+        description = msgspec.structs.replace(
+            description, n_masks=self._masks, has_unjudged=self._study.has_unjudged
+        )
+        self._layout.dataset.write_bytes(description.encode())
         try:
-            folds = frozen_split(self._study)
+            folds = frozen_split(self._study, freeze=False)
         except SplitError as cause:
             return f"Without splits_final.json, so nnU-Net will split by frame: {cause}"
         data = encode_splits(folds, self._study.cases(), for_nnunet=True)

@@ -6,14 +6,14 @@ import csv
 from collections import defaultdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DatasetError
-from ..keys import hash_pixels
 from ..pictures import encode_png, read_png
-from ..records import SCHEMA, Record
+from ..record import SCHEMA, hash_pixels, record_of
 from .parcel import Incoming, Parcel, inside
 from .stored import StoredFrame, parcel_of
 
@@ -50,23 +50,23 @@ class CsvWriter:
     def add(self, frame: StoredFrame) -> None:
         """Add one frame: a row per node, or one row where there is none."""
         record = frame.record
-        name = f"{record['id']}.png"
+        name = f"{record.id}.png"
         (self._dest / "images" / name).write_bytes(encode_png(frame.image))
         painted = frame.instances.any()
         if painted:
             (self._dest / "masks" / name).write_bytes(encode_png(frame.instances))
-        spacing = record.get("spacing_mm") or (None, None)
+        spacing = record.spacing_mm or (None, None)
         row = {
             "image": f"images/{name}",
             "mask": f"masks/{name}" if painted else None,
-            "frame_id": record["id"],
+            "frame_id": record.id,
             "row_mm": spacing[0],
             "column_mm": spacing[1],
         }
-        row |= {key: record.get(key) for key in ("patient_key", "cine_key", "split", "status")}
-        for node in record["nodes"] or [{}]:
-            own = {"node": node.get("id"), "node_status": node.get("status")}
-            self._rows.append(row | own | {key: node.get(key) for key in NODE})
+        row |= {key: getattr(record, key) for key in ("patient_key", "cine_key", "split", "status")}
+        for node in record.nodes or (None,):
+            own = {} if node is None else {"node": node.id, "node_status": node.status}
+            self._rows.append(row | own | {key: getattr(node, key, None) for key in NODE})
 
     def close(self) -> None:
         """Write the table."""
@@ -108,7 +108,7 @@ def _read(folder: Path, frame_id: str, rows: list[dict[str, str]]) -> Parcel:
         instances = read_png(inside(folder / first["mask"], (folder,)))
     rows_n, columns_n = image.shape
     try:
-        record: Record = {
+        value: dict[str, Any] = {
             "schema": SCHEMA,
             "id": frame_id,
             "revision": 1,
@@ -132,7 +132,7 @@ def _read(folder: Path, frame_id: str, rows: list[dict[str, str]]) -> Parcel:
         raise DatasetError(
             f"The rows of {frame_id} are damaged ({cause}). Export the folder again."
         ) from cause
-    return parcel_of(record, image, instances)
+    return parcel_of(record_of(value, frame_id), image, instances)
 
 
 def _node(row: dict[str, str]) -> dict[str, object]:

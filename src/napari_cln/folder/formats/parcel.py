@@ -15,8 +15,7 @@ from scipy import ndimage
 from ...errors import DatasetError
 from ...types import Annotation, Node, Truth
 from ..pictures import MAX_PIXELS
-from ..records import Record
-from ..saving import Provenance
+from ..record import Provenance, Record
 
 __all__ = [
     "Incoming",

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from ...errors import DatasetError
 from ...io.sources import read_frame
-from ...types import Annotation, Frame, Node, Status, Truth
-from ..saving import Provenance
+from ...types import Annotation, Frame, Node, Split, Status, Truth
+from ..record import Provenance
 from .columns import Row, index_files, masks_for, read_table, stem_of
 from .parcel import Incoming, Meaning, Parcel, inside, node_ids, read_mask, truth_of, untouched
 
@@ -23,7 +23,7 @@ __all__ = ["PlainFolder", "find_plain"]
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "frames")
 MASK_FOLDERS = ("masks", "mask", "segmentations", "segmentation", "annotations", "labels", "gt")
-SIDES: dict[str, str] = {
+SIDES: dict[str, Split] = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "tune", "tuning"), "validation"),
     **dict.fromkeys(("test", "testing", "public test", "private test", "holdout", "external"), "test"),

@@ -6,41 +6,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ...disk.atomic import checked_id
 from ...disk.locks import lock
 from ...errors import DatasetError
-from ...types import Annotation, Case, Frame, Status
-from ..commits import commit, hashes_of, keep_rival
+from ...types import Annotation, Case, Frame
+from ..commits import commit, keep_rival
 from ..dataset import TrainingFolder
-from ..keys import hash_pixels
-from ..masks import masks_of
-from ..records import SCHEMA, Record, case_of, checked_record, nodes_of
-from ..saving import Provenance, history_entry
+from ..pictures import hashes_of, masks_of
+from ..record import SCHEMA, Provenance, Record, case_of, hash_pixels, history_entry
 from ..screens import PIXELS_SEEN
 from .parcel import Incoming, Parcel
 
 __all__ = ["StoredFrame", "adopt", "find_stored", "parcel_of", "read_stored", "shareable"]
 
-KEPT = (
-    "schema",
-    "id",
-    "status",
-    "nodes",
-    "patient_key",
-    "cine_key",
-    "split",
-    "image",
-    "source",
-    "spacing_mm",
-    "spacing_source",
-    "mask_sha256",
-    "instances_sha256",
-    "p_malignant",
-)
-"""Keys of a record that leave the folder: no reader's name, no free text."""
+SAYING = ("nodes", "status", "patient_key", "mask_sha256", "instances_sha256")
+"""What a frame's record says; two that agree in it are one."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,11 +34,12 @@ class StoredFrame:
     record: Record
     image: NDArray[np.uint8]
     instances: NDArray[np.uint8]
+    not_judged: NDArray[np.bool_] | None = None
 
 
 def shareable(record: Record) -> Record:
     """A record without the readers' names, times and notes."""
-    return {key: record[key] for key in KEPT if key in record} | {"revision": 1, "history": []}
+    return msgspec.structs.replace(record, revision=1, history=(), note="", spacing_by=None, others={})
 
 
 def read_stored(study: TrainingFolder) -> Iterator[StoredFrame]:
@@ -69,13 +53,14 @@ def read_stored(study: TrainingFolder) -> Iterator[StoredFrame]:
     for case_id in study.ids():
         case = study.case(case_id)
         record = shareable(study.record(case.id))
-        source = record.get("source") or {}
-        record["source"] = source | {"deid": sorted({*source.get("deid", ()), PIXELS_SEEN})}
+        deid = tuple(sorted({*record.source.deid, PIXELS_SEEN}))
+        source = msgspec.structs.replace(record.source, deid=deid)
         yield StoredFrame(
             case=case,
-            record=record,
+            record=msgspec.structs.replace(record, source=source),
             image=study.read_image(case),
             instances=study.read_instances(case),
+            not_judged=study.read_not_judged(case),
         )
 
 
@@ -86,10 +71,17 @@ def find_stored(study: TrainingFolder) -> list[Incoming]:
 
 def _read(study: TrainingFolder, case_id: str) -> Parcel:
     case = study.case(case_id)
-    return parcel_of(study.record(case_id), study.read_image(case), study.read_instances(case))
+    return parcel_of(
+        study.record(case_id), study.read_image(case), study.read_instances(case), study.read_not_judged(case)
+    )
 
 
-def parcel_of(record: Record, image: NDArray[np.uint8], instances: NDArray[np.uint8]) -> Parcel:
+def parcel_of(
+    record: Record,
+    image: NDArray[np.uint8],
+    instances: NDArray[np.uint8],
+    not_judged: NDArray[np.bool_] | None = None,
+) -> Parcel:
     """A parcel from a record and its pictures, as another folder or an export gives them.
 
     Raises
@@ -97,18 +89,18 @@ def parcel_of(record: Record, image: NDArray[np.uint8], instances: NDArray[np.ui
     DatasetError
         If the record is not one, or speaks of another image.
     """
-    record = checked_record(record, checked_id(str(record.get("id"))))
-    if record["schema"] > SCHEMA:
+    if record.schema > SCHEMA:
+        raise DatasetError(f"{record.id} was written by a newer napari-cln. Update napari-cln to import it.")
+    if record.image.sha256 != hash_pixels(image) or instances.shape != image.shape:
         raise DatasetError(
-            f"{record['id']} was written by a newer napari-cln. Update napari-cln to import it."
+            f"{record.id} comes with another image than its record describes. Export the folder again."
         )
-    if record["image"]["sha256"] != hash_pixels(image) or instances.shape != image.shape:
-        raise DatasetError(
-            f"{record['id']} comes with another image than its record describes. Export the folder again."
-        )
-    status: Status = record["status"]
     annotation = Annotation(
-        frame=Frame(pixels=image), instances=instances, nodes=nodes_of(record), status=status
+        frame=Frame(pixels=image),
+        instances=instances,
+        nodes=tuple(entry.node for entry in record.nodes),
+        status=record.status,
+        not_judged=not_judged,
     )
     return Parcel(annotation=annotation, about=Provenance(who="import", action="imported"), stored=record)
 
@@ -125,23 +117,22 @@ def adopt(study: TrainingFolder, parcel: Parcel) -> Case:
     annotation, about = parcel.annotation, parcel.about
     if parcel.stored is None:
         raise ValueError("adopt takes parcels that a training folder wrote")
-    case_id = parcel.stored["id"]
-    masks = masks_of(annotation.instances, annotation.nodes, annotation.status)
-    record = shareable(parcel.stored) | {"note": "", "history": [history_entry(annotation, about, "import")]}
-    record |= hashes_of(masks)
-    with lock(study.layout.locks, case_id, "import"):
-        if study.layout.record(case_id).exists():
-            former = study.record(case_id)
-            if all(
-                former.get(key) == record.get(key)
-                for key in ("nodes", "status", "patient_key", *hashes_of(masks))
-            ):
-                return case_of(former, study.layout)
-            keep_rival(study.layout, record, masks)
-            raise DatasetError(
-                f"{case_id} is in the folder already, with other masks, truths or patient. The folder's "
-                "stay; the new "
-                "ones are kept among the revisions. Compare them in the Correct dock."
-            )
-        commit(study.layout, record, masks, image=annotation.frame.grey, former=None)
+    case_id = parcel.stored.id
+    masks = masks_of(annotation.instances, annotation.nodes, annotation.status, annotation.not_judged)
+    history = (history_entry(annotation, about, "import"),)
+    record = msgspec.structs.replace(shareable(parcel.stored), history=history, **hashes_of(masks))
+    try:
+        with lock(study.layout.locks, case_id, "import"):
+            if study.layout.record(case_id).exists():
+                former = study.record(case_id)
+                if all(getattr(former, key) == getattr(record, key) for key in SAYING):
+                    return case_of(former, study.layout)
+                keep_rival(study.layout, record, masks)
+                raise DatasetError(
+                    f"{case_id} is in the folder already, with other masks, truths or patient. The folder's "
+                    "stay; the new ones are kept among the revisions. Compare them in the Correct dock."
+                )
+            commit(study.layout, record, masks, image=annotation.frame.grey, former=None)
+    except OSError as cause:
+        raise study.refused(cause) from cause
     return case_of(record, study.layout)

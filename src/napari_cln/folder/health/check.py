@@ -5,21 +5,27 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
-from ...disk.atomic import TEMPORARY, read_json
+from msgspec import Struct
+
+from ...disk.atomic import TEMPORARY
 from ...disk.locks import held_locks
-from ...errors import SplitError
+from ...errors import DatasetError, SplitError
 from ...types import Case
 from ..dataset import TrainingFolder
-from ..records import SCHEMA
+from ..description import Description
+from ..record import SCHEMA
 from ..split.deal import split
 from ..split.frozen import frozen_places, read_splits
 from ..split.groups import check_groups, find_duplicates, group_cases, is_trainable, name_frames
 from .case import check_case
-from .fault import Fault
+from .fault import Fault, Remedy
+from .summary import StudySummary, Tally
 
-__all__ = ["Fault", "check"]
+__all__ = ["StudyCheck", "check_study"]
 
 _NAMES = {
     "imagesTr": re.compile(r"([0-9a-f]{16})_0000\.png"),
@@ -29,8 +35,15 @@ _NAMES = {
 }
 
 
-def check(folder: TrainingFolder | str | Path) -> list[Fault]:
-    """Look at every file of a training folder and name what is wrong.
+class StudyCheck(Struct, frozen=True, kw_only=True):
+    """What a check finds: the numbers of a study, and its faults, errors last."""
+
+    summary: StudySummary
+    faults: tuple[Fault, ...]
+
+
+def check_study(folder: TrainingFolder | str | Path) -> StudyCheck:
+    """Look at every file of a training folder: count what is there, and name what is wrong.
 
     Parameters
     ----------
@@ -38,9 +51,9 @@ def check(folder: TrainingFolder | str | Path) -> list[Fault]:
 
     Returns
     -------
-    list of Fault
-        Errors first; empty for a sound folder. :func:`napari_cln.folder.health.repair.repair` mends
-        those that have a ``remedy``.
+    StudyCheck
+        Its faults are those that a training run would meet (errors), and those to know of (warnings).
+        :func:`napari_cln.folder.health.repair.repair` mends those that have a ``remedy``.
 
     Raises
     ------
@@ -50,34 +63,41 @@ def check(folder: TrainingFolder | str | Path) -> list[Fault]:
     study = folder if isinstance(folder, TrainingFolder) else TrainingFolder.open(folder)
     faults = [*_check_description(study), *_check_names(study)]
     cases: list[Case] = []
+    tally = Tally()
     for case_id in study.ids():
         found = check_case(study, case_id)
         faults += found
-        if not any(fault.kind == "record" for fault in found):
-            cases.append(study.case(case_id))
+        if any(fault.kind == "record" for fault in found):
+            continue
+        case = study.case(case_id)
+        cases.append(case)
+        instances = None
+        with suppress(DatasetError):
+            instances = study.read_instances(case)
+        tally.add(case, instances)
     faults += _check_study(study, cases)
-    return sorted(faults, key=lambda fault: fault.severity != "error")
+    in_order = sorted(faults, key=lambda fault: fault.severity == "error")
+    return StudyCheck(summary=tally.summary(), faults=tuple(in_order))
 
 
 def _check_description(study: TrainingFolder) -> Iterator[Fault]:
-    description = read_json(study.layout.dataset)
+    description = Description.read(study.layout.dataset)
     if study.read_only:
         yield Fault(
             kind="newer-schema",
             severity="warning",
-            message=f"dataset.json has schema {description['x_napari_cln']['schema']}, this version "
-            f"knows {SCHEMA}: "
-            "the folder is open for reading only.",
+            message=f"dataset.json has schema {description.ours.schema}, this version "
+            f"knows {SCHEMA}: the folder is open for reading only.",
             advice="Update napari-cln.",
         )
     labels = sum(1 for path in study.layout.labels.glob("*.png") if not path.name.startswith("."))
-    if description.get("numTraining") != labels:
+    if description.n_masks != labels:
         yield Fault(
             kind="count",
-            message=f"dataset.json counts {description.get('numTraining')} masks, labelsTr has {labels}: "
+            message=f"dataset.json counts {description.n_masks} masks, labelsTr has {labels}: "
             "nnU-Net will refuse the folder.",
             advice="Repair to count again.",
-            remedy="count again",
+            remedy=Remedy.COUNT,
         )
     for owner in held_locks(study.layout.locks):
         yield Fault(
@@ -86,7 +106,7 @@ def _check_description(study: TrainingFolder) -> Iterator[Fault]:
             id=owner.name,
             message=f"The lock {owner.name} is held by {owner}.",
             advice="Ask that reader. If the computer crashed or was switched off, break the lock.",
-            remedy="break the lock",
+            remedy=Remedy.BREAK_LOCK,
             lock=owner,
         )
 
@@ -95,8 +115,11 @@ def _check_names(study: TrainingFolder) -> Iterator[Fault]:
     """Files that no record speaks of."""
     known = set(study.ids())
     for place in study.layout.shared:
-        with os.scandir(place) as entries:
-            found = sorted((entry.name, entry.is_symlink()) for entry in entries)
+        try:
+            with os.scandir(place) as entries:
+                found = sorted((entry.name, entry.is_symlink()) for entry in entries)
+        except FileNotFoundError:  # an empty folder, after a clone by git
+            continue
         for name, is_link in found:
             match = _NAMES[place.name].fullmatch(name)
             if name.startswith(TEMPORARY):
@@ -116,7 +139,7 @@ def _check_names(study: TrainingFolder) -> Iterator[Fault]:
                     message=f"{place.name}/{name} has no record: its save was cut short, or the record "
                     "was deleted.",
                     advice="Repair to finish the save, or else to move the file to the revisions.",
-                    remedy="finish the save or move the file to the revisions",
+                    remedy=Remedy.FINISH_SAVE,
                 )
 
 
@@ -135,14 +158,16 @@ def _check_study(study: TrainingFolder, cases: list[Case]) -> Iterator[Fault]:
                 message=f"{name_frames(members)} have the same pixels"
                 + (f" under {len(whose)} patients." if len(whose) > 1 else "."),
                 advice="Keep one: a frame twice counts twice, and can lie on both sides of a split.",
-                remedy="move the later one to the revisions",
+                remedy=Remedy.PUT_AWAY,
             )
     single = [case for case in trainable if case.id not in doubled]
     try:
         groups = check_groups(single)
     except SplitError as cause:
-        message, _, advice = str(cause).partition(". ")
-        yield Fault(kind="no-split", message=message + ".", advice=advice)
+        # A folder of test frames alone, or a new one, is nothing to mend.
+        nothing = all(case.split == "test" for case in single)
+        severity: Literal["error", "warning"] = "warning" if nothing else "error"
+        yield Fault(kind="no-split", severity=severity, message=cause.message, advice=cause.advice)
         return
     yield from _check_shares(single)
     try:
@@ -160,13 +185,12 @@ def _check_study(study: TrainingFolder, cases: list[Case]) -> Iterator[Fault]:
                 )
             split([case for group in groups for case in group.cases], len(kept), frozen=frozen)
     except SplitError as cause:
-        message, _, advice = str(cause).partition(". ")
-        yield Fault(kind="split", message=message + ".", advice=advice)
+        yield Fault(kind="split", message=cause.message, advice=cause.advice)
 
 
 def _first_saved(study: TrainingFolder, case: Case) -> tuple[str, str]:
-    history = study.record(case.id)["history"]
-    return (str(history[0]["t"]) if history else "", case.id)
+    history = study.record(case.id).history
+    return (f"{history[0].t:%Y-%m-%dT%H:%M:%S}" if history else "", case.id)
 
 
 def _check_shares(cases: list[Case]) -> Iterator[Fault]:
@@ -176,8 +200,7 @@ def _check_shares(cases: list[Case]) -> Iterator[Fault]:
             kind="patient-unknown",
             severity="warning",
             message=f"The patient of {len(unknown)} of {len(cases)} frames is not known: each frame or "
-            "cine counts "
-            "as a patient of its own.",
+            "cine counts as a patient of its own.",
             advice="If some are of one patient, the validation flatters. Import them with a patient column.",
         )
     for truth in ("benign", "metastatic"):

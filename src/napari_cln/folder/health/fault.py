@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
 from typing import Literal
 
 from ...disk.locks import LockOwner
 
-__all__ = ["Fault"]
+__all__ = ["Fault", "Remedy"]
+
+
+class Remedy(Enum):
+    """What repair would do; the value says it to the user."""
+
+    COUNT = "count again"
+    BREAK_LOCK = "break the lock"
+    FINISH_SAVE = "finish the save or move the file to the revisions"
+    PUT_AWAY = "move the later one to the revisions"
+    RESTORE_RECORD = "go back to the last good state among the revisions"
+    MOVE_IMAGE = "move the image"
+    ROLL_BACK = "finish the save, or go back to the state before it"
+    FLIP_BACK = "set the flipped bit right"
+    REWRITE = "write the picture anew"
+    DESCRIBE = "make dataset.json anew"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,10 +44,12 @@ class Fault:
         The frame.
     severity : str
         An ``error`` stops a training run; a ``warning`` is shown.
-    remedy : str, optional
+    remedy : Remedy, optional
         What :func:`napari_cln.folder.health.repair.repair` would do; ``None`` where only a person can.
     lock : LockOwner, optional
         Of a lock that may have been left behind.
+    path : Path, optional
+        The file, where it is not the frame's own record.
     """
 
     kind: str
@@ -38,8 +57,9 @@ class Fault:
     advice: str
     id: str | None = None
     severity: Literal["error", "warning"] = "error"
-    remedy: str | None = None
+    remedy: Remedy | None = None
     lock: LockOwner | None = None
+    path: Path | None = None
 
     def __str__(self) -> str:
         return f"{self.message} {self.advice}"

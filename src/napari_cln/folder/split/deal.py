@@ -60,7 +60,8 @@ def split(
         return [_fold(groups, places, 0)]
     if folds < 1 or (folds > len(groups) and not frozen):
         raise SplitError(
-            f"{len(groups)} patients can't make {folds} folds. Ask for 1 to {len(groups)}, or add patients."
+            f"{len(groups)} patients can't make {folds} folds.",
+            f"Ask for 1 to {len(groups)}, or add patients.",
         )
     _deal(groups, places, folds if folds > 1 else min(FOLDS, len(groups)), seed)
     return [_fold(groups, places, i) for i in range(folds)]
@@ -70,8 +71,8 @@ def _validates(group: Group) -> bool:
     if {"train", "validation"} <= group.sides:
         raise SplitError(
             f"Patient {group.name} is on the training side and on the validation side: "
-            f"{name_frames(group.cases)}. "
-            "Put all of a patient's frames on one side and import them again."
+            f"{name_frames(group.cases)}.",
+            "Put all of a patient's frames on one side and import them again.",
         )
     return "validation" in group.sides
 
@@ -88,9 +89,9 @@ def _frozen_places(groups: list[Group], frozen: Mapping[str, int]) -> dict[str, 
         where = {frozen[name] for name in names if name in frozen}
         if len(where) > 1:
             raise SplitError(
-                f"Patient {group.name} is on both sides of the frozen split: {name_frames(group.cases)}. "
+                f"Patient {group.name} is on both sides of the frozen split: {name_frames(group.cases)}.",
                 "Correct the patients; or move splits_final.json away to split anew, after which scores "
-                "can't be compared with former ones."
+                "can't be compared with former ones.",
             )
         if where:
             places[group.name] = where.pop()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
+
+import msgspec
 
 from ...disk.atomic import MAX_JSON_BYTES, read_bytes, write_atomically
 from ...disk.locks import lock
+from ...disk.schema import decode
 from ...errors import SplitError
 from ...types import Case, Fold
 from .deal import FOLDS, TRAIN_ONLY, split
@@ -19,11 +23,14 @@ if TYPE_CHECKING:
 
 __all__ = ["encode_splits", "frozen_places", "frozen_split", "read_splits"]
 
-Splits: TypeAlias = list[dict[str, Any]]
+Splits: TypeAlias = list[dict[str, list[str]]]
+_decoder = msgspec.json.Decoder(Splits)
 _PATIENTS = ("train_patients", "val_patients")
 
 
-def frozen_split(folder: TrainingFolder, folds: int | None = None, seed: int = 0) -> list[Fold]:
+def frozen_split(
+    folder: TrainingFolder, folds: int | None = None, seed: int = 0, *, freeze: bool = True
+) -> list[Fold]:
     """The folds of a training folder, made once and kept in its ``splits_final.json``.
 
     New patients are dealt to the fold where their class is rarest; new frames go to their
@@ -37,6 +44,8 @@ def frozen_split(folder: TrainingFolder, folds: int | None = None, seed: int = 0
         By default all that are frozen; five, or as many as there are patients, where none are.
     seed : int
         Of the first split.
+    freeze : bool
+        Whether to write the folds down. A folder in which nobody may write keeps its folds unwritten.
 
     Returns
     -------
@@ -48,25 +57,37 @@ def frozen_split(folder: TrainingFolder, folds: int | None = None, seed: int = 0
     SplitError
         As :func:`split`; and if the folder is frozen in another number of folds.
     """
+    if not freeze or folder.read_only:
+        return _plan(folder, folds, seed)[0]
+    try:
+        with lock(folder.layout.locks, "splits", "napari-cln"):
+            made, data, kept = _plan(folder, folds, seed)
+            if data != kept:
+                write_atomically(folder.layout.splits, data)
+            return made
+    except OSError as cause:
+        if cause.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            return _plan(folder, folds, seed)[0]
+        raise folder.refused(cause) from cause
+
+
+def _plan(folder: TrainingFolder, folds: int | None, seed: int) -> tuple[list[Fold], bytes, bytes | None]:
+    """The folds, how they are written down, and what is written down now."""
     path = folder.layout.splits
-    with lock(folder.layout.locks, "splits", "napari-cln"):
-        cases = [case for case in folder.cases() if is_trainable(case)]
-        kept = read_splits(path)
-        if kept is None:
-            made = split(cases, _first_number(cases, folds), seed)
-        elif folds in (None, 1, len(kept)):
-            made = split(cases, len(kept), seed, frozen=frozen_places(kept))
-        else:
-            raise SplitError(
-                f"The split of {folder.path.name} is frozen in {len(kept)} folds, not {folds}. Ask for "
-                f"{len(kept)} or 1; or move splits_final.json away to split anew, after which scores "
-                "can't be "
-                "compared with former ones."
-            )
-        data = encode_splits(made, cases, withdrawn=_withdrawn(kept or [], cases))
-        if not folder.read_only and (kept is None or data != path.read_bytes()):
-            write_atomically(path, data)
-    return made[:1] if folds == 1 else made
+    cases = [case for case in folder.cases() if is_trainable(case)]
+    kept = read_splits(path)
+    if kept is None:
+        made = split(cases, _first_number(cases, folds), seed)
+    elif folds in (None, 1, len(kept)):
+        made = split(cases, len(kept), seed, frozen=frozen_places(kept))
+    else:
+        raise SplitError(
+            f"The split of {folder.path.name} is frozen in {len(kept)} folds, not {folds}.",
+            f"Ask for {len(kept)} or 1; or move splits_final.json away to split anew, after which scores "
+            "can't be compared with former ones.",
+        )
+    data = encode_splits(made, cases, withdrawn=_withdrawn(kept or [], cases))
+    return made[:1] if folds == 1 else made, data, None if kept is None else path.read_bytes()
 
 
 def _first_number(cases: list[Case], folds: int | None) -> int:
@@ -89,21 +110,24 @@ def read_splits(path: Path) -> Splits | None:
     if not path.exists():
         return None
     try:
-        splits = json.loads(read_bytes(path, 16 * MAX_JSON_BYTES))
-        whole = bool(splits) and all(
-            isinstance(name, str) for fold in splits for key in ("train", "val") for name in fold[key]
-        )
-    except (ValueError, RecursionError, TypeError, KeyError) as cause:
+        splits = decode(_decoder, read_bytes(path, 16 * MAX_JSON_BYTES))
+    except OSError as cause:
+        raise SplitError(
+            f"{path.name} can't be read ({cause.strerror}).", "Check its permissions."
+        ) from cause
+    except ValueError as cause:
         raise _unreadable(path) from cause
-    if not whole:
+    if not splits or not all("train" in fold and "val" in fold for fold in splits):
         raise _unreadable(path)
-    return list(splits)
+    checked: Splits = splits
+    return checked
 
 
 def _unreadable(path: Path) -> SplitError:
     return SplitError(
-        f'{path.name} is not a list of {{"train": [...], "val": [...]}}. Restore it from git or a backup; '
-        "or move it away to split anew, after which scores can't be compared with former ones."
+        f'{path.name} is not a list of {{"train": [...], "val": [...]}}.',
+        "Restore it from git or a backup; or move it away to split anew, after which scores can't be "
+        "compared with former ones.",
     )
 
 
@@ -121,18 +145,16 @@ def frozen_places(splits: Splits) -> dict[str, int]:
             for name in fold.get(key, ()):
                 if places.setdefault(name, i) != i:
                     raise SplitError(
-                        f"{name} is validated in two folds of splits_final.json. Restore the file from "
-                        "git or a "
-                        "backup, or move it away to split anew."
+                        f"{name} is validated in two folds of splits_final.json.",
+                        "Restore the file from git or a backup, or move it away to split anew.",
                     )
     if len(splits) == 1:
         for key in ("train", "train_no_mask", "train_patients"):
             for name in splits[0].get(key, ()):
                 if places.setdefault(name, TRAIN_ONLY) != TRAIN_ONLY:
                     raise SplitError(
-                        f"{name} is on both sides of splits_final.json. Restore the file from git or a "
-                        "backup, "
-                        "or move it away to split anew."
+                        f"{name} is on both sides of splits_final.json.",
+                        "Restore the file from git or a backup, or move it away to split anew.",
                     )
     return places
 

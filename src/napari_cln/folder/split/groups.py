@@ -30,7 +30,7 @@ class Group:
     @property
     def sides(self) -> frozenset[str]:
         """Sides on which a data set's authors put its frames."""
-        return frozenset(side for case in self.cases if (side := case.extra.get("split")))
+        return frozenset(side for case in self.cases if (side := case.split))
 
     @property
     def truth(self) -> Truth:
@@ -82,8 +82,8 @@ def find_duplicates(cases: Iterable[Case]) -> list[tuple[Case, ...]]:
     """Cases that have the same stored pixels."""
     same: dict[str, list[Case]] = defaultdict(list)
     for case in cases:
-        if digest := case.extra.get("image_sha256"):
-            same[digest].append(case)
+        if case.image_sha256:
+            same[case.image_sha256].append(case)
     return [tuple(members) for members in same.values() if len(members) > 1]
 
 
@@ -99,30 +99,32 @@ def check_groups(cases: Iterable[Case]) -> list[Group]:
     if duplicates := find_duplicates(cases):
         pairs = "; ".join(name_frames(members) for members in duplicates[:8])
         raise SplitError(
-            f"{len(duplicates)} frames are in the folder twice with the same pixels: {pairs}. "
-            "Keep one of each: `napari-cln check --repair` removes the later."
+            f"{len(duplicates)} frames are in the folder twice with the same pixels: {pairs}.",
+            "Keep one of each: `napari-cln check --repair` removes the later.",
         )
-    groups = []
+    groups: list[Group] = []
     for group in group_cases(cases):
         if "test" in group.sides:
-            if inside := [case for case in group.cases if case.extra.get("split") != "test"]:
+            if inside := [case for case in group.cases if case.split != "test"]:
                 raise SplitError(
                     f"Patient {group.name} has frames put aside for testing and others for training: "
-                    f"{name_frames(inside)}. Put all of a patient's frames on one side and import them again."
+                    f"{name_frames(inside)}.",
+                    "Put all of a patient's frames on one side and import them again.",
                 )
             continue
         groups.append(group)
-    if len(groups) < 2:
+    if not groups:
+        where = f"all {len(cases)} are put aside for testing" if cases else "none has a mask or a class"
+        raise SplitError(f"There is no frame to train on: {where}.", "Add frames that are not for testing.")
+    if len(groups) == 1:
         raise SplitError(
-            f"All {sum(len(group.cases) for group in groups)} frames are from {len(groups)} patient, so "
-            "none is left "
-            "to validate on. Add frames of a second patient, or correct the patients of the import."
+            f"All {len(groups[0].cases)} frames are from one patient, so none is left to validate on.",
+            "Add frames of a second patient, or correct the patients of the import.",
         )
     classes = {case.truth for group in groups for case in group.cases} - {"unknown"}
     if len(classes) == 1:
         raise SplitError(
-            f"Every labelled frame is {classes.pop()}, so there is nothing to tell apart. Add frames of "
-            "the other "
-            "class, or set the truth of all nodes to unknown to train masks alone."
+            f"Every labelled frame is {classes.pop()}, so there is nothing to tell apart.",
+            "Add frames of the other class, or set the truth of all nodes to unknown to train masks alone.",
         )
     return groups

@@ -65,7 +65,7 @@ def in_frame(folder: TrainingFolder, known: Annotation, case_id: str, frame: Fra
         If the image was cropped from a frame of another size.
     """
     if known.instances.shape != frame.shape:
-        x0, y0, x1, y1 = folder.record(case_id)["source"]["crop"]
+        x0, y0, x1, y1 = folder.record(case_id).source.crop
         whole = np.zeros(frame.shape, dtype=np.uint8)
         if known.instances.shape != (y1 - y0, x1 - x0) or y1 > whole.shape[0] or x1 > whole.shape[1]:
             raise DatasetError(f"{case_id} was stored from a frame of another size than this one.")

@@ -113,12 +113,12 @@ class Work:
         self.revision = 0
         if folder.layout.record(self.case_id).exists():
             record = folder.record(self.case_id)
-            self.revision, self.is_behind = int(record["revision"]), True
+            self.revision, self.is_behind = record.revision, True
             if self.second:
                 return
             case = folder.case(self.case_id)
             self.facts = {node.id: node for node in case.nodes} | self.facts
-            self.note = self.note or str(record.get("note", ""))
+            self.note = self.note or record.note
 
     def take(self, annotation: Annotation) -> None:
         """Take over what an annotation says beside its masks."""

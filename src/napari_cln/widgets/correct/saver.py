@@ -116,10 +116,10 @@ class Saver(QObject):
             try:
                 case = _save(job, annotation, work.revision)
             except ConflictError:
-                work.revision = int(folder.record(folder.identify(annotation.frame))["revision"])
+                work.revision = folder.record(folder.identify(annotation.frame)).revision
                 work.is_behind = True
                 raise
-            work.case_id, work.revision = case.id, int(case.extra["revision"])
+            work.case_id, work.revision = case.id, case.revision
             work.is_behind = False
 
     def _keep(self, job: Job) -> None:

@@ -21,7 +21,7 @@ from ...folder.dataset import TrainingFolder
 from ...folder.decisions import undecided
 from ...folder.queue import Signs, Suggestion, appearance, rank, signs_of_case, unlikeness
 from ...folder.readers import second_readings
-from ...folder.records import case_of
+from ...folder.record import case_of
 from ...study.reading import Reading
 from ...study.statistics.metrics import dice
 from ...types import Case, Frame
@@ -147,7 +147,7 @@ def _cases(folder: TrainingFolder) -> Iterator[tuple[Case, int]]:
     for case_id in folder.ids():
         with suppress(DatasetError):  # `napari-cln check` names what is wrong with it
             record = folder.record(case_id)
-            yield case_of(record, folder.layout), int((record.get("source") or {}).get("frame") or 0)
+            yield case_of(record, folder.layout), record.source.frame
 
 
 def _looks_of_layers(places: Sequence[Place]) -> dict[str, Look]:

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QToolButton
 from superqt.utils import create_worker
 
 from ...errors import ClnError
-from ...folder.health.check import check
+from ...folder.health.check import check_study
 from ...folder.health.fault import Fault
 from ..common.dock import Dock, button, form
 from ..common.frame_rows import WorstFrames, layers_of, read_frame_of
@@ -297,6 +297,6 @@ class TrainDock(Dock):
 
 def _find_faults(folder: Path) -> list[Fault] | Failure:
     try:
-        return check(folder)
+        return [*check_study(folder).faults]
     except ClnError as error:
         return Failure(error)

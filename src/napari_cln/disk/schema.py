@@ -1,0 +1,182 @@
+"""Files of JSON into typed values: ranges are checked, and what does not fit is named.
+
+The types are msgspec Structs. What they accept can always be written again: JSON has no NaN, no
+infinity and no half of a character, and msgspec refuses all three.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from hashlib import sha256
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+
+__all__ = ["Misfit", "checksum_holds", "decode", "flip_back", "misfit_of", "with_checksum"]
+
+T = TypeVar("T")
+_CHECKSUM = b',\n "checksum": "'
+_PATH = re.compile(r" - at `\$?([^`]*)`$")
+_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
+_MISSING = re.compile(r"Object missing required field (.*)")
+MAX_SHOWN = 60
+
+
+class Misfit(NamedTuple):
+    """One value that does not fit: under which key, the value as text, and what is expected there."""
+
+    key: str
+    value: str
+    expected: str
+
+    def __str__(self) -> str:
+        if not self.key:
+            return (
+                f"is not readable JSON ({self.expected})"
+                if not self.value
+                else f"holds {self.value}, not an object"
+            )
+        if not self.value:
+            return f"lacks the key {self.key!r}"
+        return f"has {self.value} under {self.key!r}, where {self.expected} is expected"
+
+
+def decode(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
+    """Decode JSON by a typed decoder.
+
+    Raises
+    ------
+    ValueError
+        If it is no JSON, is nested too deep, or a value does not fit; :func:`misfit_of` says which.
+    """
+    try:
+        return decoder.decode(data)
+    except RecursionError as cause:
+        raise ValueError("nested too deep") from cause
+
+
+def misfit_of(error: Exception, data: bytes) -> Misfit:
+    """The value for which decoding failed.
+
+    Parameters
+    ----------
+    error : Exception
+        What :func:`decode` raised.
+    data : bytes
+        What it was given.
+
+    Returns
+    -------
+    Misfit
+        Without a key where the text is no JSON at all.
+    """
+    text = str(error)
+    if not isinstance(error, msgspec.ValidationError):
+        return Misfit("", "", text)
+    match = _PATH.search(text)
+    expected = (text[: match.start()] if match else text).replace("`", "")
+    path = match[1] if match else ""
+    if missing := _MISSING.fullmatch(expected):
+        return Misfit(f"{path}.{missing[1]}".lstrip("."), "", "")
+    try:
+        value: Any = json.loads(data)
+        if not isinstance(value, dict):
+            return Misfit("", type(value).__name__, "")
+        for name, index in _STEP.findall(path):
+            # msgspec writes [...] for the values of a mapping: which one is not said.
+            value = value[name] if name else value[int(index)]
+        shown = json.dumps(value, ensure_ascii=True)
+    except RecursionError:
+        return Misfit("", "", "nested too deep")
+    except (ValueError, TypeError, KeyError, IndexError):
+        shown = "a value"
+    if len(shown) > MAX_SHOWN:
+        shown = shown[:MAX_SHOWN] + "…"
+    return Misfit(path.lstrip(".") or "this record", shown, _plain(expected))
+
+
+def _plain(expected: str) -> str:
+    """What msgspec expects, as the end of a sentence."""
+    if expected.startswith("Invalid enum value"):
+        return "another word"
+    text = expected.removeprefix("Expected ").partition(", got ")[0]
+    for name, word in (
+        ("int", "a whole number"),
+        ("float", "a number"),
+        ("str", "text"),
+        ("bool", "true or false"),
+    ):
+        text = re.sub(rf"\b{name}\b", word, text)
+    return text
+
+
+def with_checksum(value: object) -> bytes:
+    """Write a mapping as JSON with a checksum of its own as the last key.
+
+    Parameters
+    ----------
+    value : Struct or mapping
+        Without a key ``checksum``.
+
+    Returns
+    -------
+    bytes
+        One key a line, so that a change shows as a short difference.
+    """
+    text = msgspec.json.format(msgspec.json.encode(value), indent=1)
+    return text.removesuffix(b"\n}") + _CHECKSUM + _digest(text) + b'"\n}\n'
+
+
+def checksum_holds(data: bytes, *, anywhere: bool = True) -> bool | None:
+    """Tell whether a text is as :func:`with_checksum` wrote it.
+
+    Parameters
+    ----------
+    data : bytes
+    anywhere : bool
+        Whether a checksum that stands elsewhere than at the end, as after another program wrote the file
+        anew, counts as one that does not hold.
+
+    Returns
+    -------
+    bool or None
+        None for a text that carries no checksum, as files of earlier versions.
+    """
+    body, sign, tail = data.rpartition(_CHECKSUM)
+    if not sign:
+        return False if anywhere and b'"checksum"' in data else None
+    return tail == _digest(body + b"\n}") + b'"\n}\n'
+
+
+def _digest(text: bytes) -> bytes:
+    return sha256(text).hexdigest().encode()
+
+
+MAX_FLIPPED_BYTES = 2**14
+"""Bytes up to which a flipped bit is looked for: some seconds of hashing."""
+
+
+def flip_back(data: bytes) -> bytes | None:
+    """Find the one flipped bit of a text that :func:`with_checksum` wrote.
+
+    Parameters
+    ----------
+    data : bytes
+
+    Returns
+    -------
+    bytes or None
+        The text as it was written; None where more than one bit is wrong, or the text is longer than
+        16 KiB. A wrong answer would need two texts with one SHA-256.
+    """
+    if len(data) > MAX_FLIPPED_BYTES:
+        return None
+    tried = bytearray(data)
+    for i in range(len(tried)):
+        for bit in range(8):
+            tried[i] ^= 1 << bit
+            if checksum_holds(bytes(tried)) is True:
+                return bytes(tried)
+            tried[i] ^= 1 << bit
+    return None

@@ -1,0 +1,503 @@
+"""The record: everything known of one frame, as one JSON object, schema 1.
+
+``docs/reference/training-folder.md`` lists its keys. A record of a newer schema is read as far as
+it is understood and never overwritten. Each carries a checksum of its own text, so that one flipped
+bit is noticed; a record that a person edits by hand has that line removed.
+
+A record holds no name that gives a person away: frames are called by their pixels, patients by a
+keyed hash (:mod:`napari_cln.disk.user`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+import numpy as np
+from msgspec import Meta, Struct
+from numpy.typing import NDArray
+
+from .. import __version__
+from ..disk.schema import checksum_holds, decode, misfit_of, with_checksum
+from ..disk.user import hashed_key, patient_salt, salt_path
+from ..errors import DatasetError
+from ..types import (
+    Annotation,
+    Case,
+    Level,
+    Node,
+    Side,
+    SpacingSource,
+    Split,
+    Status,
+    Truth,
+    TruthSource,
+    frame_truth,
+)
+from .layout import Layout
+
+__all__ = [
+    "FINISHED",
+    "LABELLED",
+    "NO_HEADER",
+    "SCHEMA",
+    "HistoryEntry",
+    "NodeEntry",
+    "Picture",
+    "Provenance",
+    "Record",
+    "Source",
+    "SourceKind",
+    "case_of",
+    "decode_record",
+    "encode_checked",
+    "encode_record",
+    "hash_pixels",
+    "history_entry",
+    "maker_of",
+    "node_entry",
+    "now",
+    "read_salt",
+    "record_of",
+    "salt_fingerprint",
+    "value_of",
+    "with_history",
+]
+
+SCHEMA = 1
+FINISHED = ("corrected", "accepted", "no-node")
+"""Statuses of a frame whose mask a reader stands for."""
+LABELLED = ("corrected", "accepted")
+"""Statuses of a node that belongs in the label image."""
+MERGED_WITHIN = timedelta(minutes=10)
+NO_HEADER = "113100"
+"""DICOM's code (PS3.16, CID 7050) for: nothing of the header is kept that could name a patient."""
+MAX_SIDE, MAX_PIXELS = 65_535, 2**26
+
+T = TypeVar("T")
+Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+CaseId = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
+Key = Annotated[str, Meta(pattern="^[0-9A-Za-z_-]{1,100}$")]
+Name = Annotated[str, Meta(max_length=200)]
+Size = Annotated[int, Meta(ge=1, le=MAX_SIDE)]
+Place = Annotated[int, Meta(ge=0, le=MAX_SIDE)]
+Count = Annotated[int, Meta(ge=1, le=10**9)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Millimetres = Annotated[float, Meta(gt=0, le=1000)]
+MillimetresPerPixel = Annotated[float, Meta(ge=1e-5, le=100)]
+Note = Annotated[str, Meta(max_length=10_000)]
+Seconds = Annotated[float, Meta(ge=0, le=1e9)]
+Time = Annotated[datetime, Meta(tz=True)]
+SourceKind = Literal["file", "dicom", "video", "import", "simulated"]
+
+
+class NodeEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One node as a record keeps it; sizes are those of the mask when it was saved."""
+
+    id: Annotated[int, Meta(ge=1, le=255)]
+    # Factories, so that the three are always written: who reads records elsewhere expects them.
+    status: Status = msgspec.field(default_factory=lambda: "corrected")
+    truth: Truth = msgspec.field(default_factory=lambda: "unknown")
+    truth_source: TruthSource = msgspec.field(default_factory=lambda: "none")
+    level: Level | None = None
+    side: Side | None = None
+    p_malignant: Share | None = None
+    area_px: Annotated[int, Meta(ge=0, le=MAX_PIXELS)] | None = None
+    long_mm: Millimetres | None = None
+    short_mm: Millimetres | None = None
+
+    @property
+    def node(self) -> Node:
+        """The node without its sizes."""
+        return Node(
+            id=self.id,
+            status=self.status,
+            truth=self.truth,
+            truth_source=self.truth_source,
+            level=self.level,
+            side=self.side,
+            p_malignant=self.p_malignant,
+        )
+
+
+class HistoryEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One line of history: when, who, with what, what was done, from which model, in how many seconds."""
+
+    t: Time
+    who: Name
+    app: Name
+    action: Name
+    until: Time | None = None
+    saves: Count = 1
+    model: Name | None = None
+    untouched: bool | None = None
+    seconds: Seconds | None = None
+    readings: dict[Name, Name] | None = None
+
+    @property
+    def last(self) -> datetime:
+        """Time of the last save of this line."""
+        return self.until or self.t
+
+
+class Source(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where a frame comes from: kind of file, number in it, its size, and the part that is stored.
+
+    ``crop`` is ``(x0, y0, x1, y1)`` in the source's pixels, half-open; ``deid`` lists DICOM's codes
+    (PS3.16, CID 7050) of what was done against names.
+    """
+
+    kind: SourceKind
+    frame: Annotated[int, Meta(ge=0, le=2**31)] = 0
+    rows: Size
+    columns: Size
+    crop: tuple[Place, Place, Place, Place]
+    deid: tuple[Name, ...] = ()
+    manufacturer: Name | None = None
+    decoder: Name | None = None
+
+    def __post_init__(self) -> None:
+        x0, y0, x1, y1 = self.crop
+        if not (x0 < x1 <= self.columns and y0 < y1 <= self.rows):
+            raise ValueError(
+                f"crop {list(self.crop)} is no part of {self.rows} rows and {self.columns} columns"
+            )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the source."""
+        return self.rows, self.columns
+
+
+class Picture(Struct, frozen=True, kw_only=True):
+    """The stored image: SHA-256 of its pixels, and its size."""
+
+    sha256: Sha256
+    rows: Size
+    columns: Size
+
+    def __post_init__(self) -> None:
+        if self.rows * self.columns > MAX_PIXELS:
+            raise ValueError(f"{self.rows}×{self.columns} pixels are more than {MAX_PIXELS}")
+
+
+class Record(Struct, frozen=True, kw_only=True):
+    """Everything known of one frame of a training folder.
+
+    ``others`` holds keys that this version does not know, as they were read; they are kept.
+    """
+
+    schema: Annotated[int, Meta(ge=1, le=10**6)]
+    id: CaseId
+    revision: Count
+    status: Status
+    nodes: tuple[NodeEntry, ...]
+    patient_key: Key
+    cine_key: Key | None = None
+    split: Split | None = None
+    image: Picture
+    mask_sha256: Sha256 | None = None
+    instances_sha256: Sha256 | None = None
+    source: Source
+    spacing_mm: tuple[MillimetresPerPixel, MillimetresPerPixel] | None = None
+    spacing_source: SpacingSource | None = None
+    spacing_by: Name | None = None
+    p_malignant: Share | None = None
+    note: Note = ""
+    history: tuple[HistoryEntry, ...]
+    others: dict[str, Any] = msgspec.field(default_factory=dict, name="x_others")
+
+    def __post_init__(self) -> None:
+        ids = [node.id for node in self.nodes]
+        if len(set(ids)) < len(ids):
+            raise ValueError(f"nodes have the ids {ids}: each must have its own")
+        x0, y0, x1, y1 = self.source.crop
+        if (y1 - y0, x1 - x0) != self.shape:
+            raise ValueError(f"image has {self.shape} pixels, its crop {(y1 - y0, x1 - x0)}")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the stored image."""
+        return self.image.rows, self.image.columns
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether a label image belongs to the record."""
+        return self.mask_sha256 is not None
+
+    @property
+    def last(self) -> HistoryEntry | None:
+        """The last line of history."""
+        return self.history[-1] if self.history else None
+
+
+class Provenance(Struct, frozen=True, kw_only=True):
+    """Where a frame comes from, and who saves it.
+
+    ``readings`` are the second readings that a decision weighed: reader, and when they read it;
+    ``p_malignant`` is the best possible score of a simulated frame.
+    """
+
+    patient: str | None = None
+    cine: str | None = None
+    who: str | None = None
+    kind: SourceKind = "file"
+    split: Split | None = None
+    action: str | None = None
+    readings: Mapping[str, str] | None = None
+    p_malignant: float | None = None
+
+
+_decoder = msgspec.json.Decoder(Record)
+_CHECK = "Run `napari-cln check` on the training folder: former states are in its revisions folder."
+_KEYS = frozenset(Record.__struct_encode_fields__) | {"checksum"}
+_OPTIONAL = ("spacing_by", "p_malignant")
+"""Keys that are left out where there is nothing to say."""
+
+
+def decode_record(data: bytes, name: str, *, whole: bool = True) -> Record:
+    """Read a record from its text.
+
+    Parameters
+    ----------
+    data : bytes
+    name : str
+        The file's, for messages. The record's id must be the start of it.
+    whole : bool
+        Keep keys that this version does not know; a list of cases does without.
+
+    Raises
+    ------
+    DatasetError
+        If the text is not as it was written, or a value does not fit; the message names it.
+    """
+    try:
+        record = decode(_decoder, data)
+        raw = msgspec.json.decode(data) if whole else {}
+    except ValueError as cause:  # also keys whose bytes are no text
+        raise DatasetError(_reason(cause, data, name)) from cause
+    # A newer version may keep its checksum elsewhere.
+    if checksum_holds(data, anywhere=record.schema <= SCHEMA) is False:
+        raise DatasetError(
+            f"{name} is not as it was saved: its checksum differs, so some of it was changed or damaged. "
+            f"{_CHECK} Who edited it by hand removes its last key, checksum."
+        )
+    others = {key: value for key, value in raw.items() if key not in _KEYS}
+    if others or record.others:
+        record = msgspec.structs.replace(record, others=others)
+    return record
+
+
+def _reason(cause: ValueError, data: bytes, name: str) -> str:
+    try:
+        schema = msgspec.json.decode(data, type=dict[str, Any]).get("schema")
+    except (ValueError, RecursionError):
+        schema = None
+    if isinstance(schema, int) and schema > SCHEMA:
+        return f"{name} was written by a newer napari-cln (schema {schema}). Update napari-cln to read it."
+    return f"{name} {misfit_of(cause, data)}. {_CHECK}"
+
+
+def encode_record(record: Record) -> bytes:
+    """Write a record as JSON with its checksum, one key a line, so that a change shows as a short difference.
+
+    Raises
+    ------
+    DatasetError
+        If a value is one that could not be read again, such as a note that is too long.
+    """
+    known = msgspec.structs.replace(record, others={}) if record.others else record
+    return encode_checked(value_of(record), known, _decoder, f"{record.id}.json")
+
+
+def value_of(record: Record) -> dict[str, Any]:
+    """A record as plain values, for a file that holds many."""
+    value: dict[str, Any] = msgspec.to_builtins(record)
+    del value["x_others"]
+    for key in _OPTIONAL:
+        if value[key] is None:
+            del value[key]
+    return value | record.others
+
+
+def record_of(value: Mapping[str, Any], name: str) -> Record:
+    """The record of plain values.
+
+    Raises
+    ------
+    DatasetError
+        If a value does not fit; the message names it.
+    """
+    try:
+        record = msgspec.convert(value, Record)
+    except (msgspec.ValidationError, RecursionError) as cause:
+        raise DatasetError(
+            f"The record of {name} does not fit ({cause}). Export the folder again."
+        ) from cause
+    return msgspec.structs.replace(record, others={}) if record.others else record
+
+
+def encode_checked(value: dict[str, Any], known: T, decoder: msgspec.json.Decoder[T], name: str) -> bytes:
+    """Write a mapping with its checksum, once it is certain that it can be read again.
+
+    Parameters
+    ----------
+    value : dict
+    known : Struct
+        What must be read from it.
+    decoder : msgspec.json.Decoder
+    name : str
+        The file's, for messages.
+
+    Raises
+    ------
+    DatasetError
+        If it can't; the message names the value.
+    """
+    data = b""
+    try:
+        data = with_checksum(value)
+        if decode(decoder, data) != known:  # msgspec writes what is not finite as null
+            raise DatasetError(
+                f"{name} can't be written: it has a number that is not finite. Change that value."
+            )
+    except ValueError as cause:  # also text that no file can hold: half of a character
+        raise DatasetError(
+            f"{name} can't be written: it {misfit_of(cause, data)}. Change that value."
+        ) from cause
+    return data
+
+
+def case_of(record: Record, layout: Layout) -> Case:
+    """The case that a record describes."""
+    masked = record.has_mask
+    nodes = tuple(entry.node for entry in record.nodes)
+    return Case(
+        id=record.id,
+        image=layout.image(record.id, masked),
+        mask=layout.mask(record.id) if masked else None,
+        instances=layout.instances(record.id) if record.instances_sha256 else None,
+        nodes=nodes,
+        truth=frame_truth(nodes),
+        patient=record.patient_key,
+        cine=record.cine_key,
+        status=record.status,
+        spacing_mm=record.spacing_mm,
+        vendor=record.source.manufacturer,
+        shape=record.shape,
+        revision=record.revision,
+        split=record.split,
+        image_sha256=record.image.sha256,
+        mask_sha256=record.mask_sha256,
+        instances_sha256=record.instances_sha256,
+        read_only=record.schema > SCHEMA,
+    )
+
+
+def now() -> datetime:
+    """UTC with whole seconds. For people: order comes from revision numbers, since clocks jump."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+def node_entry(node: Node, **sizes: Any) -> NodeEntry:
+    """A node as a record keeps it."""
+    return NodeEntry(
+        id=node.id,
+        status=node.status,
+        truth=node.truth,
+        truth_source=node.truth_source,
+        level=node.level,
+        side=node.side,
+        p_malignant=node.p_malignant,
+        **sizes,
+    )
+
+
+def history_entry(annotation: Annotation, about: Provenance, who: str) -> HistoryEntry:
+    """The line of history that a save adds."""
+    based_on, seconds = annotation.based_on, annotation.seconds
+    return HistoryEntry(
+        t=now(),
+        who=who,
+        app=f"napari-cln {__version__}",
+        action=about.action or annotation.status,
+        model=based_on,
+        untouched=None if based_on is None else annotation.status == "accepted",
+        seconds=None if seconds is None else round(float(seconds), 1),
+        readings=dict(about.readings) if about.readings else None,
+    )
+
+
+def with_history(history: tuple[HistoryEntry, ...], entry: HistoryEntry) -> tuple[HistoryEntry, ...]:
+    """History with one more entry.
+
+    A reader who saves after every stroke would fill the record with one line a stroke, so saves
+    of one reader that follow each other within ten minutes share a line: first and last time,
+    their number, the seconds summed. A decision between readers has a line of its own.
+    """
+    if not history:
+        return (entry,)
+    last = history[-1]
+    alike = all(getattr(last, key) == getattr(entry, key) for key in ("who", "app", "action", "model"))
+    if not alike or entry.readings or last.readings or entry.t - last.last > MERGED_WITHIN:
+        return (*history, entry)
+    spent = [seconds for seconds in (last.seconds, entry.seconds) if seconds is not None]
+    merged = msgspec.structs.replace(
+        entry,
+        t=last.t,
+        until=entry.t,
+        saves=last.saves + 1,
+        seconds=round(sum(spent), 1) if spent else None,
+    )
+    return (*history[:-1], merged)
+
+
+# ------------------------------------------------------------ names that give nothing away
+
+# fmt: off
+MAKERS = (
+    "Acuson", "Aloka", "Alpinion", "BK", "Butterfly", "Canon", "Chison", "Clarius", "Edan", "Esaote",
+    "Fujifilm", "GE", "Hitachi", "Konica", "Lumify", "Mindray", "Philips", "Samsung", "Siemens", "SonoScape",
+    "SonoSite", "SuperSonic", "Telemed", "Toshiba", "Ultrasonix", "Vinno", "Wisonic", "simulated",
+)
+# fmt: on
+
+
+def hash_pixels(pixels: NDArray[np.uint8]) -> str:
+    """SHA-256 of pixels in C order, as 64 hexadecimal digits."""
+    return hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
+
+
+def read_salt() -> bytes:
+    """Read the salt of patient keys, made on first use.
+
+    Raises
+    ------
+    DatasetError
+        If the configuration folder can't be read or written to.
+    """
+    name = salt_path().name
+    try:
+        salt = patient_salt()
+    except OSError as cause:
+        raise DatasetError(
+            f"The salt of the patient keys, {name}, can't be kept ({cause.strerror}). Make your "
+            "configuration folder writable, or name another in the environment variable NAPARI_CLN_CONFIG."
+        ) from cause
+    if len(salt) < 16:
+        raise DatasetError(f"{name} is damaged: it holds {len(salt)} bytes. Restore it from a backup.")
+    return salt
+
+
+def salt_fingerprint(salt: bytes) -> str:
+    """Eight digits that tell two salts apart and give neither away."""
+    return hashed_key(salt, "fingerprint", "napari-cln")[:8]
+
+
+def maker_of(vendor: str | None) -> str | None:
+    """Known maker that a vendor text names; ``None`` for any other text, which could name a patient."""
+    words = (vendor or "").casefold().replace("_", " ").replace("-", " ").split()
+    return next((maker for maker in MAKERS if maker.casefold() in words), None)
