@@ -30,7 +30,7 @@ def test_the_verdicts_of_reports_are_calls(tmp_path):
     [
         ("id,A\nf1,maybe\n", r"'maybe' in line 2\. The words are malignant, benign and undetermined"),
         ("id,A\nf1,benign\nf1,malignant\n", r"two calls of A on f1\. Leave the one that holds"),
-        ("frame,A\nf1,benign\n", r"has no column id\. Give a CSV"),
+        ("frame,A\nf1,benign\n", r"has no column id; its columns are frame, A\. Give a table"),
         ("id\nf1\n", r"holds no calls\. Give a column id"),
         ("id,A\n", r"holds no calls\."),
     ],
