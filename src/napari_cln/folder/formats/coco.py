@@ -346,8 +346,8 @@ def _draw(image: Path, entries: Sequence[_Entry], frame: Frame) -> Drawn:
         category = _id(outline.get("category_id"))
         if category not in entry.truths:
             raise DatasetError(
-                f"An outline of {image.name} has the category {str(outline.get('category_id'))[:40]!r}, which "
-                f"{entry.table.name} does not list. Export the annotations again."
+                f"An outline of {image.name} has the category {str(outline.get('category_id'))[:40]!r}, "
+                f"which {entry.table.name} does not list. Export the annotations again."
             )
         meaning = entry.truths[category]
         if meaning in ("background", "no-node"):

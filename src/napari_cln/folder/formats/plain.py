@@ -388,10 +388,11 @@ def _sides(study: Study, images: Sequence[Path]) -> dict[Path, Split]:
     sides: dict[Path, Split] = {}
     for image in images:
         for part in _folders(study, image):
-            words = [word for word in re.split(r"[\W_]+", same_text(part)) if word]
+            words = re.findall(r"[^\W\d_]+", same_text(part))
             known, side = split_of(part, study.options.split_values)
             if not known:
-                known, side = split_of(" ".join(word for word in words if not role_of(word)))
+                rest = re.findall(r"[^\W_]+", same_text(part))
+                known, side = split_of(" ".join(word for word in rest if not role_of(word)))
             if known and side is not None:
                 sides[image] = side
             elif not known and any(split_of(word)[1] for word in words):
