@@ -40,3 +40,13 @@ def test_a_table_that_cannot_be_used_says_why(tmp_path, text, message):
 
     with pytest.raises(DatasetError, match=rf"t\.csv.*{message}"):
         read_calls(tmp_path / "t.csv")
+
+
+def test_tables_of_a_european_spreadsheet_are_read(data, tmp_path):
+    source = data / "cases" / "26_readers_semicolon"
+
+    calls = read_calls(source / "readers.csv")
+    counts = classify_reports(source / "reports.csv", tmp_path / "verdicts.csv")
+
+    assert calls["reader_a"] and set(calls["reader_a"].values()) <= {"benign", "malignant", "undetermined"}
+    assert counts.total() == 2
