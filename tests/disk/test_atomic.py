@@ -71,7 +71,7 @@ try:
 except OSError as error:
     print(error.strerror)
 """
-    told = subprocess.run([sys.executable, "-c", code, str(table)], capture_output=True, text=True, check=True)
+    told = subprocess.run([sys.executable, "-c", code, table], capture_output=True, text=True, check=True)
 
     assert told.stdout == "File too large\n"
     assert table.read_text() == "former\n"

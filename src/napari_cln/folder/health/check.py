@@ -100,6 +100,16 @@ def _check_description(study: TrainingFolder) -> Iterator[Fault]:
             remedy=Remedy.COUNT,
         )
     for owner in held_locks(study.layout.locks):
+        if owner.left:
+            yield Fault(
+                kind="lock",
+                severity="warning",
+                id=owner.name,
+                message=f"The lock {owner.name} is held by nobody any more: a crash left it.",
+                advice="The next save takes it over; repair to remove it now.",
+                remedy=Remedy.CLEAR_LOCK,
+            )
+            continue
         yield Fault(
             kind="lock",
             severity="warning",

@@ -17,6 +17,7 @@ class Remedy(Enum):
 
     COUNT = "count again"
     BREAK_LOCK = "break the lock"
+    CLEAR_LOCK = "remove the lock that nobody holds"
     FINISH_SAVE = "finish the save or move the file to the revisions"
     PUT_AWAY = "move the later one to the revisions"
     RESTORE_RECORD = "go back to the last good state among the revisions"

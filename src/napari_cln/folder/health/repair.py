@@ -62,6 +62,9 @@ def repair(study: TrainingFolder, fault: Fault, *, confirmed: bool = False) -> s
             break_lock(study.layout.locks, fault.lock, confirmed=confirmed)
             return f"The lock {fault.lock.name} of {fault.lock} was broken."
         case_id = str(fault.id)
+        if fault.remedy is Remedy.CLEAR_LOCK:
+            with lock(study.layout.locks, case_id, WHO):
+                return f"The lock {case_id} was left by a crash and is removed."
         with lock(study.layout.locks, case_id, WHO):
             done = _mend_case(study, fault, case_id)
         study.recount()
