@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -143,20 +142,26 @@ def _follow(steps: Iterator[Step], done: str, where: Path) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
+    from ..errors import DatasetError
     from ..folder.dataset import TrainingFolder
     from ..folder.health.check import check_study
-    from ..folder.health.repair import repair
+    from ..folder.health.repair import repair, repair_all, repair_description
 
-    study = TrainingFolder.open(options.folder)
+    try:
+        study = TrainingFolder.open(options.folder)
+    except DatasetError:
+        if not options.repair:
+            raise
+        print(f"folder: {repair_description(options.folder)}")
+        study = TrainingFolder.open(options.folder)
+    if options.repair:
+        for sentence in repair_all(study):
+            print(sentence)
     faults = check_study(study).faults
-    for fault in faults:
-        if fault.remedy is None:
-            continue
-        if fault.lock is None and options.repair:
-            print(f"{fault.id or 'folder'}: {repair(study, fault)}")
-        elif fault.lock is not None and options.break_locks and _agrees(f"{fault} Break it? [y/N] "):
-            print(repair(study, fault, confirmed=True))
-    if options.repair or options.break_locks:
+    if options.break_locks:
+        for fault in faults:
+            if fault.lock is not None and _agrees(f"{fault} Break it? [y/N] "):
+                print(repair(study, fault, confirmed=True))
         faults = check_study(study).faults
     for fault in faults:
         print(f"{fault.severity}: {fault}{_offer(fault, options)}")
@@ -168,22 +173,18 @@ def _check(options: argparse.Namespace) -> int:
 
 def _see(study: TrainingFolder, options: argparse.Namespace) -> None:
     """Tell of pictures that nobody has looked at, write them, or note who has."""
-    from ..folder.pictures import encode_png
-    from ..folder.screens import confirm_screens, contact_sheet, unseen_screens
+    from ..folder.screens import confirm_screens, unseen_screens, write_sheets
 
     unseen = unseen_screens(study)
     if options.seen_by:
         confirm_screens(study, unseen, options.seen_by)
-    if options.pictures is not None:
-        options.pictures.mkdir(parents=True, exist_ok=True)
-    for screen, ids in unseen.items():
-        if options.seen_by:
+        for screen in unseen:
             print(f"{screen}: {options.seen_by} has looked at its pictures.")
-        elif options.pictures is None:
+    elif options.pictures is None:
+        for screen, ids in unseen.items():
             print(f"{screen}: {len(ids)} frames, not looked at for burned-in names. Add --pictures DIR.")
-        else:
-            path = options.pictures / f"{re.sub('[^a-z0-9]+', '-', screen.casefold())}.png"
-            path.write_bytes(encode_png(contact_sheet(study, ids)))
+    else:
+        for screen, path in write_sheets(study, unseen, options.pictures):
             print(f"{screen}: look at {path.name}. If no name and no date shows, add --seen-by READER.")
 
 

@@ -34,7 +34,7 @@ from ..errors import DatasetError
 from .atomic import read_bytes, server_time
 from .schema import decode
 
-__all__ = ["LockOwner", "break_lock", "held_locks", "lock"]
+__all__ = ["HeldError", "LockOwner", "break_lock", "held_locks", "lock"]
 
 
 PATIENCE_S = 10.0
@@ -48,6 +48,10 @@ MAX_BYTES = 1024
 MAX_NOTE_BYTES = 2**14
 MAX_NAME = 200
 Text = Annotated[str, Meta(max_length=MAX_NAME)]
+
+
+class HeldError(DatasetError):
+    """Another holds a lock, and for longer than a save takes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +98,7 @@ def lock(locks: Path, name: str, who: str) -> Iterator[None]:
 
     Raises
     ------
-    DatasetError
+    HeldError
         If another holds it for over ten seconds; the message names the owner.
     OSError
         If the disk is full, or the folder read-only.
@@ -104,7 +108,7 @@ def lock(locks: Path, name: str, who: str) -> Iterator[None]:
     marker, waiting = SoftFileLock(path, poll_interval=0.003), _Waiting(path)
     while not _acquired(marker, min(LOOK_EVERY_S, PATIENCE_S)):
         if waiting.seconds > PATIENCE_S:
-            raise DatasetError(
+            raise HeldError(
                 f"The lock {name} is held by {_owner(owner)}. Wait until that reader has finished; if the "
                 "computer crashed or was switched off, confirm to break the lock (`napari-cln check FOLDER "
                 "--break-locks`)."

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..types import Annotation, Case
+from .dataset import TrainingFolder
 from .readers import ReadingPair, read_pair, readers_of
 from .record import FINISHED, Provenance
-
-if TYPE_CHECKING:
-    from .dataset import TrainingFolder
 
 __all__ = ["adjudicate", "undecided"]
 

@@ -24,8 +24,11 @@ class Remedy(Enum):
     MOVE_IMAGE = "move the image"
     ROLL_BACK = "finish the save, or go back to the state before it"
     FLIP_BACK = "set the flipped bit right"
+    LINE_ENDS = "turn the line ends back"
     REWRITE = "write the picture anew"
-    DESCRIBE = "make dataset.json anew"
+    RESTORE_READING = "finish the reading, or go back to the one before"
+    SEAL = "add the checksum"
+    GIT = "add the lines that git needs"
 
 
 @dataclass(frozen=True, kw_only=True)
