@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..types import Annotation, Case
 from .dataset import TrainingFolder
-from .readers import ReadingPair, read_pair, readers_of
+from .readers import ReadingPair, read_pairs
 from .record import FINISHED, Provenance
 
 __all__ = ["adjudicate", "undecided"]
@@ -12,6 +12,8 @@ __all__ = ["adjudicate", "undecided"]
 
 def undecided(study: TrainingFolder, case_id: str) -> list[ReadingPair]:
     """Finished second readings of a frame that differ from the folder's, and that nobody has decided on.
+
+    Readings that can't be read are left out, logged, and named by ``check``.
 
     Parameters
     ----------
@@ -21,11 +23,11 @@ def undecided(study: TrainingFolder, case_id: str) -> list[ReadingPair]:
     Raises
     ------
     DatasetError
-        If the frame is not in the folder, or a file is damaged.
+        If the frame is not in the folder, or a file of its own is damaged.
     """
     history = study.record(case_id).history
     weighed = {item for entry in history for item in (entry.readings or {}).items()}
-    pairs = (read_pair(study, case_id, reader) for reader in readers_of(study, case_id))
+    pairs = read_pairs(study, case_id)
     return [
         pair
         for pair in pairs

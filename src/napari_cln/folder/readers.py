@@ -10,10 +10,11 @@ How well two readers agree is measured by :mod:`napari_cln.study`:
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +59,7 @@ __all__ = [
     "pair_truths",
     "read_annotation",
     "read_pair",
+    "read_pairs",
     "read_reading",
     "readers_of",
     "reading_files",
@@ -66,6 +68,7 @@ __all__ = [
     "second_readings",
 ]
 
+_log = logging.getLogger(__name__)
 _READING = re.compile(r"([0-9a-f]{16})\.([A-Za-z0-9_]+)(\.json|\.png)")
 
 
@@ -285,6 +288,11 @@ def read_reading(study: TrainingFolder, case: Case, reader: str) -> Annotation:
     DatasetError
         If there is none, or its files are of two different saves.
     """
+    return _reading(study, case, reader, read_annotation(study, case).frame)[0]
+
+
+def _reading(study: TrainingFolder, case: Case, reader: str, frame: Frame) -> tuple[Annotation, str]:
+    """A second reading on its frame, and when it was saved."""
     path = _path(study, case.id, reader)
     entry = read_entry(path)
     instances = read_png(path.with_suffix(".png"))
@@ -292,8 +300,8 @@ def read_reading(study: TrainingFolder, case: Case, reader: str) -> Annotation:
         raise DatasetError(
             f"{path.name} and its mask come from two different saves. Ask {reader} to read the frame again."
         )
-    return Annotation(
-        frame=read_annotation(study, case).frame,
+    annotation = Annotation(
+        frame=frame,
         instances=instances,
         nodes=tuple(node.node for node in entry.nodes),
         status=entry.status,
@@ -301,6 +309,7 @@ def read_reading(study: TrainingFolder, case: Case, reader: str) -> Annotation:
         note=entry.note,
         seconds=entry.seconds,
     )
+    return annotation, entry.t
 
 
 def read_entry(path: Path) -> Reading:
@@ -333,35 +342,69 @@ def read_pair(study: TrainingFolder, case_id: str, reader: str) -> ReadingPair:
         If there is no such frame or reading, or a file is damaged.
     """
     case = study.case(case_id)
-    return ReadingPair(
-        case=case,
-        first=read_annotation(study, case),
-        second=read_reading(study, case, reader),
-        read_at=read_entry(_path(study, case_id, reader)).t,
-    )
+    return _pair(study, case, reader, read_annotation(study, case))
+
+
+def _pair(study: TrainingFolder, case: Case, reader: str, first: Annotation) -> ReadingPair:
+    second, read_at = _reading(study, case, reader, first.frame)
+    return ReadingPair(case=case, first=first, second=second, read_at=read_at)
+
+
+def read_pairs(study: TrainingFolder, case_id: str) -> Iterator[ReadingPair]:
+    """All second readings of a frame, beside what the folder says of it.
+
+    Readings that can't be read are left out, logged, and named by ``check``.
+
+    Raises
+    ------
+    DatasetError
+        If there is no such frame, or a file of its own is damaged.
+    """
+    if not (readers := readers_of(study, case_id)):
+        return
+    case = study.case(case_id)
+    first = read_annotation(study, case)
+    for reader in readers:
+        with _left_out():
+            yield _pair(study, case, reader, first)
 
 
 def pair_readings(study: TrainingFolder, reader: str) -> Iterator[ReadingPair]:
-    """Every frame that a second reader has read, beside what the folder says of it."""
-    for case in _cases_of(study, reader):
-        yield read_pair(study, case.id, reader)
+    """Every frame that a second reader has read, beside what the folder says of it.
+
+    Frames of which a file can't be read are left out, logged, and named by ``check``.
+    """
+    for case_id in _ids_of(study, reader):
+        with _left_out():
+            yield read_pair(study, case_id, reader)
+
+
+@contextmanager
+def _left_out() -> Iterator[None]:
+    try:
+        yield
+    except DatasetError as cause:
+        _log.warning("A second reading is left out: %s", cause)
 
 
 def pair_truths(study: TrainingFolder, reader: str) -> tuple[list[Truth], list[Truth]]:
-    """Truths of all frames that a second reader has read: the folder's, and theirs; opens no picture."""
-    first, second = [], []
-    for case in _cases_of(study, reader):
-        nodes = read_entry(_path(study, case.id, reader)).nodes
-        first.append(case.truth)
-        second.append(frame_truth(tuple(node.node for node in nodes)))
+    """Truths of all frames that a second reader has read: the folder's, and theirs; opens no picture.
+
+    Frames of which a file can't be read are left out, logged, and named by ``check``.
+    """
+    first: list[Truth] = []
+    second: list[Truth] = []
+    for case_id in _ids_of(study, reader):
+        with _left_out():
+            truth = study.case(case_id).truth
+            nodes = read_entry(_path(study, case_id, reader)).nodes
+            first.append(truth)
+            second.append(frame_truth(tuple(node.node for node in nodes)))
     return first, second
 
 
-def _cases_of(study: TrainingFolder, reader: str) -> Iterator[Case]:
-    for case_id, readers in second_readings(study).items():
-        if reader in readers:
-            with suppress(DatasetError):  # a damaged record is named by `napari-cln check`
-                yield study.case(case_id)
+def _ids_of(study: TrainingFolder, reader: str) -> list[str]:
+    return [case_id for case_id, readers in second_readings(study).items() if reader in readers]
 
 
 def _path(study: TrainingFolder, case_id: str, reader: str) -> Path:
