@@ -20,6 +20,7 @@ __all__ = [
     "checksum_holds",
     "decode",
     "flip_back",
+    "is_amiss",
     "misfit_of",
     "sealed",
     "with_checksum",
@@ -29,6 +30,7 @@ __all__ = [
 T = TypeVar("T")
 _PATH = re.compile(r" - at `\$?([^`]*)`$")
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
+_LIKE_A_SEAL = re.compile(rb'[0-9a-f]{64}"[\s\]}]*\Z')
 _MISSING = re.compile(r"Object missing required field (.*)")
 MAX_SHOWN = 60
 
@@ -179,6 +181,12 @@ def checksum_holds(data: bytes, seal: Seal = OBJECT, *, anywhere: bool = True) -
     if not sign:
         return False if anywhere and b'"checksum"' in data else None
     return tail == _digest(body + seal.end) + seal.behind
+
+
+def is_amiss(data: bytes, seal: Seal = OBJECT) -> bool:
+    """Whether a text was sealed, and is not as it was written; the bit that flipped may be in the seal."""
+    holds = checksum_holds(data, seal, anywhere=False)
+    return holds is False or (holds is None and _LIKE_A_SEAL.search(data[-100:]) is not None)
 
 
 def _digest(text: bytes) -> bytes:

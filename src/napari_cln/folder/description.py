@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from ..disk.atomic import MAX_JSON_BYTES, read_bytes, write_atomically
-from ..disk.schema import checksum_holds, flip_back, with_checksum
+from ..disk.schema import checksum_holds, flip_back, is_amiss, with_checksum
 from ..errors import DatasetError
 from .layout import Layout
 from .record import SCHEMA, Name, Time, now
@@ -133,7 +133,7 @@ def _read(path: Path) -> dict[str, Any]:
     """A JSON object; what msgspec reads can be written again, which json does not promise of NaN."""
     try:
         data = read_bytes(path, MAX_JSON_BYTES)
-        if checksum_holds(data, anywhere=False) is False:
+        if is_amiss(data):
             data = flip_back(data) or data
         raw = msgspec.json.decode(data.removeprefix(codecs.BOM_UTF8))
     except OSError as cause:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...disk.atomic import MAX_PNG_BYTES, read_bytes
-from ...disk.schema import OBJECT, Seal, checksum_holds, with_own_line_ends
+from ...disk.schema import OBJECT, Seal, is_amiss, with_own_line_ends
 from ...disk.schema import flip_back as flip_text_back
 from ...errors import DatasetError
 from ..dataset import TrainingFolder
@@ -25,7 +25,6 @@ from .png import is_whole
 __all__ = ["check_case", "damage_of_text", "is_torn", "mended_picture", "mended_text"]
 
 _PUT_AWAY = re.compile(r".*-repair-\d+\.(records|labelsTr|imagesTr|imagesNoMask)\..*")
-_LIKE_A_SEAL = re.compile(rb'[0-9a-f]{64}"[\s\]}]*\Z')
 _BACKUP = "Put the file back from git or a backup, or import the frame again."
 _LOOK_AFTER = "then look after the disk."
 
@@ -158,14 +157,12 @@ def mended_text(path: Path, seal: Seal = OBJECT) -> bytes | None:
 
 
 def _sealed_amiss(path: Path, seal: Seal) -> bytes | None:
-    """A text whose checksum does not hold, or whose seal looks damaged; None for any other."""
+    """A sealed text that is not as it was written; None for any other."""
     try:
         data = read_bytes(path, MAX_PNG_BYTES)
     except (OSError, DatasetError):
         return None
-    holds = checksum_holds(data, seal)
-    amiss = holds is False or (holds is None and _LIKE_A_SEAL.search(data[-100:]) is not None)
-    return data if amiss else None
+    return data if is_amiss(data, seal) else None
 
 
 def mended_picture(path: Path) -> bytes | None:
