@@ -622,8 +622,12 @@ def _foreign_to_a_new_folder(layout: Layout) -> Iterator[Path]:
         if path.name.startswith(TEMPORARY) or path == layout.private:
             continue
         if path.is_dir() and path.name in _OWN:
-            inside = (inner for inner in path.rglob("*") if not inner.is_dir())
-            yield from (inner for inner in inside if not inner.name.startswith(TEMPORARY))
+            for inner in path.rglob("*"):
+                own = (
+                    inner.name.startswith(TEMPORARY) or inner.relative_to(layout.root).as_posix() in GIT_FILES
+                )
+                if not inner.is_dir() and not own:
+                    yield inner
         elif path.name not in _OWN_FILES or (path == layout.dataset and is_foreign(path)):
             yield path
 

@@ -14,12 +14,14 @@ _ATTRIBUTES, _IGNORE = ".gitattributes", ".gitignore"
 GIT_FILES = {
     # No program may turn line ends: a record carries a checksum of its bytes.
     _ATTRIBUTES: ("*.png binary", "*.json -text"),
+    f"revisions/{_ATTRIBUTES}": ("*.reading -text",),
     # A lock that travels would be held for ever.
     _IGNORE: (".cln/", ".tmp-*"),
 }
 """The lines that git needs in a training folder, by file."""
 _SAME_TO_GIT = {
     "*.json -text": re.compile(r"(?:\*|\*\.json)\s(?:.*\s)?(?:-text|binary|eol=lf)(?:\s.*)?"),
+    "*.reading -text": re.compile(r"\*(?:\.reading)?\s(?:.*\s)?(?:-text|binary|eol=lf)(?:\s.*)?"),
     ".cln/": re.compile(r"/?\.cln/?"),
 }
 """Other lines that do as much; the rest of :data:`GIT_FILES` is for comfort."""

@@ -119,11 +119,11 @@ def _check_description(study: TrainingFolder) -> Iterator[Fault]:
                 remedy=Remedy.SEAL,
             )
     if wanted := study.layout.git_files():
-        names = " and ".join(path.name for path in wanted)
+        names = " and ".join(sorted({path.name for path in wanted}))
         yield Fault(
             kind="git",
             severity="warning",
-            message=f"{names} lacks what git has to know of a training folder: it may turn line ends, or "
+            message=f"{names} lacks what git has to know of a training folder: git may turn line ends, or "
             "take locks along.",
             advice="Repair to add the lines.",
             remedy=Remedy.GIT,

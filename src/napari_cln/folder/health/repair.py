@@ -121,6 +121,7 @@ def _mend_folder(study: TrainingFolder, fault: Fault, *, confirmed: bool) -> str
                 return f"The lock {name} was left by a crash and is removed."
         case Remedy.GIT:
             for path, text in layout.git_files().items():
+                path.parent.mkdir(parents=True, exist_ok=True)
                 write_atomically(path, text.encode("utf-8", "surrogateescape"))
             return "The lines that git needs were added."
         case Remedy.SEAL:
