@@ -71,19 +71,23 @@ def simulate_folder(path: str | Path, n: int, seed: int) -> Iterator[Case]:
     """
     folder = _begun(path, n, seed) or TrainingFolder.create(path)
     known = set(folder.ids())
-    for patient, phantom in simulated_frames(n, seed):
-        if (case_id := folder.identify(phantom.frame)) in known:
-            yield folder.case(case_id)
-            continue
-        annotation = Annotation(
-            frame=phantom.frame,
-            instances=phantom.instances,
-            nodes=phantom.nodes,
-            status="accepted" if phantom.nodes else "no-node",
-            annotator=WHO,
-        )
-        about = Provenance(patient=patient, who=WHO, kind="simulated", p_malignant=float(phantom.malignancy))
-        yield folder.keep(annotation, about, overlay=phantom.overlay)
+    try:
+        for patient, phantom in simulated_frames(n, seed):
+            if (case_id := folder.identify(phantom.frame)) in known:
+                yield folder.case(case_id)
+                continue
+            annotation = Annotation(
+                frame=phantom.frame,
+                instances=phantom.instances,
+                nodes=phantom.nodes,
+                status="accepted" if phantom.nodes else "no-node",
+                annotator=WHO,
+            )
+            score = float(phantom.malignancy)
+            about = Provenance(patient=patient, who=WHO, kind="simulated", p_malignant=score)
+            yield folder.keep(annotation, about, overlay=phantom.overlay, count=False)
+    finally:
+        folder.recount()
 
 
 def _begun(path: str | Path, n: int, seed: int) -> TrainingFolder | None:
