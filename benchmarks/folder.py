@@ -9,17 +9,18 @@ and loads differ.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
+from msgspec import structs
 from PIL import Image
 
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.pictures import encode_png
+from napari_cln.folder.record import encode_record
 from napari_cln.types import Annotation, Frame, Node
 
 REAL = Path(__file__).parents[1] / "tests" / "data" / "folder" / "images" / "neck_00.png"
@@ -70,11 +71,10 @@ def measure_opening(root: Path, n: int) -> None:
     """Seconds to open a folder of many records, beside reading the same bytes."""
     folder = TrainingFolder.create(root / "many")
     case = folder.save(strokes(1)[0], who="r1")
-    record = json.loads(folder.layout.record(case.id).read_text())
+    record = folder.record(case.id)
     for i in range(n - 1):
-        case_id = f"{i:016x}"
-        record |= {"id": case_id, "patient_key": f"{i // 3:016x}"}
-        folder.layout.record(case_id).write_text(json.dumps(record, indent=1))
+        other = structs.replace(record, id=f"{i:016x}", patient_key=f"{i // 3:016x}")
+        folder.layout.record(other.id).write_bytes(encode_record(other))
 
     def read_all() -> int:
         with os.scandir(folder.layout.records) as entries:

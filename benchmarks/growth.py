@@ -8,7 +8,6 @@ less is better). ``--write`` draws ``docs/images/growth.png``.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -17,11 +16,13 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+from msgspec import structs
 from numpy.typing import NDArray
 from PIL import Image
 
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.readers import pair_readings, save_reading
+from napari_cln.folder.record import encode_record
 from napari_cln.imaging.measurement import measure_nodes, split_nodes
 from napari_cln.network.inference import Segmenter
 from napari_cln.network.model import YNet
@@ -124,10 +125,10 @@ def records_of_a_folder(quick: bool) -> Iterator[Series]:
             folder = TrainingFolder.create(Path(place) / "study")
             case(folder)
             (only,) = folder.cases()
-            record = json.loads(folder.layout.record(only.id).read_text())
+            record = folder.record(only.id)
             for i in range(count - 1):
-                record |= {"id": f"{i:016x}", "patient_key": f"{i // 3:016x}"}
-                folder.layout.record(record["id"]).write_text(json.dumps(record, indent=1))
+                other = structs.replace(record, id=f"{i:016x}", patient_key=f"{i // 3:016x}")
+                folder.layout.record(other.id).write_bytes(encode_record(other))
             taken.append(seconds(lambda path=folder.path: TrainingFolder.open(path).cases()))
     yield "records of a folder", counts, taken, "s"
 

@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,8 +16,10 @@ import pytest
 
 from napari_cln.errors import DatasetError
 from napari_cln.folder.dataset import TrainingFolder
+from napari_cln.folder.formats.exchange import import_study
 from napari_cln.folder.health.check import check_study
-from napari_cln.folder.health.repair import repair
+from napari_cln.folder.health.repair import repair, repair_all
+from napari_cln.folder.readers import read_reading, save_reading
 from napari_cln.types import Frame
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="kill -9, file size limits and permissions are POSIX")
@@ -27,6 +30,9 @@ import numpy as np
 from napari_cln.errors import DatasetError
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.disk.locks import lock
+from napari_cln.folder.formats.exchange import import_study
+from napari_cln.folder.health.repair import repair_all
+from napari_cln.folder.readers import save_reading
 from napari_cln.types import Annotation, Frame, Node
 for line in sys.stdin:
     order = json.loads(line)
@@ -122,7 +128,7 @@ def mended(path):
     """The folder as a user finds it after a crash, its torn sets repaired: the last stroke, or -1."""
     found = TrainingFolder.open(path)
     faults = [fault for fault in check_study(found).faults if fault.remedy]
-    assert {fault.kind for fault in faults} <= {"torn", "orphan", "count", "image-place", "lock"}
+    assert {fault.kind for fault in faults} <= {"torn", "orphan", "count", "image-place", "lock", "reading"}
     for fault in faults:
         repair(found, fault, confirmed=True)
     assert not [fault for fault in check_study(found).faults if fault.kind != "no-split"]
@@ -190,6 +196,83 @@ for n in range(800):
 
         assert told <= stroke(folder.autosave.restore(left, frame).instances) <= told + 1
         folder.autosave.clear(left.id, "r1")
+
+
+def test_kill_9_in_a_second_reading_leaves_the_former_or_the_new_one(folder, grey, start):
+    read = """
+path, image, first = args
+folder, pixels = TrainingFolder.open(path), np.load(image)
+frame = Frame(pixels=pixels, scan_area=(0, 0, *pixels.shape))
+for n in range(first, 800):
+    instances = np.zeros(pixels.shape, np.uint8)
+    instances[0, : n + 1] = 1
+    instances[-1, : n + 1] = 2
+    save_reading(folder, Annotation(frame=frame, instances=instances), "r2")
+    print(n, file=told)
+"""
+    start(SAVE, str(folder.path), grey, 0, 1, "r1").wait()
+    rng, kept = random.Random(6), -1
+    for _ in range(15):
+        child = start(read, str(folder.path), grey, kept + 1)
+        while not child.out.read_text().endswith("\n"):
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0, 0.02))
+        assert child.kill() == -signal.SIGKILL
+        told = max(map(int, child.out.read_text().split()))
+
+        mended(folder.path)
+
+        (case,) = folder.cases()
+        kept = stroke(read_reading(folder, case, "r2").instances)
+        assert told <= kept <= told + 1
+
+
+def test_kill_9_in_a_repair_leaves_what_the_next_one_finishes(folder, annotate, necks, start):
+    for n in range(4):
+        for shift in (0, 3):
+            folder.save(annotate(n, mask=np.roll(necks[n][1], shift)), patient=f"P{n}", who="r1")
+        save_reading(folder, annotate(n), "r2")
+    cases = folder.cases()
+    folder.layout.record(cases[0].id).write_bytes(bytes(300))
+    cases[1].mask.write_bytes(bytes(30))
+    folder.layout.record(cases[2].id).unlink()
+    (folder.layout.records / f"{cases[3].id}.r2.png").write_bytes(bytes(3))
+    rng = random.Random(8)
+    for i in range(12):
+        copy = shutil.copytree(folder.path, folder.path.with_name(f"copy-{i}"))
+        child = start("print(list(repair_all(TrainingFolder.open(args[0]))), file=told)", str(copy))
+        time.sleep(rng.uniform(0, 0.25))
+        child.kill()
+
+        for _ in repair_all(TrainingFolder.open(copy)):
+            pass
+
+        assert not [fault for fault in check_study(copy).faults if fault.remedy]
+        assert {case.id for case in TrainingFolder.open(copy).cases()} == {
+            case.id for case in cases if case is not cases[2]
+        }
+
+
+def test_kill_9_in_an_import_leaves_what_the_same_import_finishes(data, tmp_path, start):
+    source = tmp_path / "source"
+    for name in ("images", "masks"):
+        (source / name).mkdir(parents=True)
+        for path in sorted((data / "folder" / name).iterdir())[:4]:
+            shutil.copy(path, source / name)
+    rng = random.Random(7)
+    for i in range(10):
+        out = tmp_path / f"out-{i}"
+        child = start("list(import_study(args[0], args[1]))", str(source), str(out))
+        time.sleep(rng.uniform(0, 0.5))
+        child.kill()
+
+        steps = list(import_study(source, out))
+
+        assert [step.problem for step in steps] == [None] * 4
+        for _ in repair_all(TrainingFolder.open(out)):
+            pass
+        assert {fault.kind for fault in check_study(out).faults} <= {"patient-unknown", "no-split"}
+        assert len(TrainingFolder.open(out).cases()) == 4
 
 
 def test_two_writers_with_300_updates_keep_300(folder, grey, start):

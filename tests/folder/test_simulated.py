@@ -87,3 +87,21 @@ def test_a_folder_that_is_in_use_is_not_overwritten(tmp_path):
 
     with pytest.raises(DatasetError, match="not empty"):
         next(simulate_folder(tmp_path, 1, 0))
+
+
+def test_a_folder_that_was_cut_short_is_gone_on_with(tmp_path, study):
+    steps = simulate_folder(tmp_path / "cut", N, 3)
+    for _ in range(3):
+        next(steps)
+    steps.close()
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "cut" / "records").iterdir()}
+
+    assert len(list(simulate_folder(tmp_path / "cut", N, 3))) == N
+
+    assert TrainingFolder.open(tmp_path / "cut").ids() == study.ids()
+    assert all(path.stat().st_mtime_ns == at for path, at in before.items())
+
+
+def test_a_folder_of_other_frames_is_not_gone_on_with(study):
+    with pytest.raises(DatasetError, match="exists and is not empty"):
+        next(simulate_folder(study.path, N, 4))

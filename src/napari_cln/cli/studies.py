@@ -198,24 +198,24 @@ def _with_bar(steps: Iterable[Step]) -> Iterator[Step]:
 def _check(options: argparse.Namespace) -> int:
     from ..folder.dataset import TrainingFolder
     from ..folder.health.check import check_study
-    from ..folder.health.repair import repair, repair_description
+    from ..folder.health.repair import repair, repair_all, repair_description
 
+    to = sys.stderr if options.json else sys.stdout
     try:
         study = TrainingFolder.open(options.folder)
     except DatasetError:
         if not options.repair:
             raise
-        print(repair_description(options.folder), file=sys.stderr)
+        print(f"folder: {repair_description(options.folder)}", file=to)
         study = TrainingFolder.open(options.folder)
+    if options.repair:
+        for sentence in repair_all(study):
+            print(sentence, file=to)
     found = check_study(study)
-    for fault in found.faults:
-        if fault.remedy is None:
-            continue
-        if fault.lock is None and options.repair:
-            print(f"{fault.id or 'folder'}: {repair(study, fault)}", file=sys.stderr)
-        elif fault.lock is not None and options.break_locks and _agrees(f"{fault} Break it? [y/N] "):
-            print(repair(study, fault, confirmed=True), file=sys.stderr)
-    if options.repair or options.break_locks:
+    if options.break_locks:
+        for fault in found.faults:
+            if fault.lock is not None and _agrees(f"{fault} Break it? [y/N] "):
+                print(repair(study, fault, confirmed=True), file=to)
         found = check_study(study)
     n_errors = sum(fault.severity == "error" for fault in found.faults)
     if options.json:
@@ -264,29 +264,17 @@ def _print_json(found: StudyCheck) -> None:
 
 def _see(study: TrainingFolder, options: argparse.Namespace) -> None:
     """Tell of pictures that nobody has looked at, write them, or note who has."""
-    from ..errors import ExportError
-    from ..folder.pictures import encode_png
-    from ..folder.screens import confirm_screens, contact_sheet, unseen_screens
+    from ..folder.screens import confirm_screens, unseen_screens, write_sheets
 
     unseen = unseen_screens(study)
     if options.seen_by:
         confirm_screens(study, unseen, options.seen_by)
-    try:
-        if options.pictures is not None:
-            options.pictures.mkdir(parents=True, exist_ok=True)
-        for screen, ids in unseen.items():
-            if options.seen_by:
-                print(f"{screen}: {options.seen_by} has looked at its pictures.")
-            elif options.pictures is not None:
-                path = options.pictures / f"{re.sub('[^a-z0-9]+', '-', screen.casefold())}.png"
-                path.write_bytes(encode_png(contact_sheet(study, ids)))
-                print(f"{screen}: look at {path.name}. If no name and no date shows, add --seen-by READER.")
-    except OSError as cause:
-        raise ExportError(
-            f"The pictures can't be written to {options.pictures.name} ({cause.strerror}).",
-            "Choose a folder where you may write, with free space.",
-        ) from cause
-    if unseen and not options.seen_by and options.pictures is None:
+        for screen in unseen:
+            print(f"{screen}: {options.seen_by} has looked at its pictures.")
+    elif options.pictures is not None:
+        for screen, path in write_sheets(study, unseen, options.pictures):
+            print(f"{screen}: look at {path.name}. If no name and no date shows, add --seen-by READER.")
+    elif unseen:
         kinds = f"{len(unseen)} kinds of screen" if len(unseen) > 1 else next(iter(unseen))
         print(
             f"names       {sum(map(len, unseen.values()))} frames of {kinds} were not looked at for "

@@ -13,11 +13,10 @@ import json
 import os
 import re
 import stat
-import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Literal, TextIO, overload
 
 from ..errors import DatasetError
 
@@ -27,6 +26,8 @@ __all__ = [
     "keep_former",
     "read_bytes",
     "read_json",
+    "replacing",
+    "server_time",
     "stage",
     "sweep",
     "sync_folder",
@@ -38,6 +39,8 @@ TEMPORARY = ".tmp-"
 MAX_JSON_BYTES = 4 * 2**20
 MAX_PNG_BYTES = 2**28
 _ID = re.compile(r"[0-9a-f]{16}")
+# A pipe in place of a file would be waited for without O_NONBLOCK; files do not know it.
+_READ = os.O_RDONLY | sum(getattr(os, flag, 0) for flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
 _counter = itertools.count()
 
 
@@ -59,9 +62,14 @@ def checked_id(case_id: str) -> str:
     return case_id
 
 
+def _beside(path: Path) -> Path:
+    """A name of its own beside a file, by which :func:`sweep` knows what a crash left."""
+    return path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}-{next(_counter)}")
+
+
 def stage(path: Path, data: bytes) -> Path:
     """Write bytes to a temporary file beside ``path`` and sync them; the caller renames it."""
-    temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}-{next(_counter)}")
+    temporary = _beside(path)
     try:
         with temporary.open("xb") as file:
             file.write(data)
@@ -75,12 +83,16 @@ def stage(path: Path, data: bytes) -> Path:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames in a folder durable, where the system can (not on Windows)."""
+    """Make renames in a folder durable, where the system can (not on Windows, nor on some mounts)."""
     if os.name == "nt":
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as cause:
+        # A mount that knows no such thing has renamed all the same.
+        if cause.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
+            raise
     finally:
         os.close(descriptor)
 
@@ -99,7 +111,59 @@ def write_atomically(path: Path, data: bytes) -> None:
     OSError
         If the disk is full, or the folder can't be written to; the former file is untouched.
     """
-    stage(path, data).replace(path)
+    temporary = stage(path, data)
+    try:
+        temporary.replace(path)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+    sync_folder(path.parent)
+
+
+@overload
+def replacing(path: Path, mode: Literal["w"] = "w") -> AbstractContextManager[TextIO]: ...
+@overload
+def replacing(path: Path, mode: Literal["wb"]) -> AbstractContextManager[BinaryIO]: ...
+@contextmanager
+def replacing(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[Any]:
+    """Open a file to write that takes the place of ``path`` when the block ends, whole or not at all.
+
+    For what is written piece by piece; :func:`write_atomically` does the same for bytes at hand.
+
+    Parameters
+    ----------
+    path : Path
+        In an existing folder.
+    mode : str
+        ``"w"`` for text (UTF-8, line ends as they are written), ``"wb"`` for bytes.
+
+    Yields
+    ------
+    file
+        Open for writing, under a name of its own beside ``path``.
+
+    Raises
+    ------
+    OSError
+        If the disk is full, or the folder can't be written to.
+
+    Notes
+    -----
+    After an error in the block, or of the disk, the former file is untouched and the new one is gone.
+    """
+    temporary = _beside(path)
+    encoding, newline = (None, None) if mode == "wb" else ("utf-8", "")
+    try:
+        with temporary.open(mode.replace("w", "x"), encoding=encoding, newline=newline) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
     sync_folder(path.parent)
 
 
@@ -128,7 +192,7 @@ def read_bytes(path: Path | str, limit: int) -> bytes:
         If it can't be read.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
+        descriptor = os.open(path, _READ)
     except OSError as cause:
         if cause.errno == errno.ELOOP:
             raise DatasetError(
@@ -183,17 +247,38 @@ _RESTORE = "Run `napari-cln check` on the training folder: former states are in 
 
 
 def sweep(folders: Iterable[Path], older_than_s: float = 3600.0) -> int:
-    """Remove temporary files that a crash left, and return how many; young ones may be in use."""
+    """Remove temporary files that a crash left, and return how many; young ones may be in use.
+
+    Their age is measured by the clock of the file server: this computer's may be hours off.
+    """
     removed = 0
     for folder in folders:
-        with suppress(FileNotFoundError), os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.startswith(TEMPORARY):
-                    with suppress(OSError):
-                        if time.time() - entry.stat(follow_symlinks=False).st_mtime > older_than_s:
-                            Path(entry.path).unlink()
-                            removed += 1
+        left: list[os.DirEntry[str]] = []
+        with suppress(OSError), os.scandir(folder) as entries:
+            left += [entry for entry in entries if entry.name.startswith(TEMPORARY)]
+        if not left or (at := server_time(folder)) is None:
+            continue
+        for entry in left:
+            with suppress(OSError):
+                if at - entry.stat(follow_symlinks=False).st_mtime > older_than_s:
+                    Path(entry.path).unlink()
+                    removed += 1
     return removed
+
+
+def server_time(folder: Path) -> float | None:
+    """Time by the clock that stamps the files of a folder, in seconds; None where none can be written."""
+    probe = _beside(folder / "clock")
+    try:
+        with probe.open("xb") as file:
+            file.write(b"\n")
+            file.flush()
+            return os.fstat(file.fileno()).st_mtime
+    except OSError:
+        return None
+    finally:
+        with suppress(OSError):
+            probe.unlink()
 
 
 @contextmanager

@@ -13,12 +13,24 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-__all__ = ["Misfit", "checksum_holds", "decode", "flip_back", "misfit_of", "with_checksum"]
+__all__ = [
+    "OBJECT",
+    "Misfit",
+    "Seal",
+    "checksum_holds",
+    "decode",
+    "flip_back",
+    "is_amiss",
+    "misfit_of",
+    "sealed",
+    "with_checksum",
+    "with_own_line_ends",
+]
 
 T = TypeVar("T")
-_CHECKSUM = b',\n "checksum": "'
 _PATH = re.compile(r" - at `\$?([^`]*)`$")
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
+_LIKE_A_SEAL = re.compile(rb'[0-9a-f]{64}"[\s\]}]*\Z')
 _MISSING = re.compile(r"Object missing required field (.*)")
 MAX_SHOWN = 60
 
@@ -111,6 +123,23 @@ def _plain(expected: str) -> str:
     return text
 
 
+class Seal(NamedTuple):
+    """Where a text of JSON carries its checksum: what stands before it and behind it, and the end without it.
+
+    The checksum is the SHA-256 of the text as it would be without.
+    """
+
+    before: bytes
+    behind: bytes
+    end: bytes
+
+
+OBJECT = Seal(b',\n "checksum": "', b'"\n}\n', b"\n}")
+"""The last key of an object that stands one key a line."""
+MAX_FLIPPED_BYTES = 2**14
+"""Bytes up to which a flipped bit is looked for: some seconds of hashing."""
+
+
 def with_checksum(value: object) -> bytes:
     """Write a mapping as JSON with a checksum of its own as the last key.
 
@@ -124,16 +153,21 @@ def with_checksum(value: object) -> bytes:
     bytes
         One key a line, so that a change shows as a short difference.
     """
-    text = msgspec.json.format(msgspec.json.encode(value), indent=1)
-    return text.removesuffix(b"\n}") + _CHECKSUM + _digest(text) + b'"\n}\n'
+    return sealed(msgspec.json.format(msgspec.json.encode(value), indent=1), OBJECT)
 
 
-def checksum_holds(data: bytes, *, anywhere: bool = True) -> bool | None:
-    """Tell whether a text is as :func:`with_checksum` wrote it.
+def sealed(text: bytes, seal: Seal) -> bytes:
+    """Put a checksum into a text that ends as ``seal`` says, without a last line end."""
+    return text.removesuffix(seal.end) + seal.before + _digest(text) + seal.behind
+
+
+def checksum_holds(data: bytes, seal: Seal = OBJECT, *, anywhere: bool = True) -> bool | None:
+    """Tell whether a text is as :func:`with_checksum` or :func:`sealed` wrote it.
 
     Parameters
     ----------
     data : bytes
+    seal : Seal
     anywhere : bool
         Whether a checksum that stands elsewhere than at the end, as after another program wrote the file
         anew, counts as one that does not hold.
@@ -143,26 +177,41 @@ def checksum_holds(data: bytes, *, anywhere: bool = True) -> bool | None:
     bool or None
         None for a text that carries no checksum, as files of earlier versions.
     """
-    body, sign, tail = data.rpartition(_CHECKSUM)
+    body, sign, tail = data.rpartition(seal.before)
     if not sign:
         return False if anywhere and b'"checksum"' in data else None
-    return tail == _digest(body + b"\n}") + b'"\n}\n'
+    return tail == _digest(body + seal.end) + seal.behind
+
+
+def is_amiss(data: bytes, seal: Seal = OBJECT) -> bool:
+    """Whether a text was sealed, and is not as it was written; the bit that flipped may be in the seal."""
+    holds = checksum_holds(data, seal, anywhere=False)
+    return holds is False or (holds is None and _LIKE_A_SEAL.search(data[-100:]) is not None)
 
 
 def _digest(text: bytes) -> bytes:
     return sha256(text).hexdigest().encode()
 
 
-MAX_FLIPPED_BYTES = 2**14
-"""Bytes up to which a flipped bit is looked for: some seconds of hashing."""
+def with_own_line_ends(data: bytes, seal: Seal = OBJECT) -> bytes | None:
+    """The text as it was written, where only its line ends were turned, as git does on Windows.
+
+    Returns
+    -------
+    bytes or None
+        None where that is not what happened: the checksum holds as it is, or some other byte differs too.
+    """
+    own = data.replace(b"\r\n", b"\n")
+    return own if own != data and checksum_holds(own, seal) else None
 
 
-def flip_back(data: bytes) -> bytes | None:
-    """Find the one flipped bit of a text that :func:`with_checksum` wrote.
+def flip_back(data: bytes, seal: Seal = OBJECT) -> bytes | None:
+    """Find the one flipped bit of a text that :func:`with_checksum` or :func:`sealed` wrote.
 
     Parameters
     ----------
     data : bytes
+    seal : Seal
 
     Returns
     -------
@@ -176,7 +225,7 @@ def flip_back(data: bytes) -> bytes | None:
     for i in range(len(tried)):
         for bit in range(8):
             tried[i] ^= 1 << bit
-            if checksum_holds(bytes(tried)) is True:
+            if checksum_holds(bytes(tried), seal) is True:
                 return bytes(tried)
             tried[i] ^= 1 << bit
     return None

@@ -118,5 +118,6 @@ def move_image(layout: Layout, case_id: str, masked: bool) -> None:
     """Put the image where a case with, or without, a mask has it."""
     here, there = layout.image(case_id, not masked), layout.image(case_id, masked)
     if here.exists():
+        there.parent.mkdir(parents=True, exist_ok=True)  # git keeps no empty folder
         here.replace(there)
         sync_folder(there.parent)

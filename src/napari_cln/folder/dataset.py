@@ -20,16 +20,16 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ..disk.atomic import checked_id, read_bytes, sweep, without_collection, write_atomically
-from ..disk.locks import lock
+from ..disk.atomic import TEMPORARY, checked_id, read_bytes, sweep, without_collection, write_atomically
+from ..disk.locks import HeldError, lock
 from ..disk.user import config_folder, hashed_key, key_of_pseudonym
 from ..errors import ConflictError, DatasetError
 from ..imaging.measurement import spacing_of
 from ..types import Annotation, Box, Case, Frame
 from .autosave import Autosave
 from .commits import commit, keep_rival, keep_state
-from .description import Description
-from .layout import Layout
+from .description import Description, is_foreign
+from .layout import GIT_FILES, Layout
 from .pictures import (
     NOT_JUDGED,
     Masks,
@@ -63,10 +63,9 @@ __all__ = ["TrainingFolder"]
 
 MAX_RECORD_BYTES = 4 * 2**20
 _RECORD = re.compile(r"([0-9a-f]{16})\.json")
-_LABEL = re.compile(r"[0-9a-f]{16}\.png")
 _CHECK = "Run `napari-cln check` on the training folder to repair it."
 _OWN = frozenset({"imagesTr", "imagesNoMask", "labelsTr", "records", "revisions", ".cln"})
-_OWN_FILES = frozenset({".gitattributes", ".gitignore"})
+_OWN_FILES = frozenset({*GIT_FILES, "dataset.json", ".git"})
 _log = logging.getLogger(__name__)
 
 
@@ -95,20 +94,21 @@ class TrainingFolder:
         Raises
         ------
         DatasetError
-            If the path exists and is not an empty folder, or can't be written to.
+            If the path exists and holds anything else, or can't be written to.
         """
         root = Path(path)
         layout = Layout(root)
         try:
-            if root.exists() and (not root.is_dir() or any(_foreign_to_a_new_folder(root))):
+            if root.exists() and (not root.is_dir() or any(_foreign_to_a_new_folder(layout))):
                 raise DatasetError(f"{root.name} exists and is not empty. Open it, or choose a new folder.")
-            description = Description.new(salt_fingerprint(read_salt()))
+            description = _begun(layout) or Description.new(salt_fingerprint(read_salt()))
+            if description.ours.schema > SCHEMA:
+                raise DatasetError(f"{root.name} was made by a newer napari-cln. Update napari-cln.")
             layout.make()
             for folder in (layout.locks, layout.autosave):
                 folder.mkdir(parents=True, exist_ok=True)
-            # No program may turn line ends: a record carries a checksum of its bytes.
-            write_atomically(root / ".gitattributes", b"*.png binary\n*.json -text\n")
-            write_atomically(root / ".gitignore", b".cln/\n.tmp-*\n")
+            for file, text in layout.git_files().items():
+                write_atomically(file, text.encode("utf-8", "surrogateescape"))
             description.write(layout.dataset)  # last: without it, the folder is none yet
         except OSError as cause:
             raise DatasetError(
@@ -130,11 +130,16 @@ class TrainingFolder:
         """
         root = Path(path)
         layout = Layout(root)
-        if not layout.dataset.is_file():
+        if not _is_there(layout.dataset):
             if layout.records.is_dir() and any(layout.records.glob("*.json")):
                 raise DatasetError(
                     f"{root.name} has records, but its dataset.json is missing. Restore it from git or a "
                     "backup, or make it anew with `napari-cln check --repair`."
+                )
+            if layout.records.is_dir():
+                raise DatasetError(
+                    f"{root.name} has no dataset.json yet: its making was cut short. Give the command that "
+                    "made it again, which finishes it (`napari-cln import SOURCE --out FOLDER`)."
                 )
             raise DatasetError(
                 f"{root.name} is not a training folder: it has no dataset.json. "
@@ -186,6 +191,11 @@ class TrainingFolder:
                 )
         except FileNotFoundError:  # an empty folder, after a clone by git
             return []
+        except OSError as cause:
+            raise DatasetError(
+                f"The records of {self.path.name} can't be listed ({cause.strerror}). Check the permissions, "
+                "and that records is a folder."
+            ) from cause
 
     def case(self, case_id: str) -> Case:
         """One frame by its id.
@@ -206,7 +216,7 @@ class TrainingFolder:
             If the id is none, unknown, or its record damaged.
         """
         path = self.layout.record(checked_id(case_id))
-        if not path.exists():
+        if not _is_there(path):
             raise DatasetError(
                 f"{case_id} is not in the training folder {self.path.name}. Save its frame first."
             )
@@ -335,7 +345,8 @@ class TrainingFolder:
         expected_revision : int, optional
         overlay : ndarray of bool, shape (H, W), optional
         count : bool
-            Whether to bring ``numTraining`` up to date; an import does that once, at its end.
+            Whether to bring ``numTraining`` up to date and, where the disk refuses, to set the strokes
+            aside. An import counts once, at its end, and has its source to read again.
         """
         if self.read_only:
             raise DatasetError(
@@ -347,12 +358,12 @@ class TrainingFolder:
         who = about.who or "a reader"
         nodes = complete_nodes(annotation)
         image, box = None, (0, 0, *frame.shape)
-        if not layout.record(case_id).exists():
+        if not _is_there(layout.record(case_id)):
             # Outside the lock: finding burned-in marks takes longer than the save.
             image, box = cut_out(frame, annotation.mask, overlay)
         try:
             with lock(layout.locks, case_id, who):
-                former = self.record(case_id) if layout.record(case_id).exists() else None
+                former = self.record(case_id) if _is_there(layout.record(case_id)) else None
                 if former is None:
                     if image is None:
                         raise DatasetError(f"{case_id} was removed from the folder meanwhile. Save it again.")
@@ -379,11 +390,18 @@ class TrainingFolder:
                     raise _conflict(former)
                 self.declare_unjudged(masks)
                 commit(layout, record, masks, image=image, former=former)
+        except HeldError:
+            if count:
+                self.autosave.keep(annotation, case_id, who=who, revision=expected_revision or 0)
+            raise
         except OSError as cause:
-            self.autosave.keep(annotation, case_id, who=who, revision=expected_revision or 0)
+            kept = ""
+            if count:
+                self.autosave.keep(annotation, case_id, who=who, revision=expected_revision or 0)
+                kept = " Your strokes are kept and will be offered again."
             raise DatasetError(
-                f"{case_id} can't be saved ({cause.strerror}). Your strokes are kept and will be offered "
-                "again. Free some space, or make the folder writable, and save again."
+                f"{case_id} can't be saved ({cause.strerror}).{kept} Free some space, or make the folder "
+                "writable, and save again."
             ) from cause
         self.autosave.clear(case_id, who)
         if count and record.has_mask != (former is not None and former.has_mask):
@@ -539,8 +557,7 @@ class TrainingFolder:
         """
         try:
             with lock(self.layout.locks, "dataset", "napari-cln"):
-                n_masks = sum(_LABEL.fullmatch(path.name) is not None for path in _files(self.layout.labels))
-                self._update(n_masks=n_masks)
+                self._update(n_masks=self.layout.count_masks())
         except OSError as cause:
             raise self.refused(cause) from cause
 
@@ -608,15 +625,33 @@ def _conflict(former: Record) -> ConflictError:
     )
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    with suppress(FileNotFoundError):
-        yield from folder.iterdir()
+def _is_there(path: Path) -> bool:
+    """Whether a path exists, as far as this user may see."""
+    try:
+        path.lstat()
+    except OSError:
+        return False
+    return True
 
 
-def _foreign_to_a_new_folder(root: Path) -> Iterator[Path]:
+def _foreign_to_a_new_folder(layout: Layout) -> Iterator[Path]:
     """What lies in a folder beside that which :meth:`TrainingFolder.create` leaves when it is cut short."""
-    for path in root.iterdir():
+    for path in layout.root.iterdir():
+        if path.name.startswith(TEMPORARY) or path == layout.private:
+            continue
         if path.is_dir() and path.name in _OWN:
-            yield from (inside for inside in path.rglob("*") if not inside.is_dir())
-        elif path.name not in _OWN_FILES and not path.name.startswith(".tmp-"):
+            for inner in path.rglob("*"):
+                own = (
+                    inner.name.startswith(TEMPORARY) or inner.relative_to(layout.root).as_posix() in GIT_FILES
+                )
+                if not inner.is_dir() and not own:
+                    yield inner
+        elif path.name not in _OWN_FILES or (path == layout.dataset and is_foreign(path)):
             yield path
+
+
+def _begun(layout: Layout) -> Description | None:
+    """The description of a folder that was made, but has no frame yet; None for one that is damaged."""
+    with suppress(DatasetError):
+        return Description.read(layout.dataset)
+    return None

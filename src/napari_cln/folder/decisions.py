@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..types import Annotation, Case
-from .readers import ReadingPair, read_pair, readers_of
+from .dataset import TrainingFolder
+from .readers import ReadingPair, read_pairs
 from .record import FINISHED, Provenance
-
-if TYPE_CHECKING:
-    from .dataset import TrainingFolder
 
 __all__ = ["adjudicate", "undecided"]
 
 
 def undecided(study: TrainingFolder, case_id: str) -> list[ReadingPair]:
     """Finished second readings of a frame that differ from the folder's, and that nobody has decided on.
+
+    Readings that can't be read are left out, logged, and named by ``check``.
 
     Parameters
     ----------
@@ -25,11 +23,11 @@ def undecided(study: TrainingFolder, case_id: str) -> list[ReadingPair]:
     Raises
     ------
     DatasetError
-        If the frame is not in the folder, or a file is damaged.
+        If the frame is not in the folder, or a file of its own is damaged.
     """
     history = study.record(case_id).history
     weighed = {item for entry in history for item in (entry.readings or {}).items()}
-    pairs = (read_pair(study, case_id, reader) for reader in readers_of(study, case_id))
+    pairs = read_pairs(study, case_id)
     return [
         pair
         for pair in pairs

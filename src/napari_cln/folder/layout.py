@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-__all__ = ["Layout"]
+__all__ = ["GIT_FILES", "Layout"]
+
+_LABEL = re.compile(r"[0-9a-f]{16}\.png")
+_ATTRIBUTES, _IGNORE = ".gitattributes", ".gitignore"
+GIT_FILES = {
+    # No program may turn line ends: a record carries a checksum of its bytes.
+    _ATTRIBUTES: ("*.png binary", "*.json -text"),
+    f"revisions/{_ATTRIBUTES}": ("*.reading -text",),
+    # A lock that travels would be held for ever.
+    _IGNORE: (".cln/", ".tmp-*"),
+}
+"""The lines that git needs in a training folder, by file."""
+_SAME_TO_GIT = {
+    "*.json -text": re.compile(r"(?:\*|\*\.json)\s(?:.*\s)?(?:-text|binary|eol=lf)(?:\s.*)?"),
+    "*.reading -text": re.compile(r"\*(?:\.reading)?\s(?:.*\s)?(?:-text|binary|eol=lf)(?:\s.*)?"),
+    ".cln/": re.compile(r"/?\.cln/?"),
+}
+"""Other lines that do as much; the rest of :data:`GIT_FILES` is for comfort."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +81,11 @@ class Layout:
     def autosave(self) -> Path:
         return self.private / "autosave"
 
+    @property
+    def description_copy(self) -> Path:
+        """What is ours of dataset.json, for when a power cut took that."""
+        return self.private / "dataset.json"
+
     def image(self, case_id: str, masked: bool) -> Path:
         return (self.images if masked else self.unmasked) / f"{case_id}_0000.png"
 
@@ -74,6 +97,35 @@ class Layout:
 
     def instances(self, case_id: str) -> Path:
         return self.records / f"{case_id}.nodes.png"
+
+    def count_masks(self) -> int:
+        """How many label images there are, which is nnU-Net's ``numTraining``."""
+        try:
+            return sum(_LABEL.fullmatch(path.name) is not None for path in self.labels.iterdir())
+        except FileNotFoundError:  # an empty folder, after a clone by git
+            return 0
+
+    def git_files(self) -> dict[Path, str]:
+        """Files for git that lack a line without which a clone would be damaged, with it added.
+
+        Returns
+        -------
+        dict of Path to str
+            The whole text that each should have; empty where nothing is amiss.
+        """
+        wanted: dict[Path, str] = {}
+        for name, lines in GIT_FILES.items():
+            path = self.root / name
+            try:
+                text = path.read_text(encoding="utf-8", errors="surrogateescape")
+            except FileNotFoundError:
+                text = ""
+            there = [line.strip() for line in text.splitlines()]
+            needed = [line for line in lines if line in _SAME_TO_GIT]
+            if not all(any(map(_SAME_TO_GIT[line].fullmatch, there)) for line in needed):
+                start = text if not text or text.endswith("\n") else text + "\n"
+                wanted[path] = start + "".join(f"{line}\n" for line in lines if line not in there)
+        return wanted
 
     def make(self) -> None:
         """Make the folders that are not there: git, for one, keeps no empty folder."""

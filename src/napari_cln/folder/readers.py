@@ -10,10 +10,11 @@ How well two readers agree is measured by :mod:`napari_cln.study`:
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,9 +22,18 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from ..disk.atomic import MAX_JSON_BYTES, checked_id, keep_former, read_bytes, sync_folder, write_atomically
-from ..disk.locks import lock
-from ..disk.schema import checksum_holds, decode, misfit_of
+from ..disk.atomic import (
+    MAX_JSON_BYTES,
+    TEMPORARY,
+    checked_id,
+    keep_former,
+    read_bytes,
+    stage,
+    sync_folder,
+    write_atomically,
+)
+from ..disk.locks import HeldError, lock
+from ..disk.schema import checksum_holds, decode, misfit_of, with_own_line_ends
 from ..errors import DatasetError
 from ..types import Annotation, Case, Frame, Status, Truth, frame_truth
 from .commits import safe_name
@@ -49,13 +59,17 @@ __all__ = [
     "pair_truths",
     "read_annotation",
     "read_pair",
+    "read_pairs",
     "read_reading",
     "readers_of",
+    "reading_files",
+    "restore_reading",
     "save_reading",
     "second_readings",
 ]
 
-_READING = re.compile(r"([0-9a-f]{16})\.([A-Za-z0-9_]+)\.json")
+_log = logging.getLogger(__name__)
+_READING = re.compile(r"([0-9a-f]{16})\.([A-Za-z0-9_]+)(\.json|\.png)")
 
 
 class Reading(Struct, frozen=True, kw_only=True):
@@ -163,9 +177,10 @@ def save_reading(study: TrainingFolder, annotation: Annotation, reader: str) -> 
     text = encode_checked(msgspec.to_builtins(entry), entry, _decoder, path.name)
     try:
         with lock(study.layout.locks, case.id, reader):
-            _keep_former_reading(study, path)
-            write_atomically(path.with_suffix(".png"), encode_png(annotation.instances))
-            write_atomically(path, text)
+            _put_in_place(study, path, encode_png(annotation.instances), text)
+    except HeldError:
+        study.autosave.keep(annotation, case.id, who=reader)
+        raise
     except OSError as cause:
         study.autosave.keep(annotation, case.id, who=reader)
         raise DatasetError(
@@ -174,17 +189,90 @@ def save_reading(study: TrainingFolder, annotation: Annotation, reader: str) -> 
         ) from cause
 
 
+def _put_in_place(study: TrainingFolder, path: Path, picture: bytes, text: bytes) -> None:
+    """Stage both files of a reading, keep the former, then rename the picture, and last the text."""
+    staged: list[tuple[Path, Path]] = []
+    try:
+        for goal, data in ((path.with_suffix(".png"), picture), (path, text)):
+            staged.append((stage(goal, data), goal))
+        _keep_former_reading(study, path)
+        for temporary, goal in staged:
+            temporary.replace(goal)
+        sync_folder(path.parent)
+    finally:
+        for temporary, _ in staged:
+            temporary.unlink(missing_ok=True)
+
+
+def restore_reading(study: TrainingFolder, case_id: str, reader: str) -> str | None:
+    """Make the two files of a second reading fit again; the caller holds the lock of its frame.
+
+    Parameters
+    ----------
+    study : TrainingFolder
+    case_id : str
+    reader : str
+
+    Returns
+    -------
+    str or None
+        What was done, in a sentence; None where neither the save that was cut short nor the reading before
+        it is whole.
+    """
+    path = _path(study, case_id, reader)
+    picture, records = path.with_suffix(".png"), study.layout.records
+    for staged in sorted(records.glob(f"{TEMPORARY}{path.name}-*")):
+        if _fits(staged, picture):
+            staged.replace(path)
+            sync_folder(records)
+            return f"The reading of {case_id} by {reader} that was cut short is finished."
+    kept = sorted((study.layout.revisions / case_id).glob(f"*-{path.name}.reading"), key=_age, reverse=True)
+    for text in kept:
+        former = text.with_name(text.name.replace(f"{path.name}.reading", f"{picture.name}.reading"))
+        if _fits(text, former):
+            for goal, source in ((picture, former), (path, text)):
+                write_atomically(goal, source.read_bytes())
+            return f"The reading of {case_id} by {reader} is the one before again."
+    return None
+
+
+def _fits(text: Path, picture: Path) -> bool:
+    with suppress(DatasetError, OSError):
+        return read_entry(text).instances_sha256 == hash_pixels(read_png(picture))
+    return False
+
+
+def _age(path: Path) -> int:
+    """Number of a former reading, by which they follow each other."""
+    number = path.name.partition("Z-")[2].partition("-")[0]
+    return int(number) if number.isdecimal() else -1
+
+
 def second_readings(study: TrainingFolder) -> dict[str, list[str]]:
     """Who has given second readings: readers by the frame's id, both sorted."""
+    return _listed(study, (".json",))
+
+
+def reading_files(study: TrainingFolder) -> dict[str, list[str]]:
+    """Of whom there is any file of a second reading, whole or not: readers by the frame's id."""
+    return _listed(study, (".json", ".png"))
+
+
+def _listed(study: TrainingFolder, endings: tuple[str, ...]) -> dict[str, list[str]]:
+    readers: dict[str, set[str]] = {}
     try:
         with os.scandir(study.layout.records) as entries:
-            found = sorted(match.groups() for entry in entries if (match := _READING.fullmatch(entry.name)))
+            for entry in entries:
+                match = _READING.fullmatch(entry.name)
+                if match and match[3] in endings and match[2] != "nodes":
+                    readers.setdefault(match[1], set()).add(match[2])
     except FileNotFoundError:  # an empty folder, after a clone by git
         return {}
-    readers: dict[str, list[str]] = {}
-    for case_id, reader in found:
-        readers.setdefault(case_id, []).append(reader)
-    return readers
+    except OSError as cause:
+        raise DatasetError(
+            f"The records of {study.path.name} can't be listed ({cause.strerror}). Check the permissions."
+        ) from cause
+    return {case_id: sorted(readers[case_id]) for case_id in sorted(readers)}
 
 
 def readers_of(study: TrainingFolder, case_id: str) -> list[str]:
@@ -200,6 +288,11 @@ def read_reading(study: TrainingFolder, case: Case, reader: str) -> Annotation:
     DatasetError
         If there is none, or its files are of two different saves.
     """
+    return _reading(study, case, reader, read_annotation(study, case).frame)[0]
+
+
+def _reading(study: TrainingFolder, case: Case, reader: str, frame: Frame) -> tuple[Annotation, str]:
+    """A second reading on its frame, and when it was saved."""
     path = _path(study, case.id, reader)
     entry = read_entry(path)
     instances = read_png(path.with_suffix(".png"))
@@ -207,8 +300,8 @@ def read_reading(study: TrainingFolder, case: Case, reader: str) -> Annotation:
         raise DatasetError(
             f"{path.name} and its mask come from two different saves. Ask {reader} to read the frame again."
         )
-    return Annotation(
-        frame=read_annotation(study, case).frame,
+    annotation = Annotation(
+        frame=frame,
         instances=instances,
         nodes=tuple(node.node for node in entry.nodes),
         status=entry.status,
@@ -216,6 +309,7 @@ def read_reading(study: TrainingFolder, case: Case, reader: str) -> Annotation:
         note=entry.note,
         seconds=entry.seconds,
     )
+    return annotation, entry.t
 
 
 def read_entry(path: Path) -> Reading:
@@ -231,7 +325,7 @@ def read_entry(path: Path) -> Reading:
         data = read_bytes(path, MAX_JSON_BYTES)
     except OSError as cause:
         raise DatasetError(f"{path.name} can't be read ({cause.strerror}). {ask}") from cause
-    if checksum_holds(data) is False:
+    if checksum_holds(data) is False and with_own_line_ends(data) is None:
         raise DatasetError(f"{path.name} is not as it was saved: its checksum differs. {ask}")
     try:
         return decode(_decoder, data)
@@ -248,35 +342,69 @@ def read_pair(study: TrainingFolder, case_id: str, reader: str) -> ReadingPair:
         If there is no such frame or reading, or a file is damaged.
     """
     case = study.case(case_id)
-    return ReadingPair(
-        case=case,
-        first=read_annotation(study, case),
-        second=read_reading(study, case, reader),
-        read_at=read_entry(_path(study, case_id, reader)).t,
-    )
+    return _pair(study, case, reader, read_annotation(study, case))
+
+
+def _pair(study: TrainingFolder, case: Case, reader: str, first: Annotation) -> ReadingPair:
+    second, read_at = _reading(study, case, reader, first.frame)
+    return ReadingPair(case=case, first=first, second=second, read_at=read_at)
+
+
+def read_pairs(study: TrainingFolder, case_id: str) -> Iterator[ReadingPair]:
+    """All second readings of a frame, beside what the folder says of it.
+
+    Readings that can't be read are left out, logged, and named by ``check``.
+
+    Raises
+    ------
+    DatasetError
+        If there is no such frame, or a file of its own is damaged.
+    """
+    if not (readers := readers_of(study, case_id)):
+        return
+    case = study.case(case_id)
+    first = read_annotation(study, case)
+    for reader in readers:
+        with _left_out():
+            yield _pair(study, case, reader, first)
 
 
 def pair_readings(study: TrainingFolder, reader: str) -> Iterator[ReadingPair]:
-    """Every frame that a second reader has read, beside what the folder says of it."""
-    for case in _cases_of(study, reader):
-        yield read_pair(study, case.id, reader)
+    """Every frame that a second reader has read, beside what the folder says of it.
+
+    Frames of which a file can't be read are left out, logged, and named by ``check``.
+    """
+    for case_id in _ids_of(study, reader):
+        with _left_out():
+            yield read_pair(study, case_id, reader)
+
+
+@contextmanager
+def _left_out() -> Iterator[None]:
+    try:
+        yield
+    except DatasetError as cause:
+        _log.warning("A second reading is left out: %s", cause)
 
 
 def pair_truths(study: TrainingFolder, reader: str) -> tuple[list[Truth], list[Truth]]:
-    """Truths of all frames that a second reader has read: the folder's, and theirs; opens no picture."""
-    first, second = [], []
-    for case in _cases_of(study, reader):
-        nodes = read_entry(_path(study, case.id, reader)).nodes
-        first.append(case.truth)
-        second.append(frame_truth(tuple(node.node for node in nodes)))
+    """Truths of all frames that a second reader has read: the folder's, and theirs; opens no picture.
+
+    Frames of which a file can't be read are left out, logged, and named by ``check``.
+    """
+    first: list[Truth] = []
+    second: list[Truth] = []
+    for case_id in _ids_of(study, reader):
+        with _left_out():
+            truth = study.case(case_id).truth
+            nodes = read_entry(_path(study, case_id, reader)).nodes
+            first.append(truth)
+            second.append(frame_truth(tuple(node.node for node in nodes)))
     return first, second
 
 
-def _cases_of(study: TrainingFolder, reader: str) -> Iterator[Case]:
-    for case_id, readers in second_readings(study).items():
-        if reader in readers:
-            with suppress(DatasetError):  # a damaged record is named by `napari-cln check`
-                yield study.case(case_id)
+def _ids_of(study: TrainingFolder, reader: str) -> list[str]:
+    return [case_id for case_id, readers in second_readings(study).items() if reader in readers]
 
 
 def _path(study: TrainingFolder, case_id: str, reader: str) -> Path:
@@ -288,8 +416,8 @@ def _keep_former_reading(study: TrainingFolder, path: Path) -> None:
         return
     folder = study.layout.revisions / path.name[:16]
     folder.mkdir(parents=True, exist_ok=True)
-    number = len(list(folder.glob("*.reading")))
-    for part in (path, path.with_suffix(".png")):
+    stem = f"{now():%Y-%m-%dT%H%M%SZ}-{len(list(folder.glob('*.reading')))}"
+    for part in (path.with_suffix(".png"), path):
         if part.exists():
-            keep_former(part, folder / f"{now():%Y-%m-%dT%H%M%SZ}-{number}-{part.name}.reading")
+            keep_former(part, folder / f"{stem}-{part.name}.reading")
     sync_folder(folder)

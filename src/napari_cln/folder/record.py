@@ -21,7 +21,7 @@ from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from .. import __version__
-from ..disk.schema import checksum_holds, decode, misfit_of, with_checksum
+from ..disk.schema import checksum_holds, decode, misfit_of, with_checksum, with_own_line_ends
 from ..disk.user import hashed_key, patient_salt, salt_path
 from ..errors import DatasetError
 from ..types import (
@@ -279,8 +279,9 @@ def decode_record(data: bytes, name: str, *, whole: bool = True) -> Record:
         raw = msgspec.json.decode(data) if whole else {}
     except ValueError as cause:  # also keys whose bytes are no text
         raise DatasetError(_reason(cause, data, name)) from cause
-    # A newer version may keep its checksum elsewhere.
-    if checksum_holds(data, anywhere=record.schema <= SCHEMA) is False:
+    # A newer version may keep its checksum elsewhere. Line ends that git turned change no value.
+    holds = checksum_holds(data, anywhere=record.schema <= SCHEMA)
+    if holds is False and with_own_line_ends(data) is None:
         raise DatasetError(
             f"{name} is not as it was saved: its checksum differs, so some of it was changed or damaged. "
             f"{_CHECK} Who edited it by hand removes its last key, checksum."

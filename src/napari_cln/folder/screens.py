@@ -6,21 +6,25 @@ of each kind: same maker, same size. A kind that was looked at is not asked abou
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import ceil
+from pathlib import Path
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ..disk.atomic import write_atomically
 from ..disk.locks import lock
-from ..errors import DatasetError
+from ..errors import DatasetError, ExportError
 from .dataset import TrainingFolder
 from .description import Description, Seen
+from .pictures import encode_png
 from .record import Record, now
 
-__all__ = ["PIXELS_SEEN", "confirm_screens", "contact_sheet", "unseen_screens"]
+__all__ = ["PIXELS_SEEN", "confirm_screens", "contact_sheet", "unseen_screens", "write_sheets"]
 
 PIXELS_SEEN = "113101"
 """DICOM's code (PS3.16, CID 7050) for: the pixels were cleaned, and a person has looked at them."""
@@ -54,6 +58,8 @@ def unseen_screens(study: TrainingFolder) -> dict[str, list[str]]:
 def contact_sheet(study: TrainingFolder, ids: Sequence[str]) -> NDArray[np.uint8]:
     """Stored images side by side, at their own size: at most twenty, spread evenly.
 
+    Images that can't be read are left out; ``check`` names them.
+
     Parameters
     ----------
     study : TrainingFolder
@@ -67,10 +73,17 @@ def contact_sheet(study: TrainingFolder, ids: Sequence[str]) -> NDArray[np.uint8
     Raises
     ------
     DatasetError
-        If an image is missing or damaged.
+        If not one of the images can be read.
     """
     chosen = [ids[i] for i in np.unique(np.linspace(0, len(ids) - 1, N_SHOWN).astype(int))]
-    images = [study.read_image(study.case(case_id)) for case_id in chosen]
+    images, failure = [], DatasetError("There is no picture to look at.")
+    for case_id in chosen:
+        try:
+            images.append(study.read_image(study.case(case_id)))
+        except DatasetError as cause:
+            failure = cause
+    if not images:
+        raise failure
     across = min(N_ACROSS, len(images))
     rows, columns = (max(image.shape[axis] for image in images) + GAP for axis in (0, 1))
     sheet = np.zeros((rows * ceil(len(images) / across), columns * across), dtype=np.uint8)
@@ -78,6 +91,44 @@ def contact_sheet(study: TrainingFolder, ids: Sequence[str]) -> NDArray[np.uint8
         row, column = rows * (i // across), columns * (i % across)
         sheet[row : row + image.shape[0], column : column + image.shape[1]] = image
     return sheet
+
+
+def write_sheets(
+    study: TrainingFolder, screens: Mapping[str, Sequence[str]], dest: Path
+) -> Iterator[tuple[str, Path]]:
+    """Write a contact sheet of each kind of screen.
+
+    Parameters
+    ----------
+    study : TrainingFolder
+    screens : mapping of str to sequence of str
+        From :func:`unseen_screens`.
+    dest : Path
+        Folder, made when missing.
+
+    Yields
+    ------
+    (str, Path)
+        Kind of screen, and its file.
+
+    Raises
+    ------
+    ExportError
+        If they can't be written there.
+    DatasetError
+        As :func:`contact_sheet`.
+    """
+    try:
+        dest.mkdir(parents=True, exist_ok=True)
+        for screen, ids in screens.items():
+            path = dest / f"{re.sub('[^a-z0-9]+', '-', screen.casefold())}.png"
+            write_atomically(path, encode_png(contact_sheet(study, ids)))
+            yield screen, path
+    except OSError as cause:
+        raise ExportError(
+            f"The pictures can't be written to {dest.name} ({cause.strerror}). Choose a folder where you may "
+            "write, with free space."
+        ) from cause
 
 
 def confirm_screens(study: TrainingFolder, screens: Iterable[str], who: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..errors import DatasetError
 from ..phantom import MACHINES, Phantom, simulate
 from ..types import Annotation, Case
 from .dataset import TrainingFolder
@@ -40,7 +41,7 @@ def simulated_frames(n: int, seed: int) -> Iterator[tuple[str, Phantom]]:
         machine = names[int(np.random.default_rng([seed, patient]).integers(len(names)))]
         # 64-bit seeds: no frame meets one that was simulated from a small seed, such as those trained on.
         frame_seed = int(np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0])
-        yield f"simulated-{seed}-{patient}", simulate(frame_seed, machine=machine)
+        yield _name(seed, patient), simulate(frame_seed, machine=machine)
 
 
 def simulate_folder(path: str | Path, n: int, seed: int) -> Iterator[Case]:
@@ -53,7 +54,7 @@ def simulate_folder(path: str | Path, n: int, seed: int) -> Iterator[Case]:
     Parameters
     ----------
     path : str or Path
-        Folder to make; it must not exist or be empty.
+        Folder to make. One that was begun with the same seed, and cut short, is gone on with.
     n : int
         Number of frames.
     seed : int
@@ -66,16 +67,42 @@ def simulate_folder(path: str | Path, n: int, seed: int) -> Iterator[Case]:
     Raises
     ------
     DatasetError
-        If the folder exists and is not empty, or can't be written.
+        If the folder exists and holds anything else, or can't be written.
     """
-    folder = TrainingFolder.create(path)
-    for patient, phantom in simulated_frames(n, seed):
-        annotation = Annotation(
-            frame=phantom.frame,
-            instances=phantom.instances,
-            nodes=phantom.nodes,
-            status="accepted" if phantom.nodes else "no-node",
-            annotator=WHO,
-        )
-        about = Provenance(patient=patient, who=WHO, kind="simulated", p_malignant=float(phantom.malignancy))
-        yield folder.keep(annotation, about, overlay=phantom.overlay)
+    folder = _begun(path, n, seed) or TrainingFolder.create(path)
+    known = set(folder.ids())
+    try:
+        for patient, phantom in simulated_frames(n, seed):
+            if (case_id := folder.identify(phantom.frame)) in known:
+                yield folder.case(case_id)
+                continue
+            annotation = Annotation(
+                frame=phantom.frame,
+                instances=phantom.instances,
+                nodes=phantom.nodes,
+                status="accepted" if phantom.nodes else "no-node",
+                annotator=WHO,
+            )
+            score = float(phantom.malignancy)
+            about = Provenance(patient=patient, who=WHO, kind="simulated", p_malignant=score)
+            yield folder.keep(annotation, about, overlay=phantom.overlay, count=False)
+    finally:
+        folder.recount()
+
+
+def _begun(path: str | Path, n: int, seed: int) -> TrainingFolder | None:
+    """A folder that holds some of these very frames and nothing else."""
+    try:
+        folder = TrainingFolder.open(path)
+        patients = {
+            folder.hash_key("patient", _name(seed, index)) for index in range(-(-n // FRAMES_PER_PATIENT))
+        }
+        records = [folder.record(case_id) for case_id in folder.ids()]
+    except DatasetError:
+        return None
+    ours = all(record.source.kind == "simulated" and record.patient_key in patients for record in records)
+    return folder if ours else None
+
+
+def _name(seed: int, patient: int) -> str:
+    return f"simulated-{seed}-{patient}"

@@ -3,49 +3,66 @@
 from __future__ import annotations
 
 import re
-import struct
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...disk.atomic import MAX_PNG_BYTES, read_bytes
-from ...disk.schema import checksum_holds, flip_back
+from ...disk.schema import OBJECT, Seal, is_amiss, with_own_line_ends
+from ...disk.schema import flip_back as flip_text_back
 from ...errors import DatasetError
-from ..pictures import NOT_JUDGED, decode_png, label_of, read_png
+from ..dataset import TrainingFolder
+from ..pictures import NOT_JUDGED, decode_png, label_of
 from ..readers import read_entry, readers_of
 from ..record import LABELLED, SCHEMA, Record, decode_record, hash_pixels
 from .fault import Fault, Remedy
+from .png import flip_back as flip_png_back
+from .png import is_whole
 
-if TYPE_CHECKING:
-    from ..dataset import TrainingFolder
-
-__all__ = ["check_case", "is_torn", "mended_text"]
+__all__ = ["check_case", "damage_of_text", "is_torn", "mended_picture", "mended_text"]
 
 _PUT_AWAY = re.compile(r".*-repair-\d+\.(records|labelsTr|imagesTr|imagesNoMask)\..*")
 _BACKUP = "Put the file back from git or a backup, or import the frame again."
+_LOOK_AFTER = "then look after the disk."
 
 
-def check_case(study: TrainingFolder, case_id: str) -> list[Fault]:
+class Damage(NamedTuple):
+    """What is wrong with a file, as the end of a sentence that begins with its name, and what mends it."""
+
+    reason: str
+    remedy: Remedy | None = None
+
+
+def _sentence(path: Path, damage: Damage) -> str:
+    """What is wrong with a file; some reasons are sentences of their own."""
+    return damage.reason if damage.reason.startswith(path.name) else f"{path.name} {damage.reason}."
+
+
+def check_case(study: TrainingFolder, case_id: str, readers: Iterable[str] | None = None) -> list[Fault]:
     """Look at all files of a frame.
 
     Parameters
     ----------
     study : TrainingFolder
     case_id : str
+    readers : iterable of str, optional
+        Of whom there are files of a second reading, where the caller has listed them.
 
     Returns
     -------
     list of Fault
     """
-    former = [*_check_revisions(study, case_id), *_check_readings(study, case_id)]
+    if readers is None:
+        readers = readers_of(study, case_id)
+    former = [*_check_revisions(study, case_id), *_check_readings(study, case_id, readers)]
+    path = study.layout.record(case_id)
     try:
         record = study.record(case_id)
     except DatasetError as cause:
-        return [_check_record(study, case_id, cause), *former]
+        return [_unreadable_record(path, case_id, cause), *former]
     if record.schema > SCHEMA:
         return [
             Fault(
@@ -57,7 +74,11 @@ def check_case(study: TrainingFolder, case_id: str) -> list[Fault]:
                 advice="Update napari-cln.",
             )
         ]
-    unknown = [
+    damage = damage_of_text(path)
+    if damage is not None:
+        found = [_mendable(case_id, path, damage)]
+        return [*found, *_check_image(study, record), *_check_masks(study, record), *former]
+    found = [
         Fault(
             kind="unknown-key",
             id=case_id,
@@ -67,16 +88,17 @@ def check_case(study: TrainingFolder, case_id: str) -> list[Fault]:
         )
         for key in record.others
     ]
-    return [*unknown, *_check_image(study, record), *_check_masks(study, record), *former]
+    return [*found, *_check_image(study, record), *_check_masks(study, record), *former]
 
 
-def _check_record(study: TrainingFolder, case_id: str, cause: DatasetError) -> Fault:
-    if mended_text(study.layout.record(case_id)) is not None:
+def _unreadable_record(path: Path, case_id: str, cause: DatasetError) -> Fault:
+    damage = damage_of_text(path)
+    if damage is not None and damage.remedy is Remedy.FLIP_BACK:
         return Fault(
             kind="record",
             id=case_id,
-            message=f"{case_id}.json has one flipped bit: its checksum tells which.",
-            advice="Repair to set it right; then look after the disk.",
+            message=f"{path.name} {damage.reason}: its checksum tells which.",
+            advice=f"Repair to set it right; {_LOOK_AFTER}",
             remedy=Remedy.FLIP_BACK,
         )
     return Fault(
@@ -88,80 +110,190 @@ def _check_record(study: TrainingFolder, case_id: str, cause: DatasetError) -> F
     )
 
 
-def mended_text(path: Path) -> bytes | None:
-    """The text of a record without its one flipped bit; None where that is not what is wrong."""
+def _mendable(case_id: str, path: Path, damage: Damage) -> Fault:
+    """A text that is read, and can be set right to the last byte."""
+    if damage.remedy is Remedy.LINE_ENDS:
+        return Fault(
+            kind="line-ends",
+            id=case_id,
+            severity="warning",
+            message=f"{path.name} {damage.reason}.",
+            advice="Nothing is lost. Repair to turn them back; git turns them where .gitattributes lacks "
+            "`*.json -text`.",
+            remedy=damage.remedy,
+            path=path,
+        )
+    return _bit_flip(case_id, path, damage)
+
+
+def damage_of_text(path: Path, seal: Seal = OBJECT) -> Damage | None:
+    """What is wrong with a sealed text that can be set right to the last byte.
+
+    Returns
+    -------
+    Damage or None
+        None where nothing is wrong, or something else.
+    """
+    data = _sealed_amiss(path, seal)
+    if data is None:
+        return None
+    if with_own_line_ends(data, seal) is not None:
+        return Damage("has the line ends of Windows, and is else as it was written", Remedy.LINE_ENDS)
+    if flip_text_back(data, seal) is not None:
+        return Damage("has one flipped bit", Remedy.FLIP_BACK)
+    return None
+
+
+def mended_text(path: Path, seal: Seal = OBJECT) -> bytes | None:
+    """The text of a record as it was written, without its one flipped bit or turned line ends.
+
+    Returns
+    -------
+    bytes or None
+        None where that is not what is wrong.
+    """
+    data = _sealed_amiss(path, seal)
+    return None if data is None else with_own_line_ends(data, seal) or flip_text_back(data, seal)
+
+
+def _sealed_amiss(path: Path, seal: Seal) -> bytes | None:
+    """A sealed text that is not as it was written; None for any other."""
     try:
         data = read_bytes(path, MAX_PNG_BYTES)
     except (OSError, DatasetError):
         return None
-    if b"checksum" not in data or checksum_holds(data):
+    return data if is_amiss(data, seal) else None
+
+
+def mended_picture(path: Path) -> bytes | None:
+    """The bytes of a PNG without its one flipped bit; None where that is not what is wrong."""
+    try:
+        return flip_png_back(read_bytes(path, MAX_PNG_BYTES))
+    except (OSError, DatasetError):
         return None
-    return flip_back(data)
+
+
+def _damage_of_picture(path: Path, wanted: str) -> Damage | None:
+    """What is wrong with a PNG that should have pixels of the SHA-256 ``wanted``."""
+    try:
+        data = read_bytes(path, MAX_PNG_BYTES)
+    except FileNotFoundError:
+        return Damage("is missing")
+    except OSError as cause:
+        return Damage(f"can't be read ({cause.strerror})")
+    except DatasetError as cause:
+        return Damage(str(cause))
+    if _has_pixels(data, path.name, wanted):
+        return (
+            None
+            if is_whole(data)
+            else Damage("has a flipped bit, though its pixels are whole", Remedy.REWRITE)
+        )
+    mended = flip_png_back(data)
+    if mended is not None and _has_pixels(mended, path.name, wanted):
+        return Damage("has one flipped bit", Remedy.FLIP_BACK)
+    if not data.strip(b"\0"):
+        return Damage("holds nothing but zeros" if data else "is empty")
+    try:
+        decode_png(data, path.name)
+    except DatasetError:
+        return Damage("is not a whole PNG")
+    return Damage("has other pixels than when it was stored")
+
+
+def _has_pixels(data: bytes, name: str, wanted: str) -> bool:
+    try:
+        return hash_pixels(decode_png(data, name)) == wanted
+    except DatasetError:
+        return False
 
 
 def _check_revisions(study: TrainingFolder, case_id: str) -> Iterator[Fault]:
-    """Former states that are not as they were kept."""
+    """Former states, of the frame and of its second readings, that are not as they were kept."""
     folder = study.layout.revisions / case_id
     for path in sorted(folder.glob("*.json")):
         if _PUT_AWAY.fullmatch(path.name):
             continue
-        try:
-            record = decode_record(path.read_bytes(), path.name)
-        except (OSError, DatasetError) as cause:
-            flipped = mended_text(path) is not None
-            yield _former(case_id, path, "has one flipped bit" if flipped else str(cause), mend=flipped)
-            continue
         stem = path.name.removesuffix(".json")
-        for ending, wanted in ((".png", record.mask_sha256), (".nodes.png", record.instances_sha256)):
-            if wanted is not None and (reason := _not_the_picture(folder / (stem + ending), wanted)):
-                yield _former(case_id, folder / (stem + ending), reason)
+        yield from _check_former(
+            case_id,
+            path,
+            lambda path: decode_record(read_bytes(path, MAX_PNG_BYTES), path.name),
+            (("mask_sha256", folder / f"{stem}.png"), ("instances_sha256", folder / f"{stem}.nodes.png")),
+        )
+    for path in sorted(folder.glob("*.json.reading")):
+        picture = path.with_name(path.name.removesuffix(".json.reading") + ".png.reading")
+        yield from _check_former(case_id, path, read_entry, (("instances_sha256", picture),))
 
 
-def _not_the_picture(path: Path, wanted: str) -> str | None:
+def _check_former(
+    case_id: str, path: Path, read: Callable[[Path], Any], pictures: Iterable[tuple[str, Path]]
+) -> Iterator[Fault]:
+    if (damage := damage_of_text(path)) is not None:
+        turned = damage.remedy is Remedy.LINE_ENDS
+        yield _mendable(case_id, path, damage) if turned else _former(case_id, path, damage)
+        if not turned:
+            return
     try:
-        data = read_bytes(path, MAX_PNG_BYTES)
-        if hash_pixels(decode_png(data, path.name)) != wanted:
-            return "has other pixels than when it was kept"
-    except FileNotFoundError:
-        return "is missing"
-    except (OSError, DatasetError):
-        return "is not a whole PNG"
-    return None if _is_whole_png(data) else "has a flipped bit, though its pixels are whole"
+        entry = read(path)
+    except (OSError, DatasetError) as cause:
+        yield _former(case_id, path, Damage(str(cause)))
+        return
+    for key, picture in pictures:
+        wanted = getattr(entry, key)
+        if wanted is not None and (damage := _damage_of_picture(picture, wanted)):
+            yield _former(case_id, picture, damage)
 
 
-def _former(case_id: str, path: Path, reason: str, *, mend: bool = False) -> Fault:
-    if not reason.startswith(path.name):
-        reason = f"{path.name} {reason}."
+def _former(case_id: str, path: Path, damage: Damage) -> Fault:
     return Fault(
         kind="revision",
         id=case_id,
         severity="warning",
-        message=f"A former state of {case_id} is damaged: {reason}",
-        advice="Repair to set it right." if mend else "Put it back from git or a backup, if there is one.",
-        remedy=Remedy.FLIP_BACK if mend else None,
+        message=f"A former state of {case_id} is damaged: {_sentence(path, damage)}",
+        advice="Repair to set it right."
+        if damage.remedy
+        else "Put it back from git or a backup, if there is one.",
+        remedy=damage.remedy,
         path=path,
     )
 
 
-def _check_readings(study: TrainingFolder, case_id: str) -> Iterator[Fault]:
-    """Second readings that can't be read."""
-    for reader in readers_of(study, case_id):
+def _check_readings(study: TrainingFolder, case_id: str, readers: Iterable[str]) -> Iterator[Fault]:
+    """Second readings that can't be read, or whose files are of two saves."""
+    for reader in sorted(readers):
         path = study.layout.records / f"{case_id}.{reader}.json"
+        picture = path.with_suffix(".png")
+        if (damage := damage_of_text(path)) is not None:
+            turned = damage.remedy is Remedy.LINE_ENDS
+            yield _mendable(case_id, path, damage) if turned else _reading(case_id, path, damage)
+            if not turned:
+                continue
         try:
             entry = read_entry(path)
-            if hash_pixels(read_png(path.with_suffix(".png"))) != entry.instances_sha256:
-                raise DatasetError(f"{path.name} and its mask come from two different saves.")
         except DatasetError as cause:
-            flipped = mended_text(path) is not None
-            yield Fault(
-                kind="reading",
-                id=case_id,
-                severity="warning",
-                message=f"{path.name} has one flipped bit." if flipped else str(cause),
-                advice="Repair to set it right." if flipped else "A former reading may be in the revisions.",
-                remedy=Remedy.FLIP_BACK if flipped else None,
-                path=path,
+            yield _reading(case_id, path, Damage(str(cause), Remedy.RESTORE_READING))
+            continue
+        damage = _damage_of_picture(picture, entry.instances_sha256)
+        if damage is not None:
+            yield _reading(
+                case_id, picture, damage if damage.remedy else damage._replace(remedy=Remedy.RESTORE_READING)
             )
+
+
+def _reading(case_id: str, path: Path, damage: Damage) -> Fault:
+    restores = damage.remedy is Remedy.RESTORE_READING
+    return Fault(
+        kind="reading",
+        id=case_id,
+        severity="warning",
+        message=f"A second reading is damaged: {_sentence(path, damage)}",
+        advice="Repair to finish its save, to go back to the one before, or to put it aside."
+        if restores
+        else "Repair to set it right.",
+        remedy=damage.remedy,
+        path=path,
+    )
 
 
 def _check_image(study: TrainingFolder, record: Record) -> Iterator[Fault]:
@@ -176,71 +308,70 @@ def _check_image(study: TrainingFolder, record: Record) -> Iterator[Fault]:
             remedy=Remedy.MOVE_IMAGE,
         )
         path = other
-    try:
-        image = read_png(path)
-    except DatasetError as cause:
-        yield Fault(kind="image", id=case_id, message=str(cause), advice=_BACKUP)
+    damage = _damage_of_picture(path, record.image.sha256)
+    if damage is None:
         return
-    if hash_pixels(image) != record.image.sha256:
-        yield Fault(
-            kind="image",
-            id=case_id,
-            message=f"{path.name} has other pixels than when it was stored; images are never rewritten.",
-            advice=_BACKUP,
-        )
-    elif not _is_whole_png(read_bytes(path, MAX_PNG_BYTES)):
-        yield _bit_flip(case_id, path)
+    if damage.remedy is not None:
+        yield _bit_flip(case_id, path, damage)
+        return
+    yield Fault(
+        kind="image",
+        id=case_id,
+        message=f"{_sentence(path, damage)} Images are never rewritten.",
+        advice=_BACKUP,
+    )
 
 
 def _check_masks(study: TrainingFolder, record: Record) -> Iterator[Fault]:
     case_id = record.id
-    label = ids = None
+    masks: list[NDArray[np.uint8] | None] = []
     for path, wanted in (
         (study.layout.mask(case_id), record.mask_sha256),
         (study.layout.instances(case_id), record.instances_sha256),
     ):
-        if wanted is None and not path.exists():
-            continue
         if wanted is None:
-            yield _torn(case_id, f"{path.name} is there, but the record speaks of no such mask.")
+            if path.exists():
+                yield _torn(case_id, f"{path.name} is there, but the record speaks of no such mask.")
+                return
+            masks.append(None)
+            continue
+        damage = _damage_of_picture(path, wanted)
+        if damage is not None and damage.remedy is not None:
+            yield _bit_flip(case_id, path, damage)
+            if damage.remedy is Remedy.FLIP_BACK:
+                return
+        mask, fault = _read_mask(study, record, path, damage)
+        if fault is not None:
+            yield fault
             return
-        try:
-            mask = read_png(path)
-        except DatasetError as cause:
-            yield _torn(
-                case_id,
-                str(cause) if path.exists() else f"{path.name} is missing, though the record speaks of it.",
-            )
-            return
-        if mask.shape != record.shape:
-            yield _torn(
-                case_id,
-                f"{path.name} has {mask.shape[0]}×{mask.shape[1]} pixels, its image "
-                f"{record.shape[0]}×{record.shape[1]}.",
-                kind="mask-size",
-            )
-            return
-        if path.parent == study.layout.labels and mask.max(initial=0) > NOT_JUDGED:
-            yield _torn(
-                case_id,
-                f"{path.name} has the value {int(mask.max())}; a label image has 0, 1 and 2 (not judged) "
-                "alone.",
-                kind="mask-values",
-            )
-            return
-        if hash_pixels(mask) != wanted:
-            yield _torn(
-                case_id,
-                f"{path.name} and its record come from two different saves, or another program changed it.",
-            )
-            return
-        if not _is_whole_png(read_bytes(path, MAX_PNG_BYTES)):
-            yield _bit_flip(case_id, path)
-        if path.parent == study.layout.labels:
-            label = mask
-        else:
-            ids = mask
-    yield from _check_content(record, label, ids)
+        masks.append(mask)
+    yield from _check_content(record, *masks)
+
+
+def _read_mask(
+    study: TrainingFolder, record: Record, path: Path, damage: Damage | None
+) -> tuple[NDArray[np.uint8] | None, Fault | None]:
+    """A mask, or what is wrong with it."""
+    case_id = record.id
+    try:
+        mask = decode_png(read_bytes(path, MAX_PNG_BYTES), path.name)
+    except FileNotFoundError:
+        return None, _torn(case_id, f"{path.name} is missing, though the record speaks of it.")
+    except (OSError, DatasetError):
+        return None, _torn(case_id, _sentence(path, damage or Damage("can't be read")))
+    if mask.shape != record.shape:
+        rows, columns = mask.shape
+        message = f"{path.name} has {rows}×{columns} pixels, its image {record.shape[0]}×{record.shape[1]}."
+        return None, _torn(case_id, message, kind="mask-size")
+    if path.parent == study.layout.labels and mask.max(initial=0) > NOT_JUDGED:
+        message = (
+            f"{path.name} has the value {int(mask.max())}; a label image has 0, 1 and 2 (not judged) alone."
+        )
+        return None, _torn(case_id, message, kind="mask-values")
+    if damage is not None and damage.remedy is None:
+        message = f"{path.name} and its record come from two different saves, or another program changed it."
+        return None, _torn(case_id, message)
+    return mask, None
 
 
 def _check_content(
@@ -279,7 +410,7 @@ def _check_content(
 
 def is_torn(study: TrainingFolder, record: Record) -> bool:
     """Whether the masks of a frame are not those that its record describes."""
-    return any(fault.remedy is Remedy.ROLL_BACK for fault in _check_masks(study, record))
+    return any(fault.remedy in (Remedy.ROLL_BACK, Remedy.FLIP_BACK) for fault in _check_masks(study, record))
 
 
 def _torn(case_id: str, message: str, kind: str = "torn") -> Fault:
@@ -292,29 +423,16 @@ def _torn(case_id: str, message: str, kind: str = "torn") -> Fault:
     )
 
 
-def _bit_flip(case_id: str, path: Path) -> Fault:
+def _bit_flip(case_id: str, path: Path, damage: Damage) -> Fault:
+    harmless = damage.remedy is Remedy.REWRITE
     return Fault(
         kind="bit-flip",
         id=case_id,
-        severity="warning",
-        message=f"{path.name} has a flipped bit, though its pixels are whole.",
-        advice="Repair to write it anew; then look after the disk.",
-        remedy=Remedy.REWRITE,
+        severity="warning" if harmless else "error",
+        message=f"{path.name} {damage.reason}."
+        if harmless
+        else f"{path.name} {damage.reason}: its checksums tell which.",
+        advice=f"Repair to {'write it anew' if harmless else 'set it right'}; {_LOOK_AFTER}",
+        remedy=damage.remedy,
         path=path,
     )
-
-
-def _is_whole_png(data: bytes) -> bool:
-    """Whether every chunk of a PNG has the checksum that it carries, and nothing follows the last one."""
-    place = 8
-    while place + 12 <= len(data):
-        (length,) = struct.unpack(">I", data[place : place + 4])
-        end = place + 12 + length
-        if end > len(data):
-            return False
-        if zlib.crc32(data[place + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
-            return False
-        if data[place + 4 : place + 8] == b"IEND":
-            return bool(end == len(data))
-        place = end
-    return False

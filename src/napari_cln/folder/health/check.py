@@ -7,26 +7,30 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
-from ...disk.atomic import TEMPORARY
+from ...disk.atomic import MAX_JSON_BYTES, TEMPORARY, read_bytes
 from ...disk.locks import held_locks
+from ...disk.schema import OBJECT, Seal, checksum_holds
 from ...errors import DatasetError, SplitError
 from ...types import Case
 from ..dataset import TrainingFolder
 from ..description import Description
+from ..readers import reading_files
 from ..record import SCHEMA
 from ..split.deal import split
-from ..split.frozen import frozen_places, read_splits
+from ..split.frozen import MAX_BYTES as MAX_SEALED_BYTES
+from ..split.frozen import SEAL, frozen_places, read_splits
 from ..split.groups import check_groups, find_duplicates, group_cases, is_trainable, name_frames
-from .case import check_case
+from .case import check_case, damage_of_text
 from .fault import Fault, Remedy
 from .summary import StudySummary, Tally
 
 __all__ = ["StudyCheck", "check_study"]
 
+Severity: TypeAlias = Literal["error", "warning"]
 _NAMES = {
     "imagesTr": re.compile(r"([0-9a-f]{16})_0000\.png"),
     "imagesNoMask": re.compile(r"([0-9a-f]{16})_0000\.png"),
@@ -64,12 +68,16 @@ def check_study(folder: TrainingFolder | str | Path) -> StudyCheck:
     faults = [*_check_description(study), *_check_names(study)]
     cases: list[Case] = []
     tally = Tally()
+    readings = reading_files(study)
     for case_id in study.ids():
-        found = check_case(study, case_id)
+        found = check_case(study, case_id, readings.get(case_id, ()))
         faults += found
         if any(fault.kind == "record" for fault in found):
             continue
-        case = study.case(case_id)
+        try:
+            case = study.case(case_id)
+        except DatasetError:
+            continue  # removed or changed while we looked; the next check says
         cases.append(case)
         instances = None
         with suppress(DatasetError):
@@ -90,16 +98,47 @@ def _check_description(study: TrainingFolder) -> Iterator[Fault]:
             f"knows {SCHEMA}: the folder is open for reading only.",
             advice="Update napari-cln.",
         )
-    labels = sum(1 for path in study.layout.labels.glob("*.png") if not path.name.startswith("."))
-    if description.n_masks != labels:
+    n_masks = study.layout.count_masks()
+    if description.n_masks != n_masks:
         yield Fault(
             kind="count",
-            message=f"dataset.json counts {description.n_masks} masks, labelsTr has {labels}: "
+            message=f"dataset.json counts {description.n_masks} masks, labelsTr has {n_masks}: "
             "nnU-Net will refuse the folder.",
             advice="Repair to count again.",
             remedy=Remedy.COUNT,
         )
+    elif not study.read_only:
+        yield from _check_seal(study.layout.dataset, OBJECT, "description")
+        if damage_of_text(study.layout.dataset) is None and _is_unsealed(study.layout.dataset):
+            yield Fault(
+                kind="description",
+                severity="warning",
+                message="dataset.json carries no checksum, since an earlier version or another program wrote "
+                "it: a flipped bit would not be noticed.",
+                advice="Repair to add it.",
+                remedy=Remedy.SEAL,
+            )
+    if wanted := study.layout.git_files():
+        names = " and ".join(sorted({path.name for path in wanted}))
+        yield Fault(
+            kind="git",
+            severity="warning",
+            message=f"{names} lacks what git has to know of a training folder: git may turn line ends, or "
+            "take locks along.",
+            advice="Repair to add the lines.",
+            remedy=Remedy.GIT,
+        )
     for owner in held_locks(study.layout.locks):
+        if owner.left:
+            yield Fault(
+                kind="lock",
+                severity="warning",
+                id=owner.name,
+                message=f"The lock {owner.name} is held by nobody any more: a crash left it.",
+                advice="The next save takes it over; repair to remove it now.",
+                remedy=Remedy.CLEAR_LOCK,
+            )
+            continue
         yield Fault(
             kind="lock",
             severity="warning",
@@ -108,6 +147,34 @@ def _check_description(study: TrainingFolder) -> Iterator[Fault]:
             advice="Ask that reader. If the computer crashed or was switched off, break the lock.",
             remedy=Remedy.BREAK_LOCK,
             lock=owner,
+        )
+
+
+def _is_unsealed(path: Path) -> bool:
+    return checksum_holds(read_bytes(path, MAX_JSON_BYTES), anywhere=False) is None
+
+
+def _check_seal(path: Path, seal: Seal, kind: str, severity: Severity = "warning") -> Iterator[Fault]:
+    """A sealed file of the folder that is not as it was written."""
+    data = read_bytes(path, MAX_SEALED_BYTES)
+    if (damage := damage_of_text(path, seal)) is not None:
+        turned = damage.remedy is Remedy.LINE_ENDS
+        yield Fault(
+            kind="line-ends" if turned else kind,
+            severity="warning" if turned else severity,
+            message=f"{path.name} {damage.reason}.",
+            advice="Nothing is lost. Repair to turn them back."
+            if turned
+            else "Repair to set it right; then look after the disk.",
+            remedy=damage.remedy,
+            path=path,
+        )
+    elif checksum_holds(data, seal, anywhere=False) is False:
+        yield Fault(
+            kind=kind,
+            severity=severity,
+            message=f"{path.name} is not as it was written: its checksum differs.",
+            advice="Restore it from git or a backup. If you changed it on purpose, remove its key checksum.",
         )
 
 
@@ -166,10 +233,14 @@ def _check_study(study: TrainingFolder, cases: list[Case]) -> Iterator[Fault]:
     except SplitError as cause:
         # A folder of test frames alone, or a new one, is nothing to mend.
         nothing = all(case.split == "test" for case in single)
-        severity: Literal["error", "warning"] = "warning" if nothing else "error"
+        severity: Severity = "warning" if nothing else "error"
         yield Fault(kind="no-split", severity=severity, message=cause.message, advice=cause.advice)
         return
     yield from _check_shares(single)
+    sealed = list(_check_splits_seal(study))
+    yield from sealed
+    if any(fault.severity == "error" for fault in sealed):
+        return
     try:
         if kept := read_splits(study.layout.splits):
             frozen = frozen_places(kept)
@@ -186,6 +257,12 @@ def _check_study(study: TrainingFolder, cases: list[Case]) -> Iterator[Fault]:
             split([case for group in groups for case in group.cases], len(kept), frozen=frozen)
     except SplitError as cause:
         yield Fault(kind="split", message=cause.message, advice=cause.advice)
+
+
+def _check_splits_seal(study: TrainingFolder) -> Iterator[Fault]:
+    path = study.layout.splits
+    with suppress(OSError, DatasetError):  # a file that can't be read is named when it is
+        yield from _check_seal(path, SEAL, "split", "error")
 
 
 def _first_saved(study: TrainingFolder, case: Case) -> tuple[str, str]:

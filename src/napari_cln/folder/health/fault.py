@@ -17,14 +17,18 @@ class Remedy(Enum):
 
     COUNT = "count again"
     BREAK_LOCK = "break the lock"
+    CLEAR_LOCK = "remove the lock that nobody holds"
     FINISH_SAVE = "finish the save or move the file to the revisions"
     PUT_AWAY = "move the later one to the revisions"
     RESTORE_RECORD = "go back to the last good state among the revisions"
     MOVE_IMAGE = "move the image"
     ROLL_BACK = "finish the save, or go back to the state before it"
     FLIP_BACK = "set the flipped bit right"
+    LINE_ENDS = "turn the line ends back"
     REWRITE = "write the picture anew"
-    DESCRIBE = "make dataset.json anew"
+    RESTORE_READING = "finish the reading, or go back to the one before"
+    SEAL = "add the checksum"
+    GIT = "add the lines that git needs"
 
 
 @dataclass(frozen=True, kw_only=True)

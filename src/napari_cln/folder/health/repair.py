@@ -3,32 +3,72 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from ... import __version__
-from ...disk.atomic import TEMPORARY, sync_folder, write_atomically
+from ...disk.atomic import TEMPORARY, keep_former, read_bytes, sync_folder, write_atomically
 from ...disk.locks import break_lock, lock
+from ...disk.schema import OBJECT, Seal
 from ...disk.user import config_folder
-from ...errors import DatasetError
+from ...errors import ClnError, DatasetError
 from ..commits import commit, move_image
-from ..description import Description
+from ..dataset import MAX_RECORD_BYTES, TrainingFolder
+from ..description import Description, is_foreign, salvage
 from ..layout import Layout
-from ..pictures import Masks, encode_png, hashes_of, label_of, read_png
-from ..record import HistoryEntry, Record, decode_record, hash_pixels, now, read_salt, salt_fingerprint
-from .case import is_torn, mended_text
+from ..pictures import NOT_JUDGED, Masks, encode_png, hashes_of, label_of, read_png
+from ..readers import restore_reading
+from ..record import (
+    SCHEMA,
+    HistoryEntry,
+    Record,
+    decode_record,
+    hash_pixels,
+    now,
+    read_salt,
+    salt_fingerprint,
+)
+from ..split.frozen import SEAL
+from .case import is_torn, mended_picture, mended_text
+from .check import check_study
 from .fault import Fault, Remedy
 
-if TYPE_CHECKING:
-    from ..dataset import TrainingFolder
-
-__all__ = ["repair", "repair_description"]
+__all__ = ["repair", "repair_all", "repair_description"]
 
 WHO = "repair"
+ROUNDS = 4
+"""A record that is whole again lets its masks be looked at, and so on; four rounds reach the end."""
+
+
+def repair_all(study: TrainingFolder) -> Iterator[str]:
+    """Mend all that can be mended without asking anybody, until nothing more can be.
+
+    Parameters
+    ----------
+    study : TrainingFolder
+
+    Yields
+    ------
+    str
+        A sentence for each fault: what was done, or why it could not be.
+    """
+    tried: set[tuple[str, str | None, str]] = set()
+    for _ in range(ROUNDS):
+        faults = [fault for fault in check_study(study).faults if fault.remedy and fault.lock is None]
+        new = [fault for fault in faults if (fault.kind, fault.id, fault.message) not in tried]
+        if not new:
+            return
+        for fault in new:
+            tried.add((fault.kind, fault.id, fault.message))
+            try:
+                done = repair(study, fault)
+            except ClnError as cause:
+                done = f"not mended: {cause}"
+            yield f"{fault.id or 'folder'}: {done}"
 
 
 def repair(study: TrainingFolder, fault: Fault, *, confirmed: bool = False) -> str:
@@ -38,7 +78,7 @@ def repair(study: TrainingFolder, fault: Fault, *, confirmed: bool = False) -> s
     ----------
     study : TrainingFolder
     fault : Fault
-        From :func:`napari_cln.folder.health.check.check`.
+        From :func:`napari_cln.folder.health.check.check_study`.
     confirmed : bool
         That a person has seen the owner of a lock and wants it broken.
 
@@ -50,24 +90,58 @@ def repair(study: TrainingFolder, fault: Fault, *, confirmed: bool = False) -> s
     Raises
     ------
     DatasetError
-        If the fault has no remedy, the folder is open for reading only, or a lock was not confirmed.
+        If the fault has no remedy, the folder is open for reading only or can't be written to, or a lock
+        was not confirmed.
     """
     if fault.remedy is None or study.read_only:
         raise DatasetError(f"{fault.message} It can't be mended by itself.", fault.advice)
     try:
-        if fault.remedy is Remedy.COUNT:
-            study.recount()
-            return "The masks were counted again."
-        if fault.remedy is Remedy.BREAK_LOCK and fault.lock is not None:
-            break_lock(study.layout.locks, fault.lock, confirmed=confirmed)
-            return f"The lock {fault.lock.name} of {fault.lock} was broken."
-        case_id = str(fault.id)
-        with lock(study.layout.locks, case_id, WHO):
-            done = _mend_case(study, fault, case_id)
+        if fault.id is None or fault.remedy in (Remedy.BREAK_LOCK, Remedy.CLEAR_LOCK):
+            return _mend_folder(study, fault, confirmed=confirmed)
+        with lock(study.layout.locks, fault.id, WHO):
+            done = _mend_case(study, fault, fault.id)
         study.recount()
     except OSError as cause:
         raise study.refused(cause) from cause
     return done
+
+
+def _mend_folder(study: TrainingFolder, fault: Fault, *, confirmed: bool) -> str:
+    """Mend what concerns no single frame."""
+    layout, name = study.layout, str(fault.id)
+    match fault.remedy:
+        case Remedy.COUNT:
+            study.recount()
+            return "The masks were counted again."
+        case Remedy.BREAK_LOCK if fault.lock is not None:
+            break_lock(layout.locks, fault.lock, confirmed=confirmed)
+            return f"The lock {fault.lock.name} of {fault.lock} was broken."
+        case Remedy.CLEAR_LOCK:
+            with lock(layout.locks, name, WHO):
+                return f"The lock {name} was left by a crash and is removed."
+        case Remedy.GIT:
+            for path, text in layout.git_files().items():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(path, text.encode("utf-8", "surrogateescape"))
+            return "The lines that git needs were added."
+        case Remedy.SEAL:
+            with lock(layout.locks, "dataset", WHO):
+                Description.read(layout.dataset).write(layout.dataset)
+            return "dataset.json has its checksum."
+        case Remedy.FLIP_BACK | Remedy.LINE_ENDS if fault.path is not None:
+            with lock(layout.locks, "splits" if fault.path == layout.splits else "dataset", WHO):
+                return _set_right(fault.path, SEAL if fault.path == layout.splits else OBJECT)
+    raise DatasetError(f"{fault.message} It can't be mended by itself.", fault.advice)
+
+
+def _set_right(path: Path, seal: Seal = OBJECT) -> str:
+    """Write a file again as it was before a bit was flipped, or its line ends were turned."""
+    is_picture = path.name.endswith((".png", ".png.reading"))
+    data = mended_picture(path) if is_picture else mended_text(path, seal)
+    if data is None:
+        raise DatasetError(f"{path.name} has changed meanwhile.", "Check the folder again.")
+    write_atomically(path, data)
+    return f"{path.name} is again as it was written."
 
 
 def _mend_case(study: TrainingFolder, fault: Fault, case_id: str) -> str:
@@ -79,15 +153,13 @@ def _mend_case(study: TrainingFolder, fault: Fault, case_id: str) -> str:
         case Remedy.MOVE_IMAGE:
             move_image(layout, case_id, study.record(case_id).has_mask)
             return f"The image of {case_id} was moved."
-        case Remedy.FLIP_BACK:
-            path = fault.path or layout.record(case_id)
-            if (text := mended_text(path)) is None:
-                raise DatasetError(f"{path.name} has changed meanwhile.", "Check the folder again.")
-            write_atomically(path, text)
-            return f"The flipped bit of {path.name} was set right."
+        case Remedy.FLIP_BACK | Remedy.LINE_ENDS:
+            return _set_right(fault.path or layout.record(case_id))
         case Remedy.REWRITE if fault.path is not None:
             write_atomically(fault.path, encode_png(read_png(fault.path)))
             return f"{fault.path.name} was written anew, with the same pixels."
+        case Remedy.RESTORE_READING if fault.path is not None:
+            return _restore_reading(study, case_id, fault.path)
     if _finish(study, case_id):
         return f"The save of {case_id} that was cut short is finished."
     if not layout.record(case_id).exists():
@@ -98,13 +170,25 @@ def _mend_case(study: TrainingFolder, fault: Fault, case_id: str) -> str:
     return _restore_masks(study, case_id)
 
 
+def _restore_reading(study: TrainingFolder, case_id: str, path: Path) -> str:
+    reader = path.name[17:].partition(".")[0]
+    if done := restore_reading(study, case_id, reader):
+        return done
+    for ending in (".json", ".png"):
+        _put_away_file(study.layout, study.layout.records / f"{case_id}.{reader}{ending}")
+    return (
+        f"The reading of {case_id} by {reader} can't be restored and was moved to the revisions. Ask "
+        f"{reader} to read the frame again."
+    )
+
+
 def _finish(study: TrainingFolder, case_id: str) -> bool:
     """Put a staged record in place whose masks are there already: the crash came just before."""
     goal = study.layout.record(case_id)
     for staged in sorted(study.layout.records.glob(f"{TEMPORARY}{goal.name}-*")):
         try:
-            record = decode_record(staged.read_bytes(), staged.name)
-        except DatasetError:
+            record = decode_record(read_bytes(staged, MAX_RECORD_BYTES), staged.name)
+        except (OSError, DatasetError):
             continue
         newer = record.id == case_id and record.revision > _revision(goal)
         if newer and not is_torn(study, record):
@@ -117,7 +201,7 @@ def _finish(study: TrainingFolder, case_id: str) -> bool:
 
 def _revision(path: Path) -> int:
     try:
-        return decode_record(path.read_bytes(), path.name).revision
+        return decode_record(read_bytes(path, MAX_RECORD_BYTES), path.name).revision
     except (OSError, DatasetError):
         return 0
 
@@ -131,7 +215,8 @@ def _restore_record(study: TrainingFolder, case_id: str) -> str:
         return f"The record of {case_id} has no good former state; its files were moved to the revisions."
     record = good[-1]
     masks = _masks_like(layout, record)
-    _put_away_file(layout, layout.record(case_id))
+    for path in (layout.record(case_id), layout.mask(case_id), layout.instances(case_id)):
+        _keep_copy(layout, path)
     _commit(study, record, masks)
     return f"{case_id} is back at revision {record.revision}."
 
@@ -141,8 +226,8 @@ def _restore_masks(study: TrainingFolder, case_id: str) -> str:
     layout = study.layout
     record = study.record(case_id)
     masks = _masks_like(layout, record)
-    for path in (layout.mask(case_id), layout.instances(case_id)):
-        _put_away_file(layout, path)
+    for path in (layout.record(case_id), layout.mask(case_id), layout.instances(case_id)):
+        _keep_copy(layout, path)
     _commit(study, record, masks)
     if masks is None:
         return f"The masks of {case_id} can't be restored; the frame waits for a new one."
@@ -190,9 +275,10 @@ def _commit(study: TrainingFolder, record: Record, masks: Masks | None) -> None:
 
 def _put_away(layout: Layout, case_id: str) -> None:
     """Move every file of a frame to its revisions; the record goes first, so that no torn set shows."""
+    readings = sorted(layout.records.glob(f"{case_id}.*"))
     for path in (
         layout.record(case_id),
-        layout.instances(case_id),
+        *readings,
         layout.mask(case_id),
         layout.image(case_id, True),
         layout.image(case_id, False),
@@ -201,20 +287,36 @@ def _put_away(layout: Layout, case_id: str) -> None:
 
 
 def _put_away_file(layout: Layout, path: Path) -> None:
-    if not path.exists():
-        return
+    if path.is_symlink() or path.exists():
+        goal = _place_aside(layout, path)
+        path.replace(goal)
+        sync_folder(goal.parent)
+        sync_folder(path.parent)
+
+
+def _keep_copy(layout: Layout, path: Path) -> None:
+    """Keep a file among the revisions that is about to be replaced; it stays in its place until then."""
+    if path.is_file() and not path.is_symlink():
+        goal = _place_aside(layout, path)
+        keep_former(path, goal)
+        sync_folder(goal.parent)
+    else:
+        _put_away_file(layout, path)
+
+
+def _place_aside(layout: Layout, path: Path) -> Path:
     folder = layout.revisions / path.name[:16]
     folder.mkdir(parents=True, exist_ok=True)
     stem, number = f"{now():%Y%m%dT%H%M%SZ}-{WHO}", 1
     while (goal := folder / f"{stem}-{number}.{path.parent.name}.{path.name[17:]}").exists():
         number += 1
-    path.replace(goal)
-    sync_folder(folder)
-    sync_folder(path.parent)
+    return goal
 
 
 def repair_description(root: Path) -> str:
     """Make the ``dataset.json`` of a training folder anew where it is missing or damaged.
+
+    What is ours in it comes from its private copy, else from what is left of its text; what is lost is said.
 
     Parameters
     ----------
@@ -224,7 +326,7 @@ def repair_description(root: Path) -> str:
     Returns
     -------
     str
-        What was done, and what was lost: who has looked at the pictures.
+        What was done, and what was lost.
 
     Raises
     ------
@@ -235,24 +337,71 @@ def repair_description(root: Path) -> str:
     try:
         Description.read(layout.dataset)
     except DatasetError:
-        if not layout.records.is_dir() or not any(layout.records.glob("*.json")):
+        if not layout.records.is_dir() or is_foreign(layout.dataset):
             raise
     else:
         raise DatasetError(f"The dataset.json of {root.name} is whole.", "There is nothing to mend.")
-    description = Description.new(salt_fingerprint(read_salt()))
-    labels = list(layout.labels.glob("*.png")) if layout.labels.is_dir() else []
-    unjudged = any((read_png(path) > 1).any() for path in labels)
-    description = msgspec.structs.replace(description, n_masks=len(labels), has_unjudged=unjudged)
     try:
-        if layout.dataset.exists():
-            layout.dataset.replace(layout.dataset.with_name("dataset.damaged.json"))
-        description.write(layout.dataset)
+        return _describe(layout)
     except OSError as cause:
         raise DatasetError(
             f"The dataset.json of {root.name} can't be written ({cause.strerror}).",
             "Free some space, or make the folder writable.",
         ) from cause
-    return (
-        f"dataset.json was made anew, for the patients' salt in {config_folder().name} on this computer. Who "
-        "has looked at the pictures for names is not known any more: look again."
+
+
+def _describe(layout: Layout) -> str:
+    own = salt_fingerprint(read_salt())
+    known = salvage(layout.dataset)
+    if known is not None and known.schema > SCHEMA:
+        raise DatasetError(
+            f"The dataset.json of {layout.root.name} is damaged, and a newer napari-cln wrote it (schema "
+            f"{known.schema}).",
+            "Update napari-cln.",
+        )
+    description = Description.new(own)
+    if known is not None:
+        description = msgspec.structs.replace(
+            description, ours=msgspec.structs.replace(known, salt=known.salt or own)
+        )
+    description = msgspec.structs.replace(
+        description, n_masks=layout.count_masks(), has_unjudged=_has_unjudged(layout)
     )
+    layout.make()
+    with lock(layout.locks, "dataset", WHO):
+        if layout.dataset.exists():
+            keep_former(layout.dataset, _free_name(layout.dataset.with_name("dataset.damaged.json")))
+        description.write(layout.dataset)
+    return " ".join(
+        ("dataset.json was made anew.", *_lost(description, known is not None and known.salt, own))
+    )
+
+
+def _lost(description: Description, salt_known: object, own: str) -> Iterator[str]:
+    """What a person has to know of a description that was made anew."""
+    if not salt_known:
+        yield (
+            f"With which salt the patients' keys were made is not known: that in {config_folder().name} on "
+            "this computer is taken for it. If the folder is from another computer, restore dataset.json "
+            "instead."
+        )
+    elif description.ours.salt != own:
+        yield "The patients' keys were made with another salt than this computer's, as before."
+    if not description.ours.screens:
+        yield "Who has looked at the pictures for names is not known: look again."
+
+
+def _has_unjudged(layout: Layout) -> bool:
+    """Whether any label that can be read has pixels that nobody judged."""
+    for path in sorted(layout.labels.glob("*.png")):
+        with suppress(DatasetError):  # a fault of its own, which `check` names
+            if (read_png(path) == NOT_JUDGED).any():
+                return True
+    return False
+
+
+def _free_name(path: Path) -> Path:
+    goal, number = path, 2
+    while goal.exists():
+        goal, number = path.with_name(f"{path.stem}-{number}{path.suffix}"), number + 1
+    return goal

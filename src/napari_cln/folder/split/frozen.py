@@ -6,26 +6,27 @@ import errno
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 
 from ...disk.atomic import MAX_JSON_BYTES, read_bytes, write_atomically
 from ...disk.locks import lock
-from ...disk.schema import decode
-from ...errors import SplitError
+from ...disk.schema import Seal, checksum_holds, decode, sealed, with_own_line_ends
+from ...errors import DatasetError, SplitError
 from ...types import Case, Fold
+from ..dataset import TrainingFolder
 from .deal import FOLDS, TRAIN_ONLY, split
 from .groups import check_groups, is_trainable
 
-if TYPE_CHECKING:
-    from ..dataset import TrainingFolder
-
-__all__ = ["encode_splits", "frozen_places", "frozen_split", "read_splits"]
+__all__ = ["SEAL", "encode_splits", "frozen_places", "frozen_split", "read_splits"]
 
 Splits: TypeAlias = list[dict[str, list[str]]]
 _decoder = msgspec.json.Decoder(Splits)
 _PATIENTS = ("train_patients", "val_patients")
+MAX_BYTES = 16 * MAX_JSON_BYTES
+SEAL = Seal(b',\n  "checksum": [\n   "', b'"\n  ]\n }\n]\n', b"\n }\n]")
+"""The checksum stands in the last fold, where nnU-Net does not look."""
 
 
 def frozen_split(
@@ -57,17 +58,18 @@ def frozen_split(
     SplitError
         As :func:`split`; and if the folder is frozen in another number of folds.
     """
-    if not freeze or folder.read_only:
-        return _plan(folder, folds, seed)[0]
+    made, data, kept = _plan(folder, folds, seed)
+    if not freeze or folder.read_only or data == kept:
+        return made  # nothing to write, so no lock is asked for: the folder may be on a medium of its own
     try:
         with lock(folder.layout.locks, "splits", "napari-cln"):
-            made, data, kept = _plan(folder, folds, seed)
+            made, data, kept = _plan(folder, folds, seed)  # another process may have been first
             if data != kept:
                 write_atomically(folder.layout.splits, data)
             return made
     except OSError as cause:
         if cause.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-            return _plan(folder, folds, seed)[0]
+            return made
         raise folder.refused(cause) from cause
 
 
@@ -87,7 +89,7 @@ def _plan(folder: TrainingFolder, folds: int | None, seed: int) -> tuple[list[Fo
             "can't be compared with former ones.",
         )
     data = encode_splits(made, cases, withdrawn=_withdrawn(kept or [], cases))
-    return made[:1] if folds == 1 else made, data, None if kept is None else path.read_bytes()
+    return made[:1] if folds == 1 else made, data, None if kept is None else read_bytes(path, MAX_BYTES)
 
 
 def _first_number(cases: list[Case], folds: int | None) -> int:
@@ -107,18 +109,27 @@ def read_splits(path: Path) -> Splits | None:
     SplitError
         If the file is not in nnU-Net's form.
     """
-    if not path.exists():
-        return None
     try:
-        splits = decode(_decoder, read_bytes(path, 16 * MAX_JSON_BYTES))
+        data = read_bytes(path, MAX_BYTES)
+        splits = decode(_decoder, data)
+    except FileNotFoundError:
+        return None
     except OSError as cause:
         raise SplitError(
             f"{path.name} can't be read ({cause.strerror}).", "Check its permissions."
         ) from cause
+    except DatasetError as cause:
+        raise SplitError(str(cause)) from cause
     except ValueError as cause:
         raise _unreadable(path) from cause
     if not splits or not all("train" in fold and "val" in fold for fold in splits):
         raise _unreadable(path)
+    if checksum_holds(data, SEAL, anywhere=False) is False and with_own_line_ends(data, SEAL) is None:
+        raise SplitError(
+            f"{path.name} is not as it was written: its checksum differs.",
+            "Run `napari-cln check --repair`, or restore the file from git or a backup. Who changed it on "
+            "purpose removes its key checksum.",
+        )
     checked: Splits = splits
     return checked
 
@@ -185,8 +196,8 @@ def encode_splits(
     withdrawn : sequence of dict
         Patients without frames that keep their side.
     for_nnunet : bool
-        Whether to leave out what nnU-Net does not read: frames without a mask, and the patients
-        of each side.
+        Whether to leave out what nnU-Net does not read: frames without a mask, the patients of each side,
+        and the checksum.
     """
     by_id = {case.id: case for case in cases}
     splits: Splits = []
@@ -202,4 +213,5 @@ def encode_splits(
                 former = withdrawn[i][f"{key}_patients"] if withdrawn else []
                 entry[f"{key}_patients"] = sorted({by_id[name].patient for name in ids}.union(former))
         splits.append(entry)
-    return (json.dumps(splits, indent=1) + "\n").encode()
+    text = json.dumps(splits, indent=1).encode()
+    return text + b"\n" if for_nnunet or not splits else sealed(text, SEAL)
