@@ -7,6 +7,7 @@ import io
 from collections.abc import Collection
 from pathlib import Path
 
+from ..disk.cells import restored
 from ..errors import DatasetError
 from .comparison import CALLS
 
@@ -81,7 +82,7 @@ def read_calls(path: str | Path, name: str | None = None) -> dict[str, dict[str,
                     f"{path.name} has {call[:40]!r} in line {line}. The words are malignant, benign and "
                     "undetermined."
                 )
-            if calls[reader].setdefault((row["id"] or "").strip(), call) != call:
+            if calls[reader].setdefault(restored(row["id"] or "").strip(), call) != call:
                 raise DatasetError(
                     f"{path.name} has two calls of {reader} on {row['id']}. Leave the one that holds."
                 )

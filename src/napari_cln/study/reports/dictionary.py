@@ -11,6 +11,7 @@ import csv
 from collections import Counter
 from pathlib import Path
 
+from ...disk.cells import defused
 from ...errors import ExportError
 from ..tables import read_table
 from .text import Finding, ReportReading, read_report
@@ -29,7 +30,8 @@ def classify_reports(
     source : path
         Columns ``id`` and ``text``; UTF-8, or GB 18030 as Chinese spreadsheets write it.
     out : path
-        Columns ``id``, ``label``, ``evidence``: each matched word with its place in the text. UTF-8.
+        Columns ``id``, ``label``, ``evidence``: each matched word with its place in the text. UTF-8. What a
+        spreadsheet would run as a formula gets an apostrophe.
     dictionary : Dictionary, optional
 
     Returns
@@ -49,7 +51,7 @@ def classify_reports(
     for row in read_table(source, ("id", "text")):
         reading = read_report(row["text"] or "", dictionary)
         counts[reading.label] += 1
-        rows.append([row["id"], reading.label, reading.evidence])
+        rows.append([defused(row["id"] or ""), reading.label, defused(reading.evidence)])
     try:
         with Path(out).open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
