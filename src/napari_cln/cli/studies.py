@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .arguments import Commands, existing, pair, positive
+from .arguments import Commands, count, existing, pair, positive
 
 if TYPE_CHECKING:
     from ..folder.dataset import TrainingFolder
@@ -23,7 +23,9 @@ def add_commands(commands: Commands) -> None:
     """Add ``phantom``, ``import``, ``export`` and ``check``."""
     phantom = commands.add_parser("phantom", help="a training folder of simulated frames with exact truth")
     phantom.add_argument("n", type=positive, metavar="N", help="number of frames")
-    phantom.add_argument("--seed", type=int, default=0, help="same seed, same frames (default: %(default)s)")
+    phantom.add_argument(
+        "--seed", type=count, default=0, metavar="N", help="same seed, same frames (default: %(default)s)"
+    )
     phantom.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to make")
     phantom.set_defaults(run=_phantom)
 
@@ -86,9 +88,9 @@ def add_commands(commands: Commands) -> None:
 
 def _mask_value(text: str) -> tuple[int, str]:
     value, meaning = pair(text)
-    if not value.isdecimal():
+    if not (value.isascii() and value.isdecimal()):
         raise argparse.ArgumentTypeError(f"{value} is no value of a mask")
-    return int(value), meaning
+    return count(value), meaning
 
 
 def _phantom(options: argparse.Namespace) -> int:
