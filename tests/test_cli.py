@@ -83,7 +83,7 @@ def test_a_rerun_says_what_was_done_before(study, tmp_path, model, capsys):
         (["segment", "nowhere.png", "--out", "out"], "there is no file or folder nowhere.png"),
         (["segment", ".", "--out", "out", "--batch-size", "0"], "0 is less than 1"),
         (["segment", ".", "--out", "out", "--device", "abacus"], "invalid choice"),
-        (["phantom", "many", "--out", "out"], "invalid"),
+        (["phantom", "many", "--out", "out"], "'many' is not a whole number"),
     ],
 )
 def test_wrong_use_is_2_and_writes_nothing(arguments, sentence, tmp_path, monkeypatch, capsys):
@@ -95,6 +95,67 @@ def test_wrong_use_is_2_and_writes_nothing(arguments, sentence, tmp_path, monkey
     assert stopped.value.code == 2
     assert sentence in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+NUMBERS = [
+    ("evaluate", "--cutoff"),
+    ("evaluate", "--sensitivity"),
+    ("evaluate", "--prevalence"),
+    ("evaluate", "--iou-threshold"),
+    ("evaluate", "--confidence"),
+    ("train", "--learning-rate"),
+]
+WHOLE_NUMBERS = [
+    ("evaluate", "--resamples"),
+    ("evaluate", "--seed"),
+    ("train", "--epochs"),
+    ("train", "--folds"),
+    ("train", "--batch-size"),
+    ("train", "--patience"),
+    ("train", "--seed"),
+    ("segment", "--batch-size"),
+]
+
+
+@pytest.mark.parametrize(("command", "option"), NUMBERS)
+def test_a_number_takes_point_and_comma(command, option):
+    read = [
+        vars(make_parser().parse_args([command, ".", "--out", "out", option, text]))
+        for text in ("0.25", "0,25")
+    ]
+
+    assert read[0] == read[1]
+    assert 0.25 in read[0].values()
+
+
+@pytest.mark.parametrize("text", ["1.234,5", "1,234.5", "nan", "inf", "1e400", "0x10", "½", "０.５", "0 5"])
+@pytest.mark.parametrize(("command", "option"), NUMBERS)
+def test_what_is_not_one_number_is_wrong_use(command, option, text, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        make_parser().parse_args([command, ".", "--out", "out", option, text])
+
+    said = capsys.readouterr().err
+    assert f"argument {option}: '{text}' is " in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("text", ["1.5", "1,5", "1e3", "٣", "0x1", "1_0", "9" * 30, "-1"])
+@pytest.mark.parametrize(("command", "option"), WHOLE_NUMBERS)
+def test_what_is_not_a_whole_number_is_wrong_use(command, option, text, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        make_parser().parse_args([command, ".", "--out", "out", option, text])
+
+    said = capsys.readouterr().err
+    assert f"argument {option}: " in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("text", ["0", "1", "1,5", "0e-400"])
+def test_a_cutoff_outside_its_range_is_refused_and_never_clamped(text, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        make_parser().parse_args(["evaluate", ".", "--out", "out", "--cutoff", text])
+
+    assert f"{text} is not between 0 and 1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
