@@ -64,31 +64,10 @@ def test_numbers_as_people_write_them(text, expected):
     assert parse_number(text) == expected
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "1.234,5",
-        "1,234.5",
-        "1,234,567",
-        "1 000",
-        "1'000",
-        "1_000",
-        "nan",
-        "inf",
-        "-inf",
-        "0x10",
-        "½",
-        "٣",
-        "５",
-        "5.",
-        "1..2",
-        "--1",
-        "1e",
-        "1e1.5",
-        "0,5 mm",
-    ],
-)
+REFUSED = """1.234,5 1,234.5 1,234,567 1'000 1_000 5. 1..2 --1 1e 1e1.5 nan inf -inf 0x10 ½ ٣ ５"""
+
+
+@pytest.mark.parametrize("text", ["", "1 000", "0,5 mm", *REFUSED.split()])
 def test_what_is_not_one_number_is_refused_with_its_text(text):
     with pytest.raises(
         ValueError, match=rf"{re.escape(repr(text))} is not one number\. Write it with digits"

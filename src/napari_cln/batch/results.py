@@ -166,6 +166,7 @@ class ResultsFolder:
         lines, n_damaged = self._mask_lines.read() if self._mask_lines else ({}, 0)
         table = Table(self._csv, self._record.seed)
         n_untold = 0
+        left_out: Counter[str] = Counter()
         lost: Counter[str] = Counter()
         named: list[str] = []
         with replacing(self._csv) as new:
@@ -173,13 +174,18 @@ class ResultsFolder:
             for rows in table:
                 source = self._record.sources.get(rows.key.source)
                 n_untold += source is None and not rows.failed
-                if source is None or rows.failed or rows.key.frame in self.done(source.source):
+                if source is None or rows.key.frame in self.done(source.source):
+                    continue
+                if rows.failed:
+                    left_out[source.source] += 1
                     continue
                 absent = self._absent(rows, source, lines)
                 if absent is None:
                     new.write(rows.text)
                     self._note(rows.key)
-                elif rows.checks.get(absent):  # one that was never made is no damage
+                    continue
+                left_out[source.source] += 1
+                if rows.checks.get(absent):  # one that was never made is no damage
                     lost[absent] += 1
                     named.extend([_named(rows.key, source)] * (len(named) < N_NAMED))
             self._refuse_strangers(table, is_new)
@@ -187,12 +193,23 @@ class ResultsFolder:
                 self._keep_former(self._csv)
         if self._record.n_damaged:
             self._keep_former(self._record.path)
+        n_lacking = self._begin_again(left_out)
         self._record.open()
         if self._mask_lines and n_damaged:
             self._keep_former(self._mask_lines.path)
             self._mask_lines.keep(lambda key: key.frame in self.done(key.source))
-        self._tell_of_files(table, n_untold, n_damaged)
+        self._tell_of_files(table, n_untold, n_lacking, n_damaged)
         self._tell_of_pictures(lost, named)
+
+    def _begin_again(self, left_out: Mapping[str, int]) -> int:
+        """Take back that files are done of which a frame is missing; return how many frames left no row."""
+        n_lacking = 0
+        for name, entry in self._record.sources.items():
+            n_done = len(self.done(name))
+            if entry.n_done is not None and entry.n_done != n_done:
+                n_lacking += max(entry.n_done - n_done - left_out[name], 0)
+                self._record.sources[name] = replace(entry, n_done=None)
+        return n_lacking
 
     def _absent(self, rows: FrameRows, source: SourceRecord, lines: Mapping[FrameKey, str]) -> str | None:
         """Which of a frame's mask and overlay is not as it was written, if any."""
@@ -232,7 +249,7 @@ class ResultsFolder:
                     "record (run.jsonl) is damaged. Choose another --out, or add --redo to do all again."
                 )
 
-    def _tell_of_files(self, table: Table, n_untold: int, n_masks: int) -> None:
+    def _tell_of_files(self, table: Table, n_untold: int, n_lacking: int, n_masks: int) -> None:
         """Note which files were damaged or edited."""
         if self._record.n_damaged or n_untold:
             n = self._record.n_damaged
@@ -250,6 +267,9 @@ class ResultsFolder:
             self._add_note("results.csv", f"{text} {KEPT}")
         elif table.is_cut:
             self._add_note("results.csv", "The last line of results.csv was cut; its frame is done again.")
+        elif n_lacking:
+            text = f"results.csv lacked the rows of {_frames(n_lacking)} done before; they are done again."
+            self._add_note("results.csv", text)
         if n_masks:
             text = f"masks.jsonl had {_lines(n_masks)} not whole; what they told is done again."
             self._add_note("masks.jsonl", f"{text} {KEPT}")
@@ -460,6 +480,10 @@ class ResultsFolder:
 
 def _lines(n: int) -> str:
     return "1 line that was" if n == 1 else f"{n} lines that were"
+
+
+def _frames(n: int) -> str:
+    return "1 frame that was" if n == 1 else f"{n} frames that were"
 
 
 def _named(key: FrameKey, source: SourceRecord) -> str:
