@@ -18,7 +18,7 @@ from ..errors import ExportError
 from .job import FrameResult, open_results, segment_sources
 from .names import NamedSource
 from .record import AnotherRunError, replacing
-from .rows import FrameKey
+from .rows import FrameKey, checksum
 
 if TYPE_CHECKING:
     from ..models.card import ModelCard
@@ -47,20 +47,26 @@ class _Attempt:
             return cls(fatal=[], trying=None), False
         try:
             former = json.loads(path.read_bytes()[:LONGEST_NOTE])
+            if former.pop("check") != _check(former):
+                raise ValueError("the note is damaged")
             fatal = [*former["fatal"], *[former["trying"]] * (former["trying"] is not None)]
-        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             fatal = []
-        return cls(fatal=[index for index in fatal if type(index) is int], trying=None), True
+        return cls(fatal=fatal, trying=None), True
 
     def write(self, path: Path) -> None:
         try:
             with replacing(path) as file:
-                json.dump(asdict(self), file)
+                json.dump({**asdict(self), "check": _check(asdict(self))}, file)
         except OSError as cause:
             raise ExportError(
                 f"{path.name} can't be written ({(cause.strerror or str(cause)).lower()}). Make room in the "
                 "folder of the results; the same command goes on where it stopped."
             ) from cause
+
+
+def _check(note: dict[str, object]) -> str:
+    return checksum(json.dumps(note).encode())
 
 
 def segment_part(

@@ -450,7 +450,7 @@ class ResultsFolder:
         except OSError as cause:
             raise ExportError(
                 f"{what} can't be written in {self.path.name}: {(cause.strerror or str(cause)).lower()}. "
-                f"{WAYS_OUT.get(cause.errno or 0, 'Look at it')}, or choose another --out; the same command "
+                f"{WAYS_OUT.get(cause.errno or 0, 'Look at the disk')}, or choose another --out; the same command "
                 "goes on where it stopped."
             ) from cause
 
