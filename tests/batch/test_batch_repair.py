@@ -198,7 +198,7 @@ def test_a_table_that_a_spreadsheet_saved_is_read_and_kept(results, networks, tm
 
     (note,) = [result for result in told if result.status == "note"]
     assert note.source == "results.csv"
-    assert note.message.startswith("results.csv was saved by another program; 7 of its frames were read.")
+    assert note.message.startswith("results.csv was saved by another program; 7 frames could be read.")
     assert {result.status for result in told} == {"note", "kept", "failed"}
     assert (out / "set-aside/results.csv").read_bytes() == edited
     assert written(out) == written(whole)
@@ -214,8 +214,7 @@ def test_the_note_names_what_is_done_again(results, networks, tmp_path):
 
     assert (note.status, note.source, note.progress) == ("note", "masks", 0)
     assert note.message == (
-        "The masks of cine.tif (frame 1) were missing or not whole; those frames are done again. "
-        "What was there is kept in set-aside."
+        "Missing or damaged masks are made again: cine.tif (frame 1). What was there is kept in set-aside."
     )
     assert [(r.source, r.frame) for r in others if r.status == "ok"] == [("cine.tif", 1)]
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_cln.disk.cells import defused, parse_number, parse_whole, restored
+from napari_cln.disk.cells import defused, one_line, parse_number, parse_whole, restored
 
 HOSTILE = st.text(st.sampled_from("=+-@\t\r\n'\",;| aä\u200b\ufeff\x00＝＠"), max_size=14) | st.text(
     max_size=14
@@ -49,6 +49,15 @@ def test_text_without_a_sign_of_formulas_stays_as_it_is(text):
 )
 def test_an_apostrophe_stands_before_a_formula(text, expected):
     assert defused(text) == expected
+
+
+@given(text=st.text())
+def test_any_text_becomes_one_printable_line_of_utf_8(text):
+    line = one_line(text)
+
+    assert line.isprintable()
+    assert line.encode().decode() == line
+    assert one_line(line) == line
 
 
 @given(number=st.floats(allow_nan=False, allow_infinity=False), sign=st.sampled_from(".,"))

@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from ..disk.cells import one_line
 from ..errors import ClnError, FrameReadError
 from ..io.sources import FrameSource, open_source
 from ..types import Frame
@@ -342,22 +343,24 @@ def _write(step: _Step, outcome: Prediction | Exception, results: ResultsFolder)
     """Write the mask and pictures and then the rows of a frame, or why there are none."""
     key, message = step.key, ""
     status: FrameStatus = "kept"
-    if isinstance(outcome, Exception):
-        if not step.was_done:
-            status, message = "failed", _sentence(outcome, step.source)
-            results.add_failure(key, message)
-    else:
+    if not isinstance(outcome, Exception):
+        try:
+            rows = rows_of(key, outcome)
+            drawn = {"overlays": draw_outlines(outcome)} if "overlays" in results.pictures else {}
+        except Exception as error:
+            outcome = error
+    if not isinstance(outcome, Exception):
         checks = {}
         if results.run_length:
             checks["masks"] = results.save_mask_line(outcome.instances, key)
         for kind in results.pictures:
-            pixels = outcome.instances if kind == "masks" else draw_outlines(outcome)
-            checks[kind] = results.save_picture(kind, pixels, key)
-        rows = rows_of(key, outcome)
-        for row in rows:
-            row["message"] = step.source.hide(row["message"])
+            checks[kind] = results.save_picture(kind, drawn.get(kind, outcome.instances), key)
+        rows = [row | {"message": one_line(step.source.hide(row["message"]))} for row in rows]
         results.add(key, rows, checks)
         status, message = outcome.status, rows[0]["message"]
+    elif not step.was_done:
+        status, message = "failed", _sentence(outcome, step.source)
+        results.add_failure(key, message)
     return FrameResult(
         source=key.source,
         frame=key.frame if key.frame >= 0 else None,
@@ -370,7 +373,7 @@ def _write(step: _Step, outcome: Prediction | Exception, results: ResultsFolder)
 def _sentence(error: Exception, source: NamedSource) -> str:
     """The reason for the user; of an error that is not ours its kind alone, as its text may hold a path."""
     if isinstance(error, ClnError):
-        return source.hide(str(error))
+        return one_line(source.hide(str(error)))
     reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
     return (
         f"{source.name.rsplit('/', 1)[-1]} could not be processed ({reason}). Open it in a viewer, or leave "

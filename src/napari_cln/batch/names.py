@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal, TypeAlias
 
+from ..disk.cells import printable
 from ..disk.user import patient_salt
 from ..errors import FrameReadError, RunError
 from ..io.sources import locate_sources
@@ -27,10 +28,10 @@ __all__ = [
     "Naming",
     "content_key",
     "is_hashed",
+    "list_sources",
     "mark_of_naming",
     "name_sources",
     "picture_path",
-    "printable",
     "sources_outside",
 ]
 
@@ -130,15 +131,14 @@ def name_sources(paths: Iterable[str | Path]) -> list[NamedSource]:
     return sorted(found.values())
 
 
-def sources_outside(out: Path, paths: Iterable[str | Path], naming: Naming = "path") -> list[NamedSource]:
-    """As :func:`name_sources`, without what lies in ``out``: results are no frames of the study.
+def list_sources(paths: Iterable[str | Path], names: Naming = "path") -> list[NamedSource]:
+    """List the image files under some paths with what they are called in the results, sorted by that.
 
     Parameters
     ----------
-    out : Path
-        The folder of results.
     paths : iterable of str or Path
-    naming : {"path", "hash"}
+        Files, folders (searched through) and glob patterns.
+    names : {"path", "hash"}
         Whether each name is replaced by its key.
 
     Raises
@@ -147,24 +147,32 @@ def sources_outside(out: Path, paths: Iterable[str | Path], naming: Naming = "pa
         If a folder or glob holds no image.
     RunError
         If the names are to be hashed, and there is no salt to do it with.
+
+    Examples
+    --------
+    >>> for source in list_sources(["scans/"], names="hash"):  # doctest: +SKIP
+    ...     print(source.name, source.path)
     """
-    here = Path(os.path.realpath(out))
-    salt = _salt() if naming == "hash" else b""
-    paths = list(paths)
+    if names == "path":
+        return name_sources(paths)
+    salt, paths = _salt(), list(paths)
     try:
-        found = [source for source in name_sources(paths) if here not in source.path.resolve().parents]
+        found = name_sources(paths)
     except FrameReadError:
-        if not salt:
-            raise
         which = "The path" if len(paths) == 1 else f"One of the {len(paths)} paths"
         raise FrameReadError(
             f"{which} that was given holds no image, DICOM or video. Check it; without --names hash "
             "this message names it."
         ) from None
-    if not salt:
-        return found
     seal = hmac.digest(salt, b"content of files", "sha256")
     return sorted(replace(source, name=_key(salt, source.name), seal=seal) for source in found)
+
+
+def sources_outside(out: Path, paths: Iterable[str | Path], names: Naming = "path") -> list[NamedSource]:
+    """As :func:`list_sources`, without what lies in ``out``: results are no frames of the study."""
+    here = Path(os.path.realpath(out))
+    found = list_sources(paths, names)
+    return [source for source in found if here not in Path(os.path.realpath(source.path)).parents]
 
 
 def mark_of_naming(naming: Naming) -> str:
@@ -235,12 +243,6 @@ def _tell_apart(paths: list[Path]) -> list[tuple[str, ...]]:
     while len({root.parts[-n:] for root in roots}) < len(roots):
         n += 1
     return [tuple(part for part in _root(path).parts[-n:] if part != path.anchor) for path in paths]
-
-
-def printable(name: str) -> str:
-    """Return one line of valid UTF-8: undecodable bytes and control characters are written as escapes."""
-    text = name.encode("utf-8", "backslashreplace").decode("utf-8")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def picture_path(name: str, frame: int, n_frames: int) -> PurePosixPath:

@@ -251,34 +251,35 @@ class ResultsFolder:
 
     def _tell_of_files(self, table: Table, n_untold: int, n_lacking: int, n_masks: int) -> None:
         """Note which files were damaged or edited."""
+        again = "What was lost is done again."
         if self._record.n_damaged or n_untold:
             n = self._record.n_damaged
-            what = f"had {_lines(n)} not whole" if n else "was missing or empty"
-            again = f"; {n_untold} frames that it no longer tells of are done again" * (n_untold > 0)
-            self._add_note("run.jsonl", f"run.jsonl {what}{again}. {KEPT}")
+            what = f"had {_count(n, 'damaged line')}" if n else "was missing or empty"
+            untold = f" Done again: {_count(n_untold, 'frame')} that it no longer tells of." * (n_untold > 0)
+            self._add_note("run.jsonl", f"run.jsonl {what}.{untold} {KEPT}")
         if table.is_edited:
-            rest = "; what the others told is done again" * (table.n_damaged > 0)
             text = (
-                f"results.csv was saved by another program; {table.n_frames} of its frames were read{rest}."
+                f"results.csv was saved by another program; {_count(table.n_frames, 'frame')} could be read."
             )
-            self._add_note("results.csv", f"{text} {KEPT} A new one is written: edit a copy.")
+            rest = f" {again}" * (table.n_damaged > 0)
+            self._add_note("results.csv", f"{text}{rest} {KEPT} A new one is written: edit a copy.")
         elif table.n_damaged:
-            text = f"results.csv had {_lines(table.n_damaged)} not whole; what they told is done again."
-            self._add_note("results.csv", f"{text} {KEPT}")
+            text = f"results.csv had {_count(table.n_damaged, 'damaged line')}. {again} {KEPT}"
+            self._add_note("results.csv", text)
         elif table.is_cut:
-            self._add_note("results.csv", "The last line of results.csv was cut; its frame is done again.")
+            self._add_note("results.csv", f"The last line of results.csv was cut. {again}")
         elif n_lacking:
-            text = f"results.csv lacked the rows of {_frames(n_lacking)} done before; they are done again."
+            text = f"results.csv lacked {_count(n_lacking, 'frame')} that had been done. {again}"
             self._add_note("results.csv", text)
         if n_masks:
-            text = f"masks.jsonl had {_lines(n_masks)} not whole; what they told is done again."
-            self._add_note("masks.jsonl", f"{text} {KEPT}")
+            text = f"masks.jsonl had {_count(n_masks, 'damaged line')}. {again} {KEPT}"
+            self._add_note("masks.jsonl", text)
 
     def _tell_of_pictures(self, lost: Mapping[str, int], named: list[str]) -> None:
         for kind, n in lost.items():
             others = f" and {n - len(named)} more" if n > len(named) else ""
-            which = f"{', '.join(named)}{others}" if len(lost) == 1 else f"{n} frames"
-            text = f"The {kind} of {which} were missing or not whole; those frames are done again."
+            which = f"{', '.join(named)}{others}" if len(lost) == 1 else _count(n, "frame")
+            text = f"Missing or damaged {kind} are made again: {which}."
             kept = f" {KEPT}" if (self.path / SET_ASIDE / kind).exists() else ""
             self._add_note(kind, f"{text}{kept}")
 
@@ -448,10 +449,10 @@ class ResultsFolder:
         try:
             yield
         except OSError as cause:
+            way_out = WAYS_OUT.get(cause.errno or 0, "Look at the disk")
             raise ExportError(
                 f"{what} can't be written in {self.path.name}: {(cause.strerror or str(cause)).lower()}. "
-                f"{WAYS_OUT.get(cause.errno or 0, 'Look at the disk')}, or choose another --out; the same command "
-                "goes on where it stopped."
+                f"{way_out}, or choose another --out; the same command goes on where it stopped."
             ) from cause
 
     # -- closing -----------------------------------------------------------------------------
@@ -478,12 +479,8 @@ class ResultsFolder:
         self.close()
 
 
-def _lines(n: int) -> str:
-    return "1 line that was" if n == 1 else f"{n} lines that were"
-
-
-def _frames(n: int) -> str:
-    return "1 frame that was" if n == 1 else f"{n} frames that were"
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}{'s' * (n != 1)}"
 
 
 def _named(key: FrameKey, source: SourceRecord) -> str:

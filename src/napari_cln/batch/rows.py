@@ -12,10 +12,9 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
-from ..disk.cells import defused
+from ..disk.cells import defused, one_line, printable
 from ..imaging.measurement import measure_nodes
 from ..types import Measurement, Prediction
-from .names import printable
 
 __all__ = [
     "COLUMNS",
@@ -157,7 +156,7 @@ def frame_rows(key: FrameKey, rows: Sequence[Row], seed: int, checks: Mapping[st
     """
     lines = []
     for row in rows:
-        row = row | {"message": " ".join(row["message"].split())}
+        row = row | {"message": one_line(row["message"])}
         lines.append(csv_line([printable(row.get(column, "")) for column in COLUMNS[:-1]]))
     failed = any(row["status"] == "failed" for row in rows)
     return FrameRows(key=key, text=signed(lines, seed, checks), failed=failed, checks=checks)

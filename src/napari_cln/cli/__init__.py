@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from ..disk.cells import one_line
 from ..errors import ClnError
 from . import batch, evaluation, health, studies, training
 
@@ -47,24 +48,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("napari-cln: stopped. The same command goes on where it stopped.", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        _leave_pipe()
-        return 1
     except Exception as error:
         if debug:
             traceback.print_exc()
-        print(
-            f"napari-cln: {error if isinstance(error, ClnError) else _sentence(error, hide)}", file=sys.stderr
-        )
+        sentence = str(error) if isinstance(error, ClnError) else _sentence(error, hide)
+        print(f"napari-cln: {one_line(sentence)}", file=sys.stderr)
+        _give_up_output()
         return 1
     return code
 
 
-def _leave_pipe() -> None:
-    """Say that nobody reads on, and write nothing more, not even as Python ends."""
-    print("napari-cln: the program that read the output has ended.", file=sys.stderr)
-    with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _give_up_output() -> None:
+    """Write nothing more where nobody reads on or the disk is full, not even as Python ends."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _sentence(error: Exception, hide: bool) -> str:
@@ -74,6 +74,8 @@ def _sentence(error: Exception, hide: bool) -> str:
         return f"A library can't be loaded ({error}). Install napari-cln again; napari-cln doctor tells more."
     if isinstance(error, MemoryError):
         return "The memory is full. Close other programs, or give less at a time."
+    if isinstance(error, BrokenPipeError):
+        return "The program that read the output has ended."
     if isinstance(error, OSError) and error.strerror:
         name = Path(os.fsdecode(error.filename)).name if isinstance(error.filename, str | bytes) else ""
         where = f": {name}" if name and not hide else ""

@@ -1,4 +1,4 @@
-"""Cells of tables: text that no spreadsheet runs as a formula, and numbers as people write them.
+"""Cells of tables: text in one line that no spreadsheet runs, and numbers as people write them.
 
 A spreadsheet takes a cell for a formula when it begins with ``= + - @`` or their full-width forms; it
 begins a cell not only where we did, but after any sign that it takes for a separator (``;`` in much of
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 
-__all__ = ["defused", "parse_number", "parse_whole", "restored"]
+__all__ = ["defused", "one_line", "parse_number", "parse_whole", "printable", "restored"]
 
 _STARTS = r"(^|[,;|\t\r\n\"])"
 # blanks, controls and signs without a width, which spreadsheets pass over; and apostrophes, ours among them
@@ -59,6 +59,29 @@ def restored(text: str) -> str:
         A cell of a table that this package wrote.
     """
     return _DEFUSED.sub(r"\1\2", text) if "'" in text else text
+
+
+def printable(name: str) -> str:
+    """Return valid UTF-8 in one line: undecodable bytes and control characters are written as escapes.
+
+    Parameters
+    ----------
+    name : str
+        Such as a file's name, which may hold any byte.
+    """
+    text = name.encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def one_line(text: str) -> str:
+    """Return sentences in one printable line, whatever a file's name in them holds.
+
+    Parameters
+    ----------
+    text : str
+        Each run of blanks and line breaks becomes one blank.
+    """
+    return printable(" ".join(text.split()))
 
 
 def parse_number(text: str) -> float:
