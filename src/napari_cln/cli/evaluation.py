@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .arguments import DEVICES, Commands, existing, positive, share
+from .arguments import DEVICES, Commands, count, existing, positive, share
 
 if TYPE_CHECKING:
     from ..folder.dataset import TrainingFolder
@@ -60,14 +60,14 @@ def _add_evaluate(commands: Commands) -> None:
     )
     settings.add_argument("--rule", choices=("youden", "sensitivity"), help="how it is taken from cases")
     settings.add_argument(
-        "--sensitivity", type=float, metavar="X", help="to be reached, for the second rule (0.9)"
+        "--sensitivity", type=share, metavar="X", help="to be reached, for the second rule (0.9)"
     )
     settings.add_argument("--cutoff", type=share, metavar="X", help="a cutoff of your own")
     settings.add_argument("--prevalence", type=share, metavar="X", help="give PPV and NPV at this share too")
     settings.add_argument("--iou-threshold", type=share, metavar="X", help="from which a node is found (0.5)")
     settings.add_argument("--resamples", type=positive, metavar="N", help="of the bootstrap (2000)")
     settings.add_argument("--confidence", type=share, metavar="X", help="of every interval (0.95)")
-    settings.add_argument("--seed", type=int)
+    settings.add_argument("--seed", type=count, metavar="N")
     settings.add_argument("--data", metavar="TEXT", help="what the cases are, in words, for the report")
     evaluate.set_defaults(run=_evaluate)
 

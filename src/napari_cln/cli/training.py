@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from .arguments import Commands, existing, positive
+from .arguments import Commands, above_zero, count, existing, positive
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -45,15 +45,18 @@ def add_commands(commands: Commands) -> None:
         "--ensemble", action="store_true", help="keep the networks of all folds as one model"
     )
     settings.add_argument("--batch-size", type=positive, metavar="N", help="frames a step")
-    settings.add_argument("--learning-rate", type=float, metavar="RATE")
+    settings.add_argument("--learning-rate", type=above_zero, metavar="RATE")
     settings.add_argument(
-        "--patience", type=int, metavar="N", help="stop after N epochs without a better validation; 0: never"
+        "--patience",
+        type=count,
+        metavar="N",
+        help="stop after N epochs without a better validation; 0: never",
     )
     settings.add_argument("--start-from", metavar="MODEL", help="fine-tune this model")
     settings.add_argument(
         "--compare-with", metavar="MODEL", help="model in use, on the same frames; '' for none"
     )
-    settings.add_argument("--seed", type=int)
+    settings.add_argument("--seed", type=count, metavar="N")
     train.set_defaults(run=_train)
 
 
