@@ -73,7 +73,7 @@ class FrameResult:
 
 @dataclass(frozen=True, kw_only=True)
 class _Step:
-    """What is to be written next: a frame, once predicted; a failure; or a file that was done before."""
+    """The next thing to write: a frame, once predicted; a failure; or a file that was done before."""
 
     source: NamedSource
     frame: int
@@ -227,7 +227,7 @@ def segment_sources(
 
 
 class _Reader:
-    """What there is to do, file by file and frame by frame.
+    """The steps that are left, file by file and frame by frame.
 
     It hears how each frame went, and leaves the rest of a file out when too many in a row have failed: a
     file of a hundred bytes may say that it holds a million frames.
