@@ -115,28 +115,30 @@ def test_failures_are_written_as_they_come(tmp_path, networks):
     job.close()
 
 
-def test_a_whole_frame_now_and_then_keeps_a_file_going(tmp_path, networks):
-    cine_with_damaged_frames(tmp_path / "cine.tif", 180, lambda index: index % 60 == 59)
+def test_a_whole_frame_now_and_then_keeps_a_file_going(tmp_path, networks, monkeypatch):
+    monkeypatch.setattr("napari_cln.batch.job.MOST_FAILURES", 6)
+    cine_with_damaged_frames(tmp_path / "cine.tif", 18, lambda index: index % 6 == 5)
 
     done = list(segment_to_folder([tmp_path / "cine.tif"], tmp_path / "out", model=networks["first"]))
 
-    assert [r.frame for r in done] == list(range(180))
-    assert [r.frame for r in done if r.status == "ok"] == [59, 119, 179]
-    assert {row["frame"] for row in table(tmp_path / "out") if row["status"] == "ok"} == {"59", "119", "179"}
+    assert [r.frame for r in done] == list(range(18))
+    assert [r.frame for r in done if r.status == "ok"] == [5, 11, 17]
+    assert {row["frame"] for row in table(tmp_path / "out") if row["status"] == "ok"} == {"5", "11", "17"}
 
 
-def test_a_cine_that_was_left_and_is_whole_again_is_done_from_where_it_was(tmp_path, networks):
+def test_a_cine_that_was_left_and_is_whole_again_is_done_from_where_it_was(tmp_path, networks, monkeypatch):
+    monkeypatch.setattr("napari_cln.batch.job.MOST_FAILURES", 6)
     path, out = tmp_path / "cine.tif", tmp_path / "out"
-    cine_with_damaged_frames(path, 130, lambda index: index < 3)
+    cine_with_damaged_frames(path, 12, lambda index: index < 3)
     first = list(segment_to_folder([path], out, model=networks["first"]))
-    cine_with_damaged_frames(path, 130, lambda index: True)
+    cine_with_damaged_frames(path, 12, lambda index: True)
 
     second = list(segment_to_folder([path], out, model=networks["first"]))
 
-    assert [r.status for r in first] == ["ok"] * 3 + ["failed"] * 101
+    assert [r.status for r in first] == ["ok"] * 3 + ["failed"] * 7
     assert {r.status for r in second} == {"ok"}
     assert {row["status"] for row in table(out)} == {"ok"}
-    assert {row["frame"] for row in table(out)} == {str(index) for index in range(130)}
+    assert {row["frame"] for row in table(out)} == {str(index) for index in range(12)}
 
 
 class Fragile(Segmenter):
