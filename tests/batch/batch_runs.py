@@ -1,4 +1,4 @@
-"""What the tests of a batch do again and again: run it, and look at what it wrote."""
+"""Runs of a batch for its tests, and a look at all that it wrote."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from PIL import Image
 from napari_cln.batch import segment_to_folder
 from napari_cln.batch.job import open_results, segment_sources
 from napari_cln.batch.names import sources_outside
-from napari_cln.errors import ExportError
+from napari_cln.errors import DeviceError, ExportError
 from napari_cln.network.inference import Segmenter
 
 
@@ -115,36 +115,40 @@ def test_failures_are_written_as_they_come(tmp_path, networks):
     job.close()
 
 
-def test_a_whole_frame_now_and_then_keeps_a_file_going(tmp_path, networks):
-    cine_with_damaged_frames(tmp_path / "cine.tif", 180, lambda index: index % 60 == 59)
+def test_a_whole_frame_now_and_then_keeps_a_file_going(tmp_path, networks, monkeypatch):
+    monkeypatch.setattr("napari_cln.batch.job.MOST_FAILURES", 6)
+    cine_with_damaged_frames(tmp_path / "cine.tif", 18, lambda index: index % 6 == 5)
 
     done = list(segment_to_folder([tmp_path / "cine.tif"], tmp_path / "out", model=networks["first"]))
 
-    assert [r.frame for r in done] == list(range(180))
-    assert [r.frame for r in done if r.status == "ok"] == [59, 119, 179]
-    assert {row["frame"] for row in table(tmp_path / "out") if row["status"] == "ok"} == {"59", "119", "179"}
+    assert [r.frame for r in done] == list(range(18))
+    assert [r.frame for r in done if r.status == "ok"] == [5, 11, 17]
+    assert {row["frame"] for row in table(tmp_path / "out") if row["status"] == "ok"} == {"5", "11", "17"}
 
 
-def test_a_cine_that_was_left_and_is_whole_again_is_done_from_where_it_was(tmp_path, networks):
+def test_a_cine_that_was_left_and_is_whole_again_is_done_from_where_it_was(tmp_path, networks, monkeypatch):
+    monkeypatch.setattr("napari_cln.batch.job.MOST_FAILURES", 6)
     path, out = tmp_path / "cine.tif", tmp_path / "out"
-    cine_with_damaged_frames(path, 130, lambda index: index < 3)
+    cine_with_damaged_frames(path, 12, lambda index: index < 3)
     first = list(segment_to_folder([path], out, model=networks["first"]))
-    cine_with_damaged_frames(path, 130, lambda index: True)
+    cine_with_damaged_frames(path, 12, lambda index: True)
 
     second = list(segment_to_folder([path], out, model=networks["first"]))
 
-    assert [r.status for r in first] == ["ok"] * 3 + ["failed"] * 101
+    assert [r.status for r in first] == ["ok"] * 3 + ["failed"] * 7
     assert {r.status for r in second} == {"ok"}
     assert {row["status"] for row in table(out)} == {"ok"}
-    assert {row["frame"] for row in table(out)} == {str(index) for index in range(130)}
+    assert {row["frame"] for row in table(out)} == {str(index) for index in range(12)}
 
 
 class Fragile(Segmenter):
     """A network at work that stumbles over frames of one size."""
 
+    error: Exception = ArithmeticError("this one")
+
     def predict_prepared(self, frames, inputs):
         if any(frame.shape == (70, 50) for frame in frames):
-            raise ArithmeticError("this one")
+            raise self.error
         return super().predict_prepared(frames, inputs)
 
 
@@ -167,6 +171,38 @@ def test_a_frame_that_breaks_its_batch_costs_itself_alone_and_the_order_stays(
     assert [r.source for r in done if r.status == "failed"] == ["00.png", "15.png"]
     assert "(ArithmeticError)" in done[0].message
     assert list(dict.fromkeys(row["source"] for row in table(out))) == [source.name for source in sources]
+
+
+def test_a_device_that_fails_ends_the_run(tmp_path, networks):
+    Image.new("L", (50, 70)).save(tmp_path / "a.png")
+    segmenter = Fragile(networks["first"], "cpu", 4)
+    segmenter.error = DeviceError("The memory of this GPU does not hold even one frame.")
+    sources = sources_outside(tmp_path / "out", [tmp_path / "a.png"])
+
+    with (
+        open_results(tmp_path / "out", segmenter.card, masks="png", overlays=False) as results,
+        pytest.raises(DeviceError, match="does not hold even one frame"),
+    ):
+        list(segment_sources(sources, segmenter, results))
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_an_error_that_no_frame_has_made_ends_the_run(study, tmp_path, networks, batch_size):
+    segmenter = Segmenter(networks["first"], "cpu", batch_size)
+    sources = sources_outside(tmp_path / "out", [study])
+
+    asked = []
+
+    def stumble(index):
+        asked.append(index)
+        if len(asked) == 4:  # as the second file is read, while the first is under way
+            raise ExportError("attempt.json can't be written.")
+
+    with (
+        open_results(tmp_path / "out", segmenter.card, masks="png", overlays=False) as results,
+        pytest.raises(ExportError, match=r"attempt\.json can't be written"),
+    ):
+        list(segment_sources(sources, segmenter, results, before=stumble))
 
 
 def test_a_file_of_which_too_many_frames_break_the_network_is_left(tmp_path, networks):

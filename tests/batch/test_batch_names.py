@@ -1,4 +1,4 @@
-"""What files are called in the results: unique, run by no spreadsheet, and on request hashed."""
+"""Names of files in the results: unique, run by no spreadsheet, and on request hashed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a power cut, an editor or a spreadsheet leaves is told of and done again."""
+"""Damage by a power cut, an editor or a spreadsheet is told of and done again."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from ..disk.cells import one_line
-from ..errors import ClnError, FrameReadError
+from ..errors import ClnError, DeviceError, FrameReadError
 from ..io.sources import FrameSource, open_source
 from ..types import Frame
 from .names import NamedSource, Naming, mark_of_naming, sources_outside
@@ -73,7 +73,7 @@ class FrameResult:
 
 @dataclass(frozen=True, kw_only=True)
 class _Step:
-    """What is to be written next: a frame, once predicted; a failure; or a file that was done before."""
+    """The next thing to write: a frame, once predicted; a failure; or a file that was done before."""
 
     source: NamedSource
     frame: int
@@ -227,7 +227,7 @@ def segment_sources(
 
 
 class _Reader:
-    """What there is to do, file by file and frame by frame.
+    """The steps that are left, file by file and frame by frame.
 
     It hears how each frame went, and leaves the rest of a file out when too many in a row have failed: a
     file of a hundred bytes may say that it holds a million frames.
@@ -309,11 +309,17 @@ def _read_frame(opened: FrameSource, index: int, source: NamedSource) -> Frame |
 def _predict(segmenter: Segmenter, steps: Iterator[_Step]) -> Iterator[tuple[_Step, Prediction | Exception]]:
     """Each step with what became of it, in order."""
     waiting: deque[_Step] = deque()
+    is_reading = True
 
     def items() -> Iterator[Frame | FrameReadError]:
+        nonlocal is_reading
+        is_reading = True
         for step in steps:
             waiting.append(step)
+            is_reading = False
             yield step.read
+            is_reading = True
+        is_reading = False
 
     while True:
         try:
@@ -321,7 +327,7 @@ def _predict(segmenter: Segmenter, steps: Iterator[_Step]) -> Iterator[tuple[_St
                 yield waiting.popleft(), outcome
             return
         except Exception as error:
-            if isinstance(error, ClnError) and not isinstance(error, FrameReadError):
+            if is_reading or not waiting or isinstance(error, DeviceError):  # no frame's own fault
                 raise
         # One odd frame must not cost the others: those that were under way are taken one by one.
         while waiting:
@@ -333,9 +339,9 @@ def _predict_alone(segmenter: Segmenter, read: Frame | FrameReadError) -> Predic
     try:
         (outcome,) = segmenter.predict([read])
         return outcome
+    except DeviceError:
+        raise
     except Exception as error:
-        if isinstance(error, ClnError) and not isinstance(error, FrameReadError):
-            raise
         return error
 
 

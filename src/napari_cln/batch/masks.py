@@ -162,7 +162,7 @@ class MaskFile(Sequence[NDArray[np.uint8]]):
 
 
 def _lines(path: Path) -> Iterator[tuple[int, FrameKey | None, dict[str, Any]]]:
-    """Where each line begins, which frame it is of, and what it says; no frame for one that is not whole."""
+    """Place, frame and content of each line; no frame for one that is not whole."""
     offset = 0
     with path.open("rb") as file:
         while text := file.readline(LONGEST_LINE):

@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 Naming: TypeAlias = Literal["path", "hash"]
-"""What files are called in the results: by their path, or by a salted hash of it."""
+"""Ways to call files in the results: by their path, or by a salted hash of it."""
 
 MAGIC = frozenset("*?[")
 MAX_NAME_BYTES = 200
@@ -187,7 +187,7 @@ def mark_of_naming(naming: Naming) -> str:
 
 
 def is_hashed(name: str) -> bool:
-    """Whether a name is a key."""
+    """Tell a key from a name by path."""
     return KEY.fullmatch(name) is not None
 
 

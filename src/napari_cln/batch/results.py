@@ -57,7 +57,7 @@ N_NAMED = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Note:
-    """What was not as it had been written, and what was done about it.
+    """A finding of damage or an edit, and what was done about it.
 
     Parameters
     ----------
@@ -212,7 +212,7 @@ class ResultsFolder:
         return n_lacking
 
     def _absent(self, rows: FrameRows, source: SourceRecord, lines: Mapping[FrameKey, str]) -> str | None:
-        """Which of a frame's mask and overlay is not as it was written, if any."""
+        """Name what is not as it was written of a frame's mask and overlay, if anything."""
         if self.run_length and lines.get(rows.key, "") != rows.checks.get("masks"):
             return "masks"
         for kind in self.pictures:

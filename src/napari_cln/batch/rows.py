@@ -62,7 +62,7 @@ FORMATS = {
     "short_axis_mm": ".2f",
 }
 KINDS = ("masks", "overlays")
-"""What else a frame has on disk, in the order of the checksums in its cell."""
+"""Pictures that a frame may have, in the order of their checksums in its cell."""
 LETTERS = str.maketrans("0123456789abcdef", "abcdefghijklmnop")
 
 Row: TypeAlias = dict[str, str]
@@ -70,7 +70,7 @@ Row: TypeAlias = dict[str, str]
 
 
 class FrameKey(NamedTuple):
-    """Which frame a row speaks of; -1 for a whole file."""
+    """The frame that a row speaks of; -1 for a whole file."""
 
     source: str
     frame: int

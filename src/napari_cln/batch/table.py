@@ -131,9 +131,10 @@ def _place(line: _Line) -> tuple[FrameKey, str]:
 
 
 def _read_line(text: str) -> _Line | None:
-    """What a line says; None where it is not a row, or was cut."""
+    """Content of a line; None where it is not a row, or was cut."""
     for cells in _cells(text):
-        cells = [restored(cell) for cell in cells]
+        if "'" in text:
+            cells = [restored(cell) for cell in cells]
         source, frame = cells[:2]
         if len(frame) > 9 or not (frame or "0").isdecimal() or not frame.isascii():
             continue

@@ -50,7 +50,7 @@ def above_zero(text: str) -> float:
 
 
 def _said(parse: Callable[[str], T], text: str) -> T:
-    """What a parser makes of a text; argparse shows the sentence of this error alone."""
+    """Result of a parser; of this error alone argparse shows the sentence."""
     try:
         return parse(text)
     except ValueError as cause:

@@ -105,7 +105,7 @@ def _segment(options: argparse.Namespace) -> int:
 
 
 class _Shown:
-    """What is told while a batch runs: notes, and the first failures of each file."""
+    """The lines to tell while a batch runs: notes, and the first failures of each file."""
 
     def __init__(self) -> None:
         self._source = ""
