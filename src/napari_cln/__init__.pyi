@@ -10,6 +10,8 @@ from .errors import (
     WeightsError,
 )
 from .folder.dataset import TrainingFolder
+from .folder.formats.exchange import export_study, import_study
+from .folder.health.check import check_study
 from .imaging.measurement import measure, measure_nodes
 from .imaging.preprocessing import find_overlay, find_scan_area, prepare, restore
 from .io.sources import find_sources, open_source, read_frame, read_frames
@@ -70,12 +72,15 @@ __all__ = [
     "YNet",
     "YNetConfig",
     "YNetOutput",
+    "check_study",
     "choose_device",
     "evaluate",
     "explain",
+    "export_study",
     "find_overlay",
     "find_scan_area",
     "find_sources",
+    "import_study",
     "list_models",
     "load_model",
     "measure",

@@ -16,6 +16,8 @@ Each message says what is wrong, with the value, then what to do; the cause ride
 ``raise … from``.
 """
 
+from collections.abc import Iterable
+
 __all__ = [
     "ClnError",
     "ConflictError",
@@ -26,7 +28,15 @@ __all__ = [
     "RunError",
     "SplitError",
     "WeightsError",
+    "listed",
 ]
+
+
+def listed(names: Iterable[object], most: int = 3) -> str:
+    """The first few of some names for a message, and how many more there are."""
+    texts = [str(name) for name in names]
+    more = len(texts) - most
+    return ", ".join(texts[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 class ClnError(Exception):

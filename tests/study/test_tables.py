@@ -30,7 +30,7 @@ def test_the_verdicts_of_reports_are_calls(tmp_path):
     [
         ("id,A\nf1,maybe\n", r"'maybe' in line 2\. The words are malignant, benign and undetermined"),
         ("id,A\nf1,benign\nf1,malignant\n", r"two calls of A on f1\. Leave the one that holds"),
-        ("frame,A\nf1,benign\n", r"has no column id\. Give a CSV"),
+        ("frame,A\nf1,benign\n", r"has no column id; its columns are frame, A\. Give a table"),
         ("id\nf1\n", r"holds no calls\. Give a column id"),
         ("id,A\n", r"holds no calls\."),
     ],
@@ -40,3 +40,13 @@ def test_a_table_that_cannot_be_used_says_why(tmp_path, text, message):
 
     with pytest.raises(DatasetError, match=rf"t\.csv.*{message}"):
         read_calls(tmp_path / "t.csv")
+
+
+def test_tables_of_a_european_spreadsheet_are_read(data, tmp_path):
+    source = data / "cases" / "26_readers_semicolon"
+
+    calls = read_calls(source / "readers.csv")
+    counts = classify_reports(source / "reports.csv", tmp_path / "verdicts.csv")
+
+    assert calls == {"reader 1": {"abc": "malignant", "def": "benign"}}
+    assert counts.total() == 1

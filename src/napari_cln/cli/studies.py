@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import DatasetError
 from .arguments import Commands, existing, pair, positive
 
 if TYPE_CHECKING:
     from ..folder.dataset import TrainingFolder
     from ..folder.formats.exchange import Step
+    from ..folder.health.check import StudyCheck
     from ..folder.health.fault import Fault
 
 __all__ = ["add_commands"]
+
+SHOWN = 3
+"""Faults of one kind that are listed before the others are counted."""
 
 
 def add_commands(commands: Commands) -> None:
@@ -25,42 +31,7 @@ def add_commands(commands: Commands) -> None:
     phantom.add_argument("--seed", type=int, default=0, help="same seed, same frames (default: %(default)s)")
     phantom.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to make")
     phantom.set_defaults(run=_phantom)
-
-    imports = commands.add_parser("import", help="a study of images, masks and labels into a training folder")
-    imports.add_argument(
-        "source", type=existing, metavar="SOURCE", help="folder of the study, or its COCO file"
-    )
-    imports.add_argument(
-        "--out", type=Path, required=True, metavar="FOLDER", help="training folder, new or not"
-    )
-    imports.add_argument("--images", metavar="DIR", help="folder of the images (default: by its usual name)")
-    imports.add_argument("--masks", metavar="DIR", help="folder of the masks (default: by its usual name)")
-    imports.add_argument(
-        "--labels", metavar="FILE", help="table of labels and patients (default: the only CSV)"
-    )
-    imports.add_argument(
-        "--mask-values",
-        type=_mask_value,
-        nargs="+",
-        default=[],
-        metavar="VALUE=MEANING",
-        help="what a mask's values are: background, node, benign, metastatic",
-    )
-    imports.add_argument(
-        "--label-values",
-        type=pair,
-        nargs="+",
-        default=[],
-        metavar="LABEL=MEANING",
-        help="what the table's labels are: benign, metastatic, no-node, unknown",
-    )
-    imports.add_argument(
-        "--clean",
-        action=argparse.BooleanOptionalAction,
-        default=None,
-        help="crop to the scan area and paint over burned-in marks (default: for plain folders alone)",
-    )
-    imports.set_defaults(run=_import)
+    _add_import(commands)
 
     export = commands.add_parser("export", help="a training folder for other programs")
     export.add_argument("folder", type=existing, metavar="FOLDER", help="training folder")
@@ -68,7 +39,7 @@ def add_commands(commands: Commands) -> None:
     export.add_argument("--out", type=Path, required=True, metavar="DEST", help="new folder")
     export.set_defaults(run=_export)
 
-    check = commands.add_parser("check", help="every fault of a training folder, and its repair")
+    check = commands.add_parser("check", help="a training folder in numbers, its faults, and their repair")
     check.add_argument("folder", type=existing, metavar="FOLDER", help="training folder")
     check.add_argument("--repair", action="store_true", help="mend what can be mended without guessing")
     check.add_argument(
@@ -80,14 +51,78 @@ def add_commands(commands: Commands) -> None:
     check.add_argument(
         "--seen-by", metavar="READER", help="who has looked at those pictures, and saw no name and no date"
     )
+    check.add_argument("--all", action="store_true", help="list every fault, not the first few of each kind")
+    check.add_argument("--json", action="store_true", help="print numbers and faults as JSON")
     check.set_defaults(run=_check)
 
 
-def _mask_value(text: str) -> tuple[int, str]:
+def _add_import(commands: Commands) -> None:
+    imports = commands.add_parser(
+        "import",
+        help="a study of images, masks and labels into a training folder",
+        description="Bring a study into a training folder: folders of pictures with masks, COCO, labelme, "
+        "YOLO, Pascal VOC, nnU-Net, exports of other training folders. At its end it says what it made of "
+        "what.",
+    )
+    imports.add_argument(
+        "source", type=existing, metavar="SOURCE", help="folder of the study, or its COCO file"
+    )
+    imports.add_argument(
+        "--out", type=Path, required=True, metavar="FOLDER", help="training folder, new or not"
+    )
+    imports.add_argument("--images", metavar="DIR", help="folder of the images (default: by names and paths)")
+    imports.add_argument("--masks", metavar="DIR", help="folder of the masks (default: by names and paths)")
+    imports.add_argument(
+        "--labels",
+        metavar="FILE",
+        help="table of labels and patients: CSV, TSV or XLSX (default: the only one)",
+    )
+    meanings = imports.add_argument_group("what words and values mean; none is guessed")
+    meanings.add_argument(
+        "--mask-values",
+        type=_mask_value,
+        nargs="+",
+        default=[],
+        metavar="VALUE=MEANING",
+        help="values or colours (#rrggbb) of a mask: background, node, benign, metastatic, not-judged; or "
+        "the word ids alone, where each value is a node of its own",
+    )
+    for option, what, choices in (
+        ("--label-values", "LABEL", "labels, classes and categories: benign, metastatic, no-node, unknown"),
+        ("--split-values", "WORD", "words of a split column or folder: train, validation, test, none"),
+        ("--columns", "ROLE", "heading that holds a role, such as label=Befund or image=Datei"),
+        ("--column-values", "ROLE:WORD", "other words of the table, such as level:4b=IV or side:re=right"),
+    ):
+        meanings.add_argument(
+            option, type=pair, nargs="+", default=[], metavar=f"{what}=MEANING", help=choices
+        )
+    imports.add_argument(
+        "--clean",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="crop to the scan area and paint over burned-in marks (default: for folders of pictures alone)",
+    )
+    imports.add_argument(
+        "--turn-masks",
+        action="store_true",
+        help="masks of turned pictures (EXIF) were drawn on the stored pixels",
+    )
+    imports.add_argument(
+        "--patient-folders", action="store_true", help="the folder of an image is named after its patient"
+    )
+    imports.add_argument("--json", action="store_true", help="print the report as JSON")
+    imports.set_defaults(run=_import)
+
+
+def _mask_value(text: str) -> tuple[str, str]:
+    if text.strip().casefold() == "ids":
+        return "ids", "node"
     value, meaning = pair(text)
-    if not value.isdecimal():
-        raise argparse.ArgumentTypeError(f"{value} is no value of a mask")
-    return int(value), meaning
+    if not re.fullmatch(r"\d+|#[0-9a-fA-F]{6}", value):
+        raise argparse.ArgumentTypeError(
+            f"{value} is no value of a mask: give a number, #rrggbb, or the word ids"
+        )
+    return value, meaning
 
 
 def _phantom(options: argparse.Namespace) -> int:
@@ -102,9 +137,11 @@ def _phantom(options: argparse.Namespace) -> int:
 
 
 def _import(options: argparse.Namespace) -> int:
+    from msgspec.json import encode, format
+
     from ..folder.formats.exchange import import_study
 
-    steps = import_study(
+    work = import_study(
         options.source,
         options.out,
         images=options.images,
@@ -112,37 +149,53 @@ def _import(options: argparse.Namespace) -> int:
         labels=options.labels,
         mask_values=dict(options.mask_values),
         label_values=dict(options.label_values),
+        split_values=dict(options.split_values),
+        columns=dict(options.columns),
+        column_values=dict(options.column_values),
         clean=options.clean,
+        turn_masks=options.turn_masks,
+        patient_folders=options.patient_folders,
     )
-    return _follow(steps, "imported", options.out)
+    for _ in _with_bar(work):
+        pass
+    report = work.report
+    if options.json:
+        print(format(encode(report), indent=1).decode())
+    else:
+        for line in report.lines():
+            print(line)
+        repeated = f", {report.repeated} of the same pixels as others" if report.repeated else ""
+        refused = f", {report.refused} refused" if report.refused else ""
+        print(f"{report.taken} frames imported{repeated}{refused}: {options.out}")
+    return 1 if report.refused else 0
 
 
 def _export(options: argparse.Namespace) -> int:
     from ..folder.formats.exchange import export_study
 
-    return _follow(export_study(options.folder, options.format, options.out), "exported", options.out)
+    n_done = 0
+    notes: list[str] = []
+    for step in _with_bar(export_study(options.folder, options.format, options.out)):
+        n_done += step.case is not None
+        notes += step.notes
+    for note in notes:
+        print(note, file=sys.stderr)
+    print(f"{n_done} frames exported: {options.out}")
+    return 0
 
 
-def _follow(steps: Iterator[Step], done: str, where: Path) -> int:
-    """Show each frame's problem or note, count, and tell."""
+def _with_bar(steps: Iterable[Step]) -> Iterator[Step]:
+    """The same steps, under a bar."""
     from tqdm import tqdm
 
-    n_done = n_refused = 0
     with tqdm(disable=None) as bar:
         for step in steps:
             bar.total = step.total
             bar.update()
-            n_done += step.case is not None
-            n_refused += step.problem is not None
-            if sentence := step.problem or step.note:
-                bar.write(f"{step.name}: {sentence}", file=sys.stderr)
-    refused = f", {n_refused} refused" if n_refused else ""
-    print(f"{n_done} frames {done}{refused}: {where}")
-    return 1 if n_refused else 0
+            yield step
 
 
 def _check(options: argparse.Namespace) -> int:
-    from ..errors import DatasetError
     from ..folder.dataset import TrainingFolder
     from ..folder.health.check import check_study
     from ..folder.health.repair import repair, repair_all, repair_description
@@ -152,23 +205,60 @@ def _check(options: argparse.Namespace) -> int:
     except DatasetError:
         if not options.repair:
             raise
-        print(f"folder: {repair_description(options.folder)}")
+        print(repair_description(options.folder), file=sys.stderr)
         study = TrainingFolder.open(options.folder)
     if options.repair:
         for sentence in repair_all(study):
-            print(sentence)
-    faults = check_study(study).faults
+            print(sentence, file=sys.stderr)
+    found = check_study(study)
     if options.break_locks:
-        for fault in faults:
+        for fault in found.faults:
             if fault.lock is not None and _agrees(f"{fault} Break it? [y/N] "):
-                print(repair(study, fault, confirmed=True))
-        faults = check_study(study).faults
-    for fault in faults:
-        print(f"{fault.severity}: {fault}{_offer(fault, options)}")
+                print(repair(study, fault, confirmed=True), file=sys.stderr)
+        found = check_study(study)
+    n_errors = sum(fault.severity == "error" for fault in found.faults)
+    if options.json:
+        _print_json(found)
+        return 1 if n_errors else 0
+    for line in found.summary.lines():
+        print(line)
     _see(study, options)
-    n_errors = sum(fault.severity == "error" for fault in faults)
-    print(f"errors: {n_errors}, warnings: {len(faults) - n_errors}")
+    for line in _grouped(found.faults, options):
+        print(line)
+    print(f"errors: {n_errors}, warnings: {len(found.faults) - n_errors}")
     return 1 if n_errors else 0
+
+
+def _grouped(faults: Sequence[Fault], options: argparse.Namespace) -> Iterator[str]:
+    """Faults as lines; of many of one kind the first few, so that the one that matters is seen."""
+    by_kind: dict[tuple[str, str], list[Fault]] = {}
+    for fault in faults:
+        by_kind.setdefault((fault.severity, fault.kind), []).append(fault)
+    for (severity, kind), alike in by_kind.items():
+        shown = alike if options.all else alike[:SHOWN]
+        for fault in shown:
+            yield f"{severity}: {fault}{_offer(fault, options)}"
+        if len(shown) < len(alike):
+            yield f"{severity}: {len(alike) - len(shown)} more of the kind {kind}; --all lists them."
+
+
+def _print_json(found: StudyCheck) -> None:
+    from msgspec import to_builtins
+    from msgspec.json import encode, format
+
+    faults = [
+        {
+            "kind": fault.kind,
+            "severity": fault.severity,
+            "id": fault.id,
+            "message": fault.message,
+            "advice": fault.advice,
+            "remedy": fault.remedy.value if fault.remedy else None,
+        }
+        for fault in found.faults
+    ]
+    value = {"summary": to_builtins(found.summary), "faults": faults}
+    print(format(encode(value), indent=1).decode())
 
 
 def _see(study: TrainingFolder, options: argparse.Namespace) -> None:
@@ -180,12 +270,15 @@ def _see(study: TrainingFolder, options: argparse.Namespace) -> None:
         confirm_screens(study, unseen, options.seen_by)
         for screen in unseen:
             print(f"{screen}: {options.seen_by} has looked at its pictures.")
-    elif options.pictures is None:
-        for screen, ids in unseen.items():
-            print(f"{screen}: {len(ids)} frames, not looked at for burned-in names. Add --pictures DIR.")
-    else:
+    elif options.pictures is not None:
         for screen, path in write_sheets(study, unseen, options.pictures):
             print(f"{screen}: look at {path.name}. If no name and no date shows, add --seen-by READER.")
+    if unseen and not options.seen_by and options.pictures is None:
+        kinds = f"{len(unseen)} kinds of screen" if len(unseen) > 1 else next(iter(unseen))
+        print(
+            f"names       {sum(map(len, unseen.values()))} frames of {kinds} were not looked at for "
+            "burned-in names: add --pictures DIR"
+        )
 
 
 def _agrees(question: str) -> bool:

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 __all__ = ["decode_rle", "encode_rle"]
 
+MAX_BITS = 40
+"""Bits of a run: far above the pixels of any picture, so that a code without end ends."""
+
 
 def encode_rle(mask: NDArray[np.bool_]) -> str:
     """Compressed run-length code of a mask.
@@ -58,7 +61,11 @@ def decode_rle(counts: str | list[int], shape: tuple[int, int]) -> NDArray[np.bo
     ValueError
         If the runs do not fill the shape.
     """
-    runs = _runs(counts) if isinstance(counts, str) else list(counts)
+    runs = _runs(counts, shape[0] * shape[1]) if isinstance(counts, str) else list(counts)
+    if not all(type(run) is int for run in runs):
+        raise ValueError("the runs are no whole numbers")
+    if len(runs) > shape[0] * shape[1] + 2:
+        raise ValueError(f"{len(runs)} runs are more than the mask has pixels")
     if sum(runs) != shape[0] * shape[1] or min(runs, default=0) < 0:
         raise ValueError(f"the runs add up to {sum(runs)} pixels, the mask has {shape[0] * shape[1]}")
     values = np.arange(len(runs)) % 2 == 1
@@ -66,11 +73,13 @@ def decode_rle(counts: str | list[int], shape: tuple[int, int]) -> NDArray[np.bo
     return mask
 
 
-def _runs(text: str) -> list[int]:
+def _runs(text: str, n_pixels: int) -> list[int]:
     runs: list[int] = []
     value = shift = 0
     for character in text:
         code = ord(character) - 48
+        if not 0 <= code < 64 or shift > MAX_BITS or len(runs) > n_pixels + 1:
+            raise ValueError("the run-length code is none that COCO's tools write")
         value |= (code & 31) << shift
         shift += 5
         if not code & 32:
@@ -78,4 +87,6 @@ def _runs(text: str) -> list[int]:
                 value -= 1 << shift
             runs.append(value + runs[-2] if len(runs) > 2 else value)
             value = shift = 0
+    if shift:
+        raise ValueError("the run-length code is cut short")
     return runs

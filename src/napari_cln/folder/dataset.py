@@ -32,6 +32,7 @@ from .description import Description, is_foreign
 from .layout import GIT_FILES, Layout
 from .pictures import (
     NOT_JUDGED,
+    Masks,
     complete_nodes,
     crop_instances,
     cut_out,
@@ -387,8 +388,7 @@ class TrainingFolder:
                     keep_state(layout, former)
                     keep_rival(layout, record, masks)
                     raise _conflict(former)
-                if masks.label is not None and not self.has_unjudged and (masks.label == NOT_JUDGED).any():
-                    self._declare_unjudged()
+                self.declare_unjudged(masks)
                 commit(layout, record, masks, image=image, former=former)
         except HeldError:
             if count:
@@ -407,6 +407,21 @@ class TrainingFolder:
         if count and record.has_mask != (former is not None and former.has_mask):
             self.recount()
         return case_of(record, layout)
+
+    def says(self, record: Record, annotation: Annotation, about: Provenance) -> bool:
+        """Whether the folder says of a frame what an annotation says: masks, nodes, status, patient, side."""
+        nodes = complete_nodes(annotation)
+        box = _box_of(record, annotation.frame)
+        unjudged = self._unjudged(annotation, record, box)
+        masks = masks_of(crop_instances(annotation.instances, box), nodes, annotation.status, unjudged)
+        patient = about.patient or annotation.frame.patient_id
+        return (
+            tuple(entry.node for entry in record.nodes) == nodes
+            and record.status == annotation.status
+            and hashes_of(masks) == {key: getattr(record, key) for key in hashes_of(masks)}
+            and (patient is None or self.hash_key("patient", patient) == record.patient_key)
+            and about.split == record.split
+        )
 
     def _first_facts(
         self,
@@ -546,7 +561,10 @@ class TrainingFolder:
         except OSError as cause:
             raise self.refused(cause) from cause
 
-    def _declare_unjudged(self) -> None:
+    def declare_unjudged(self, masks: Masks) -> None:
+        """Say in dataset.json that labels leave pixels unjudged, before the first that does is written."""
+        if self.has_unjudged or masks.label is None or not (masks.label == NOT_JUDGED).any():
+            return
         with lock(self.layout.locks, "dataset", "napari-cln"):
             self._update(has_unjudged=True)
 

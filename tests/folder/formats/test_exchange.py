@@ -183,10 +183,8 @@ def test_a_label_that_is_not_known_is_never_guessed(source, tmp_path):
         lambda row: row | {"Diagnosis": {"benign": "0", "malignant": "1"}.get(row["Diagnosis"], "normal")},
     )
 
-    found = problems(source, tmp_path)
-
-    assert len(found) == 10
-    assert "The label '0' is not known" in found[0] and '--label-values "0=benign"' in found[0]
+    with pytest.raises(DatasetError, match=r"'0' \(5 times\), '1' \(5 times\).*--label-values \"0=benign\""):
+        import_study(source, tmp_path / "study")
     assert problems(source, tmp_path, label_values={"0": "benign", "1": "metastatic"}) == []
 
 
@@ -198,7 +196,7 @@ def test_a_mask_with_several_values_asks_what_they_are(source, tmp_path):
 
     (found,) = problems(source, tmp_path)
 
-    assert "neck_00.png has the values 1, 2" in found and "--mask-values 1=node 2=background" in found
+    assert "neck_00.png has the values 1 (" in found and "--mask-values 1=node 2=background" in found
     assert problems(source, tmp_path, mask_values={1: "node", 2: "background", 255: "node"}) == []
 
 
@@ -231,7 +229,9 @@ def test_the_same_pixels_with_another_mask_or_patient_are_refused_by_name(source
 
     (found,) = problems(source, tmp_path)
 
-    assert "neck_02.png has the same pixels as neck_00.png, but another mask, label or patient" in found
+    assert (
+        "neck_02.png has the same pixels as images/neck_00.png, but another mask, label or patient" in found
+    )
     study = TrainingFolder.open(tmp_path / "study")
     assert len(study.cases()) == 11
     assert all(case.revision == 1 for case in study.cases())
@@ -239,12 +239,24 @@ def test_the_same_pixels_with_another_mask_or_patient_are_refused_by_name(source
 
 def test_the_same_frame_twice_is_kept_once_and_told(source, tmp_path):
     rows = read_rows(source / "labels.csv")
-    write_rows(source / "labels.csv", [*rows, rows[0]])
+    shutil.copy(source / "images" / "neck_00.png", source / "images" / "again.png")
+    again = {name: text.replace("images/neck_00", "images/again") for name, text in rows[0].items()}
+    write_rows(source / "labels.csv", [*rows, again])
 
-    last = run(import_study(source, tmp_path / "study"))[-1]
+    work = import_study(source, tmp_path / "study")
+    last = run(work)[-1]
 
     assert (last.case, last.problem) == (None, None)
-    assert last.note == "it has the same pixels as neck_00.png, and is kept once"
+    assert last.note == "it has the same pixels as images/neck_00.png, and is kept once"
+    assert (work.report.taken, work.report.repeated) == (12, 1)
+
+
+def test_two_rows_that_say_the_same_of_an_image_are_one_frame(source, tmp_path):
+    rows = read_rows(source / "labels.csv")
+    write_rows(source / "labels.csv", [*rows, rows[0]])
+
+    assert problems(source, tmp_path) == []
+    assert len(TrainingFolder.open(tmp_path / "study").cases()) == 12
 
 
 def test_a_second_import_under_another_patient_is_refused(source, tmp_path):
@@ -286,8 +298,8 @@ def test_without_a_table_folders_name_the_class_and_suffixes_the_masks(data, tmp
     steps = run(import_study(source, tmp_path / "s"))
 
     assert [(step.name, step.case.truth) for step in steps] == [
-        ("benign (1).png", "benign"),
-        ("malignant (1).png", "metastatic"),
+        ("benign/benign (1).png", "benign"),
+        ("malignant/malignant (1).png", "metastatic"),
     ]
     assert all(step.case.mask for step in steps)
 
@@ -314,13 +326,16 @@ def test_level_side_and_source_of_the_truth_come_in(source, tmp_path):
     assert {(node.level, node.side, node.truth_source) for node in nodes} == {("II", "left", "tg")}
 
 
-def test_a_level_that_is_not_known_is_left_out_and_told(source, tmp_path):
+def test_a_level_that_is_not_known_is_refused_until_it_is_explained(source, tmp_path):
     rewrite(source, lambda row: row | {"level": "submental", "side": "right"})
 
-    steps = run(import_study(source, tmp_path / "s"))
+    with pytest.raises(
+        DatasetError, match=r"'submental' \(12 times\).*--column-values \"level:submental=II\""
+    ):
+        import_study(source, tmp_path / "s")
+    steps = run(import_study(source, tmp_path / "s", column_values={"level:submental": "none"}))
 
     assert not any(step.problem for step in steps)
-    assert any("its level 'submental' is not known, and left out" in (step.note or "") for step in steps)
     nodes = [node for case in TrainingFolder.open(tmp_path / "s").cases() for node in case.nodes]
     assert {(node.level, node.side) for node in nodes} == {(None, "right")}
 
@@ -525,10 +540,14 @@ def test_nerves_and_vessels_come_in_as_frames_without_a_node(shared_data, tmp_pa
     rows = read_rows(shared_data / "usgra" / "labels.csv")[:3]
     source = take_few(shared_data / "usgra", rows, tmp_path / "usgra")
 
-    steps = run(import_study(source, tmp_path / "s"))
+    assert all("has the values 1" in problem for problem in problems(source, tmp_path))
+    assert all(
+        "is labelled as showing no node, but its mask shows" in problem
+        for problem in problems(source, tmp_path, mask_values={1: "node", 2: "node"})
+    )
+    steps = run(import_study(source, tmp_path / "s", mask_values={1: "background", 2: "background"}))
 
     assert {step.case.status for step in steps} == {"no-node"}
-    assert all("its label says that it shows no node" in step.note for step in steps)
 
 
 def test_mapped_vessels_can_stand_for_nodes(shared_data, tmp_path):

@@ -149,15 +149,17 @@ def test_a_table_without_text_says_which_column_is_missing(tmp_path):
     source = tmp_path / "reports.csv"
     source.write_text("id,report\na1,normal\n", "utf-8")
 
-    with pytest.raises(DatasetError, match=r"reports\.csv has no column text\. Give a CSV whose first line"):
+    with pytest.raises(
+        DatasetError, match=r"reports\.csv has no column text; its columns are id, report\. Give a table"
+    ):
         classify_reports(source, tmp_path / "out.csv")
 
 
 def test_a_file_that_is_no_text_is_refused(tmp_path):
     source = tmp_path / "reports.csv"
-    source.write_bytes(b"\xff\xfe\xff\xff")
+    source.write_bytes(b"id,text\na,\x81b\n")
 
-    with pytest.raises(DatasetError, match=r"neither UTF-8 nor GB 18030"):
+    with pytest.raises(DatasetError, match=r"no text in UTF-8, UTF-16, Windows-1252 or GB 18030"):
         classify_reports(source, tmp_path / "out.csv")
 
 

@@ -1,9 +1,16 @@
-"""COCO annotations, in and out: one file of nodes with run-length codes or polygons."""
+"""COCO annotations, in and out: nodes with run-length codes or polygons.
+
+The file lies beside its images, or in ``annotations/`` with the images in ``images/`` as CVAT writes it;
+several files of one study (``instances_train.json``, …) are read together.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,28 +19,36 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.draw import polygon2mask
+from skimage.transform import resize
 
 from ...disk.atomic import read_bytes
 from ...disk.rle import decode_rle, encode_rle
-from ...errors import DatasetError
-from ...io.sources import read_frame
-from ...types import Annotation, Node, Truth
-from ..pictures import encode_png, read_png
-from ..record import Provenance, record_of, value_of
-from .parcel import Incoming, Meaning, Parcel, inside, meaning_of, untouched
+from ...disk.tables import is_hidden
+from ...errors import DatasetError, listed
+from ...types import Frame, Node, Split, Truth
+from ..pictures import MAX_PIXELS, encode_png, read_png
+from ..record import record_of, value_of
+from .meaning import Meaning, meaning_of, same_text, split_of
+from .pairing import pictures_below
+from .parcel import Drawn, Found, ImportOptions, Incoming, Outlines, inside
 from .stored import StoredFrame, parcel_of
 
-__all__ = ["CocoWriter", "find_coco", "is_coco"]
+__all__ = [
+    "CocoWriter",
+    "category_meanings",
+    "find_coco_files",
+    "nodes_from",
+    "paint_polygon",
+    "read_coco",
+]
 
-MAX_BYTES = 2**30
+MAX_BYTES = 2**28
+MAX_CORNERS = 100_000
+MAX_SIDE = 65_535
+FAR = 1e6
+"""Pixels beyond which a corner lies nowhere near a picture."""
 CATEGORY = {"id": 1, "name": "lymph node", "supercategory": "anatomy"}
-
-
-def is_coco(path: Path) -> bool:
-    """Whether a file starts like a JSON object with COCO's keys."""
-    with path.open("rb") as file:
-        head = file.read(2**16)
-    return head.lstrip().startswith(b"{") and any(key in head for key in (b'"images"', b'"annotations"'))
+NOT_JUDGED = {"id": 2, "name": "not judged", "supercategory": "none"}
 
 
 class CocoWriter:
@@ -43,6 +58,7 @@ class CocoWriter:
         self._dest = dest
         self._images: list[dict[str, Any]] = []
         self._annotations: list[dict[str, Any]] = []
+        self._has_unjudged = False
         (dest / "images").mkdir()
 
     def add(self, frame: StoredFrame) -> None:
@@ -53,25 +69,32 @@ class CocoWriter:
         rows, columns = frame.image.shape
         entry = {"id": number, "file_name": name, "height": rows, "width": columns}
         self._images.append(entry | {"x_napari_cln": value_of(frame.record)})
+        if frame.not_judged is not None:
+            self._has_unjudged = True
+            self._add(number, frame.not_judged, {"node": 0, "truth": "not judged", "status": "not judged"})
         places = ndimage.find_objects(frame.instances)
         for node in frame.record.nodes:
             place = places[node.id - 1] if node.id <= len(places) else None
             if place is None:
                 continue
-            mask = frame.instances == node.id
-            y, x = place
-            self._annotations.append(
-                {
-                    "id": len(self._annotations) + 1,
-                    "image_id": number,
-                    "category_id": CATEGORY["id"],
-                    "segmentation": {"size": [rows, columns], "counts": encode_rle(mask)},
-                    "area": int(mask.sum()),
-                    "bbox": [x.start, y.start, x.stop - x.start, y.stop - y.start],
-                    "iscrowd": 0,
-                    "attributes": {"node": node.id, "truth": node.truth, "status": node.status},
-                }
-            )
+            attributes = {"node": node.id, "truth": node.truth, "status": node.status}
+            self._add(number, frame.instances == node.id, attributes)
+
+    def _add(self, number: int, mask: NDArray[np.bool_], attributes: Mapping[str, Any]) -> None:
+        rows, columns = np.nonzero(mask)
+        x, y = int(columns.min()), int(rows.min())
+        self._annotations.append(
+            {
+                "id": len(self._annotations) + 1,
+                "image_id": number,
+                "category_id": CATEGORY["id"] if attributes["node"] else NOT_JUDGED["id"],
+                "segmentation": {"size": [*mask.shape], "counts": encode_rle(mask)},
+                "area": int(mask.sum()),
+                "bbox": [x, y, int(columns.max()) + 1 - x, int(rows.max()) + 1 - y],
+                "iscrowd": int(not attributes["node"]),
+                "attributes": dict(attributes),
+            }
+        )
 
     def close(self) -> None:
         """Write the annotations."""
@@ -79,112 +102,451 @@ class CocoWriter:
             "info": {"description": "napari-cln training folder", "version": "1"},
             "images": self._images,
             "annotations": self._annotations,
-            "categories": [CATEGORY],
+            "categories": [CATEGORY, *([NOT_JUDGED] if self._has_unjudged else [])],
         }
         (self._dest / "annotations.json").write_text(json.dumps(content))
 
 
-def find_coco(
-    table: Path, images: Path, label_values: dict[str, str] | None = None, *, clean: bool = False
-) -> list[Incoming]:
-    """The frames of a COCO file.
+@dataclass(frozen=True, kw_only=True)
+class _Entry:
+    """An image of a COCO file with its outlines."""
+
+    table: Path
+    value: Mapping[str, Any]
+    outlines: tuple[Mapping[str, Any], ...]
+    truths: Mapping[Any, Meaning]
+    split: Split | None
+
+
+def find_coco_files(root: Path) -> list[Path]:
+    """COCO files below a folder, sorted: JSON objects with ``images`` and ``annotations``."""
+    paths = [path for path in sorted(root.rglob("*.json")) if path.is_file() and not is_hidden(path)]
+    return [path for path in paths if _is_coco(path)]
+
+
+def _is_coco(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            head = file.read(2**16)
+            file.seek(max(0, path.stat().st_size - 2**12))
+            tail = file.read()
+    except OSError:
+        return False
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if b'"shapes"' in head and b'"imagePath"' in head + tail:
+        return False  # labelme
+    return start.startswith(b"{") and any(key in head for key in (b'"images"', b'"annotations"'))
+
+
+def _load(path: Path) -> dict[str, Any]:
+    """A COCO file's content, its lists and ids checked.
+
+    Raises
+    ------
+    DatasetError
+        If it is no COCO file.
+    """
+    wrong = (
+        f"{path.name} is not a COCO file: it must have images, annotations and categories. Export it again."
+    )
+    try:
+        content = json.loads(read_bytes(path, MAX_BYTES).removeprefix(b"\xef\xbb\xbf"))
+    except OSError as cause:
+        raise DatasetError(f"{path.name} can't be read ({cause.strerror}). Check its permissions.") from cause
+    except (ValueError, RecursionError) as cause:
+        raise DatasetError(wrong) from cause
+    if not isinstance(content, dict):
+        raise DatasetError(wrong)
+    for key in ("images", "annotations", "categories"):
+        if not isinstance(content.get(key), list) or not all(
+            isinstance(entry, dict) for entry in content[key]
+        ):
+            raise DatasetError(wrong)
+    return content
+
+
+def read_coco(
+    files: Sequence[Path], images: Path | None, root: Path, options: ImportOptions
+) -> Outlines | Found:
+    """Outlines of COCO files; of files that napari-cln wrote, the frames themselves.
 
     A category names the nodes' truth where it is one (``malignant``), else nodes whose truth is
     not known. An image without annotations waits to be looked at: COCO does not say whether
     anybody looked.
 
+    Parameters
+    ----------
+    files : sequence of Path
+    images : Path, optional
+        Folder of the images, where the user named one.
+    root : Path
+        The study.
+    options : ImportOptions
+
     Raises
     ------
     DatasetError
-        If the file is not COCO.
+        If a file is not COCO, or has categories whose meaning is not known.
+    """
+    entries: list[_Entry] = []
+    notes: list[str] = []
+    refused: dict[str, str] = {}
+    for path in files:
+        content = _load(path)
+        if any(isinstance(entry.get("x_napari_cln"), dict) for entry in content["images"]):
+            return _own(path, content)
+        entries += _entries(path, content, options, notes, refused)
+    locate = _Images(files, images, root)
+    by_image: dict[Path, list[_Entry]] = defaultdict(list)
+    for entry in entries:
+        name = entry.value.get("file_name")
+        try:
+            by_image[locate(name)].append(entry)
+        except DatasetError as cause:
+            refused[f"{entry.table.name}: {str(name)[:80]}"] = str(cause)
+    draw = {image: partial(_draw, image, tuple(found)) for image, found in by_image.items()}
+    return Outlines(
+        kind=f"COCO ({listed(path.name for path in files)})",
+        draw=draw,
+        images=tuple(by_image),
+        splits={image: found[0].split for image, found in by_image.items() if found[0].split},
+        used=frozenset(files),
+        refused=refused,
+        notes=tuple(notes),
+        n_masks=sum(any(entry.outlines for entry in found) for found in by_image.values()),
+        untouched=True,
+    )
+
+
+def _entries(
+    path: Path, content: Mapping[str, Any], options: ImportOptions, notes: list[str], refused: dict[str, str]
+) -> list[_Entry]:
+    truths = category_meanings(
+        {_id(entry.get("id")): str(entry.get("name", "")) for entry in content["categories"]},
+        {_id(entry.get("category_id")) for entry in content["annotations"]},
+        path.name,
+        options,
+        notes,
+    )
+    outlines: dict[Any, list[Mapping[str, Any]]] = defaultdict(list)
+    for entry in content["annotations"]:
+        outlines[_id(entry.get("image_id"))].append(entry)
+    entries, seen = [], set()
+    for value in content["images"]:
+        key = _id(value.get("id"))
+        if key is None or key in seen or not isinstance(value.get("file_name"), str):
+            refused[f"{path.name}: {str(value.get('file_name', value))[:60]}"] = (
+                "its entry has no file_name, or no id of its own"
+            )
+            continue
+        seen.add(key)
+        split = next((side for word in re.split(r"[\W_]+", path.stem) if (side := split_of(word)[1])), None)
+        entries.append(
+            _Entry(table=path, value=value, outlines=tuple(outlines.pop(key, ())), truths=truths, split=split)
+        )
+    if strays := sum(map(len, outlines.values())):
+        notes.append(f"{path.name} has {strays} outlines of images that it does not list; they are not taken")
+    return entries
+
+
+def _id(value: Any) -> int | str | None:
+    """An id as COCO has them; None for what is none."""
+    return (
+        value if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)) else None
+    )
+
+
+def category_meanings(
+    names: Mapping[Any, str], used: set[Any], where: str, options: ImportOptions, notes: list[str]
+) -> dict[Any, Meaning]:
+    """Meaning of each class of an annotation file.
+
+    Parameters
+    ----------
+    names : mapping
+        Names of the classes by their ids.
+    used : set
+        Ids that outlines have.
+    where : str
+        The file, for messages.
+    options : ImportOptions
+    notes : list of str
+        Takes what a person should know.
+
+    Raises
+    ------
+    DatasetError
+        If there are several, and one's meaning is not known; the message names them all.
+    """
+    meanings = {key: meaning_of(name, options.label_values) for key, name in names.items()}
+    unknown = [key for key, meaning in meanings.items() if meaning is None]
+    if unknown and len(names) > 1:
+        first = names[unknown[0]]
+        raise DatasetError(
+            f"{where} has the categories {listed((repr(names[key]) for key in unknown), 8)}, whose meaning "
+            "is not known.",
+            f'Say what each is, for example --label-values "{first}=background" (or node, benign, '
+            "metastatic, not-judged).",
+        )
+    if unknown and unknown[0] in used:
+        notes.append(f"the only category of {where}, {names[unknown[0]]!r}, was taken for lymph nodes")
+    return {key: meaning or "node" for key, meaning in meanings.items()}
+
+
+class _Images:
+    """Finds the file that an entry names: beside the COCO file, or below the folder of images."""
+
+    def __init__(self, files: Sequence[Path], images: Path | None, root: Path) -> None:
+        self._roots = (*((images,) if images else ()), *dict.fromkeys(path.parent for path in files), root)
+        self._by_name: dict[str, list[Path]] = defaultdict(list)
+        for path in pictures_below(images or root):
+            self._by_name[same_text(path.name)].append(path)
+
+    def __call__(self, name: Any) -> Path:
+        if not isinstance(name, str) or "\0" in name:
+            raise DatasetError("the name of the image is no text")
+        plain = Path(name.replace("\\", "/"))
+        try:
+            for root in self._roots:
+                if (candidate := root / plain).is_file():
+                    return inside(candidate, self._roots)
+        except OSError as cause:
+            raise DatasetError(f"{plain.name[:80]} can't be looked for ({cause.strerror})") from cause
+        found = self._by_name.get(same_text(plain.name), [])
+        if len(found) > 1:
+            ends = [path for path in found if path.as_posix().endswith(plain.as_posix())]
+            found = ends or found
+        if len(found) != 1:
+            raise DatasetError(
+                f"{plain.name[:80]} was found {len(found)} times. Name the folder of the images with "
+                "--images."
+            )
+        return found[0]
+
+
+# ------------------------------------------------------------ one frame
+
+
+def _draw(image: Path, entries: Sequence[_Entry], frame: Frame) -> Drawn:
+    """Nodes of an image from its outlines."""
+    filled = [entry for entry in entries if entry.outlines]
+    if len(filled) > 1:
+        raise DatasetError(
+            f"{image.name} has outlines in {listed(entry.table.name for entry in filled)}. Leave out the "
+            "file that does not hold."
+        )
+    instances = np.zeros(frame.shape, dtype=np.uint8)
+    if not filled:
+        return Drawn(instances=instances, nodes=())
+    entry = filled[0]
+    size = _size(entry, frame)
+    masks: list[tuple[Meaning, NDArray[np.bool_]]] = []
+    boxes = 0
+    for outline in entry.outlines:
+        category = _id(outline.get("category_id"))
+        if category not in entry.truths:
+            raise DatasetError(
+                f"An outline of {image.name} has the category {str(outline.get('category_id'))[:40]!r}, "
+                f"which {entry.table.name} does not list. Export the annotations again."
+            )
+        meaning = entry.truths[category]
+        if meaning in ("background", "no-node"):
+            continue
+        if not outline.get("segmentation"):
+            boxes += 1
+            continue
+        masks.append((meaning, _paint(outline["segmentation"], frame.shape, size, image.name)))
+    drawn = nodes_from(masks, frame.shape, image.name)
+    notes = list(drawn.notes)
+    if size != frame.shape:
+        notes.append(
+            f"its outlines are for {size[0]}×{size[1]} pixels, and were scaled to its {frame.shape[0]}×"
+            f"{frame.shape[1]}"
+        )
+    if boxes:
+        notes.append(f"{boxes} boxes without an outline are not taken")
+    return replace(drawn, notes=tuple(notes))
+
+
+def nodes_from(
+    masks: Sequence[tuple[Meaning, NDArray[np.bool_]]], shape: tuple[int, int], name: str
+) -> Drawn:
+    """Nodes of outlines in their order; a later one lies over an earlier.
+
+    Parameters
+    ----------
+    masks : sequence of (meaning, ndarray of bool, shape (H, W))
+    shape : (int, int)
+    name : str
+        The image's, for messages.
+
+    Raises
+    ------
+    DatasetError
+        If there are over 255 nodes.
+    """
+    instances = np.zeros(shape, dtype=np.uint8)
+    not_judged = np.zeros(shape, dtype=bool)
+    truths: list[Truth] = []
+    empty = 0
+    for meaning, mask in masks:
+        if meaning == "not-judged":
+            not_judged |= mask
+        elif not mask.any():
+            empty += 1
+        else:
+            truths.append(meaning if meaning in ("benign", "metastatic") else "unknown")
+            if len(truths) > 255:
+                raise DatasetError(f"{name} has more than the 255 nodes a frame can have.")
+            instances[mask] = len(truths)
+    nodes = [Node(id=i, status="accepted", truth=truth) for i, truth in enumerate(truths, start=1)]
+    hidden = [node.id for node in nodes if not (instances == node.id).any()]
+    notes = []
+    if empty:
+        notes.append(f"{empty} of its outlines hold no pixel")
+    if hidden:
+        notes.append(f"{len(hidden)} of its outlines lie wholly under others, and are left out")
+        nodes = [node for node in nodes if node.id not in hidden]
+    return Drawn(
+        instances=instances,
+        nodes=tuple(nodes),
+        not_judged=not_judged if not_judged.any() else None,
+        notes=tuple(notes),
+    )
+
+
+def _size(entry: _Entry, frame: Frame) -> tuple[int, int]:
+    """Size that the outlines are for: the entry's own, where it says one.
+
+    Raises
+    ------
+    DatasetError
+        If it is no size, or one of another shape than the picture's.
+    """
+    said = entry.value.get("height"), entry.value.get("width")
+    if said == (None, None):
+        return frame.shape
+    height, width = said
+    if not all(
+        isinstance(side, int) and not isinstance(side, bool) and 0 < side <= MAX_SIDE for side in said
+    ):
+        raise DatasetError(
+            f"{entry.table.name} says that the image has {str(height)[:20]}×{str(width)[:20]} pixels, which "
+            "is no size."
+        )
+    scale = frame.shape[0] / height, frame.shape[1] / width  # type: ignore[operator]
+    if height * width > MAX_PIXELS or abs(scale[0] / scale[1] - 1) > 0.01:  # type: ignore[operator]
+        raise DatasetError(
+            f"{entry.table.name} says {height}×{width} pixels, the picture has "
+            f"{frame.shape[0]}×{frame.shape[1]}: another shape. Export the annotations for the picture as it "
+            "is."
+        )
+    return height, width  # type: ignore[return-value]
+
+
+def _paint(code: Any, shape: tuple[int, int], size: tuple[int, int], name: str) -> NDArray[np.bool_]:
+    """Mask of one outline, at the frame's size.
+
+    Raises
+    ------
+    DatasetError
+        If it can't be read.
     """
     try:
-        content = json.loads(read_bytes(table, MAX_BYTES))
-        categories = {entry["id"]: str(entry["name"]) for entry in content["categories"]}
-        outlines: dict[int, list[dict[str, Any]]] = defaultdict(list)
-        for entry in content["annotations"]:
-            outlines[entry["image_id"]].append(entry)
-        entries = [(str(entry["file_name"]), entry) for entry in content["images"]]
-        truths = {key: meaning_of(name, label_values) for key, name in categories.items()}
-    except (ValueError, KeyError, TypeError, RecursionError, OSError) as cause:
+        if isinstance(code, dict):
+            rows, columns = (int(side) for side in code["size"])
+            if (rows, columns) != size:
+                raise ValueError(f"its size is {rows}×{columns}, the image's {size[0]}×{size[1]}")
+            counts = code["counts"]
+            mask = decode_rle(counts if isinstance(counts, str) else list(counts), size)
+            return mask if size == shape else resize(mask, shape, order=0, preserve_range=True).astype(bool)
+        mask = np.zeros(shape, dtype=bool)
+        if not isinstance(code, list):
+            raise ValueError("it is neither polygons nor a run-length code")
+        for ring in code:
+            mask |= paint_polygon(ring, shape, (shape[0] / size[0], shape[1] / size[1]))
+        return mask
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError, MemoryError) as cause:
         raise DatasetError(
-            f"{table.name} is not a COCO file: it must have images, annotations and categories. Export "
-            "it again."
+            f"An outline of {name} can't be read ({cause}). Export the annotations again."
         ) from cause
-    for key, meaning in truths.items():
-        if meaning is None and len(truths) > 1:
-            raise DatasetError(
-                f"{table.name} has the category {categories[key]!r}. Say what it is, for example "
-                f'--label-values "{categories[key]}=background" (or node, benign, metastatic).'
-            )
-    return [
-        Incoming(
-            name=Path(name).name,
-            read=partial(
-                _read, images / name.replace("\\", "/"), images, entry, outlines[entry["id"]], truths, clean
-            ),
-        )
-        for name, entry in entries
-    ]
 
 
-def _read(
-    path: Path,
-    root: Path,
-    entry: dict[str, Any],
-    outlines: list[dict[str, Any]],
-    truths: dict[int, Meaning | None],
-    clean: bool,
-) -> Parcel:
-    if isinstance(record := entry.get("x_napari_cln"), dict):
-        image = read_png(inside(path, (root,)))
-        return parcel_of(record_of(record, path.name), image, _paint(outlines, image.shape, path.name))
-    frame = read_frame(inside(path, (root,)))
-    outlines = [outline for outline in outlines if truths.get(outline.get("category_id", 0)) != "background"]
-    numbered = [{**outline, "attributes": {"node": i}} for i, outline in enumerate(outlines, start=1)]
-    instances = _paint(numbered, frame.shape, path.name)
-    nodes = tuple(
-        Node(id=i, status="accepted", truth=_truth(truths.get(outline.get("category_id", 0))))
-        for i, outline in enumerate(outlines, start=1)
-        if (instances == i).any()
+def paint_polygon(
+    ring: Any, shape: tuple[int, int], scale: tuple[float, float] = (1.0, 1.0)
+) -> NDArray[np.bool_]:
+    """Mask of a polygon.
+
+    Parameters
+    ----------
+    ring : sequence of float
+        x, y in turn; the middle of the first pixel is (0.5, 0.5).
+    shape : (int, int)
+        Of the mask.
+    scale : (float, float)
+        Pixels of the mask for each of the polygon's, along rows and columns.
+
+    Returns
+    -------
+    ndarray of bool, shape (H, W)
+
+    Raises
+    ------
+    ValueError
+        If it has no three corners, or one that is no number or far from any picture.
+    """
+    corners = np.asarray(ring, dtype=float).reshape(-1, 2)[:, ::-1]
+    if not 3 <= len(corners) <= MAX_CORNERS:
+        raise ValueError(f"a polygon of {len(corners)} corners")
+    if not np.isfinite(corners).all() or np.abs(corners).max() > FAR:
+        raise ValueError("a corner that is no number, or far outside the picture")
+    mask: NDArray[np.bool_] = polygon2mask(shape, corners * np.asarray(scale) - 0.5)
+    return mask
+
+
+# ------------------------------------------------------------ files that napari-cln wrote
+
+
+def _own(path: Path, content: Mapping[str, Any]) -> Found:
+    outlines: dict[Any, list[Mapping[str, Any]]] = defaultdict(list)
+    for entry in content["annotations"]:
+        outlines[_id(entry.get("image_id"))].append(entry)
+    items, used = [], {path}
+    for value in content["images"]:
+        name = str(value.get("file_name", ""))
+        image = path.parent / name
+        used.add(image)
+        read = partial(_read_own, path, image, value, tuple(outlines[_id(value.get("id"))]))
+        items.append(Incoming(name=Path(name).name, read=read))
+    return Found(
+        kind=f"an export of a training folder ({path.name})",
+        items=items,
+        n_images=len(items),
+        n_masks=sum(bool(found) for found in outlines.values()),
+        used=used,
     )
-    annotation = Annotation(
-        frame=frame,
-        instances=instances,
-        nodes=nodes,
-        status="accepted" if nodes else "predicted",
-        annotator="import",
-    )
-    overlay = None
-    if not clean:
-        annotation, overlay = untouched(annotation)
-    about = Provenance(who="import", kind="import", action="imported")
-    return Parcel(annotation=annotation, about=about, overlay=overlay)
 
 
-def _truth(meaning: Meaning | None) -> Truth:
-    return meaning if meaning in ("benign", "metastatic") else "unknown"
-
-
-def _paint(outlines: list[dict[str, Any]], shape: tuple[int, ...], name: str) -> NDArray[np.uint8]:
-    """Ids of the nodes from their outlines; a later one lies over an earlier."""
+def _read_own(
+    path: Path, image: Path, value: Mapping[str, Any], outlines: Sequence[Mapping[str, Any]]
+) -> Any:
+    pixels = read_png(inside(image, (path.parent,)))
+    shape = (pixels.shape[0], pixels.shape[1])
     instances = np.zeros(shape, dtype=np.uint8)
+    not_judged = np.zeros(shape, dtype=bool)
     for outline in outlines:
-        try:
-            node_id = int(outline["attributes"]["node"])
-            code = outline["segmentation"]
-            if isinstance(code, dict):
-                mask = decode_rle(code["counts"], (int(code["size"][0]), int(code["size"][1])))
-            else:
-                mask = np.zeros(shape, dtype=bool)
-                for ring in code:
-                    corners = np.asarray(ring, dtype=float).reshape(-1, 2)[:, ::-1]
-                    mask |= polygon2mask(shape, corners - 0.5)
-            if not 1 <= node_id <= 255:
-                raise ValueError(f"node {node_id}")
-            instances[mask] = node_id
-        except (KeyError, TypeError, ValueError, IndexError) as cause:
+        mask = _paint(outline.get("segmentation"), shape, shape, image.name)
+        attributes = outline.get("attributes")
+        node = attributes.get("node") if isinstance(attributes, dict) else None
+        if node == 0:
+            not_judged |= mask
+        elif isinstance(node, int) and 1 <= node <= 255:
+            instances[mask] = node
+        else:
             raise DatasetError(
-                f"An outline of {name} can't be read ({cause}). Export the annotations again."
-            ) from cause
-    return instances
+                f"An outline of {image.name} belongs to no node ({node!r}). Export the folder again."
+            )
+    if not isinstance(value.get("x_napari_cln"), dict):
+        raise DatasetError(f"{image.name} has no record in {path.name}. Export the folder again.")
+    unjudged = not_judged if not_judged.any() else None
+    return parcel_of(record_of(value["x_napari_cln"], image.name), pixels, instances, unjudged)

@@ -1,18 +1,21 @@
-"""Plain folders: images, masks, and a table that says whose they are and what was found."""
+"""Columns of a table by what they hold, and its values, checked before any frame is taken."""
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from ...errors import DatasetError
+from ...disk.tables import Table, read_table
+from ...errors import DatasetError, listed
+from ...types import Level, Side, Split, Truth, TruthSource
+from .meaning import SIDES, SOURCES, UnknownWords, level_of, same_text, split_of, truth_of, words_of
+from .parcel import ImportOptions, TableUse
 
-__all__ = ["ROLES", "Row", "Table", "find_columns", "index_files", "masks_for", "read_table", "stem_of"]
+__all__ = ["ROLES", "Labels", "Row", "find_columns", "has_images", "read_labels"]
 
 ROLES: dict[str, tuple[str, ...]] = {
     "image": ("image", "images", "img", "image file", "image name", "image path", "file", "filename",
@@ -24,83 +27,56 @@ ROLES: dict[str, tuple[str, ...]] = {
     "patient": ("patient key", "patient", "patient id", "patient no", "patient number", "subject",
                 "subject id", "pid", "case", "case id", "id"),
     "cine": ("cine key", "cine", "clip", "video", "sequence"),
-    "split": ("split", "set", "subset", "partition"),
+    "split": ("split", "set", "subset", "partition", "fold"),
     "node": ("node", "node id"),
-    "status": ("status",),
-    "node_status": ("node status",),
     "truth_source": ("truth source",),
     "level": ("level", "neck level"),
     "side": ("side", "laterality"),
-    "p_malignant": ("p malignant",),
-    "frame_id": ("frame id",),
 }  # fmt: skip
 """Headings by what they hold, the surest first; compared without case, blanks and signs."""
 
-MAX_TABLE_BYTES = 2**28
-IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".dcm", ".gif")
-_MASK_STEM = re.compile(
-    r"^(?:mask[_\- ]+)?(.*?)(?:[_\- ]+(?:mask|seg|segmentation|label|gt)(?:[_\- ]*\d+)?)?$"
-)
-
-Row = dict[str, str]
+CHOICES = {
+    "level": "II, III, … or none",
+    "side": "left, right, midline or none",
+    "truth_source": "fna, tg, histology, follow-up or none",
+}
+_SHORTENED = re.compile(r"\d+([.,]\d+)?[eE]\+?\d+")
+_WHOLE_FLOAT = re.compile(r"(\d+)[.,]0+")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Table:
-    """Rows by role, and the headings from which they were taken."""
+class Row:
+    """What a table says of one frame; ``None`` where it says nothing."""
 
+    line: int
+    image: str
+    mask: str | None = None
+    label: Truth | str | None = None
+    patient: str | None = None
+    cine: str | None = None
+    split: Split | None = None
+    level: Level | None = None
+    side: Side | None = None
+    truth_source: TruthSource | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """A table of labels: its rows, which columns it has, and what a person should know of it."""
+
+    path: Path
     rows: list[Row]
-    columns: Mapping[str, str]
+    use: TableUse
+    notes: tuple[str, ...] = ()
+    roles: frozenset[str] = field(default_factory=frozenset)
 
 
-def read_table(path: Path) -> Table:
-    """Read a table with one row per frame, or per node.
-
-    Comma, semicolon or tabulator between the columns; UTF-8, or what Excel writes in Chinese
-    (GB 18030).
-
-    Raises
-    ------
-    DatasetError
-        If it can't be read, or has no column of images.
-    """
-    try:
-        if path.stat().st_size > MAX_TABLE_BYTES:
-            raise DatasetError(f"{path.name} is larger than a table can be. Check that it is a CSV file.")
-        data = path.read_bytes()
-        try:
-            text = data.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            text = data.decode("gb18030")
-        head = text.split("\n", 1)[0]
-        separator = max(",;\t", key=head.count)
-        rows = list(csv.reader(io.StringIO(text), delimiter=separator, strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as cause:
-        raise DatasetError(
-            f"{path.name} is not a readable table. Save it as CSV (UTF-8) with a row of headings."
-        ) from cause
-    if not rows:
-        raise DatasetError(f"{path.name} is empty. Give a row of headings and a row per image.")
-    columns = find_columns(rows[0])
-    if "image" not in columns:
-        raise DatasetError(
-            f"{path.name} has the columns {', '.join(rows[0])[:200]}, none of which names the images. "
-            "Call that column image."
-        )
-    place = {role: rows[0].index(heading) for role, heading in columns.items()}
-    filled = [row for row in rows[1:] if any(cell.strip() for cell in row)]
-    return Table(
-        rows=[{role: row[i].strip() if i < len(row) else "" for role, i in place.items()} for row in filled],
-        columns=columns,
-    )
-
-
-def find_columns(headings: list[str]) -> dict[str, str]:
+def find_columns(headings: tuple[str, ...] | list[str]) -> dict[str, str]:
     """The heading that holds each role; a heading serves once, the surest first.
 
     Parameters
     ----------
-    headings : list of str
+    headings : sequence of str
 
     Returns
     -------
@@ -119,33 +95,148 @@ def find_columns(headings: list[str]) -> dict[str, str]:
 
 
 def _plain(heading: str) -> str:
-    return re.sub(r"[\W_]+", "", heading.casefold())
+    return re.sub(r"[\W_]+", "", same_text(heading))
 
 
-def index_files(folder: Path) -> dict[str, list[Path]]:
-    """Image files below a folder by their stem without the words that mark a mask, sorted."""
-    index: dict[str, list[Path]] = defaultdict(list)
-    for path in _files(folder):
-        index[stem_of(path)].append(path)
-    return index
+def has_images(path: Path) -> bool:
+    """Whether a file is a table with a column of images."""
+    try:
+        return "image" in find_columns(read_table(path).headings)
+    except DatasetError:
+        return False
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    return (
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.casefold() in IMAGES and path.is_file() and not path.name.startswith(".")
-    )
+def read_labels(path: Path, options: ImportOptions) -> Labels:
+    """Read a table of labels and patients; every value is understood, or the table is refused.
+
+    Raises
+    ------
+    DatasetError
+        If it can't be read, has no column of images, or has words whose meaning is not known; the
+        message names them and the option that says what they mean.
+    """
+    table = read_table(path)
+    columns = find_columns(table.headings)
+    for role, heading in options.columns.items():
+        if role not in ROLES:
+            raise DatasetError(
+                f"--columns {role}={heading}: there is no role {role!r}. Use {', '.join(ROLES)}."
+            )
+        known = {_plain(name): name for name in table.headings}
+        if _plain(heading) not in known:
+            raise DatasetError(
+                f"{path.name} has no column {heading!r}; its columns are {', '.join(table.headings)[:200]}. "
+                f"Give one of them for --columns {role}=…"
+            )
+        columns = {key: name for key, name in columns.items() if name != known[_plain(heading)]}
+        columns[role] = known[_plain(heading)]
+    if "image" not in columns:
+        raise DatasetError(
+            f"{path.name} has the columns {', '.join(table.headings)[:200]}, none of which names the "
+            "images. Call that column image, or say which it is by --columns image=HEADING; --labels none "
+            "imports without a table."
+        )
+    rows = _rows(table, columns, options)
+    unused = tuple(heading for heading in table.headings if heading not in columns.values())
+    use = TableUse(name=path.name, read_as=table.read_as, used=columns, unused=unused)
+    patients, notes = _patients(table, columns)
+    rows = [_with_patient(row, patients) for row in rows]
+    return Labels(path=path, rows=rows, use=use, notes=notes, roles=frozenset(columns))
 
 
-def stem_of(path: Path) -> str:
-    """Stem by which an image and its masks are known to belong together: without ``_mask_1`` and the like."""
-    match = _MASK_STEM.fullmatch(path.stem.casefold())
-    return match[1] if match and match[1] else path.stem.casefold()
+def _rows(table: Table, columns: Mapping[str, str], options: ImportOptions) -> list[Row]:
+    label, split = UnknownWords(table.name), UnknownWords(table.name)
+    level, side, source = (UnknownWords(table.name, f"{role}:") for role in ("level", "side", "truth_source"))
+    rows = []
+    for line, texts in zip(table.lines, table.rows, strict=True):
+        cell = {role: texts[heading] for role, heading in columns.items()}
+        if not cell["image"]:
+            raise DatasetError(
+                f"{table.name} names no image in line {line}, where it says "
+                f"{listed(filter(None, texts.values()))}. Fill the cell, or remove the row."
+            )
+        facts: dict[str, Any] = {"line": line, "image": cell["image"], "cine": cell.get("cine") or None}
+        facts["patient"] = cell.get("patient") or None
+        if "mask" in cell:
+            facts["mask"] = cell["mask"]
+        if (word := cell.get("label")) is not None:
+            facts["label"] = truth_of(word, options.label_values)
+            if facts["label"] is None:
+                label.add(word)
+        if (word := cell.get("split")) is not None:
+            known, facts["split"] = split_of(word, options.split_values)
+            if not known:
+                split.add(word)
+        for role, meaning, unknown in (
+            ("level", level_of, level),
+            ("side", _side_of, side),
+            ("truth_source", _source_of, source),
+        ):
+            if word := cell.get(role):
+                said = options.column_values.get(f"{role}:{word}", word)
+                if said != "none" or role == "truth_source":
+                    facts[role] = meaning(said)
+                    if facts[role] is None:
+                        unknown.add(word)
+        rows.append(Row(**facts))
+    label.refuse("labels", "--label-values", "benign, metastatic, no-node or unknown")
+    split.refuse("words in its column of splits", "--split-values", "test, train, validation or none")
+    for role, unknown in (("level", level), ("side", side), ("truth_source", source)):
+        unknown.refuse(f"words in its column of {role.replace('_', ' ')}s", "--column-values", CHOICES[role])
+    return rows
 
 
-def masks_for(image: Path, masks: Mapping[str, list[Path]]) -> list[Path]:
-    """Masks that belong to an image by name; of equal names, those in a folder of the same name."""
-    found = [path for path in masks.get(stem_of(image), ()) if path != image]
-    near = [path for path in found if path.parent.name == image.parent.name]
-    return near or found
+def _side_of(text: str) -> Side | None:
+    return SIDES.get(words_of(text))
+
+
+def _source_of(text: str) -> TruthSource | None:
+    return SOURCES.get(words_of(text))
+
+
+def _patients(table: Table, columns: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Spelling of each patient that holds, and notes on spellings that may be one patient's.
+
+    Spreadsheets and pandas write a whole number with a point (12.0): that is the same number. Leading
+    zeros, case and signs may be an archive's own: two spellings are told, and count as one patient, so
+    that no patient stands on both sides of a split.
+    """
+    heading = columns.get("patient")
+    if heading is None:
+        return {}, ()
+    spelt: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for line, texts in zip(table.lines, table.rows, strict=True):
+        if text := texts[heading]:
+            if _SHORTENED.fullmatch(text):
+                raise DatasetError(
+                    f"{table.name} has the patient {text!r} in line {line}: a spreadsheet shortened a long "
+                    "number, so several patients may stand behind it. Format the column as text, fill it in "
+                    "again, and save the table."
+                )
+            spelt[_alike(text)][text].append(line)
+    holds: dict[str, str] = {}
+    notes = []
+    for spellings in spelt.values():
+        names = sorted(spellings, key=lambda name: (bool(_WHOLE_FLOAT.fullmatch(name)), len(name), name))
+        holds |= dict.fromkeys(names, names[0])
+        if len(names) > 1:
+            lines = sorted(spellings[name][0] for name in names)
+            notes.append(
+                f"{table.name} spells what looks like one patient in {len(names)} ways: "
+                f"{listed(map(repr, names), 6)} (lines {listed(lines, 6)}). They count as one patient; if "
+                "they are different patients, give them names that differ by more than zeros, case and "
+                "signs."
+            )
+    return holds, tuple(notes)
+
+
+def _alike(patient: str) -> str:
+    """A patient's name without what spreadsheets and typing change: ``.0``, leading zeros, case, signs."""
+    text = same_text(patient)
+    if match := _WHOLE_FLOAT.fullmatch(text):
+        text = match[1]
+    return " ".join(run.lstrip("0") or "0" for run in re.findall(r"\d+|[^\W\d_]+", text)) or text
+
+
+def _with_patient(row: Row, patients: Mapping[str, str]) -> Row:
+    return replace(row, patient=patients.get(row.patient, row.patient)) if row.patient else row

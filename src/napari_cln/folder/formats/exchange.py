@@ -1,37 +1,65 @@
-"""Studies in and out: plain folders, nnU-Net, COCO, CSV, other training folders.
+"""Studies in and out: folders of pictures, nnU-Net, COCO, labelme, YOLO, Pascal VOC, CSV, training folders.
 
 Both functions are iterations that do one frame a step: wrap them in a progress bar, stop between
-two frames.
+two frames. An import says at its end what it made of what.
 
->>> for step in import_study("LymphUs", "my_study", labels="labels.csv"):   # doctest: +SKIP
+>>> work = import_study("LymphUs", "my_study", labels="labels.csv")   # doctest: +SKIP
+>>> for step in work:                                                # doctest: +SKIP
 ...     print(step.index, step.total, step.problem or step.name)
+>>> print(*work.report.lines(), sep="\\n")                            # doctest: +SKIP
 """
 
 from __future__ import annotations
 
 import shutil
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+from msgspec import Struct
+from msgspec import field as struct_field
 
 from ...disk.atomic import read_json
-from ...errors import ClnError, DatasetError, ExportError
+from ...disk.tables import ENDINGS, is_hidden
+from ...errors import ClnError, DatasetError, ExportError, listed
 from ...types import Case
 from ..dataset import TrainingFolder
+from ..health.summary import StudySummary, Tally
 from ..record import hash_pixels
 from ..screens import unseen_screens
-from .coco import CocoWriter, find_coco, is_coco
+from .annotations import find_labelme, find_voc, find_yolo
+from .coco import CocoWriter, find_coco_files, read_coco
+from .columns import read_labels
+from .masks import mask_meanings
+from .meaning import meaning_of, split_of
 from .nnunet import NnunetWriter, find_nnunet, is_nnunet
 from .own_csv import CsvWriter, find_csv, is_own_table
-from .parcel import Incoming, Meaning, Parcel, meaning_of
-from .plain import IMAGE_FOLDERS, MASK_FOLDERS, PlainFolder, find_plain
+from .parcel import Found, ImportOptions, Incoming, Outlines, Parcel, TableUse, below
+from .plain import Study, find_masks, find_study, find_table
 from .stored import adopt, find_stored, read_stored
 
-__all__ = ["FORMATS", "Step", "export_study", "import_study"]
+__all__ = ["FORMATS", "ImportReport", "Step", "StudyImport", "export_study", "import_study"]
 
 FORMATS = ("nnunet", "coco", "csv")
+MAX_LISTED = 8
+NO_TABLE = "none"
+"""For ``labels``: the study's tables are not its labels."""
+NOT_READ = {
+    **dict.fromkeys(
+        (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd"),
+        "volumes and label maps of this kind are not read: export the masks as PNG",
+    ),
+    **dict.fromkeys((".zip", ".7z", ".rar", ".gz", ".tar"), "archives are not read: unpack them"),
+    **dict.fromkeys(
+        (".xls", ".ods", ".numbers"), "workbooks of this kind are not read: save them as XLSX or CSV"
+    ),
+    **dict.fromkeys((".npy", ".npz", ".mat", ".pkl", ".h5"), "arrays are not read: export the masks as PNG"),
+    **dict.fromkeys(ENDINGS, "tables that are not the one of labels: name another by --labels"),
+    **dict.fromkeys((".json", ".xml"), "annotations that no known format explains: export them as COCO"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +76,7 @@ class Step:
         The frame in the training folder; ``None`` where it was refused.
     problem : str, optional
         Why it was refused, and what to do.
-    note : str, optional
+    notes : tuple of str
         What a reader should know of a frame that was taken.
     """
 
@@ -57,7 +85,85 @@ class Step:
     name: str
     case: Case | None = None
     problem: str | None = None
-    note: str | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def note(self) -> str | None:
+        """The notes in one text."""
+        return "; ".join(self.notes) or None
+
+
+class ImportReport(Struct, frozen=True, kw_only=True):
+    """What an import made of what.
+
+    Parameters
+    ----------
+    kind : str
+        What the source was seen to be.
+    images, masks : int
+        Files of images, and masks or outlines that belong to them.
+    taken, refused, repeated : int
+        Frames that are in the training folder now; that were refused; whose pixels came twice.
+    study : StudySummary
+        Numbers of the frames that were taken.
+    tables : tuple of TableUse
+        Tables, how they were read, and their columns that were not used.
+    unused_files : dict of str to str
+        Files of the source that were not used, and why.
+    problems : dict of str to str
+        What was refused, and why.
+    notes : dict of str to list of str
+        What to know of frames that were taken: a sentence, and the frames of which it holds.
+    remarks : tuple of str
+        What to know of the whole.
+    """
+
+    kind: str
+    images: int
+    masks: int
+    taken: int
+    refused: int
+    repeated: int
+    study: StudySummary
+    tables: tuple[TableUse, ...] = ()
+    unused_files: dict[str, str] = struct_field(default_factory=dict)
+    problems: dict[str, str] = struct_field(default_factory=dict)
+    notes: dict[str, list[str]] = struct_field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+
+    def lines(self) -> list[str]:
+        """The report for a person, on one screen; what matters most comes last."""
+        said = [
+            f"note        {len(names)} frame{'s'[: len(names) != 1]} ({listed(names)}): {note}"
+            for note, names in sorted(self.notes.items(), key=lambda item: len(item[1]))[-MAX_LISTED:]
+        ]
+        said.append(f"source      {self.kind}: {self.images} images, {self.masks} masks or outlines")
+        for table in self.tables:
+            said.append(f"table       {table.name}, read as {table.read_as}: {_columns(table)}")
+            if table.unused:
+                said.append(f"not used    columns of {table.name}: {listed(table.unused, MAX_LISTED)}")
+        said += self.study.lines()
+        by_reason: dict[str, list[str]] = defaultdict(list)
+        for name, reason in self.unused_files.items():
+            by_reason[reason].append(name)
+        for reason, names in by_reason.items():
+            said.append(
+                f"not used    {len(names)} file{'s'[: len(names) != 1]}: {listed(names, MAX_LISTED)}"
+                + (f" ({reason})" if reason else "")
+            )
+        said += [f"look        {remark}" for remark in self.remarks]
+        for name, problem in list(self.problems.items())[:MAX_LISTED]:
+            said.append(f"refused     {name}: {problem}")
+        if (more := len(self.problems) - MAX_LISTED) > 0:
+            said.append(f"refused     {more} more; --json names them all")
+        return said
+
+
+def _columns(table: TableUse) -> str:
+    return ", ".join(role if role == name else f"{role} from {name!r}" for role, name in table.used.items())
+
+
+# ------------------------------------------------------------ in
 
 
 def import_study(
@@ -67,14 +173,19 @@ def import_study(
     images: str | Path | None = None,
     masks: str | Path | None = None,
     labels: str | Path | None = None,
-    mask_values: Mapping[int, str] | None = None,
+    mask_values: Mapping[Any, str] | None = None,
     label_values: Mapping[str, str] | None = None,
+    split_values: Mapping[str, str] | None = None,
+    columns: Mapping[str, str] | None = None,
+    column_values: Mapping[str, str] | None = None,
     clean: bool | None = None,
-) -> Iterator[Step]:
+    turn_masks: bool = False,
+    patient_folders: bool = False,
+) -> StudyImport:
     """Bring a study into a training folder.
 
     The kind of the source is seen from its content: another training folder or an export of one,
-    a raw nnU-Net dataset, COCO annotations, else a plain folder of images with a table.
+    a raw nnU-Net dataset, COCO annotations, else a folder of pictures with masks, with or without a table.
 
     Parameters
     ----------
@@ -83,85 +194,120 @@ def import_study(
     out : path
         Training folder; made when it is new. Frames that it has already are compared.
     images, masks : path, optional
-        Folders, from the source or from here. Found by their usual names otherwise.
+        Folders, from the source or from here. Told by names and paths otherwise.
     labels : path, optional
-        Table of labels and patients, or COCO file. The only CSV file of the source otherwise.
-    mask_values : mapping of int to str, optional
-        What each value of a mask is: ``background``, ``node``, ``benign`` or ``metastatic``.
+        Table of labels and patients (CSV, TSV, XLSX), or COCO file; ``"none"`` for no table. The only table
+        with a column of images otherwise.
+    mask_values : mapping of int or str to str, optional
+        What each value (or colour, ``#rrggbb``) of a mask is: ``background``, ``node``, ``benign``,
+        ``metastatic`` or ``not-judged``; ``{"ids": "node"}`` where each value is a node of its own.
     label_values : mapping of str to str, optional
-        What each label is: ``benign``, ``metastatic``, ``no-node``, ``unknown``; the usual words
-        are known.
+        What each label, class or category is: ``benign``, ``metastatic``, ``no-node``, ``unknown``; the
+        usual words are known.
+    split_values : mapping of str to str, optional
+        What each word of a split is: ``train``, ``validation``, ``test``, ``none``.
+    columns : mapping of str to str, optional
+        Heading of a role that is not found by itself: ``{"label": "Befund"}``.
+    column_values : mapping of str to str, optional
+        What other words of the table are: ``{"level:4b": "IV"}``.
     clean : bool, optional
-        Crop images to the scan area and paint over burned-in marks. By default for plain folders
+        Crop images to the scan area and paint over burned-in marks. By default for folders of pictures
         alone: nnU-Net and COCO sets are taken pixel by pixel.
+    turn_masks : bool
+        Masks of pictures that a camera noted as turned were drawn on the stored pixels.
+    patient_folders : bool
+        The folder in which an image lies is named after its patient.
 
-    Yields
-    ------
-    Step
-        One a frame, refused ones too.
+    Returns
+    -------
+    StudyImport
+        Iterate over it: each :class:`Step` is one frame, refused ones too. Its ``report`` says what was
+        made of what.
 
     Raises
     ------
     DatasetError
-        At the call, if the source can't be used at all.
+        If the source can't be used at all, or has words whose meaning is not known.
     """
     root = Path(source)
     if not root.exists():
-        raise DatasetError(f"{root.name} does not exist. Give the folder of the study.")
-    values = {
-        value: _meaning(text, str(value), "--mask-values") for value, text in (mask_values or {}).items()
-    }
-    for key, text in (label_values or {}).items():
-        _meaning(text, key, "--label-values")
-    items = _find(root, images, masks, labels, values or None, dict(label_values or {}), clean)
+        raise DatasetError(f"{root.name} does not exist.", "Give the folder of the study.")
+    options = ImportOptions(
+        images=images,
+        masks=masks,
+        labels=labels,
+        mask_values={str(value): text for value, text in (mask_values or {}).items()},
+        label_values=dict(label_values or {}),
+        split_values=dict(split_values or {}),
+        columns=dict(columns or {}),
+        column_values=dict(column_values or {}),
+        clean=clean,
+        turn_masks=turn_masks,
+        patient_folders=patient_folders,
+    )
+    _check_words(options)
+    folder = root if root.is_dir() else root.parent
+    found = _find(root, folder, options)
     out = Path(out)
     known = (out / "dataset.json").exists()
     study = TrainingFolder.open(out) if known else TrainingFolder.create(out)
-    return _take(items, study)
+    return StudyImport(found=found, study=study, unused=_unused(folder, found, study.path))
 
 
-def _meaning(text: str, key: str, option: str) -> Meaning:
-    meaning = meaning_of(text)
-    if meaning is None:
+def _check_words(options: ImportOptions) -> None:
+    mask_meanings(options)
+    for key, text in options.label_values.items():
+        if meaning_of(text) is None:
+            raise DatasetError(
+                f"--label-values {key}={text} is not known.",
+                "Use background, node, benign, metastatic or no-node.",
+            )
+    for key, text in options.split_values.items():
+        if not split_of(text)[0]:
+            raise DatasetError(
+                f"--split-values {key}={text} is not known.", "Use train, validation, test or none."
+            )
+
+
+def _find(root: Path, folder: Path, options: ImportOptions) -> Found:
+    """What a source is, and its frames."""
+    labels = _place(folder, options.labels) if options.labels not in (None, NO_TABLE) else None
+    placed = ImportOptions(
+        **{
+            **options.__dict__,
+            "images": _place(folder, options.images) if options.images else None,
+            "masks": _place(folder, options.masks) if options.masks else None,
+        }
+    )
+    named = labels or (root if root.is_file() else None)
+    nnunet = is_nnunet(folder) and not (options.images or options.masks)
+    if nnunet and "x_napari_cln" in read_json(folder / "dataset.json"):
+        return find_stored(TrainingFolder.open(folder))
+    if named is not None and named.suffix.casefold() not in (*ENDINGS, ".json"):
         raise DatasetError(
-            f"{option} {key}={text} is not known. Use background, node, benign, metastatic or no-node."
+            f"{named.name} is neither a table nor a COCO file.", "Give CSV, TSV, XLSX or COCO JSON."
         )
-    return meaning
-
-
-def _find(
-    root: Path,
-    images: str | Path | None,
-    masks: str | Path | None,
-    labels: str | Path | None,
-    values: dict[int, Meaning] | None,
-    words: dict[str, str],
-    clean: bool | None,
-) -> list[Incoming]:
-    folder = root if root.is_dir() else root.parent
-    table = _place(folder, labels) if labels else root if root.is_file() else _only_table(folder)
-    if table is not None and table.suffix.casefold() == ".json" and is_coco(table):
-        at = _place(folder, images) if images else folder
-        return find_coco(table, at, words, clean=bool(clean))
-    if images is None and masks is None and labels is None and is_nnunet(folder):
-        if "x_napari_cln" in read_json(folder / "dataset.json"):
-            return find_stored(TrainingFolder.open(folder))
-        return find_nnunet(folder, values)
+    coco = [named] if named is not None and named.suffix.casefold() == ".json" else find_coco_files(folder)
+    table = named if coco[:1] != [named] else None
+    if table is None and options.labels != NO_TABLE:
+        table = find_table(folder)
     if table is not None and is_own_table(table):
         return find_csv(table)
-    at = _place(folder, images) if images else _named(folder, IMAGE_FOLDERS) or folder
-    masks_at = _place(folder, masks) if masks else _named(folder, MASK_FOLDERS)
-    return find_plain(
-        PlainFolder(
-            source=folder,
-            images=at,
-            masks=masks_at,
-            table=table,
-            mask_values=values,
-            label_values=words,
-            clean=clean is not False,
-        )
-    )
+    read = read_labels(table, placed) if table is not None else None
+    outlines: Outlines | Found | None
+    if nnunet:
+        outlines = find_nnunet(folder, placed)
+    elif coco and options.masks is None:
+        outlines = read_coco(coco, placed.images, folder, placed)  # type: ignore[arg-type]
+        if isinstance(outlines, Found):
+            return outlines
+    else:
+        outlines = None
+        for find in (find_labelme, find_voc, find_yolo) if options.masks is None else ():
+            if (outlines := find(folder, placed.images, placed)) is not None:  # type: ignore[arg-type]
+                break
+        outlines = outlines or find_masks(folder, placed, read)
+    return find_study(Study(root=folder, outlines=outlines, labels=read, options=placed))
 
 
 def _place(folder: Path, name: str | Path) -> Path:
@@ -169,59 +315,128 @@ def _place(folder: Path, name: str | Path) -> Path:
     for candidate in (folder / name, Path(name)):
         if candidate.exists():
             return candidate
-    raise DatasetError(f"{Path(name).name} is neither in {folder.name} nor here. Check its path.")
+    raise DatasetError(f"{Path(name).name} is neither in {folder.name} nor here.", "Check its path.")
 
 
-def _named(folder: Path, names: tuple[str, ...]) -> Path | None:
-    present = {path.name.casefold(): path for path in folder.iterdir() if path.is_dir()}
-    return next((present[name] for name in names if name in present), None)
+def _unused(root: Path, found: Found, out: Path) -> dict[str, str]:
+    """Files of a source that belong to nothing, and why each was not used."""
+    if found.used is None:
+        return {}
+    used = {path.resolve() for path in found.used}
+    here = out.resolve()
+    unused = {}
+    for path in sorted(root.rglob("*")):
+        if path.is_dir() or is_hidden(path) or any(p.startswith(".") for p in path.relative_to(root).parts):
+            continue
+        resolved = path.resolve()
+        if resolved not in used and not resolved.is_relative_to(here):
+            unused[below(path, root)] = _why(path)
+    return {name: why for name, why in unused.items() if name not in found.refused}
 
 
-def _only_table(folder: Path) -> Path | None:
-    """The table of a folder: its only CSV file, else its only COCO file."""
-    for pattern in ("*.csv", "*.json"):
-        found = [path for path in folder.glob(pattern) if pattern == "*.csv" or is_coco(path)]
-        if len(found) == 1 and found[0].name != "dataset.json":
-            return found[0]
-        if len(found) > 1 and pattern == "*.csv":
-            raise DatasetError(
-                f"{folder.name} has {len(found)} tables. Name the one with the labels by --labels."
-            )
-    return None
+def _why(path: Path) -> str:
+    name = path.name.casefold()
+    ending = ".nii.gz" if name.endswith(".nii.gz") else path.suffix.casefold()
+    return NOT_READ.get(ending, "")
 
 
-def _take(items: list[Incoming], study: TrainingFolder) -> Iterator[Step]:
-    taken: dict[str, tuple[str, object]] = {}
-    try:
-        for i, item in enumerate(items, start=1):
-            step = partial(Step, index=i, total=len(items), name=item.name)
-            try:
-                parcel = item.read()
-                case_id = study.identify(parcel.annotation.frame)
-                if parcel.stored is not None:
-                    yield step(case=adopt(study, parcel), note=parcel.note)
-                elif case_id in taken and taken[case_id][1] == _saying(parcel):
-                    yield step(note=f"it has the same pixels as {taken[case_id][0]}, and is kept once")
-                elif case_id in taken:
-                    yield step(
-                        problem=f"{item.name} has the same pixels as {taken[case_id][0]}, but another mask, "
-                        "label or patient. The first was taken: find out which is right, and leave the "
-                        "other out."
-                    )
-                else:
-                    case = study.keep(parcel.annotation, parcel.about, overlay=parcel.overlay, count=False)
-                    taken[case_id] = item.name, _saying(parcel)
-                    yield step(case=case, note=parcel.note)
-            except ClnError as cause:
-                yield step(problem=str(cause))
-    finally:
-        study.recount()
+@dataclass(kw_only=True)
+class StudyImport:
+    """An import under way: an iteration over its frames, and the report of what was made of what."""
+
+    found: Found
+    study: TrainingFolder
+    unused: dict[str, str]
+    _tally: Tally = field(default_factory=Tally)
+    _taken: dict[str, tuple[str, object]] = field(default_factory=dict)
+    _problems: dict[str, str] = field(default_factory=dict)
+    _notes: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    _n_taken: int = 0
+    _n_repeated: int = 0
+
+    def __iter__(self) -> Iterator[Step]:
+        total = len(self.found.items) + len(self.found.refused)
+        index = 0
+        try:
+            for item in self.found.items:
+                index += 1
+                step = self._take(item, partial(Step, index=index, total=total, name=item.name))
+                if step.problem is not None:
+                    self._problems[item.name] = step.problem
+                for note in step.notes:
+                    self._notes[note].append(item.name)
+                yield step
+            for name, problem in self.found.refused.items():
+                index += 1
+                self._problems[name] = problem
+                yield Step(index=index, total=total, name=name, problem=f"{name}: {problem}")
+        finally:
+            self.study.recount()
+
+    @property
+    def report(self) -> ImportReport:
+        """What was made of what, up to now."""
+        return ImportReport(
+            kind=self.found.kind,
+            images=self.found.n_images,
+            masks=self.found.n_masks,
+            taken=self._n_taken,
+            refused=len(self._problems),
+            repeated=self._n_repeated,
+            study=self._tally.summary(),
+            tables=self.found.tables,
+            unused_files=self.unused,
+            problems=dict(self._problems),
+            notes={note: list(names) for note, names in self._notes.items()},
+            remarks=self.found.notes,
+        )
+
+    def _take(self, item: Incoming, step: partial[Step]) -> Step:
+        try:
+            parcel = item.read()
+            case_id = self.study.identify(parcel.annotation.frame)
+            said = _saying(parcel)
+            if case_id in self._taken:
+                first, former = self._taken[case_id]
+                if former == said:
+                    self._n_repeated += 1
+                    return step(notes=(f"it has the same pixels as {first}, and is kept once",))
+                return step(
+                    problem=f"{item.name} has the same pixels as {first}, but another mask, label or "
+                    "patient. The first was taken: find out which is right, and leave the other out."
+                )
+            case = self._keep(parcel)
+        except ClnError as cause:
+            return step(problem=str(cause))
+        self._taken[case_id] = item.name, said
+        self._n_taken += 1
+        self._tally.add(case, parcel.annotation.instances, item.name)
+        return step(case=case, notes=parcel.notes)
+
+    def _keep(self, parcel: Parcel) -> Case:
+        """Take a frame; what a reader has said of it meanwhile is not overwritten."""
+        if parcel.stored is not None:
+            return adopt(self.study, parcel)
+        case_id = self.study.identify(parcel.annotation.frame)
+        if self.study.layout.record(case_id).exists():
+            record = self.study.record(case_id)
+            if self.study.says(record, parcel.annotation, parcel.about):
+                return self.study.case(case_id)
+            if any(entry.who != "import" for entry in record.history):
+                # The rival goes to the revisions, as one that came after another reader's.
+                return self.study.keep(
+                    parcel.annotation, parcel.about, expected_revision=0, overlay=parcel.overlay, count=False
+                )
+        return self.study.keep(parcel.annotation, parcel.about, overlay=parcel.overlay, count=False)
 
 
 def _saying(parcel: Parcel) -> object:
     """What a parcel says of its frame, short enough to be kept for every frame of an import."""
     annotation = parcel.annotation
     return annotation.nodes, annotation.status, parcel.about, hash_pixels(annotation.instances)
+
+
+# ------------------------------------------------------------ out
 
 
 def export_study(
@@ -254,14 +469,15 @@ def export_study(
     study = folder if isinstance(folder, TrainingFolder) else TrainingFolder.open(folder)
     goal = Path(dest)
     if format not in FORMATS:
-        raise ExportError(f"The format {format!r} is not known. Use one of {', '.join(FORMATS)}.")
+        raise ExportError(f"The format {format!r} is not known.", f"Use one of {', '.join(FORMATS)}.")
     if goal.exists() and (not goal.is_dir() or any(goal.iterdir())):
-        raise ExportError(f"{goal.name} exists and is not empty. Choose a new folder.")
+        raise ExportError(f"{goal.name} exists and is not empty.", "Choose a new folder.")
     if unseen := unseen_screens(study):
         n = sum(map(len, unseen.values()))
         raise ExportError(
             f"Nobody has looked at the pictures of {'; '.join(unseen)} ({n} frames) for burned-in names "
-            "and dates. Look at them: `napari-cln check FOLDER --pictures DIR`."
+            "and dates.",
+            "Look at them: `napari-cln check FOLDER --pictures DIR`.",
         )
     return _write(study, format, goal)
 
@@ -285,11 +501,11 @@ def _write(study: TrainingFolder, format: str, goal: Path) -> Iterator[Step]:
             goal.rmdir()
         part.replace(goal)
         if note:
-            yield Step(index=total, total=total, name=goal.name, note=note)
+            yield Step(index=total, total=total, name=goal.name, notes=(note,))
     except OSError as cause:
         raise ExportError(
-            f"{goal.name} can't be written ({cause.strerror}). Choose a place where you may write, with "
-            "free space."
+            f"{goal.name} can't be written ({cause.strerror}).",
+            "Choose a place where you may write, with free space.",
         ) from cause
     except DatasetError as cause:
         raise ExportError(f"Nothing was exported: {cause}") from cause

@@ -7,6 +7,8 @@ and truths that nnU-Net's two-valued labels can't say.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,15 +16,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ...disk.atomic import read_json
-from ...errors import DatasetError, SplitError
-from ...io.sources import read_frame
-from ...types import Annotation
+from ...errors import DatasetError, SplitError, listed
+from ...types import Frame, Split
 from ..description import Description
 from ..layout import Layout
 from ..pictures import encode_png, masks_of
-from ..record import Provenance, encode_record
+from ..record import encode_record
 from ..split.frozen import encode_splits, frozen_split
-from .parcel import Incoming, Meaning, Parcel, inside, meaning_of, node_ids, read_mask, untouched
+from .masks import drawn, mask_meanings, read_mask
+from .meaning import Meaning, meaning_of
+from .parcel import Drawn, ImportOptions, Outlines, inside
 from .stored import StoredFrame
 
 if TYPE_CHECKING:
@@ -36,10 +39,17 @@ def is_nnunet(source: Path) -> bool:
     return (source / "dataset.json").is_file() and (source / "imagesTr").is_dir()
 
 
-def find_nnunet(source: Path, mask_values: dict[int, Meaning] | None) -> list[Incoming]:
-    """The training frames of a raw nnU-Net dataset, untouched.
+def find_nnunet(source: Path, options: ImportOptions) -> Outlines:
+    """Outlines of a raw nnU-Net dataset; the frames of ``imagesTs`` that have labels are test frames.
 
-    nnU-Net knows no patients and no truths; every frame counts as a patient of its own.
+    nnU-Net knows no patients and no truths; without a table, every frame counts as a patient of its own.
+    Its ``ignore`` label is kept as not judged, and a label without a node says that there is none.
+
+    Parameters
+    ----------
+    source : Path
+        The dataset.
+    options : ImportOptions
 
     Raises
     ------
@@ -50,57 +60,72 @@ def find_nnunet(source: Path, mask_values: dict[int, Meaning] | None) -> list[In
     ending = str(description.get("file_ending", ""))
     if ending.casefold() not in (".png", ".bmp", ".tif", ".tiff"):
         raise DatasetError(
-            f"{source.name} has images of the kind {ending!r}. Only pictures (.png, .bmp, .tif) can be "
-            "imported: volumes in .nii.gz have no frames."
+            f"{source.name} has images of the kind {ending[:20]!r}.",
+            "Only pictures (.png, .bmp, .tif) can be imported: volumes in .nii.gz have no frames.",
         )
-    meanings = mask_values or _meanings(description.get("labels"), source.name)
-    images = sorted((source / "imagesTr").glob(f"*_0000{ending}"))
-    if list((source / "imagesTr").glob(f"*_0001{ending}")):
+    meanings = mask_meanings(options) or _meanings(description.get("labels"), source.name)
+    draw: dict[Path, Callable[[Frame], Drawn]] = {}
+    splits: dict[Path, Split] = {}
+    used = {source / "dataset.json"}
+    for images, labels in (("imagesTr", "labelsTr"), ("imagesTs", "labelsTs")):
+        for path in sorted((source / images).glob(f"*_0000{ending}")):
+            label = source / labels / (path.name.removesuffix(f"_0000{ending}") + ending)
+            if images == "imagesTs":
+                if not label.is_file():
+                    continue  # a frame to predict: nothing is known of it
+                splits[path] = "test"
+            draw[path] = partial(_draw, source, path, label, meanings)
+            used.add(label)
+        if list((source / images).glob(f"*_0001{ending}")):
+            raise DatasetError(
+                f"{source.name} has several channels.", "Only grey images of one can be imported."
+            )
+    if not draw:
         raise DatasetError(
-            f"{source.name} has several channels. Only grey images of one channel can be imported."
+            f"{source.name}/imagesTr has no image that ends in _0000{ending}.", "Check dataset.json."
         )
-    if not images:
-        raise DatasetError(
-            f"{source.name}/imagesTr has no image that ends in _0000{ending}. Check dataset.json."
-        )
-    return [Incoming(name=path.name, read=partial(_read, source, path, ending, meanings)) for path in images]
-
-
-def _meanings(labels: Any, name: str) -> dict[int, Meaning]:
-    """What each value of the labels is, from their names; the only label of a dataset is the node."""
-    if not isinstance(labels, dict) or not all(isinstance(value, int) for value in labels.values()):
-        raise DatasetError(f"{name}/dataset.json has no plain list of labels. Give --mask-values 1=node.")
-    foreground = {value: str(label) for label, value in labels.items() if value}
-    if len(foreground) == 1:
-        return dict.fromkeys(foreground, "node")
-    meanings = {value: meaning_of(label) for value, label in foreground.items()}
-    known = {v: m for v, m in meanings.items() if m in ("node", "benign", "metastatic", "background")}
-    if len(known) < len(meanings):
-        unknown = next(value for value in meanings if value not in known)
-        raise DatasetError(
-            f"{name}/dataset.json has the label {foreground[unknown]!r} for the value {unknown}. Say what it "
-            f"is, for example --mask-values {unknown}=node (or background, benign, metastatic)."
-        )
-    return known  # type: ignore[return-value]
-
-
-def _read(source: Path, path: Path, ending: str, meanings: dict[int, Meaning]) -> Parcel:
-    frame = read_frame(inside(path, (source,)))
-    label = source / "labelsTr" / (path.name.removesuffix(f"_0000{ending}") + ending)
-    values = read_mask(inside(label, (source,)))
-    if values.shape != frame.shape:
-        raise DatasetError(f"{label.name} has another size than {path.name}. Correct the dataset.")
-    instances, nodes = node_ids(values, label.name, "unknown", meanings)
-    annotation = Annotation(
-        frame=frame,
-        instances=instances,
-        nodes=nodes,
-        status="accepted" if nodes else "no-node",
-        annotator="import",
+    return Outlines(
+        kind="an nnU-Net dataset",
+        draw=draw,
+        images=tuple(draw),
+        splits=splits,
+        used=frozenset(used),
+        n_masks=len(draw),
+        untouched=True,
     )
-    annotation, overlay = untouched(annotation)
-    about = Provenance(who="import", kind="import", action="imported")
-    return Parcel(annotation=annotation, about=about, overlay=overlay)
+
+
+def _meanings(labels: Any, name: str) -> dict[str, Meaning]:
+    """What each value of the labels is, from their names; the only label of a dataset is the node."""
+    if not isinstance(labels, dict) or not all(type(value) is int for value in labels.values()):
+        raise DatasetError(f"{name}/dataset.json has no plain list of labels.", "Give --mask-values 1=node.")
+    foreground = {value: str(label) for label, value in labels.items() if value}
+    kinds = {value: label for value, label in foreground.items() if meaning_of(label) != "not-judged"}
+    meanings: dict[str, Meaning] = {str(value): "not-judged" for value in foreground if value not in kinds}
+    if len(kinds) == 1:
+        return meanings | {str(value): "node" for value in kinds}
+    unknown = []
+    for value, label in kinds.items():
+        meaning = meaning_of(label)
+        if meaning in ("node", "benign", "metastatic", "background"):
+            meanings[str(value)] = meaning
+        else:
+            unknown.append(value)
+    if unknown:
+        named = listed((f"{kinds[value]!r} for the value {value}" for value in unknown), 8)
+        raise DatasetError(
+            f"{name}/dataset.json has the label {named}.",
+            f"Say what it is, for example --mask-values {unknown[0]}=node (or background, benign, "
+            "metastatic, not-judged).",
+        )
+    return meanings
+
+
+def _draw(source: Path, path: Path, label: Path, meanings: Mapping[str, Meaning], frame: Frame) -> Drawn:
+    picture = read_mask(inside(label, (source,)))
+    if picture.values.shape != frame.shape:
+        raise DatasetError(f"{label.name} has another size than {path.name}. Correct the dataset.")
+    return replace(drawn(picture, label.name, "unknown", meanings), judged=True)
 
 
 class NnunetWriter:

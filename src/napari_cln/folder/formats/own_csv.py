@@ -11,19 +11,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...disk.tables import read_table
 from ...errors import DatasetError
 from ..pictures import encode_png, read_png
 from ..record import SCHEMA, hash_pixels, record_of
-from .parcel import Incoming, Parcel, inside
+from .parcel import Found, Incoming, Parcel, TableUse, inside
 from .stored import StoredFrame, parcel_of
 
 __all__ = ["CsvWriter", "find_csv", "is_own_table"]
 
 TABLE = "labels.csv"
 NODE = ("truth", "truth_source", "level", "side", "p_malignant")
+UNJUDGED = "not_judged"
 COLUMNS = (
     "image",
     "mask",
+    UNJUDGED,
     "frame_id",
     "patient_key",
     "cine_key",
@@ -35,7 +38,8 @@ COLUMNS = (
     "node_status",
     *NODE,
 )
-"""``mask`` is a picture of the nodes' ids; ``node`` is the id of the row's node in it."""
+"""``mask`` is a picture of the nodes' ids, ``not_judged`` one of what nobody judged; ``node`` is the id of
+the row's node in the first."""
 
 
 class CsvWriter:
@@ -55,10 +59,15 @@ class CsvWriter:
         painted = frame.instances.any()
         if painted:
             (self._dest / "masks" / name).write_bytes(encode_png(frame.instances))
+        unjudged = frame.not_judged
+        if unjudged is not None:
+            (self._dest / UNJUDGED).mkdir(exist_ok=True)
+            (self._dest / UNJUDGED / name).write_bytes(encode_png(unjudged.astype(np.uint8)))
         spacing = record.spacing_mm or (None, None)
         row = {
             "image": f"images/{name}",
             "mask": f"masks/{name}" if painted else None,
+            UNJUDGED: f"{UNJUDGED}/{name}" if unjudged is not None else None,
             "frame_id": record.id,
             "row_mm": spacing[0],
             "column_mm": spacing[1],
@@ -78,11 +87,13 @@ class CsvWriter:
 
 def is_own_table(path: Path) -> bool:
     """Whether napari-cln wrote the table."""
-    with path.open(encoding="utf-8", errors="replace", newline="") as file:
-        return file.readline().strip() == ",".join(COLUMNS)
+    try:
+        return set(COLUMNS) <= {*read_table(path).headings, UNJUDGED}
+    except DatasetError:
+        return False
 
 
-def find_csv(table: Path) -> list[Incoming]:
+def find_csv(table: Path) -> Found:
     """The frames of a table that napari-cln wrote.
 
     Raises
@@ -91,13 +102,18 @@ def find_csv(table: Path) -> list[Incoming]:
         If the table is damaged.
     """
     rows: dict[str, list[dict[str, str]]] = defaultdict(list)
-    try:
-        with table.open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file, strict=True):
-                rows[row["frame_id"]].append(row)
-    except (OSError, csv.Error, UnicodeDecodeError, KeyError) as cause:
-        raise DatasetError(f"{table.name} is damaged. Export the folder again.") from cause
-    return [Incoming(name=name, read=partial(_read, table.parent, name, rows[name])) for name in rows]
+    content = read_table(table)
+    for row in content.rows:
+        rows[row["frame_id"]].append(row)
+    files = {row[key] for row in content.rows for key in ("image", "mask", UNJUDGED) if row.get(key)}
+    return Found(
+        kind=f"an export of a training folder ({table.name})",
+        items=[Incoming(name=name, read=partial(_read, table.parent, name, rows[name])) for name in rows],
+        n_images=len(rows),
+        n_masks=len({row["mask"] for row in content.rows if row["mask"]}),
+        used={table, *(table.parent / name for name in files)},
+        tables=(TableUse(name=table.name, read_as=content.read_as, used={name: name for name in COLUMNS}),),
+    )
 
 
 def _read(folder: Path, frame_id: str, rows: list[dict[str, str]]) -> Parcel:
@@ -106,6 +122,9 @@ def _read(folder: Path, frame_id: str, rows: list[dict[str, str]]) -> Parcel:
     instances: NDArray[np.uint8] = np.zeros(image.shape, dtype=np.uint8)
     if first["mask"]:
         instances = read_png(inside(folder / first["mask"], (folder,)))
+    unjudged = None
+    if first.get(UNJUDGED):
+        unjudged = read_png(inside(folder / first[UNJUDGED], (folder,))) > 0
     rows_n, columns_n = image.shape
     try:
         value: dict[str, Any] = {
@@ -132,7 +151,7 @@ def _read(folder: Path, frame_id: str, rows: list[dict[str, str]]) -> Parcel:
         raise DatasetError(
             f"The rows of {frame_id} are damaged ({cause}). Export the folder again."
         ) from cause
-    return parcel_of(record_of(value, frame_id), image, instances)
+    return parcel_of(record_of(value, frame_id), image, instances, unjudged)
 
 
 def _node(row: dict[str, str]) -> dict[str, object]:

@@ -1,46 +1,71 @@
-"""What every importer hands over: an annotated frame that is read only when its turn comes."""
+"""What importers hand over: annotated frames that are read when their turn comes, and what was used."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
-from PIL import Image
-from scipy import ndimage
 
 from ...errors import DatasetError
-from ...types import Annotation, Node, Truth
-from ..pictures import MAX_PIXELS
+from ...types import Annotation, Box, Frame, Node, Split
 from ..record import Provenance, Record
 
 __all__ = [
+    "Drawn",
+    "Found",
+    "ImportOptions",
     "Incoming",
-    "Meaning",
+    "Outlines",
     "Parcel",
+    "TableUse",
+    "below",
     "inside",
-    "meaning_of",
-    "node_ids",
-    "read_mask",
-    "truth_of",
     "untouched",
 ]
 
-Meaning: TypeAlias = Literal["background", "node", "benign", "metastatic", "no-node", "unknown"]
 
-_MEANINGS: dict[str, Meaning] = {
-    **dict.fromkeys(
-        ("malignant", "malignancy", "metastatic", "metastasis", "metastases", "cancer"), "metastatic"
-    ),
-    **dict.fromkeys(("benign", "reactive", "hyperplastic", "inflammatory"), "benign"),
-    **dict.fromkeys(("normal", "no node", "no nodule", "none", "negative frame"), "no-node"),
-    **dict.fromkeys(("", "unknown", "na", "n/a", "nan", "?", "undetermined", "indeterminate"), "unknown"),
-    **dict.fromkeys(("node", "nodes", "lymph node", "lymph nodes", "ln", "lymphnode"), "node"),
-    **dict.fromkeys(("background", "bg", "other", "ignore"), "background"),
-}
+@dataclass(frozen=True, kw_only=True)
+class ImportOptions:
+    """What the user says about a study beyond what is seen from its content.
+
+    Parameters
+    ----------
+    images, masks, labels : path, optional
+        Folders of the images and masks, and the table or annotation file, from the source or from here.
+    mask_values : mapping of str to str
+        Meaning of each value of a mask, or of each colour as ``#rrggbb``: background, node, benign,
+        metastatic, not-judged. ``{"ids": "node"}`` says that each value is a node of its own.
+    label_values : mapping of str to str
+        Meaning of labels, classes and categories.
+    split_values : mapping of str to str
+        Meaning of words in a split column or in the names of folders: train, validation, test, none.
+    columns : mapping of str to str
+        Heading that holds a role: ``{"label": "Befund"}``.
+    column_values : mapping of str to str
+        Meaning of other words of the table, as ``{"level:4b": "IV"}``.
+    clean : bool, optional
+        Crop images to the scan area and paint over burned-in marks.
+    turn_masks : bool
+        Masks of pictures with an EXIF orientation were drawn on the stored pixels.
+    patient_folders : bool
+        The name of the folder that an image lies in is its patient.
+    """
+
+    images: str | Path | None = None
+    masks: str | Path | None = None
+    labels: str | Path | None = None
+    mask_values: Mapping[str, str] = field(default_factory=dict)
+    label_values: Mapping[str, str] = field(default_factory=dict)
+    split_values: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, str] = field(default_factory=dict)
+    column_values: Mapping[str, str] = field(default_factory=dict)
+    clean: bool | None = None
+    turn_masks: bool = False
+    patient_folders: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,7 +80,7 @@ class Parcel:
     about: Provenance
     overlay: NDArray[np.bool_] | None = None
     stored: Record | None = None
-    note: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -66,31 +91,102 @@ class Incoming:
     read: Callable[[], Parcel] = field(repr=False)
 
 
-def meaning_of(text: str, own: Mapping[str, str] | None = None) -> Meaning | None:
-    """What a word in a label column, a class list or an option stands for; ``None`` if not known."""
-    word = " ".join(text.casefold().replace("_", " ").replace("-", " ").split())
-    if own:
-        translated = {key.strip().casefold(): value for key, value in own.items()}
-        if (choice := translated.get(text.strip().casefold())) is not None:
-            word = " ".join(choice.casefold().replace("_", " ").replace("-", " ").split())
-    return _MEANINGS.get(word)
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Drawn:
+    """Outlines of one frame, in its pixels.
 
-
-def truth_of(text: str, own: Mapping[str, str] | None = None) -> Meaning:
-    """Truth of a frame from a word in a table.
-
-    Raises
-    ------
-    DatasetError
-        If the word is not known: a class is never guessed.
+    Parameters
+    ----------
+    instances : ndarray of uint8, shape (H, W)
+    nodes : tuple of Node
+    not_judged : ndarray of bool, shape (H, W), optional
+    notes : tuple of str
+        What a person should know of how they were read.
+    judged : bool
+        Whether no node says that somebody looked and there is none.
     """
-    meaning = meaning_of(text, own)
-    if meaning not in ("benign", "metastatic", "no-node", "unknown"):
-        raise DatasetError(
-            f"The label {text[:40]!r} is not known. Say what it means, for example "
-            f'--label-values "{text[:40]}=benign" (or metastatic, no-node, unknown).'
-        )
-    return meaning
+
+    instances: NDArray[np.uint8]
+    nodes: tuple[Node, ...]
+    not_judged: NDArray[np.bool_] | None = None
+    notes: tuple[str, ...] = ()
+    judged: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outlines:
+    """Outlines of a study in one format: how to draw those of each image.
+
+    Parameters
+    ----------
+    kind : str
+        Name of the format, for a person.
+    draw : mapping of Path to callable
+        Makes :class:`Drawn` of a frame; an image that is not there has no outline. It raises
+        :class:`DatasetError` for outlines that can't be read, which refuses that frame alone.
+    images : tuple of Path, optional
+        The images of the study, where the format lists them.
+    splits : mapping of Path to str
+        Side of an image, where the format says it.
+    used : frozenset of Path
+        Files that were read or will be.
+    refused : mapping of str to str
+        Entries that lead to no image, by name, and why.
+    notes : tuple of str
+    n_masks : int
+        Images with outlines.
+    untouched : bool
+        Whether images are stored pixel by pixel unless the user says otherwise.
+    """
+
+    kind: str
+    draw: Mapping[Path, Callable[[Frame], Drawn]]
+    images: tuple[Path, ...] | None = None
+    splits: Mapping[Path, Split] = field(default_factory=dict)
+    used: frozenset[Path] = frozenset()
+    refused: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    n_masks: int = 0
+    untouched: bool = False
+
+
+class TableUse(Struct, frozen=True, kw_only=True):
+    """How a table was read: encoding and separator, headings that were used, by role, and others."""
+
+    name: str
+    read_as: str
+    used: dict[str, str]
+    unused: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Found:
+    """What an importer found in a source.
+
+    Parameters
+    ----------
+    kind : str
+        Format, for a person.
+    items : list of Incoming
+    n_images, n_masks : int
+        Image files, and masks or outlines, that belong to the items.
+    used : set of Path
+        Files of the source that were read or will be; None where the format knows no others.
+    tables : tuple of TableUse
+    refused : mapping of str to str
+        What could not be taken, by name, and why.
+    notes : tuple of str
+        What a person should know of the whole.
+    """
+
+    kind: str
+    items: list[Incoming]
+    n_images: int
+    n_masks: int
+    used: set[Path] | None = None
+    tables: tuple[TableUse, ...] = ()
+    refused: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def inside(path: Path, roots: tuple[Path, ...]) -> Path:
@@ -109,105 +205,14 @@ def inside(path: Path, roots: tuple[Path, ...]) -> Path:
     return path
 
 
-def read_mask(path: Path) -> NDArray[np.int64]:
-    """Values (H, W) of a mask file: palette indices, grey values, or the largest of the channels.
-
-    Raises
-    ------
-    DatasetError
-        If it is no readable image, or too large.
-    """
-    try:
-        with Image.open(path) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise DatasetError(
-                    f"{path.name} has {image.width}×{image.height} pixels, too many for a mask. Check "
-                    "the file."
-                )
-            values = np.asarray(image.convert("RGB") if image.mode in ("RGBA", "CMYK") else image)
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-    ) as cause:
-        raise DatasetError(f"{path.name} is not a readable mask. Export it again as PNG.") from cause
-    return np.asarray(values.max(axis=2) if values.ndim == 3 else values, dtype=np.int64)
-
-
-def node_ids(
-    values: NDArray[np.int64], name: str, truth: Truth, meanings: Mapping[int, Meaning] | None = None
-) -> tuple[NDArray[np.uint8], tuple[Node, ...]]:
-    """Nodes of a mask: pieces that touch, also by a corner, are one node.
-
-    Parameters
-    ----------
-    values : ndarray of int, shape (H, W)
-    name : str
-        For messages.
-    truth : str
-        Of nodes whose value says none.
-    meanings : mapping of int to str, optional
-        What each value is.
-
-    Returns
-    -------
-    instances : ndarray of uint8, shape (H, W)
-        Largest first.
-    nodes : tuple of Node
-
-    Raises
-    ------
-    DatasetError
-        If a value's meaning is not known, or there are over 255 nodes.
-    """
-    found = [int(value) for value in np.unique(values) if value]
-    if meanings is None:
-        if len(found) > 16 and max(found) <= 255:
-            # A mask that was saved as JPEG, or smoothed: grey borders.
-            values, found = (values > 127).astype(np.int64), [1]
-        if len(found) > 1:
-            raise DatasetError(
-                f"{name} has the values {', '.join(map(str, found))}. Say what they are, for example "
-                f"--mask-values {found[0]}=node {found[1]}=background."
-            )
-        meanings = dict.fromkeys(found, "node")
-    if unknown := [value for value in found if value not in meanings]:
-        raise DatasetError(
-            f"{name} has the value {unknown[0]}, which --mask-values does not explain. Add it."
-        )
-    pieces: list[tuple[int, Truth, NDArray[np.bool_]]] = []
-    for value in found:
-        meaning = meanings[value]
-        if meaning in ("node", "benign", "metastatic"):
-            own_truth: Truth = truth if meaning == "node" else meaning
-            pieces += [(int(piece.sum()), own_truth, piece) for piece in _pieces(values == value)]
-    if len(pieces) > 255:
-        raise DatasetError(
-            f"{name} has {len(pieces)} separate pieces, more than the 255 nodes a frame can have."
-        )
-    pieces.sort(key=lambda piece: -piece[0])
-    instances = np.zeros(values.shape, dtype=np.uint8)
-    for node_id, (_, _, mask) in enumerate(pieces, start=1):
-        instances[mask] = node_id
-    nodes = (Node(id=i, status="accepted", truth=piece[1]) for i, piece in enumerate(pieces, start=1))
-    return instances, tuple(nodes)
-
-
-def _pieces(mask: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
-    """Connected pieces; specks under a hundredth of the largest go with it, as slips of the brush."""
-    labels, n = ndimage.label(mask, structure=np.ones((3, 3)))
-    areas = np.bincount(labels.ravel(), minlength=n + 1)[1:]
-    largest = int(np.argmax(areas))
-    nodes = [i for i in range(n) if areas[i] * 100 >= areas[largest]]
-    pieces = [labels == i + 1 for i in nodes]
-    pieces[nodes.index(largest)] |= mask & ~np.isin(labels, np.array(nodes) + 1)
-    return pieces
+def below(path: Path, root: Path) -> str:
+    """A file's path inside the study, for messages; its name where it lies elsewhere."""
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
 
 
 def untouched(annotation: Annotation) -> tuple[Annotation, NDArray[np.bool_]]:
     """An annotation whose frame is stored as it is: all of it is scan area, nothing is painted over."""
     shape = annotation.frame.shape
-    frame = replace(annotation.frame, scan_area=(0, 0, *shape))
+    area: Box = (0, 0, *shape)
+    frame = replace(annotation.frame, scan_area=area)
     return replace(annotation, frame=frame), np.zeros(shape, dtype=bool)

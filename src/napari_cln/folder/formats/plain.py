@@ -1,237 +1,554 @@
-"""Import of plain folders: images, masks beside them, and a table of labels and patients."""
+"""Folders of pictures: outlines in whatever format lies beside them, and a table of labels and patients.
+
+What the folder says (outlines), what the table says (label, patient, split) and what folders are called
+(class, split) come together here, frame by frame; where two of them contradict each other, the frame is
+refused.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ...errors import DatasetError
-from ...io.sources import read_frame
+from ...disk.tables import ENDINGS, is_hidden
+from ...errors import DatasetError, listed
+from ...io.orientation import upright
+from ...io.sources import FrameSource, open_source
 from ...types import Annotation, Frame, Node, Split, Status, Truth
 from ..record import Provenance
-from .columns import Row, index_files, masks_for, read_table, stem_of
-from .parcel import Incoming, Meaning, Parcel, inside, node_ids, read_mask, truth_of, untouched
+from .columns import Labels, Row, has_images, read_labels
+from .masks import MaskPicture, count_pages, drawn, looks_like_a_mask, mask_meanings, read_mask
+from .meaning import Meaning, UnknownWords, same_text, split_of, truth_of
+from .pairing import IMAGES, pair, role_of
+from .parcel import Drawn, Found, ImportOptions, Incoming, Outlines, Parcel, below, inside, untouched
 
-__all__ = ["PlainFolder", "find_plain"]
-
-IMAGE_FOLDERS = ("images", "image", "imgs", "img", "frames")
-MASK_FOLDERS = ("masks", "mask", "segmentations", "segmentation", "annotations", "labels", "gt")
-SIDES: dict[str, Split] = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "tune", "tuning"), "validation"),
-    **dict.fromkeys(("test", "testing", "public test", "private test", "holdout", "external"), "test"),
-}
-
-
-ROMAN = ("I", "II", "III", "IV", "V", "VI", "VII")
-CLINICAL: dict[str, dict[str, str]] = {
-    "level": {name: level for n, level in enumerate(ROMAN, start=1) for name in (str(n), level.casefold())},
-    "side": {
-        **dict.fromkeys(("left", "l"), "left"),
-        **dict.fromkeys(("right", "r"), "right"),
-        **dict.fromkeys(("midline", "central", "middle"), "midline"),
-    },
-    "truth_source": {
-        **dict.fromkeys(("fna", "fnac", "fna cytology", "cytology", "fnab"), "fna"),
-        **dict.fromkeys(("tg", "washout tg", "tg washout", "fna tg", "thyroglobulin"), "tg"),
-        **dict.fromkeys(("histology", "pathology", "surgery", "histopathology"), "histology"),
-        **dict.fromkeys(("follow up", "followup"), "follow-up"),
-        "none": "none",
-    },
-}
-"""What a table's words about a frame's nodes mean; levels with a sublevel (IIA) count as the level."""
+__all__ = ["Study", "find_masks", "find_study", "find_table"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlainFolder:
-    """Where the parts of a plain data set lie, and what its values mean.
+class Study:
+    """A folder of pictures and what belongs to it.
 
     Parameters
     ----------
-    source, images, masks : Path
-        ``masks`` is None where there is no folder of masks.
-    table : Path, optional
-        CSV with a row per image.
-    mask_values : mapping of int to str, optional
-        What each value of a mask is: background, node, benign, metastatic.
-    label_values : mapping of str to str, optional
-        What each label is: benign, metastatic, no-node, unknown.
-    clean : bool
-        Crop to the scan area and paint over burned-in marks.
+    root : Path
+    outlines : Outlines
+    labels : Labels, optional
+    options : ImportOptions
     """
 
-    source: Path
-    images: Path
-    masks: Path | None = None
-    table: Path | None = None
-    mask_values: Mapping[int, Meaning] | None = None
-    label_values: Mapping[str, str] | None = None
-    clean: bool = True
-    mask_index: Mapping[str, list[Path]] = field(default_factory=dict)
+    root: Path
+    outlines: Outlines
+    labels: Labels | None
+    options: ImportOptions
 
     @property
     def roots(self) -> tuple[Path, ...]:
-        named = (self.source, self.images, self.masks, self.table.parent if self.table else None)
-        return tuple(root for root in named if root is not None)
+        """Folders from which files may be read."""
+        named = (self.options.images, self.options.masks, self.labels.path.parent if self.labels else None)
+        return (self.root, *(Path(root) for root in named if root is not None))
+
+    @property
+    def clean(self) -> bool:
+        """Whether images are cropped to the scan area and burned-in marks painted over."""
+        asked = self.options.clean
+        return not self.outlines.untouched if asked is None else asked
 
 
-def find_plain(folder: PlainFolder) -> list[Incoming]:
-    """The frames of a plain data set, in the order of its table, else of their names.
+# ------------------------------------------------------------ the table
+
+
+def find_table(root: Path) -> Path | None:
+    """The table of a study: the only one with a column of images; of several, the one that lies highest.
+
+    Parameters
+    ----------
+    root : Path
 
     Raises
     ------
     DatasetError
-        If there are no images, or the table can't be used.
+        If several tables in one folder have such a column.
     """
-    masks_at = folder.masks or folder.images
-    folder = PlainFolder(**{**folder.__dict__, "mask_index": index_files(masks_at)})
-    if folder.table is None:
-        return _from_names(folder)
-    rows = read_table(folder.table).rows
-    if any("node" in row for row in rows):
+    tables = [path for path in sorted(root.rglob("*")) if path.suffix.casefold() in ENDINGS]
+    fitting = [path for path in tables if path.is_file() and not is_hidden(path) and has_images(path)]
+    if not fitting:
+        for path in tables:
+            if path.parent == root and path.is_file() and not is_hidden(path):
+                read_labels(path, ImportOptions())  # says why it can't be the table
+        return None
+    highest = min(len(path.parts) for path in fitting)
+    first = [path for path in fitting if len(path.parts) == highest]
+    if len(first) > 1:
         raise DatasetError(
-            f"{folder.table.name} has one row a node, as napari-cln exports it. Import the folder that "
-            "it lies in."
+            f"{root.name} has {len(first)} tables: {listed(path.name for path in first)}.",
+            "Name the one with the labels by --labels.",
         )
-    index = index_files(folder.images)
-    return [
-        Incoming(name=Path(row["image"]).name, read=partial(_read_row, folder, row, index))
-        for row in rows
-        if row["image"]
-    ]
+    return first[0]
 
 
-def _from_names(folder: PlainFolder) -> list[Incoming]:
-    """Without a table: the class of an image is the name of its folder, where that is one."""
-    groups = index_files(folder.images)
-    same_place = folder.masks is None
-    images = []
-    for paths in groups.values():
-        # In one folder, `scan_mask.png` is the mask of `scan.png`.
-        images += [path for path in paths if not (same_place and stem_of(path) != path.stem.casefold())]
-    if not images:
+# ------------------------------------------------------------ masks as pictures
+
+
+def find_masks(root: Path, options: ImportOptions, labels: Labels | None) -> Outlines:
+    """Pictures of masks beside the images, paired by their paths or named by a table.
+
+    Raises
+    ------
+    DatasetError
+        If there are no images, or the table names files that can't be told.
+    """
+    images = Path(options.images) if options.images is not None else None
+    masks = Path(options.masks) if options.masks is not None else None
+    pairs = pair(root, images, masks)
+    meanings = mask_meanings(options)
+    by_name = labels is not None and "mask" in labels.roles
+    draw: dict[Path, Callable[[Frame], Drawn]] = {}
+    if not by_name:
+        for image, paths in pairs.masks.items():
+            draw[image] = partial(_draw, image, tuple(paths), meanings, options)
+        for image, reason in pairs.refused.items():
+            draw[image] = partial(_refuse, f"{image.name}: {reason}")
+    lonely = () if by_name else pairs.lonely
+    return Outlines(
+        kind="a folder of pictures with masks" if draw or by_name else "a folder of pictures",
+        draw=draw,
+        images=tuple(pairs.images),
+        refused={below(path, root): "is a mask without an image of its name" for path in lonely},
+    )
+
+
+def _refuse(reason: str, _frame: Frame) -> Drawn:
+    raise DatasetError(reason)
+
+
+def _draw(
+    image: Path,
+    masks: Sequence[Path],
+    meanings: Mapping[str, Meaning] | None,
+    options: ImportOptions,
+    frame: Frame,
+    truth: Truth = "unknown",
+) -> Drawn:
+    """Nodes of the masks of an image; where it has several, all of theirs."""
+    return _together(image, [_read(mask, frame, meanings, options, truth) for mask in masks], masks)
+
+
+def _together(image: Path, parts: Sequence[Drawn], masks: Sequence[Path]) -> Drawn:
+    """Nodes of several masks of one frame, numbered through."""
+    if len(parts) == 1:
+        return parts[0]
+    instances = np.zeros(parts[0].instances.shape, dtype=np.uint8)
+    nodes: list[Node] = []
+    not_judged = None
+    for part in parts:
+        for node in part.nodes:
+            if len(nodes) == 255:
+                raise DatasetError(
+                    f"The masks of {image.name} have more than the 255 nodes a frame can have."
+                )
+            nodes.append(replace(node, id=len(nodes) + 1))
+            instances[part.instances == node.id] = len(nodes)
+        if part.not_judged is not None:
+            not_judged = part.not_judged if not_judged is None else not_judged | part.not_judged
+    hidden = [node.id for node in nodes if not (instances == node.id).any()]
+    if hidden:
         raise DatasetError(
-            f"No images were found in {folder.images.name}. Name their folder with --images, and the "
-            "table with --labels."
+            f"The masks of {image.name} lie over each other: {listed(mask.name for mask in masks)}. Leave "
+            "out the one that does not hold."
         )
-    return [
-        Incoming(name=path.name, read=partial(_read_image, folder, path, {"label": _class_of(path)}))
-        for path in sorted(images)
-    ]
+    notes = tuple(dict.fromkeys(note for part in parts for note in part.notes))
+    return Drawn(instances=instances, nodes=tuple(nodes), not_judged=not_judged, notes=notes)
 
 
-def _class_of(path: Path) -> str:
+def _read(
+    path: Path, frame: Frame, meanings: Mapping[str, Meaning] | None, options: ImportOptions, truth: Truth
+) -> Drawn:
+    picture = read_mask(path, frame.index if count_pages(path) > 1 else 0)
+    notes = picture.notes
+    turn = _orientation(frame)
+    if turn != 1:
+        stored = frame.shape[::-1] if turn > 4 else frame.shape
+        as_stored = turn > 4 and picture.values.shape == stored != frame.shape
+        if as_stored or options.turn_masks:
+            picture = MaskPicture(
+                values=np.ascontiguousarray(upright(picture.values, turn)),
+                in_colour=picture.in_colour,
+                void=picture.void,
+            )
+            notes += ("its picture is turned upright as the camera noted, and its mask with it",)
+        else:
+            notes += (
+                "its picture is turned upright as the camera noted; its mask was taken as drawn on the "
+                "upright picture (--turn-masks, if it was drawn on the stored one)",
+            )
+    if picture.values.shape != frame.shape:
+        raise DatasetError(
+            f"{path.name} has {picture.values.shape[0]}×{picture.values.shape[1]} pixels, its image "
+            f"{frame.shape[0]}×{frame.shape[1]}. Export the mask again at the image's size."
+        )
+    return replace(drawn(picture, path.name, truth, meanings), notes=notes)
+
+
+def _orientation(frame: Frame) -> int:
+    """EXIF orientation with which a frame's file was read; 1 for upright."""
+    if frame.source is None:
+        return 1
+    with open_source(frame.source) as source:
+        return int(getattr(source, "orientation", 1))
+
+
+# ------------------------------------------------------------ frames
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Said:
+    """What table and folders say of one image file.
+
+    ``problem`` is why the image can't be taken, where they contradict each other.
+    """
+
+    row: Row | None = None
+    label: str = "unknown"
+    split: Split | None = None
+    patient: str | None = None
+    masks: tuple[tuple[Path, Truth], ...] = ()
+    problem: str | None = None
+
+
+def find_study(study: Study) -> Found:
+    """The frames of a folder of pictures, in the order of its table, else of their names.
+
+    Raises
+    ------
+    DatasetError
+        If there are no images, or the names of folders can't be understood.
+    """
+    locate = _Locator(study)
+    rows, missing = _rows_by_image(study, locate)
+    listed_images = study.outlines.images or ()
+    images = list(rows) if study.labels is not None else list(listed_images)
+    if not images and not missing:
+        lonely = len(study.outlines.refused)
+        more = f" {lonely} pictures are named like masks." if lonely else ""
+        raise DatasetError(
+            f"No images were found in {study.root.name}.{more}",
+            "Name their folder with --images, and the table with --labels.",
+        )
+    sides = _sides(study, images)
+    items: list[Incoming] = []
+    used = {*images, *study.outlines.used}
+    n_masks = study.outlines.n_masks
+    for image in images:
+        said = _said(study, image, rows.get(image, []), sides.get(image), locate)
+        items += _items(study, image, said)
+        masks = _mask_files(study, image, said)
+        used |= set(masks)
+        n_masks += len(masks)
+    if study.labels is not None:
+        used.add(study.labels.path)
+    return Found(
+        kind=study.outlines.kind + (f" and the table {study.labels.path.name}" if study.labels else ""),
+        items=items,
+        n_images=len(images),
+        n_masks=n_masks,
+        used=used,
+        tables=(study.labels.use,) if study.labels else (),
+        refused={**study.outlines.refused, **missing},
+        notes=(*study.outlines.notes, *(study.labels.notes if study.labels else ())),
+    )
+
+
+def _rows_by_image(study: Study, locate: _Locator) -> tuple[dict[Path, list[Row]], dict[str, str]]:
+    """Rows of the table by the image that they name, and rows whose image can't be told."""
+    rows: dict[Path, list[Row]] = {}
+    missing: dict[str, str] = {}
+    if study.labels is not None:
+        for row in study.labels.rows:
+            try:
+                rows.setdefault(locate(row.image), []).append(row)
+            except DatasetError as cause:
+                missing[f"{study.labels.path.name}, line {row.line}"] = str(cause)
+    return rows, missing
+
+
+class _Locator:
+    """Finds the file that a cell names: by its path, else by the end of it, else by its name alone."""
+
+    def __init__(self, study: Study) -> None:
+        self._roots, self._root = study.roots, study.root
+        self._by_name: dict[str, list[Path]] = defaultdict(list)
+        places = [root for root in study.roots if root.is_dir() and study.labels is not None]
+        for path in dict.fromkeys(path for root in places for path in sorted(root.rglob("*"))):
+            if path.suffix.casefold() in IMAGES and not is_hidden(path) and path.is_file():
+                self._by_name[same_text(path.name)].append(path)
+                self._by_name[same_text(path.stem).removesuffix("_0000")].append(path)
+                self._by_name[same_text(path.stem)].append(path)
+
+    def __call__(self, name: str, *, masks: bool = False) -> Path:
+        """The file of a cell.
+
+        Raises
+        ------
+        DatasetError
+            If there is none or more than one, or it lies outside the study.
+        """
+        plain = Path(name.replace("\\", "/"))
+        for root in self._roots:
+            if (candidate := root / plain).is_file():
+                return inside(candidate, self._roots)
+        found = list(dict.fromkeys(self._by_name.get(same_text(plain.name), ())))
+        if len(found) > 1:
+            wanted = [same_text(part) for part in plain.parts]
+            agreeing = [(_same_end(path, wanted), path) for path in found]
+            longest = max(length for length, _ in agreeing)
+            found = [path for length, path in agreeing if length == longest]
+        if len(found) > 1:
+            found = [path for path in found if self._is_mask(path) == masks] or found
+        if len(found) != 1:
+            where = f": {listed('/'.join(path.parts[-3:]) for path in found)}" if found else ""
+            raise DatasetError(
+                f"{plain.name} was found {len(found)} times in {self._root.name}{where}.",
+                "Give its path from the table's folder, or name the folder of the images with --images.",
+            )
+        return inside(found[0], self._roots)
+
+    def _is_mask(self, path: Path) -> bool:
+        parts = path.relative_to(self._root).parts[:-1] if path.is_relative_to(self._root) else ()
+        return any(role_of(part) == "mask" for part in parts)
+
+
+def _same_end(path: Path, wanted: Sequence[str]) -> int:
+    """How many folders from the end on two paths share."""
+    length = 0
+    for part, other in zip(reversed(path.parts[:-1]), reversed(wanted[:-1]), strict=False):
+        if same_text(part) != other:
+            break
+        length += 1
+    return length
+
+
+# ------------------------------------------------------------ what is said of an image
+
+
+def _said(study: Study, image: Path, rows: Sequence[Row], side: Split | None, locate: _Locator) -> _Said:
+    """What table and folders say of an image; a contradiction is a problem of this image alone."""
     try:
-        truth_of(path.parent.name)
-    except DatasetError:
-        return ""
-    return path.parent.name
+        label = _label(study, image, rows)
+        sides = {s for s in (side, study.outlines.splits.get(image), *(row.split for row in rows)) if s}
+        if len(sides) > 1:
+            raise DatasetError(
+                f"{image.name} is on the sides {' and '.join(sorted(sides))} at once, by its folder and by "
+                "the table.",
+                "Correct the table, or say what the names of folders mean: --split-values FOLDER=none.",
+            )
+        patients = {row.patient for row in rows if row.patient}
+        if len(patients) > 1:
+            raise DatasetError(
+                f"{image.name} has {len(patients)} patients in the table.", "Leave the one that holds."
+            )
+        masks: dict[Path, Truth] = {}
+        for row in rows:
+            if row.mask:
+                own = row.label if row.label in ("benign", "metastatic") else label
+                masks[locate(row.mask, masks=True)] = _truth(own)
+    except DatasetError as cause:
+        return _Said(problem=str(cause))
+    folder = _patient_folder(study, image) if study.options.patient_folders else None
+    return _Said(
+        row=rows[0] if rows else None,
+        label=label,
+        split=sides.pop() if sides else None,
+        patient=patients.pop() if patients else folder,
+        masks=tuple(masks.items()),
+    )
 
 
-def _read_row(folder: PlainFolder, row: Row, index: Mapping[str, list[Path]]) -> Parcel:
-    return _read_image(folder, _find_file(row["image"], folder, folder.images, index), row)
+def _truth(label: str | None) -> Truth:
+    """Truth of the nodes of a frame with that label."""
+    if label == "metastatic":
+        return "metastatic"
+    return "benign" if label == "benign" else "unknown"
 
 
-def _find_file(name: str, folder: PlainFolder, place: Path, index: Mapping[str, list[Path]]) -> Path:
-    """The file that a cell names: by its path from the table or the folder, else by its stem alone."""
-    plain = Path(name.replace("\\", "/"))
-    for root in (place, *folder.roots):
-        candidate = root / plain
-        if candidate.is_file():
-            return inside(candidate, folder.roots)
-    found = [path for path in index.get(stem_of(plain), ()) if path.stem.casefold() == plain.stem.casefold()]
-    found = found or list(index.get(plain.name.casefold(), ()))
-    if len(found) != 1:
+def _folders(study: Study, image: Path) -> tuple[str, ...]:
+    return image.relative_to(study.root).parts[:-1] if image.is_relative_to(study.root) else ()
+
+
+def _sides(study: Study, images: Sequence[Path]) -> dict[Path, Split]:
+    """Side of each image by the names of its folders: what is called test must not join a training."""
+    unknown = UnknownWords(f"The name of a folder in {study.root.name}")
+    sides: dict[Path, Split] = {}
+    for image in images:
+        for part in _folders(study, image):
+            words = re.findall(r"[^\W\d_]+", same_text(part))
+            known, side = split_of(part, study.options.split_values)
+            if not known:
+                rest = re.findall(r"[^\W_]+", same_text(part))
+                known, side = split_of(" ".join(word for word in rest if not role_of(word)))
+            if known and side is not None:
+                sides[image] = side
+            elif not known and any(split_of(word)[1] for word in words):
+                unknown.add(part)
+    unknown.refuse("words of a split", "--split-values", "test, train, validation or none")
+    return sides
+
+
+def _patient_folder(study: Study, image: Path) -> str | None:
+    """Name of the folder that stands for the patient: the deepest that is no role, class or split."""
+    for part in reversed(_folders(study, image)):
+        if not role_of(part) and _class_name(part, study.options) is None and not split_of(part)[1]:
+            return part
+    return None
+
+
+def _class_name(part: str, options: ImportOptions) -> str | None:
+    truth = truth_of(part, options.label_values)
+    return truth if truth in ("benign", "metastatic", "no-node") and same_text(part) != "none" else None
+
+
+def _label(study: Study, image: Path, rows: Sequence[Row]) -> str:
+    """Label of an image, by its folders and its rows."""
+    folders = {name for part in _folders(study, image) if (name := _class_name(part, study.options))}
+    if len(folders) > 1:
         raise DatasetError(
-            f"{plain.name} was found {len(found)} times in {place.name}. "
-            "Give its path from the table's folder, or name the folder of the images with --images."
+            f"{'/'.join(image.parts[-3:])} lies in folders of the classes {' and '.join(sorted(folders))}.",
+            "Put it into one, or give a table.",
         )
-    return inside(found[0], folder.roots)
+    said = {str(row.label) for row in rows if row.label not in (None, "unknown")}
+    if len(said) > 1 and not all(row.mask for row in rows):
+        raise DatasetError(
+            f"{image.name} has the labels {' and '.join(sorted(said))} in {len(rows)} rows.",
+            "Give each row the mask of its node, or leave the one that holds.",
+        )
+    label = said.pop() if len(said) == 1 else "unknown"
+    folder = folders.pop() if folders else "unknown"
+    if "unknown" not in (label, folder) and label != folder:
+        raise DatasetError(
+            f"{image.name} lies in a folder of the class {folder}, but the table says {label}.",
+            "Correct one of them.",
+        )
+    return folder if label == "unknown" else label
 
 
-def _read_image(folder: PlainFolder, path: Path, row: Row) -> Parcel:
-    frame = read_frame(inside(path, folder.roots))
-    meaning = truth_of(row.get("label", ""), folder.label_values)
-    truth: Truth = meaning if meaning in ("benign", "metastatic") else "unknown"
-    masks = _masks_of(folder, path, row)
-    instances: NDArray[np.uint8] = np.zeros(frame.shape, dtype=np.uint8)
-    nodes: tuple[Node, ...] = ()
-    note = None
-    if meaning != "no-node":
-        instances, nodes = _read_nodes(folder, frame, masks, truth)
-    elif any(read_mask(mask).any() for mask in masks):
-        note = "its mask is left out, because its label says that it shows no node"
+# ------------------------------------------------------------ one frame
+
+
+def _items(study: Study, image: Path, said: _Said) -> list[Incoming]:
+    """One item a frame: a stack that has a mask for each of its frames is all of them."""
+    name = "/".join((*_folders(study, image), image.name))
+    pages = max((count_pages(path) for path in _mask_files(study, image, said)), default=1)
+    if pages == 1:
+        return [Incoming(name=name, read=partial(_parcel, study, image, said, None, 1))]
+    return [
+        Incoming(name=f"{name}, frame {index + 1}", read=partial(_parcel, study, image, said, index, pages))
+        for index in range(pages)
+    ]
+
+
+def _mask_files(study: Study, image: Path, said: _Said) -> list[Path]:
+    draw = study.outlines.draw.get(image)
+    if isinstance(draw, partial) and draw.func is _draw:
+        return list(draw.args[1])
+    return [path for path, _ in said.masks]
+
+
+def _parcel(study: Study, image: Path, said: _Said, index: int | None, pages: int) -> Parcel:
+    if said.problem is not None:
+        raise DatasetError(said.problem)
+    truth = _truth(said.label)
+    has_outlines = image in study.outlines.draw or bool(said.masks)
+    with open_source(inside(image, study.roots)) as source:
+        frame, notes = _frame(source, index, pages, has_outlines)
+        if looks_like_a_mask(frame.pixels):
+            raise DatasetError(
+                f"{image.name} has two values alone, as a mask has and no ultrasound picture.",
+                "If it is the mask of an image, name it like that image with _mask at its end, or give a "
+                "table.",
+            )
+        outlines = _outlines(study, image, said, frame, truth)
+    nodes = outlines.nodes
+    if said.label == "no-node" and nodes:
+        raise DatasetError(
+            f"{image.name} is labelled as showing no node, but its mask shows {len(nodes)}.",
+            'Correct one of them; or say what the label means, for example --label-values "normal=benign".',
+        )
+    notes += outlines.notes
     if not nodes and truth != "unknown":
         nodes = (Node(id=1, status="accepted", truth=truth),)
-        note = "its mask is empty: it trains the class alone" if masks else None
-    clinical, unknown = _clinical(row)
-    nodes = tuple(replace(node, **clinical) for node in nodes)
-    note = "; ".join(part for part in (note, unknown) if part) or None
-    status: Status = "accepted" if nodes else "no-node" if meaning == "no-node" else "predicted"
-    annotation = Annotation(frame=frame, instances=instances, nodes=nodes, status=status, annotator="import")
+        notes += ("its mask is empty: it trains the class alone",) if has_outlines else ()
+    if said.row is not None:
+        facts = {"level": said.row.level, "side": said.row.side, "truth_source": said.row.truth_source}
+        known: dict[str, Any] = {key: value for key, value in facts.items() if value is not None}
+        nodes = tuple(replace(node, **known) for node in nodes)
+    looked = said.label == "no-node" or (outlines.judged and not nodes)
+    status: Status = "accepted" if nodes else "no-node" if looked else "predicted"
+    annotation = Annotation(
+        frame=frame,
+        instances=outlines.instances,
+        nodes=nodes,
+        status=status,
+        annotator="import",
+        not_judged=outlines.not_judged,
+    )
     overlay = None
-    if not folder.clean:
+    if not study.clean:
         annotation, overlay = untouched(annotation)
-    patient = row.get("patient") or None
-    cine = row.get("cine") or None
+    cine = said.row.cine if said.row is not None else None
     about = Provenance(
-        patient=patient,
+        patient=said.patient,
         # Two patients' clips may both be called "1".
-        cine=f"{patient or ''}/{cine}" if cine else None,
+        cine=f"{said.patient or ''}/{cine}" if cine else None,
         who="import",
         kind="import",
-        split=SIDES.get(row.get("split", "").casefold().replace("_", " ").replace("-", " ")),
+        split=said.split,
         action="imported",
     )
-    return Parcel(annotation=annotation, about=about, overlay=overlay, note=note)
+    return Parcel(annotation=annotation, about=about, overlay=overlay, notes=notes)
 
 
-def _clinical(row: Row) -> tuple[dict[str, Any], str | None]:
-    """Level, side and truth's source of a frame's nodes, and what could not be understood."""
-    clinical: dict[str, Any] = {}
-    unknown = []
-    for role, meanings in CLINICAL.items():
-        word = re.sub(r"[\W_]+", " ", row.get(role, "")).strip().casefold()
-        if role == "level":
-            word = re.sub(r"^level |[ab]$", "", word).strip()
-        if word in meanings:
-            clinical[role] = meanings[word]
-        elif word:
-            unknown.append(f"its {role.replace('_', ' ')} {row[role][:20]!r} is not known, and left out")
-    return clinical, "; ".join(unknown) or None
+def _frame(
+    source: FrameSource, index: int | None, pages: int, has_outlines: bool
+) -> tuple[Frame, tuple[str, ...]]:
+    """The frame of a file, and what to know of it and of those that are not taken."""
+    n, name = source.n_frames, source.path.name
+    if index is not None and pages != n:
+        raise DatasetError(
+            f"{name} has {n} frame{'s'[: n != 1]}, its mask {pages}. Export both with as many."
+        )
+    if index is None and n > 1 and has_outlines:
+        raise DatasetError(
+            f"{name} has {n} frames and outlines for one, and nothing says which frame they are of.",
+            "Export that frame as a picture, or give a mask with a page for each frame.",
+        )
+    frame = source[index or 0]
+    notes = tuple(warning.rstrip(".") for warning in frame.warnings)
+    if index is None and n > 1:
+        notes += (f"{n - 1} of its {n} frames are not taken: export those that you want as pictures",)
+    return frame, notes
 
 
-def _masks_of(folder: PlainFolder, image: Path, row: Row) -> list[Path]:
-    if "mask" in row:
-        place = folder.masks or folder.images
-        return [_find_file(row["mask"], folder, place, folder.mask_index)] if row["mask"] else []
-    return masks_for(image, folder.mask_index)
-
-
-def _read_nodes(
-    folder: PlainFolder, frame: Frame, masks: list[Path], truth: Truth
-) -> tuple[NDArray[np.uint8], tuple[Node, ...]]:
-    """Nodes of a mask; where a frame has several, all of theirs."""
-    if not masks:
-        return np.zeros(frame.shape, dtype=np.uint8), ()
-    values = np.zeros(frame.shape, dtype=np.int64)
-    several = len(masks) > 1
-    for i, path in enumerate(masks, start=1):
-        mask = read_mask(inside(path, folder.roots))
-        if mask.shape != frame.shape:
-            raise DatasetError(
-                f"{path.name} has {mask.shape[0]}×{mask.shape[1]} pixels, its image "
-                f"{frame.shape[0]}×{frame.shape[1]}. Export the mask again at the image's size."
-            )
-        if not several:
-            return node_ids(mask, path.name, truth, folder.mask_values)
-        ids, _ = node_ids(mask, path.name, truth, folder.mask_values)
-        values[ids > 0] = i
-    return node_ids(values, masks[0].name, truth, dict.fromkeys(range(1, len(masks) + 1), "node"))
+def _outlines(study: Study, image: Path, said: _Said, frame: Frame, truth: Truth) -> Drawn:
+    """Nodes of a frame: of the masks that its rows name, else of what lies beside it."""
+    if said.masks:
+        meanings = mask_meanings(study.options)
+        parts = [_read(path, frame, meanings, study.options, own) for path, own in said.masks]
+        return _together(image, parts, [path for path, _ in said.masks])
+    draw = study.outlines.draw.get(image)
+    if draw is None:
+        return Drawn(instances=np.zeros(frame.shape, dtype=np.uint8), nodes=())
+    made = draw(frame)
+    nodes = tuple(replace(node, truth=truth) if node.truth == "unknown" else node for node in made.nodes)
+    if truth != "unknown" and (against := {node.truth for node in nodes} - {truth}):
+        raise DatasetError(
+            f"{image.name} is labelled {truth}, but a node of its outlines {against.pop()}. Correct one of "
+            "them."
+        )
+    return replace(made, nodes=nodes)

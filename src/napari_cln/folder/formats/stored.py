@@ -18,7 +18,7 @@ from ..dataset import TrainingFolder
 from ..pictures import hashes_of, masks_of
 from ..record import SCHEMA, Provenance, Record, case_of, hash_pixels, history_entry
 from ..screens import PIXELS_SEEN
-from .parcel import Incoming, Parcel
+from .parcel import Found, Incoming, Parcel
 
 __all__ = ["StoredFrame", "adopt", "find_stored", "parcel_of", "read_stored", "shareable"]
 
@@ -64,9 +64,11 @@ def read_stored(study: TrainingFolder) -> Iterator[StoredFrame]:
         )
 
 
-def find_stored(study: TrainingFolder) -> list[Incoming]:
+def find_stored(study: TrainingFolder) -> Found:
     """The frames of another training folder."""
-    return [Incoming(name=case_id, read=partial(_read, study, case_id)) for case_id in study.ids()]
+    items = [Incoming(name=case_id, read=partial(_read, study, case_id)) for case_id in study.ids()]
+    n_masks = sum(case.mask is not None for case in study.cases())
+    return Found(kind="a training folder", items=items, n_images=len(items), n_masks=n_masks)
 
 
 def _read(study: TrainingFolder, case_id: str) -> Parcel:
@@ -132,6 +134,7 @@ def adopt(study: TrainingFolder, parcel: Parcel) -> Case:
                     f"{case_id} is in the folder already, with other masks, truths or patient. The folder's "
                     "stay; the new ones are kept among the revisions. Compare them in the Correct dock."
                 )
+            study.declare_unjudged(masks)
             commit(study.layout, record, masks, image=annotation.frame.grey, former=None)
     except OSError as cause:
         raise study.refused(cause) from cause

@@ -11,8 +11,8 @@ import csv
 from collections import Counter
 from pathlib import Path
 
+from ...disk.tables import read_table
 from ...errors import ExportError
-from ..tables import read_table
 from .text import Finding, ReportReading, read_report
 from .vocabulary import Dictionary, load_dictionary
 
@@ -22,12 +22,12 @@ __all__ = ["Dictionary", "Finding", "ReportReading", "classify_reports", "load_d
 def classify_reports(
     source: str | Path, out: str | Path, dictionary: Dictionary | None = None
 ) -> Counter[str]:
-    """Read a CSV of reports and write a CSV of labels with their evidence.
+    """Read a table of reports and write a CSV of labels with their evidence.
 
     Parameters
     ----------
     source : path
-        Columns ``id`` and ``text``; UTF-8, or GB 18030 as Chinese spreadsheets write it.
+        CSV, TSV or XLSX with the columns ``id`` and ``text``.
     out : path
         Columns ``id``, ``label``, ``evidence``: each matched word with its place in the text. UTF-8.
     dictionary : Dictionary, optional
@@ -46,10 +46,12 @@ def classify_reports(
     """
     counts: Counter[str] = Counter()
     rows = []
-    for row in read_table(source, ("id", "text")):
-        reading = read_report(row["text"] or "", dictionary)
+    table = read_table(source, strip=False)
+    table.require(("id", "text"))
+    for row in table.rows:
+        reading = read_report(row["text"], dictionary)
         counts[reading.label] += 1
-        rows.append([row["id"], reading.label, reading.evidence])
+        rows.append([row["id"].strip(), reading.label, reading.evidence])
     try:
         with Path(out).open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")

@@ -1,0 +1,468 @@
+"""Annotation tools beside COCO: labelme, YOLO polygons, Pascal VOC masks.
+
+Each function looks for the files of its format and gives :class:`~.parcel.Outlines`, or None where
+there are none. What a format can't say (a box, a point) is told and not taken.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from PIL import Image
+
+from ...disk.atomic import read_bytes
+from ...disk.tables import decode_text, is_hidden
+from ...errors import DatasetError
+from ...types import Frame, Node, Split, Truth
+from .coco import category_meanings, nodes_from, paint_polygon
+from .masks import MaskPicture, drawn, mask_meanings, read_mask
+from .meaning import Meaning, same_text, split_of
+from .pairing import match_files, pictures_below
+from .parcel import Drawn, ImportOptions, Outlines, below
+
+__all__ = ["find_labelme", "find_voc", "find_yolo"]
+
+MAX_BYTES = 2**27
+MAX_SHAPES = 10_000
+_YOLO_LINE = re.compile(r"\s*\d+(\s+[-+]?[\d.]+(e[-+]?\d+)?){4,}\s*", re.IGNORECASE)
+
+
+# ------------------------------------------------------------ labelme
+
+
+def find_labelme(root: Path, images: Path | None, options: ImportOptions) -> Outlines | None:
+    """Outlines of labelme: a JSON file of shapes for each image.
+
+    Parameters
+    ----------
+    root : Path
+        The study.
+    images : Path, optional
+        Folder of the images, where the user named one.
+    options : ImportOptions
+
+    Raises
+    ------
+    DatasetError
+        If the shapes have labels whose meaning is not known.
+    """
+    files = [path for path in sorted(root.rglob("*.json")) if not is_hidden(path) and _is_labelme(path)]
+    if not files:
+        return None
+    pictures = pictures_below(images or root)
+    by_name: dict[str, list[Path]] = defaultdict(list)
+    for path in pictures:
+        by_name[same_text(path.name)].append(path)
+        by_name[same_text(path.stem)].append(path)
+    contents: dict[Path, dict[str, Any]] = {}
+    refused: dict[str, str] = {}
+    for path in files:
+        try:
+            content = _load(path)
+            image = _image_of(path, str(content.get("imagePath", "")), by_name)
+            if image in contents:
+                raise DatasetError(f"{image.name} has the shapes of another file too. Leave one out.")
+            contents[image] = content | {"file": path}
+        except DatasetError as cause:
+            refused[below(path, root)] = str(cause)
+    labels = {str(shape.get("label", "")) for content in contents.values() for shape in content["shapes"]}
+    notes: list[str] = []
+    truths = category_meanings({label: label for label in labels}, set(labels), "labelme", options, notes)
+    return Outlines(
+        kind="labelme",
+        draw={image: partial(_draw_shapes, content, truths) for image, content in contents.items()},
+        images=tuple(pictures),
+        used=frozenset(content["file"] for content in contents.values()),
+        refused=refused,
+        notes=tuple(notes),
+        n_masks=sum(bool(content["shapes"]) for content in contents.values()),
+    )
+
+
+def _is_labelme(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            head = file.read(2**16)
+            file.seek(max(0, path.stat().st_size - 2**16))
+            ends = head + file.read()
+    except OSError:
+        return False
+    return b'"shapes"' in ends and b'"imagePath"' in ends
+
+
+def _load(path: Path) -> dict[str, Any]:
+    """A labelme file's size and shapes, without the picture that it may hold."""
+    try:
+        content = json.loads(read_bytes(path, MAX_BYTES).removeprefix(b"\xef\xbb\xbf"))
+    except OSError as cause:
+        raise DatasetError(f"{path.name} can't be read ({cause.strerror}). Check its permissions.") from cause
+    except (ValueError, RecursionError) as cause:
+        raise DatasetError(f"{path.name} is not readable JSON. Save it again in labelme.") from cause
+    shapes = content.get("shapes") if isinstance(content, dict) else None
+    if not isinstance(shapes, list) or not all(isinstance(shape, dict) for shape in shapes):
+        raise DatasetError(f"{path.name} has no list of shapes. Save it again in labelme.")
+    if len(shapes) > MAX_SHAPES:
+        raise DatasetError(f"{path.name} has {len(shapes)} shapes, more than a frame can show.")
+    return {key: content.get(key) for key in ("shapes", "imagePath", "imageHeight", "imageWidth")}
+
+
+def _image_of(path: Path, said: str, by_name: Mapping[str, Sequence[Path]]) -> Path:
+    """The picture that a labelme file is of: as it says, else the one of its name beside it."""
+    name = said.replace("\\", "/").rpartition("/")[2]
+    for key in (name, path.stem):
+        found = list(dict.fromkeys(by_name.get(same_text(key), ())))
+        beside = [picture for picture in found if picture.parent == path.parent]
+        if len(beside) == 1 or len(found) == 1:
+            return (beside or found)[0]
+    raise DatasetError(f"its picture {name or path.stem!r} was not found. Put both into one folder.")
+
+
+def _draw_shapes(content: Mapping[str, Any], truths: Mapping[Any, Meaning], frame: Frame) -> Drawn:
+    name = content["file"].name
+    scale = _scale((content.get("imageHeight"), content.get("imageWidth")), frame, name)
+    grouped: dict[tuple[str, Any], NDArray[np.bool_]] = {}
+    not_taken: Counter[str] = Counter()
+    for index, shape in enumerate(content["shapes"]):
+        kind = str(shape.get("shape_type") or "polygon")
+        try:
+            mask = _shape(shape, kind, frame.shape, scale)
+        except (ValueError, TypeError, KeyError, OverflowError, OSError, SyntaxError) as cause:
+            raise DatasetError(
+                f"A shape of {name} can't be read ({cause}). Save it again in labelme."
+            ) from cause
+        if mask is None:
+            not_taken[kind] += 1
+            continue
+        group = shape.get("group_id")
+        key = (str(shape.get("label", "")), f"group {group}" if group is not None else index)
+        grouped[key] = mask | grouped[key] if key in grouped else mask
+    masks = [
+        (truths.get(label, "node"), mask)
+        for (label, _), mask in grouped.items()
+        if truths.get(label, "node") not in ("background", "no-node")
+    ]
+    made = nodes_from(masks, frame.shape, name)
+    notes = [*made.notes, *(f"{n} shapes of the kind {kind} are not taken" for kind, n in not_taken.items())]
+    if scale != (1.0, 1.0):
+        notes.append("its outlines are for a picture of another size, and were scaled to its own")
+    return replace(made, notes=tuple(notes))
+
+
+def _shape(
+    shape: Mapping[str, Any], kind: str, size: tuple[int, int], scale: tuple[float, float]
+) -> NDArray[np.bool_] | None:
+    """Mask of one shape; None for a kind that outlines nothing."""
+    points = shape.get("points")
+    if kind == "polygon":
+        return paint_polygon([value for point in points for value in point], size, scale)  # type: ignore[union-attr]
+    if kind in ("rectangle", "mask"):
+        (x0, y0), (x1, y1) = np.asarray(points, dtype=float).reshape(2, 2)
+        if kind == "rectangle":
+            return paint_polygon((x0, y0, x1, y0, x1, y1, x0, y1), size, scale)
+        if scale != (1.0, 1.0):
+            raise ValueError("a mask for a picture of another size")
+        with Image.open(io.BytesIO(base64.b64decode(str(shape["mask"])))) as picture:
+            inner = np.asarray(picture.convert("L")) > 0
+        mask = np.zeros(size, dtype=bool)
+        row, column = round(min(y0, y1)), round(min(x0, x1))
+        part = mask[max(row, 0) : row + inner.shape[0], max(column, 0) : column + inner.shape[1]]
+        part |= inner[max(-row, 0) :, max(-column, 0) :][: part.shape[0], : part.shape[1]]
+        return mask
+    if kind == "circle":
+        (x, y), (rim_x, rim_y) = np.asarray(points, dtype=float).reshape(2, 2)
+        angles = np.linspace(0, 2 * np.pi, 180, endpoint=False)
+        radius = np.hypot(rim_x - x, rim_y - y)
+        ring = np.stack([x + radius * np.cos(angles), y + radius * np.sin(angles)], axis=1)
+        return paint_polygon(ring.ravel(), size, scale)
+    return None
+
+
+def _scale(said: tuple[Any, Any], frame: Frame, name: str) -> tuple[float, float]:
+    """Pixels of the frame for each of the annotation's, along rows and columns."""
+    if said == (None, None):
+        return 1.0, 1.0
+    if not all(isinstance(side, int) and not isinstance(side, bool) and 0 < side < 2**16 for side in said):
+        raise DatasetError(f"{name} says that its picture has {str(said)[:40]} pixels, which is no size.")
+    scale = frame.shape[0] / said[0], frame.shape[1] / said[1]
+    if abs(scale[0] / scale[1] - 1) > 0.01:
+        raise DatasetError(
+            f"{name} says {said[0]}×{said[1]} pixels, the picture has {frame.shape[0]}×{frame.shape[1]}: "
+            "another shape. Outline the picture as it is."
+        )
+    return scale
+
+
+# ------------------------------------------------------------ YOLO
+
+
+def find_yolo(root: Path, images: Path | None, options: ImportOptions) -> Outlines | None:
+    """Outlines of YOLO: a text file for each image, a line with class and corners for each polygon.
+
+    Parameters
+    ----------
+    root : Path
+        The study.
+    images : Path, optional
+        Folder of the images, where the user named one.
+    options : ImportOptions
+
+    Raises
+    ------
+    DatasetError
+        If there are classes whose meaning is not known.
+    """
+    pictures = pictures_below(images or root)
+    stems = {same_text(path.stem) for path in pictures}
+    files = [
+        path
+        for path in sorted(root.rglob("*.txt"))
+        if same_text(path.stem) in stems and not is_hidden(path) and path.is_file() and _is_yolo(path)
+    ]
+    if not any(path.stat().st_size for path in files):
+        return None
+    pairs = match_files(root, pictures, files)
+    names, named_in = _yolo_names(root)
+    lines = {image: _yolo_lines(found[0]) for image, found in pairs.masks.items()}
+    classes = {number for image in lines for number, _ in lines[image] if number >= 0}
+    names = {number: names.get(number, str(number)) for number in sorted(classes | set(names))}
+    notes: list[str] = []
+    where = named_in.name if named_in else "YOLO without names"
+    truths = category_meanings(names, classes, where, options, notes)
+    draw: dict[Path, Callable[[Frame], Drawn]] = {
+        image: partial(_draw_yolo, pairs.masks[image][0].name, found, truths)
+        for image, found in lines.items()
+    }
+    for image, reason in pairs.refused.items():
+        draw[image] = partial(_refuse, f"{image.name}: {reason}")
+    return Outlines(
+        kind="YOLO",
+        draw=draw,
+        images=tuple(pictures),
+        used=frozenset(files) | ({named_in} if named_in else set()),
+        refused={below(path, root): "is the outline of no image" for path in pairs.lonely},
+        notes=tuple(notes),
+        n_masks=sum(map(bool, lines.values())),
+    )
+
+
+def _refuse(reason: str, _frame: Frame) -> Drawn:
+    raise DatasetError(reason)
+
+
+def _is_yolo(path: Path) -> bool:
+    if path.stat().st_size > MAX_BYTES:
+        return False
+    with path.open("rb") as file:
+        first = file.read(2**16).decode("utf-8", "replace").lstrip("\ufeff").splitlines()
+    lines = [line for line in first if line.strip()]
+    return not lines or _YOLO_LINE.fullmatch(lines[0]) is not None
+
+
+def _yolo_names(root: Path) -> tuple[dict[int, str], Path | None]:
+    """Names of the classes, and the file that gives them."""
+    for path in sorted((*root.rglob("*.yaml"), *root.rglob("*.yml")), key=lambda path: len(path.parts)):
+        try:
+            content = yaml.safe_load(read_bytes(path, 2**20))
+        except (yaml.YAMLError, DatasetError, OSError, ValueError, RecursionError):
+            continue
+        names = content.get("names") if isinstance(content, dict) else None
+        if isinstance(names, list):
+            return {i: str(name) for i, name in enumerate(names)}, path
+        if isinstance(names, dict) and all(isinstance(key, int) for key in names):
+            return {key: str(name) for key, name in names.items()}, path
+    for path in sorted(root.rglob("*")):
+        if path.name.casefold() in ("classes.txt", "obj.names", "names.txt") and path.is_file():
+            text = decode_text(read_bytes(path, 2**20))[0]
+            return {i: line.strip() for i, line in enumerate(text.splitlines()) if line.strip()}, path
+    return {}, None
+
+
+def _yolo_lines(path: Path) -> list[tuple[int, list[float]]]:
+    """Classes and numbers of a YOLO file; a line that is none ends in an odd number, which is told later."""
+    lines: list[tuple[int, list[float]]] = []
+    for line in read_bytes(path, MAX_BYTES).decode("utf-8", "replace").lstrip("\ufeff").splitlines():
+        if not line.strip():
+            continue
+        try:
+            number, *values = line.split()
+            lines.append((int(number), [float(value) for value in values]))
+        except ValueError:
+            lines.append((-1, []))
+    return lines
+
+
+def _draw_yolo(
+    name: str, lines: Sequence[tuple[int, list[float]]], truths: Mapping[Any, Meaning], frame: Frame
+) -> Drawn:
+    masks, boxes = [], 0
+    for number, values in lines:
+        if len(values) == 4:
+            boxes += 1
+            continue
+        try:
+            if number < 0 or len(values) < 6 or len(values) % 2:
+                raise ValueError("a line that is no class with corners")
+            if not all(-0.01 <= value <= 1.01 for value in values):
+                raise ValueError("corners that are no shares of the picture")
+            mask = paint_polygon(values, frame.shape, frame.shape)
+        except ValueError as cause:
+            raise DatasetError(f"An outline of {name} can't be read ({cause}). Export it again.") from cause
+        if (meaning := truths.get(number, "node")) not in ("background", "no-node"):
+            masks.append((meaning, mask))
+    made = nodes_from(masks, frame.shape, name)
+    return replace(
+        made, notes=(*made.notes, *([f"{boxes} boxes without an outline are not taken"] * bool(boxes)))
+    )
+
+
+# ------------------------------------------------------------ Pascal VOC
+
+
+def find_voc(root: Path, images: Path | None, options: ImportOptions) -> Outlines | None:
+    """Outlines of Pascal VOC: masks of classes, of objects where there are some, and lists of the splits.
+
+    Parameters
+    ----------
+    root : Path
+        The study.
+    images : Path, optional
+        Folder of the images, where the user named one.
+    options : ImportOptions
+
+    Raises
+    ------
+    DatasetError
+        If there are classes whose meaning is not known.
+    """
+    folders = {
+        same_text(path.name): path
+        for path in sorted(root.rglob("*"), key=lambda path: -len(path.parts))
+        if path.is_dir() and same_text(path.name) in ("jpegimages", "segmentationclass", "segmentationobject")
+    }
+    classes = folders.get("segmentationclass")
+    if classes is None:
+        return None
+    masks, objects = pictures_below(classes), folders.get("segmentationobject")
+    apart = {classes, objects}
+    pictures = [
+        path
+        for path in pictures_below(images or folders.get("jpegimages") or root)
+        if not apart & set(path.parents)
+    ]
+    pairs = match_files(root, pictures, masks)
+    named, named_in = _voc_colours(root)
+    notes: list[str] = []
+    truths = category_meanings(
+        {name: name for name in named.values() if same_text(name) != "background"},
+        set(),
+        "labelmap.txt",
+        options,
+        notes,
+    )
+    by_stem = {same_text(path.stem): path for path in pictures_below(objects)} if objects else {}
+    draw: dict[Path, Callable[[Frame], Drawn]] = {}
+    for image, found in pairs.masks.items():
+        nodes_at = by_stem.get(same_text(found[0].stem))
+        draw[image] = partial(_draw_voc, found[0], nodes_at, named, truths, options)
+    for image, reason in pairs.refused.items():
+        draw[image] = partial(_refuse, f"{image.name}: {reason}")
+    splits, lists = _voc_splits(root, pictures)
+    return Outlines(
+        kind="Pascal VOC",
+        draw=draw,
+        images=tuple(pictures),
+        splits=splits,
+        used=frozenset((*masks, *by_stem.values(), *lists, *((named_in,) if named_in else ()))),
+        refused={below(path, root): "is the mask of no image" for path in pairs.lonely},
+        notes=tuple(notes),
+        n_masks=len(pairs.masks),
+    )
+
+
+def _voc_colours(root: Path) -> tuple[dict[int, str], Path | None]:
+    """Name of each colour, and the file that gives it."""
+    for path in sorted(root.rglob("labelmap.txt")):
+        colours: dict[int, str] = {}
+        for line in decode_text(read_bytes(path, 2**20))[0].splitlines():
+            if match := re.match(r"\s*([^#:]+):(\d+),(\d+),(\d+)", line):
+                red, green, blue = (int(match[i]) for i in (2, 3, 4))
+                colours[(red << 16) | (green << 8) | blue] = match[1].strip()
+        return colours, path
+    return {}, None
+
+
+def _voc_splits(root: Path, pictures: Sequence[Path]) -> tuple[dict[Path, Split], list[Path]]:
+    """Side of each image by the lists in ``ImageSets``, and the lists."""
+    by_stem = {same_text(path.stem): path for path in pictures}
+    splits: dict[Path, Split] = {}
+    lists = []
+    for path in sorted(root.rglob("ImageSets/**/*.txt")):
+        side = split_of(path.stem)[1]
+        if side is None:
+            continue
+        lists.append(path)
+        for line in decode_text(read_bytes(path, MAX_BYTES))[0].split():
+            if (image := by_stem.get(same_text(line))) is not None:
+                splits[image] = side
+    return splits, lists
+
+
+def _draw_voc(
+    classes: Path,
+    objects: Path | None,
+    named: Mapping[int, str],
+    truths: Mapping[Any, Meaning],
+    options: ImportOptions,
+    frame: Frame,
+) -> Drawn:
+    picture = read_mask(classes)
+    meanings: dict[str, Meaning] = {}
+    if named and picture.in_colour:
+        for code, name in named.items():
+            meanings[f"#{code:06x}"] = (
+                "background" if same_text(name) == "background" else truths.get(name, "node")
+            )
+    elif named:
+        # Indices of a palette count the lines of labelmap.txt.
+        for index, name in enumerate(named.values()):
+            meanings[str(index)] = (
+                "background" if same_text(name) == "background" else truths.get(name, "node")
+            )
+    else:
+        meanings = mask_meanings(options) or {}
+    if picture.values.shape != frame.shape:
+        raise DatasetError(
+            f"{classes.name} has {picture.values.shape[0]}×{picture.values.shape[1]} pixels, its image "
+            f"{frame.shape[0]}×{frame.shape[1]}. Export the mask again at the image's size."
+        )
+    made = drawn(picture, classes.name, "unknown", meanings or None)
+    return made if objects is None else _by_object(made, read_mask(objects), objects.name)
+
+
+def _by_object(made: Drawn, objects: MaskPicture, name: str) -> Drawn:
+    """Nodes of the classes, told apart by the mask of the objects."""
+    if objects.values.shape != made.instances.shape:
+        raise DatasetError(f"{name} has another size than the mask of its classes. Export both again.")
+    instances = np.zeros_like(made.instances)
+    nodes: list[Node] = []
+    known: dict[int, Truth] = {node.id: node.truth for node in made.nodes}
+    for value in np.unique(objects.values[made.instances > 0]):
+        inside = (objects.values == value) & (made.instances > 0)
+        owner = int(np.bincount(made.instances[inside]).argmax())
+        if len(nodes) == 255:
+            raise DatasetError(f"{name} has more than the 255 nodes a frame can have.")
+        nodes.append(Node(id=len(nodes) + 1, status="accepted", truth=known[owner]))
+        instances[inside] = len(nodes)
+    return replace(made, instances=instances, nodes=tuple(nodes))

@@ -1,0 +1,280 @@
+"""Which mask belongs to which image, by the longest common part of their paths.
+
+A file's role, image or mask, is what its folders say (``P01/mask/1.png``), else a word at either end of
+its name beside a picture without it (``scan.png``, ``scan_mask_1.png``). What is left of the name must
+be the same for both; of several pictures with that name, the one whose folders agree most is meant.
+Where that is not one, both names are told and neither is taken: a pairing is never a guess.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ...disk.tables import is_hidden
+from ...errors import listed
+from .meaning import same_text
+
+__all__ = ["IMAGES", "Pairs", "match_files", "pair", "pictures_below", "role_of"]
+
+IMAGES = (".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".tif", ".tiff", ".dcm", ".gif", ".webp")
+MASK_WORDS = frozenset(
+    ("mask", "masks", "seg", "segs", "segmentation", "segmentations", "label", "labels", "annotation",
+     "annotations", "gt", "groundtruth", "roi", "rois", "outline", "outlines", "contour", "contours",
+     "segmentationclass", "segmentationobject", "labelstr", "labelsts")
+)  # fmt: skip
+IMAGE_WORDS = frozenset(
+    ("image", "images", "img", "imgs", "us", "ultrasound", "bmode", "picture", "pictures", "jpegimages",
+     "original", "originals", "imagestr", "imagests")
+)  # fmt: skip
+FILLERS = frozenset(("cp", "ground", "truth", "binary", "the", "and", "png", "files"))
+"""Words that say nothing by themselves beside one that says the role: ``cp_masks``, ``ground_truth``."""
+
+_SIGN = r"[ _\-.]+"
+_MASK = "|".join(sorted(MASK_WORDS, key=len, reverse=True))
+_IMAGE = "|".join(sorted(IMAGE_WORDS, key=len, reverse=True))
+_MASK_AT_END = re.compile(rf"(.+?){_SIGN}(?:(?:cp|ground|binary){_SIGN})?(?:{_MASK})(?:[ _\-.]*(\d+))?")
+_MASK_AT_START = re.compile(rf"(?:{_MASK}){_SIGN}(.+?)()")
+_IMAGE_AT_END = re.compile(rf"(.+?){_SIGN}(?:{_IMAGE})")
+_IMAGE_AT_START = re.compile(rf"(?:{_IMAGE}){_SIGN}(.+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Named:
+    """A picture by what its path says.
+
+    Parameters
+    ----------
+    path : Path
+    role : str
+        ``mask`` or ``image``, where its folders say it; else empty.
+    stem : str
+        Its name in one spelling, without the ending.
+    base : str
+        The stem without a word for a mask at one of its ends; the stem where there is none.
+    number : str
+        Number of a mask among several of one image.
+    folders : tuple of str
+        Names of its folders without those of the role.
+    """
+
+    path: Path
+    role: str
+    stem: str
+    base: str
+    number: str
+    folders: tuple[str, ...]
+
+    @property
+    def is_named_mask(self) -> bool:
+        """Whether a word at one end of the name says that it is a mask."""
+        return self.base != self.stem
+
+    @property
+    def image_names(self) -> set[str]:
+        """Names by which a mask may call it, if it is an image."""
+        match = _IMAGE_AT_END.fullmatch(self.stem) or _IMAGE_AT_START.fullmatch(self.stem)
+        return {_key(self.stem), _key(match[1])} if match else {_key(self.stem)}
+
+    @property
+    def mask_names(self) -> set[str]:
+        """Names of the image that it may belong to, if it is a mask."""
+        return {_key(name) for name in (self.stem, self.base, f"{self.base} {self.number}")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairs:
+    """Images with their masks, and what could not be paired.
+
+    Parameters
+    ----------
+    images : list of Path
+    masks : dict of Path to list of Path
+    refused : dict of Path to str
+        Images whose mask is not certain, and why.
+    lonely : list of Path
+        Masks without an image.
+    """
+
+    images: list[Path] = field(default_factory=list)
+    masks: dict[Path, list[Path]] = field(default_factory=dict)
+    refused: dict[Path, str] = field(default_factory=dict)
+    lonely: list[Path] = field(default_factory=list)
+
+
+def pictures_below(folder: Path) -> list[Path]:
+    """Picture files below a folder, sorted; hidden ones and other programs' own are left out."""
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.casefold() in IMAGES
+        and not is_hidden(path)
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    ]
+
+
+def role_of(part: str) -> str:
+    """Role that the name of a folder says: ``mask``, ``image`` or nothing."""
+    words = set(_words(part))
+    if words & MASK_WORDS or {"ground", "truth"} <= words:
+        return "mask"
+    return "image" if words & IMAGE_WORDS else ""
+
+
+def pair(root: Path, images: Path | None = None, masks: Path | None = None) -> Pairs:
+    """Find images and their masks.
+
+    Parameters
+    ----------
+    root : Path
+        The study.
+    images, masks : Path, optional
+        Folders that the user named; images are looked for in theirs alone.
+
+    Returns
+    -------
+    Pairs
+    """
+    places = [folder for folder in (images or root, masks) if folder is not None]
+    paths = sorted({path for folder in places for path in pictures_below(folder)})
+    files = [_named(path, root, images, masks) for path in paths]
+    named_beside = {
+        (name, file.path.parent) for file in files if _may_be_image(file) for name in file.image_names
+    }
+    pictures: list[Named] = []
+    outlines: list[Named] = []
+    for file in files:
+        # In a folder of images, a mask is one only beside its image; elsewhere its name says it.
+        beside = any((name, file.path.parent) in named_beside for name in file.mask_names - {_key(file.stem)})
+        is_mask = file.role == "mask" or (file.is_named_mask and (beside or file.role == ""))
+        (outlines if is_mask else pictures).append(file)
+    return _match(pictures, outlines)
+
+
+def match_files(root: Path, images: Sequence[Path], outlines: Sequence[Path]) -> Pairs:
+    """Find the image of each outline file, where it is known which file is which.
+
+    Parameters
+    ----------
+    root : Path
+        The study.
+    images, outlines : sequence of Path
+
+    Returns
+    -------
+    Pairs
+    """
+    return _match(
+        [_named(path, root, None, None) for path in images],
+        [_named(path, root, None, None) for path in outlines],
+    )
+
+
+def _may_be_image(file: Named) -> bool:
+    return file.role == "image" or (file.role == "" and not file.is_named_mask)
+
+
+def _named(path: Path, root: Path, images: Path | None, masks: Path | None) -> Named:
+    said = [
+        (len(folder.parts), role, folder)
+        for folder, role in ((images, "image"), (masks, "mask"))
+        if folder is not None and path.is_relative_to(folder)
+    ]
+    _, role, base = max(said, default=(0, "", root), key=lambda item: item[0])
+    # Below a folder that the user named, its own folders alone tell patients apart.
+    parts = path.relative_to(base).parts[:-1] if path.is_relative_to(base) else ()
+    if not role:
+        role = next((found for part in reversed(parts) if (found := role_of(part))), "")
+    stem = same_text(path.stem)
+    match = _MASK_AT_END.fullmatch(stem) or _MASK_AT_START.fullmatch(stem)
+    return Named(
+        path=path,
+        role=role,
+        stem=stem,
+        base=match[1] if match else stem,
+        number=(match[2] or "") if match else "",
+        folders=tuple(rest for part in parts if (rest := _without_role(part))),
+    )
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[^\W_]+", same_text(text))
+
+
+def _key(name: str) -> str:
+    """A name without the signs by which its spellings differ."""
+    return " ".join(_words(name)) or name
+
+
+def _without_role(part: str) -> str:
+    """A folder's name without the words of a role: ``train_masks`` is ``train``."""
+    words = _words(part)
+    if role_of(part):
+        words = [word for word in words if word not in MASK_WORDS | IMAGE_WORDS | FILLERS]
+    return " ".join(words)
+
+
+def _match(pictures: Sequence[Named], outlines: Sequence[Named]) -> Pairs:
+    pairs = Pairs(images=[file.path for file in pictures])
+    by_name: dict[str, list[Named]] = defaultdict(list)
+    for file in pictures:
+        for name in file.image_names:
+            by_name[name].append(file)
+    given: dict[Path, list[Named]] = defaultdict(list)
+    for mask in outlines:
+        candidates = list({file.path: file for name in mask.mask_names for file in by_name[name]}.values())
+        if not candidates:
+            pairs.lonely.append(mask.path)
+            continue
+        fitting = [(_fit(file, mask), file) for file in candidates if _agree(file.folders, mask.folders)]
+        best = max((fit for fit, _ in fitting), default=None)
+        chosen = [file for fit, file in fitting if fit == best]
+        if len(chosen) == 1:
+            given[chosen[0].path].append(mask)
+            continue
+        pairs.lonely.append(mask.path)
+        about = chosen or candidates
+        why = "fit it equally well" if chosen else f"{'lies' if len(about) == 1 else 'lie'} in another folder"
+        for file in about:
+            pairs.refused[file.path] = (
+                f"the mask {_short(mask.path)} has its name, but {listed(_short(f.path) for f in about)} "
+                f"{why}. Give a table with the columns image and mask, or put each mask into a folder named "
+                "like its image's."
+            )
+    for image, masks in given.items():
+        # A stray mask elsewhere does not disturb an image that has its own.
+        pairs.refused.pop(image, None)
+        if len({mask.path.parent for mask in masks}) > 1 or len({mask.number for mask in masks}) < len(masks):
+            pairs.refused[image] = (
+                f"{len(masks)} masks fit it: {listed(_short(mask.path) for mask in masks)}. Give a table "
+                "with the columns image and mask, or leave those out that do not hold."
+            )
+        else:
+            pairs.masks[image] = [mask.path for mask in masks]
+    return pairs
+
+
+def _agree(image: Sequence[str], mask: Sequence[str]) -> bool:
+    """Whether the folders of one are among those of the other, in their order."""
+    return _among(image, mask) or _among(mask, image)
+
+
+def _among(few: Iterable[str], many: Sequence[str]) -> bool:
+    rest = iter(many)
+    return all(any(part == other for other in rest) for part in few)
+
+
+def _fit(image: Named, mask: Named) -> tuple[int, bool, bool]:
+    """How well two paths fit: folders in common, then the name as it is spelt, then its case."""
+    common = min(len(image.folders), len(mask.folders))
+    case = image.path.stem in mask.path.stem
+    return common, image.stem in (mask.stem, mask.base), case
+
+
+def _short(path: Path) -> str:
+    """The end of a path, enough to tell two apart."""
+    return "/".join(path.parts[-3:])

@@ -1,0 +1,366 @@
+"""Outlines of annotation tools: COCO in its layouts, labelme, YOLO, Pascal VOC, nnU-Net's ignore."""
+
+import base64
+import io
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from napari_cln.disk.rle import decode_rle
+from napari_cln.errors import DatasetError
+from napari_cln.folder.dataset import TrainingFolder
+from napari_cln.folder.formats.exchange import export_study, import_study
+from napari_cln.folder.screens import confirm_screens, unseen_screens
+
+SQUARE = [20, 30, 60, 30, 60, 70, 20, 70]
+"""40 by 40 pixels, as x and y in turn."""
+
+
+@pytest.fixture
+def frames(data, tmp_path):
+    """A folder with two real frames of 224 by 224 pixels, a.png and b.png."""
+    root = tmp_path / "source"
+    root.mkdir()
+    for name, number in (("a", 0), ("b", 1)):
+        picture = Image.open(data / "folder" / "images" / f"neck_0{number}.png")
+        picture.save(root / f"{name}.png")
+    return root
+
+
+def write(path, value):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(value if isinstance(value, str) else json.dumps(value))
+
+
+def take(root, tmp_path, **options):
+    work = import_study(root, tmp_path / "study", **options)
+    steps = {step.name: step for step in work}
+    return work.report, steps, TrainingFolder.open(tmp_path / "study")
+
+
+def areas(study, step):
+    ids = study.read_instances(step.case)
+    return [int((ids == node.id).sum()) for node in step.case.nodes]
+
+
+def coco(*outlines, size=(224, 224), names=("lymph node",), files=("a.png", "b.png")):
+    rows, columns = size
+    images = [
+        {"id": i, "file_name": name, "height": rows, "width": columns}
+        for i, name in enumerate(files, start=1)
+    ]
+    categories = [{"id": i, "name": name} for i, name in enumerate(names, start=1)]
+    annotations = [
+        {"id": i, "image_id": 1, "category_id": 1, **each} for i, each in enumerate(outlines, start=1)
+    ]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+# ------------------------------------------------------------ COCO
+
+
+def test_several_coco_files_are_one_study_and_their_names_are_its_sides(frames, tmp_path):
+    write(frames / "annotations" / "instances_train.json", coco({"segmentation": [SQUARE]}, files=["a.png"]))
+    write(frames / "annotations" / "instances_test.json", "\ufeff" + json.dumps(coco(files=["b.png"])))
+
+    report, steps, study = take(frames, tmp_path)
+
+    assert areas(study, steps["a.png"]) == [1600]
+    assert report.study.splits == {"train": 1, "test": 1}
+    assert steps["b.png"].case.status == "predicted"
+
+
+@pytest.mark.parametrize(
+    ("outline", "words"),
+    [
+        ({"segmentation": [[float("nan")] * 6]}, "no number"),
+        ({"segmentation": [[float("inf")] * 6]}, "no number"),
+        ({"segmentation": [[1, 2]]}, "polygon of 1 corners"),
+        ({"segmentation": [["x"] * 6]}, "could not convert"),
+        ({"segmentation": {"size": [10**6, 10**6], "counts": [0, 10**12]}}, "its size is"),
+        ({"segmentation": {"size": [224, 224], "counts": [0, 1.5]}}, "no whole numbers"),
+        ({"segmentation": {"size": [224, 224], "counts": "o" * 100_000}}, "none that COCO's tools write"),
+        ({"segmentation": {"size": [float("inf"), 1], "counts": [0, 1]}}, "cannot convert"),
+        ({"segmentation": 7}, "neither polygons nor"),
+        ({"segmentation": [SQUARE], "category_id": [1]}, "has the category"),
+        ({"segmentation": [SQUARE], "category_id": 9}, "has the category"),
+    ],
+)
+def test_an_outline_that_can_not_be_read_refuses_its_frame_alone(frames, tmp_path, outline, words):
+    write(frames / "annotations.json", coco(outline))
+
+    _, steps, _ = take(frames, tmp_path)
+
+    assert "a.png" in steps["a.png"].problem and words in steps["a.png"].problem
+    assert steps["b.png"].problem is None
+
+
+@pytest.mark.parametrize("size", [(65_000, 65_000), (224, 448), (0, 5), (-1, 5), ("x", "y"), (1e400, 3)])
+def test_a_size_that_is_not_the_pictures_refuses_its_frame(frames, tmp_path, size):
+    write(frames / "annotations.json", coco({"segmentation": [SQUARE]}, size=size))
+
+    _, steps, _ = take(frames, tmp_path)
+
+    assert "annotations.json says" in steps["a.png"].problem
+
+
+def test_an_image_without_an_id_and_boxes_are_told(frames, tmp_path):
+    content = coco({"segmentation": [SQUARE]}, {"bbox": [1, 2, 3, 4], "segmentation": []})
+    del content["images"][1]["id"]
+    write(frames / "annotations.json", content)
+
+    report, steps, _ = take(frames, tmp_path)
+
+    assert steps["a.png"].note == "1 boxes without an outline are not taken"
+    assert report.problems["annotations.json: b.png"] == "its entry has no file_name, or no id of its own"
+
+
+def test_categories_that_are_not_known_are_named_with_the_option(frames, tmp_path):
+    write(frames / "annotations.json", coco({"segmentation": [SQUARE]}, names=["carotid", "node"]))
+
+    with pytest.raises(
+        DatasetError, match=r"the categories 'carotid'.*--label-values \"carotid=background\""
+    ):
+        take(frames, tmp_path)
+    _, steps, _ = take(frames, tmp_path, label_values={"carotid": "background"})
+
+    assert steps["a.png"].case.nodes == ()
+
+
+def test_a_table_gives_labels_and_patients_to_the_outlines_of_coco(frames, tmp_path):
+    write(frames / "annotations.json", coco({"segmentation": [SQUARE]}))
+    write(frames / "labels.csv", "image;label;patient\na.png;malignant;P1\nb.png;normal;P1\n")
+
+    report, steps, _ = take(frames, tmp_path)
+
+    assert (steps["a.png"].case.truth, steps["b.png"].case.status) == ("metastatic", "no-node")
+    assert report.study.patients == 1
+
+
+@given(st.binary(max_size=64))
+@settings(max_examples=200)
+def test_no_run_length_code_hangs_or_ends_in_anything_but_its_own_error(code):
+    try:
+        mask = decode_rle(code.decode("latin-1"), (8, 8))
+    except ValueError:
+        return
+    assert mask.shape == (8, 8)
+
+
+# ------------------------------------------------------------ labelme
+
+
+def labelme(*shapes, path="a.png", size=(224, 224)):
+    return {
+        "version": "5.4.1",
+        "shapes": list(shapes),
+        "imagePath": path,
+        "imageData": None,
+        "imageHeight": size[0],
+        "imageWidth": size[1],
+    }
+
+
+def shape(kind, points, label="node", **more):
+    return {"label": label, "shape_type": kind, "points": points, **more}
+
+
+def test_polygons_rectangles_and_circles_of_labelme_are_nodes_and_points_are_told(frames, tmp_path):
+    corners = np.array(SQUARE).reshape(-1, 2).tolist()
+    write(
+        frames / "a.json",
+        labelme(
+            shape("polygon", corners),
+            shape("rectangle", [[100, 100], [110, 120]]),
+            shape("circle", [[160, 160], [160, 170]]),
+            shape("point", [[5, 5]]),
+        ),
+    )
+
+    _, steps, study = take(frames, tmp_path)
+
+    square, box, circle = areas(study, steps["a.png"])
+    assert (square, box) == (1600, 200)
+    assert circle == pytest.approx(np.pi * 100, rel=0.05)
+    assert steps["a.png"].note == "1 shapes of the kind point are not taken"
+
+
+def test_a_mask_of_labelme_lies_where_its_box_says(frames, tmp_path):
+    stream = io.BytesIO()
+    Image.fromarray(np.full((10, 20), 255, np.uint8)).save(stream, "PNG")
+    code = base64.b64encode(stream.getvalue()).decode()
+    write(frames / "a.json", labelme(shape("mask", [[30, 40], [50, 50]], mask=code)))
+
+    _, steps, study = take(frames, tmp_path, clean=False)
+
+    ids = study.read_instances(steps["a.png"].case)
+    assert ids[40:50, 30:50].all() and ids.sum() == 200
+
+
+def test_shapes_for_a_picture_of_half_the_size_are_scaled_and_of_another_shape_refused(frames, tmp_path):
+    corners = np.array(SQUARE).reshape(-1, 2).tolist()
+    write(frames / "a.json", labelme(shape("polygon", corners), size=(112, 112)))
+    write(frames / "b.json", labelme(shape("polygon", corners), path="b.png", size=(112, 224)))
+
+    _, steps, study = take(frames, tmp_path)
+
+    assert areas(study, steps["a.png"]) == [6400]
+    assert "were scaled" in steps["a.png"].note
+    assert "b.json says 112×224 pixels, the picture has 224×224" in steps["b.png"].problem
+
+
+def test_a_labelme_file_without_its_picture_is_named(frames, tmp_path):
+    write(frames / "c.json", labelme(path="c.png"))
+
+    report, _, _ = take(frames, tmp_path)
+
+    assert "its picture 'c.png' was not found" in report.problems["c.json"]
+
+
+# ------------------------------------------------------------ YOLO
+
+
+def yolo_line(number, corners=SQUARE):
+    return " ".join([str(number), *(str(value / 224) for value in corners)]) + "\n"
+
+
+def test_yolo_polygons_are_nodes_of_the_classes_that_its_list_names(frames, tmp_path):
+    write(frames / "data.yaml", "names: [benign, malignant]\n")
+    write(frames / "labels" / "a.txt", yolo_line(1) + "0 0.5 0.5 0.1 0.1\n")
+    write(frames / "labels" / "b.txt", "")
+
+    report, steps, study = take(frames, tmp_path)
+
+    assert areas(study, steps["a.png"]) == [1600]
+    assert steps["a.png"].case.truth == "metastatic"
+    assert steps["a.png"].note == "1 boxes without an outline are not taken"
+    assert steps["b.png"].case.status == "predicted"
+    assert report.unused_files == {}
+
+
+def test_yolo_classes_without_names_are_asked_for(frames, tmp_path):
+    write(frames / "a.txt", yolo_line(0) + yolo_line(1, [v + 80 for v in SQUARE]))
+
+    with pytest.raises(DatasetError, match=r"the categories '0', '1'.*--label-values \"0=background\""):
+        take(frames, tmp_path)
+    _, steps, _ = take(frames, tmp_path, label_values={"0": "benign", "1": "malignant"})
+
+    assert [node.truth for node in steps["a.png"].case.nodes] == ["benign", "metastatic"]
+
+
+@pytest.mark.parametrize(
+    "line", ["0 0.1 0.2 0.3 0.4 0.5", "0 9 9 8 8 7 7", "x 0.1 0.1 0.2 0.2 0.3 0.1", "0 nan nan 0 0 1 1"]
+)
+def test_a_line_of_yolo_that_is_none_refuses_its_frame(frames, tmp_path, line):
+    write(frames / "a.txt", yolo_line(0) + line + "\n")
+
+    _, steps, _ = take(frames, tmp_path)
+
+    assert "An outline of a.txt can't be read" in steps["a.png"].problem
+
+
+# ------------------------------------------------------------ Pascal VOC
+
+
+def voc(frames, colours):
+    """The folder as Pascal VOC has it; frame a shows a square of each colour."""
+    (frames / "JPEGImages").mkdir()
+    (frames / "SegmentationClass").mkdir()
+    for name in ("a", "b"):
+        (frames / f"{name}.png").rename(frames / "JPEGImages" / f"{name}.png")
+    mask = np.zeros((224, 224, 3), np.uint8)
+    for i, colour in enumerate(colours):
+        mask[50 * i + 10 : 50 * i + 30, 10:30] = colour
+    Image.fromarray(mask).save(frames / "SegmentationClass" / "a.png")
+
+
+def test_voc_masks_take_their_classes_from_the_map_and_their_sides_from_the_lists(frames, tmp_path):
+    voc(frames, [(255, 0, 0), (0, 0, 255)])
+    write(
+        frames / "labelmap.txt",
+        "# label:color_rgb:parts:actions\nbackground:0,0,0::\nmalignant:255,0,0::\nbenign:0,0,255::\n",
+    )
+    write(frames / "ImageSets" / "Segmentation" / "train.txt", "a\n")
+    write(frames / "ImageSets" / "Segmentation" / "test.txt", "b\n")
+
+    report, steps, study = take(frames, tmp_path)
+
+    a = steps["JPEGImages/a.png"]
+    assert sorted((node.truth, area) for node, area in zip(a.case.nodes, areas(study, a), strict=True)) == [
+        ("benign", 400),
+        ("metastatic", 400),
+    ]
+    assert report.study.splits == {"train": 1, "test": 1}
+
+
+def test_the_border_that_voc_calls_void_is_not_judged(frames, tmp_path):
+    voc(frames, [])
+    values = np.zeros((224, 224), np.uint8)
+    values[20:40, 20:40], values[25:35, 25:35] = 255, 1
+    picture = Image.fromarray(values, "P")
+    palette = [0, 0, 0, 128, 0, 0] + [0] * 759 + [224, 224, 192]
+    picture.putpalette(palette)
+    picture.save(frames / "SegmentationClass" / "a.png")
+
+    _, steps, study = take(frames, tmp_path, clean=False)
+
+    case = steps["JPEGImages/a.png"].case
+    assert (study.read_instances(case) > 0).sum() == 100
+    assert study.read_not_judged(case).sum() == 300
+
+
+def test_objects_of_voc_that_touch_are_nodes_of_their_own(frames, tmp_path):
+    voc(frames, [(128, 0, 0)])
+    (frames / "SegmentationObject").mkdir()
+    objects = np.zeros((224, 224, 3), np.uint8)
+    objects[10:30, 10:20], objects[10:30, 20:30] = (128, 0, 0), (0, 128, 0)
+    Image.fromarray(objects).save(frames / "SegmentationObject" / "a.png")
+
+    _, steps, study = take(frames, tmp_path)
+
+    assert areas(study, steps["JPEGImages/a.png"]) == [200, 200]
+
+
+# ------------------------------------------------------------ nnU-Net's ignore
+
+
+@pytest.mark.parametrize("format", ["nnunet", "coco", "csv"])
+def test_what_nnunet_ignores_stays_not_judged_through_every_export(frames, tmp_path, format):
+    for name in ("a", "b"):
+        (frames / "imagesTr").mkdir(exist_ok=True)
+        (frames / f"{name}.png").rename(frames / "imagesTr" / f"{name}_0000.png")
+    (frames / "labelsTr").mkdir()
+    values = np.zeros((224, 224), np.uint8)
+    Image.fromarray(values).save(frames / "labelsTr" / "b.png")
+    values[50:60, 50:60], values[100:110, 100:120] = 1, 2
+    Image.fromarray(values).save(frames / "labelsTr" / "a.png")
+    labels = {"background": 0, "lymph node": 1, "ignore": 2}
+    write(frames / "dataset.json", {"labels": labels, "file_ending": ".png", "channel_names": {"0": "us"}})
+
+    _, steps, study = take(frames, tmp_path)
+    confirm_screens(study, unseen_screens(study), "r1")
+    list(export_study(study, format, tmp_path / "out"))
+    again, _, other = take(tmp_path / "out", tmp_path / "again")
+
+    case = steps["imagesTr/a_0000.png"].case
+    for folder in (study, other):
+        assert (folder.read_instances(folder.case(case.id)) > 0).sum() == 100
+        assert folder.read_not_judged(folder.case(case.id)).sum() == 200
+    assert again.study.empty_mask == 1
+
+
+def test_labelled_test_images_of_nnunet_are_test_frames(frames, tmp_path):
+    for name, kind in (("a", "Tr"), ("b", "Ts")):
+        (frames / f"images{kind}").mkdir()
+        (frames / f"labels{kind}").mkdir()
+        (frames / f"{name}.png").rename(frames / f"images{kind}" / f"{name}_0000.png")
+        Image.fromarray(np.zeros((224, 224), np.uint8)).save(frames / f"labels{kind}" / f"{name}.png")
+    write(frames / "dataset.json", {"labels": {"background": 0, "node": 1}, "file_ending": ".png"})
+
+    report, _, _ = take(frames, tmp_path)
+
+    assert report.study.splits == {"test": 1, "none": 1}

@@ -1,0 +1,246 @@
+"""What an import says: sides, classes, odd masks, contradictions; and what it leaves alone."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from msgspec import to_builtins
+from PIL import Image
+
+from napari_cln.cli import main
+from napari_cln.errors import DatasetError
+from napari_cln.folder.dataset import TrainingFolder
+from napari_cln.folder.formats.exchange import import_study
+from napari_cln.folder.health.check import check_study
+from napari_cln.folder.health.summary import odd_signs
+from napari_cln.types import Annotation
+
+
+@pytest.fixture
+def put(data, tmp_path):
+    """Put a real frame and its mask under names of one's own."""
+    root = tmp_path / "source"
+
+    def put(number, image, mask=None):
+        for kind, name in (("images", image), ("masks", mask)):
+            if name is not None:
+                (root / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(data / "folder" / kind / f"neck_{number:02d}.png", root / name)
+        return root
+
+    return put
+
+
+def take(root, tmp_path, **options):
+    work = import_study(root, tmp_path / "study", **options)
+    steps = {step.name: step for step in work}
+    return work.report, steps, TrainingFolder.open(tmp_path / "study")
+
+
+def test_class_folders_give_the_class_and_a_normal_frame_has_no_node(put, tmp_path):
+    put(0, "benign/a (1).png", "benign/a (1)_mask.png")
+    put(1, "malignant/b (1).png", "malignant/b (1)_mask.png")
+    root = put(2, "normal/c (1).png")
+    Image.fromarray(np.zeros((224, 224), np.uint8)).save(root / "normal" / "c (1)_mask.png")
+
+    report, _, _ = take(root, tmp_path)
+
+    assert report.study.labels == {"benign": 1, "metastatic": 1, "no-node": 1}
+
+
+def test_folders_called_train_and_test_are_sides(put, tmp_path):
+    put(0, "train/images/1.png", "train/masks/1.png")
+    root = put(1, "test/images/1.png", "test/masks/1.png")
+
+    report, steps, _ = take(root, tmp_path)
+
+    assert report.study.splits == {"train": 1, "test": 1}
+    assert steps["test/images/1.png"].case.split == "test"
+
+
+@pytest.mark.parametrize("name", ["hidden_test", "test2", "Test-Hospital-B"])
+def test_a_folder_that_only_resembles_a_side_is_asked_about(put, tmp_path, name):
+    root = put(0, f"{name}/1.png")
+
+    with pytest.raises(DatasetError, match=rf"'{name}' \(1 time\).*--split-values \"{name}=test\""):
+        take(root, tmp_path)
+    report, _, _ = take(root, tmp_path, split_values={name: "test"})
+
+    assert report.study.splits == {"test": 1}
+
+
+def test_a_side_in_a_table_that_is_not_understood_never_joins_a_training(put, tmp_path):
+    root = put(0, "a.png", "a_mask.png")
+    (root / "labels.csv").write_text("image,split\na.png,hidden_test\n")
+
+    with pytest.raises(DatasetError, match=r"'hidden_test' \(1 time\).*--split-values \"hidden_test=test\""):
+        take(root, tmp_path)
+
+
+def test_folder_and_table_that_contradict_each_other_refuse_the_frame(put, tmp_path):
+    put(0, "benign/a.png", "benign/a_mask.png")
+    root = put(1, "test/b.png", "test/b_mask.png")
+    (root / "labels.csv").write_text("image,label,split\nbenign/a.png,malignant,\ntest/b.png,benign,train\n")
+
+    report, steps, _ = take(root, tmp_path)
+
+    assert "folder of the class benign, but the table says metastatic" in steps["benign/a.png"].problem
+    assert "is on the sides test and train at once" in steps["test/b.png"].problem
+    assert report.taken == 0
+
+
+def test_a_patient_whose_number_a_spreadsheet_shortened_is_refused(put, tmp_path):
+    root = put(0, "a.png")
+    (root / "labels.csv").write_text("image,patient\na.png,2.02E+11\n")
+
+    with pytest.raises(DatasetError, match=r"the patient '2\.02E\+11' in line 2: a spreadsheet shortened"):
+        take(root, tmp_path)
+
+
+def test_folders_can_be_named_after_patients(put, tmp_path):
+    put(0, "P01/images/1.png", "P01/masks/1.png")
+    put(1, "P01/images/2.png", "P01/masks/2.png")
+    root = put(2, "P02/images/1.png", "P02/masks/1.png")
+
+    report, _, study = take(root, tmp_path, patient_folders=True)
+
+    assert (report.study.patients, report.study.unknown_patients) == (2, 0)
+    assert len({case.patient for case in study.cases()}) == 2
+
+
+def test_rows_of_nodes_with_masks_of_their_own_make_one_frame(put, tmp_path):
+    root = put(0, "a.png")
+    for name, corner in (("n1", 20), ("n2", 120)):
+        mask = np.zeros((224, 224), np.uint8)
+        mask[corner : corner + 20, corner : corner + 30] = 255
+        Image.fromarray(mask).save(root / f"{name}.png")
+    (root / "labels.csv").write_text("image,mask,label\na.png,n1.png,benign\na.png,n2.png,malignant\n")
+
+    report, steps, _ = take(root, tmp_path)
+
+    assert [node.truth for node in steps["a.png"].case.nodes] == ["benign", "metastatic"]
+    assert report.unused_files == {}
+
+
+def test_a_picture_that_no_row_names_is_told(put, tmp_path):
+    put(0, "a.png", "a_mask.png")
+    root = put(1, "b.png", "b_mask.png")
+    (root / "labels.csv").write_text("image,label\na.png,benign\n")
+
+    report, _, _ = take(root, tmp_path)
+
+    assert list(report.unused_files) == ["b.png", "b_mask.png"]
+
+
+def test_the_mask_of_an_image_is_never_a_frame(put, tmp_path):
+    put(0, "scan0.png")
+    root = put(0, "rest.png", "scan0mask.png")
+
+    _, steps, _ = take(root, tmp_path)
+
+    assert "has two values alone, as a mask has" in steps["scan0mask.png"].problem
+
+
+def test_odd_masks_are_named_with_the_reason(put, tmp_path, capsys):
+    for number, name in enumerate(("whole", "thin", "good")):
+        root = put(number, f"{name}.png", f"{name}_mask.png")
+    mask = np.zeros((224, 224), np.uint8)
+    mask[20:200] = 255
+    Image.fromarray(mask).save(root / "whole_mask.png")
+    mask[:] = 0
+    mask[100:102, 50:150] = 255
+    Image.fromarray(mask).save(root / "thin_mask.png")
+
+    main(["import", str(root), "--out", str(tmp_path / "s")])
+    said = capsys.readouterr().out
+
+    assert "look at     whole.png: its mask covers 80 % of the frame" in said
+    assert "look at     thin.png: its mask has a node (id 1) thinner than 3 pixels" in said
+    assert "good.png" not in said
+    main(["check", str(tmp_path / "s"), "--json"])
+    summary = json.loads(capsys.readouterr().out)["summary"]
+    assert len(summary["odd_masks"]) == 2
+
+
+def test_a_picture_that_was_thresholded_looks_odd(data):
+    picture = np.asarray(Image.open(data / "folder" / "images" / "neck_00.png").convert("L"))
+
+    (sign,) = odd_signs((picture > 110).astype(np.uint8))
+
+    assert "as a picture that was thresholded" in sign
+
+
+def test_a_strip_of_three_pixels_is_no_odd_mask():
+    strip = np.zeros((40, 40), np.uint8)
+    strip[10:13, 5:30] = 1
+
+    assert odd_signs(strip) == ()
+    strip[12] = 0
+    assert odd_signs(strip) == ("has a node (id 1) thinner than 3 pixels",)
+
+
+def test_a_check_counts_what_the_import_counted(data, tmp_path):
+    report, steps, study = take(data / "folder", tmp_path)
+
+    counted, checked = to_builtins(report.study), to_builtins(check_study(study).summary)
+    odd = {steps[each["name"]].case.id for each in counted.pop("odd_masks")}
+    assert odd == {each["name"] for each in checked.pop("odd_masks")}
+    assert counted == checked
+
+
+def test_a_second_import_does_not_overwrite_what_a_reader_corrected(put, tmp_path):
+    root = put(0, "a.png", "a_mask.png")
+    _, steps, study = take(root, tmp_path, clean=False)
+    case = steps["a.png"].case
+    moved = np.roll(study.read_instances(case), 5, axis=1)
+    frame = Annotation(frame=_frame(study, case), instances=moved, status="corrected", annotator="r1")
+    study.save(frame, who="r1", expected_revision=1)
+
+    report, steps, study = take(root, tmp_path, clean=False)
+
+    assert "was changed by r1" in steps["a.png"].problem
+    assert np.array_equal(study.read_instances(study.case(case.id)), moved)
+    assert report.refused == 1
+
+
+def _frame(study, case):
+    from napari_cln.io.sources import read_frame
+
+    assert study.layout.image(case.id, True).exists()
+    return read_frame(case.image)
+
+
+def test_an_import_that_is_repeated_changes_nothing(put, tmp_path):
+    root = put(0, "a.png", "a_mask.png")
+    _, steps, _ = take(root, tmp_path)
+
+    report, again, study = take(root, tmp_path)
+
+    assert (again["a.png"].case, report.taken) == (steps["a.png"].case, 1)
+    assert study.case(steps["a.png"].case.id).revision == 1
+
+
+def test_check_counts_what_is_much_and_says_the_one_line_that_matters_last(put, tmp_path, capsys):
+    root = put(0, "a.png", "a_mask.png")
+    _, _, study = take(root, tmp_path)
+    for number in range(156):
+        (study.layout.images / f"note-{number}.txt").write_text("x")
+
+    assert main(["check", str(study.path)]) == 1
+    said = capsys.readouterr().out.splitlines()
+
+    assert said[0] == "frames      1: 1 with a mask, 0 with an empty one (no node), 0 without"
+    assert len(said) < 20
+    assert any("153 more of the kind foreign-file; --all lists them" in line for line in said)
+    assert said[-1].startswith("errors: 15")
+
+
+def test_a_folder_of_test_frames_alone_has_no_error(put, tmp_path):
+    root = put(0, "test/a.png", "test/a_mask.png")
+    _, _, study = take(root, tmp_path)
+
+    faults = check_study(study).faults
+
+    assert [fault.severity for fault in faults if fault.kind == "no-split"] == ["warning"]
+    assert not any(fault.severity == "error" for fault in faults)
