@@ -214,7 +214,7 @@ def _check(options: argparse.Namespace) -> int:
     if options.break_locks:
         for fault in found.faults:
             if fault.lock is not None and _agrees(f"{fault} Break it? [y/N] "):
-                print(repair(study, fault, confirmed=True), file=sys.stderr)
+                print(repair(study, fault, confirmed=True), file=sys.stderr if options.json else sys.stdout)
         found = check_study(study)
     n_errors = sum(fault.severity == "error" for fault in found.faults)
     if options.json:
