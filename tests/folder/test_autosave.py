@@ -9,6 +9,7 @@ import pytest
 from napari_cln.disk.atomic import read_json, write_atomically
 from napari_cln.errors import DatasetError
 from napari_cln.folder.dataset import TrainingFolder
+from napari_cln.folder.health.check import check_study
 from napari_cln.types import Frame
 
 
@@ -92,3 +93,26 @@ def test_strokes_name_no_file(folder, annotate, tmp_path, kept):
     folder.autosave.keep(annotate(0, frame=frame), kept.id, who="r1")
 
     assert b"JANE" not in kept.path.read_bytes()
+
+
+def test_a_flipped_bit_in_a_stroke_is_read_past(study, annotate, necks):
+    study.autosave.keep(annotate(0), study.identify(annotate(0).frame), who="r1")
+    (stroke,) = study.autosave.list()
+    was = stroke.path.read_bytes()
+    for place in range(0, len(was), 41):
+        flipped = bytearray(was)
+        flipped[place] ^= 2
+        stroke.path.write_bytes(flipped)
+
+        assert study.autosave.list() == [stroke]
+
+
+def test_a_stroke_that_can_not_be_offered_is_named(study, annotate):
+    study.autosave.keep(annotate(0), study.identify(annotate(0).frame), who="r1")
+    (stroke,) = study.autosave.list()
+    stroke.path.write_bytes(bytes(300))
+
+    assert study.autosave.list() == []
+    (fault,) = check_study(study).faults
+    assert (fault.kind, fault.severity) == ("stroke", "warning")
+    assert f"The stroke {stroke.path.name} is damaged" in fault.message

@@ -134,10 +134,25 @@ def test_a_description_that_is_lost_comes_back_with_all_that_was_known(study, da
     assert "napari-cln check --repair" in capsys.readouterr().err
     assert main(["check", str(study.path), "--repair"]) == 0
 
-    assert "dataset.json was made anew.\n" in capsys.readouterr().out
+    assert capsys.readouterr().err == "dataset.json was made anew.\n"
     assert json.loads(path.read_text()) == was
     assert checksum_holds(path.read_bytes())
     assert unseen_screens(TrainingFolder.open(study.path)) == {}
+
+
+def test_a_description_that_another_program_wrote_anew_gets_ours_back_and_keeps_theirs(study, capsys):
+    """As nnU-Net's own script that writes a dataset.json."""
+    was = json.loads(study.layout.dataset.read_text())
+    theirs = {"channel_names": {"0": "US"}, "labels": {"background": 0, "node": 1}, "licence": "CC0"}
+    study.layout.dataset.write_text(json.dumps(theirs))
+
+    with pytest.raises(DatasetError, match="another program wrote it anew"):
+        TrainingFolder.open(study.path)
+    assert main(["check", str(study.path), "--repair"]) == 0
+
+    again = json.loads(study.layout.dataset.read_text())
+    del again["checksum"], was["checksum"]
+    assert again == {"licence": "CC0"} | was
 
 
 def test_without_the_private_copy_the_text_that_is_left_tells_the_salt(study, capsys):

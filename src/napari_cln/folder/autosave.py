@@ -21,7 +21,7 @@ from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from ..disk.atomic import MAX_JSON_BYTES, checked_id, keep_former, read_bytes, write_atomically
-from ..disk.schema import decode, misfit_of
+from ..disk.schema import decode, flip_back, is_amiss, misfit_of
 from ..disk.user import config_folder
 from ..errors import DatasetError
 from ..types import Annotation, Frame, Status
@@ -153,6 +153,19 @@ class Autosave:
         strokes = [stroke for stroke in self._strokes() if stroke.discarded == discarded]
         return sorted(strokes, key=lambda stroke: stroke.time, reverse=True)
 
+    def damaged(self) -> dict[Path, str]:
+        """Strokes that can't be offered, each with the reason, as a sentence."""
+        found: dict[Path, str] = {}
+        for place in self._places:
+            for path in sorted(place.glob("*.json")):
+                try:
+                    _read(path)
+                    if path.with_suffix(".png").exists():
+                        read_png(path.with_suffix(".png"))
+                except DatasetError as cause:
+                    found[path] = str(cause)
+        return found
+
     def restore(self, stroke: Stroke, frame: Frame) -> Annotation:
         """The state that the stroke kept, on its frame.
 
@@ -215,6 +228,11 @@ def _read(path: Path) -> StrokeEntry:
         data = read_bytes(path, MAX_JSON_BYTES)
     except OSError as cause:
         raise DatasetError(f"The stroke {path.name} can't be read ({cause.strerror}).") from cause
+    if is_amiss(data):
+        # Nobody has another copy: one flipped bit is read past.
+        if (whole := flip_back(data)) is None:
+            raise DatasetError(f"The stroke {path.name} is not as it was kept: its checksum differs.")
+        data = whole
     try:
         return decode(_decoder, data)
     except ValueError as cause:

@@ -21,7 +21,7 @@ from ..errors import DatasetError
 from .layout import Layout
 from .record import SCHEMA, Name, Time, now
 
-__all__ = ["Description", "Ours", "Seen", "is_foreign", "salvage"]
+__all__ = ["Description", "Ours", "Seen", "is_foreign", "others_of", "salvage"]
 
 OURS = "x_napari_cln"
 _RESTORE = "Restore it from git or a backup, or run `napari-cln check --repair` to make it anew."
@@ -81,6 +81,8 @@ class Description(Struct, frozen=True, kw_only=True):
             If it is missing, damaged, or of an nnU-Net dataset that is no training folder.
         """
         raw = _read(path)
+        if OURS not in raw and _has_records(path.parent):
+            raise DatasetError(f"{path.name} has no key {OURS!r}: another program wrote it anew. {_RESTORE}")
         if OURS not in raw:
             raise DatasetError(
                 f"{path.parent.name} is an nnU-Net dataset, but not a training folder. Import it with "
@@ -151,9 +153,21 @@ def _read(path: Path) -> dict[str, Any]:
 def is_foreign(path: Path) -> bool:
     """Whether a ``dataset.json`` is whole, and that of a data set which is no training folder."""
     try:
-        return OURS not in _read(path)
+        return OURS not in _read(path) and not _has_records(path.parent)
     except DatasetError:
         return False
+
+
+def others_of(path: Path) -> dict[str, Any]:
+    """What other programs keep in a ``dataset.json``; nothing where it can't be read."""
+    try:
+        return {key: value for key, value in _read(path).items() if key not in (OURS, "checksum")}
+    except DatasetError:
+        return {}
+
+
+def _has_records(root: Path) -> bool:
+    return any(Layout(root).records.glob("*.json"))
 
 
 def _read_ours(path: Path) -> Ours | None:

@@ -65,7 +65,7 @@ def check_study(folder: TrainingFolder | str | Path) -> StudyCheck:
         If it is no training folder at all.
     """
     study = folder if isinstance(folder, TrainingFolder) else TrainingFolder.open(folder)
-    faults = [*_check_description(study), *_check_names(study)]
+    faults = [*_check_description(study), *_check_strokes(study), *_check_names(study)]
     cases: list[Case] = []
     tally = Tally()
     readings = reading_files(study)
@@ -147,6 +147,16 @@ def _check_description(study: TrainingFolder) -> Iterator[Fault]:
             advice="Ask that reader. If the computer crashed or was switched off, break the lock.",
             remedy=Remedy.BREAK_LOCK,
             lock=owner,
+        )
+
+
+def _check_strokes(study: TrainingFolder) -> Iterator[Fault]:
+    for sentence in study.autosave.damaged().values():
+        yield Fault(
+            kind="stroke",
+            severity="warning",
+            message=f"A stroke that was set aside can't be offered again. {sentence}",
+            advice="Paint it again. Its two files, in .cln/autosave, can then be deleted.",
         )
 
 

@@ -18,7 +18,7 @@ from ...disk.user import config_folder
 from ...errors import ClnError, DatasetError
 from ..commits import commit, move_image
 from ..dataset import MAX_RECORD_BYTES, TrainingFolder
-from ..description import Description, is_foreign, salvage
+from ..description import Description, is_foreign, others_of, salvage
 from ..layout import Layout
 from ..pictures import NOT_JUDGED, Masks, encode_png, hashes_of, label_of, read_png
 from ..readers import restore_reading
@@ -365,7 +365,10 @@ def _describe(layout: Layout) -> str:
             description, ours=msgspec.structs.replace(known, salt=known.salt or own)
         )
     description = msgspec.structs.replace(
-        description, n_masks=layout.count_masks(), has_unjudged=_has_unjudged(layout)
+        description,
+        n_masks=layout.count_masks(),
+        has_unjudged=_has_unjudged(layout),
+        others=others_of(layout.dataset),
     )
     layout.make()
     with lock(layout.locks, "dataset", WHO):
