@@ -67,7 +67,7 @@ MALFORMED = {
     "ext__badVR.dcm": "says it has '1A' frames",
     "ext__no-pixel-data.dcm": "without a picture",
     "ext__no_meta.dcm": "is none of PNG",
-    "ext__rtplan_truncated.dcm": "without a picture",
+    "ext__rtplan_truncated.dcm": "its header ends within an element",
     "ext__waveform_ecg.dcm": "without a picture",
     "us_empty.dcm": "is empty",
     "us_jpeg_truncated.dcm": "ends within part 6",
@@ -203,7 +203,7 @@ def test_three_thousand_nested_sequences_are_one_message(tmp_path):
     meta.save_as(stream, enforce_file_format=True)
     (tmp_path / "deep.dcm").write_bytes(stream.getvalue() + start * 3000)
 
-    with pytest.raises(FrameReadError, match=r"deep\.dcm is not a whole DICOM file.*export it again"):
+    with pytest.raises(FrameReadError, match=r"deep\.dcm has sequences within sequences.*Export it again"):
         open_source(tmp_path / "deep.dcm")
 
 

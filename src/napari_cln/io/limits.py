@@ -13,9 +13,11 @@ from ..errors import FrameReadError
 
 __all__ = [
     "MAX_FRAMES",
+    "MAX_FRAME_BYTES",
     "MAX_FRAME_PIXELS",
     "MAX_INFLATED_BYTES",
     "PLAUSIBLE_MM",
+    "Unreadable",
     "check_frames",
     "check_size",
     "is_plausible",
@@ -23,8 +25,11 @@ __all__ = [
     "reading",
 ]
 
-MAX_FRAME_PIXELS = 2**26
-"""Pixels of one frame: twice an 8K screen."""
+MAX_FRAME_PIXELS = 2**25
+"""Pixels of one frame: an 8K screen. Reading and segmenting one in colour takes about 1 GB."""
+
+MAX_FRAME_BYTES = 2**28
+"""Bytes of one decoded frame before its samples become 8 bits: 256 MiB."""
 
 MAX_FRAMES = 2**20
 """Frames of one file: nearly ten hours at 30 frames a second."""
@@ -43,8 +48,16 @@ def is_plausible(spacing_mm: Sequence[float]) -> bool:
     return all(low < value < high for value in spacing_mm)
 
 
-def check_size(path: Path, rows: int, columns: int) -> None:
-    """Refuse a frame without pixels, or with more than `MAX_FRAME_PIXELS`.
+def check_size(path: Path, rows: int, columns: int, pixel_bytes: float = 1) -> None:
+    """Refuse a frame without pixels, with more than `MAX_FRAME_PIXELS` or than `MAX_FRAME_BYTES`.
+
+    Parameters
+    ----------
+    path : Path
+        Named in messages.
+    rows, columns : int
+    pixel_bytes : float
+        Bytes that a decoded pixel takes: all samples, at their own depth.
 
     Raises
     ------
@@ -60,6 +73,11 @@ def check_size(path: Path, rows: int, columns: int) -> None:
             f"{path.name} says it is {rows} rows by {columns} columns; frames of more than "
             f"{MAX_FRAME_PIXELS // 2**20} million pixels are refused. "
             "Crop it, or export it again from the scanner."
+        )
+    if rows * columns * pixel_bytes > MAX_FRAME_BYTES:
+        raise FrameReadError(
+            f"{path.name} says it is {rows} rows by {columns} columns of {pixel_bytes:g} bytes a pixel; "
+            f"frames of more than {MAX_FRAME_BYTES // 2**20} MB are refused. Save it with 8 bits a sample."
         )
 
 
@@ -79,7 +97,12 @@ def check_frames(path: Path, n_frames: int) -> None:
 
 def missing_frames(announced: int, present: int) -> str:
     """Sentence for the user about a clip that is cut short."""
-    return f"The file announces {announced} frames, but only {present} are there and whole."
+    verb = "is" if present == 1 else "are"
+    return f"The file announces {announced} frames, but only {present} {verb} there and whole."
+
+
+class Unreadable(ValueError):
+    """A file's data can't be read for a reason that is told to the user: the end of a sentence."""
 
 
 @contextmanager
@@ -102,7 +125,8 @@ def reading(path: Path, what: str = "a whole image") -> Iterator[None]:
             f"{path.name} may not be read by you. Change its permissions, or copy it."
         ) from cause
     except Exception as cause:
+        reason = f": {cause}" if isinstance(cause, Unreadable) else ""
         raise FrameReadError(
-            f"{path.name} is not {what} that can be read. "
+            f"{path.name} is not {what} that can be read{reason}. "
             "Open it in an image viewer to check that it is whole, or export it again from the scanner."
         ) from cause

@@ -13,8 +13,8 @@ from pydicom.pixels.encoders import RLELosslessEncoder
 from conftest import region
 from napari_cln.io.dicom.colour import is_green
 from napari_cln.io.dicom.encapsulation import find_fragments, group_fragments
-from napari_cln.io.jpeg import describe_stream
 from napari_cln.io.sources import open_source, read_frame
+from napari_cln.io.streams import describe_stream
 
 
 def jpeg(pixels, **options) -> bytes:
@@ -162,12 +162,23 @@ def _without_proof(stream: bytearray) -> bytearray:
 
 
 @pytest.mark.parametrize("interpretation", ["RGB", "YBR_FULL"])
-def test_colours_taken_for_others_are_warned_of(write_dicom, lymph_node, interpretation):
+def test_colours_taken_for_others_are_read_right_and_said(write_dicom, lymph_node, interpretation):
     wrong = ycbcr(lymph_node) if interpretation == "RGB" else lymph_node
 
     frame = read_frame(write_dicom(wrong, PhotometricInterpretation=interpretation))
 
+    assert np.abs(frame.pixels.astype(int) - lymph_node).max() <= 3
     assert any("strongly green" in warning for warning in frame.warnings)
+
+
+def test_a_picture_that_is_green_however_it_is_read_is_warned_of(write_dicom, lymph_node):
+    green = np.zeros_like(lymph_node)
+    green[..., 1] = 200
+
+    frame = read_frame(write_dicom(green))
+
+    np.testing.assert_array_equal(frame.pixels, green)
+    assert "More than 30 % of the picture is strongly green" in frame.warnings[0]
 
 
 @given(grey=st.integers(0, 255), extra=st.integers(0, 255))

@@ -13,13 +13,16 @@ from typing import BinaryIO, TypeAlias
 
 from pydicom.encaps import parse_basic_offsets
 
+from ..limits import Unreadable
+
 __all__ = ["Fragments", "find_fragments", "group_fragments", "read_fragments"]
 
 Fragments: TypeAlias = list[tuple[int, int]]
 """``(position in the file, bytes)`` of each fragment."""
 
 ITEM = b"\xfe\xff\x00\xe0"
-STARTS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51")  # JPEG family, JPEG 2000 family
+STARTS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\xff\x0a", b"\0\0\0\x0cJXL ")
+"""JPEG family, JPEG 2000 family, JPEG XL."""
 
 
 def find_fragments(file: BinaryIO) -> tuple[Fragments, list[int]]:
@@ -74,33 +77,41 @@ def group_fragments(
 
     Raises
     ------
-    ValueError
+    Unreadable
         If the fragments can't make `n_frames` frames.
     """
+    filled = sum(length > 0 for _, length in fragments)
+    if filled < min(n_frames, len(fragments)) / 2:
+        raise Unreadable(f"it holds {filled} of {n_frames} frames")
     if len(fragments) == n_frames:
         return [[fragment] for fragment in fragments]
     if n_frames == 1 and fragments:
         return [fragments]
     if len(fragments) < n_frames:
-        raise ValueError(f"it holds {len(fragments)} of {n_frames} frames")
+        raise Unreadable(f"it holds {len(fragments)} of {n_frames} frames")
     first, wanted = fragments[0][0], set(offsets)
     starts = [index for index, (position, _) in enumerate(fragments) if position - first in wanted]
     if len(starts) != n_frames:
         starts = [index for index, (position, _) in enumerate(fragments) if _starts_frame(file, position)]
     if len(starts) != n_frames or starts[0] != 0:
-        raise ValueError(f"its {len(fragments)} parts do not make {n_frames} frames")
+        raise Unreadable(f"its {len(fragments)} parts do not make {n_frames} frames")
     return [fragments[start:stop] for start, stop in zip(starts, [*starts[1:], len(fragments)], strict=True)]
 
 
 def _starts_frame(file: BinaryIO, position: int) -> bool:
     file.seek(position)
-    return file.read(4).startswith(STARTS)
+    return file.read(8).startswith(STARTS)
 
 
-def read_fragments(file: BinaryIO, fragments: Fragments) -> bytes:
-    """Read fragments and join them."""
-    parts = []
+def read_fragments(file: BinaryIO, fragments: Fragments, limit: int | None = None) -> bytes:
+    """Read fragments and join them, or the first `limit` bytes of them."""
+    parts, left = [], limit
     for position, length in fragments:
         file.seek(position)
-        parts.append(file.read(length))
+        part = file.read(length if left is None else min(length, left))
+        parts.append(part)
+        if left is not None:
+            left -= len(part)
+            if left <= 0:
+                break
     return b"".join(parts)
