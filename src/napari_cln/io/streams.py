@@ -132,7 +132,7 @@ def _describe_jpeg(data: bytes) -> Stream | None:
 
 
 def _describe_jpeg2000(data: bytes, start: int) -> Stream:
-    """Read the main header of a code stream: size (SIZ), coding style (COD)."""
+    """Read the main header of a code stream: its size and coding style."""
     rows = _number(data, start + 12, 4) - _number(data, start + 20, 4)
     columns = _number(data, start + 8, 4) - _number(data, start + 16, 4)
     components = _number(data, start + 40, 2)

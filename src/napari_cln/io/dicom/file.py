@@ -311,7 +311,7 @@ class DicomFile:
             self.is_halved = min(length, behind) < whole
             if not self.is_halved:
                 self.remarks.append(
-                    "The file says its colours are YBR_FULL_422, but it stores all of them (YBR_FULL) "
+                    "The file says its colours are YBR_FULL_422, but it stores chroma for every pixel "
                     "and was read so."
                 )
         # Two thirds of a whole number of frames may be fewer frames as well.
