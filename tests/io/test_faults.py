@@ -12,9 +12,9 @@ import imagecodecs
 import numpy as np
 import pydicom
 import pytest
+from encode import jpeg, rle
 from pydicom import uid
 from pydicom.dataset import Dataset
-from test_dicom import jpeg, rle
 
 from napari_cln.errors import FrameReadError
 from napari_cln.io.sources import open_source, read_frame

@@ -28,6 +28,8 @@ NEEDED = {"AVIF": "avif", "WEBP": "webp", "JPEG2000": "jpg_2000"}
 """What Pillow must be built with, by format."""
 SHOWN_AS = {"JPEG2000": "JPEG 2000", "WEBP": "WebP", "MPO": "JPEG"}
 VERSION = imagecodecs.__version__
+MAX_ANIMATION_PIXELS = 2**36
+"""Pixels of all frames of an animated picture: eighteen minutes of 1080p at 30 frames a second."""
 FULL_RANGE = Scale(black=0, white=65535)
 
 
@@ -90,6 +92,11 @@ class ImageSource(FrameSource):
         check_size(self.path, image.height, image.width, len(image.getbands()))
         self.n_frames, remarks = self._count(png)
         check_frames(self.path, self.n_frames)
+        if self.n_frames * image.height * image.width > MAX_ANIMATION_PIXELS:
+            raise FrameReadError(
+                f"{self.path.name} has {self.n_frames} frames of {image.height} rows and {image.width} "
+                "columns, more than an animation is read of. Save it as a video."
+            )
         # Pillow decodes a PNG to look for EXIF data behind its pixels, and 16 bits are not for Pillow.
         is_known = png is not None and png.bits == 16 and not png.is_annotated_late
         exif = Image.Image.getexif(image) if is_known else image.getexif()

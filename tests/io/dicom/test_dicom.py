@@ -4,44 +4,16 @@ import imagecodecs
 import numpy as np
 import pydicom
 import pytest
+from encode import jpeg, palette, rle, ycbcr
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 from pydicom import uid
-from pydicom.pixels.encoders import RLELosslessEncoder
 
 from conftest import region
 from napari_cln.io.dicom.colour import is_green
 from napari_cln.io.dicom.encapsulation import find_fragments, group_fragments
 from napari_cln.io.sources import open_source, read_frame
 from napari_cln.io.streams import describe_stream
-
-
-def jpeg(pixels, **options) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "JPEG", quality=95, **options)
-    return stream.getvalue()
-
-
-def rle(pixels) -> bytes:
-    return RLELosslessEncoder.encode(
-        pixels,
-        rows=pixels.shape[0],
-        columns=pixels.shape[1],
-        samples_per_pixel=3,
-        bits_allocated=8,
-        bits_stored=8,
-        pixel_representation=0,
-        photometric_interpretation="RGB",
-        planar_configuration=0,
-        number_of_frames=1,
-        encoding_plugin="pydicom",
-    )
-
-
-def ycbcr(pixels):
-    return np.asarray(Image.fromarray(pixels).convert("YCbCr"))
-
 
 LOSSLESS = {
     uid.JPEGLSLossless: (imagecodecs.jpegls_encode, "RGB"),
@@ -189,15 +161,6 @@ def test_grey_red_and_blue_are_not_green(grey, extra):
         tinted[..., channel] = max(grey, extra)
         assert not is_green(tinted)
     assert not is_green(pixels)
-
-
-def palette(colours, bits=16, order="<"):
-    depth = f"{order}u2"
-    names = ("Red", "Green", "Blue")
-    values = {f"{name}PaletteColorLookupTableDescriptor": [len(colours), 0, bits] for name in names}
-    for channel, name in enumerate(names):
-        values[f"{name}PaletteColorLookupTableData"] = colours[:, channel].astype(depth).tobytes()
-    return {"PhotometricInterpretation": "PALETTE COLOR", **values}
 
 
 @pytest.mark.parametrize("order", [uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian])
