@@ -77,7 +77,7 @@ SIDE = 5790
 
 
 @only_linux
-@pytest.mark.parametrize("kind", ["png", "tif", "tif of floats", "webp", "jxl", "dcm"])
+@pytest.mark.parametrize("kind", ["png", "tif of floats", "webp", "jxl", "dcm"])
 def test_the_largest_pictures_that_are_read_fit_into_memory(tmp_path, write_dicom, kind):
     path = tmp_path / f"large.{kind[:4].strip()}"
     if kind == "png":
@@ -85,10 +85,6 @@ def test_the_largest_pictures_that_are_read_fit_into_memory(tmp_path, write_dico
         head = struct.pack(">IIBBBBB", SIDE, SIDE, 16, 6, 0, 0, 0)
         parts = (b"IHDR", head), (b"IDAT", pixels), (b"IEND", b"")
         path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts))
-    elif kind == "tif":
-        pixels = np.zeros((SIDE, SIDE, 4), np.uint16)
-        options = {"photometric": "rgb", "extrasamples": ["unassalpha"]}
-        tifffile.imwrite(path, pixels, compression="deflate", **options)
     elif kind == "tif of floats":
         tifffile.imwrite(path, np.zeros((SIDE, SIDE)), compression="deflate")
     elif kind == "dcm":
@@ -378,8 +374,15 @@ def test_frames_behind_a_damaged_one_are_not_tried_one_by_one(tmp_path):
 
 def test_an_animation_of_more_pixels_than_can_be_walked_through_is_refused(tmp_path):
     image = b"\x2c" + struct.pack("<HHHH", 0, 0, 1, 1) + b"\0\x02\x02\x44\x01\0"
-    head = b"GIF89a" + struct.pack("<HH", 5700, 5700) + b"\x80\0\0" + bytes(3) + b"\xff" * 3
-    (tmp_path / "a.gif").write_bytes(head + image * 50_000 + b"\x3b")
+    head = b"GIF89a" + struct.pack("<HH", 3000, 3000) + b"\x80\0\0" + bytes(3) + b"\xff" * 3
+    (tmp_path / "a.gif").write_bytes(head + image * 10_000 + b"\x3b")
 
-    with pytest.raises(FrameReadError, match=r"a\.gif has 50000 frames of 5700 rows.*Save it as a video"):
+    with pytest.raises(FrameReadError, match=r"a\.gif has 10000 frames of 3000 rows.*Save it as a video"):
         open_source(tmp_path / "a.gif")
+
+
+def test_a_cine_larger_than_a_4k_screen_is_refused(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((2, 4000, 4000), np.uint8), compression="deflate")
+
+    with pytest.raises(FrameReadError, match=r"a\.tif says it has 2 frames of 4000 rows.*Make them smaller"):
+        open_source(tmp_path / "a.tif")

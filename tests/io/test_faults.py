@@ -13,6 +13,7 @@ import numpy as np
 import pydicom
 import pytest
 from encode import jpeg, rle
+from PIL import Image
 from pydicom import uid
 from pydicom.dataset import Dataset
 
@@ -278,6 +279,12 @@ def corpus(write_dicom, write_video, lymph_node, cine, tmp_path):
     write_video([pixels[::4, ::4].copy() for pixels in cine[:8]], "clip.mp4")
     (tmp_path / "a.jpg").write_bytes(jpeg(small))
     (tmp_path / "a.png").write_bytes(imagecodecs.png_encode(small))
+    (tmp_path / "deep.png").write_bytes(imagecodecs.png_encode(small.astype(np.uint16) * 257))
+    (tmp_path / "a.jxl").write_bytes(imagecodecs.jpegxl_encode(small, lossless=True))
+    images = [Image.fromarray(np.roll(small, shift, 1)) for shift in range(3)]
+    for ending in ("webp", "gif", "avif"):
+        images[0].save(tmp_path / f"cine.{ending}", save_all=True, append_images=images[1:])
+    images[0].save(tmp_path / "cine.png", save_all=True, append_images=images[1:])
     (tmp_path / "a.tif").write_bytes(imagecodecs_tiff(small))
     return sorted(path for path in tmp_path.iterdir() if path.is_file())
 

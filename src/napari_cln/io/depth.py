@@ -117,8 +117,9 @@ def _scaled(array: NDArray[Any], scale: Scale) -> NDArray[np.uint8]:
         return array.astype(np.uint8) * np.uint8(255)
     if array.dtype == np.uint16 and black == 0:
         shift = np.uint16(int(white).bit_length() - 8)
-        high: NDArray[np.uint8] = np.minimum(array >> shift, 255).astype(np.uint8)
-        return high
+        high = array >> shift
+        few: NDArray[np.uint8] = (high if shift == 8 else np.minimum(high, 255)).astype(np.uint8)
+        return few
     values = np.nan_to_num(array.astype(np.float64), nan=black, posinf=white, neginf=black)
     span = (white - black) or 1.0
     pixels: NDArray[np.uint8] = np.rint(np.clip((values - black) / span, 0, 1) * 255).astype(np.uint8)
@@ -147,5 +148,6 @@ def colour_of(pixels: NDArray[np.uint8], *, premultiplied: bool = False) -> NDAr
     if alpha is not None and not premultiplied and alpha.min() < 255:
         colours = colours.copy()
         for part in _strips(colours):
-            colours[part] = np.rint(colours[part] * (alpha[part] / 255.0)).astype(np.uint8)
+            product = colours[part] * alpha[part].astype(np.uint16) + np.uint16(128)
+            colours[part] = (product + (product >> np.uint16(8))) >> np.uint16(8)  # over 255, rounded
     return np.ascontiguousarray(colours[..., 0] if colours.shape[2] == 1 else colours)

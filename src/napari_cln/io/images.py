@@ -91,7 +91,7 @@ class ImageSource(FrameSource):
         image = self._image
         check_size(self.path, image.height, image.width, len(image.getbands()))
         self.n_frames, remarks = self._count(png)
-        check_frames(self.path, self.n_frames)
+        check_frames(self.path, self.n_frames, (image.height, image.width))
         if self.n_frames * image.height * image.width > MAX_ANIMATION_PIXELS:
             raise FrameReadError(
                 f"{self.path.name} has {self.n_frames} frames of {image.height} rows and {image.width} "

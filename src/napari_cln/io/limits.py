@@ -12,6 +12,7 @@ from pathlib import Path
 from ..errors import FrameReadError
 
 __all__ = [
+    "MAX_CINE_PIXELS",
     "MAX_FRAMES",
     "MAX_FRAME_BYTES",
     "MAX_FRAME_PIXELS",
@@ -30,6 +31,9 @@ MAX_FRAME_PIXELS = 2**25
 
 MAX_FRAME_BYTES = 2**28
 """Bytes of one decoded frame before its samples become 8 bits: 256 MiB."""
+
+MAX_CINE_PIXELS = 9 * 2**20
+"""Pixels of one frame of several: a 4K screen. A batch holds some frames at a time."""
 
 MAX_FRAMES = 2**20
 """Frames of one file: nearly ten hours at 30 frames a second."""
@@ -81,8 +85,16 @@ def check_size(path: Path, rows: int, columns: int, pixel_bytes: float = 1) -> N
         )
 
 
-def check_frames(path: Path, n_frames: int) -> None:
-    """Refuse a file that says it has no frame, or more than `MAX_FRAMES`.
+def check_frames(path: Path, n_frames: int, shape: tuple[int, int] = (0, 0)) -> None:
+    """Refuse a file that says it has no frame, more than `MAX_FRAMES`, or several of very many pixels.
+
+    Parameters
+    ----------
+    path : Path
+        Named in messages.
+    n_frames : int
+    shape : (int, int)
+        Rows and columns; several frames may have `MAX_CINE_PIXELS` each.
 
     Raises
     ------
@@ -92,6 +104,13 @@ def check_frames(path: Path, n_frames: int) -> None:
         raise FrameReadError(
             f"{path.name} says it has {n_frames} frames; 1 to {MAX_FRAMES} can be read. "
             "Export it again from the scanner."
+        )
+    rows, columns = shape
+    if n_frames > 1 and rows * columns > MAX_CINE_PIXELS:
+        raise FrameReadError(
+            f"{path.name} says it has {n_frames} frames of {rows} rows by {columns} columns; the frames of a "
+            f"cine may have {MAX_CINE_PIXELS // 2**20} million pixels. "
+            "Make them smaller, or save each as a file of its own."
         )
 
 

@@ -65,7 +65,7 @@ class TiffSource(FrameSource):
         rows, columns = first.imagelength, first.imagewidth
         self.n_frames = len(self._pages)
         remarks += self._count_planes(first)
-        check_frames(self.path, self.n_frames)
+        check_frames(self.path, self.n_frames, (rows, columns))
         self.orientation = _orientation(first)
         remarks += orientation_remarks(self.orientation)
         self.shape = (columns, rows) if swaps_axes(self.orientation) else (rows, columns)

@@ -232,7 +232,7 @@ class DicomFile:
                 f"{self.path.name} says it has {header.NumberOfFrames!r} frames. "
                 "Export it again from the scanner."
             ) from cause
-        check_frames(self.path, self.n_frames)
+        check_frames(self.path, self.n_frames, self.shape)
         if header.SamplesPerPixel not in (1, 3) or header.BitsAllocated not in (8, 16, 32):
             raise FrameReadError(
                 f"{self.path.name} has {header.SamplesPerPixel} samples of {header.BitsAllocated} bits "
