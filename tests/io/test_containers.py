@@ -82,6 +82,13 @@ def test_the_samples_of_a_colour_page_are_no_channels(tmp_path, cine):
         assert (source.n_frames, source.is_rgb, source.warnings) == (3, True, ())
 
 
+def test_metadata_that_can_not_be_read_change_nothing(tmp_path, grey):
+    tifffile.imwrite(tmp_path / "a.tif", grey[0], description='{"shape": [6, "x"', metadata=None)
+
+    with open_source(tmp_path / "a.tif") as source:
+        assert (source.n_frames, source.warnings) == (1, ())
+
+
 def test_a_thumbnail_page_that_comes_first_is_left_out(data):
     with open_source(data / "cases" / "18_tiff_thumbnail_first" / "screen.tif") as source:
         assert (source.n_frames, source.shape) == (1, (128, 160))

@@ -6,20 +6,22 @@ what it is for are looked at, so that a file with very many pages is opened at o
 
 from __future__ import annotations
 
-import os
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, Literal, TypeAlias
+from typing import BinaryIO, TypeAlias
 
 from .limits import MAX_FRAMES
 
 __all__ = ["Page", "choose_pages", "list_pages"]
 
 NEW_SUBFILE, OLD_SUBFILE, COLUMNS, ROWS, SUB_DIRECTORIES = 254, 255, 256, 257, 330
-INTEGERS = {1: 1, 3: 2, 4: 4, 13: 4, 16: 8, 18: 8}
-"""Bytes of a value, by type."""
+WANTED = frozenset({NEW_SUBFILE, OLD_SUBFILE, COLUMNS, ROWS, SUB_DIRECTORIES})
+INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
+"""How a value is packed, by type."""
 REDUCED, MASK = 1, 4
-Order: TypeAlias = Literal["little", "big"]
+Tags: TypeAlias = dict[int, tuple[int, int, int]]
+"""Type, number of values, and the value (or where the values are), by tag."""
 MAX_TAGS = 4096
 
 
@@ -34,31 +36,33 @@ class Page:
     """A thumbnail, a copy at lower resolution or a mask of another page."""
 
 
-def list_pages(file: BinaryIO) -> list[Page]:
+def list_pages(file: BinaryIO, size: int) -> list[Page]:
     """List the pages of a TIFF file, each followed by the pages it holds itself.
 
     Parameters
     ----------
     file : binary file
+    size : int
+        Bytes of the file.
     """
     file.seek(0)
     head = file.read(16)
-    order: Order = "little" if head[:2] == b"II" else "big"
-    is_big = int.from_bytes(head[2:4], order) == 43
-    walker = _Walker(file, order, is_big)
-    first = int.from_bytes(head[8:16] if is_big else head[4:8], order)
+    order = "<" if head[:2] == b"II" else ">"
+    is_big = struct.unpack(f"{order}H", head[2:4])[0] == 43
+    walker = _Walker(file, size, order, is_big)
+    (first,) = struct.unpack(f"{order}Q" if is_big else f"{order}I", head[8:16] if is_big else head[4:8])
     pages: list[Page] = []
     for number, tags in enumerate(walker.follow(first)):
         pages.append(_page((number,), tags))
-        offsets = walker.values(tags.get(SUB_DIRECTORIES))
-        for below, offset in enumerate(offsets):
-            pages += [_page((number, below), inner) for inner in walker.follow(offset, 1)]
+        if SUB_DIRECTORIES in tags:
+            for below, offset in enumerate(walker.values(tags[SUB_DIRECTORIES])):
+                pages += [_page((number, below), inner) for inner in walker.follow(offset, 1)]
     return pages
 
 
-def _page(number: tuple[int, ...], tags: dict[int, tuple[int, int, int]]) -> Page:
+def _page(number: tuple[int, ...], tags: Tags) -> Page:
     def value(tag: int) -> int:
-        return tags.get(tag, (0, 0, 0))[2]
+        return tags[tag][2] if tag in tags else 0
 
     is_copy = bool(value(NEW_SUBFILE) & (REDUCED | MASK)) or value(OLD_SUBFILE) == 2
     return Page(number=number, rows=value(ROWS), columns=value(COLUMNS), is_copy=is_copy)
@@ -67,48 +71,54 @@ def _page(number: tuple[int, ...], tags: dict[int, tuple[int, int, int]]) -> Pag
 class _Walker:
     """Directories of one file, each visited once."""
 
-    def __init__(self, file: BinaryIO, order: Order, is_big: bool) -> None:
-        self._file, self._order, self._is_big = file, order, is_big
-        self._size = file.seek(0, os.SEEK_END)
+    def __init__(self, file: BinaryIO, size: int, order: str, is_big: bool) -> None:
+        self._file, self._size, self._order = file, size, order
+        # tag, type, number of values, and the value itself where it is short enough
+        self._entry = struct.Struct(f"{order}HHQ8s" if is_big else f"{order}HHI4s")
+        self._count = struct.Struct(f"{order}Q" if is_big else f"{order}H")
+        self._offset = struct.Struct(f"{order}Q" if is_big else f"{order}I")
         self._seen: set[int] = set()
 
-    def _number(self, data: bytes) -> int:
-        return int.from_bytes(data, self._order)
-
-    def follow(self, offset: int, limit: int = MAX_FRAMES + 1) -> Iterator[dict[int, tuple[int, int, int]]]:
-        """Tags that matter of each directory from `offset` on: ``{tag: (type, count, value)}``."""
-        wide, narrow, entry = (8, 8, 20) if self._is_big else (4, 2, 12)
+    def follow(self, offset: int, limit: int = MAX_FRAMES + 1) -> Iterator[Tags]:
+        """Tags that matter of each directory from `offset` on."""
         while 0 < offset < self._size and offset not in self._seen and limit:
             self._seen.add(offset)
             limit -= 1
             self._file.seek(offset)
-            count = self._number(self._file.read(narrow))
-            if count > MAX_TAGS:
+            start = self._file.read(self._count.size)
+            if len(start) < self._count.size:
                 return
-            data = self._file.read(count * entry + wide)
+            count = self._count.unpack(start)[0] * self._entry.size
+            if count > MAX_TAGS * self._entry.size:
+                return
+            data = self._file.read(count + self._offset.size)
+            if len(data) < count:
+                return
             tags = {}
-            for at in range(0, min(len(data), count * entry) - entry + 1, entry):
-                tag, kind = self._number(data[at : at + 2]), self._number(data[at + 2 : at + 4])
-                if tag in (NEW_SUBFILE, OLD_SUBFILE, COLUMNS, ROWS, SUB_DIRECTORIES) and kind in INTEGERS:
-                    start = at + 4 + wide
-                    number = self._number(data[at + 4 : start])
-                    inside = INTEGERS[kind] * number <= wide
-                    value = data[start : start + (INTEGERS[kind] if inside and number == 1 else wide)]
-                    tags[tag] = kind, number, self._number(value)
+            for tag, kind, number, value in self._entry.iter_unpack(data[:count]):
+                if tag in WANTED and kind in INTEGERS:
+                    form = self._order + INTEGERS[kind]
+                    if number != 1:
+                        form = self._order + INTEGERS[4 if len(value) == 4 else 16]
+                    tags[tag] = kind, number, struct.unpack_from(form, value)[0]
             yield tags
-            offset = self._number(data[count * entry : count * entry + wide])
+            if len(data) < count + self._offset.size:
+                return
+            (offset,) = self._offset.unpack_from(data, count)
 
-    def values(self, tag: tuple[int, int, int] | None) -> list[int]:
+    def values(self, tag: tuple[int, int, int]) -> list[int]:
         """All values of a tag, up to what the file can hold."""
-        if tag is None:
-            return []
         kind, count, value = tag
         if count == 1:
             return [value]
-        length = INTEGERS[kind]
+        size = struct.calcsize(INTEGERS[kind])
         self._file.seek(value)
-        data = self._file.read(min(count * length, MAX_TAGS * 8))
-        return [self._number(data[at : at + length]) for at in range(0, len(data) - length + 1, length)]
+        data = self._file.read(min(count, MAX_TAGS) * size)
+        return list(
+            struct.unpack(
+                f"{self._order}{len(data) // size}{INTEGERS[kind]}", data[: len(data) // size * size]
+            )
+        )
 
 
 def choose_pages(pages: list[Page]) -> tuple[list[Page], list[str]]:

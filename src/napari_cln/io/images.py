@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import imagecodecs
 import numpy as np
@@ -30,6 +30,7 @@ SHOWN_AS = {"JPEG2000": "JPEG 2000", "WEBP": "WebP", "MPO": "JPEG"}
 VERSION = imagecodecs.__version__
 MAX_ANIMATION_PIXELS = 2**36
 """Pixels of all frames of an animated picture: eighteen minutes of 1080p at 30 frames a second."""
+STREAM_HEAD = 2**14
 FULL_RANGE = Scale(black=0, white=65535)
 
 
@@ -71,12 +72,12 @@ class ImageSource(FrameSource):
             if self._format == "WEBP":
                 check_size(self.path, *webp_size(head), pixel_bytes=4)  # opening it takes the memory
             if self._format == "JPEG":
-                file.seek(0)
-                self._check_jpeg(file.read())
+                self._check_jpeg(file, head)
             return describe_png(file) if self._format == "PNG" else None
 
-    def _check_jpeg(self, data: bytes) -> None:
-        stream = describe_stream(data)
+    def _check_jpeg(self, file: BinaryIO, head: bytes) -> None:
+        head += file.read(STREAM_HEAD)
+        stream = describe_stream(head) or describe_stream(head := head + file.read())
         if stream is not None:
             check_size(self.path, stream.rows, stream.columns, 3)
             if stream.process != "JPEG" or stream.bits != 8:
@@ -84,7 +85,7 @@ class ImageSource(FrameSource):
                     f"{self.path.name} is a picture in {stream.process} of {stream.bits} bits, which is read "
                     "in DICOM files only. Save it as PNG or TIFF."
                 )
-            check_scans(data, stream)
+            check_scans(head + file.read() if stream.is_in_scans else head, stream)
 
     def _look(self, png: Png | None) -> None:
         """Learn all that the header says, before any pixel is decoded."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from .jpegxl import describe_jpegxl
@@ -14,7 +14,7 @@ SOI, APP0, APP14, SOS = 0xD8, 0xE0, 0xEE, 0xDA
 JPEG_LS_FRAME = 0xF7
 NOT_FRAMES = (0xC4, 0xC8, 0xCC)  # tables and reserved markers among the start-of-frame ones
 HUFFMAN = (0xC0, 0xC1, 0xC2)
-LOSSLESS = 0xC3
+PROGRESSIVE, LOSSLESS = 0xC2, 0xC3
 J2K_START, J2K_CAPABILITIES, J2K_CODING, J2K_TILE = (bytes((0xFF, low)) for low in (0x4F, 0x50, 0x52, 0x90))
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 JP2_SIGNATURE = b"\0\0\0\x0cjP  \r\n\x87\n"
@@ -44,6 +44,8 @@ class Stream:
     process: Process = "JPEG"
     components: int = 1
     colours: Colours | None = None
+    is_in_scans: bool = False
+    """A JPEG that goes over its picture several times."""
 
 
 def describe_stream(data: bytes) -> Stream | None:
@@ -94,6 +96,7 @@ def _number(data: bytes, start: int, length: int) -> int:
 
 def _describe_jpeg(data: bytes) -> Stream | None:
     colours: Colours | None = None
+    stream: Stream | None = None
     at = 2
     while at + 9 < len(data) and data[at] == 0xFF:
         marker, body = data[at + 1], at + 4
@@ -101,7 +104,8 @@ def _describe_jpeg(data: bytes) -> Stream | None:
             at += 1
             continue
         if marker == SOS:
-            return None
+            in_scan = _number(data, body, 1)
+            return stream and replace(stream, is_in_scans=stream.is_in_scans or in_scan < stream.components)
         if marker == APP0 and data[body : body + 5] == b"JFIF\0":
             colours = "YCbCr"
         elif marker == APP14 and data[body : body + 5] == b"Adobe":
@@ -119,16 +123,17 @@ def _describe_jpeg(data: bytes) -> Stream | None:
                 process = "lossless JPEG" if marker == LOSSLESS else "JPEG-LS"
                 # A JFIF marker promises YCbCr of the lossy kind only.
                 colours = "RGB" if colours == "RGB" else None
-            return Stream(
+            stream = Stream(
                 rows=_number(data, body + 1, 2),
                 columns=_number(data, body + 3, 2),
                 bits=_number(data, body, 1),
                 process=process,
                 components=_number(data, body + 5, 1),
                 colours=colours,
+                is_in_scans=marker == PROGRESSIVE,
             )
-        at += 2 + max(2, _number(data, at + 2, 2))
-    return None
+        at += 2 + max(2, data[at + 2] << 8 | data[at + 3])
+    return stream and replace(stream, is_in_scans=True)  # the first scan is further on
 
 
 def _describe_jpeg2000(data: bytes, start: int) -> Stream:
@@ -165,8 +170,10 @@ def check_scans(data: bytes, stream: Stream) -> None:
     ------
     Unreadable
     """
+    if not stream.is_in_scans:
+        return
     scans = data.count(bytes((0xFF, SOS)))
-    if scans > 1 and scans * stream.rows * stream.columns > MAX_SCAN_PIXELS:
+    if scans * stream.rows * stream.columns > MAX_SCAN_PIXELS:
         raise Unreadable(f"a JPEG of {stream.rows} rows and {stream.columns} columns has {scans} scans")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from pathlib import Path
@@ -36,6 +37,9 @@ PACKED = frozenset({1, 2, 3, 4, 5, 8, 32773, 32946, 34925, 50000})
 """Compressions that unpack to what the page says: none, fax, LZW, deflate, PackBits, LZMA, Zstandard."""
 PICTURES = frozenset({6, 7, 33003, 33004, 33005, 34712, 34933, 50001, 50002, 52546})
 """Compressions whose parts are pictures with a size of their own: JPEG, JPEG 2000, PNG, WebP, JPEG XL."""
+METAMORPH_PLANES = 33629
+OME_SIZE = re.compile(r'\bSize([CZT])="(\d{1,9})"')
+STREAM_HEAD = 2**12
 PADDING = 16
 """Pixels by which a part may be larger than its place: JPEG is coded in blocks."""
 
@@ -48,11 +52,11 @@ class TiffSource(FrameSource):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        with path.open("rb") as file:
-            pages = list_pages(file)
-        check_frames(path, len(pages))
         self._tiff = tifffile.TiffFile(path, is_ome=False)  # OME metadata may name other files
         try:
+            file = self._tiff.filehandle
+            pages = list_pages(file, file.size)
+            check_frames(path, len(pages))
             self._look(pages)
         except BaseException:
             self.close()
@@ -102,22 +106,24 @@ class TiffSource(FrameSource):
 
     def _announced(self, page: Any) -> tuple[int, int]:
         """Planes of this page's size that the file's metadata speak of, and channels among them."""
-        tiff = self._tiff
-        if tiff.is_imagej:
-            known = {key: _whole(value) for key, value in (tiff.imagej_metadata or {}).items()}
+        text = self._tiff.pages[0].description
+        if text.startswith("ImageJ="):
+            known = {key: _whole(value) for key, value in (self._tiff.imagej_metadata or {}).items()}
             channels = known.get("channels", 1)
             if page.samplesperpixel in (channels, channels + len(page.extrasamples)):
                 channels = 1  # the samples of a colour page
             planes = channels * known.get("slices", 1) * known.get("frames", 1)
-            images = known.get("images", 1)
-            return (planes if planes > 1 or page.samplesperpixel > 1 else images), channels
-        if tiff.is_shaped:
-            shape = dict(next(iter(tiff.shaped_metadata or ()), {})).get("shape", ())
-            planes = math.prod(map(_whole, shape)) / max(1, math.prod(page.shape))
-            return (int(planes) if planes.is_integer() else 1), 1
-        if tiff.is_stk:
-            return _whole((tiff.stk_metadata or {}).get("NumberPlanes", 1)), 1
-        sizes = {axis: int(size) for axis, size in re.findall(r'\bSize([CZT])="(\d{1,9})"', page.description)}
+            return (planes if planes > 1 or page.samplesperpixel > 1 else known.get("images", 1)), channels
+        if text.startswith('{"shape"'):  # tifffile's
+            try:
+                stated = math.prod(map(_whole, json.loads(text)["shape"]))
+            except (ValueError, TypeError, KeyError):
+                return 1, 1
+            planes, rest = divmod(stated, max(1, math.prod(page.shape)))
+            return (1 if rest else planes), 1
+        if METAMORPH_PLANES in page.tags:
+            return _whole((self._tiff.stk_metadata or {}).get("NumberPlanes", 1)), 1
+        sizes = {axis: int(size) for axis, size in OME_SIZE.findall(text)}
         channels = 1 if page.samplesperpixel > 1 else sizes.get("C", 1)
         return channels * sizes.get("Z", 1) * sizes.get("T", 1), channels
 
@@ -170,8 +176,8 @@ class TiffSource(FrameSource):
         file = self._tiff.filehandle
         for offset, length in zip(offsets, lengths, strict=False):
             file.seek(offset)
-            data = file.read(length)
-            stream = describe_stream(data)
+            data = file.read(min(length, STREAM_HEAD))
+            stream = describe_stream(data) or describe_stream(data := data + file.read(length - len(data)))
             if stream is None:
                 raise Unreadable("a part of the picture has no header")
             if stream.rows > rows + PADDING or stream.columns > columns + PADDING or stream.components > 4:
@@ -179,7 +185,8 @@ class TiffSource(FrameSource):
                     f"{self.path.name} holds a picture of {stream.rows} rows by {stream.columns} columns in "
                     f"a part of {rows} by {columns}, which is refused. Save it again as PNG or TIFF."
                 )
-            check_scans(data, stream)
+            if stream.is_in_scans:
+                check_scans(data + file.read(length - len(data)), stream)
 
     def _is_rgb(self, page: Any) -> bool:
         if page.photometric == PHOTOMETRIC.PALETTE:
