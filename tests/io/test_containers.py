@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import imagecodecs
 import numpy as np
 import pytest
@@ -51,6 +53,21 @@ def test_frames_without_pages_of_their_own_are_read(tmp_path, cine, grey, writer
     read = pixels_of(tmp_path / "a.tif")
 
     np.testing.assert_array_equal(read, np.stack(cine[:6]) if "colour" in writer else grey)
+
+
+def test_the_planes_of_a_metamorph_stack_are_frames(tmp_path, grey):
+    rows, columns = grey.shape[1:]
+    planes = b"".join(struct.pack("<6I", 1, 1, 2459000, 0, 2459000, 0) for _ in grey)
+    tags = [
+        (256, 4, 1, columns), (257, 4, 1, rows), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1),
+        (273, 4, 1, 8), (277, 3, 1, 1), (278, 4, 1, rows), (279, 4, 1, rows * columns),
+        (33629, 5, len(grey), 8 + grey.size),
+    ]  # fmt: skip
+    start = struct.pack("<2sHI", b"II", 42, 8 + grey.size + len(planes))
+    directory = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags) + bytes(4)
+    (tmp_path / "a.stk").write_bytes(start + grey.tobytes() + planes + directory)
+
+    np.testing.assert_array_equal(pixels_of(tmp_path / "a.stk"), grey)
 
 
 def test_a_stack_that_is_cut_short_says_how_many_frames_are_there(tmp_path, grey):

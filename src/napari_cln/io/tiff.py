@@ -122,7 +122,7 @@ class TiffSource(FrameSource):
             planes, rest = divmod(stated, max(1, math.prod(page.shape)))
             return (1 if rest else planes), 1
         if METAMORPH_PLANES in page.tags:
-            return _whole((self._tiff.stk_metadata or {}).get("NumberPlanes", 1)), 1
+            return _whole(page.tags[METAMORPH_PLANES].count), 1
         sizes = {axis: int(size) for axis, size in OME_SIZE.findall(text)}
         channels = 1 if page.samplesperpixel > 1 else sizes.get("C", 1)
         return channels * sizes.get("Z", 1) * sizes.get("T", 1), channels

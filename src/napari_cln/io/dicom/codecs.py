@@ -23,7 +23,16 @@ from pydicom import uid
 from ..limits import Unreadable
 from ..streams import Colours, Process, Stream
 
-__all__ = ["VIDEO_FORMATS", "decode", "decoder_name", "inflate", "is_native", "is_readable", "name_of"]
+__all__ = [
+    "NEW_NAMES",
+    "VIDEO_FORMATS",
+    "decode",
+    "decoder_name",
+    "inflate",
+    "is_native",
+    "is_readable",
+    "name_of",
+]
 
 END_OF_IMAGE = b"\xff\xd9"
 
@@ -74,7 +83,11 @@ def is_native(syntax: str) -> bool:
 def is_readable(syntax: str) -> bool:
     """Whether frames in a transfer syntax can be decoded here."""
     own = syntax in COMPRESSIONS or syntax in VIDEO_FORMATS
-    return own or is_native(syntax) or syntax in (uid.RLELossless, DEFLATED_FRAMES)
+    return (
+        own
+        or is_native(syntax)
+        or syntax in (uid.DeflatedExplicitVRLittleEndian, uid.RLELossless, DEFLATED_FRAMES)
+    )
 
 
 def name_of(syntax: str) -> str:
