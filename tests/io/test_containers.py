@@ -263,6 +263,17 @@ def test_jpeg_2000_is_read(tmp_path, lymph_node, form):
     np.testing.assert_array_equal(read_frame(tmp_path / f"a.{form}").pixels, lymph_node)
 
 
+def test_a_jpeg_2000_of_several_pictures_says_that_the_first_is_read(tmp_path, lymph_node):
+    stream = imagecodecs.jpeg2k_encode(lymph_node, level=0, reversible=True, codecformat="jp2")
+    picture = stream[stream.find(b"jp2c") - 4 :]
+    length = len(picture).to_bytes(4)  # the last box may leave out its length
+    (tmp_path / "a.jp2").write_bytes(stream[: -len(picture)] + (length + picture[4:]) * 3)
+
+    with open_source(tmp_path / "a.jp2") as source:
+        assert source.warnings == ("The JPEG 2000 file holds 3 pictures; the first is read.",)
+        np.testing.assert_array_equal(source[0].pixels, lymph_node)
+
+
 @pytest.mark.parametrize(
     ("encode", "name"),
     [

@@ -13,6 +13,7 @@ from PIL import Image, features
 
 from ..errors import FrameReadError
 from ..types import Frame
+from .boxes import walk_boxes
 from .depth import Scale, colour_of, scale_of, to_uint8
 from .frame_source import FrameSource
 from .limits import MAX_FRAME_PIXELS, check_frames, check_size, missing_frames
@@ -44,6 +45,7 @@ class ImageSource(FrameSource):
         super().__init__(path)
         self._deep: NDArray[Any] | None = None
         self._broken: int | None = None
+        self._n_streams = 1
         png = self._check_file()
         try:
             self._image = Image.open(path, formats=(self._format,))
@@ -73,6 +75,8 @@ class ImageSource(FrameSource):
                 check_size(self.path, *webp_size(head), pixel_bytes=4)  # opening it takes the memory
             if self._format == "JPEG":
                 self._check_jpeg(file, head)
+            if self._format == "JPEG2000":
+                self._n_streams = sum(kind == b"jp2c" for kind, _, _ in walk_boxes(file))
             return describe_png(file) if self._format == "PNG" else None
 
     def _check_jpeg(self, file: BinaryIO, head: bytes) -> None:
@@ -117,8 +121,10 @@ class ImageSource(FrameSource):
     def _count(self, png: Png | None) -> tuple[int, list[str]]:
         """How many frames can be read, and what to say of the others."""
         here = int(getattr(self._image, "n_frames", 1))
-        if self._image.format == "MPO":
-            return 1, [f"The JPEG file holds {here} pictures; the first is read."]
+        pictures = here if self._image.format == "MPO" else self._n_streams
+        if pictures > 1:
+            name = SHOWN_AS[str(self._image.format)]
+            return 1, [f"The {name} file holds {pictures} pictures; the first is read."]
         if png is None or png.announced == png.present == here:
             return here, []
         n_frames = min(here, png.present)

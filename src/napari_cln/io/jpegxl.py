@@ -7,10 +7,12 @@ the first bits of the code stream (ISO/IEC 18181-1, annexes C and D).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 from ..errors import FrameReadError
 from ..types import Frame
+from .boxes import walk_boxes
 from .depth import colour_of, scale_of, to_uint8
 from .frame_source import FrameSource
 from .limits import Unreadable, check_size
@@ -19,6 +21,7 @@ from .orientation import orientation_remarks
 __all__ = ["JpegXL", "JpegXLSource", "describe_jpegxl"]
 
 CODE_STREAM = b"\xff\x0a"
+CODE_STREAMS = (b"jxlc", b"jxlp")
 CONTAINER = b"\0\0\0\x0cJXL \r\n\x87\n"
 RATIOS = ((1, 1), (1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 SIDES = ((9, 1), (13, 1), (18, 1), (30, 1))
@@ -76,27 +79,13 @@ def describe_jpegxl(data: bytes) -> JpegXL | None:
     """
     is_jpeg = False
     if data.startswith(CONTAINER):
-        start, is_jpeg = _find_code_stream(data)
-        data = data[start:]
+        boxes = list(walk_boxes(BytesIO(data)))
+        is_jpeg = any(kind == b"jbrd" for kind, _, _ in boxes)  # what a JPEG needs to be had back
+        starts = [start + (4 if kind == b"jxlp" else 0) for kind, start, _ in boxes if kind in CODE_STREAMS]
+        data = data[min(starts, default=len(data)) :]
     if not data.startswith(CODE_STREAM):
         return None
     return _read_header(_Bits(data[2:258]), is_jpeg)
-
-
-def _find_code_stream(data: bytes) -> tuple[int, bool]:
-    """Where the code stream begins in its container, and whether it was made of a JPEG."""
-    found, is_jpeg, at = len(data), False, 0
-    while at + 8 <= len(data):
-        length, kind, head = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8], 8
-        if length == 1:
-            length, head = int.from_bytes(data[at + 8 : at + 16], "big"), 16
-        if kind in (b"jxlc", b"jxlp") and found == len(data):
-            found = at + head + (4 if kind == b"jxlp" else 0)
-        is_jpeg = is_jpeg or kind == b"jbrd"
-        if length < head:
-            break
-        at += length
-    return found, is_jpeg
 
 
 def _read_header(bits: _Bits, is_jpeg: bool) -> JpegXL:

@@ -9,9 +9,9 @@ are kept, so that stepping back through a clip decodes each stretch once.
 from __future__ import annotations
 
 import bisect
-import io
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from ..errors import FrameReadError
 from ..types import Frame
+from .boxes import walk_boxes
 from .frame_source import FrameSource
 from .limits import Unreadable, check_frames, check_size, missing_frames
 
@@ -96,13 +97,8 @@ class VideoStream:
 
         A table of frames of one size takes twenty bytes, and FFmpeg makes a list of it.
         """
-        source = io.FileIO(self._data.removeprefix("file:")) if isinstance(self._data, str) else self._data
-        try:
-            counts = list(_frame_counts(source))
-        finally:
-            if isinstance(self._data, str):
-                source.close()
-        check_frames(self.path, max(counts, default=1))
+        with self.path.open("rb") if isinstance(self._data, str) else nullcontext(self._data) as file:
+            check_frames(self.path, max(_frame_counts(file), default=1))
 
     def _list_packets(self) -> None:
         """Find out how many frames there are, when, and which stand alone."""
@@ -245,27 +241,16 @@ class VideoStream:
         self._container.close()
 
 
-def _frame_counts(file: BinaryIO | io.FileIO) -> Iterator[int]:
+def _frame_counts(file: BinaryIO) -> Iterator[int]:
     """Frames that each table of an MP4 file counts."""
-    end = file.seek(0, io.SEEK_END)
-    at = 0
-    while at + 8 <= end:
-        file.seek(at)
-        head = file.read(16)
-        size, kind = int.from_bytes(head[:4], "big"), head[4:8]
-        if size == 1:
-            size = int.from_bytes(head[8:16], "big")
-        size = size or end - at
+    for kind, start, stop in walk_boxes(file):
         if kind in (b"moov", b"moof"):
-            file.seek(at)
-            data = file.read(min(size, MAX_TABLE_BYTES))
+            file.seek(start)
+            data = file.read(min(stop - start, MAX_TABLE_BYTES))
             for track in data.split(b"trak"):
                 if b"vide" in track:
                     yield from _numbers_after(track, b"stsz", 8)
             yield from _numbers_after(data, b"trun", 4)
-        if size < 8:
-            return
-        at += size
 
 
 def _numbers_after(data: bytes, box: bytes, offset: int) -> Iterator[int]:

@@ -351,6 +351,27 @@ def test_an_animation_in_a_frame_is_named(write_syntax, lymph_node):
         open_source(write_syntax(lymph_node[::4, ::4], JPEG_XL, frame))
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "run-length with a table", "run-length"])
+def test_frames_that_the_header_does_not_count_are_read(write_dicom, cine, kind):
+    syntax, encode = (uid.JPEGBaseline8Bit, jpeg) if kind == "JPEG" else (uid.RLELossless, rle)
+    path = write_dicom(cine[0], syntax=syntax, frames=[encode(pixels) for pixels in cine[:3]])
+    if kind == "run-length":
+        data = path.read_bytes()  # without its offset table, nothing says where a frame starts
+        at = data.rfind(b"\xfe\xff\x00\xe0\x0c\0\0\0")
+        path.write_bytes(data[: at + 4] + bytes(4) + data[at + 20 :])
+
+    with open_source(path) as source:
+        assert source.warnings[0] == "The file says it has 1 frame and holds 3; all are read."
+        for frame, pixels in zip(source, cine[:3], strict=True):
+            assert np.abs(frame.pixels.astype(int) - pixels).mean() < 3
+
+
+def test_pixels_of_more_frames_than_the_header_counts_are_said(write_dicom, cine):
+    with open_source(write_dicom(cine[0], PixelData=np.stack(cine[:3]).tobytes())) as source:
+        assert source.n_frames == 1
+        assert "says it has 1 frame and holds the pixels of 3" in source.warnings[0]
+
+
 # ------------------------------------------------------------ palettes
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (256, 3))

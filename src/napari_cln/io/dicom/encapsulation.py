@@ -15,7 +15,7 @@ from pydicom.encaps import parse_basic_offsets
 
 from ..limits import Unreadable
 
-__all__ = ["Fragments", "find_fragments", "group_fragments", "read_fragments"]
+__all__ = ["Fragments", "find_fragments", "group_fragments", "is_run_length_coded", "read_fragments"]
 
 Fragments: TypeAlias = list[tuple[int, int]]
 """``(position in the file, bytes)`` of each fragment."""
@@ -63,7 +63,7 @@ def find_fragments(file: BinaryIO) -> tuple[Fragments, list[int]]:
 def group_fragments(
     file: BinaryIO, fragments: Fragments, n_frames: int, offsets: Sequence[int] = ()
 ) -> list[Fragments]:
-    """Say which fragments make up each frame.
+    """Say which fragments make up each frame; of more frames than the header says, all.
 
     Parameters
     ----------
@@ -85,22 +85,29 @@ def group_fragments(
         raise Unreadable(f"it holds {filled} of {n_frames} frames")
     if len(fragments) == n_frames:
         return [[fragment] for fragment in fragments]
-    if n_frames == 1 and fragments:
-        return [fragments]
     if len(fragments) < n_frames:
         raise Unreadable(f"it holds {len(fragments)} of {n_frames} frames")
     first, wanted = fragments[0][0], set(offsets)
     starts = [index for index, (position, _) in enumerate(fragments) if position - first in wanted]
     if len(starts) != n_frames:
-        starts = [index for index, (position, _) in enumerate(fragments) if _starts_frame(file, position)]
-    if len(starts) != n_frames or starts[0] != 0:
+        marked = [index for index, (position, _) in enumerate(fragments) if _starts_frame(file, position)]
+        starts = marked if len(marked) == n_frames else max(starts, marked, key=len)
+    if n_frames == 1 and len(starts) < 2:
+        return [fragments]
+    if len(starts) < n_frames or starts[0] != 0:
         raise Unreadable(f"its {len(fragments)} parts do not make {n_frames} frames")
     return [fragments[start:stop] for start, stop in zip(starts, [*starts[1:], len(fragments)], strict=True)]
 
 
 def _starts_frame(file: BinaryIO, position: int) -> bool:
     file.seek(position)
-    return file.read(8).startswith(STARTS)
+    start = file.read(8)
+    return start.startswith(STARTS) or is_run_length_coded(start)
+
+
+def is_run_length_coded(data: bytes) -> bool:
+    """Whether a frame starts as run-length coding does: 1 to 15 segments, the first behind the header."""
+    return 1 <= int.from_bytes(data[:4], "little") <= 15 and data[4:8] == b"\x40\0\0\0"
 
 
 def read_fragments(file: BinaryIO, fragments: Fragments, limit: int | None = None) -> bytes:

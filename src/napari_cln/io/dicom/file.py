@@ -259,14 +259,26 @@ class DicomFile:
                 self._look_for_compression(length)
             if self.is_encapsulated:
                 fragments, offsets = find_fragments(self._file)
-                n_streams = 1 if self.syntax in uid.MPEGTransferSyntaxes else self.n_frames
-                return group_fragments(self._file, fragments, n_streams, offsets)
+                if self.syntax in VIDEO_FORMATS:
+                    return [fragments]
+                frames = group_fragments(self._file, fragments, self.n_frames, offsets)
+                if len(frames) > self.n_frames:
+                    said = _frames(self.n_frames)
+                    self.remarks.append(f"The file says it has {said} and holds {len(frames)}; all are read.")
+                    self.n_frames = len(frames)
+                    check_frames(self.path, self.n_frames, self.shape)
+                return frames
             first = self._file.tell()
             behind = self._file.seek(0, os.SEEK_END) - first
             self._look_for_chroma(length, behind)
             available = behind // self.frame_bytes
             if available < self.n_frames:
                 raise EOFError(f"it holds {available} of {self.n_frames} frames")
+            if (more := length // self.frame_bytes) > self.n_frames and length <= behind:
+                self.remarks.append(
+                    f"The file says it has {_frames(self.n_frames)} and holds the pixels of {more}; "
+                    "so many are read as it says."
+                )
             return [[(first + index * self.frame_bytes, self.frame_bytes)] for index in range(self.n_frames)]
         except (EOFError, ValueError) as cause:
             raise FrameReadError(
@@ -331,3 +343,7 @@ class DicomFile:
     def close(self) -> None:
         """Let go of the file."""
         self._file.close()
+
+
+def _frames(number: int) -> str:
+    return "1 frame" if number == 1 else f"{number} frames"

@@ -30,6 +30,7 @@ from . import codecs
 from .calibration import Calibration, calibrate
 from .colour import as_stated, grey_to_uint8, has_window, is_green, is_mostly_grey, rgb_of_ycbcr, rgb_to_uint8
 from .elements import numbers_of
+from .encapsulation import is_run_length_coded
 from .file import DicomFile
 from .palette import Palette, palette_of
 
@@ -250,7 +251,7 @@ class DicomSource(FrameSource):
         if file.is_encapsulated and file.syntax == codecs.DEFLATED_FRAMES:
             data = codecs.inflate(data, file.frame_bytes)
         elif file.is_encapsulated:
-            if not _is_run_length_coded(data):
+            if not is_run_length_coded(data):
                 raise Unreadable("a frame is in no known compression")
             data, syntax = encapsulate([data], has_bot=False), RLELossless
         options: dict[str, Any] = as_pixel_options(
@@ -322,11 +323,6 @@ def _aspect_remarks(header: Dataset, calibration: Calibration) -> tuple[str, ...
     if calibration.regions or calibration.spacing_mm or len(ratio) != 2 or ratio[0] == ratio[1]:
         return ()
     return (f"Pixels are not square ({ratio[0]:g}:{ratio[1]:g}): axis ratios in pixels are not true.",)
-
-
-def _is_run_length_coded(data: bytes) -> bool:
-    """Whether a frame starts as run-length coding does: 1 to 15 segments, the first behind the header."""
-    return 1 <= int.from_bytes(data[:4], "little") <= 15 and data[4:8] == b"\x40\0\0\0"
 
 
 def _frame_time(header: Dataset) -> float | None:
