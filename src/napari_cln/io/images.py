@@ -86,8 +86,8 @@ class ImageSource(FrameSource):
             check_size(self.path, stream.rows, stream.columns, 3)
             if stream.process != "JPEG" or stream.bits != 8:
                 raise FrameReadError(
-                    f"{self.path.name} is a picture in {stream.process} of {stream.bits} bits, which is read "
-                    "in DICOM files only. Save it as PNG or TIFF."
+                    f"{self.path.name} is a picture in {stream.process} of {stream.bits} bits, which is not "
+                    "read as a file of its own. Save it as PNG or TIFF."
                 )
             check_scans(head + file.read() if stream.is_in_scans else head, stream)
 

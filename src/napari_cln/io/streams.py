@@ -13,8 +13,8 @@ __all__ = ["Colours", "Process", "Stream", "check_scans", "check_stream", "descr
 SOI, APP0, APP14, SOS = 0xD8, 0xE0, 0xEE, 0xDA
 JPEG_LS_FRAME = 0xF7
 NOT_FRAMES = (0xC4, 0xC8, 0xCC)  # tables and reserved markers among the start-of-frame ones
-HUFFMAN = (0xC0, 0xC1, 0xC2)
-PROGRESSIVE, LOSSLESS = 0xC2, 0xC3
+PLAIN = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)  # baseline, extended and progressive, with either coder
+PROGRESSIVE, LOSSLESS = (0xC2, 0xCA), 0xC3
 J2K_START, J2K_CAPABILITIES, J2K_CODING, J2K_TILE = (bytes((0xFF, low)) for low in (0x4F, 0x50, 0x52, 0x90))
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 JP2_SIGNATURE = b"\0\0\0\x0cjP  \r\n\x87\n"
@@ -23,7 +23,7 @@ MAX_SCAN_PIXELS = 2**30
 """Pixels of all scans of a progressive JPEG together; ten scans are usual."""
 
 Process: TypeAlias = Literal[
-    "JPEG", "lossless JPEG", "arithmetic JPEG", "JPEG-LS", "JPEG 2000", "HTJ2K", "JPEG XL", "PNG", "WebP"
+    "JPEG", "lossless JPEG", "hierarchical JPEG", "JPEG-LS", "JPEG 2000", "HTJ2K", "JPEG XL", "PNG", "WebP"
 ]
 Colours: TypeAlias = Literal["YCbCr", "RGB"]
 
@@ -116,8 +116,8 @@ def _describe_jpeg(data: bytes) -> Stream | None:
                 colours = "RGB"
             elif len(components) == 9 and colours is None and components[1] != components[4]:
                 colours = "YCbCr"
-            process: Process = "arithmetic JPEG"
-            if marker in HUFFMAN:
+            process: Process = "hierarchical JPEG"
+            if marker in PLAIN:
                 process = "JPEG"
             elif marker in (LOSSLESS, JPEG_LS_FRAME):
                 process = "lossless JPEG" if marker == LOSSLESS else "JPEG-LS"
@@ -130,7 +130,7 @@ def _describe_jpeg(data: bytes) -> Stream | None:
                 process=process,
                 components=_number(data, body + 5, 1),
                 colours=colours,
-                is_in_scans=marker == PROGRESSIVE,
+                is_in_scans=marker in PROGRESSIVE,
             )
         at += 2 + max(2, data[at + 2] << 8 | data[at + 3])
     return stream and replace(stream, is_in_scans=True)  # the first scan is further on
