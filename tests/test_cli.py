@@ -502,6 +502,8 @@ def test_the_doctor_says_which_device_and_why_and_what_can_be_read(capsys):
     assert "will be used: " in said
     assert "default@" in said
     assert "JPEGLSLossless" in said
+    assert "JPEG XL" in said
+    assert "DICOM that can't be read: JPEG2000MCLossless" in said
     assert "h264" in said
     assert "MISSING" not in said
     assert "not for diagnosis" in said

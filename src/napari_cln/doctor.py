@@ -119,7 +119,7 @@ def _state(model: str) -> str:
 def _readers() -> Iterator[str]:
     from pydicom import uid
 
-    from .io.dicom.codecs import VIDEO_FORMATS, decoder_name
+    from .io.dicom.codecs import NEW_NAMES, VIDEO_FORMATS, decoder_name
 
     if find_spec("gdcm") is not None:
         yield (
@@ -135,6 +135,7 @@ def _readers() -> Iterator[str]:
             known.append(syntax.keyword)
         except NotImplementedError:
             unknown.append(syntax.keyword)
+    known += NEW_NAMES.values()  # younger than pydicom's list
     yield f"DICOM: {', '.join(known)}"
     yield f"DICOM that can't be read: {', '.join(unknown)}"
     yield from _video_codecs()
