@@ -296,7 +296,8 @@ def test_frames_that_the_model_learned_from_are_told(frames, tmp_path, model):
     for path in (Path(model), Path(model).with_suffix(".json")):
         shutil.copy(path, run)
     learned = TrainingFolder.open(frames).ids()[:4]
-    (run / "run.json").write_text(json.dumps({"folds": [{"train": learned[:3], "validation": learned[3:]}]}))
+    folds = [{"train": learned[:3], "validation": learned[3:]}]
+    (run / "run.json").write_text(json.dumps({"config": {}, "folds": folds}))
 
     main(["evaluate", str(frames), "--model", str(run / Path(model).name), "--out", str(tmp_path / "report")])
 

@@ -160,17 +160,19 @@ def _patients(cases: Sequence[Case], splits: dict[str, str]) -> dict[str, set[st
 
 def _learned_from(model: str) -> set[str]:
     """Frames of the run that a model file lies in; empty where its folder holds none."""
-    import json
-
+    from ..errors import RunError
     from ..models.library import find_model
+    from ..training.run_folder import RunFolder
 
     path = find_model(model)
-    for folder in (path.parent, path.parent.parent):
-        try:
-            folds = json.loads((folder / "run.json").read_bytes())["folds"]
-            return {id_ for fold in folds for side in ("train", "validation") for id_ in fold[side]}
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            continue
+    for run in (RunFolder(path.parent), RunFolder(path.parent.parent)):
+        if run.is_begun:
+            try:
+                folds = run.record().folds
+                return {id_ for fold in folds for id_ in (*fold.train, *fold.validation)}
+            except RunError as error:
+                unknown = f"So it is not known which frames {path.name} learned from."
+                print(f"napari-cln: {error} {unknown}", file=sys.stderr)
     return set()
 
 

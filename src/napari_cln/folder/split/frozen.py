@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -25,6 +26,8 @@ _PATIENTS = ("train_patients", "val_patients")
 
 def frozen_split(folder: TrainingFolder, folds: int | None = None, seed: int = 0) -> list[Fold]:
     """The folds of a training folder, made once and kept in its ``splits_final.json``.
+
+    A folder that can't be written to is dealt the same folds each time, and keeps nothing.
 
     New patients are dealt to the fold where their class is rarest; new frames go to their
     patient's side; nothing else changes.
@@ -49,24 +52,40 @@ def frozen_split(folder: TrainingFolder, folds: int | None = None, seed: int = 0
         As :func:`split`; and if the folder is frozen in another number of folds.
     """
     path = folder.layout.splits
+    if not _is_writable(folder):
+        made, _, _ = _deal_anew(folder, folds, seed)
+        return made[:1] if folds == 1 else made
     with lock(folder.layout.locks, "splits", "napari-cln"):
-        cases = [case for case in folder.cases() if is_trainable(case)]
-        kept = read_splits(path)
-        if kept is None:
-            made = split(cases, _first_number(cases, folds), seed)
-        elif folds in (None, 1, len(kept)):
-            made = split(cases, len(kept), seed, frozen=frozen_places(kept))
-        else:
-            raise SplitError(
-                f"The split of {folder.path.name} is frozen in {len(kept)} folds, not {folds}. Ask for "
-                f"{len(kept)} or 1; or move splits_final.json away to split anew, after which scores "
-                "can't be "
-                "compared with former ones."
-            )
-        data = encode_splits(made, cases, withdrawn=_withdrawn(kept or [], cases))
+        made, kept, data = _deal_anew(folder, folds, seed)
         if not folder.read_only and (kept is None or data != path.read_bytes()):
             write_atomically(path, data)
     return made[:1] if folds == 1 else made
+
+
+def _is_writable(folder: TrainingFolder) -> bool:
+    """Whether the user and the disk let the folder be written to."""
+    layout = folder.layout
+    places = (place for place in (layout.root, layout.private, layout.locks) if place.exists())
+    return all(os.access(place, os.W_OK) for place in places)
+
+
+def _deal_anew(
+    folder: TrainingFolder, folds: int | None, seed: int
+) -> tuple[list[Fold], Splits | None, bytes]:
+    """The folds of the frames that there are now, those that are kept, and what is to be kept."""
+    cases = [case for case in folder.cases() if is_trainable(case)]
+    kept = read_splits(folder.layout.splits)
+    if kept is None:
+        made = split(cases, _first_number(cases, folds), seed)
+    elif folds in (None, 1, len(kept)):
+        made = split(cases, len(kept), seed, frozen=frozen_places(kept))
+    else:
+        raise SplitError(
+            f"The split of {folder.path.name} is frozen in {len(kept)} folds, not {folds}. Ask for "
+            f"{len(kept)} or 1; or move splits_final.json away to split anew, after which scores can't be "
+            "compared with former ones."
+        )
+    return made, kept, encode_splits(made, cases, withdrawn=_withdrawn(kept or [], cases))
 
 
 def _first_number(cases: list[Case], folds: int | None) -> int:

@@ -16,10 +16,11 @@ from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QToolButton
 from ..._layers import frame_to_layer
 from ...errors import ClnError
 from ...folder.pictures import read_png
+from ...training.run_folder import RunFolder
 from ..common.dock import Dock, button, form
 from ..common.frame_rows import read_frame_of
 from ..common.jobs import Job, find_job, last_words, start_job
-from ..common.places import Place, recorded_settings
+from ..common.places import Place
 from .form import EvaluationForm, next_report
 from .outcome import ReportView, is_whole
 
@@ -82,7 +83,7 @@ class EvaluateDock(Dock):
         if folder is None or out is None:
             self.message.say(START, "bad")
             return
-        held = "report" if is_whole(out) else "training run" if recorded_settings(out) is not None else ""
+        held = "report" if is_whole(out) else "training run" if RunFolder(out).is_begun else ""
         if held:
             self.message.say(f"{out.name} already holds a {held}. Choose another folder, or press +.", "bad")
             return
