@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from napari_cln import doctor
 from napari_cln.errors import WeightsError
 from napari_cln.models.card import ModelCard, plain_name
 from napari_cln.models.config import YNetConfig
@@ -211,6 +212,7 @@ def test_one_bad_card_is_named_and_hides_no_other(models, tmp_path, monkeypatch)
 
     assert "good" in [card.name for card in cards] == [card.name for card in list_models()]
     assert str(fault).startswith("bad.json is not a model card of this version: name is 3")
+    assert any(line.startswith("bad.json is not a model card") for line in doctor._models())
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ Name: TypeAlias = Annotated[
     str,
     Meta(
         max_length=255,
-        pattern=rf"\A(?!\s|\.{{1,2}}\Z)[^\n\t/\\{_CONTROL}]+(?<!\s)\Z",
+        pattern=rf"\A(own/)?(?!\s|\.{{1,2}}\Z)[^\n\t/\\{_CONTROL}]+(?<!\s)\Z",
         description="a name that a file may have, of 1 to 255 printable characters",
     ),
 ]
