@@ -188,7 +188,7 @@ def test_settings_that_contradict_each_other_start_nothing(ready, qtbot, tmp_pat
 
     press(qtbot, ready.start)
 
-    assert ready.message.text().startswith("Not started: An ensemble needs the networks of several folds")
+    assert ready.message.text().startswith("An ensemble needs the networks of several folds")
     assert not (tmp_path / "run").exists()
 
 

@@ -30,6 +30,7 @@ from .novelty import Novelty
 __all__ = ["list_models", "load_model", "models_folder", "save_model"]
 
 MAX_WEIGHT_BYTES = 2_000_000_000
+FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 NOVELTY = ("novelty.mean", "novelty.factor")
 """Keys beside the weights, in files of models that know what they were trained on."""
 
@@ -197,13 +198,26 @@ def _check_fit(state: Mapping[str, torch.Tensor], expected: Mapping[str, torch.T
     missing = sorted(expected.keys() - state.keys())
     unknown = sorted(state.keys() - expected.keys())
     shaped = sorted(key for key in expected.keys() & state.keys() if expected[key].shape != state[key].shape)
-    for fault, keys in (("lacks", missing), ("has unknown", unknown), ("has wrong shapes for", shaped)):
+    odd = sorted(
+        key for key in expected.keys() & state.keys() if not _is_number_like(state[key], expected[key])
+    )
+    for fault, keys in (
+        ("lacks", missing),
+        ("has unknown", unknown),
+        ("has wrong shapes for", shaped),
+        ("has numbers of another kind in", odd),
+    ):
         if keys:
             more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
             raise WeightsError(
                 f"{name} {fault} {', '.join(keys[:3])}{more}: it does not fit the network in its card. "
                 "Copy the model file and its card again."
             )
+
+
+def _is_number_like(theirs: torch.Tensor, ours: torch.Tensor) -> bool:
+    """Whether a tensor's numbers can be read as those that a network has in its place."""
+    return theirs.dtype in (FLOATS if ours.is_floating_point() else (torch.int64, torch.int32))
 
 
 def _check_finite(state: Mapping[str, torch.Tensor], name: str) -> None:

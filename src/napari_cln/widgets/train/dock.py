@@ -100,8 +100,8 @@ class TrainDock(Dock):
             return
         try:
             options = arguments_of(self.settings.value)
-        except RunError as error:
-            self.message.say(f"Not started: {error}", "bad")
+        except ClnError as error:  # a number that was refused
+            self.message.say(str(error), "bad")
             return
         self._begin(*options)
 
