@@ -236,7 +236,7 @@ def _outline(name: str, instances: NDArray[np.uint8], colour: str, place: dict[s
 def _progress(out: Path) -> tuple[int, int]:
     """Frames done, and of how many; 0 of 0 before the first."""
     try:
-        with (out / "log.txt").open("rb") as log:
+        with RunFolder(out).log.open("rb") as log:
             log.seek(max(log.seek(0, 2) - TAIL, 0))
             found = _FRAME.findall(log.read(TAIL))
     except OSError:
