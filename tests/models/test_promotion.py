@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from napari_cln.errors import WeightsError
-from napari_cln.models.card import Comparison, ModelCard
+from napari_cln.models.card import ModelCard, ModelComparison
 from napari_cln.models.library import find_model, list_models, model_in_use, promotions, read_card
 from napari_cln.models.promotion import promote, undo_promotion
 from napari_cln.types import Estimate
@@ -311,7 +311,7 @@ def compared(trained):
     def compared(dice=None, auc=None, *, with_model="", message="") -> Path:
         path = trained("neck")
         model = with_model or read_card(model_in_use()).model_id
-        comparison = Comparison(model=model, dice=dice, auc=auc, message=message)
+        comparison = ModelComparison(model=model, dice=dice, auc=auc, message=message)
         path.with_suffix(".json").write_text(replace(read_card(path), compared=comparison).to_json())
         return path
 

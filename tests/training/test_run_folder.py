@@ -19,10 +19,10 @@ from napari_cln.training.run_folder import (
     Failed,
     JobRecord,
     RunFolder,
-    RunRecord,
     Start,
     Step,
     Stopped,
+    TrainingRecord,
 )
 from napari_cln.types import Fold
 
@@ -49,7 +49,7 @@ def test_a_run_of_an_earlier_version_is_read(run):
 
 def test_what_is_written_is_read(tmp_path):
     run = RunFolder(tmp_path)
-    record = RunRecord(
+    record = TrainingRecord(
         config=TrainConfig(epochs=3, learning_rate=1e-5),
         folds=(Fold(train=("a", "b"), validation=("c",)),),
         weights="default@0123",
@@ -97,7 +97,7 @@ def test_a_damaged_record_is_named_and_its_settings_come_from_the_log(tmp_path, 
     (fault,) = run.faults()
     assert fault.startswith("run.json in ")
     assert fault.endswith("It is written anew, with the settings in progress.jsonl.")
-    assert run.record_to_resume() == RunRecord(config=config)
+    assert run.record_to_resume() == TrainingRecord(config=config)
 
 
 def test_settings_that_stand_nowhere_are_lost(run):

@@ -22,7 +22,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QMessageBox
 
 from napari_cln.folder.simulated import simulate_folder
-from napari_cln.models.card import Comparison
+from napari_cln.models.card import ModelComparison
 from napari_cln.models.library import model_in_use, read_card
 from napari_cln.training.config import TrainConfig
 from napari_cln.training.run_folder import RunFolder
@@ -476,7 +476,7 @@ def test_the_comparison_speaks_of_intervals():
     better = Estimate(value=0.03, low=0.01, high=0.05, n=40)
     same = Estimate(value=0.01, low=-0.02, high=0.04, n=40)
 
-    words, mood = compared(Comparison(model="small@0123", dice=better, auc=same))
+    words, mood = compared(ModelComparison(model="small@0123", dice=better, auc=same))
 
     assert "mean Dice +0.030 (95 % interval +0.010 to +0.050, n = 40)" in words
     assert "Better in one figure; the other shows no difference." in words
@@ -496,8 +496,8 @@ def test_figures_name_their_frames_once(dock, tmp_path):
     ("comparison", "words"),
     [
         (None, "This run was not compared with another model."),
-        (Comparison(model="small", message="It is gone."), "Not compared with small: It is gone."),
-        (Comparison(model="small"), "These frames can't tell."),
+        (ModelComparison(model="small", message="It is gone."), "Not compared with small: It is gone."),
+        (ModelComparison(model="small"), "These frames can't tell."),
     ],
 )
 def test_a_comparison_that_is_missing_is_told(comparison, words):

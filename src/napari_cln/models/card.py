@@ -15,7 +15,7 @@ from ..types import Estimate, PrepareConfig
 from .config import SIDE, YNetConfig
 from .schema import SchemaError, read
 
-__all__ = ["Comparison", "Figure", "ModelCard", "TrainingData", "plain_name"]
+__all__ = ["Figure", "ModelCard", "ModelComparison", "TrainingData", "plain_name"]
 
 LIMITS = "This model has never seen a cervical lymph node. It is for research, not for diagnosis."
 NEEDED = (
@@ -87,7 +87,7 @@ class Figure:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
+class ModelComparison:
     """A new model beside another on the same validation frames.
 
     Parameters
@@ -136,7 +136,7 @@ class ModelCard:
         Everything that is needed to train it again.
     figures : tuple of Figure
         Measured on data that was never trained or tuned on.
-    compared : Comparison, optional
+    compared : ModelComparison, optional
         With the model that was in use when it was trained.
     mask_threshold : float or None
         A pixel at or above it belongs to a node, between 0 and 1; None for a classification-only model.
@@ -166,7 +166,7 @@ class ModelCard:
     trained_on: tuple[TrainingData, ...] = ()
     recipe: Mapping[str, Any] = field(default_factory=dict)
     figures: tuple[Figure, ...] = ()
-    compared: Comparison | None = None
+    compared: ModelComparison | None = None
     mask_threshold: Annotated[float, Meta(gt=0, lt=1)] | None = 0.5
     min_node_area: Annotated[int, Meta(ge=0, le=SIDE**2)] = 16
     min_peak: Annotated[float, Meta(ge=0, le=1)] = 0.0

@@ -185,7 +185,7 @@ def read_card(name_or_path: str | Path) -> ModelCard:
 
 
 def next_card(path: Path) -> Path:
-    """Where the card of a model lies while its weights are written; see :func:`card_of_weights`."""
+    """Path of a model's card while its weights are being written; see :func:`card_of_weights`."""
     return path.with_suffix(".json.next")
 
 
@@ -227,7 +227,7 @@ def card_of_weights(path: Path, sha256: str) -> ModelCard:
 
 
 def known_name(path: Path) -> str | None:
-    """The name that a file's model is known by; None for a file that lies elsewhere."""
+    """Name that the model in a file is known by; None for a file that lies elsewhere."""
     known = (name for name, file in _known().items() if file.name == path.name and _is_same(file, path))
     return next(known, None)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from ..disk.atomic import write_atomically
 from ..errors import WeightsError
 from ..types import Estimate
-from .card import Comparison, ModelCard
+from .card import ModelCard, ModelComparison
 from .library import (
     IN_USE,
     PROMOTED,
@@ -84,13 +84,13 @@ def promote(name_or_path: str | Path, *, confirmed: bool = False) -> ModelCard:
     return replace(card, name=name)
 
 
-def doubts_about(card: ModelCard, compared: Comparison | None = None) -> str:
+def doubts_about(card: ModelCard, compared: ModelComparison | None = None) -> str:
     """Say why a person should be asked before a model is promoted.
 
     Parameters
     ----------
     card : ModelCard
-    compared : Comparison, optional
+    compared : ModelComparison, optional
         With another model, where the card of an earlier version holds none.
 
     Returns
@@ -120,7 +120,13 @@ def doubts_about(card: ModelCard, compared: Comparison | None = None) -> str:
 
 
 def say_gap(gap: Estimate) -> str:
-    """A difference with its interval and number."""
+    """Write a difference with its interval and number.
+
+    Parameters
+    ----------
+    gap : Estimate
+        Of a 95 % interval.
+    """
     return f"{gap.value:+.3f} (95 % interval {gap.low:+.3f} to {gap.high:+.3f}, n = {gap.n})"
 
 

@@ -15,14 +15,14 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from types import UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
 __all__ = ["SchemaError", "check_fields", "read", "wanted"]
 
 T = TypeVar("T")
-Path = tuple[str | int, ...]
+Keys: TypeAlias = "tuple[str | int, ...]"
 """Keys and places from the outermost object to a value."""
 
 MAX_SHOWN = 60
@@ -172,7 +172,7 @@ def _inside(hint: Any, step: str | int) -> Any:
     return None
 
 
-def _unknown(raw: Any, hint: Any, at: Path) -> Iterator[Path]:
+def _unknown(raw: Any, hint: Any, at: Keys) -> Iterator[Keys]:
     """Places of the keys that no schema knows."""
     if isinstance(raw, dict):
         kinds = [part for part in (hint, *get_args(hint)) if is_dataclass(part)]
@@ -189,7 +189,7 @@ def _unknown(raw: Any, hint: Any, at: Path) -> Iterator[Path]:
 
 
 def _misfit(raw: Any, kind: type, sentence: str) -> SchemaError:
-    """What msgspec says of a value, in words for a user."""
+    """Put what msgspec says of a value into words for a user."""
     said, _, where = sentence.partition(" - at `$")
     path = [
         int(place) if place.isdigit() else key or place for key, place in _STEP.findall(where.rstrip("`"))
@@ -211,7 +211,7 @@ def _misfit(raw: Any, kind: type, sentence: str) -> SchemaError:
 
 
 def _odd_text(text: bytes | str, kind: type) -> SchemaError:
-    """What is wrong with a text that is no JSON, or holds what can't be written again."""
+    """Find what is wrong with a text that is no JSON, or holds what can't be written again."""
     try:
         for path, value in _leaves(json.loads(text, parse_int=_whole), ()):
             if any(isinstance(step, str) and not _is_writable(step) for step in path):
@@ -239,14 +239,14 @@ def _whole(digits: str) -> int | _Digits:
     return int(digits) if len(digits) < 400 else _Digits(digits)
 
 
-def _wanted_at(path: Path, kind: type) -> str:
+def _wanted_at(path: Keys, kind: type) -> str:
     hint: Any = kind
     for step in path:
         hint = _inside(hint, step)
     return "finite" if hint is None else wanted(hint)
 
 
-def _leaves(value: Any, at: Path) -> Iterator[tuple[Path, Any]]:
+def _leaves(value: Any, at: Keys) -> Iterator[tuple[Keys, Any]]:
     if isinstance(value, dict):
         for key, inner in value.items():
             yield from _leaves(inner, (*at, key))
@@ -265,7 +265,7 @@ def _is_writable(text: str) -> bool:
     return True
 
 
-def _key(path: Path) -> str:
+def _key(path: Keys) -> str:
     """``config.bins[0]``, in characters that any terminal shows."""
     text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
     return text.encode("ascii", "backslashreplace").decode()[:MAX_SHOWN]

@@ -216,7 +216,7 @@ def _check_fit(state: Mapping[str, torch.Tensor], expected: Mapping[str, torch.T
 
 
 def _is_number_like(theirs: torch.Tensor, ours: torch.Tensor) -> bool:
-    """Whether a tensor's numbers can be read as those that a network has in its place."""
+    """Tell whether a tensor's numbers can be read as those that a network has in its place."""
     return theirs.dtype in (FLOATS if ours.is_floating_point() else (torch.int64, torch.int32))
 
 

@@ -138,12 +138,12 @@ def save_checkpoint(
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Whether a fold was begun, so that it can go on."""
+    """Tell whether a fold was begun, so that it can go on."""
     return any((folder / name).exists() for name in (LAST, FORMER))
 
 
 def find_state(folder: Path, plan: dict[str, Any]) -> tuple[dict[str, Any] | None, list[str]]:
-    """The state to go on from.
+    """Find the state to go on from.
 
     Parameters
     ----------
@@ -216,7 +216,7 @@ def forget_former(folder: Path) -> None:
 
 
 def _read(path: Path) -> Any:
-    """What a file of PyTorch's holds, each of its parts compared with its checksum."""
+    """Read a file of PyTorch's, each of its parts compared with its checksum."""
     name = f"{path.parent.name}/{path.name}"
     try:
         with zipfile.ZipFile(path) as parts:

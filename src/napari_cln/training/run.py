@@ -29,7 +29,7 @@ from .config import TrainConfig
 from .data import Samples
 from .loop import fit
 from .outcome import card_of, comparison
-from .run_folder import End, Event, Failed, Note, RunFolder, RunRecord, Start, Stopped
+from .run_folder import End, Event, Failed, Note, RunFolder, Start, Stopped, TrainingRecord
 from .scoring import FrameScore, goodness, score_frames
 from .start import starting_point
 
@@ -122,7 +122,7 @@ def _train(
     study: TrainingFolder,
     run: RunFolder,
     config: TrainConfig,
-    former: RunRecord | None,
+    former: TrainingRecord | None,
     state: Any,
     stop: Callable[[], bool],
 ) -> Iterator[Event]:
@@ -140,7 +140,7 @@ def _train(
     if start is not None:
         recipe = replace(recipe, network=start.network.config)
     if state.is_main_process:
-        run.write_record(RunRecord(config=config, folds=tuple(folds), weights=weights))
+        run.write_record(TrainingRecord(config=config, folds=tuple(folds), weights=weights))
     yield Start(
         folds=len(folds),
         frames=len(set().union(*(fold.train + fold.validation for fold in folds))),

@@ -26,7 +26,7 @@ from msgspec import Meta, Struct
 
 from ..disk.atomic import sweep, write_atomically
 from ..errors import RunError
-from ..models.card import Comparison
+from ..models.card import ModelComparison
 from ..models.schema import SchemaError, read
 from ..types import Estimate, Fold
 from .config import TrainConfig
@@ -42,10 +42,10 @@ __all__ = [
     "JobRecord",
     "Note",
     "RunFolder",
-    "RunRecord",
     "Start",
     "Step",
     "Stopped",
+    "TrainingRecord",
 ]
 
 PIECE = 256 * 1024
@@ -131,7 +131,7 @@ class Stopped(Struct, frozen=True, kw_only=True, tag_field="event", tag="stopped
 
 
 class Compared(Struct, frozen=True, kw_only=True, tag_field="event", tag="comparison"):
-    """The new model beside another one; see :class:`~napari_cln.models.card.Comparison`."""
+    """The new model beside another one; see :class:`~napari_cln.models.card.ModelComparison`."""
 
     model: str = msgspec.field(name="with")
     dice: Estimate | None = None
@@ -139,9 +139,9 @@ class Compared(Struct, frozen=True, kw_only=True, tag_field="event", tag="compar
     message: str = ""
 
     @property
-    def comparison(self) -> Comparison:
+    def comparison(self) -> ModelComparison:
         """As a card holds it."""
-        return Comparison(model=self.model, dice=self.dice, auc=self.auc, message=self.message)
+        return ModelComparison(model=self.model, dice=self.dice, auc=self.auc, message=self.message)
 
 
 class End(Struct, frozen=True, kw_only=True, tag_field="event", tag="end"):
@@ -179,8 +179,8 @@ _KINDS = {"start", "step", "epoch", "collapsed", "stopped", "comparison", "end",
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunRecord:
-    """What ``run.json`` holds.
+class TrainingRecord:
+    """Contents of ``run.json``.
 
     Parameters
     ----------
@@ -198,7 +198,7 @@ class RunRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class JobRecord:
-    """What ``job.json`` holds: which process was started, by which token it is known, where, and for what."""
+    """Contents of ``job.json``: number and token of a process, its computer, and its command."""
 
     pid: Annotated[int, Meta(ge=1, le=2**31 - 1)]
     token: Annotated[str, Meta(min_length=1, max_length=200)]
@@ -225,15 +225,15 @@ class RunFolder:
 
     @property
     def is_begun(self) -> bool:
-        """Whether a run was started here, damaged or not."""
+        """True once a run was started here, damaged or not."""
         return self._record.exists()
 
     def fold(self, index: int) -> Path:
-        """Folder of one fold, with its model, its checkpoint and its best weights."""
+        """Folder of the fold with that number, from 0: its model, checkpoint and best weights."""
         return self.path / f"fold-{index}"
 
-    def record(self) -> RunRecord:
-        """What ``run.json`` says.
+    def record(self) -> TrainingRecord:
+        """Read ``run.json``.
 
         Raises
         ------
@@ -242,7 +242,7 @@ class RunFolder:
         """
         try:
             text = _bytes_of(self._record, MAX_RECORD_BYTES)
-            return read(text, RunRecord)
+            return read(text, TrainingRecord)
         except FileNotFoundError as cause:
             raise RunError(
                 f"{self.path.name} holds no run to resume. Start one there without resume."
@@ -251,8 +251,8 @@ class RunFolder:
             fault = str(cause).removesuffix(".")
             raise RunError(f"run.json in {self.path.name} can't be read: {fault}.") from cause
 
-    def record_to_resume(self) -> RunRecord:
-        """Settings and folds to go on with.
+    def record_to_resume(self) -> TrainingRecord:
+        """Read the settings and folds to go on with.
 
         Where ``run.json`` is damaged, the settings are those that ``progress.jsonl`` tells of, and the
         folds are none.
@@ -273,9 +273,9 @@ class RunFolder:
                     f"{error} Its settings are lost: start a new run in another folder. The models of "
                     "folds that are finished are whole."
                 ) from error
-            return RunRecord(config=told[-1])
+            return TrainingRecord(config=told[-1])
 
-    def write_record(self, record: RunRecord) -> None:
+    def write_record(self, record: TrainingRecord) -> None:
         """Write ``run.json``, whole or not at all."""
         write_atomically(self._record, msgspec.json.format(msgspec.json.encode(record), indent=1))
 
@@ -285,7 +285,7 @@ class RunFolder:
             log.write(msgspec.json.encode(event) + b"\n")
 
     def events(self) -> Iterator[Event]:
-        """Events so far, without lines that are damaged or of a later version."""
+        """Read the events so far, without lines that are damaged or of a later version."""
         reader = EventReader(self)
         while True:
             found, there_was = reader.read()
@@ -294,7 +294,7 @@ class RunFolder:
                 return
 
     def faults(self, *, with_progress: bool = True) -> list[str]:
-        """What is damaged here, each in a sentence that says what becomes of it at the next start.
+        """List what is damaged here, each in a sentence that says what becomes of it at the next start.
 
         Parameters
         ----------
@@ -336,7 +336,7 @@ class RunFolder:
         return reader.damaged + reader.is_torn
 
     def job(self) -> JobRecord | None:
-        """The process that was started last for this folder; None where none is known.
+        """Read which process was started last for this folder; None where none is known.
 
         Raises
         ------
@@ -356,7 +356,7 @@ class RunFolder:
         write_atomically(self._job, msgspec.json.encode(job))
 
     def log_tail(self, limit: int) -> list[str]:
-        """The last lines that the process printed, of at most ``limit`` bytes; none where there are none."""
+        """Read the last lines that the process printed, of at most ``limit`` bytes."""
         try:
             with self.log.open("rb") as log:
                 log.seek(max(log.seek(0, os.SEEK_END) - limit, 0))
@@ -386,7 +386,7 @@ class EventReader:
 
     @property
     def is_torn(self) -> bool:
-        """Whether the last line has no end (yet)."""
+        """True while the last line has no end (yet)."""
         return bool(self._rest)
 
     def read(self) -> tuple[list[Event], bool]:
@@ -418,7 +418,7 @@ class EventReader:
 
 
 def _take(line: bytes) -> Event | _Kind | None:
-    """The event in a line; its kind alone where a later version wrote it, None where it is damaged."""
+    """Read the event in a line; its kind alone where a later version wrote it, None where it is damaged."""
     try:
         return _EVENT.decode(line)
     except (msgspec.DecodeError, UnicodeError, RecursionError, RunError):

@@ -24,7 +24,7 @@ from .data import Batch, Samples
 
 __all__ = [
     "FrameScore",
-    "Summary",
+    "ValidationFigures",
     "compare_scores",
     "estimate_figures",
     "fit_limits",
@@ -152,7 +152,7 @@ def fit_limits(scores: Sequence[FrameScore], areas: ArrayLike) -> tuple[int, flo
 
 
 @dataclass(frozen=True, kw_only=True)
-class Summary:
+class ValidationFigures:
     """Figures of a validation, None where there is nothing to take them from.
 
     Parameters
@@ -182,13 +182,13 @@ class Summary:
         return {name: value for name, value in vars(self).items() if name not in ("n", "failed")}
 
 
-def summarise(scores: Sequence[FrameScore]) -> Summary:
+def summarise(scores: Sequence[FrameScore]) -> ValidationFigures:
     """Figures of a validation."""
     dices = np.array([score.dice for score in scores if score.has_node])
     empty, labelled = _empty(scores), _scored(scores)
     truth = np.array([score.target >= 0.5 for score in labelled])
     two_classes = len(set(truth.tolist())) == 2
-    return Summary(
+    return ValidationFigures(
         n=len(scores),
         failed=sum(score.failed for score in scores),
         dice_mean=float(dices.mean()) if dices.size else None,

@@ -1,4 +1,4 @@
-"""What a training starts from: the weights of a model, as far as they fit the network that is asked for."""
+"""The start of a training: the weights of a model, as far as they fit the network that is asked for."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def frozen_split(folder: TrainingFolder, folds: int | None = None, seed: int = 0
 
 
 def _is_writable(folder: TrainingFolder) -> bool:
-    """Whether the user and the disk let the folder be written to."""
+    """Tell whether the user and the disk let the folder be written to."""
     layout = folder.layout
     places = (place for place in (layout.root, layout.private, layout.locks) if place.exists())
     return all(os.access(place, os.W_OK) for place in places)

@@ -8,7 +8,7 @@ from pathlib import Path
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QMessageBox, QVBoxLayout, QWidget
 
 from ...errors import WeightsError
-from ...models.card import Comparison
+from ...models.card import ModelComparison
 from ...models.library import model_in_use, promotions, read_card
 from ...models.promotion import doubts_about, promote, say_gap, undo_promotion
 from ...training.run_folder import RunFolder
@@ -34,7 +34,7 @@ class Outcome(QWidget):
         self.undo = button("Undo promotion", "Put the model back into use that was so before")
         self.in_use = small()
         self._model: Path | None = None
-        self._compared: Comparison | None = None
+        self._compared: ModelComparison | None = None
         pair = QHBoxLayout()
         pair.addWidget(self.promote)
         pair.addWidget(self.undo)
@@ -122,7 +122,7 @@ def _shorten(figures: Sequence[str]) -> list[str]:
     return [f"On {shared}:", *(f"{name.partition(' on ')[0]}: {value}" for name, _, value in parts)]
 
 
-def compared(comparison: Comparison | None) -> tuple[str, str]:
+def compared(comparison: ModelComparison | None) -> tuple[str, str]:
     """A run's comparison in words, and their mood; None where the run made none."""
     if comparison is None:
         return "This run was not compared with another model.", "info"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ...models.card import Comparison
+from ...models.card import ModelComparison
 from ...training.run_folder import (
     Collapsed,
     Compared,
@@ -57,7 +57,7 @@ class Progress:
     collapsed: str = ""
     note: str = ""
     weights: str = ""
-    comparison: Comparison | None = None
+    comparison: ModelComparison | None = None
     figures: tuple[str, ...] = ()
 
     @property
