@@ -456,12 +456,43 @@ def test_frames_that_the_model_learned_from_are_told(frames, tmp_path, model):
     for path in (Path(model), Path(model).with_suffix(".json")):
         shutil.copy(path, run)
     learned = TrainingFolder.open(frames).ids()[:4]
-    (run / "run.json").write_text(json.dumps({"folds": [{"train": learned[:3], "validation": learned[3:]}]}))
+    folds = [{"train": learned[:3], "validation": learned[3:]}]
+    (run / "run.json").write_text(json.dumps({"config": {}, "folds": folds}))
 
     main(["evaluate", str(frames), "--model", str(run / Path(model).name), "--out", str(tmp_path / "report")])
 
     said = json.loads((tmp_path / "report" / "report.json").read_text())
     assert any(note.startswith("4 of these frames were in the run") for note in said["notes"])
+
+
+def test_a_damaged_record_of_the_models_run_is_told_with_what_is_not_known(frames, tmp_path, model, capsys):
+    run = tmp_path / "run"
+    run.mkdir()
+    for path in (Path(model), Path(model).with_suffix(".json")):
+        shutil.copy(path, run)
+    (run / "run.json").write_bytes(bytes(200))
+    arguments = ["evaluate", str(frames), "--model", str(run / Path(model).name)]
+
+    assert main([*arguments, "--out", str(tmp_path / "report")]) == 0
+
+    said = capsys.readouterr().err
+    assert "run.json in run can't be read" in said
+    assert f"it is not known which frames {Path(model).name} learned from" in said
+
+
+def test_a_model_that_gives_no_number_is_told_once_with_the_count(frames, tmp_path, capsys):
+    torch.manual_seed(0)
+    network = YNet(YNetConfig(width=0.05, decoder_width=4, block="rcb", bins=(3,)))
+    with torch.no_grad():
+        network.stem[0].weight.fill_(1e38)
+    save_model(network, tmp_path / "huge.safetensors", ModelCard(name="huge"))
+    arguments = ["evaluate", str(frames), "--model", str(tmp_path / "huge.safetensors"), "--split", "all"]
+
+    assert main([*arguments, "--out", str(tmp_path / "report")]) == 1
+
+    said = capsys.readouterr().err
+    assert "napari-cln: The model huge@" in said
+    assert "frames without a result" in said
 
 
 def test_calls_on_no_case_of_the_set_are_refused(frames, tmp_path, model, capsys):

@@ -200,6 +200,19 @@ def test_damaged_parts_of_a_stopped_run_are_done_again(cluster, study, tmp_path,
     assert not (out / "parts").exists()
 
 
+@pytest.mark.parametrize("name", ["thyroid", "own/default"])
+def test_a_model_goes_by_its_files_name_there_too(cluster, study, tmp_path, model, monkeypatch, name):
+    """Its card says another name, and a worker has the model in a folder of its own."""
+    monkeypatch.setenv("NAPARI_CLN_MODELS", str(tmp_path / "models"))
+    (tmp_path / "models").mkdir()
+    for ending in (".safetensors", ".json"):
+        shutil.copy(model.with_suffix(ending), tmp_path / "models" / f"{name.removeprefix('own/')}{ending}")
+
+    list(segment_on_cluster([study], tmp_path / "out", scheduler=cluster.address, model=name, device="cpu"))
+
+    assert {row["model"].partition("@")[0] for row in rows(tmp_path / "out")} == {name}
+
+
 def test_a_rerun_does_what_is_missing(cluster, study, tmp_path, model):
     out = tmp_path / "out"
     options = {"scheduler": cluster.address, "model": model, "device": "cpu"}

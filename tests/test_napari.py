@@ -136,7 +136,7 @@ def test_a_frame_opens_with_its_nodes_and_its_score_on_the_canvas(viewer):
 
 def test_a_frame_opens_with_the_model_in_use(viewer, models, tmp_path, monkeypatch):
     monkeypatch.setenv("NAPARI_CLN_MODELS", str(tmp_path / "known"))
-    card = promote(models / "small.safetensors")
+    card = promote(models / "small.safetensors", confirmed=True)
 
     viewer.open(FRAME, plugin="napari-cln")
 

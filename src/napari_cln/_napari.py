@@ -22,7 +22,7 @@ from ._layers import (
     source_to_layer,
 )
 from .batch.masks import MaskFile
-from .errors import ClnError, ExportError, FrameReadError
+from .errors import ClnError, ExportError, FrameReadError, PredictionError
 from .io.sources import locate_sources, open_source
 from .models.library import IN_USE, read_card
 from .study.reading import read_prediction
@@ -147,6 +147,8 @@ def _segment(frame: Frame) -> list[LayerTuple]:
     try:
         segmenter = get_segmenter()
         (prediction,) = segmenter.predict([frame])
+        if isinstance(prediction, PredictionError):
+            raise prediction
     except Exception as error:
         # A frame is worth seeing without a prediction: whatever fails here, it opens.
         reason = str(error) if isinstance(error, ClnError) else f"{type(error).__name__}: {error}"

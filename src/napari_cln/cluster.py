@@ -136,7 +136,7 @@ def segment_on_cluster(
             shutil.rmtree(parts, ignore_errors=True)
         yield from notes_of(results)
         forget_changed(sources, results)
-        plugin = ModelPlugin(weights.name, weights.read_bytes(), weights.with_suffix(".json").read_bytes())
+        plugin = ModelPlugin(weights.name, weights.read_bytes(), card.to_json().encode())
         client.register_plugin(plugin)
         todo = [source for source in sources if not results.is_complete(source.name)]
         missing = {source.name for source in todo}

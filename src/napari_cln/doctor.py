@@ -95,13 +95,14 @@ def _device() -> Iterator[str]:
 
 
 def _models() -> Iterator[str]:
-    from .models.library import list_models, models_folder
+    from .models.library import known_models, models_folder
 
-    cards = list_models()
+    cards, faults = known_models()
     for card in cards:
         yield f"{card.model_id}: {_state(card.name)}. {card.limits}"
     if not cards:
         yield "none found: the installation is not whole. Install napari-cln again."
+    yield from (str(fault) for fault in faults)
     where = "is there" if models_folder().is_dir() else "not made yet"
     yield f"own models: {where} (NAPARI_CLN_MODELS names another folder)"
 
