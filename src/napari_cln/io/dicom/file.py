@@ -344,8 +344,8 @@ def _inflate(file: BinaryIO, path: Path) -> BinaryIO:
     while packed and not unpacker.eof:
         if plain.tell() > MAX_INFLATED_BYTES:
             raise FrameReadError(
-                f"{path.name} is deflated and unpacks to more than {MAX_INFLATED_BYTES // 2**20} MB, which is "
-                "refused. Export it again without deflation."
+                f"{path.name} is deflated and unpacks to more than {MAX_INFLATED_BYTES // 2**20} MB, which "
+                "is refused. Export it again without deflation."
             )
         plain.write(unpacker.decompress(packed, INFLATE_STEP))
         packed = unpacker.unconsumed_tail
