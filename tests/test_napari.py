@@ -299,6 +299,13 @@ def test_the_masks_of_a_batch_open_as_one_lazy_layer(viewer, tmp_path):
     assert labels.metadata["sources"] == ["a.png 0", "left/b.png 0"]
 
 
+def test_what_is_odd_about_a_frame_is_said_as_it_opens(viewer, data):
+    path = data / "cases" / "15_jpeg2000_says_422" / "05_2_j2k_mct1_YBR_FULL_422.dcm"
+
+    with pytest.warns(UserWarning, match="says its colours are YBR_FULL_422, but its JPEG 2000 data is RGB"):
+        viewer.open(path, plugin="napari-cln")
+
+
 def test_a_text_file_named_png_says_what_to_do(viewer, tmp_path):
     path = tmp_path / "scan.png"
     path.write_bytes(b"not an image at all, only words")

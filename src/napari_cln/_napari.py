@@ -129,11 +129,12 @@ def _read_file(path: Path) -> list[LayerTuple]:
         return [masks_to_layer(masks, masks.shape, [f"{key.source} {key.frame}" for key in masks.keys])]
     source = open_source(path)
     image = source_to_layer(source)
-    _warn(*source.warnings)
     if len(source) > 1:
+        _warn(*source.warnings)
         return [image]
     frame = source[0]
     source.close()
+    _warn(*frame.warnings)
     return [image, *_segment(frame)]
 
 

@@ -73,18 +73,18 @@ class Region:
     spacing_mm: Spacing | None
 
     def lies_in(self, other: Region) -> bool:
-        """Whether the other region's box covers this one's, or is the same."""
+        """Tell whether the other region's box covers this one's, or is the same."""
         inner, outer = self.box, other.box
         starts = outer[0] <= inner[0] and outer[1] <= inner[1]
         return starts and inner[2] <= outer[2] and inner[3] <= outer[3]
 
     def overlaps(self, other: Region) -> bool:
-        """Whether the two boxes share pixels."""
+        """Tell whether the two boxes share pixels."""
         one, two = self.box, other.box
         return one[0] < two[2] and two[0] < one[2] and one[1] < two[3] and two[1] < one[3]
 
     def has_scale_of(self, other: Region) -> bool:
-        """Whether the two scales differ by less than a ten-thousandth; none is like no other."""
+        """Tell whether the two scales differ by less than a ten-thousandth; none is like no other."""
         if self.spacing_mm is None or other.spacing_mm is None:
             return False
         pairs = zip(self.spacing_mm, other.spacing_mm, strict=True)

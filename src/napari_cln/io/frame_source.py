@@ -1,4 +1,4 @@
-"""What every open file has in common."""
+"""The common part of every open file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which pages a TIFF file has, found by walking its directories without decoding any.
+"""Pages of a TIFF file, found by walking its directories without decoding any.
 
 A page is a directory of tags (TIFF 6.0, section 2). Only those that say how large a page is and
 what it is for are looked at, so that a file with very many pages is opened at once.

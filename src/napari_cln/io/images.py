@@ -26,7 +26,7 @@ __all__ = ["ImageSource"]
 
 AS_STORED = ("L", "LA", "RGB", "RGBA")
 NEEDED = {"AVIF": "avif", "WEBP": "webp", "JPEG2000": "jpg_2000"}
-"""What Pillow must be built with, by format."""
+"""Parts that Pillow must be built with, by format."""
 SHOWN_AS = {"JPEG2000": "JPEG 2000", "WEBP": "WebP", "MPO": "JPEG"}
 VERSION = imagecodecs.__version__
 MAX_ANIMATION_PIXELS = 2**36
@@ -119,7 +119,7 @@ class ImageSource(FrameSource):
         self.warnings = tuple(remarks)
 
     def _count(self, png: Png | None) -> tuple[int, list[str]]:
-        """How many frames can be read, and what to say of the others."""
+        """Count the frames that can be read, and say what of the others."""
         here = int(getattr(self._image, "n_frames", 1))
         pictures = here if self._image.format == "MPO" else self._n_streams
         if pictures > 1:

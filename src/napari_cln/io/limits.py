@@ -47,7 +47,7 @@ PLAUSIBLE_MM = (0.005, 1.5)
 
 
 def is_plausible(spacing_mm: Sequence[float]) -> bool:
-    """Whether all values lie within `PLAUSIBLE_MM`; NaN does not."""
+    """Tell whether all values lie within `PLAUSIBLE_MM`; NaN does not."""
     low, high = PLAUSIBLE_MM
     return all(low < value < high for value in spacing_mm)
 

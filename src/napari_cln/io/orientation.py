@@ -18,7 +18,7 @@ def orientation_of(value: object) -> int:
 
 
 def swaps_axes(orientation: int) -> bool:
-    """Whether rows become columns when the picture is put upright."""
+    """Tell whether rows become columns when the picture is put upright."""
     return orientation in (5, 6, 7, 8)
 
 

@@ -1,4 +1,4 @@
-"""What a PNG file says about itself, read from its chunks before a pixel is decoded."""
+"""The description that a PNG file gives of itself, read from its chunks before a pixel is decoded."""
 
 from __future__ import annotations
 

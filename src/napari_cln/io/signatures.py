@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes."""
+"""The kind of a file, by its first bytes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ BARE_DICOM = frozenset({(2, 0), (2, 1), (2, 2), (8, 0), (8, 1), (8, 5), (8, 8), 
 
 
 def kind_of(head: bytes) -> Kind | None:
-    """What a file is that starts with `head`; None for nothing that can be read."""
+    """Tell the kind of a file that starts with `head`; None for nothing that can be read."""
     if head[128:132] == b"DICM" or _is_bare_dicom(head):
         return "dicom"
     if picture_format(head):
@@ -89,7 +89,7 @@ def container_of(head: bytes) -> str | None:
 
 
 def other_kind(head: bytes) -> tuple[str, str] | None:
-    """What a known file is that can't be read, and what to do; None for any other."""
+    """Name a known kind of file that can't be read, and say what to do; None for any other."""
     brands = _brands(head)
     if brands & HEIF and not brands & {b"avif", b"avis"}:
         return "a HEIC picture, as phones take them", "Save it as JPEG or PNG."
@@ -102,7 +102,7 @@ def other_kind(head: bytes) -> tuple[str, str] | None:
 
 
 def is_dicomdir(head: bytes) -> bool:
-    """Whether a DICOM file is an index of others."""
+    """Tell whether a DICOM file is an index of others."""
     return DICOMDIR in head
 
 
@@ -115,7 +115,7 @@ def _brands(head: bytes) -> set[bytes]:
 
 
 def _is_bare_dicom(head: bytes) -> bool:
-    """Whether a file starts with a DICOM element, without the preamble that should precede it."""
+    """Tell whether a file starts with a DICOM element, without the preamble that should precede it."""
     tag = int.from_bytes(head[:2], "little"), int.from_bytes(head[2:4], "little")
     if tag not in BARE_DICOM or len(head) < 12:
         return False

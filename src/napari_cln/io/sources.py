@@ -237,7 +237,7 @@ def as_frame(source: Source, index: int = 0) -> Frame:
 
 
 def _stack_size(array: NDArray[Any]) -> int:
-    """How many frames an array holds.
+    """Count the frames that an array holds.
 
     Raises
     ------
@@ -275,7 +275,7 @@ def find_sources(*patterns: str | os.PathLike[str]) -> list[Path]:
 
 
 def locate_sources(*patterns: str | os.PathLike[str]) -> Iterator[str]:
-    """What :func:`find_sources` lists, one path after the other and not yet each once: the paths of a
+    """List as :func:`find_sources` does, one path after the other and not yet each once: the paths of a
     hundred thousand files are 100 MB as objects, and a tenth of that as strings."""
     for pattern in patterns:
         path = Path(pattern)

@@ -1,4 +1,4 @@
-"""What a compressed picture says about itself, read from its first bytes before it is decoded."""
+"""The description that a compressed picture gives of itself, read before it is decoded."""
 
 from __future__ import annotations
 

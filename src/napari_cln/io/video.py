@@ -262,7 +262,7 @@ def _numbers_after(data: bytes, box: bytes, offset: int) -> Iterator[int]:
 
 
 def _is_cover(stream: Any) -> bool:
-    """Whether a stream is a picture that goes with the file, and no clip."""
+    """Tell whether a stream is a picture that goes with the file, and no clip."""
     return bool(int(getattr(stream, "disposition", 0)) & ATTACHED_PICTURE)
 
 

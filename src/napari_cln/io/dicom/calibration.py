@@ -41,7 +41,7 @@ CENTIMETRES = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """What a DICOM header says about lengths; the fields are those of :class:`~napari_cln.Frame`."""
+    """Statements of a DICOM header about lengths; the fields are those of :class:`~napari_cln.Frame`."""
 
     regions: tuple[Region, ...] = ()
     spacing_mm: Spacing | None = None
@@ -106,7 +106,7 @@ REASONS = (NOT_A_PICTURE, NOT_CENTIMETRES, NOT_PLAUSIBLE, OUTSIDE)
 
 
 def _explain(scaled: Sequence[Region], blank: Sequence[Region]) -> str:
-    """Why no one scale holds for the picture, in sentences for the user."""
+    """Say why no one scale holds for the picture, in sentences for the user."""
     sentences = [BLANK] if blank else []
     if not all(region.has_scale_of(scaled[0]) for region in scaled):
         sentences.insert(0, DIFFERENT.format(len(scaled)))
@@ -136,7 +136,7 @@ def _region(item: Dataset, shape: tuple[int, int]) -> tuple[Region | None, str |
 
 
 def _spacing(item: Dataset) -> Spacing | str:
-    """Millimetres per pixel of an item, or why it has none."""
+    """Millimetres per pixel of an item, or the reason why it has none."""
     if item.get("RegionSpatialFormat") != TWO_DIMENSIONAL or item.get("RegionDataType") not in (
         TISSUE,
         COLOUR_FLOW,
@@ -155,7 +155,7 @@ def _spacing(item: Dataset) -> Spacing | str:
 
 
 def _box(item: Dataset, shape: tuple[int, int]) -> Box | None:
-    """Where an item lies, within the picture; None where it reaches beyond."""
+    """Box of an item, within the picture; None where it reaches beyond."""
     corners = [item.get(f"RegionLocation{corner}") for corner in ("MinY0", "MinX0", "MaxY1", "MaxX1")]
     if not all(isinstance(corner, int) for corner in corners):
         return None

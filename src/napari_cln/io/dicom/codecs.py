@@ -1,4 +1,4 @@
-"""Which library decodes a compressed DICOM frame: always the same one, and never GDCM.
+"""Decoding of compressed DICOM frames: each kind by the same library always, and never by GDCM.
 
 pydicom tries whatever it finds installed, GDCM first, and GDCM ends the whole process on damaged
 JPEG data. So compressed frames are decoded here: by what the frame itself says it is, since a header
@@ -76,12 +76,12 @@ VIDEO_FORMATS = {
 
 
 def is_native(syntax: str) -> bool:
-    """Whether pixels are stored as they are."""
+    """Tell whether pixels are stored as they are."""
     return syntax in NATIVE
 
 
 def is_readable(syntax: str) -> bool:
-    """Whether frames in a transfer syntax can be decoded here."""
+    """Tell whether frames in a transfer syntax can be decoded here."""
     own = syntax in COMPRESSIONS or syntax in VIDEO_FORMATS
     return (
         own

@@ -40,7 +40,7 @@ def as_stated(values: NDArray[Any], bits: int, is_signed: bool) -> NDArray[Any]:
 
 
 def has_window(header: Dataset) -> bool:
-    """Whether the file says which values to show."""
+    """Tell whether the file says which values to show."""
     return bool(numbers_of(header, "WindowWidth") and numbers_of(header, "WindowCenter"))
 
 
@@ -95,7 +95,7 @@ def rgb_of_ycbcr(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def is_green(pixels: NDArray[np.uint8]) -> bool:
-    """Whether more than 30 % of an RGB picture is strongly green or teal.
+    """Tell whether more than 30 % of an RGB picture is strongly green or teal.
 
     Luma and chroma shown as red, green and blue turn black to teal; red, green and blue taken
     for luma and chroma turn it to green. No ultrasound picture has those colours.
@@ -106,6 +106,6 @@ def is_green(pixels: NDArray[np.uint8]) -> bool:
 
 
 def is_mostly_grey(pixels: NDArray[np.uint8]) -> bool:
-    """Whether more than half of an RGB picture is nearly grey, as ultrasound is."""
+    """Tell whether more than half of an RGB picture is nearly grey, as ultrasound is."""
     spread = pixels.max(axis=2) - pixels.min(axis=2)
     return float((spread < GREY_DIFFERENCE).mean()) > 0.5

@@ -1,4 +1,4 @@
-"""Where each compressed frame of a DICOM file lies, found by walking its fragments once.
+"""Places of the compressed frames of a DICOM file, found by walking its fragments once.
 
 A frame is one fragment or several (DICOM PS3.5 A.4). The offset tables say which; where they
 are empty or wrong, a frame starts at each fragment that begins with a start-of-image marker.
@@ -106,7 +106,7 @@ def _starts_frame(file: BinaryIO, position: int) -> bool:
 
 
 def is_run_length_coded(data: bytes) -> bool:
-    """Whether a frame starts as run-length coding does: 1 to 15 segments, the first behind the header."""
+    """Tell whether a frame is run-length coded: 1 to 15 segments, the first right behind the header."""
     return 1 <= int.from_bytes(data[:4], "little") <= 15 and data[4:8] == b"\x40\0\0\0"
 
 

@@ -119,7 +119,7 @@ class DicomFile:
 
     def _look(self) -> None:
         self.remarks: list[str] = []
-        self._inflate()
+        self._file = _inflate(self._file, self.path)
         self.header = self._read_header()
         self.syntax = self._transfer_syntax()
         self.is_little_endian = self.syntax != uid.ExplicitVRBigEndian
@@ -150,29 +150,6 @@ class DicomFile:
                     "more than a picture needs, which is refused. Export it again from the scanner."
                 )
         return header
-
-    def _inflate(self) -> None:
-        """Unpack a deflated file, up to a bound; leave any other as it is."""
-        read_preamble(self._file, force=True)
-        meta = _read_file_meta_info(cast(BinaryIO, _Metered(self._file, self.path)))
-        if meta.get("TransferSyntaxUID") == uid.DeflatedExplicitVRLittleEndian:
-            unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
-            meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
-            plain = io.BytesIO()
-            pydicom.dcmwrite(plain, FileDataset("", Dataset(), preamble=bytes(128), file_meta=meta))
-            packed = self._file.read()
-            while packed and not unpacker.eof:
-                if plain.tell() > MAX_INFLATED_BYTES:
-                    raise FrameReadError(
-                        f"{self.path.name} is deflated and unpacks to more than "
-                        f"{MAX_INFLATED_BYTES // 2**20} MB, which is refused. "
-                        "Export it again without deflation."
-                    )
-                plain.write(unpacker.decompress(packed, INFLATE_STEP))
-                packed = unpacker.unconsumed_tail
-            self._file.close()
-            self._file = plain
-        self._file.seek(0)
 
     def _transfer_syntax(self) -> uid.UID:
         """Transfer syntax of the file, by how its elements are written where it doesn't say."""
@@ -251,7 +228,7 @@ class DicomFile:
         self.is_halved = False
 
     def _find_frames(self, length: int) -> list[Fragments]:
-        """Where each frame lies; a video stream is one item for all of its frames."""
+        """Find where each frame lies; a video stream is one item for all of its frames."""
         try:
             self.is_encapsulated = length == UNDEFINED_LENGTH
             native = is_native(self.syntax)
@@ -343,6 +320,37 @@ class DicomFile:
     def close(self) -> None:
         """Let go of the file."""
         self._file.close()
+
+
+def _inflate(file: BinaryIO, path: Path) -> BinaryIO:
+    """Unpack a deflated file, up to a bound; leave any other as it is.
+
+    Raises
+    ------
+    FrameReadError
+        If it unpacks to more than `MAX_INFLATED_BYTES`. The file is closed then.
+    """
+    read_preamble(file, force=True)
+    meta = _read_file_meta_info(cast(BinaryIO, _Metered(file, path)))
+    if meta.get("TransferSyntaxUID") != uid.DeflatedExplicitVRLittleEndian:
+        file.seek(0)
+        return file
+    unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
+    meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
+    plain = io.BytesIO()
+    pydicom.dcmwrite(plain, FileDataset("", Dataset(), preamble=bytes(128), file_meta=meta))
+    with file:
+        packed = file.read()
+    while packed and not unpacker.eof:
+        if plain.tell() > MAX_INFLATED_BYTES:
+            raise FrameReadError(
+                f"{path.name} is deflated and unpacks to more than {MAX_INFLATED_BYTES // 2**20} MB, which "
+                "is refused. Export it again without deflation."
+            )
+        plain.write(unpacker.decompress(packed, INFLATE_STEP))
+        packed = unpacker.unconsumed_tail
+    plain.seek(0)
+    return plain
 
 
 def _frames(number: int) -> str:

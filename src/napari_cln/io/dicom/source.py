@@ -149,13 +149,13 @@ class DicomSource(FrameSource):
         return palette
 
     def _describe_first(self) -> Stream | None:
-        """What the first frame says of itself, read from its start where that is enough."""
+        """Read what the first frame says of itself, from its start where that is enough."""
         if self._file.syntax in codecs.VIDEO_FORMATS:
             return None
         return describe_stream(self._file.read(0, STREAM_HEAD)) or describe_stream(self._file.read(0))
 
     def _stream_remarks(self, stream: Stream) -> list[str]:
-        """What to say where the header names other colours or another compression than a frame does."""
+        """Say where the header names other colours or another compression than a frame does."""
         header, syntax, remarks = self._file.header, self._file.syntax, []
         if codecs.is_native(syntax):
             pass  # that it is compressed at all has been said
@@ -177,7 +177,7 @@ class DicomSource(FrameSource):
         return remarks
 
     def _agrees(self, stream: Stream) -> bool:
-        """Whether the header names the colours that a frame proves."""
+        """Tell whether the header names the colours that a frame proves."""
         if stream.process in codecs.JPEG_2000:
             return self._stated in ("RGB", "YBR_RCT", "YBR_ICT")
         if stream.process == "JPEG XL":
@@ -265,7 +265,7 @@ class DicomSource(FrameSource):
         return samples
 
     def _scale_of_first(self, values: NDArray[np.uint16], index: int) -> Scale:
-        """Which of 16 stored bits the first frame uses, so that grey does not flicker."""
+        """Find which of 16 stored bits the first frame uses, so that grey does not flicker."""
         if self._scale is None:
             self._scale = scale_of(values if index == 0 else self._samples(0).values)
         return self._scale
@@ -309,7 +309,7 @@ class DicomSource(FrameSource):
 
 
 def _remarks(header: Dataset) -> list[str]:
-    """What the user should know of the whole file."""
+    """Sentences for the user about the whole file."""
     remarks = []
     modality = str(header.get("Modality") or "")
     if modality != "US" and not str(header.get("SOPClassUID") or "").startswith(ULTRASOUND):
@@ -318,7 +318,7 @@ def _remarks(header: Dataset) -> list[str]:
 
 
 def _aspect_remarks(header: Dataset, calibration: Calibration) -> tuple[str, ...]:
-    """What to say of pixels that are not square, where no millimetres make up for it."""
+    """Sentence about pixels that are not square, where no millimetres make up for it."""
     ratio = numbers_of(header, "PixelAspectRatio")
     if calibration.regions or calibration.spacing_mm or len(ratio) != 2 or ratio[0] == ratio[1]:
         return ()
