@@ -49,6 +49,10 @@ Level: TypeAlias = Literal["I", "II", "III", "IV", "V", "VI", "VII"]
 Side: TypeAlias = Literal["left", "right", "midline"]
 Split: TypeAlias = Literal["train", "validation", "test"]
 
+NOT_JUDGED = 2
+"""Value of a training folder's label image where nobody says whether a node is there; nnU-Net's
+``ignore``. 0 is background, 1 a node."""
+
 CLASS_NAMES = ("benign", "malignant")
 """The network's two classes. A score speaks of malignancy; a truth that cytology or histology
 established is called ``metastatic``."""

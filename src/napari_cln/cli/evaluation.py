@@ -106,12 +106,12 @@ def _evaluate(options: argparse.Namespace) -> int:
         others = {}
         if second is not None:
             theirs = _told(progress.of(second.predict(_frames(study, cases))))
-            rows = case_rows(cases, theirs, splits=splits, read=study.read_instances)
+            rows = case_rows(cases, _judged(study, cases, theirs), splits=splits, read=study.read_instances)
             others[second.model.model_id] = rows
         mine = _told(progress.of(segmenter.predict(_frames(study, cases))))
         evaluation = evaluate(
             cases,
-            _kept(mine, cases, options.out / "masks"),
+            _judged(study, cases, _kept(mine, cases, options.out / "masks")),
             config,
             splits=splits,
             read=study.read_instances,
@@ -205,6 +205,20 @@ def _told(predictions: Iterable[Outcome]) -> Iterator[Outcome]:
         yield prediction
     if errors:
         print(f"napari-cln: {len(errors)} frames without a result. {errors[0]}", file=sys.stderr)
+
+
+def _judged(
+    study: TrainingFolder, cases: Sequence[Case], predictions: Iterable[Outcome]
+) -> Iterator[Outcome]:
+    """The same predictions without what they draw where nobody judged the frame."""
+    from ..study.matching import judged_part
+    from ..types import Prediction
+
+    for case, prediction in zip(cases, predictions, strict=True):
+        if isinstance(prediction, Prediction) and study.has_unjudged:
+            yield judged_part(prediction, study.read_not_judged(case))
+        else:
+            yield prediction
 
 
 def _kept(predictions: Iterable[Outcome], cases: Sequence[Case], folder: Path) -> Iterator[Outcome]:

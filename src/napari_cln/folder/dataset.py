@@ -25,13 +25,12 @@ from ..disk.locks import HeldError, lock
 from ..disk.user import config_folder, hashed_key, key_of_pseudonym
 from ..errors import ConflictError, DatasetError
 from ..imaging.measurement import spacing_of
-from ..types import Annotation, Box, Case, Frame
+from ..types import NOT_JUDGED, Annotation, Box, Case, Frame
 from .autosave import Autosave
 from .commits import commit, keep_rival, keep_state
 from .description import Description, is_foreign
 from .layout import GIT_FILES, Layout
 from .pictures import (
-    NOT_JUDGED,
     Masks,
     complete_nodes,
     crop_instances,

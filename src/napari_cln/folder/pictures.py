@@ -17,12 +17,11 @@ from ..disk.atomic import MAX_PNG_BYTES, read_bytes
 from ..errors import DatasetError
 from ..imaging.measurement import measure, spacing_of
 from ..imaging.preprocessing import find_overlay, find_scan_area, paint_over
-from ..types import Annotation, Box, Frame, Node
+from ..types import NOT_JUDGED, Annotation, Box, Frame, Node
 from .record import FINISHED, LABELLED, NodeEntry, hash_pixels, node_entry
 
 __all__ = [
     "MAX_PIXELS",
-    "NOT_JUDGED",
     "Masks",
     "complete_nodes",
     "crop_instances",
@@ -37,8 +36,6 @@ __all__ = [
 ]
 
 MAX_PIXELS = 2**26
-NOT_JUDGED = 2
-"""Value of a label image where nobody says whether a node is there; nnU-Net's `ignore`."""
 
 
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:

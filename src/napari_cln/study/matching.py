@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from ..errors import DatasetError
 from ..imaging.measurement import measure, spacing_of
 from ..io.sources import read_frame
-from ..types import Annotation, Case, Node, Prediction, Spacing, TruthSource
+from ..types import NOT_JUDGED, Annotation, Case, Node, Prediction, Spacing, TruthSource
 from .cases import CaseRow
 from .detection import Pair, match_nodes
 from .statistics.metrics import dice, outline_distances
 
-__all__ = ["TOUCH", "compare", "read_instances", "reference_instances"]
+__all__ = ["TOUCH", "compare", "judged_part", "read_instances", "reference_instances"]
 
 TOUCH = 0.05
 """A pair with a lower Dice is no pair: the outlines touch, but show two structures. The paper's
@@ -30,7 +30,39 @@ Instances = NDArray[np.uint8]
 def read_instances(case: Case) -> Instances | None:
     """Node ids (H, W) of a case from its files; None where no mask was accepted."""
     path = case.instances or case.mask
-    return None if path is None else read_frame(path).grey
+    if path is None:
+        return None
+    ids = read_frame(path).grey
+    return ids if path == case.instances else np.where(ids == NOT_JUDGED, np.uint8(0), ids)
+
+
+def judged_part(prediction: Prediction, not_judged: NDArray[np.bool_] | None) -> Prediction:
+    """A prediction without what it draws where nobody says whether a node is there.
+
+    Parameters
+    ----------
+    prediction : Prediction
+    not_judged : ndarray of bool, shape (H, W), optional
+        None where all is judged.
+
+    Returns
+    -------
+    Prediction
+        Nodes that lie wholly there are left out: nobody can call them wrong.
+    """
+    if not_judged is None:
+        return prediction
+    left = np.where(not_judged, np.uint8(0), prediction.instances)
+    kept = [node for node in range(1, len(prediction.node_scores) + 1) if (left == node).any()]
+    instances = np.zeros_like(left)
+    for number, node in enumerate(kept, start=1):
+        instances[left == node] = number
+    return replace(
+        prediction,
+        instances=instances,
+        probability=np.where(not_judged, np.float32(0), prediction.probability),
+        node_scores=tuple(prediction.node_scores[node - 1] for node in kept),
+    )
 
 
 def reference_instances(

@@ -48,6 +48,9 @@ def augment(batch: Batch, keys: Sequence[tuple[int, ...]], kind: str, *, crop: b
     grid = F.affine_grid(maps, [len(maps), 1, size, size], align_corners=False)
     image = F.grid_sample(batch.image, grid, align_corners=False)
     instances = F.grid_sample(batch.instances.float(), grid, mode="nearest", align_corners=False).byte()
+    judged = None
+    if batch.judged is not None:  # what comes in from outside the frame is background, and judged
+        judged = 1 - F.grid_sample(1 - batch.judged, grid, mode="nearest", align_corners=False)
     if ultrasound:
         image = _look(image, draws)
     # the score of a node is that of the whole node
@@ -63,6 +66,7 @@ def augment(batch: Batch, keys: Sequence[tuple[int, ...]], kind: str, *, crop: b
         batch,
         image=image,
         instances=instances,
+        judged=judged,
         nodes=batch.nodes[whole],
         node_target=batch.node_target[whole],
         frame_weight=batch.frame_weight * (0.0 if crop else 1.0),

@@ -20,6 +20,8 @@ from ..types import Annotation, Case, Frame, Node, PrepareConfig
 
 __all__ = ["Batch", "Samples", "order", "target_of"]
 
+NOT_JUDGED = 255
+"""Id of pixels of which nobody says whether a node is there: no mask loss comes from them."""
 MAX_NODES = 8
 """Nodes of one frame that get a class target of their own; more still train the mask."""
 
@@ -44,7 +46,7 @@ class Samples:
         Names for messages.
     images : ndarray of uint8, shape (N, S, S)
     instances : ndarray of uint8, shape (N, S, S)
-        0 background; 1, 2, … the nodes.
+        0 background; 1, 2, … the nodes; 255 what nobody judged.
     has_mask : ndarray of bool, shape (N,)
         Whether the instances are known; an empty mask is knowledge too.
     node_targets : ndarray of float32, shape (N, MAX_NODES)
@@ -77,7 +79,7 @@ class Samples:
 
     def node_areas(self) -> NDArray[np.intp]:
         """Area of each node, in pixels of the network's input."""
-        areas = np.concatenate([np.bincount(one.ravel())[1:] for one in self.instances])
+        areas = np.concatenate([np.bincount(one.ravel())[1:NOT_JUDGED] for one in self.instances])
         return areas[areas > 0]
 
     @classmethod
@@ -114,9 +116,12 @@ class Samples:
         for position, node in enumerate(annotation.nodes, start=1):
             covered = to_model(annotation.instances == node.id, prepared.geometry)
             inside = covered >= share
-            instances[inside], share[inside] = min(position, 255), covered[inside]
+            instances[inside], share[inside] = min(position, NOT_JUDGED - 1), covered[inside]
             if position <= MAX_NODES:
                 targets[position - 1] = target_of(node)
+        if annotation.not_judged is not None:
+            unjudged = to_model(annotation.not_judged, prepared.geometry) >= 0.5
+            instances[unjudged & (instances == 0)] = NOT_JUDGED
         known = targets[: len(annotation.nodes)]
         if len(known) and not np.isnan(known).any():
             frame_target = float(1 - np.prod(1 - known))  # malignant if any node is
@@ -144,7 +149,13 @@ class Samples:
             frame = Frame(pixels=pixels, scan_area=(0, 0, *pixels.shape))
             instances = folder.read_instances(case)
             nodes = tuple(replace(node, p_malignant=None) for node in case.nodes)
-            annotation = Annotation(frame=frame, instances=instances, nodes=nodes, status=case.status)
+            annotation = Annotation(
+                frame=frame,
+                instances=instances,
+                nodes=nodes,
+                status=case.status,
+                not_judged=folder.read_not_judged(case),
+            )
             truth = {"benign": 0.0, "metastatic": 1.0}.get(case.truth, float("nan"))
             has_mask = case.mask is not None
             return cls.from_annotation(case.id, annotation, config, has_mask=has_mask, frame_target=truth)
@@ -178,7 +189,8 @@ class Samples:
 class Batch:
     """Frames on the computing device; unknown truths have a weight of 0.
 
-    ``nodes`` lists the nodes that have a target: row ``(frame, id)`` each, int64 (M, 2).
+    ``nodes`` lists the nodes that have a target: row ``(frame, id)`` each, int64 (M, 2). ``judged`` is 1
+    where the mask is known; None where it is everywhere.
     """
 
     image: Tensor  # (B, 1, S, S) float32
@@ -188,20 +200,25 @@ class Batch:
     frame_weight: Tensor  # (B,)
     nodes: Tensor  # (M, 2)
     node_target: Tensor  # (M,)
+    judged: Tensor | None = None  # (B, 1, S, S) float32
 
     @classmethod
     def of(cls, samples: Samples, device: torch.device | str = "cpu") -> Batch:
         """All given frames as one batch."""
         nodes = np.argwhere(~np.isnan(samples.node_targets) & samples.has_mask[:, None])
         frame_known = ~np.isnan(samples.frame_targets)
+        unjudged = samples.instances == NOT_JUDGED
+        judged = torch.from_numpy(~unjudged).float().to(device)[:, None] if unjudged.any() else None
+        instances = np.where(unjudged, np.uint8(0), samples.instances)
         return cls(
             image=torch.from_numpy(samples.images).to(device)[:, None].float() / 255,
-            instances=torch.from_numpy(samples.instances).to(device)[:, None],
+            instances=torch.from_numpy(instances).to(device)[:, None],
             mask_weight=torch.from_numpy(samples.has_mask).float().to(device),
             frame_target=torch.from_numpy(np.nan_to_num(samples.frame_targets)).to(device),
             frame_weight=torch.from_numpy(frame_known).float().to(device),
             nodes=torch.from_numpy(nodes + np.array([0, 1])).to(device),
             node_target=torch.from_numpy(samples.node_targets[tuple(nodes.T)]).to(device),
+            judged=judged,
         )
 
 

@@ -86,11 +86,13 @@ class Objective(nn.Module):
             logits = drawn.float()  # (B, 2, S, S)
             probability = logits.softmax(1)[:, 1:]  # (B, 1, S, S)
             pixelwise = F.cross_entropy(logits, mask[:, 0].long(), reduction="none")  # (B, S, S)
-            terms["mask_ce"] = _weighted_mean(pixelwise.mean((1, 2)), batch.mask_weight)
+            terms["mask_ce"] = _weighted_mean(_mean_of_judged(pixelwise, batch.judged), batch.mask_weight)
             if self.dice:
-                terms["mask_dice"] = _weighted_mean(1 - soft_dice(probability, mask), batch.mask_weight)
+                overlap = soft_dice(_judged(probability, batch.judged), mask)
+                terms["mask_dice"] = _weighted_mean(1 - overlap, batch.mask_weight)
             if coarser:
-                terms["mask_deep"] = _weighted_mean(self._deep(coarser, mask), batch.mask_weight)
+                deep = self._deep(coarser, mask, batch.judged)
+                terms["mask_deep"] = _weighted_mean(deep, batch.mask_weight)
             if self.node_weight:
                 each, nodes = _mean_of_nodes(pixelwise, batch.instances[:, 0])
                 terms["node_ce"] = self.node_weight * _weighted_mean(each, nodes * batch.mask_weight)
@@ -103,14 +105,15 @@ class Objective(nn.Module):
         terms["total"] = mask_loss + self.class_weight * terms["class_ce"]
         return terms
 
-    def _deep(self, coarser: list[Tensor], mask: Tensor) -> Tensor:
+    def _deep(self, coarser: list[Tensor], mask: Tensor, judged: Tensor | None) -> Tensor:
         """Loss of each frame's masks that the coarser levels draw, grown to the frame's size, (B,)."""
         losses = torch.zeros(len(mask), device=mask.device)
         for weight, head, level in zip(DEEP_WEIGHTS, self.heads, coarser, strict=True):
             logits = F.interpolate(head(level).float(), mask.shape[-2:], mode="bilinear")
-            loss = F.cross_entropy(logits, mask[:, 0].long(), reduction="none").mean((1, 2))
+            pixelwise = F.cross_entropy(logits, mask[:, 0].long(), reduction="none")
+            loss = _mean_of_judged(pixelwise, judged)
             if self.dice:
-                loss = loss + 1 - soft_dice(logits.softmax(1)[:, 1:], mask)
+                loss = loss + 1 - soft_dice(_judged(logits.softmax(1)[:, 1:], judged), mask)
             losses = losses + weight * loss
         return losses
 
@@ -133,6 +136,19 @@ class Objective(nn.Module):
         target = torch.cat([batch.node_target, batch.frame_target])
         weight = torch.cat([torch.ones_like(batch.node_target), batch.frame_weight])
         return _class_loss(logits, target, weight)
+
+
+def _judged(probability: Tensor, judged: Tensor | None) -> Tensor:
+    """Probability (B, 1, S, S) where the mask is known, 0 elsewhere."""
+    return probability if judged is None else probability * judged
+
+
+def _mean_of_judged(pixelwise: Tensor, judged: Tensor | None) -> Tensor:
+    """Mean of each frame's pixels (B, S, S) of which the mask is known, (B,)."""
+    if judged is None:
+        return pixelwise.mean((1, 2))
+    weight = judged[:, 0]
+    return (pixelwise * weight).sum((1, 2)) / weight.sum((1, 2)).clamp_min(1)
 
 
 def _mean_of_nodes(pixelwise: Tensor, instances: Tensor) -> tuple[Tensor, Tensor]:

@@ -20,7 +20,7 @@ from ..study.statistics.intervals import auc_interval, compare_auc, median_inter
 from ..study.statistics.metrics import auc, dice
 from ..study.statistics.resampling import bootstrap
 from ..types import Estimate
-from .data import Batch, Samples
+from .data import NOT_JUDGED, Batch, Samples
 
 __all__ = [
     "FrameScore",
@@ -86,9 +86,12 @@ def score_frames(
             probability = mask_logits.float().softmax(1)[:, 1].cpu().numpy()
         whole = is_finite.cpu().numpy()
         probability[~whole], malignancy[~whole] = 0, np.nan
+        unjudged = part.instances == NOT_JUDGED
+        probability[unjudged] = 0
+        instances = np.where(unjudged, np.uint8(0), part.instances)
         masks = probability > 0.5
         for index, id_ in enumerate(part.ids):
-            reference = part.instances[index] > 0
+            reference = instances[index] > 0
             known = bool(part.has_mask[index]) and mask_logits is not None
             scores.append(
                 FrameScore(
@@ -98,7 +101,7 @@ def score_frames(
                     claimed=bool(masks[index].any()),
                     malignancy=float(malignancy[index]),
                     target=float(part.frame_targets[index]),
-                    peaks=_peaks(probability[index], part.instances[index]),
+                    peaks=_peaks(probability[index], instances[index]),
                     failed=not whole[index],
                 )
             )

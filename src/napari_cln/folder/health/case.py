@@ -14,8 +14,9 @@ from ...disk.atomic import MAX_PNG_BYTES, read_bytes
 from ...disk.schema import OBJECT, Seal, is_amiss, with_own_line_ends
 from ...disk.schema import flip_back as flip_text_back
 from ...errors import DatasetError
+from ...types import NOT_JUDGED
 from ..dataset import TrainingFolder
-from ..pictures import NOT_JUDGED, decode_png, label_of
+from ..pictures import decode_png, label_of
 from ..readers import read_entry, readers_of
 from ..record import LABELLED, SCHEMA, Record, decode_record, hash_pixels
 from .fault import Fault, Remedy

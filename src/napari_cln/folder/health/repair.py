@@ -16,11 +16,12 @@ from ...disk.locks import break_lock, lock
 from ...disk.schema import OBJECT, Seal
 from ...disk.user import config_folder
 from ...errors import ClnError, DatasetError
+from ...types import NOT_JUDGED
 from ..commits import commit, move_image
 from ..dataset import MAX_RECORD_BYTES, TrainingFolder
 from ..description import Description, is_foreign, others_of, salvage
 from ..layout import Layout
-from ..pictures import NOT_JUDGED, Masks, encode_png, hashes_of, label_of, read_png
+from ..pictures import Masks, encode_png, hashes_of, label_of, read_png
 from ..readers import restore_reading
 from ..record import (
     SCHEMA,
