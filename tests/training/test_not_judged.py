@@ -67,7 +67,7 @@ def test_without_them_the_loss_is_what_it_was(network, annotation):
 
     assert plain.judged is None
     objective = Objective(network, dice=True, class_weight=0.3, deep_supervision=True, node_weight=0.5)
-    one, other = ({k: float(v) for k, v in objective(batch).items()} for batch in (plain, weighted))
+    one, other = ({k: float(v.detach()) for k, v in objective(batch).items()} for batch in (plain, weighted))
     assert one == pytest.approx(other, rel=1e-5)
 
 

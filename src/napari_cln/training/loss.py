@@ -105,7 +105,7 @@ class Objective(nn.Module):
         terms["total"] = mask_loss + self.class_weight * terms["class_ce"]
         return terms
 
-    def _deep(self, coarser: list[Tensor], mask: Tensor, judged: Tensor | None) -> Tensor:
+    def _deep(self, coarser: list[Tensor], mask: Tensor, judged: Tensor | None = None) -> Tensor:
         """Loss of each frame's masks that the coarser levels draw, grown to the frame's size, (B,)."""
         losses = torch.zeros(len(mask), device=mask.device)
         for weight, head, level in zip(DEEP_WEIGHTS, self.heads, coarser, strict=True):
