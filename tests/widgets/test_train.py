@@ -353,6 +353,8 @@ def running(run: Path) -> subprocess.Popen:
     run.mkdir(exist_ok=True)
     noted = {"pid": process.pid, "token": "mine", "host": socket.gethostname(), "command": "train"}
     (run / "job.json").write_text(json.dumps(noted))
+    while not find_job(run, "train").is_alive():  # its environment is there a moment after its start
+        time.sleep(0.01)
     return process
 
 

@@ -84,14 +84,17 @@ class Job:
             child.wait()
 
     def _process(self) -> psutil.Process | None:
-        found = None
+        child = _children.get(self.pid)
+        if child is not None and child.poll() is not None:
+            del _children[self.pid]  # its end is taken note of, so that no zombie stays
+            child = None
         with suppress(psutil.Error, OSError):
             process = psutil.Process(self.pid)
-            if process.status() != psutil.STATUS_ZOMBIE and process.environ().get(TOKEN) == self.record.token:
-                found = process
-        if (child := _children.get(self.pid)) is not None and child.poll() is not None:
-            del _children[self.pid]  # its end is taken note of, so that no zombie stays
-        return found
+            # a process has no environment yet in the first moment after its start; a child needs no proof
+            is_ours = child is not None or process.environ().get(TOKEN) == self.record.token
+            if is_ours and process.status() != psutil.STATUS_ZOMBIE:
+                return process
+        return None
 
 
 def start_job(arguments: Sequence[str], run: Path) -> Job:
