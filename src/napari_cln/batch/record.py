@@ -97,6 +97,8 @@ class RunRecord:
         The record says that this model and version made the folder.
     n_damaged : int
         Lines that are not whole.
+    is_headless : bool
+        The file is there, without its first line.
 
     Raises
     ------
@@ -111,6 +113,7 @@ class RunRecord:
         self.sources: dict[str, SourceRecord] = {}
         self.n_damaged = 0
         self.is_known = False
+        self.is_headless = path.exists()
         self._file: TextIO | None = None
         for raw in _lines(path):
             if entry := self._read(raw):
@@ -127,6 +130,7 @@ class RunRecord:
             if "source" not in line and check == _check(line, 0):
                 _compare(line, self.made_by, self.path.parent.name)
                 self.is_known = True
+                self.is_headless = False
                 return None
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             pass

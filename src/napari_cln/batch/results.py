@@ -252,7 +252,7 @@ class ResultsFolder:
     def _tell_of_files(self, table: Table, n_untold: int, n_lacking: int, n_masks: int) -> None:
         """Note which files were damaged or edited."""
         again = "What was lost is done again."
-        if self._record.n_damaged or n_untold:
+        if self._record.n_damaged or n_untold or self._record.is_headless:
             n = self._record.n_damaged
             what = f"had {_count(n, 'damaged line')}" if n else "was missing or empty"
             untold = f" Done again: {_count(n_untold, 'frame')} that it no longer tells of." * (n_untold > 0)
@@ -266,8 +266,9 @@ class ResultsFolder:
         elif table.n_damaged:
             text = f"results.csv had {_count(table.n_damaged, 'damaged line')}. {again} {KEPT}"
             self._add_note("results.csv", text)
-        elif table.is_cut:
-            self._add_note("results.csv", f"The last line of results.csv was cut. {again}")
+        elif table.is_cut or table.is_headless:
+            what = "The last line of results.csv was cut" if table.is_cut else "results.csv was empty"
+            self._add_note("results.csv", f"{what}. {again}")
         elif n_lacking:
             text = f"results.csv lacked {_count(n_lacking, 'frame')} that had been done. {again}"
             self._add_note("results.csv", text)
