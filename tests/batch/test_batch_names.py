@@ -173,6 +173,20 @@ def test_names_and_keys_never_stand_in_one_folder(study, tmp_path, networks, fir
     assert written(tmp_path / "out") == before
 
 
+@pytest.mark.parametrize("redo", [False, True])
+@pytest.mark.parametrize("record", [None, b"", bytes(300)])
+def test_keys_do_not_join_names_whose_record_is_lost(study, tmp_path, networks, record, redo):
+    run(study, tmp_path / "out", networks["first"])
+    (tmp_path / "out/run.jsonl").unlink()
+    if record is not None:
+        (tmp_path / "out/run.jsonl").write_bytes(record)
+    before = table(tmp_path / "out")
+
+    with pytest.raises(RunError, match=r"out holds results.*[Cc]hoose another --out"):
+        run(study, tmp_path / "out", networks["first"], names="hash", redo=redo)
+    assert table(tmp_path / "out") == before
+
+
 def test_keys_of_another_salt_are_refused(study, tmp_path, networks, monkeypatch):
     run(study, tmp_path / "out", networks["first"], names="hash")
     monkeypatch.setenv("NAPARI_CLN_CONFIG", str(tmp_path / "another"))

@@ -219,6 +219,18 @@ def test_the_note_names_what_is_done_again(results, networks, tmp_path):
     assert [(r.source, r.frame) for r in others if r.status == "ok"] == [("cine.tif", 1)]
 
 
+def test_all_is_done_again_with_a_word_where_nothing_is_left(results, networks, tmp_path):
+    study, whole = results["rle"]
+    out = Path(shutil.copytree(whole, tmp_path / "out"))
+    for name in ("results.csv", "run.jsonl", "masks.jsonl"):
+        (out / name).write_bytes(b"")
+
+    told = run(study, out, networks["first"], masks="rle")
+
+    assert [result.source for result in told if result.status == "note"] == ["run.jsonl", "results.csv"]
+    assert written(out) == written(whole)
+
+
 def test_two_masks_that_were_swapped_are_done_again(results, networks, tmp_path):
     study, whole = results["png"]
     out = Path(shutil.copytree(whole, tmp_path / "out"))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +18,21 @@ from typing import Any, TextIO
 
 from ..disk.atomic import sync_folder
 from ..errors import RunError
-from .rows import checksum
+from .rows import FrameKey, checksum
 
-__all__ = ["AnotherNamingError", "AnotherRunError", "RunRecord", "SourceRecord", "replacing"]
+__all__ = [
+    "AnotherModelError",
+    "AnotherNamingError",
+    "AnotherRunError",
+    "DoneFrames",
+    "RunRecord",
+    "SourceRecord",
+    "replacing",
+]
 
 LONGEST_LINE = 1 << 20
+ONLY_FIRST = frozenset({0})
+"""Frames that are done of a file with one frame: one set for all of them, since there may be a million."""
 
 
 @contextmanager
@@ -44,6 +54,10 @@ def replacing(path: Path) -> Iterator[TextIO]:
 
 
 class AnotherRunError(RunError):
+    """A folder holds results that this run can't go on with."""
+
+
+class AnotherModelError(AnotherRunError):
     """A folder holds results of another model or version."""
 
 
@@ -78,6 +92,35 @@ class SourceRecord:
         return _line({name: getattr(self, name) for name in self.__slots__}, seed)
 
 
+class DoneFrames:
+    """The frames of each source that are done, and whether they were told of in order."""
+
+    def __init__(self) -> None:
+        self.in_order = True
+        self._of: dict[str, Set[int]] = {}
+        self._last = FrameKey("", -1)
+
+    def add(self, key: FrameKey) -> None:
+        """Note a frame."""
+        self.in_order = self.in_order and key > self._last
+        self._last = key
+        known = self._of.get(key.source)
+        if isinstance(known, set):
+            known.add(key.frame)
+        elif known is None and key.frame == 0:
+            self._of[key.source] = ONLY_FIRST
+        else:
+            self._of[key.source] = {*(known or ()), key.frame}
+
+    def of(self, source: str) -> Set[int]:
+        """Return the numbers of the frames of a source."""
+        return self._of.get(source, frozenset())
+
+    def forget(self, source: str) -> None:
+        """Forget the frames of a source."""
+        self._of.pop(source, None)
+
+
 class RunRecord:
     """The record of a folder of results.
 
@@ -97,6 +140,8 @@ class RunRecord:
         The record says that this model and version made the folder.
     n_damaged : int
         Lines that are not whole.
+    is_headless : bool
+        The file is there, without its first line.
 
     Raises
     ------
@@ -111,6 +156,7 @@ class RunRecord:
         self.sources: dict[str, SourceRecord] = {}
         self.n_damaged = 0
         self.is_known = False
+        self.is_headless = path.exists()
         self._file: TextIO | None = None
         for raw in _lines(path):
             if entry := self._read(raw):
@@ -127,6 +173,7 @@ class RunRecord:
             if "source" not in line and check == _check(line, 0):
                 _compare(line, self.made_by, self.path.parent.name)
                 self.is_known = True
+                self.is_headless = False
                 return None
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             pass
@@ -190,7 +237,7 @@ def _compare(earlier: Mapping[str, str], now: Mapping[str, str], folder: str) ->
             "another user. Go on there, or choose another --out."
         )
     if earlier != now:
-        raise AnotherRunError(
+        raise AnotherModelError(
             f"{folder} holds results of {_described(earlier)}, and this run uses {_described(now)}. "
             "Choose another --out, or add --redo to do all again."
         )

@@ -51,6 +51,8 @@ class Table:
         The file ends within a line, as a run that was killed leaves it.
     is_edited : bool
         Another program has saved the file.
+    is_headless : bool
+        The file is there, without the names of its columns.
     n_frames : int
         Frames that are whole.
     stranger : dict of str to str, optional
@@ -66,6 +68,7 @@ class Table:
         self.n_frames = 0
         self.is_cut = False
         self.is_edited = False
+        self.is_headless = path.exists()
         self.stranger: dict[str, str] | None = None
         self.has_other_text = False
 
@@ -74,6 +77,7 @@ class Table:
         for number, text in enumerate(_texts(self.path)):
             self.is_cut = not text.endswith("\n")
             if number == 0 and self._is_heading(text):
+                self.is_headless = False
                 continue
             line = _read_line(text)
             if group and (line is None or _place(line) != _place(group[0])):
