@@ -52,6 +52,7 @@ from napari_cln.training.data import Batch, Samples  # noqa: E402
 from napari_cln.training.loop import fit  # noqa: E402
 from napari_cln.training.loss import Objective  # noqa: E402
 from napari_cln.training.recipes import Recipe  # noqa: E402
+from napari_cln.training.run_folder import Epoch  # noqa: E402
 from napari_cln.training.scoring import fit_operating_point, score_frames  # noqa: E402
 from napari_cln.types import Box, Frame, ModelInput, Prediction, PrepareConfig  # noqa: E402
 
@@ -279,9 +280,10 @@ def run(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
         start_from=network,
         resume=(folder / "checkpoint.pt").is_file(),
     ):
-        if event["event"] == "epoch":
-            seconds = event["seconds"]
-            print(name, seed, {key: event[key] for key in ("epoch", "seconds", "dice_mean", "auc", "missed")})
+        if isinstance(event, Epoch):
+            seconds = event.seconds
+            shown = ("epoch", "seconds", "dice_mean", "auc", "missed")
+            print(name, seed, {key: getattr(event, key) for key in shown})
     network.load_state_dict(torch.load(folder / "best.pt", weights_only=True))
     return {
         **told(name, seed, network.eval(), recipe, validation, arguments),

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 
@@ -75,6 +76,39 @@ def test_a_rerun_says_what_was_done_before(study, tmp_path, model, capsys):
     assert "0 frames segmented, 2 files done before" in capsys.readouterr().out
 
 
+def test_a_damaged_table_is_told_of_and_is_no_failure(study, tmp_path, model, capsys):
+    segment(study, tmp_path / "out", model)
+    table = tmp_path / "out" / "results.csv"
+    lines = table.read_bytes().splitlines(keepends=True)
+    table.write_bytes(b"".join([*lines[:-1], bytes(40), b"\n"]))
+    capsys.readouterr()
+
+    assert segment(study, tmp_path / "out", model) == 0
+
+    output = capsys.readouterr()
+    assert "note: results.csv had " in output.err
+    assert "1 frames segmented, 1 files done before: " in output.out
+    assert table.read_bytes() == b"".join(lines)
+
+
+def test_of_many_failures_of_a_file_the_first_three_are_told(tmp_path, model, capsys):
+    pages = [Image.new("L", (64, 64), index) for index in range(6)]
+    pages[0].save(tmp_path / "cine.tif", compression="tiff_deflate", save_all=True, append_images=pages[1:])
+    with tifffile.TiffFile(tmp_path / "cine.tif") as file:
+        places = [(page.dataoffsets[0], page.databytecounts[0]) for page in file.pages]
+    data = bytearray((tmp_path / "cine.tif").read_bytes())
+    for offset, count in places:
+        data[offset : offset + count] = bytes(count)
+    (tmp_path / "cine.tif").write_bytes(data)
+
+    assert segment(tmp_path / "cine.tif", tmp_path / "out", model) == 1
+
+    output = capsys.readouterr()
+    assert output.err.count("failed: cine.tif") == 3
+    assert "More failures of this file stand in the table." in output.err
+    assert "0 frames segmented, 6 failed (see the message column)" in output.out
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -83,7 +117,7 @@ def test_a_rerun_says_what_was_done_before(study, tmp_path, model, capsys):
         (["segment", "nowhere.png", "--out", "out"], "there is no file or folder nowhere.png"),
         (["segment", ".", "--out", "out", "--batch-size", "0"], "0 is less than 1"),
         (["segment", ".", "--out", "out", "--device", "abacus"], "invalid choice"),
-        (["phantom", "many", "--out", "out"], "invalid"),
+        (["phantom", "many", "--out", "out"], "'many' is not a whole number"),
     ],
 )
 def test_wrong_use_is_2_and_writes_nothing(arguments, sentence, tmp_path, monkeypatch, capsys):
@@ -95,6 +129,67 @@ def test_wrong_use_is_2_and_writes_nothing(arguments, sentence, tmp_path, monkey
     assert stopped.value.code == 2
     assert sentence in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+NUMBERS = [
+    ("evaluate", "--cutoff"),
+    ("evaluate", "--sensitivity"),
+    ("evaluate", "--prevalence"),
+    ("evaluate", "--iou-threshold"),
+    ("evaluate", "--confidence"),
+    ("train", "--learning-rate"),
+]
+WHOLE_NUMBERS = [
+    ("evaluate", "--resamples"),
+    ("evaluate", "--seed"),
+    ("train", "--epochs"),
+    ("train", "--folds"),
+    ("train", "--batch-size"),
+    ("train", "--patience"),
+    ("train", "--seed"),
+    ("segment", "--batch-size"),
+]
+
+
+@pytest.mark.parametrize(("command", "option"), NUMBERS)
+def test_a_number_takes_point_and_comma(command, option):
+    read = [
+        vars(make_parser().parse_args([command, ".", "--out", "out", option, text]))
+        for text in ("0.25", "0,25")
+    ]
+
+    assert read[0] == read[1]
+    assert 0.25 in read[0].values()
+
+
+@pytest.mark.parametrize("text", ["1.234,5", "1,234.5", "nan", "inf", "1e400", "0x10", "½", "０.５", "0 5"])
+@pytest.mark.parametrize(("command", "option"), NUMBERS)
+def test_what_is_not_one_number_is_wrong_use(command, option, text, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        make_parser().parse_args([command, ".", "--out", "out", option, text])
+
+    said = capsys.readouterr().err
+    assert f"argument {option}: '{text}' is " in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("text", ["1.5", "1,5", "1e3", "٣", "0x1", "1_0", "9" * 30, "-1"])
+@pytest.mark.parametrize(("command", "option"), WHOLE_NUMBERS)
+def test_what_is_not_a_whole_number_is_wrong_use(command, option, text, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        make_parser().parse_args([command, ".", "--out", "out", option, text])
+
+    said = capsys.readouterr().err
+    assert f"argument {option}: " in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("text", ["0", "1", "1,5", "0e-400"])
+def test_a_cutoff_outside_its_range_is_refused_and_never_clamped(text, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        make_parser().parse_args(["evaluate", ".", "--out", "out", "--cutoff", text])
+
+    assert f"{text} is not between 0 and 1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -115,6 +210,71 @@ def test_an_error_is_one_sentence_and_1(study, tmp_path, model, options, sentenc
     assert error.startswith("napari-cln: ")
     assert sentence in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["n" * 5000, "a\0b"])
+def test_a_path_that_can_not_be_is_wrong_use(name, tmp_path, capsys):
+    for arguments in (["segment", name, "--out", str(tmp_path / "out")], ["check", name]):
+        with pytest.raises(SystemExit, match="2"):
+            main(arguments)
+
+        said = capsys.readouterr().err
+        assert "there is no file or folder" in said
+        assert "Traceback" not in said
+
+
+def test_an_error_of_the_system_is_one_sentence_and_1(tmp_path, capsys):
+    main(["phantom", "1", "--out", str(tmp_path / "frames")])
+    (tmp_path / "file").write_text("")
+    capsys.readouterr()
+
+    assert main(["check", str(tmp_path / "frames"), "--pictures", str(tmp_path / "file" / "sheets")]) == 1
+
+    error = capsys.readouterr().err
+    assert error.startswith("napari-cln: ")
+    assert "Traceback" not in error
+    assert str(tmp_path) not in error
+
+
+@pytest.fixture
+def broken(monkeypatch):
+    """An error that nobody foresaw, with a path in its text."""
+
+    def fail():
+        raise KeyError("/home/Meier_Anna/scan.dcm")
+        yield
+
+    monkeypatch.setattr("napari_cln.doctor.examine", fail)
+
+
+def test_an_error_that_nobody_foresaw_is_one_line_that_says_where_to_report_it(broken, capsys):
+    assert main(["doctor"]) == 1
+
+    error = capsys.readouterr().err
+    assert error.startswith("napari-cln: This should not have happened (KeyError in cli/health.py, line ")
+    assert "Please open an issue" in error
+    assert "napari-cln doctor" in error
+    assert error.count("\n") == 1
+    assert "Meier" not in error
+
+
+@pytest.mark.parametrize("arguments", [["--debug", "doctor"], ["doctor", "--debug"], ["doctor"]])
+def test_a_traceback_is_shown_on_request(broken, arguments, monkeypatch, capsys):
+    if arguments == ["doctor"]:
+        monkeypatch.setenv("NAPARI_CLN_DEBUG", "1")
+
+    assert main(arguments) == 1
+
+    assert "Traceback (most recent call last)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("goes", ["| true", "> /dev/full"])
+def test_output_that_goes_nowhere_is_a_sentence(goes):
+    command = f"{sys.executable} -m napari_cln doctor {goes}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+
+    assert done.stderr.startswith("napari-cln: ")
+    assert done.stderr.count("\n") == 1
 
 
 def test_an_empty_folder_is_one_sentence_and_1(tmp_path, model, capsys):
@@ -296,12 +456,43 @@ def test_frames_that_the_model_learned_from_are_told(frames, tmp_path, model):
     for path in (Path(model), Path(model).with_suffix(".json")):
         shutil.copy(path, run)
     learned = TrainingFolder.open(frames).ids()[:4]
-    (run / "run.json").write_text(json.dumps({"folds": [{"train": learned[:3], "validation": learned[3:]}]}))
+    folds = [{"train": learned[:3], "validation": learned[3:]}]
+    (run / "run.json").write_text(json.dumps({"config": {}, "folds": folds}))
 
     main(["evaluate", str(frames), "--model", str(run / Path(model).name), "--out", str(tmp_path / "report")])
 
     said = json.loads((tmp_path / "report" / "report.json").read_text())
     assert any(note.startswith("4 of these frames were in the run") for note in said["notes"])
+
+
+def test_a_damaged_record_of_the_models_run_is_told_with_what_is_not_known(frames, tmp_path, model, capsys):
+    run = tmp_path / "run"
+    run.mkdir()
+    for path in (Path(model), Path(model).with_suffix(".json")):
+        shutil.copy(path, run)
+    (run / "run.json").write_bytes(bytes(200))
+    arguments = ["evaluate", str(frames), "--model", str(run / Path(model).name)]
+
+    assert main([*arguments, "--out", str(tmp_path / "report")]) == 0
+
+    said = capsys.readouterr().err
+    assert "run.json in run can't be read" in said
+    assert f"it is not known which frames {Path(model).name} learned from" in said
+
+
+def test_a_model_that_gives_no_number_is_told_once_with_the_count(frames, tmp_path, capsys):
+    torch.manual_seed(0)
+    network = YNet(YNetConfig(width=0.05, decoder_width=4, block="rcb", bins=(3,)))
+    with torch.no_grad():
+        network.stem[0].weight.fill_(1e38)
+    save_model(network, tmp_path / "huge.safetensors", ModelCard(name="huge"))
+    arguments = ["evaluate", str(frames), "--model", str(tmp_path / "huge.safetensors"), "--split", "all"]
+
+    assert main([*arguments, "--out", str(tmp_path / "report")]) == 1
+
+    said = capsys.readouterr().err
+    assert "napari-cln: The model huge@" in said
+    assert "frames without a result" in said
 
 
 def test_calls_on_no_case_of_the_set_are_refused(frames, tmp_path, model, capsys):
@@ -342,6 +533,8 @@ def test_the_doctor_says_which_device_and_why_and_what_can_be_read(capsys):
     assert "will be used: " in said
     assert "default@" in said
     assert "JPEGLSLossless" in said
+    assert "JPEG XL" in said
+    assert "DICOM that can't be read: JPEG2000MCLossless" in said
     assert "h264" in said
     assert "MISSING" not in said
     assert "not for diagnosis" in said

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import hashlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -22,10 +24,12 @@ from PIL import Image
 
 from napari_cln import simulate
 from napari_cln.batch import MaskFile, segment_to_folder
-from napari_cln.batch.part import FATAL
+from napari_cln.batch.names import sources_outside
+from napari_cln.batch.part import FATAL, segment_part
 from napari_cln.cluster import segment_on_cluster
 from napari_cln.errors import RunError
 from napari_cln.models.card import ModelCard
+from napari_cln.network.inference import Segmenter
 from napari_cln.network.model import YNet, YNetConfig
 from napari_cln.network.weights import save_model
 
@@ -144,6 +148,69 @@ def test_the_cluster_says_what_one_machine_says(cluster, study, tmp_path, model,
         for path in (tmp_path / "here" / "masks").iterdir():
             assert path.read_bytes() == (tmp_path / "there" / "masks" / path.name).read_bytes()
     assert not (tmp_path / "there" / "parts").exists()
+
+
+def test_hashed_names_stand_in_no_result_and_in_no_log(cluster, study, tmp_path, model):
+    named = tmp_path / "Meier_Anna"
+    study.rename(named)
+    (named / "Schulz.png").write_bytes(b"\x89PNG\r\n\x1a\n and then nothing")
+    pages = [Image.open(named / f"{index}.png") for index in range(4)]
+    pages[0].save(named / "deadly Krause.tif", save_all=True, append_images=pages[1:])
+    options = {"scheduler": cluster.address, "model": model, "device": "cpu", "names": "hash"}
+
+    done = list(segment_on_cluster([named], tmp_path / "there", **options))
+    again = list(segment_on_cluster([named], tmp_path / "there", **options))
+    list(segment_to_folder([named], tmp_path / "here", model=model, device="cpu", names="hash"))
+
+    assert sorted(result.status for result in done if result.status != "ok") == ["failed", "failed"]
+    assert [result.status for result in again].count("kept") == N_FILES
+    texts = [repr(done), repr(again), *(path.read_bytes().decode("latin-1") for path in logs(cluster))]
+    for path in (tmp_path / "there").rglob("*"):
+        texts += [str(path.relative_to(tmp_path))]
+        if path.is_file():
+            texts.append(path.read_bytes().decode("latin-1"))
+    assert not [text for text in texts if re.search("Meier|Anna|Schulz|Krause", text)]
+    ok = [row for row in rows(tmp_path / "there") if row["status"] == "ok"]
+    assert [row for row in rows(tmp_path / "here") if row in ok] == ok
+
+
+def logs(cluster: Cluster) -> list[Path]:
+    return list(cluster.folder.glob("*.log"))
+
+
+def test_damaged_parts_of_a_stopped_run_are_done_again(cluster, study, tmp_path, model):
+    options = {"scheduler": cluster.address, "model": model, "device": "cpu"}
+    list(segment_on_cluster([study], tmp_path / "whole", **options))
+    out = tmp_path / "out"
+    shutil.copytree(tmp_path / "whole", out)
+    (out / "run.jsonl").unlink()
+    (out / "results.csv").unlink()
+    for source in sources_outside(out, [study]):
+        part = out / "parts" / hashlib.sha256(source.name.encode()).hexdigest()[:20]
+        segment_part(source, part, Segmenter(model, "cpu"))
+        (part / "attempt.json").write_bytes(bytes(30))
+        for name in ("run.jsonl", "results.csv", f"masks/{source.name}.png"):
+            data = (part / name).read_bytes()
+            (part / name).write_bytes(data[:60] + bytes(len(data[60:])))
+
+    done = list(segment_on_cluster([study], out, **options))
+
+    assert {result.status for result in done} == {"ok", "note"}
+    assert rows(out) == rows(tmp_path / "whole")
+    assert not (out / "parts").exists()
+
+
+@pytest.mark.parametrize("name", ["thyroid", "own/default"])
+def test_a_model_goes_by_its_files_name_there_too(cluster, study, tmp_path, model, monkeypatch, name):
+    """Its card says another name, and a worker has the model in a folder of its own."""
+    monkeypatch.setenv("NAPARI_CLN_MODELS", str(tmp_path / "models"))
+    (tmp_path / "models").mkdir()
+    for ending in (".safetensors", ".json"):
+        shutil.copy(model.with_suffix(ending), tmp_path / "models" / f"{name.removeprefix('own/')}{ending}")
+
+    list(segment_on_cluster([study], tmp_path / "out", scheduler=cluster.address, model=name, device="cpu"))
+
+    assert {row["model"].partition("@")[0] for row in rows(tmp_path / "out")} == {name}
 
 
 def test_a_rerun_does_what_is_missing(cluster, study, tmp_path, model):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -21,8 +22,8 @@ from ._layers import (
     source_to_layer,
 )
 from .batch.masks import MaskFile
-from .errors import ClnError, ExportError
-from .io.sources import open_source
+from .errors import ClnError, ExportError, FrameReadError, PredictionError
+from .io.sources import locate_sources, open_source
 from .models.library import IN_USE, read_card
 from .study.reading import read_prediction
 
@@ -41,14 +42,23 @@ __all__ = [
 
 SAMPLES = Path(__file__).parent / "samples"
 
+MAX_FILES = 50
+"""Files of a folder that become layers at once; napari's list holds no more in a useful way."""
+
+NOT_STUDIES = (
+    (("dataset.json", "records"), "a training folder", "Choose it in the Correct dock."),
+    (("results.csv", "run.jsonl"), "what napari-cln segment wrote", "Open one of the pictures in it."),
+)
+"""Folders that hold more than frames: the files that tell, what they are, and what to do."""
+
 
 def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[LayerTuple]]:
-    """Reader for napari: each frame with its nodes and their malignancy, a cine as it is."""
+    """Reader for napari: each frame with its nodes and their malignancy, a cine or a folder as it is."""
     return read_layers
 
 
 def read_layers(path: str | Sequence[str]) -> list[LayerTuple]:
-    """Open ultrasound files as napari layers.
+    """Open ultrasound files and folders as napari layers.
 
     Parameters
     ----------
@@ -59,7 +69,8 @@ def read_layers(path: str | Sequence[str]) -> list[LayerTuple]:
     list of tuple
         For a frame: Image; Points that write the malignancy on the canvas; Labels with an id
         per node. For a cine: its Image, to be segmented on request. For a batch's
-        ``masks.jsonl``: a Labels layer with a mask for each step of the slider.
+        ``masks.jsonl``: a Labels layer with a mask for each step of the slider. For a folder: an
+        Image for each file in it, the first one in view, to be segmented on request.
 
     Raises
     ------
@@ -70,14 +81,55 @@ def read_layers(path: str | Sequence[str]) -> list[LayerTuple]:
     return [layer for one in paths for layer in _read_file(Path(one))]
 
 
+def _read_folder(folder: Path) -> list[LayerTuple]:
+    """Images of the files in a folder; none is segmented unasked, as with a cine."""
+    if (folder / "masks.jsonl").is_file():
+        return _read_file(folder / "masks.jsonl")
+    for sign, what, remedy in NOT_STUDIES:
+        if all((folder / name).exists() for name in sign):
+            raise FrameReadError(f"{folder.name} is {what}. {remedy}")
+    found = list(dict.fromkeys(itertools.islice(locate_sources(folder), MAX_FILES + 1)))
+    if len(found) == 1:
+        return _read_file(Path(found[0]))
+    layers: list[LayerTuple] = []
+    failures: list[FrameReadError] = []
+    for file in found[:MAX_FILES]:
+        try:
+            source = open_source(file)
+            layer = source_to_layer(source)
+        except FrameReadError as error:
+            failures.append(error)
+            continue
+        _warn(*source.warnings)
+        layer[1]["visible"] = not layers
+        layers.append(layer)
+    if len({layer[1]["units"][-1] for layer in layers}) > 1:
+        # In one space with pixels, millimetres make a picture ten times too small to be seen.
+        for _, options, _ in layers:
+            options |= {"scale": (1.0,) * len(options["scale"]), "units": ("pixel",) * len(options["units"])}
+    if not layers:
+        raise failures[0]
+    if failures:
+        _warn(
+            f"{len(failures)} of {len(found[:MAX_FILES])} files in {folder.name} can't be read. {failures[0]}"
+        )
+    if len(found) > MAX_FILES:
+        _warn(
+            f"{folder.name} holds more than {MAX_FILES} files; the first {MAX_FILES} are open. "
+            "To walk through all of them, add the folder in the Frames dock."
+        )
+    return layers[::-1]  # napari shows the last one on top and selects it
+
+
 def _read_file(path: Path) -> list[LayerTuple]:
+    if path.is_dir():
+        return _read_folder(path)
     if path.suffix == ".jsonl":
         masks = MaskFile(path)
         return [masks_to_layer(masks, masks.shape, [f"{key.source} {key.frame}" for key in masks.keys])]
     source = open_source(path)
-    for sentence in source.warnings:
-        warnings.warn(sentence, stacklevel=2)
     image = source_to_layer(source)
+    _warn(*source.warnings)
     if len(source) > 1:
         return [image]
     frame = source[0]
@@ -85,11 +137,18 @@ def _read_file(path: Path) -> list[LayerTuple]:
     return [image, *_segment(frame)]
 
 
+def _warn(*sentences: str) -> None:
+    for sentence in sentences:
+        warnings.warn(sentence, stacklevel=3)
+
+
 def _segment(frame: Frame) -> list[LayerTuple]:
     """Prediction of one frame as layers, or the reason why there is none."""
     try:
         segmenter = get_segmenter()
         (prediction,) = segmenter.predict([frame])
+        if isinstance(prediction, PredictionError):
+            raise prediction
     except Exception as error:
         # A frame is worth seeing without a prediction: whatever fails here, it opens.
         reason = str(error) if isinstance(error, ClnError) else f"{type(error).__name__}: {error}"

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from distributed import Client, Future, KilledWorker, WorkerPlugin, as_completed, get_worker
 
-from .batch.job import FrameResult, forget_changed, open_results
-from .batch.names import NamedSource, sources_outside
-from .batch.part import give_up, segment_part
+from .batch.job import FrameResult, forget_changed, notes_of, open_results
+from .batch.names import NamedSource, Naming, mark_of_naming, sources_outside
+from .batch.part import give_up, open_part, segment_part
 from .batch.results import ResultsFolder
 from .batch.rows import FrameKey
 from .errors import ClnError, RunError
@@ -96,13 +96,14 @@ def segment_on_cluster(
     batch_size: int | None = None,
     masks: Literal["png", "rle"] = "png",
     overlays: bool = False,
+    names: Naming = "path",
     redo: bool = False,
 ) -> Iterator[FrameResult]:
     """Segment files on a Dask cluster into a folder of results, doing only what is missing.
 
     Parameters
     ----------
-    paths, out, model, device, batch_size, masks, overlays, redo
+    paths, out, model, device, batch_size, masks, overlays, names, redo
         As for :func:`napari_cln.segment_to_folder`. Paths and ``out`` lie on a disk that the
         workers see under the same name. The model is a name or a file, sent once to each worker.
     scheduler : str
@@ -122,10 +123,10 @@ def segment_on_cluster(
         As for :func:`napari_cln.segment_to_folder`.
     """
     out = Path(out).absolute()
-    sources = sources_outside(out, paths)
+    sources = sources_outside(out, paths, names)
     weights = find_model(model)
     card = read_card(weights)
-    options: dict[str, Any] = {"masks": masks, "overlays": overlays}
+    options: dict[str, Any] = {"masks": masks, "overlays": overlays, "naming": mark_of_naming(names)}
     with (
         _connected(scheduler) as client,
         open_results(out, card, redo=redo, **options) as results,
@@ -133,8 +134,9 @@ def segment_on_cluster(
         parts = out / "parts"
         if redo:
             shutil.rmtree(parts, ignore_errors=True)
+        yield from notes_of(results)
         forget_changed(sources, results)
-        plugin = ModelPlugin(weights.name, weights.read_bytes(), weights.with_suffix(".json").read_bytes())
+        plugin = ModelPlugin(weights.name, weights.read_bytes(), card.to_json().encode())
         client.register_plugin(plugin)
         todo = [source for source in sources if not results.is_complete(source.name)]
         missing = {source.name for source in todo}
@@ -154,7 +156,7 @@ def segment_on_cluster(
         ):
             part = _part(parts, source)
             if part.is_dir():
-                with open_results(part, card, **options) as made:
+                with open_part(part, card, **options) as made:
                     results.adopt(made)
             if outcome is None:
                 outcome = [give_up(FrameKey(source.name, -1), results)]
@@ -200,7 +202,7 @@ def _outcomes(
                     error
                     if isinstance(error, ClnError)
                     else RunError(
-                        f"A worker failed on {source.path.name} ({type(error).__name__}). "
+                        f"A worker failed on {source.name} ({type(error).__name__}). "
                         "Its log says more; the same command goes on where it stopped."
                     )
                 ) from error

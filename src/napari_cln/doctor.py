@@ -95,13 +95,14 @@ def _device() -> Iterator[str]:
 
 
 def _models() -> Iterator[str]:
-    from .models.library import list_models, models_folder
+    from .models.library import known_models, models_folder
 
-    cards = list_models()
+    cards, faults = known_models()
     for card in cards:
         yield f"{card.model_id}: {_state(card.name)}. {card.limits}"
     if not cards:
         yield "none found: the installation is not whole. Install napari-cln again."
+    yield from (str(fault) for fault in faults)
     where = "is there" if models_folder().is_dir() else "not made yet"
     yield f"own models: {where} (NAPARI_CLN_MODELS names another folder)"
 
@@ -119,7 +120,7 @@ def _state(model: str) -> str:
 def _readers() -> Iterator[str]:
     from pydicom import uid
 
-    from .io.dicom.codecs import VIDEO_FORMATS, decoder_name
+    from .io.dicom.codecs import NEW_NAMES, VIDEO_FORMATS, decoder_name
 
     if find_spec("gdcm") is not None:
         yield (
@@ -135,6 +136,7 @@ def _readers() -> Iterator[str]:
             known.append(syntax.keyword)
         except NotImplementedError:
             unknown.append(syntax.keyword)
+    known += NEW_NAMES.values()  # younger than pydicom's list
     yield f"DICOM: {', '.join(known)}"
     yield f"DICOM that can't be read: {', '.join(unknown)}"
     yield from _video_codecs()

@@ -8,6 +8,7 @@
     │   ├── ConflictError   another reader changed the case meanwhile
     │   └── SplitError      no split by patient can be made from these cases
     ├── WeightsError        a model file or its card is damaged, unknown or does not fit
+    ├── PredictionError     a network gave a number that is not finite for a frame
     ├── DeviceError         the computing device asked for is not there, or is too small
     ├── RunError            a training or batch run can't start or go on
     └── ExportError         a result can't be written
@@ -17,6 +18,7 @@ Each message says what is wrong, with the value, then what to do; the cause ride
 """
 
 from collections.abc import Iterable
+from typing import TypeAlias
 
 __all__ = [
     "ClnError",
@@ -24,7 +26,9 @@ __all__ = [
     "DatasetError",
     "DeviceError",
     "ExportError",
+    "FrameError",
     "FrameReadError",
+    "PredictionError",
     "RunError",
     "SplitError",
     "WeightsError",
@@ -75,6 +79,10 @@ class WeightsError(ClnError):
     """A model file or its card is damaged, unknown or does not fit."""
 
 
+class PredictionError(ClnError):
+    """A network gave a number that is not finite for a frame, which so has no mask and no score."""
+
+
 class DeviceError(ClnError):
     """The computing device asked for is not there, or is too small."""
 
@@ -85,3 +93,7 @@ class RunError(ClnError):
 
 class ExportError(ClnError):
     """A result can't be written."""
+
+
+FrameError: TypeAlias = FrameReadError | PredictionError
+"""What may stand in a frame's place where many are predicted: the others go on."""

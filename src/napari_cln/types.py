@@ -6,6 +6,7 @@ the file does not say; every value derived from it is then ``None`` too, never a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -59,10 +60,35 @@ UNLIKE_TRAINING_DATA = (
 
 @dataclass(frozen=True, kw_only=True)
 class Region:
-    """A calibrated part of the screen: tissue, or colour over tissue."""
+    """A calibrated part of the screen: tissue, or colour over tissue.
+
+    Parameters
+    ----------
+    box : Box
+    spacing_mm : (float, float), optional
+        None for a part that lies over a calibrated one and has no scale of its own.
+    """
 
     box: Box
-    spacing_mm: Spacing
+    spacing_mm: Spacing | None
+
+    def lies_in(self, other: Region) -> bool:
+        """Whether the other region's box covers this one's, or is the same."""
+        inner, outer = self.box, other.box
+        starts = outer[0] <= inner[0] and outer[1] <= inner[1]
+        return starts and inner[2] <= outer[2] and inner[3] <= outer[3]
+
+    def overlaps(self, other: Region) -> bool:
+        """Whether the two boxes share pixels."""
+        one, two = self.box, other.box
+        return one[0] < two[2] and two[0] < one[2] and one[1] < two[3] and two[1] < one[3]
+
+    def has_scale_of(self, other: Region) -> bool:
+        """Whether the two scales differ by less than a ten-thousandth; none is like no other."""
+        if self.spacing_mm is None or other.spacing_mm is None:
+            return False
+        pairs = zip(self.spacing_mm, other.spacing_mm, strict=True)
+        return all(math.isclose(one, two, rel_tol=1e-4) for one, two in pairs)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -16,6 +16,8 @@ from napari_cln.io.sources import open_source
 def mutate(data: bytearray, chance: random.Random, first: int) -> bytearray:
     """Flip, overwrite, repeat, drop or cut bytes from `first` on."""
     for _ in range(chance.choice((1, 1, 2, 4, 16))):
+        if not data:
+            break
         at = chance.randrange(first, max(first + 1, len(data)))
         match chance.randrange(6):
             case 0:

@@ -12,9 +12,10 @@ import imagecodecs
 import numpy as np
 import pydicom
 import pytest
+from encode import jpeg, rle
+from PIL import Image
 from pydicom import uid
 from pydicom.dataset import Dataset
-from test_dicom import jpeg, rle
 
 from napari_cln.errors import FrameReadError
 from napari_cln.io.sources import open_source, read_frame
@@ -67,7 +68,7 @@ MALFORMED = {
     "ext__badVR.dcm": "says it has '1A' frames",
     "ext__no-pixel-data.dcm": "without a picture",
     "ext__no_meta.dcm": "is none of PNG",
-    "ext__rtplan_truncated.dcm": "without a picture",
+    "ext__rtplan_truncated.dcm": "its header ends within an element",
     "ext__waveform_ecg.dcm": "without a picture",
     "us_empty.dcm": "is empty",
     "us_jpeg_truncated.dcm": "ends within part 6",
@@ -203,7 +204,7 @@ def test_three_thousand_nested_sequences_are_one_message(tmp_path):
     meta.save_as(stream, enforce_file_format=True)
     (tmp_path / "deep.dcm").write_bytes(stream.getvalue() + start * 3000)
 
-    with pytest.raises(FrameReadError, match=r"deep\.dcm is not a whole DICOM file.*export it again"):
+    with pytest.raises(FrameReadError, match=r"deep\.dcm has sequences within sequences.*Export it again"):
         open_source(tmp_path / "deep.dcm")
 
 
@@ -278,6 +279,12 @@ def corpus(write_dicom, write_video, lymph_node, cine, tmp_path):
     write_video([pixels[::4, ::4].copy() for pixels in cine[:8]], "clip.mp4")
     (tmp_path / "a.jpg").write_bytes(jpeg(small))
     (tmp_path / "a.png").write_bytes(imagecodecs.png_encode(small))
+    (tmp_path / "deep.png").write_bytes(imagecodecs.png_encode(small.astype(np.uint16) * 257))
+    (tmp_path / "a.jxl").write_bytes(imagecodecs.jpegxl_encode(small, lossless=True))
+    images = [Image.fromarray(np.roll(small, shift, 1)) for shift in range(3)]
+    for ending in ("webp", "gif", "avif"):
+        images[0].save(tmp_path / f"cine.{ending}", save_all=True, append_images=images[1:])
+    images[0].save(tmp_path / "cine.png", save_all=True, append_images=images[1:])
     (tmp_path / "a.tif").write_bytes(imagecodecs_tiff(small))
     return sorted(path for path in tmp_path.iterdir() if path.is_file())
 

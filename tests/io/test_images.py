@@ -1,5 +1,6 @@
 import zlib
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -43,10 +44,40 @@ def test_16_bit_png_is_the_same_grey(tmp_path, grey):
     np.testing.assert_array_equal(read_frame(tmp_path / "a.png").grey, grey)
 
 
-def test_dark_16_bit_png_stays_dark(tmp_path):
-    Image.fromarray(np.arange(4096, dtype=np.uint16).reshape(64, 64)).save(tmp_path / "a.png")
+@pytest.mark.parametrize("samples", [1, 2, 3, 4], ids=["grey", "grey+alpha", "RGB", "RGBA"])
+@pytest.mark.parametrize("bits", [10, 12])
+def test_few_bits_in_a_16_bit_png_are_scaled_and_noted(tmp_path, lymph_node, bits, samples):
+    deep = (lymph_node[..., : min(3, samples)].astype(np.uint16) << (bits - 8)) | 1
+    if samples in (2, 4):
+        deep = np.dstack([deep[..., : samples - 1], np.full(deep.shape[:2], 65535, np.uint16)])
+    (tmp_path / "a.png").write_bytes(imagecodecs.png_encode(np.squeeze(deep)))
 
-    assert read_frame(tmp_path / "a.png").pixels.max() == 4095 >> 8
+    frame = read_frame(tmp_path / "a.png")
+
+    np.testing.assert_array_equal(frame.pixels, lymph_node if samples > 2 else lymph_node[..., 0])
+    assert frame.warnings == (
+        f"The 16-bit file holds no value above {2**bits - 1} and was read as {bits}-bit.",
+    )
+
+
+@pytest.mark.parametrize(("said", "bits"), [(16, None), (12, 12)])
+def test_a_png_that_says_how_many_bits_count_is_believed(tmp_path, grey, said, bits):
+    dark = grey.astype(np.uint16) << 1 | 1
+    stream = imagecodecs.png_encode(dark)
+    chunk = b"sBIT" + bytes([said])
+    chunk = (1).to_bytes(4) + chunk + zlib.crc32(chunk).to_bytes(4)
+    (tmp_path / "a.png").write_bytes(stream[:33] + chunk + stream[33:])  # behind the header
+
+    frame = read_frame(tmp_path / "a.png")
+
+    np.testing.assert_array_equal(frame.pixels, dark >> 8 if bits is None else dark >> 4)
+    assert len(frame.warnings) == (bits is not None)
+
+
+def test_a_dark_twin_of_an_8_bit_picture_stays_dark(tmp_path, grey):
+    Image.fromarray((grey >> 5).astype(np.uint16) * 257).save(tmp_path / "a.png")
+
+    np.testing.assert_array_equal(read_frame(tmp_path / "a.png").pixels, grey >> 5)
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB"])
@@ -143,7 +174,7 @@ def test_too_many_pixels_are_refused_before_they_are_unpacked(tmp_path, side):
     chunks = [len(part[4:]).to_bytes(4) + part + zlib.crc32(part).to_bytes(4) for part in (header, data)]
     (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
 
-    with pytest.raises(FrameReadError, match=r"bomb\.png .*64 million pixels.*refused.*Crop it"):
+    with pytest.raises(FrameReadError, match=r"bomb\.png .*32 million pixels.*refused.*Crop it"):
         open_source(tmp_path / "bomb.png")
 
 

@@ -208,3 +208,45 @@ def test_a_real_clip_shows_the_frames_of_its_dicom(shared_data):
     with clip, original:
         for index in (63, 0, 31):
             assert np.abs(clip[index].pixels.astype(int) - original[index].pixels).mean() < 3
+
+
+@pytest.mark.parametrize("count", [10**7, 10**9, 2**32 - 1])
+def test_a_table_that_counts_very_many_frames_is_refused_by_its_number(write_video, cine, count):
+    path = write_video(cine[:5], "a.mp4")
+    data = bytearray(path.read_bytes())
+    at = data.find(b"stsz")
+    data[at + 8 : at + 16] = (1).to_bytes(4) + count.to_bytes(4)  # all of one byte, and how many
+    path.write_bytes(data)
+
+    with pytest.raises(FrameReadError, match=rf"a\.mp4 says it has {count} frames"):
+        open_source(path)
+
+
+def test_a_file_of_two_videos_says_that_the_first_is_read(tmp_path, cine):
+    path = tmp_path / "two.mkv"
+    with av.open(str(path), "w") as file:
+        streams = [file.add_stream("ffv1", rate=25) for _ in range(2)]
+        for stream in streams:
+            stream.height, stream.width, stream.pix_fmt = 240, 320, "yuv444p"
+        for pixels in cine[:3]:
+            for stream in streams:
+                file.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        for stream in streams:
+            file.mux(stream.encode(None))
+
+    with open_source(path) as source:
+        assert source.n_frames == 3
+        assert source.warnings == ("The file holds 2 videos; the first is read.",)
+
+
+def test_a_clip_that_announces_a_billion_frames_has_those_that_are_there(write_video, cine):
+    path = write_video(cine[:5], "a.avi", "mjpeg", "yuvj420p")
+    data = bytearray(path.read_bytes())
+    for box, offset in ((b"avih", 24), (b"strh", 40)):
+        at = data.find(box) + offset
+        data[at : at + 4] = (10**9).to_bytes(4, "little")
+    path.write_bytes(data)
+
+    with open_source(path) as source:
+        assert source.n_frames == 5
+        assert source.warnings == ("The file announces 1000000000 frames, but only 5 are there and whole.",)

@@ -171,7 +171,7 @@ def test_an_ensemble_comes_back_from_one_file(members, card, tmp_path):
 def test_an_ensemble_is_promoted_like_any_model(saved, frame, monkeypatch, tmp_path):
     monkeypatch.setenv("NAPARI_CLN_MODELS", str(tmp_path / "models"))
 
-    promoted = promote(saved)
+    promoted = promote(saved, confirmed=True)
 
     assert model_in_use() == promoted.name
     assert segment(frame, "in-use", "cpu").model_id == load_model(saved).model_id

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import struct
+import subprocess
+import sys
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -132,6 +134,40 @@ def test_wrong_shapes_are_named(saved):
 
     with pytest.raises(WeightsError, match=r"wrong shapes for head\.1\.bias"):
         load_model(saved)
+
+
+@pytest.mark.parametrize("kind", [torch.complex64, torch.float8_e4m3fn, torch.int8, torch.bool])
+def test_numbers_of_another_kind_are_named(saved, kind):
+    rewrite(saved, load_file(saved) | {"head.1.bias": torch.zeros(2).to(kind)})
+
+    with pytest.raises(WeightsError, match=r"has numbers of another kind in head\.1\.bias"):
+        load_model(saved)
+
+
+@pytest.mark.parametrize("n_renames", range(4))
+def test_a_kill_between_any_two_writes_leaves_a_model_that_loads(saved, n_renames):
+    """The process dies at each of its renames in turn, as it saves another network over this one."""
+    code = (
+        "import os, sys; from pathlib import Path; import torch\n"
+        "from napari_cln.models.card import ModelCard\n"
+        "from napari_cln.network.model import YNet, YNetConfig\n"
+        "from napari_cln.network.weights import save_model\n"
+        "left, rename = [int(sys.argv[2])], Path.replace\n"
+        "def replace(self, target):\n"
+        "    if not left[0]: os._exit(9)\n"
+        "    left[0] -= 1; return rename(self, target)\n"
+        "Path.replace = replace\n"
+        "save_model(YNet(YNetConfig(width=0.125)), sys.argv[1], ModelCard(name='new'))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code, str(saved), str(n_renames)], timeout=120)
+
+    assert done.returncode == (9 if n_renames < 3 else 0)
+    model = load_model(saved)
+    assert model.card.name == ("small" if n_renames < 2 else "new")
+    assert model.config.decoder_width == (8 if n_renames < 2 else 32)
+    save_model(model, saved, model.card)
+    assert load_model(saved).model_id == model.model_id
 
 
 def test_weights_for_colour_frames_are_refused_before_inference(saved):

@@ -105,6 +105,16 @@ def test_the_figures_can_be_repeated_from_the_file(tmp_path):
     assert one.subgroups == again.subgroups
 
 
+def test_a_name_that_a_spreadsheet_would_run_is_defused_in_the_file_and_read_back(tmp_path):
+    rows = [replace(row, vendor="=HYPERLINK(1)", model="@m;-1") for row in random_rows()]
+    write_rows(rows, tmp_path / "cases.csv")
+
+    text = (tmp_path / "cases.csv").read_text(encoding="utf-8")
+    assert ",'=HYPERLINK(1)," in text
+    assert "'@m;'-1" in text
+    assert read_rows(tmp_path / "cases.csv") == rows
+
+
 def test_the_order_of_rows_changes_nothing():
     rows = random_rows()
     shuffled = [rows[i] for i in np.random.default_rng(1).permutation(len(rows))]

@@ -25,6 +25,16 @@ def test_the_verdicts_of_reports_are_calls(tmp_path):
     assert calls == {"original reports": {"f1": "benign", "f2": "malignant"}}
 
 
+def test_no_cell_of_the_verdicts_is_run_as_a_formula_and_ids_are_read_back(tmp_path):
+    (tmp_path / "reports.csv").write_text("id,text\n=1+1,metastasis\n@f,reactive node\n", encoding="utf-8")
+    classify_reports(tmp_path / "reports.csv", tmp_path / "verdicts.csv")
+
+    lines = (tmp_path / "verdicts.csv").read_text(encoding="utf-8").splitlines()
+    calls = read_calls(tmp_path / "verdicts.csv", "original reports")
+    assert [line[:2] for line in lines[1:]] == ["'=", "'@"]
+    assert set(calls["original reports"]) == {"=1+1", "@f"}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -12,11 +12,12 @@ from napari_cln.errors import RunError
 from napari_cln.network.model import YNet
 from napari_cln.training import loop
 from napari_cln.training.loop import fit
+from napari_cln.training.run_folder import Collapsed, Epoch, Step, Stopped
 from napari_cln.training.scoring import fit_limits, fit_temperature, score_frames, summarise
 
 
-def kinds(events):
-    return [event["event"] for event in events]
+def of_kind(events, kind):
+    return [event for event in events if isinstance(event, kind)]
 
 
 def test_a_small_network_learns_to_draw_and_to_score(draw, samples, recipe, tmp_path):
@@ -24,10 +25,10 @@ def test_a_small_network_learns_to_draw_and_to_score(draw, samples, recipe, tmp_
 
     events = list(fit(draw(60, 1), samples, recipe, tmp_path, epochs=8))
 
-    first, *_, last = (event for event in events if event["event"] == "epoch")
-    assert last["dice_median"] > 0.8 > first["dice_median"]
-    assert last["auc"] > 0.8
-    steps = [event["loss"]["total"] for event in events if event["event"] == "step"]
+    first, *_, last = of_kind(events, Epoch)
+    assert last.dice_median > 0.8 > first.dice_median
+    assert last.auc > 0.8
+    steps = [event.loss["total"] for event in of_kind(events, Step)]
     assert steps[-1] < 0.6 * steps[0]
 
 
@@ -40,7 +41,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(draw, samples, recipe, tmp_pa
     uninterrupted = list(fit(samples, draw(5, 2), recipe, whole, epochs=2, seed=3))
 
     for event in fit(samples, draw(5, 2), recipe, broken, epochs=2, seed=3):
-        if event.get("step") == 8:  # in the middle of the second epoch, two steps after a checkpoint
+        if event.step == 8:  # in the middle of the second epoch, two steps after a checkpoint
             break
     resumed = list(fit(samples, draw(5, 2), recipe, broken, epochs=2, seed=3, resume=True))
 
@@ -49,10 +50,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one(draw, samples, recipe, tmp_pa
         assert states[0][part]
         for key, value in states[0][part].items():
             assert torch.equal(value, states[1][part][key]), key
-    assert resumed[0]["step"] == 7
+    assert resumed[0].step == 7
     losses = [
-        {event["step"]: event["loss"] for event in events if event["event"] == "step"}
-        for events in (uninterrupted, resumed)
+        {event.step: event.loss for event in of_kind(events, Step)} for events in (uninterrupted, resumed)
     ]
     assert losses[1] == {step: losses[0][step] for step in losses[1]}
 
@@ -63,8 +63,8 @@ def test_a_stop_comes_before_the_validation_which_a_resumed_run_makes_up_for(sam
     stopped = list(fit(samples, samples, recipe, tmp_path, epochs=1, stop=lambda: next(asked)))
     resumed = list(fit(samples, samples, recipe, tmp_path, epochs=1, resume=True))
 
-    assert stopped == [{"event": "stopped", "step": 5, "of": 5}]
-    assert [event["step"] for event in resumed if event["event"] == "epoch"] == [5]
+    assert stopped == [Stopped(step=5, of=5)]
+    assert [event.step for event in of_kind(resumed, Epoch)] == [5]
     assert (tmp_path / "best.pt").is_file()
 
 
@@ -73,10 +73,10 @@ def test_an_epoch_tells_the_mean_of_its_losses(samples, recipe, tmp_path, monkey
 
     events = list(fit(samples, samples.take(range(5)), recipe, tmp_path, epochs=2))
 
-    for number, epoch in enumerate(event for event in events if event["event"] == "epoch"):
-        steps = [event["loss"] for event in events if event["event"] == "step"][5 * number : 5 * number + 5]
+    for number, epoch in enumerate(of_kind(events, Epoch)):
+        steps = [event.loss for event in of_kind(events, Step)][5 * number : 5 * number + 5]
         means = {name: np.mean([loss[name] for loss in steps]) for name in steps[0]}
-        assert epoch["loss"] == pytest.approx(means, abs=1e-4)
+        assert epoch.loss == pytest.approx(means, abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -147,8 +147,8 @@ def test_a_mask_head_that_draws_nothing_is_named(samples, recipe, tmp_path):
 
     events = list(fit(empty, empty, never, tmp_path, epochs=1, start_from=start))
 
-    assert kinds(events)[-1] == "collapsed"
-    assert "Start again with another seed" in events[-1]["message"]
+    assert isinstance(events[-1], Collapsed)
+    assert "Start again with another seed" in events[-1].message
 
 
 def test_early_stop_waits_as_long_as_it_was_told(samples, recipe, tmp_path):
@@ -157,9 +157,9 @@ def test_early_stop_waits_as_long_as_it_was_told(samples, recipe, tmp_path):
 
     events = list(fit(few, few, still, tmp_path, epochs=40, patience=3))
 
-    epochs = [event for event in events if event["event"] == "epoch"]
+    epochs = of_kind(events, Epoch)
     assert len(epochs) < 40
-    assert [event["best"] for event in epochs[-4:]] == [True, False, False, False]
+    assert [event.best for event in epochs[-4:]] == [True, False, False, False]
 
 
 def test_a_network_to_start_from_is_copied_with_its_kind_and_left_as_it_was(samples, recipe, tmp_path):
@@ -173,7 +173,7 @@ def test_a_network_to_start_from_is_copied_with_its_kind_and_left_as_it_was(samp
 
     events = list(fit(samples, samples, recipe, tmp_path, epochs=1, seed=9, start_from=start))
 
-    assert "collapsed" in kinds(events)  # as it draws nothing, whatever its weights
+    assert of_kind(events, Collapsed)  # as it draws nothing, whatever its weights
     assert all(torch.equal(value, before[name]) for name, value in start.state_dict().items())
 
 
@@ -187,7 +187,7 @@ def test_without_any_known_truth_the_last_weights_are_kept(samples, recipe, tmp_
 
     events = list(fit(few, unknown, recipe, tmp_path, epochs=2))
 
-    assert [event["best"] for event in events if event["event"] == "epoch"] == [True, True]
+    assert [event.best for event in of_kind(events, Epoch)] == [True, True]
 
 
 def test_figures_say_nothing_where_there_is_nothing_to_say(samples, recipe):
@@ -196,8 +196,8 @@ def test_figures_say_nothing_where_there_is_nothing_to_say(samples, recipe):
 
     figures = summarise(score_frames(network, unlabelled))
 
-    assert figures["auc"] is None
-    assert figures["n"] == 20
+    assert figures.auc is None
+    assert (figures.n, figures.failed) == (20, 0)
 
 
 def test_the_temperature_of_scores_that_are_too_sure_is_found():

@@ -16,6 +16,7 @@ from napari_cln.network.model import YNet, YNetConfig
 from napari_cln.network.weights import load_model, save_model
 from napari_cln.training.config import TrainConfig
 from napari_cln.training.run import train
+from napari_cln.training.run_folder import Compared, End, Event
 
 LESS = {"width": 0.125, "decoder_width": 8}
 
@@ -27,7 +28,7 @@ def config(small) -> TrainConfig:
 
 
 @pytest.fixture(scope="module")
-def finished(study, config, tmp_path_factory) -> tuple[Path, list[dict]]:
+def finished(study, config, tmp_path_factory) -> tuple[Path, list[Event]]:
     out = tmp_path_factory.mktemp("runs") / "both"
     return out, list(train(study, out, config))
 
@@ -75,11 +76,11 @@ def test_the_card_of_a_fold_speaks_of_one_network(finished):
 
 def test_all_folds_are_compared_with_the_model_in_use(finished):
     _, events = finished
-    (comparison,) = (event for event in events if event["event"] == "comparison")
+    (comparison,) = (event for event in events if isinstance(event, Compared))
 
-    assert comparison["dice"]["n"] == comparison["auc"]["n"] == 8
-    assert events[-1]["event"] == "end"
-    assert events[-1]["fold"] is None
+    assert comparison.dice.n == comparison.auc.n == 8
+    assert isinstance(events[-1], End)
+    assert events[-1].fold is None
 
 
 def test_a_model_in_use_that_is_an_ensemble_is_compared_too(finished, study, config, tmp_path):
@@ -87,9 +88,9 @@ def test_a_model_in_use_that_is_an_ensemble_is_compared_too(finished, study, con
 
     events = list(train(study, tmp_path / "run", other))
 
-    (comparison,) = (event for event in events if event["event"] == "comparison")
-    assert comparison["with"].startswith("both@")
-    assert comparison["auc"] is not None
+    (comparison,) = (event for event in events if isinstance(event, Compared))
+    assert comparison.model.startswith("both@")
+    assert comparison.auc is not None
 
 
 def test_networks_without_a_mask_make_an_ensemble(study, tmp_path):

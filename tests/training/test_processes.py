@@ -18,10 +18,11 @@ from napari_cln.network.model import YNet, YNetConfig
 from napari_cln.network.weights import save_model
 
 SCRIPT = """
-import json, sys
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import torch
 from accelerate import PartialState
 from napari_cln.network.weights import load_model
@@ -34,7 +35,7 @@ samples = Samples.load(place / "samples.npz")
 start = load_model(place / "start.safetensors")
 recipe = replace(Recipe.best(), network=start.config, batch_size=8, average=0.0)
 events = list(fit(samples, samples.take(range(7)), recipe, out, epochs=2, start_from=start))
-(out / f"rank-{PartialState().process_index}.json").write_text(json.dumps(events))
+(out / f"rank-{PartialState().process_index}.json").write_bytes(msgspec.json.encode(events))
 """
 
 

@@ -18,6 +18,7 @@ from napari_cln.phantom import simulate
 from napari_cln.training.data import Samples
 from napari_cln.training.recipes import Recipe
 from napari_cln.training.run import TrainConfig, train
+from napari_cln.training.run_folder import Compared, End, Epoch, Event, RunFolder, Start
 from napari_cln.types import Annotation
 
 
@@ -27,7 +28,7 @@ def config(small) -> TrainConfig:
 
 
 @pytest.fixture(scope="module")
-def finished(study, config, tmp_path_factory) -> tuple[Path, list[dict]]:
+def finished(study, config, tmp_path_factory) -> tuple[Path, list[Event]]:
     out = tmp_path_factory.mktemp("runs") / "first"
     return out, list(train(study, out, config))
 
@@ -52,11 +53,11 @@ def test_a_run_that_can_not_be_written_says_so(study, config, tmp_path):
 def test_the_log_holds_every_event(finished):
     out, events = finished
 
-    assert [json.loads(line) for line in (out / "progress.jsonl").read_text().splitlines()] == events
-    assert events[0]["event"] == "start"
-    assert events[0]["frames"] == 8
-    assert events[-1]["event"] == "end"
-    assert [(e["fold"], e["epoch"]) for e in events if e["event"] == "epoch"] == [
+    assert list(RunFolder(out).events()) == events
+    assert isinstance(events[0], Start)
+    assert events[0].frames == 8
+    assert isinstance(events[-1], End)
+    assert [(event.fold, event.epoch) for event in events if isinstance(event, Epoch)] == [
         (0, 1),
         (0, 2),
         (1, 1),
@@ -87,11 +88,12 @@ def test_each_fold_leaves_its_model(finished):
 
 
 def test_the_new_model_is_compared_with_the_one_in_use_on_the_same_frames(finished):
-    (comparison,) = (event for event in finished[1] if event["event"] == "comparison")
+    (compared,) = (event for event in finished[1] if isinstance(event, Compared))
 
-    assert comparison["with"].startswith("small@")
-    assert comparison["dice"]["n"] == comparison["auc"]["n"] == 4
-    assert comparison["dice"]["low"] <= comparison["dice"]["value"] <= comparison["dice"]["high"]
+    assert compared.model.startswith("small@")
+    assert compared.dice.n == compared.auc.n == 4
+    assert compared.dice.low <= compared.dice.value <= compared.dice.high
+    assert load_model(finished[0] / "model.safetensors").card.compared == compared.comparison
 
 
 def test_a_finished_run_is_not_overwritten(finished, study, config):
@@ -113,7 +115,7 @@ def test_a_run_of_a_version_that_lacked_a_setting_is_resumed(finished, study, co
 
     *_, last = train(study, out, config, resume=True)
 
-    assert last["event"] == "end"
+    assert isinstance(last, End)
     with pytest.raises(RunError, match="was started with another ensemble"):
         next(train(study, out, replace(config, ensemble=True), resume=True))
 
@@ -126,7 +128,7 @@ def test_a_folder_without_a_run_can_not_be_resumed(study, config, tmp_path):
 def test_a_run_that_was_stopped_goes_on_and_ends_the_same(finished, study, config, tmp_path):
     out = tmp_path / "first"
     for event in train(study, out, config):
-        if event["event"] == "epoch" and event["fold"] == 1:
+        if isinstance(event, Epoch) and event.fold == 1:
             break
 
     list(train(study, out, config, resume=True))

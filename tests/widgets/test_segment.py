@@ -302,6 +302,24 @@ def test_a_failed_run_greys_the_old_mask_and_the_next_brings_it_back(
     assert points.text.values[0].startswith(("malignancy", "no node found"))
 
 
+def test_frames_without_a_finite_number_are_told_and_the_others_have_their_masks(
+    viewer, dock, open_cine, segment, models, tmp_path
+):
+    cine = open_cine(viewer, 3)
+    cine.data[1] = 0
+    network = load_model(models / "small.safetensors")
+    with torch.no_grad():
+        network.stem[0].weight.fill_(1e38)  # what is bright overflows, what is black does not
+    save_model(network, tmp_path / "huge.safetensors", replace(network.card, name="huge"))
+    dock.model.choose(str(tmp_path / "huge.safetensors"))
+
+    segment(dock, "run_all")
+
+    assert dock.message.text().startswith("2 of 3 frames without a result. The model huge@")
+    (labels,) = layers(viewer, Labels)
+    assert labels.data.shape == (3, 160, 180)
+
+
 def test_a_file_that_is_no_model_is_named(dock, tmp_path):
     path = tmp_path / "weights.safetensors"
     path.write_bytes(b"nothing")

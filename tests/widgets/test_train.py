@@ -19,9 +19,14 @@ import torch
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QMessageBox
 
 from napari_cln.folder.simulated import simulate_folder
-from napari_cln.models.promotion import model_in_use
+from napari_cln.models.card import ModelComparison
+from napari_cln.models.library import model_in_use, read_card
+from napari_cln.training.config import TrainConfig
+from napari_cln.training.run_folder import RunFolder
+from napari_cln.types import Estimate
 from napari_cln.widgets.common.jobs import TOKEN, find_job
 from napari_cln.widgets.correct.dock import CorrectDock
 from napari_cln.widgets.train.dock import TrainDock
@@ -157,14 +162,34 @@ def test_the_command_line_takes_every_option_of_the_form(dock, study):
     assert {name: getattr(options, name) for name in vars(config)} == vars(config)
 
 
-def test_a_record_of_another_version_leaves_the_form_as_it_is(qtbot):
+def test_the_form_shows_the_record_of_a_run(qtbot):
     settings = Settings()
     qtbot.addWidget(settings)
-    before = settings.value
+    record = TrainConfig(recipe="paper", epochs=7, learning_rate=1e-5, patience=3, compare_with="")
 
-    settings.show_record({"epochs": "many", "recipe": "tomorrow's", "seed": None, "unheard": 1})
+    settings.show_record(record)
 
-    assert settings.value == before
+    assert settings.value == record
+
+
+def test_a_damaged_record_is_named_and_leaves_the_form_as_it_is(dock, tmp_path):
+    before = dock.settings.value
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text('{"config": {"epochs": "many"}}')
+
+    dock.run.choose(tmp_path / "run")
+
+    assert 'run.json in run can\'t be read: config.epochs is "many"' in dock.message.text()
+    assert dock.settings.value == before
+
+
+def test_settings_that_contradict_each_other_start_nothing(ready, qtbot, tmp_path):
+    ready.settings.fields.ensemble.value = True
+
+    press(qtbot, ready.start)
+
+    assert ready.message.text().startswith("An ensemble needs the networks of several folds")
+    assert not (tmp_path / "run").exists()
 
 
 # ------------------------------------------------------------ before the start
@@ -397,7 +422,7 @@ def test_a_run_on_another_computer_is_followed_and_not_stopped(dock, tmp_path):
 
 
 def test_lines_that_are_torn_foreign_or_wrong_change_nothing(tmp_path):
-    follower = Follower(tmp_path)
+    follower = Follower(RunFolder(tmp_path))
     write_events(tmp_path, START, epoch(1))
     follower.read()
     log = tmp_path / "progress.jsonl"
@@ -448,10 +473,10 @@ def test_a_look_never_takes_a_tenth_of_a_second(dock, qtbot, tmp_path):
 
 
 def test_the_comparison_speaks_of_intervals():
-    better = {"value": 0.03, "low": 0.01, "high": 0.05, "n": 40}
-    same = {"value": 0.01, "low": -0.02, "high": 0.04, "n": 40}
+    better = Estimate(value=0.03, low=0.01, high=0.05, n=40)
+    same = Estimate(value=0.01, low=-0.02, high=0.04, n=40)
 
-    words, mood = compared({"event": "comparison", "with": "small@0123", "dice": better, "auc": same})
+    words, mood = compared(ModelComparison(model="small@0123", dice=better, auc=same))
 
     assert "mean Dice +0.030 (95 % interval +0.010 to +0.050, n = 40)" in words
     assert "Better in one figure; the other shows no difference." in words
@@ -468,15 +493,108 @@ def test_figures_name_their_frames_once(dock, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("event", "words"),
+    ("comparison", "words"),
     [
         (None, "This run was not compared with another model."),
-        ({"with": "small", "message": "It is gone."}, "Not compared with small: It is gone."),
-        ({"with": "small", "dice": None, "auc": None}, "These frames can't tell."),
+        (ModelComparison(model="small", message="It is gone."), "Not compared with small: It is gone."),
+        (ModelComparison(model="small"), "These frames can't tell."),
     ],
 )
-def test_a_comparison_that_is_missing_is_told(event, words):
-    assert words in compared(event)[0]
+def test_a_comparison_that_is_missing_is_told(comparison, words):
+    assert words in compared(comparison)[0]
+
+
+@pytest.fixture
+def asked(monkeypatch) -> list[str]:
+    """What the user was asked; the answer is No, and Yes from the second time on."""
+    questions: list[str] = []
+
+    def ask(_parent, _title, text, _buttons, default) -> QMessageBox.StandardButton:
+        questions.append(text)
+        assert default == QMessageBox.StandardButton.No
+        return QMessageBox.StandardButton.Yes if len(questions) > 1 else default
+
+    monkeypatch.setattr(QMessageBox, "question", ask)
+    return questions
+
+
+def ended(run: Path, models: Path, *events: dict) -> None:
+    """A run that is done, with the small network as its model."""
+    write_events(run, START, epoch(1), *events, {"event": "end", "fold": 0, "figures": []})
+    for ending in (".safetensors", ".json"):
+        shutil.copy(models / f"small{ending}", run / f"model{ending}")
+
+
+def test_a_model_that_is_worse_is_promoted_only_after_a_yes(dock, qtbot, models, tmp_path, asked):
+    gap = {"value": -0.96, "low": -0.98, "high": -0.94, "n": 12}
+    in_use = read_card("default").model_id
+    ended(tmp_path / "run", models, {"event": "comparison", "with": in_use, "dice": gap, "auc": None})
+    dock.run.choose(tmp_path / "run")
+    (tmp_path / "models" / "small.json").unlink()  # or it would be known already under that name
+    (tmp_path / "models" / "small.safetensors").unlink()
+
+    press(qtbot, dock.outcome.promote)
+    assert f"does worse than {in_use} on the same frames: mean Dice -0.960 (95 % interval" in asked[0]
+    assert (dock.message.text(), model_in_use()) == ("Not promoted. default stays in use.", "default")
+
+    press(qtbot, dock.outcome.promote)
+    assert model_in_use() == "small"
+
+
+def test_a_model_that_was_not_compared_is_promoted_only_after_a_yes(dock, qtbot, models, tmp_path, asked):
+    ended(tmp_path / "run", models)
+    dock.run.choose(tmp_path / "run")
+
+    press(qtbot, dock.outcome.promote)
+
+    assert "was not compared with the model in use" in asked[0]
+    assert model_in_use() == "default"
+
+
+def test_a_model_that_is_better_is_promoted_unasked(dock, qtbot, models, tmp_path, asked):
+    gap = {"value": 0.1, "low": 0.05, "high": 0.15, "n": 12}
+    in_use = read_card("default").model_id
+    ended(tmp_path / "run", models, {"event": "comparison", "with": in_use, "dice": gap, "auc": gap})
+    dock.run.choose(tmp_path / "run")
+
+    press(qtbot, dock.outcome.promote)
+
+    assert asked == []
+    assert model_in_use() == "small"
+
+
+def test_what_was_damaged_is_told_while_the_run_goes_on(dock, tmp_path):
+    run = tmp_path / "run"
+    sleeper = running(run)
+    note = {"event": "note", "message": "fold-0/checkpoint.pt is damaged. The fold goes on from step 8."}
+
+    follow(dock, run, START, note, epoch(1))
+    told = dock.message.text()
+
+    sleeper.kill()
+    sleeper.communicate()
+    assert told.startswith("fold-0/checkpoint.pt is damaged. The fold goes on from step 8. Fold 1 of 2")
+
+
+def test_zeros_of_a_power_cut_are_passed_over(dock, tmp_path):
+    write_events(tmp_path / "run", START, epoch(1))
+    with (tmp_path / "run" / "progress.jsonl").open("ab") as log:
+        log.write(bytes(4096) + b"\n")
+
+    follow(dock, tmp_path / "run", epoch(2))
+
+    assert dock.message.text().startswith("Fold 1 of 2, epoch 3 of 4")
+
+
+def test_a_damaged_note_of_the_process_is_told(dock, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text('{"config": {}}')
+    (tmp_path / "run" / "job.json").write_text('{"pid": -3}')
+
+    follow(dock, tmp_path / "run", START, epoch(1))
+
+    assert "job.json in run can't be read: " in dock.message.text()
+    assert not dock.stop.isEnabled()
 
 
 def test_the_window_needs_no_torch_to_open_the_dock():
@@ -488,7 +606,7 @@ def test_the_window_needs_no_torch_to_open_the_dock():
 # ------------------------------------------------------------ a real run
 
 
-def test_a_run_is_followed_promoted_and_taken_back(open_dock, study, qtbot, viewer, tmp_path):
+def test_a_run_is_followed_promoted_and_taken_back(open_dock, study, qtbot, viewer, tmp_path, asked):
     """Start, curves, worst frames, figures, promotion, the Segment dock, undo: one real run."""
     ready = fill(open_dock(viewer), study, tmp_path / "run")
     _, segment = viewer.window.add_plugin_dock_widget("napari-cln", "Segment")
@@ -515,6 +633,10 @@ def test_a_run_is_followed_promoted_and_taken_back(open_dock, study, qtbot, view
     assert [type(layer) for layer in viewer.layers] == [Image, Labels]
     assert viewer.layers[0].data.shape == viewer.layers[1].data.shape
 
+    press(qtbot, ready.outcome.promote)  # asks, since it was compared with another than the one in use
+    assert "small@" in asked[0]
+    assert "in place of default?" in asked[0]
+    assert model_in_use() == "default"
     press(qtbot, ready.outcome.promote)
     assert segment.model.value == model_in_use() == "run"
     assert "is in use now, instead of default." in ready.message.text()

@@ -15,7 +15,7 @@ import pytest
 from napari.layers import Image, Labels
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QFileDialog, QWidget
+from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 from strokes import drag
 
 from napari_cln._layers import KEY
@@ -23,8 +23,7 @@ from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.formats.exchange import import_study
 from napari_cln.folder.health.check import check_study
 from napari_cln.io.sources import read_frame
-from napari_cln.models.library import read_card
-from napari_cln.models.promotion import model_in_use
+from napari_cln.models.library import model_in_use, read_card
 from napari_cln.widgets.common.jobs import find_job
 
 DONE_MS, TRAINED_MS = 120_000, 600_000
@@ -168,6 +167,7 @@ def test_a_correction_becomes_a_better_model(
     assert model_in_use() == "default"  # never without being asked
 
     # Promote: the Segment dock names the new model at once.
+    monkeypatch.setattr(QMessageBox, "question", lambda *_: QMessageBox.StandardButton.Yes)
     press(train.outcome.promote)
     assert model_in_use() == segment.model.value == trained.name
     assert f"{trained.model_id} is in use now, instead of default." in train.message.text()

@@ -2,5 +2,6 @@
 
 from .job import FrameResult, segment_to_folder
 from .masks import MaskFile
+from .names import list_sources
 
-__all__ = ["FrameResult", "MaskFile", "segment_to_folder"]
+__all__ = ["FrameResult", "MaskFile", "list_sources", "segment_to_folder"]

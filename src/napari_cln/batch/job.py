@@ -13,24 +13,34 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from PIL import Image
-
-from ..errors import ClnError, FrameReadError
+from ..disk.cells import one_line
+from ..errors import ClnError, DeviceError, FrameReadError
 from ..io.sources import FrameSource, open_source
-from .names import NamedSource, content_key, sources_outside
+from ..types import Frame
+from .names import NamedSource, Naming, mark_of_naming, sources_outside
 from .outlines import draw_outlines
 from .results import ResultsFolder
-from .rows import FrameKey, failed_row, rows_of
+from .rows import FrameKey, rows_of
 
 if TYPE_CHECKING:
     from ..models.card import ModelCard
     from ..network.inference import Segmenter
     from ..network.model import Network
-    from ..types import Frame, Prediction
+    from ..types import Prediction
 
-__all__ = ["FrameResult", "forget_changed", "open_results", "segment_sources", "segment_to_folder"]
+__all__ = [
+    "FrameResult",
+    "forget_changed",
+    "notes_of",
+    "open_results",
+    "segment_sources",
+    "segment_to_folder",
+]
 
-FrameStatus: TypeAlias = Literal["ok", "unlike-training-data", "failed", "kept"]
+MOST_FAILURES = 100
+"""Frames in a row that may fail before the rest of their file is left out."""
+
+FrameStatus: TypeAlias = Literal["ok", "unlike-training-data", "failed", "kept", "note"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,12 +52,14 @@ class FrameResult:
     source : str
         Name of the file in the results.
     frame : int, optional
-        Its number in the file, from 0; None for a file that could not be opened.
+        Its number in the file, from 0; None for a whole file: one that could not be opened, or whose
+        other frames were left out.
     status : str
         ``"ok"``; ``"unlike-training-data"`` for a frame whose result is not to be relied on;
-        ``"failed"``; or ``"kept"`` for a whole file that an earlier run had done.
+        ``"failed"``; ``"kept"`` for a whole file that an earlier run had done; or ``"note"``: a file of
+        the results, which ``source`` then names, was damaged or edited meanwhile.
     message : str
-        Why it failed, or what to know about it.
+        Why it failed, what to know about it, or what is done again.
     progress : float
         Share of the files done so far, in [0, 1].
     """
@@ -61,13 +73,19 @@ class FrameResult:
 
 @dataclass(frozen=True, kw_only=True)
 class _Step:
-    """One thing read, waiting for its turn to be written: a frame, a failure, or a file's end."""
+    """The next thing to write: a frame, once predicted; a failure; or a file that was done before."""
 
-    key: FrameKey
-    status: Literal["ok", "failed", "kept", "end"]
+    source: NamedSource
+    frame: int
     progress: float
-    frame: Frame | None = None
-    message: str = ""
+    read: Frame | FrameReadError
+    """The frame, or why there is none."""
+    was_done: bool = False
+    ends_file: bool = False
+
+    @property
+    def key(self) -> FrameKey:
+        return FrameKey(self.source.name, self.frame)
 
 
 def segment_to_folder(
@@ -79,6 +97,7 @@ def segment_to_folder(
     batch_size: int | None = None,
     masks: Literal["png", "rle"] = "png",
     overlays: bool = False,
+    names: Naming = "path",
     redo: bool = False,
 ) -> Iterator[FrameResult]:
     """Segment every frame under some paths into a folder of results, doing only what is missing.
@@ -96,6 +115,9 @@ def segment_to_folder(
         frames; :class:`~napari_cln.batch.masks.MaskFile` and napari read it.
     overlays : bool
         Also draw the outlines on each frame's scan area, in ``overlays/``.
+    names : {"path", "hash"}
+        Files are called by their path, which may hold a patient's name; or by a salted hash of it, the
+        same in every run on this computer, in all that is written and told.
     redo : bool
         Do again what an earlier run, maybe of another model, has done.
 
@@ -103,12 +125,13 @@ def segment_to_folder(
     ------
     FrameResult
         As each frame is written. A file that can't be read is a ``"failed"`` one, and the job
-        goes on.
+        goes on. Where the results of an earlier run were damaged, a ``"note"`` comes first.
 
     Raises
     ------
     RunError
-        If ``out`` holds results of another model or version, or another run is writing there.
+        If ``out`` holds results of another model or version, or under other names, or another run is
+        writing there.
     ExportError
         If the results can't be written, as on a full disk.
     FrameReadError, WeightsError, DeviceError
@@ -117,35 +140,52 @@ def segment_to_folder(
     from ..network.inference import Segmenter
 
     out = Path(out)
-    sources = sources_outside(out, paths)
+    sources, naming = sources_outside(out, paths, names), mark_of_naming(names)
     segmenter = Segmenter(model, device, batch_size)
-    with open_results(out, segmenter.card, masks=masks, overlays=overlays, redo=redo) as results:
+    with open_results(
+        out, segmenter.card, masks=masks, overlays=overlays, naming=naming, redo=redo
+    ) as results:
+        yield from notes_of(results)
         forget_changed(sources, results)
         yield from segment_sources(sources, segmenter, results)
         results.sort()
 
 
 def open_results(
-    out: Path, card: ModelCard, *, masks: Literal["png", "rle"], overlays: bool, redo: bool = False
+    out: Path,
+    card: ModelCard,
+    *,
+    masks: Literal["png", "rle"],
+    overlays: bool,
+    naming: str = "",
+    redo: bool = False,
 ) -> ResultsFolder:
-    """A folder for what the model of that card says."""
+    """Open a folder for what the model of that card says; ``naming`` is that of `mark_of_naming`."""
     made_by = {"model": card.model_id, "napari-cln": version("napari-cln")}
+    if naming:
+        made_by["names"] = naming
     has_masks = card.config.segmentation
     pictures = ["masks"] * (has_masks and masks == "png") + ["overlays"] * overlays
     run_length = has_masks and masks == "rle"
     return ResultsFolder(out, made_by, pictures=pictures, run_length=run_length, redo=redo)
 
 
+def notes_of(results: ResultsFolder) -> Iterator[FrameResult]:
+    """Tell what was found damaged or edited in a folder of results."""
+    for note in results.notes:
+        yield FrameResult(source=note.about, frame=None, status="note", message=note.text, progress=0.0)
+
+
 def forget_changed(sources: Iterable[NamedSource], results: ResultsFolder) -> None:
     """Forget the results of files that have become others since."""
-    changed = {source.name for source in sources if _has_changed(source.path, results.content(source.name))}
+    changed = {source.name for source in sources if _has_changed(source, results.content(source.name))}
     if changed:
         results.forget(changed)
 
 
-def _has_changed(path: Path, content: str | None) -> bool:
+def _has_changed(source: NamedSource, content: str | None) -> bool:
     try:
-        return content is not None and content_key(path) != content
+        return content is not None and source.content() != content
     except OSError:
         return False  # what can't be read now does not undo what was read before
 
@@ -173,114 +213,175 @@ def segment_sources(
     Yields
     ------
     FrameResult
-        As each frame is written.
+        As each frame is written, in the order of the files and their frames.
     """
-    waiting: deque[_Step] = deque()
-    for outcome in _predict(segmenter, _read(sources, results, skip, before), waiting):
-        while waiting[0].frame is None:
-            yield from _record(waiting.popleft(), results)
-        yield _write(waiting.popleft(), outcome, results)
-    for step in waiting:
-        yield from _record(step, results)
+    reader = _Reader(sources, results, skip, before)
+    for step, outcome in _predict(segmenter, iter(reader)):
+        result = _write(step, outcome, results)
+        reader.hear(result)
+        ended = step.key.source if step.ends_file else None
+        del step, outcome  # the frame and its maps, while the caller looks at the result
+        yield result
+        if ended is not None:
+            results.finish(ended)
 
 
-def _read(
-    sources: Sequence[NamedSource], results: ResultsFolder, skip: Set[int], before: Callable[[int], None]
-) -> Iterator[_Step]:
-    """What there is to do, file by file and frame by frame."""
-    for i, source in enumerate(sources):
-        whole, after = FrameKey(source.name, -1), (i + 1) / len(sources)
-        if results.is_complete(source.name):
-            yield _Step(key=whole, status="kept", progress=after)
-            continue
-        done = results.done(source.name) | skip
-        try:
-            before(-1)
-            with open_source(source.path) as opened:
-                results.begin(source.name, content_key(source.path), len(opened))
-                for index in range(len(opened)):
-                    if index not in done:
-                        before(index)
-                        progress = (i + (index + 1) / len(opened)) / len(sources)
-                        yield _read_frame(opened, FrameKey(source.name, index), progress)
-            yield _Step(key=whole, status="end", progress=after)
-        except Exception as error:
-            if isinstance(error, ClnError) and not isinstance(error, FrameReadError):
-                raise
-            yield _Step(key=whole, status="failed", message=_sentence(error, source.name), progress=after)
+class _Reader:
+    """The steps that are left, file by file and frame by frame.
+
+    It hears how each frame went, and leaves the rest of a file out when too many in a row have failed: a
+    file of a hundred bytes may say that it holds a million frames.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[NamedSource],
+        results: ResultsFolder,
+        skip: Set[int],
+        before: Callable[[int], None],
+    ) -> None:
+        self._sources = sources
+        self._results = results
+        self._skip = skip
+        self._before = before
+        self._failing = ""  # the file whose last frames failed, and how many of them
+        self._n_failed = 0
+
+    def hear(self, result: FrameResult) -> None:
+        """Take note of how a frame went."""
+        same = result.status == "failed" and result.source == self._failing
+        self._failing = result.source
+        self._n_failed = (self._n_failed if same else 0) + (result.status == "failed")
+
+    def __iter__(self) -> Iterator[_Step]:
+        for i, source in enumerate(self._sources):
+            after = (i + 1) / len(self._sources)
+            if self._results.is_complete(source.name):
+                nothing = FrameReadError("")
+                yield _Step(source=source, frame=-1, progress=after, read=nothing, was_done=True)
+                continue
+            try:
+                self._before(-1)
+                with open_source(source.path) as opened:
+                    self._results.begin(source.name, source.content(), len(opened))
+                    yield from self._frames(i, opened)
+            except Exception as error:
+                if isinstance(error, ClnError) and not isinstance(error, FrameReadError):
+                    raise
+                failure = FrameReadError(_sentence(error, source))
+                yield _Step(source=source, frame=-1, progress=after, read=failure)
+
+    def _frames(self, i: int, opened: FrameSource) -> Iterator[_Step]:
+        """The frames of a file that are missing."""
+        source, n = self._sources[i], len(opened)
+        done = self._results.done(source.name) | self._skip
+        last = next((index for index in reversed(range(n)) if index not in done), None)
+        if last is None:
+            self._results.finish(source.name)
+            return
+        n_unread = 0
+        for index in (index for index in range(last + 1) if index not in done):
+            n_failed = self._n_failed if self._failing == source.name else 0
+            if max(n_unread, n_failed) >= MOST_FAILURES:
+                text = (
+                    f"After {MOST_FAILURES} failed frames in a row, frames {index + 1:,} to {n:,} were not "
+                    "tried. Open the file in a viewer to check that it is whole, or leave it out; the same "
+                    "command tries again."
+                )
+                progress = (i + 1) / len(self._sources)
+                yield _Step(source=source, frame=-1, progress=progress, read=FrameReadError(text))
+                return
+            self._before(index)
+            read = _read_frame(opened, index, source)
+            n_unread = 0 if isinstance(read, Frame) else n_unread + 1
+            progress = (i + (index + 1) / n) / len(self._sources)
+            yield _Step(source=source, frame=index, progress=progress, read=read, ends_file=index == last)
+            del read
 
 
-def _read_frame(opened: FrameSource, key: FrameKey, progress: float) -> _Step:
+def _read_frame(opened: FrameSource, index: int, source: NamedSource) -> Frame | FrameReadError:
     try:
-        return _Step(key=key, status="ok", frame=opened[key.frame], progress=progress)
+        return opened[index]
     except Exception as error:
-        return _Step(key=key, status="failed", message=_sentence(error, key.source), progress=progress)
+        return FrameReadError(_sentence(error, source))
 
 
-def _predict(
-    segmenter: Segmenter, steps: Iterator[_Step], waiting: deque[_Step]
-) -> Iterator[Prediction | Exception]:
-    """One outcome for each frame among the steps; all steps queue up in ``waiting``, in order."""
+def _predict(segmenter: Segmenter, steps: Iterator[_Step]) -> Iterator[tuple[_Step, Prediction | Exception]]:
+    """Each step with what became of it, in order."""
+    waiting: deque[_Step] = deque()
+    is_reading = True
 
-    def frames() -> Iterator[Frame]:
+    def items() -> Iterator[Frame | FrameReadError]:
+        nonlocal is_reading
+        is_reading = True
         for step in steps:
             waiting.append(step)
-            if step.frame is not None:
-                yield step.frame
+            is_reading = False
+            yield step.read
+            is_reading = True
+        is_reading = False
 
     while True:
         try:
-            yield from segmenter.predict(frames())
+            for outcome in segmenter.predict(items()):
+                yield waiting.popleft(), outcome
             return
-        except ClnError:
-            raise
-        except Exception:
-            # One odd frame must not cost the others: those of its batch are taken one by one.
-            for frame in [step.frame for step in waiting if step.frame is not None]:
-                try:
-                    yield from segmenter.predict([frame])
-                except Exception as error:
-                    yield error
+        except Exception as error:
+            if is_reading or not waiting or isinstance(error, DeviceError):  # no frame's own fault
+                raise
+        # One odd frame must not cost the others: those that were under way are taken one by one.
+        while waiting:
+            step = waiting.popleft()
+            yield step, _predict_alone(segmenter, step.read)
 
 
-def _record(step: _Step, results: ResultsFolder) -> Iterator[FrameResult]:
-    """Write down a failure or the end of a file."""
-    if step.status == "end":
-        results.finish(step.key.source)
-        return
-    if step.status == "failed":
-        results.add(step.key, [failed_row(step.key, step.message)])
-    yield _result(step, step.status, step.message)
+def _predict_alone(segmenter: Segmenter, read: Frame | FrameReadError) -> Prediction | Exception:
+    try:
+        (outcome,) = segmenter.predict([read])
+        return outcome
+    except DeviceError:
+        raise
+    except Exception as error:
+        return error
 
 
 def _write(step: _Step, outcome: Prediction | Exception, results: ResultsFolder) -> FrameResult:
-    """Write the mask and pictures and then the rows of a frame."""
-    if isinstance(outcome, Exception):
-        message = _sentence(outcome, step.key.source)
-        results.add(step.key, [failed_row(step.key, message)])
-        return _result(step, "failed", message)
-    if results.run_length:
-        results.save_mask_line(outcome.instances, step.key)
-    for kind in results.pictures:
-        picture = Image.fromarray(outcome.instances) if kind == "masks" else draw_outlines(outcome)
-        results.save_picture(kind, picture, step.key, outcome.frame.n_frames)
-    rows = rows_of(step.key, outcome)
-    results.add(step.key, rows)
-    return _result(step, outcome.status, rows[0]["message"])
-
-
-def _result(step: _Step, status: FrameStatus, message: str) -> FrameResult:
-    frame = step.key.frame if step.key.frame >= 0 else None
+    """Write the mask and pictures and then the rows of a frame, or why there are none."""
+    key, message = step.key, ""
+    status: FrameStatus = "kept"
+    if not isinstance(outcome, Exception):
+        try:
+            rows = rows_of(key, outcome)
+            drawn = {"overlays": draw_outlines(outcome)} if "overlays" in results.pictures else {}
+        except Exception as error:
+            outcome = error
+    if not isinstance(outcome, Exception):
+        checks = {}
+        if results.run_length:
+            checks["masks"] = results.save_mask_line(outcome.instances, key)
+        for kind in results.pictures:
+            checks[kind] = results.save_picture(kind, drawn.get(kind, outcome.instances), key)
+        rows = [row | {"message": one_line(step.source.hide(row["message"]))} for row in rows]
+        results.add(key, rows, checks)
+        status, message = outcome.status, rows[0]["message"]
+    elif not step.was_done:
+        status, message = "failed", _sentence(outcome, step.source)
+        results.add_failure(key, message)
     return FrameResult(
-        source=step.key.source, frame=frame, status=status, message=message, progress=step.progress
+        source=key.source,
+        frame=key.frame if key.frame >= 0 else None,
+        status=status,
+        message=message,
+        progress=step.progress,
     )
 
 
-def _sentence(error: Exception, name: str) -> str:
+def _sentence(error: Exception, source: NamedSource) -> str:
     """The reason for the user; of an error that is not ours its kind alone, as its text may hold a path."""
     if isinstance(error, ClnError):
-        return str(error)
+        return one_line(source.hide(str(error)))
     reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
     return (
-        f"{name.rsplit('/', 1)[-1]} could not be processed ({reason}). Open it in a viewer, or leave it out."
+        f"{source.name.rsplit('/', 1)[-1]} could not be processed ({reason}). Open it in a viewer, or leave "
+        "it out."
     )

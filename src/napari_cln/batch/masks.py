@@ -1,15 +1,15 @@
 """``masks.jsonl``: the masks of any number of frames in one file, a line of run-length code each.
 
 A folder of a million small pictures takes hours to copy; a line takes about half a kilobyte. The
-code is COCO's, as in :mod:`napari_cln.disk.rle`. A line that was cut by a crash is dropped, and
-of several lines of a frame the last counts.
+code is COCO's, as in :mod:`napari_cln.disk.rle`. Each line ends with a checksum of its own; one that
+was cut or damaged is passed over, and of several lines of a frame the last counts.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, overload
 
@@ -18,10 +18,14 @@ from numpy.typing import NDArray
 
 from ..disk.rle import decode_rle, encode_rle
 from ..errors import FrameReadError
+from ..io.limits import MAX_FRAME_PIXELS
+from .pictures import check_of_pixels
 from .record import replacing
-from .rows import FrameKey
+from .rows import FrameKey, checksum
 
 __all__ = ["MaskFile", "MaskLines"]
+
+LONGEST_LINE = 1 << 26
 
 
 class MaskLines:
@@ -37,17 +41,24 @@ class MaskLines:
         self.path = path
         self._file = self._open()
 
+    def read(self) -> tuple[dict[FrameKey, str], int]:
+        """Return the checksum of each frame's mask, and how many lines are not whole."""
+        checks: dict[FrameKey, str] = {}
+        n_damaged = 0
+        for _, key, line in _lines(self.path):
+            if key is None or "check" not in line:
+                n_damaged += 1
+            else:
+                checks[key] = line["check"].partition("-")[2]
+        return checks, n_damaged
+
     def _open(self) -> BinaryIO:
         file = self.path.open("a+b")
         _drop_cut_line(file)
         return file
 
-    def node_counts(self) -> dict[FrameKey, int]:
-        """Number of nodes of each frame that has a line."""
-        return {key: len(line["nodes"]) for _, key, line in _lines(self.path)}
-
-    def add(self, key: FrameKey, instances: NDArray[np.uint8]) -> None:
-        """Write a frame's mask.
+    def add(self, key: FrameKey, instances: NDArray[np.uint8]) -> str:
+        """Write a frame's mask, and return its checksum.
 
         Parameters
         ----------
@@ -57,17 +68,21 @@ class MaskLines:
         """
         nodes = [encode_rle(instances == node) for node in range(1, int(instances.max(initial=0)) + 1)]
         line = {"source": key.source, "frame": key.frame, "size": list(instances.shape), "nodes": nodes}
-        self._file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+        check = check_of_pixels(instances)
+        self._file.write(_text(_signed(line, check)) + b"\n")
         self._file.flush()
+        return check
 
-    def forget(self, sources: Set[str]) -> None:
-        """Remove the lines of some sources."""
+    def keep(self, wanted: Callable[[FrameKey], bool]) -> None:
+        """Remove the lines that are damaged, and those of frames that are not wanted."""
         self._file.close()
-        with replacing(self.path) as new:
-            for _, key, line in _lines(self.path):
-                if key.source not in sources:
-                    new.write(json.dumps(line, ensure_ascii=False) + "\n")
-        self._file = self._open()
+        try:
+            with replacing(self.path) as new:
+                for _, key, line in _lines(self.path):
+                    if key is not None and wanted(key):
+                        new.write(_text(line).decode() + "\n")
+        finally:
+            self._file = self._open()
 
     def close(self) -> None:
         self._file.close()
@@ -104,9 +119,10 @@ class MaskFile(Sequence[NDArray[np.uint8]]):
         offsets: dict[FrameKey, int] = {}
         try:
             for offset, key, line in _lines(self.path):
-                offsets[key] = offset
-                rows, columns = line["size"]
-                self.shape = (max(self.shape[0], rows), max(self.shape[1], columns))
+                if key is not None:
+                    offsets[key] = offset
+                    rows, columns = line["size"]
+                    self.shape = (max(self.shape[0], rows), max(self.shape[1], columns))
         except OSError as cause:
             raise FrameReadError(f"{self.path.name} can't be read: {cause.strerror}.") from cause
         if not offsets:
@@ -128,37 +144,63 @@ class MaskFile(Sequence[NDArray[np.uint8]]):
         """Node ids (H, W) of a frame, in its source's own size."""
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        with self.path.open("rb") as file:
-            file.seek(self._offsets[index])
-            line = json.loads(file.readline())
-        rows, columns = line["size"]
-        instances = np.zeros((rows, columns), dtype=np.uint8)
-        for node, counts in enumerate(line["nodes"], start=1):
-            try:
+        offset = self._offsets[index]
+        try:
+            with self.path.open("rb") as file:
+                file.seek(offset)
+                line = json.loads(file.readline(LONGEST_LINE))
+            rows, columns = line["size"]
+            instances = np.zeros((rows, columns), dtype=np.uint8)
+            for node, counts in enumerate(line["nodes"], start=1):
                 instances[decode_rle(counts, (rows, columns))] = node
-            except ValueError as cause:
-                raise FrameReadError(
-                    f"{self.path.name}: the mask of {self.keys[index].source} is damaged: {cause}. "
-                    "Segment that file again."
-                ) from cause
+        except Exception as cause:  # run-length code can be wrong in more ways than there are names for
+            raise FrameReadError(
+                f"{self.path.name}: the mask of {self.keys[index].source} is damaged ({cause}). "
+                "Segment that file again."
+            ) from cause
         return instances
 
 
-def _lines(path: Path) -> Iterator[tuple[int, FrameKey, dict[str, Any]]]:
-    """Each whole line with where it begins and which frame it is of."""
+def _lines(path: Path) -> Iterator[tuple[int, FrameKey | None, dict[str, Any]]]:
+    """Place, frame and content of each line; no frame for one that is not whole."""
     offset = 0
     with path.open("rb") as file:
-        for text in file:
-            try:
-                line = json.loads(text) if text.endswith(b"\n") else {}
-                key = FrameKey(line["source"], int(line["frame"]))
-                rows, columns = line["size"]
-                whole = rows > 0 < columns and isinstance(line["nodes"], list)
-            except (ValueError, KeyError, TypeError):
-                whole = False
-            if whole:
-                yield offset, key, line
+        while text := file.readline(LONGEST_LINE):
+            key, line = _read_line(text)
+            yield offset, key, line
             offset += len(text)
+
+
+def _read_line(text: bytes) -> tuple[FrameKey | None, dict[str, Any]]:
+    try:
+        line = json.loads(text) if text.endswith(b"\n") else {}
+        rows, columns = line["size"]
+        key = FrameKey(line["source"], line["frame"])
+        whole = (
+            [type(value) for value in (*key, rows, columns)] == [str, int, int, int]
+            and rows > 0 < columns
+            and rows * columns <= MAX_FRAME_PIXELS
+            and isinstance(line["nodes"], list)
+            and len(line["nodes"]) < 256
+            and ("check" not in line or _is_whole(line))
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None, {}
+    return (key, line) if whole else (None, {})
+
+
+def _signed(line: dict[str, Any], check: str) -> dict[str, Any]:
+    """A line with its own checksum and that of the mask."""
+    return line | {"check": f"{checksum(_text(line) + check.encode())}-{check}"}
+
+
+def _is_whole(line: dict[str, Any]) -> bool:
+    rest = {name: value for name, value in line.items() if name != "check"}
+    return _signed(rest, line["check"].partition("-")[2]) == line
+
+
+def _text(line: dict[str, Any]) -> bytes:
+    return json.dumps(line, ensure_ascii=False).encode()
 
 
 def _drop_cut_line(file: BinaryIO) -> None:

@@ -2,19 +2,41 @@
 
 A name never holds an absolute path, depends only on the paths that were given, and is unique:
 two folders that hold the same file name do not overwrite each other.
+
+Names of files and folders may hold names of patients. On request each is replaced by a key, a keyed
+hash (HMAC-SHA-256) whose salt never leaves the user's configuration folder.
 """
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import os
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import Literal, TypeAlias
 
+from ..disk.cells import printable
+from ..disk.user import patient_salt
+from ..errors import FrameReadError, RunError
 from ..io.sources import locate_sources
 
-__all__ = ["NamedSource", "content_key", "name_sources", "picture_path", "sources_outside"]
+__all__ = [
+    "NamedSource",
+    "Naming",
+    "content_key",
+    "is_hashed",
+    "list_sources",
+    "mark_of_naming",
+    "name_sources",
+    "picture_path",
+    "sources_outside",
+]
+
+Naming: TypeAlias = Literal["path", "hash"]
+"""Ways to call files in the results: by their path, or by a salted hash of it."""
 
 MAGIC = frozenset("*?[")
 MAX_NAME_BYTES = 200
@@ -23,6 +45,9 @@ MAX_NAME_BYTES = 200
 WHOLE_FILE_BYTES = 4 << 20
 SAMPLE_BYTES = 64 << 10
 N_SAMPLES = 16
+
+KEY = re.compile(r"file-[0-9a-f]{20}")
+SHORTEST_SALT = 32
 
 
 @dataclass(frozen=True, kw_only=True, order=True, slots=True)
@@ -36,16 +61,44 @@ class NamedSource:
         Path that was searched, one text for all its files.
     inside : str
         Path below it, the very text of the name where they are alike; empty for the path itself.
+    seal : bytes
+        Of a file whose name is hashed: the key of its content's hash; empty otherwise.
     """
 
     name: str
-    root: str
-    inside: str
+    # not shown, since a cluster writes what a task was given into its logs
+    root: str = field(repr=False)
+    inside: str = field(repr=False)
+    seal: bytes = field(default=b"", repr=False, compare=False)
 
     @property
     def path(self) -> Path:
         """Where the file lies."""
         return Path(self.root, self.inside)
+
+    def content(self) -> str:
+        """Content key of the file, by which a rerun notices another file of the same name.
+
+        Raises
+        ------
+        OSError
+            If the file can't be read.
+        """
+        return content_key(self.path, self.seal)
+
+    def hide(self, text: str) -> str:
+        """Return a sentence about the file with its name as it is in the results."""
+        if not self.seal:
+            return text
+        own, *folders = self.path.parts[::-1]
+        text = _put(self.name, str(self.path), text)
+        for name in (own, printable(own)):
+            text = _put(self.name, name, text)
+        # Sentences tell a file by its whole name; this is for one that does not. Plain words stay.
+        for part in (Path(own).stem, *folders[: len(Path(self.inside).parts)]):
+            if len(part) > 2 and not re.fullmatch("[a-z]+", part):
+                text = _put(self.name, part, text)
+        return text
 
 
 def name_sources(paths: Iterable[str | Path]) -> list[NamedSource]:
@@ -72,16 +125,98 @@ def name_sources(paths: Iterable[str | Path]) -> list[NamedSource]:
         for located in locate_sources(path):
             absolute = _absolute(located)
             inside = absolute.relative_to(root).as_posix() if absolute != root else ""
-            name = _printable("/".join((*label, *filter(None, [inside]))) or absolute.name)
+            name = printable("/".join((*label, *filter(None, [inside]))) or absolute.name)
             source = NamedSource(name=name, root=folder, inside=name if name == inside else inside)
             found.setdefault(str(absolute), source)
     return sorted(found.values())
 
 
-def sources_outside(out: Path, paths: Iterable[str | Path]) -> list[NamedSource]:
-    """As :func:`name_sources`, without what lies in ``out``: results are no frames of the study."""
-    here = out.resolve()
-    return [source for source in name_sources(paths) if here not in source.path.resolve().parents]
+def list_sources(paths: Iterable[str | Path], names: Naming = "path") -> list[NamedSource]:
+    """List the image files under some paths with what they are called in the results, sorted by that.
+
+    Parameters
+    ----------
+    paths : iterable of str or Path
+        Files, folders (searched through) and glob patterns.
+    names : {"path", "hash"}
+        Whether each name is replaced by its key.
+
+    Raises
+    ------
+    FrameReadError
+        If a folder or glob holds no image.
+    RunError
+        If the names are to be hashed, and there is no salt to do it with.
+
+    Examples
+    --------
+    >>> for source in list_sources(["scans/"], names="hash"):  # doctest: +SKIP
+    ...     print(source.name, source.path)
+    """
+    if names == "path":
+        return name_sources(paths)
+    salt, paths = _salt(), list(paths)
+    try:
+        found = name_sources(paths)
+    except FrameReadError:
+        which = "The path" if len(paths) == 1 else f"One of the {len(paths)} paths"
+        raise FrameReadError(
+            f"{which} that was given holds no image, DICOM or video. Check it; without --names hash "
+            "this message names it."
+        ) from None
+    seal = hmac.digest(salt, b"content of files", "sha256")
+    return sorted(replace(source, name=_key(salt, source.name), seal=seal) for source in found)
+
+
+def sources_outside(out: Path, paths: Iterable[str | Path], names: Naming = "path") -> list[NamedSource]:
+    """As :func:`list_sources`, without what lies in ``out``: results are no frames of the study."""
+    here = Path(os.path.realpath(out))
+    found = list_sources(paths, names)
+    return [source for source in found if here not in Path(os.path.realpath(source.path)).parents]
+
+
+def mark_of_naming(naming: Naming) -> str:
+    """Return what a folder of results notes about its names, so that runs of two kinds never mix.
+
+    Empty for names by path. For hashed names it holds a mark of the salt, by which another computer's is
+    told apart; nothing can be hashed with it.
+    """
+    if naming == "path":
+        return ""
+    return f"hash {hmac.new(_salt(), b'names of files', hashlib.sha256).hexdigest()[:8]}"
+
+
+def is_hashed(name: str) -> bool:
+    """Tell a key from a name by path."""
+    return KEY.fullmatch(name) is not None
+
+
+def _key(salt: bytes, name: str) -> str:
+    return f"file-{hmac.new(salt, b'file:' + name.encode(), hashlib.sha256).hexdigest()[:20]}"
+
+
+def _salt() -> bytes:
+    try:
+        salt = patient_salt()
+    except OSError as cause:
+        raise RunError(
+            f"The salt that names are hashed with can't be kept ({cause.strerror}). Make your "
+            "configuration folder writable, or name another one by NAPARI_CLN_CONFIG."
+        ) from cause
+    if len(salt) < SHORTEST_SALT:
+        raise RunError(
+            "The salt that names are hashed with is damaged (patient-salt, in your configuration folder). "
+            "Put back a copy of it, or remove it for a new one; former keys then fit no more."
+        )
+    return salt
+
+
+def _put(key: str, name: str, text: str) -> str:
+    """Put the key in the place of a name; a short number may be another one, but where a sentence begins."""
+    if not name:
+        return text
+    where = r"(?<!\w)" if len(name) > 3 or re.search(r"[^\W\d]", name) else "^"
+    return re.sub(rf"{where}{re.escape(name)}(?!\w)", key, text)
 
 
 def _absolute(path: str | Path) -> Path:
@@ -110,12 +245,6 @@ def _tell_apart(paths: list[Path]) -> list[tuple[str, ...]]:
     return [tuple(part for part in _root(path).parts[-n:] if part != path.anchor) for path in paths]
 
 
-def _printable(name: str) -> str:
-    """One line of valid UTF-8: undecodable bytes and control characters are written as escapes."""
-    text = name.encode("utf-8", "backslashreplace").decode("utf-8")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def picture_path(name: str, frame: int, n_frames: int) -> PurePosixPath:
     """Where a frame's picture lies under ``masks/`` or ``overlays/``.
 
@@ -136,8 +265,8 @@ def _short(part: str) -> str:
     return encoded[: MAX_NAME_BYTES - 13].decode("utf-8", "ignore") + "~" + digest
 
 
-def content_key(path: Path) -> str:
-    """Short hash of a file's content, by which a rerun notices another file of the same name.
+def content_key(path: Path, seal: bytes = b"") -> str:
+    """Short hash of a file's content, under a key where one is given.
 
     Files up to 4 MiB are read whole; of longer ones the size and 16 samples spread over them,
     so that a rerun over many long cines does not read them all again.
@@ -151,4 +280,5 @@ def content_key(path: Path) -> str:
             for i in range(N_SAMPLES):
                 file.seek((size - SAMPLE_BYTES) * i // (N_SAMPLES - 1))
                 digest.update(file.read(SAMPLE_BYTES))
-    return digest.hexdigest()[:16]
+    found = hmac.digest(seal, digest.digest(), "sha256") if seal else digest.digest()
+    return found.hex()[:16]

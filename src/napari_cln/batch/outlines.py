@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from skimage.segmentation import find_boundaries
 
@@ -16,7 +17,7 @@ COLOURS = {"malignant": (230, 159, 0), "benign": (86, 180, 233)}
 WHITE = (255, 255, 255)
 
 
-def draw_outlines(prediction: Prediction) -> Image.Image:
+def draw_outlines(prediction: Prediction) -> NDArray[np.uint8]:
     """Outline each node in the colour of its label, with its number and score.
 
     Only the scan area is drawn: what stands around it on a scanner's screen, such as a
@@ -24,8 +25,8 @@ def draw_outlines(prediction: Prediction) -> Image.Image:
 
     Returns
     -------
-    PIL.Image.Image
-        RGB, of the scan area's size.
+    ndarray of uint8, shape (rows, columns, 3)
+        Of the scan area.
     """
     frame = prediction.frame
     row0, column0, row1, column1 = frame.scan_area or find_scan_area(frame)
@@ -62,4 +63,4 @@ def draw_outlines(prediction: Prediction) -> Image.Image:
             stroke_width=1,
             stroke_fill=0,
         )
-    return picture
+    return np.asarray(picture)

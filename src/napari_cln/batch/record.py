@@ -1,33 +1,54 @@
 """``run.jsonl``: which model made a folder of results, and what each source was.
 
 The first line names the model and the version. Each source has a line when it is begun and one
-when it is done to its end; the last line of a source counts.
+when it is done to its end; the last line of a source counts. Each line ends with a checksum, which fits
+under this model and version alone.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
+from ..disk.atomic import sync_folder
 from ..errors import RunError
+from .rows import checksum
 
-__all__ = ["RunRecord", "SourceRecord", "replacing"]
+__all__ = ["AnotherNamingError", "AnotherRunError", "RunRecord", "SourceRecord", "replacing"]
+
+LONGEST_LINE = 1 << 20
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[TextIO]:
-    """A text file that takes the place of another once it is whole."""
+    """Write a text file that takes the place of another once it is whole."""
     temporary = path.with_name(f"{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8", newline="") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+    with suppress(OSError):  # some network disks can't, and the file itself is safe
+        sync_folder(path.parent)
+
+
+class AnotherRunError(RunError):
+    """A folder holds results of another model or version."""
+
+
+class AnotherNamingError(AnotherRunError):
+    """A folder holds results whose files are named in another way."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,7 +60,7 @@ class SourceRecord:
     source : str
         Its name in the results.
     content : str
-        :func:`~napari_cln.batch.names.content_key` of the file.
+        :meth:`~napari_cln.batch.names.NamedSource.content` of the file.
     n_frames : int
         How many frames it says it has.
     n_done : int, optional
@@ -51,9 +72,14 @@ class SourceRecord:
     n_frames: int
     n_done: int | None = None
 
+    def line(self, seed: int) -> str:
+        """Return the source's line in the record."""
+        # dataclasses.asdict takes ten times as long, and there may be a million
+        return _line({name: getattr(self, name) for name in self.__slots__}, seed)
+
 
 class RunRecord:
-    """The record of a folder of results, open for adding.
+    """The record of a folder of results.
 
     Parameters
     ----------
@@ -62,52 +88,113 @@ class RunRecord:
     made_by : dict of str to str
         The model and the version of this run.
 
+    Attributes
+    ----------
+    sources : dict of str to SourceRecord
+    seed : int
+        Of all checksums of the folder.
+    is_known : bool
+        The record says that this model and version made the folder.
+    n_damaged : int
+        Lines that are not whole.
+
     Raises
     ------
-    RunError
-        If the record is of another model or version.
+    AnotherRunError
+        If the record is of another model or version, or names files in another way.
     """
 
     def __init__(self, path: Path, made_by: dict[str, str]) -> None:
+        self.path = path
+        self.made_by = made_by
+        self.seed = zlib.crc32(json.dumps(made_by).encode())
         self.sources: dict[str, SourceRecord] = {}
-        if path.exists():
-            self._read(path, made_by)
-        with replacing(path) as file:
-            file.write(json.dumps(made_by) + "\n")
-            file.writelines(_line(entry) for entry in self.sources.values())
-        self._file = path.open("a", encoding="utf-8")
+        self.n_damaged = 0
+        self.is_known = False
+        self._file: TextIO | None = None
+        for raw in _lines(path):
+            if entry := self._read(raw):
+                self.sources[entry.source] = entry
+                self.is_known = True
 
-    def _read(self, path: Path, made_by: dict[str, str]) -> None:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    def _read(self, raw: bytes) -> SourceRecord | None:
+        """The entry of a line; None for the first line, and for one that is not whole."""
         try:
-            earlier = json.loads(lines[0])
-        except (IndexError, json.JSONDecodeError):
-            earlier = {}
-        if earlier != made_by:
-            raise RunError(
-                f"{path.parent.name} holds results of {_described(earlier)}, and this run uses "
-                f"{_described(made_by)}. Choose another --out, or add --redo to do all again."
-            )
-        for line in lines[1:]:
-            try:
-                entry = SourceRecord(**json.loads(line))
-            except (json.JSONDecodeError, TypeError):
-                continue  # a line that was cut: its source is done again
-            self.sources[entry.source] = entry
+            line = json.loads(raw)
+            check = line.pop("check")
+            if check == _check(line, self.seed):
+                return SourceRecord(**line)
+            if "source" not in line and check == _check(line, 0):
+                _compare(line, self.made_by, self.path.parent.name)
+                self.is_known = True
+                return None
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            pass
+        self.n_damaged += raw.endswith(b"\n")  # one that was cut is no damage
+        return None
+
+    def open(self) -> None:
+        """Write the record anew, without what is not whole, and open it for adding."""
+        with replacing(self.path) as file:
+            file.write(_line(self.made_by, 0))
+            file.writelines(entry.line(self.seed) for entry in self.sources.values())
+        self._file = self.path.open("a", encoding="utf-8")
 
     def add(self, entry: SourceRecord) -> None:
         """Append what is now known of a source."""
+        assert self._file is not None
         self.sources[entry.source] = entry
-        self._file.write(_line(entry))
+        self._file.write(entry.line(self.seed))
         self._file.flush()
 
     def close(self) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
 
-def _line(entry: SourceRecord) -> str:
-    return json.dumps(asdict(entry), ensure_ascii=False) + "\n"
+def _lines(path: Path) -> Iterator[bytes]:
+    if path.exists():
+        with path.open("rb") as file:
+            while raw := file.readline(LONGEST_LINE):
+                yield raw
 
 
-def _described(made_by: dict[str, str]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in made_by.items()) or "an unknown model"
+def _line(entry: Mapping[str, Any], seed: int) -> str:
+    return json.dumps({**entry, "check": _check(entry, seed)}, ensure_ascii=False) + "\n"
+
+
+def _check(entry: Mapping[str, Any], seed: int) -> str:
+    return checksum(json.dumps(entry, ensure_ascii=False).encode(), seed)
+
+
+def _compare(earlier: Mapping[str, str], now: Mapping[str, str], folder: str) -> None:
+    """Refuse to go on with results of another run.
+
+    Raises
+    ------
+    AnotherRunError
+    """
+    if earlier.get("names") != now.get("names"):
+        if "names" not in earlier:
+            raise AnotherNamingError(
+                f"{folder} holds results under the files' own names, and this run hashes them. Choose "
+                "another --out: the two never stand in one folder."
+            )
+        if "names" not in now:
+            raise AnotherNamingError(
+                f"{folder} holds results under hashed names, and this run would write the files' own. Add "
+                "--names hash, or choose another --out."
+            )
+        raise AnotherNamingError(
+            f"{folder} holds results whose names were hashed with another salt, on another computer or by "
+            "another user. Go on there, or choose another --out."
+        )
+    if earlier != now:
+        raise AnotherRunError(
+            f"{folder} holds results of {_described(earlier)}, and this run uses {_described(now)}. "
+            "Choose another --out, or add --redo to do all again."
+        )
+
+
+def _described(made_by: Mapping[str, str]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in made_by.items() if key != "names")

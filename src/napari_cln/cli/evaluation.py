@@ -9,11 +9,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .arguments import DEVICES, Commands, existing, positive, share
+from .arguments import DEVICES, Commands, count, existing, positive, share
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    from ..errors import PredictionError
     from ..folder.dataset import TrainingFolder
     from ..types import Case, Frame, Prediction
+
+    Outcome: TypeAlias = Prediction | PredictionError
 
 __all__ = ["PROGRESS", "add_commands"]
 
@@ -60,14 +65,14 @@ def _add_evaluate(commands: Commands) -> None:
     )
     settings.add_argument("--rule", choices=("youden", "sensitivity"), help="how it is taken from cases")
     settings.add_argument(
-        "--sensitivity", type=float, metavar="X", help="to be reached, for the second rule (0.9)"
+        "--sensitivity", type=share, metavar="X", help="to be reached, for the second rule (0.9)"
     )
     settings.add_argument("--cutoff", type=share, metavar="X", help="a cutoff of your own")
     settings.add_argument("--prevalence", type=share, metavar="X", help="give PPV and NPV at this share too")
     settings.add_argument("--iou-threshold", type=share, metavar="X", help="from which a node is found (0.5)")
     settings.add_argument("--resamples", type=positive, metavar="N", help="of the bootstrap (2000)")
     settings.add_argument("--confidence", type=share, metavar="X", help="of every interval (0.95)")
-    settings.add_argument("--seed", type=int)
+    settings.add_argument("--seed", type=count, metavar="N")
     settings.add_argument("--data", metavar="TEXT", help="what the cases are, in words, for the report")
     evaluate.set_defaults(run=_evaluate)
 
@@ -100,10 +105,10 @@ def _evaluate(options: argparse.Namespace) -> int:
     with _Progress(total) as progress:
         others = {}
         if second is not None:
-            theirs = progress.of(second.predict(_frames(study, cases)))
+            theirs = _told(progress.of(second.predict(_frames(study, cases))))
             rows = case_rows(cases, theirs, splits=splits, read=study.read_instances)
             others[second.model.model_id] = rows
-        mine = progress.of(segmenter.predict(_frames(study, cases)))
+        mine = _told(progress.of(segmenter.predict(_frames(study, cases))))
         evaluation = evaluate(
             cases,
             _kept(mine, cases, options.out / "masks"),
@@ -155,17 +160,19 @@ def _patients(cases: Sequence[Case], splits: dict[str, str]) -> dict[str, set[st
 
 def _learned_from(model: str) -> set[str]:
     """Frames of the run that a model file lies in; empty where its folder holds none."""
-    import json
-
+    from ..errors import RunError
     from ..models.library import find_model
+    from ..training.run_folder import RunFolder
 
     path = find_model(model)
-    for folder in (path.parent, path.parent.parent):
-        try:
-            folds = json.loads((folder / "run.json").read_bytes())["folds"]
-            return {id_ for fold in folds for side in ("train", "validation") for id_ in fold[side]}
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            continue
+    for run in (RunFolder(path.parent), RunFolder(path.parent.parent)):
+        if run.is_begun:
+            try:
+                folds = run.record().folds
+                return {id_ for fold in folds for id_ in (*fold.train, *fold.validation)}
+            except RunError as error:
+                unknown = f"So it is not known which frames {path.name} learned from."
+                print(f"napari-cln: {error} {unknown}", file=sys.stderr)
     return set()
 
 
@@ -187,12 +194,29 @@ def _frames(study: TrainingFolder, cases: Sequence[Case]) -> Iterator[Frame]:
         yield Frame(pixels=study.read_image(case), spacing_mm=case.spacing_mm, source=case.image)
 
 
-def _kept(predictions: Iterable[Prediction], cases: Sequence[Case], folder: Path) -> Iterator[Prediction]:
+def _told(predictions: Iterable[Outcome]) -> Iterator[Outcome]:
+    """The same predictions; the first error among them, and how many there were, is told at the end."""
+    from ..errors import PredictionError
+
+    errors = []
+    for prediction in predictions:
+        if isinstance(prediction, PredictionError):
+            errors.append(prediction)
+        yield prediction
+    if errors:
+        print(f"napari-cln: {len(errors)} frames without a result. {errors[0]}", file=sys.stderr)
+
+
+def _kept(predictions: Iterable[Outcome], cases: Sequence[Case], folder: Path) -> Iterator[Outcome]:
     """Write the nodes of each prediction as a picture of ids, so that its outline can be looked at."""
     from ..errors import ExportError
     from ..folder.pictures import encode_png
+    from ..types import Prediction
 
     for case, prediction in zip(cases, predictions, strict=True):
+        if not isinstance(prediction, Prediction):
+            yield prediction
+            continue
         try:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / f"{case.id}.png").write_bytes(encode_png(prediction.instances))

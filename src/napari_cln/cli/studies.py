@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import DatasetError
-from .arguments import Commands, existing, pair, positive
+from .arguments import Commands, count, existing, pair, positive
 
 if TYPE_CHECKING:
     from ..folder.dataset import TrainingFolder
@@ -28,7 +28,9 @@ def add_commands(commands: Commands) -> None:
     """Add ``phantom``, ``import``, ``export`` and ``check``."""
     phantom = commands.add_parser("phantom", help="a training folder of simulated frames with exact truth")
     phantom.add_argument("n", type=positive, metavar="N", help="number of frames")
-    phantom.add_argument("--seed", type=int, default=0, help="same seed, same frames (default: %(default)s)")
+    phantom.add_argument(
+        "--seed", type=count, default=0, metavar="N", help="same seed, same frames (default: %(default)s)"
+    )
     phantom.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to make")
     phantom.set_defaults(run=_phantom)
     _add_import(commands)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from .arguments import Commands, existing, positive
+from ..disk.cells import parse_number, parse_whole
+from ..errors import ClnError
+from .arguments import Commands, existing
 
 if TYPE_CHECKING:
     from tqdm import tqdm
+
+    from ..training.run_folder import Epoch, Event, Stopped
 
 __all__ = ["add_commands"]
 
@@ -37,37 +41,68 @@ def add_commands(commands: Commands) -> None:
         "--recipe", choices=("best", "paper"), help="the paper's training, or ours (default)"
     )
     settings.add_argument("--classification-only", action="store_true", help="train without a mask head")
-    settings.add_argument("--epochs", type=positive, metavar="N", help="passes over the training frames")
     settings.add_argument(
-        "--folds", type=positive, metavar="K", help="networks, each validated on other patients"
+        "--epochs", type=_setting("epochs", parse_whole), metavar="N", help="passes over the training frames"
+    )
+    settings.add_argument(
+        "--folds",
+        type=_setting("folds", parse_whole),
+        metavar="K",
+        help="networks, each validated on other patients",
     )
     settings.add_argument(
         "--ensemble", action="store_true", help="keep the networks of all folds as one model"
     )
-    settings.add_argument("--batch-size", type=positive, metavar="N", help="frames a step")
-    settings.add_argument("--learning-rate", type=float, metavar="RATE")
     settings.add_argument(
-        "--patience", type=int, metavar="N", help="stop after N epochs without a better validation; 0: never"
+        "--batch-size", type=_setting("batch_size", parse_whole), metavar="N", help="frames a step"
     )
-    settings.add_argument("--start-from", metavar="MODEL", help="fine-tune this model")
+    settings.add_argument("--learning-rate", type=_setting("learning_rate", parse_number), metavar="RATE")
+    settings.add_argument(
+        "--patience",
+        type=_setting("patience", parse_whole),
+        metavar="N",
+        help="stop after N epochs without a better validation; 0: never",
+    )
+    settings.add_argument(
+        "--start-from", metavar="MODEL", help="take over the weights of this model that fit the recipe"
+    )
     settings.add_argument(
         "--compare-with", metavar="MODEL", help="model in use, on the same frames; '' for none"
     )
-    settings.add_argument("--seed", type=int)
+    settings.add_argument("--seed", type=_setting("seed", parse_whole), metavar="N")
     train.set_defaults(run=_train)
+
+
+def _setting(name: str, parse: Callable[[str], float]) -> Callable[[str], float]:
+    """Reader of a number that is within the limits of that setting."""
+
+    def read(text: str) -> float:
+        from ..training.config import TrainConfig
+
+        try:
+            number = parse(text)
+        except ValueError as cause:
+            raise argparse.ArgumentTypeError(str(cause).removesuffix(".")) from cause
+        try:
+            TrainConfig(**{name: number})  # type: ignore[arg-type]  # it looks at the kind itself
+        except ClnError as cause:
+            raise argparse.ArgumentTypeError(str(cause).removesuffix(".")) from cause
+        return number
+
+    return read
 
 
 def _train(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from ..training.run import TrainConfig, train
+    from ..training.run_folder import RunFolder, Stopped
 
     given = {k: v for k, v in vars(options).items() if k not in ("folder", "out", "resume", "run")}
-    if options.resume:
-        given = {**_former(options.out), **given}
-    config = TrainConfig(**given)
+    former = RunFolder(options.out).record_to_resume().config if options.resume else TrainConfig()
+    config = replace(former, **given)
     speaks = os.environ.get("RANK", "0") == "0"  # under torchrun, the first process speaks for all
-    last: dict[str, Any] = {}
+    last: Event | None = None
     with _requests_to_stop() as asked, tqdm(unit="step", disable=None if speaks else True) as bar:
         try:
             for last in train(
@@ -76,8 +111,8 @@ def _train(options: argparse.Namespace) -> int:
                 if speaks:
                     _show(last, bar)
         except KeyboardInterrupt:  # asked twice
-            last = {"event": "stopped"}
-    if last["event"] == "stopped":
+            last = None
+    if last is None or isinstance(last, Stopped):
         if speaks:
             print(_stopped(last), file=sys.stderr)
         return 128 + (asked or [signal.SIGTERM])[0]  # another process may be the one that was asked
@@ -105,51 +140,54 @@ def _requests_to_stop() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _show(event: Mapping[str, Any], bar: tqdm[Any]) -> None:
-    if event["event"] == "step":
-        bar.total = event["of"]
-        bar.update(event["step"] - bar.n)
-    elif event["event"] == "epoch":
-        bar.write(_epoch(event), file=sys.stdout)
-    elif event["event"] == "collapsed":
-        bar.write(f"napari-cln: {event['message']}", file=sys.stderr)
-    elif event["event"] == "comparison":
-        shown = {key: value for key, value in event.items() if key != "with"}
-        bar.write(_facts(f"compared with {event['with']}", shown), file=sys.stdout)
-    elif event["event"] == "end":
-        bar.write("\n".join(event["figures"]), file=sys.stdout)
+def _show(event: Event, bar: tqdm[Any]) -> None:
+    from ..training.run_folder import Collapsed, Compared, End, Epoch, Note, Start, Step
+
+    match event:
+        case Start(weights=weights) if weights:
+            bar.write(f"starts from {weights}", file=sys.stdout)
+        case Step():
+            bar.total = event.of
+            bar.update(event.step - bar.n)
+        case Epoch():
+            bar.write(_epoch(event), file=sys.stdout)
+        case Collapsed(message=message) | Note(message=message):
+            bar.write(f"napari-cln: {message}", file=sys.stderr)
+        case Compared():
+            shown = {"dice": event.dice, "auc": event.auc, "message": event.message or None}
+            bar.write(_facts(f"compared with {event.model}", shown), file=sys.stdout)
+        case End():
+            bar.write("\n".join(event.figures), file=sys.stdout)
 
 
-def _stopped(event: Mapping[str, Any]) -> str:
-    after, there = (
-        (f" after step {event['step']} of {event['of']}", "there")
-        if "step" in event
-        else ("", "the last checkpoint")
-    )
+def _stopped(event: Stopped | None) -> str:
+    after, there = ("", "the last checkpoint")
+    if event is not None:
+        after, there = f" after step {event.step} of {event.of}", "there"
     return f"napari-cln: stopped{after}. The same command with --resume goes on from {there}."
 
 
-def _former(run: Path) -> dict[str, Any]:
-    """Settings of the run to go on with; none where there is no such run, which training then says."""
-    try:
-        settings: dict[str, Any] = json.loads((run / "run.json").read_bytes())["config"]
-    except (OSError, ValueError, KeyError):
-        return {}
-    return settings
-
-
-def _epoch(event: Mapping[str, Any]) -> str:
-    best = ", the best so far" if event["best"] else ""
-    name = f"fold {event['fold']}, epoch {event['epoch']}{best}"
-    hidden = ("fold", "epoch", "best", "step", "worst", "loss")
-    shown = {"loss": event["loss"]["total"]} | {k: v for k, v in event.items() if k not in hidden}
+def _epoch(event: Epoch) -> str:
+    best = ", the best so far" if event.best else ""
+    name = f"fold {event.fold}, epoch {event.epoch}{best}"
+    shown = {
+        "loss": event.loss.get("total"),
+        "seconds": event.seconds,
+        "n": event.n,
+        "failed": event.failed or None,
+        "dice_mean": event.dice_mean,
+        "dice_median": event.dice_median,
+        "missed": event.missed,
+        "claimed": event.claimed,
+        "auc": event.auc,
+    }
     return _facts(name, shown)
 
 
-def _facts(name: str, event: Mapping[str, Any]) -> str:
+def _facts(name: str, values: Mapping[str, object]) -> str:
     facts = (
         f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
-        for key, value in event.items()
-        if key != "event" and value is not None
+        for key, value in values.items()
+        if value is not None
     )
     return f"{name}: {', '.join(facts)}"

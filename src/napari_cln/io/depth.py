@@ -5,7 +5,9 @@
   the grey of the 8-bit picture exactly.
 - 16 bits that hold fewer (no value above 255, 1023 or 4095, as 12-bit converters write
   them): scaled from those bits, with a note. A file whose values are all twins of 8-bit
-  ones (low byte equal to the high one, or 0) is never taken for that.
+  ones (low byte equal to the high one, or 0) is never taken for that, nor one that says how
+  many of its bits count. A picture of 16 true bits that is darker than 1/16 of white would show
+  nothing at all; it is taken for 12-bit too, and the note tells.
 - Floating point: 0 to 1 or 0 to 255 as such; anything else from least to greatest value,
   with a note. NaN is black.
 
@@ -14,13 +16,17 @@ In a file of many pages the first one decides for all, so that grey does not fli
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Scale", "colour_of", "scale_of", "to_uint8"]
+__all__ = ["Scale", "colour_of", "in_strips", "scale_of", "to_uint8"]
+
+STRIP_SAMPLES = 2**21
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,14 +38,14 @@ class Scale:
     note: str | None = None
 
 
-def scale_of(array: NDArray[Any], *, full_range: bool = False) -> Scale:
+def scale_of(array: NDArray[Any], *, bits: int | None = None) -> Scale:
     """Find which values of an array are black and white.
 
     Parameters
     ----------
     array : ndarray of bool, int or float, any shape
-    full_range : bool
-        The format promises that samples use all their bits (PNG does, TIFF does not).
+    bits : int, optional
+        How many bits of a 16-bit sample count, where the file says.
     """
     kind = array.dtype.kind
     if kind == "b":
@@ -47,7 +53,7 @@ def scale_of(array: NDArray[Any], *, full_range: bool = False) -> Scale:
     if array.dtype == np.uint8:
         return Scale(black=0, white=255)
     if array.dtype == np.uint16:
-        return Scale(black=0, white=65535) if full_range else _scale_of_uint16(array)
+        return _scale_of_uint16(array, bits)
     finite = array[np.isfinite(array)] if kind == "f" else array
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
     if kind == "f" and low >= 0 and high <= 1:
@@ -57,16 +63,18 @@ def scale_of(array: NDArray[Any], *, full_range: bool = False) -> Scale:
     return Scale(black=low, white=high, note=f"Grey values from {low:g} to {high:g} were scaled to 0–255.")
 
 
-def _scale_of_uint16(array: NDArray[Any]) -> Scale:
+def _scale_of_uint16(array: NDArray[Any], said: int | None) -> Scale:
+    full = Scale(black=0, white=65535)
+    greatest = int(array.max(initial=0))
+    likely = (8, 10, 12) if said is None else (said,)
+    bits = next((bits for bits in likely if greatest < 2**bits), 16)
+    if not 8 <= bits < 16:
+        return full
     high, low = array >> 8, array & 255
-    is_twin = bool((low == high).all() or not low.any())
-    if not is_twin:
-        greatest = int(array.max())
-        for bits in (8, 10, 12):
-            if greatest < 2**bits:
-                note = f"The 16-bit file holds no value above {2**bits - 1} and was read as {bits}-bit."
-                return Scale(black=0, white=2**bits - 1, note=note)
-    return Scale(black=0, white=65535)
+    if (low == high).all() or not low.any():  # twins of 8-bit values
+        return full
+    note = f"The 16-bit file holds no value above {2**bits - 1} and was read as {bits}-bit."
+    return Scale(black=0, white=2**bits - 1, note=note)
 
 
 def to_uint8(array: NDArray[Any], scale: Scale) -> NDArray[np.uint8]:
@@ -74,15 +82,44 @@ def to_uint8(array: NDArray[Any], scale: Scale) -> NDArray[np.uint8]:
 
     Whole numbers keep their high bits (``v >> 8`` for 16), floating-point ones are rounded.
     """
-    black, white = scale.black, scale.white
-    if array.dtype == np.uint8 and (black, white) == (0, 255):
+    if array.dtype == np.uint8 and (scale.black, scale.white) == (0, 255):
         return array
+    return in_strips(array, lambda part: _scaled(part, scale))
+
+
+def in_strips(array: NDArray[Any], convert: Callable[[NDArray[Any]], Any]) -> NDArray[np.uint8]:
+    """Convert an array to 8 bits a few rows at a time; results beyond 0 and 255 are clipped.
+
+    What `convert` computes between then needs no second frame's memory.
+
+    Parameters
+    ----------
+    array : ndarray, shape (H, ...)
+    convert : callable
+        Gives numbers of the shape of its argument, which is some rows of the array.
+    """
+    pixels = np.empty(array.shape, dtype=np.uint8)
+    for part in _strips(array):
+        converted = convert(array[part])
+        pixels[part] = converted if converted.dtype == np.uint8 else np.clip(converted, 0, 255)
+    return pixels
+
+
+def _strips(array: NDArray[Any]) -> Iterator[slice]:
+    """A few rows at a time."""
+    step = max(1, STRIP_SAMPLES // max(1, math.prod(array.shape[1:])))
+    return (slice(start, start + step) for start in range(0, len(array), step))
+
+
+def _scaled(array: NDArray[Any], scale: Scale) -> NDArray[np.uint8]:
+    black, white = scale.black, scale.white
     if array.dtype == np.bool_:
         return array.astype(np.uint8) * np.uint8(255)
     if array.dtype == np.uint16 and black == 0:
         shift = np.uint16(int(white).bit_length() - 8)
-        high: NDArray[np.uint8] = np.minimum(array >> shift, 255).astype(np.uint8)
-        return high
+        high = array >> shift
+        few: NDArray[np.uint8] = (high if shift == 8 else np.minimum(high, 255)).astype(np.uint8)
+        return few
     values = np.nan_to_num(array.astype(np.float64), nan=black, posinf=white, neginf=black)
     span = (white - black) or 1.0
     pixels: NDArray[np.uint8] = np.rint(np.clip((values - black) / span, 0, 1) * 255).astype(np.uint8)
@@ -109,5 +146,8 @@ def colour_of(pixels: NDArray[np.uint8], *, premultiplied: bool = False) -> NDAr
     if pixels.shape[2] in (2, 4):
         colours, alpha = pixels[..., :-1], pixels[..., -1:]
     if alpha is not None and not premultiplied and alpha.min() < 255:
-        colours = np.rint(colours * (alpha / 255.0)).astype(np.uint8)
+        colours = colours.copy()
+        for part in _strips(colours):
+            product = colours[part] * alpha[part].astype(np.uint16) + np.uint16(128)
+            colours[part] = (product + (product >> np.uint16(8))) >> np.uint16(8)  # over 255, rounded
     return np.ascontiguousarray(colours[..., 0] if colours.shape[2] == 1 else colours)

@@ -34,11 +34,16 @@ class FrameSource(ABC):
         Whether ``pixels`` is (H, W, 3) or (H, W), the same for every frame.
     warnings : tuple of str
         Sentences for the user that hold for the whole file.
+    orientation : int
+        How the file stores the picture, as EXIF numbers it: 1 upright (also where the file says
+        nothing), 2 to 8 turned or mirrored. ``pixels`` is upright always, so a mask that was drawn
+        on the stored pixels must be turned by :func:`napari_cln.io.orientation.upright`.
     """
 
     n_frames: int
     shape: tuple[int, int]
     is_rgb: bool
+    orientation: int = 1
 
     def __init__(self, path: Path) -> None:
         self.path = path

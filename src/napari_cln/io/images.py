@@ -1,80 +1,210 @@
-"""PNG, JPEG, BMP and GIF, decoded by Pillow."""
+"""PNG, JPEG, BMP, GIF, WebP, JPEG 2000 and AVIF, decoded by Pillow; PNG of 16 bits by imagecodecs."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, BinaryIO
 
+import imagecodecs
 import numpy as np
 import PIL
-from PIL import Image
+from numpy.typing import NDArray
+from PIL import Image, features
 
 from ..errors import FrameReadError
 from ..types import Frame
+from .boxes import walk_boxes
 from .depth import Scale, colour_of, scale_of, to_uint8
 from .frame_source import FrameSource
-from .limits import MAX_FRAME_PIXELS, check_frames, check_size
-from .orientation import ORIENTATION_TAG, orientation_remarks, swaps_axes, upright
+from .limits import MAX_FRAME_PIXELS, check_frames, check_size, missing_frames
+from .orientation import ORIENTATION_TAG, orientation_of, orientation_remarks, swaps_axes, upright
+from .png import Png, describe_png
+from .signatures import HEAD_BYTES, picture_format
+from .streams import check_scans, describe_stream, webp_size
 
 __all__ = ["ImageSource"]
 
-FORMATS = ("PNG", "JPEG", "BMP", "GIF")
 AS_STORED = ("L", "LA", "RGB", "RGBA")
+NEEDED = {"AVIF": "avif", "WEBP": "webp", "JPEG2000": "jpg_2000"}
+"""What Pillow must be built with, by format."""
+SHOWN_AS = {"JPEG2000": "JPEG 2000", "WEBP": "WebP", "MPO": "JPEG"}
+VERSION = imagecodecs.__version__
+MAX_ANIMATION_PIXELS = 2**36
+"""Pixels of all frames of an animated picture: eighteen minutes of 1080p at 30 frames a second."""
+STREAM_HEAD = 2**14
 FULL_RANGE = Scale(black=0, white=65535)
 
 
 class ImageSource(FrameSource):
-    """A PNG, JPEG, BMP or GIF file.
+    """A picture file; GIF, PNG, WebP and AVIF may hold a cine.
 
     The dpi that such a file may carry are a printer's, so there are no millimetres.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
+        self._deep: NDArray[Any] | None = None
+        self._broken: int | None = None
+        self._n_streams = 1
+        png = self._check_file()
         try:
-            self._image = Image.open(path, formats=FORMATS)
+            self._image = Image.open(path, formats=(self._format,))
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as cause:
             raise FrameReadError(
                 f"{path.name} has more than {MAX_FRAME_PIXELS // 2**20} million pixels, which is refused. "
                 "Crop it, or export it again from the scanner."
             ) from cause
         try:
-            self._look()
+            self._look(png)
         except BaseException:
             self.close()
             raise
 
-    def _look(self) -> None:
+    def _check_file(self) -> Png | None:
+        """Find out what Pillow would do with the file, before it does."""
+        with self.path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+            self._format = picture_format(head) or ""
+            name = SHOWN_AS.get(self._format, self._format)
+            if self._format in NEEDED and not features.check(NEEDED[self._format]):
+                raise FrameReadError(
+                    f"{self.path.name} is a picture in {name}, which the installed Pillow does not read. "
+                    "Update Pillow, or save the picture as PNG."
+                )
+            if self._format == "WEBP":
+                check_size(self.path, *webp_size(head), pixel_bytes=4)  # opening it takes the memory
+            if self._format == "JPEG":
+                self._check_jpeg(file, head)
+            if self._format == "JPEG2000":
+                self._n_streams = sum(kind == b"jp2c" for kind, _, _ in walk_boxes(file))
+            return describe_png(file) if self._format == "PNG" else None
+
+    def _check_jpeg(self, file: BinaryIO, head: bytes) -> None:
+        head += file.read(STREAM_HEAD)
+        stream = describe_stream(head) or describe_stream(head := head + file.read())
+        if stream is not None:
+            check_size(self.path, stream.rows, stream.columns, 3)
+            if stream.process != "JPEG" or stream.bits != 8:
+                raise FrameReadError(
+                    f"{self.path.name} is a picture in {stream.process} of {stream.bits} bits, which is not "
+                    "read as a file of its own. Save it as PNG or TIFF."
+                )
+            check_scans(head + file.read() if stream.is_in_scans else head, stream)
+
+    def _look(self, png: Png | None) -> None:
         """Learn all that the header says, before any pixel is decoded."""
         image = self._image
-        check_size(self.path, image.height, image.width)
-        # Phones append previews of other sizes to a JPEG; only these two hold cines.
-        self.n_frames = getattr(image, "n_frames", 1) if image.format in ("GIF", "PNG") else 1
-        check_frames(self.path, self.n_frames)
-        orientation = int(image.getexif().get(ORIENTATION_TAG, 1))
-        self._orientation = orientation
-        self.warnings = orientation_remarks(orientation)
-        self.shape = (image.width, image.height) if swaps_axes(orientation) else (image.height, image.width)
+        check_size(self.path, image.height, image.width, len(image.getbands()))
+        self.n_frames, remarks = self._count(png)
+        check_frames(self.path, self.n_frames, (image.height, image.width))
+        if self.n_frames * image.height * image.width > MAX_ANIMATION_PIXELS:
+            raise FrameReadError(
+                f"{self.path.name} has {self.n_frames} frames of {image.height} rows and {image.width} "
+                "columns, more than an animation is read of. Save it as a video."
+            )
+        # Pillow decodes a PNG to look for EXIF data behind its pixels, and 16 bits are not for Pillow.
+        is_known = png is not None and png.bits == 16 and not png.is_annotated_late
+        exif = Image.Image.getexif(image) if is_known else image.getexif()
+        self.orientation = orientation_of(exif.get(ORIENTATION_TAG, 1))
+        remarks = [*orientation_remarks(self.orientation), *remarks]
+        turned = swaps_axes(self.orientation)
+        self.shape = (image.width, image.height) if turned else (image.height, image.width)
+        self._size = image.size
         self._mode = _mode_of(image)
         self.is_rgb = self._mode.startswith("RGB")
+        self._scale = FULL_RANGE
+        if png is not None and png.bits == 16:
+            self._scale = self._look_deep(png)
+            remarks += [self._scale.note] if self._scale.note else []
+        self.warnings = tuple(remarks)
+
+    def _count(self, png: Png | None) -> tuple[int, list[str]]:
+        """How many frames can be read, and what to say of the others."""
+        here = int(getattr(self._image, "n_frames", 1))
+        pictures = here if self._image.format == "MPO" else self._n_streams
+        if pictures > 1:
+            name = SHOWN_AS[str(self._image.format)]
+            return 1, [f"The {name} file holds {pictures} pictures; the first is read."]
+        if png is None or png.announced == png.present == here:
+            return here, []
+        n_frames = min(here, png.present)
+        if png.present < png.announced:
+            return n_frames, [missing_frames(png.announced, n_frames)]
+        return n_frames, [f"The file holds {png.present} frames and announces {here}; so many are read."]
+
+    def _look_deep(self, png: Png) -> Scale:
+        """Decode the first frame of a PNG of 16 bits, and find out how many of them are used.
+
+        Pillow keeps 16 bits of grey only.
+        """
+        if self.n_frames > 1 and self._mode == "I;16":
+            return scale_of(np.asarray(self._image), bits=png.significant)
+        check_size(self.path, self._image.height, self._image.width, 2 * png.samples)
+        deep = imagecodecs.png_decode(self.path.read_bytes())
+        if deep.ndim == 3:
+            deep = deep[..., : png.samples]  # a colour that counts as transparent adds alpha
+        scale = scale_of(deep[..., :-1] if png.samples in (2, 4) else deep, bits=png.significant)
+        if self.n_frames == 1:
+            self._deep, self.is_rgb = deep, png.samples > 2
+        elif scale.note:
+            raise FrameReadError(
+                f"{self.path.name} is an animated PNG of 16-bit colours that uses fewer bits. "
+                "Save it as TIFF."
+            )
+        return scale
 
     def _read(self, index: int) -> Frame:
-        if self.n_frames > 1:
-            self._image.seek(index)
         image = self._image
-        array = np.asarray(image if image.mode == self._mode else image.convert(self._mode))
-        # Only PNG brings 16 bits here, and its samples always use all of them.
-        pixels = to_uint8(array, FULL_RANGE if array.dtype == np.uint16 else scale_of(array))
+        array = self._decode(index)
+        if array.dtype == np.uint16:
+            alpha = array.ndim == 3 and array.shape[2] in (2, 4)
+            pixels = to_uint8(array[..., :-1] if alpha else array, self._scale)
+            if alpha:
+                pixels = np.dstack([pixels, to_uint8(array[..., -1], FULL_RANGE)])
+        else:
+            pixels = to_uint8(array, scale_of(array))
         milliseconds = image.info.get("duration") if self.n_frames > 1 else None
+        name = SHOWN_AS.get(self._format, self._format)
         return Frame(
-            pixels=upright(colour_of(pixels), self._orientation),
-            spacing_note=f"A {image.format} file carries no millimetres.",
+            pixels=upright(colour_of(pixels), self.orientation),
+            spacing_note=f"A {name} file carries no millimetres.",
             source=self.path,
             index=index,
             n_frames=self.n_frames,
             frame_time_s=milliseconds / 1000 if milliseconds else None,
-            decoder=f"Pillow {PIL.__version__}",
+            decoder=f"Pillow {PIL.__version__}" if self._deep is None else f"imagecodecs {VERSION}",
             warnings=self.warnings,
         )
+
+    def _decode(self, index: int) -> NDArray[Any]:
+        """Samples of a frame, uint8 or uint16, (H, W) or (H, W, samples)."""
+        image = self._image
+        if self.n_frames == 1:
+            if self._deep is not None:
+                return self._deep
+        else:
+            self._seek(index)
+        if image.size != self._size:
+            raise FrameReadError(
+                f"{self.path.name} is {self._size[1]} rows by {self._size[0]} columns, but its frame "
+                f"{index + 1} is {image.height} by {image.width}. Export it again from the scanner."
+            )
+        return np.asarray(image if image.mode == self._mode else image.convert(self._mode))
+
+    def _seek(self, index: int) -> None:
+        """Go to a frame. Each one leans on those before it, so none behind a damaged one is tried."""
+        if self._broken is not None and index >= self._broken:
+            raise FrameReadError(
+                f"{self.path.name} is damaged at frame {self._broken + 1} of {self.n_frames}; those behind "
+                "it can't be read. Open it in an image viewer to check that it is whole, or export it again."
+            )
+        for step in range(min(self._image.tell() + 1, index), index + 1):
+            try:
+                self._image.seek(step)
+                self._image.load()
+            except Exception:
+                self._broken = step
+                raise
 
     def close(self) -> None:
         self._image.close()

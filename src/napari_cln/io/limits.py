@@ -12,10 +12,13 @@ from pathlib import Path
 from ..errors import FrameReadError
 
 __all__ = [
+    "MAX_CINE_PIXELS",
     "MAX_FRAMES",
+    "MAX_FRAME_BYTES",
     "MAX_FRAME_PIXELS",
     "MAX_INFLATED_BYTES",
     "PLAUSIBLE_MM",
+    "Unreadable",
     "check_frames",
     "check_size",
     "is_plausible",
@@ -23,8 +26,14 @@ __all__ = [
     "reading",
 ]
 
-MAX_FRAME_PIXELS = 2**26
-"""Pixels of one frame: twice an 8K screen."""
+MAX_FRAME_PIXELS = 2**25
+"""Pixels of one frame: an 8K screen. Reading and segmenting one in colour takes about 1 GB."""
+
+MAX_FRAME_BYTES = 2**28
+"""Bytes of one decoded frame before its samples become 8 bits: 256 MiB."""
+
+MAX_CINE_PIXELS = 9 * 2**20
+"""Pixels of one frame of several: a 4K screen. A batch holds some frames at a time."""
 
 MAX_FRAMES = 2**20
 """Frames of one file: nearly ten hours at 30 frames a second."""
@@ -43,8 +52,16 @@ def is_plausible(spacing_mm: Sequence[float]) -> bool:
     return all(low < value < high for value in spacing_mm)
 
 
-def check_size(path: Path, rows: int, columns: int) -> None:
-    """Refuse a frame without pixels, or with more than `MAX_FRAME_PIXELS`.
+def check_size(path: Path, rows: int, columns: int, pixel_bytes: float = 1) -> None:
+    """Refuse a frame without pixels, with more than `MAX_FRAME_PIXELS` or than `MAX_FRAME_BYTES`.
+
+    Parameters
+    ----------
+    path : Path
+        Named in messages.
+    rows, columns : int
+    pixel_bytes : float
+        Bytes that a decoded pixel takes: all samples, at their own depth.
 
     Raises
     ------
@@ -61,10 +78,23 @@ def check_size(path: Path, rows: int, columns: int) -> None:
             f"{MAX_FRAME_PIXELS // 2**20} million pixels are refused. "
             "Crop it, or export it again from the scanner."
         )
+    if rows * columns * pixel_bytes > MAX_FRAME_BYTES:
+        raise FrameReadError(
+            f"{path.name} says it is {rows} rows by {columns} columns of {pixel_bytes:g} bytes a pixel; "
+            f"frames of more than {MAX_FRAME_BYTES // 2**20} MB are refused. Save it with 8 bits a sample."
+        )
 
 
-def check_frames(path: Path, n_frames: int) -> None:
-    """Refuse a file that says it has no frame, or more than `MAX_FRAMES`.
+def check_frames(path: Path, n_frames: int, shape: tuple[int, int] = (0, 0)) -> None:
+    """Refuse a file that says it has no frame, more than `MAX_FRAMES`, or several of very many pixels.
+
+    Parameters
+    ----------
+    path : Path
+        Named in messages.
+    n_frames : int
+    shape : (int, int)
+        Rows and columns; several frames may have `MAX_CINE_PIXELS` each.
 
     Raises
     ------
@@ -75,11 +105,23 @@ def check_frames(path: Path, n_frames: int) -> None:
             f"{path.name} says it has {n_frames} frames; 1 to {MAX_FRAMES} can be read. "
             "Export it again from the scanner."
         )
+    rows, columns = shape
+    if n_frames > 1 and rows * columns > MAX_CINE_PIXELS:
+        raise FrameReadError(
+            f"{path.name} says it has {n_frames} frames of {rows} rows by {columns} columns; the frames of a "
+            f"cine may have {MAX_CINE_PIXELS // 2**20} million pixels. "
+            "Make them smaller, or save each as a file of its own."
+        )
 
 
 def missing_frames(announced: int, present: int) -> str:
     """Sentence for the user about a clip that is cut short."""
-    return f"The file announces {announced} frames, but only {present} are there and whole."
+    verb = "is" if present == 1 else "are"
+    return f"The file announces {announced} frames, but only {present} {verb} there and whole."
+
+
+class Unreadable(ValueError):
+    """A file's data can't be read for a reason that is told to the user: the end of a sentence."""
 
 
 @contextmanager
@@ -102,7 +144,8 @@ def reading(path: Path, what: str = "a whole image") -> Iterator[None]:
             f"{path.name} may not be read by you. Change its permissions, or copy it."
         ) from cause
     except Exception as cause:
+        reason = f": {cause}" if isinstance(cause, Unreadable) else ""
         raise FrameReadError(
-            f"{path.name} is not {what} that can be read. "
+            f"{path.name} is not {what} that can be read{reason}. "
             "Open it in an image viewer to check that it is whole, or export it again from the scanner."
         ) from cause

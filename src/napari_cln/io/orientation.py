@@ -7,9 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ORIENTATION_TAG", "orientation_remarks", "swaps_axes", "upright"]
+__all__ = ["ORIENTATION_TAG", "orientation_of", "orientation_remarks", "swaps_axes", "upright"]
 
 ORIENTATION_TAG = 0x0112
+
+
+def orientation_of(value: object) -> int:
+    """Orientation from 1 to 8 that a tag gives; 1, upright, for any other value."""
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def swaps_axes(orientation: int) -> bool:

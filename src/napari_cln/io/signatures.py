@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-__all__ = ["HEAD_BYTES", "Kind", "container_of", "is_dicomdir", "kind_of"]
+__all__ = ["HEAD_BYTES", "Kind", "container_of", "is_dicomdir", "kind_of", "other_kind", "picture_format"]
 
-Kind: TypeAlias = Literal["image", "tiff", "dicom", "video"]
+Kind: TypeAlias = Literal["image", "jpegxl", "tiff", "dicom", "video"]
 
 HEAD_BYTES = 1024
 """How much of a file is looked at."""
 
 DICOMDIR = b"1.2.840.10008.1.3.10"
-IMAGES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a")
+PICTURES = (
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"GIF87a", "GIF"),
+    (b"GIF89a", "GIF"),
+    (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG2000"),
+    (b"\xff\x4f\xff\x51", "JPEG2000"),
+)
+JPEG_XL = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
 TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 VIDEOS = (
     (0, b"\x1aE\xdf\xa3", "matroska"),
@@ -21,6 +29,22 @@ VIDEOS = (
     (8, b"AVI ", "avi"),
     *((4, box, "mov") for box in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")),
 )
+HEIF = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"mif2", b"msf1"})
+"""Brands of pictures in the container of MP4, of which FFmpeg would give one tile."""
+FILMS = frozenset({b"isom", b"iso2", b"iso4", b"iso5", b"iso6", b"mp41", b"mp42", b"M4V ", b"qt  "})
+
+OTHERS = (
+    (0, b"%PDF", "a PDF document", "Export its picture as PNG or JPEG."),
+    (0, b"PK\x03\x04", "a ZIP or Office file", "Open what is in it."),
+    (0, b"\x1f\x8b", "packed with gzip", "Unpack it, and open what is in it."),
+    (0, b"8BPS", "a Photoshop file", "Save it as PNG or TIFF."),
+    (0, b"II\xbc", "a JPEG XR picture", "Save it as PNG or TIFF."),
+    (0, b"\x76\x2f\x31\x01", "an OpenEXR picture", "Save it as PNG or TIFF."),
+    (0, b"NRRD", "an NRRD volume", "Save its frames as PNG or TIFF."),
+    (344, b"n+1\0", "a NIfTI volume", "Save its frames as PNG or TIFF."),
+    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file", "Save its frames as PNG or TIFF."),
+    (0, b"<svg", "an SVG drawing", "Save it as PNG."),
+)
 BARE_DICOM = frozenset({(2, 0), (2, 1), (2, 2), (8, 0), (8, 1), (8, 5), (8, 8), (8, 0x16), (8, 0x18)})
 
 
@@ -28,11 +52,25 @@ def kind_of(head: bytes) -> Kind | None:
     """What a file is that starts with `head`; None for nothing that can be read."""
     if head[128:132] == b"DICM" or _is_bare_dicom(head):
         return "dicom"
-    if head.startswith(IMAGES) or (head.startswith(b"BM") and head[6:10] == b"\0\0\0\0"):
+    if picture_format(head):
         return "image"
+    if head.startswith(JPEG_XL):
+        return "jpegxl"
     if head.startswith(TIFFS):
         return "tiff"
     return "video" if container_of(head) else None
+
+
+def picture_format(head: bytes) -> str | None:
+    """Pillow's name of the picture format that a file's first bytes show; None for no picture."""
+    for magic, name in PICTURES:
+        if head.startswith(magic):
+            return name
+    if head.startswith(b"BM") and head[6:10] == b"\0\0\0\0":
+        return "BMP"
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WEBP"
+    return "AVIF" if _brands(head) & {b"avif", b"avis"} else None
 
 
 def container_of(head: bytes) -> str | None:
@@ -41,6 +79,8 @@ def container_of(head: bytes) -> str | None:
     FFmpeg is told the format, because its own guess includes play lists, which name other
     files to read.
     """
+    if other_kind(head) or picture_format(head):
+        return None
     for offset, magic, name in VIDEOS:
         if head[offset : offset + len(magic)] == magic:
             return name
@@ -48,9 +88,30 @@ def container_of(head: bytes) -> str | None:
     return "mpegts" if len(head) > 376 and head[0] == head[188] == head[376] == 0x47 else None
 
 
+def other_kind(head: bytes) -> tuple[str, str] | None:
+    """What a known file is that can't be read, and what to do; None for any other."""
+    brands = _brands(head)
+    if brands & HEIF and not brands & {b"avif", b"avis"}:
+        return "a HEIC picture, as phones take them", "Save it as JPEG or PNG."
+    if b"crx " in brands:
+        return "a camera's raw file", "Save it as JPEG or PNG."
+    for offset, magic, name, remedy in OTHERS:
+        if head[offset : offset + len(magic)] == magic:
+            return name, remedy
+    return None
+
+
 def is_dicomdir(head: bytes) -> bool:
     """Whether a DICOM file is an index of others."""
     return DICOMDIR in head
+
+
+def _brands(head: bytes) -> set[bytes]:
+    """Brands of an ISO base media file that is no film by its first one; empty for any other."""
+    if head[4:8] != b"ftyp" or head[8:12] in FILMS:
+        return set()
+    end = min(int.from_bytes(head[:4], "big"), len(head))
+    return {head[8:12], *(head[at : at + 4] for at in range(16, end - 3, 4))}
 
 
 def _is_bare_dicom(head: bytes) -> bool:

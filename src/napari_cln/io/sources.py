@@ -25,7 +25,7 @@ from ..types import Frame
 from .depth import colour_of, scale_of, to_uint8
 from .frame_source import FrameSource
 from .limits import reading
-from .signatures import HEAD_BYTES, container_of, is_dicomdir, kind_of
+from .signatures import HEAD_BYTES, container_of, is_dicomdir, kind_of, other_kind
 
 __all__ = [
     "FrameSource",
@@ -41,14 +41,18 @@ __all__ = [
 Source: TypeAlias = str | os.PathLike[str] | Frame | NDArray[Any]
 """What stands for a frame or several."""
 
-READABLE = "PNG, JPEG, BMP, TIFF, GIF, DICOM, AVI, MP4, MOV and MKV"
+READABLE = (
+    "PNG, JPEG, BMP, TIFF, GIF, WebP, AVIF, JPEG 2000, JPEG XL, DICOM, AVI, MP4, MOV, MKV, WebM, WMV and MPEG"
+)
 ENDINGS = frozenset(
     f".{ending}"
     for ending in (
-        *("png", "jpg", "jpeg", "bmp", "tif", "tiff", "gif", "dcm", "dicom"),
+        *("png", "apng", "jpg", "jpeg", "bmp", "tif", "tiff", "gif", "webp", "avif", "jp2", "j2k", "jxl"),
+        *("dcm", "dicom", "heic", "heif"),
         *("avi", "mp4", "m4v", "mov", "mkv", "webm", "wmv", "mpg", "mpeg"),
     )
 )
+"""Endings of what is opened; HEIC is not read, and says so."""
 
 
 def open_source(path: str | os.PathLike[str]) -> FrameSource:
@@ -57,7 +61,8 @@ def open_source(path: str | os.PathLike[str]) -> FrameSource:
     Parameters
     ----------
     path : path-like
-        PNG, JPEG, BMP, TIFF, GIF, DICOM, AVI, MP4, MOV or MKV; its ending plays no part.
+        PNG, JPEG, BMP, TIFF, GIF, WebP, AVIF, JPEG 2000, JPEG XL, DICOM or a video; its ending
+        plays no part.
 
     Returns
     -------
@@ -85,6 +90,11 @@ def open_source(path: str | os.PathLike[str]) -> FrameSource:
 
             with reading(file):
                 return ImageSource(file)
+        case "jpegxl":
+            from .jpegxl import JpegXLSource
+
+            with reading(file):
+                return JpegXLSource(file)
         case "tiff":
             from .tiff import TiffSource
 
@@ -100,6 +110,9 @@ def open_source(path: str | os.PathLike[str]) -> FrameSource:
 
             with reading(file, "a whole video"):
                 return VideoSource(file, str(container_of(head)))
+    if other := other_kind(head):
+        name, remedy = other
+        raise FrameReadError(f"{file.name} is {name}, which is not read here. {remedy}")
     raise FrameReadError(
         f"{file.name} is none of {READABLE}. "
         "Open it in an image viewer to check that it is whole, or export it again from the scanner."

@@ -11,6 +11,7 @@ from __future__ import annotations
 import bisect
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,12 +21,16 @@ from numpy.typing import NDArray
 
 from ..errors import FrameReadError
 from ..types import Frame
+from .boxes import walk_boxes
 from .frame_source import FrameSource
-from .limits import check_frames, check_size, missing_frames
+from .limits import Unreadable, check_frames, check_size, missing_frames
 
 __all__ = ["VideoSource", "VideoStream"]
 
 CACHE_BYTES = 2**26
+MAX_TABLE_BYTES = 2**26
+ATTACHED_PICTURE = 0x400
+THREADED_PIXELS = 2**23  # a 4K screen
 MAX_REORDER = 16  # frames that H.264 and H.265 may hold back
 DECODER = f"PyAV {av.__version__}, libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}"
 
@@ -58,6 +63,8 @@ class VideoStream:
         self._format = container
         self._cache: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
         self._next: int | None = None
+        if container == "mov":
+            self._check_tables()
         self._open()
         try:
             self._list_packets()
@@ -74,11 +81,24 @@ class VideoStream:
         self._container = av.open(self._data, format=self._format, options={"protocol_whitelist": "file"})
         if not self._container.streams.video:
             raise FrameReadError(f"{self.path.name} holds no video. Export the clip again from the scanner.")
-        self._stream = stream = self._container.streams.video[0]
-        stream.thread_type = "AUTO"
+        clips = [stream for stream in self._container.streams.video if not _is_cover(stream)]
+        self._n_clips = len(clips)
+        self._stream = stream = (clips or self._container.streams.video)[0]
+        if stream.pix_fmt is None:
+            raise Unreadable("its pictures are in a form that FFmpeg does not know")
         check_size(self.path, stream.height, stream.width)
+        # Threads of their own for frames hold some frames each.
+        stream.thread_type = "AUTO" if stream.height * stream.width <= THREADED_PIXELS else "SLICE"
         self.is_rgb = not stream.pix_fmt.startswith(("gray", "mono"))
         self._capacity = max(1, CACHE_BYTES // (stream.height * stream.width * (3 if self.is_rgb else 1)))
+
+    def _check_tables(self) -> None:
+        """Refuse an MP4 whose tables count more frames than can be read.
+
+        A table of frames of one size takes twenty bytes, and FFmpeg makes a list of it.
+        """
+        with self.path.open("rb") if isinstance(self._data, str) else nullcontext(self._data) as file:
+            check_frames(self.path, max(_frame_counts(file), default=1))
 
     def _list_packets(self) -> None:
         """Find out how many frames there are, when, and which stand alone."""
@@ -93,7 +113,7 @@ class VideoStream:
             pass  # cut short: what came before it is whole, and the count below tells
         while packets and packets[-1][2]:  # the frame that the cut runs through
             packets.pop()
-        check_frames(self.path, len(packets))
+        check_frames(self.path, len(packets), (stream.height, stream.width))
         self.n_frames = len(packets)
         self._times = self._order([stamp for stamp, _, _ in packets])
         self._keys = sorted(stamp for stamp, is_key, _ in packets if is_key and stamp is not None)
@@ -103,6 +123,8 @@ class VideoStream:
         if announced > self.n_frames:
             self._drop_stragglers()
             remarks.append(missing_frames(announced, self.n_frames))
+        if self._n_clips > 1:
+            remarks.append(f"The file holds {self._n_clips} videos; the first is read.")
         ratio = stream.sample_aspect_ratio
         if ratio and ratio != 1:
             form = f"{ratio.numerator}:{ratio.denominator}"
@@ -217,6 +239,31 @@ class VideoStream:
     def close(self) -> None:
         """Let go of the file."""
         self._container.close()
+
+
+def _frame_counts(file: BinaryIO) -> Iterator[int]:
+    """Frames that each table of an MP4 file counts."""
+    for kind, start, stop in walk_boxes(file):
+        if kind in (b"moov", b"moof"):
+            file.seek(start)
+            data = file.read(min(stop - start, MAX_TABLE_BYTES))
+            for track in data.split(b"trak"):
+                if b"vide" in track:
+                    yield from _numbers_after(track, b"stsz", 8)
+            yield from _numbers_after(data, b"trun", 4)
+
+
+def _numbers_after(data: bytes, box: bytes, offset: int) -> Iterator[int]:
+    at = data.find(box)
+    while at >= 0:
+        start = at + len(box) + offset
+        yield max(1, int.from_bytes(data[start : start + 4], "big"))
+        at = data.find(box, at + 1)
+
+
+def _is_cover(stream: Any) -> bool:
+    """Whether a stream is a picture that goes with the file, and no clip."""
+    return bool(int(getattr(stream, "disposition", 0)) & ATTACHED_PICTURE)
 
 
 class VideoSource(FrameSource):

@@ -4,38 +4,112 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, Literal, TypeAlias
 
-from ..types import CLASS_NAMES, Estimate, PrepareConfig
-from .config import YNetConfig
+from msgspec import Meta
 
-__all__ = ["Figure", "ModelCard", "TrainingData"]
+from ..types import Estimate, PrepareConfig
+from .config import SIDE, YNetConfig
+from .schema import SchemaError, read
+
+__all__ = ["Figure", "ModelCard", "ModelComparison", "TrainingData", "plain_name"]
 
 LIMITS = "This model has never seen a cervical lymph node. It is for research, not for diagnosis."
+NEEDED = (
+    "name",
+    "classes",
+    "config",
+    "prepare",
+    "trained_on",
+    "figures",
+    "mask_threshold",
+    "cutoff",
+    "sha256",
+)
+"""Keys of every card that was ever written; others came later, and their defaults were in force before."""
+
+_CONTROL = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff"
+Line: TypeAlias = Annotated[
+    str,
+    Meta(
+        max_length=500,
+        pattern=rf"\A[^\n{_CONTROL}]*\Z",
+        description="a line of at most 500 printable characters",
+    ),
+]
+Text: TypeAlias = Annotated[
+    str,
+    Meta(
+        max_length=4000,
+        pattern=rf"\A[^{_CONTROL}]*\Z",
+        description="text of at most 4000 printable characters",
+    ),
+]
+Name: TypeAlias = Annotated[
+    str,
+    Meta(
+        max_length=255,
+        pattern=rf"\A(own/)?(?!\s|\.{{1,2}}\Z)[^\n\t/\\{_CONTROL}]+(?<!\s)\Z",
+        description="a name that a file may have, of 1 to 255 printable characters",
+    ),
+]
+
+
+def plain_name(name: str) -> str:
+    """The nearest name that a card may have: printable, and such as a file may have on any system."""
+    printable = re.sub(rf"[{_CONTROL}\n\t/\\]+", "-", name).strip()[:255].strip()
+    return printable if printable.strip(".") else "model"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingData:
     """One source of training frames."""
 
-    name: str
-    n: int
-    licence: str
-    citation: str
+    name: Line
+    n: Annotated[int, Meta(ge=0, le=10**12)]
+    licence: Line
+    citation: Text
 
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
     """One measured figure: what, on which data, with its interval and number."""
 
-    name: str
-    data: str
+    name: Line
+    data: Text
     estimate: Estimate
 
     def __str__(self) -> str:
         return f"{self.name} on {self.data}: {self.estimate}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelComparison:
+    """A new model beside another on the same validation frames.
+
+    Parameters
+    ----------
+    model : str
+        Id of the other model.
+    dice, auc : Estimate, optional
+        Paired differences of mean Dice and of AUC, new − other; None where the frames give none.
+    message : str
+        Why there is no difference at all; empty where there is one.
+    """
+
+    model: Line
+    dice: Estimate | None = None
+    auc: Estimate | None = None
+    message: Text = ""
+
+    @property
+    def gaps(self) -> dict[str, Estimate]:
+        """The differences that there are, by name."""
+        found = {"mean Dice": self.dice, "AUC": self.auc}
+        return {name: gap for name, gap in found.items() if gap is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,11 +118,13 @@ class ModelCard:
 
     Parameters
     ----------
-    name, version : str
+    name : str
+        Written when the model is saved. A model in the models folder goes by its file's name.
+    version : str
     created : str
         ISO date.
     classes : tuple of str
-        Names of the class logits, in order.
+        Names of the class logits, in order: ``("benign", "malignant")``.
     config : YNetConfig
         The network.
     members : int
@@ -60,42 +136,47 @@ class ModelCard:
         Everything that is needed to train it again.
     figures : tuple of Figure
         Measured on data that was never trained or tuned on.
+    compared : ModelComparison, optional
+        With the model that was in use when it was trained.
     mask_threshold : float or None
-        A pixel at or above it belongs to a node; None for a classification-only model.
+        A pixel at or above it belongs to a node, between 0 and 1; None for a classification-only model.
     min_node_area : int
         Smaller patches are not nodes, in pixels of the network's input.
     min_peak : float
         Patches in which no pixel reaches this probability are not nodes.
     cutoff : float
-        Operating point on malignancy.
+        Operating point on malignancy, in [0, 1].
     cutoff_from : str
         The rule and the data that gave the cutoff.
     temperature : float
-        Divides the class logits, so that a score of 0.7 is right 7 times in 10.
+        Divides the class logits, so that a score of 0.7 is right 7 times in 10; 0.01 to 100.
     limits : str
         A sentence for the user.
     sha256 : str
         Of the weights file; set when it is saved.
     """
 
-    name: str
-    version: str = "1"
-    created: str = ""
-    classes: tuple[str, ...] = CLASS_NAMES
+    name: Name
+    version: Line = "1"
+    created: Line = ""
+    classes: tuple[Literal["benign"], Literal["malignant"]] = ("benign", "malignant")
     config: YNetConfig = field(default_factory=YNetConfig)
-    members: int = 1
+    members: Annotated[int, Meta(ge=1)] = 1
     prepare: PrepareConfig = field(default_factory=PrepareConfig)
     trained_on: tuple[TrainingData, ...] = ()
     recipe: Mapping[str, Any] = field(default_factory=dict)
     figures: tuple[Figure, ...] = ()
-    mask_threshold: float | None = 0.5
-    min_node_area: int = 16
-    min_peak: float = 0.0
-    cutoff: float = 0.5
-    cutoff_from: str = "not set: 0.5"
-    temperature: float = 1.0
-    limits: str = LIMITS
-    sha256: str = ""
+    compared: ModelComparison | None = None
+    mask_threshold: Annotated[float, Meta(gt=0, lt=1)] | None = 0.5
+    min_node_area: Annotated[int, Meta(ge=0, le=SIDE**2)] = 16
+    min_peak: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    cutoff: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    cutoff_from: Text = "not set: 0.5"
+    temperature: Annotated[float, Meta(ge=0.01, le=100)] = 1.0
+    limits: Text = LIMITS
+    sha256: Annotated[
+        str, Meta(pattern=r"\A([0-9a-f]{64})?\Z", description="64 hexadecimal digits, in small letters")
+    ] = ""
 
     @property
     def model_id(self) -> str:
@@ -103,32 +184,42 @@ class ModelCard:
         return f"{self.name}@{self.sha256[:12]}"
 
     def to_json(self) -> str:
-        """The card as JSON text."""
-        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        """The card as JSON text.
+
+        Raises
+        ------
+        SchemaError
+            If a value would not be read again.
+        """
+        try:
+            text = json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
+        except RecursionError as cause:
+            raise SchemaError("recipe", "is nested too deep") from cause
+        except (TypeError, ValueError) as cause:
+            raise SchemaError("", f"It can't be written as JSON: {cause}.") from cause
+        _read(text)
+        return text
 
     @classmethod
-    def from_json(cls, text: str) -> ModelCard:
-        """Read a card; ``ValueError``, ``TypeError`` or ``KeyError`` where it does not fit."""
-        raw = json.loads(text)
-        raw["classes"] = tuple(raw["classes"])
-        raw["config"]["bins"] = tuple(raw["config"]["bins"])
-        raw["config"] = YNetConfig(**raw["config"])
-        raw["prepare"] = PrepareConfig(**raw["prepare"])
-        raw["trained_on"] = tuple(TrainingData(**item) for item in raw["trained_on"])
-        raw["figures"] = tuple(
-            Figure(name=item["name"], data=item["data"], estimate=Estimate(**item["estimate"]))
-            for item in raw["figures"]
-        )
-        card = cls(**raw)
-        numbers = (
-            card.cutoff,
-            card.temperature,
-            card.min_node_area,
-            card.min_peak,
-            card.mask_threshold or 0.0,
-        )
-        if not all(isinstance(number, int | float) for number in numbers) or not card.temperature > 0:
-            raise ValueError("an operating point is not a number")
-        if type(card.members) is not int or card.members < 1:
-            raise ValueError("the number of networks is no number from 1 up")
+    def from_json(cls, text: str | bytes) -> ModelCard:
+        """Read a card.
+
+        Raises
+        ------
+        SchemaError
+            Of the first value that does not fit, or that could not be written again.
+        """
+        card = _read(text)
+        card.to_json()
         return card
+
+
+def _read(text: str | bytes) -> ModelCard:
+    card = read(text, ModelCard, needed=NEEDED)
+    if card.config.size != SIDE:
+        raise SchemaError("config.size", f"is {card.config.size}, and must be {SIDE}, as frames are prepared")
+    if card.config.segmentation and card.mask_threshold is None:
+        raise SchemaError("mask_threshold", "is null, and must be a number, since the network draws masks")
+    if not card.limits.strip():
+        raise SchemaError("limits", "is empty, and must say what the model can't do")
+    return card

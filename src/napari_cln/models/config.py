@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import Annotated, Literal, TypeAlias, get_args
+
+from msgspec import Meta
+
+from .schema import check_fields
 
 __all__ = ["YNetConfig"]
 
 Block: TypeAlias = Literal["esp", "psa", "rcb"]
+Bins: TypeAlias = Annotated[int, Meta(ge=1, le=32)]
+SIDE = 256
+"""Rows and columns of what a frame is prepared to."""
+SPLITS: dict[str, int] = {"esp": 4, "psa": 8, "rcb": 1}
+"""Into how many equal parts an encoder block divides its channels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,28 +39,46 @@ class YNetConfig:
         Give the classifier the encoder's features under a node and in its rim, so that each node
         gets its own score. ``False``, as in the paper: one score for the frame.
     size : int
-        Rows and columns of the input; a multiple of 32.
+        Rows and columns of the input; a multiple of 32. Frames are prepared to 256.
     width : float
         Multiplies every channel count of encoder and arm; for small networks.
+
+    Raises
+    ------
+    ValueError
+        Of a value that makes no network, or one that no computer holds; it is named with its limits.
     """
 
     block: Block = "esp"
-    decoder_width: int = 32
-    bins: tuple[int, ...] = (3, 5, 7, 9)
+    decoder_width: Annotated[int, Meta(ge=1, le=256)] = 32
+    bins: Annotated[tuple[Bins, ...], Meta(min_length=1, max_length=8)] = (3, 5, 7, 9)
     segmentation: bool = True
     guided: bool = True
-    size: int = 256
-    width: float = 1.0
+    size: Annotated[int, Meta(ge=32, le=1024)] = SIDE
+    width: Annotated[float, Meta(ge=0.01, le=4)] = 1.0
 
     def __post_init__(self) -> None:
         if self.block not in get_args(Block):
             raise ValueError(
                 f"There is no encoder block '{self.block}'. Choose one of {', '.join(get_args(Block))}."
             )
-        if self.size % 32 or self.size <= 0:
+        check_fields(self)
+        if self.size % 32:
             raise ValueError(f"The input size {self.size} is not a multiple of 32.")
         if self.guided and not self.segmentation:
             raise ValueError("A guided classifier needs the mask: set segmentation=True or guided=False.")
+        step = SPLITS[self.block]
+        if odd := [count for count in self.channels[1:] if count % step]:
+            raise ValueError(
+                f"width is {self.width}, which gives {odd[0]} channels where block '{self.block}' divides "
+                f"them by {step}. Choose a width such as 0.125, 0.25, 0.5 or 1."
+            )
+
+    @property
+    def channels(self) -> tuple[int, int, int, int]:
+        """Channels of the stem, the arm, and the encoder's thin and wide stages."""
+        thin, arm, middle, wide = (max(int(n * self.width), 4) for n in (16, 64, 128, 256))
+        return thin, arm, middle, wide
 
     @classmethod
     def paper(cls, *, segmentation: bool = True) -> YNetConfig:

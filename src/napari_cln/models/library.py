@@ -1,4 +1,10 @@
-"""Which models there are, and what their cards say. Without torch, so that a window can list them at once."""
+"""Which models there are, and what their cards say. Without torch, so that a window can list them at once.
+
+A model has one name. In the models folder, and among those that ship, it is the name of its file without
+the ending, whatever its card says: a file that is renamed is a model renamed. Anywhere else, such as
+``model.safetensors`` in the folder of a run, it is the name that its card was given when it was saved.
+A user's file that claims a name that ships (in small or capital letters) is ``own/`` and its name.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +12,37 @@ import json
 import logging
 import os
 import sys
+from contextlib import suppress
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
 from ..errors import WeightsError
-from .card import ModelCard
+from .card import ModelCard, plain_name
+from .schema import SchemaError
 
-__all__ = ["IN_USE", "find_model", "list_models", "model_in_use", "models_folder", "promotions", "read_card"]
+__all__ = [
+    "IN_USE",
+    "card_of_weights",
+    "find_model",
+    "known_models",
+    "known_name",
+    "list_models",
+    "model_in_use",
+    "models_folder",
+    "next_card",
+    "promotions",
+    "read_card",
+]
 
 MAX_CARD_BYTES = 1_000_000
 DEFAULT = "default"
 IN_USE = "in-use"
 """Stands for the model that was promoted last."""
+OWN = "own/"
+"""Before the name of a user's model that a model that ships has too; no file's name can hold it."""
 PROMOTED = "promoted.json"
+_log = logging.getLogger(__name__)
 
 
 def list_models() -> list[ModelCard]:
@@ -26,13 +50,22 @@ def list_models() -> list[ModelCard]:
 
     A card that can't be read is left out, and named in the log.
     """
-    cards = []
-    for path in _known().values():
-        try:
-            cards.append(_read_json(path.with_suffix(".json")))
-        except WeightsError as error:
-            logging.getLogger(__name__).warning("%s", error)
+    cards, faults = known_models()
+    for fault in faults:
+        _log.warning("%s", fault)
     return cards
+
+
+def known_models() -> tuple[list[ModelCard], list[WeightsError]]:
+    """Cards of all models known by name, each under that name; and why the others can't be read."""
+    cards: list[ModelCard] = []
+    faults: list[WeightsError] = []
+    for name, path in _known().items():
+        try:
+            cards.append(replace(_card_beside(path), name=name))
+        except WeightsError as error:
+            faults.append(error)
+    return cards, faults
 
 
 def models_folder() -> Path:
@@ -48,14 +81,31 @@ def models_folder() -> Path:
     return base / "napari-cln" / "models"
 
 
+def _bundled() -> Path:
+    return Path(str(resources.files("napari_cln") / "models"))
+
+
 def _known() -> dict[str, Path]:
-    """Weight files by name; a bundled name is never hidden by a user's file."""
-    bundled = Path(str(resources.files("napari_cln") / "models"))
-    found: dict[str, Path] = {}
-    for folder in (bundled, models_folder()):
-        for path in sorted(folder.glob("*.safetensors")):
-            found.setdefault(path.stem, path)
+    """Weight files by name; each file has one, and a bundled name is never a user's file."""
+    found = {path.stem: path for path in _weights_in(_bundled())}
+    taken = {name.casefold() for name in (*found, IN_USE)}
+    if _is_same(models_folder(), _bundled()):
+        return found
+    for path in _weights_in(models_folder()):
+        name = path.stem
+        if plain_name(name) != name:
+            _log.warning("The name of %s is none for a model. Rename the file, and its card.", ascii(name))
+            continue
+        found[OWN + name if name.casefold() in taken else name] = path
     return found
+
+
+def _weights_in(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.glob("*.safetensors")) if path.is_file()]
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def model_in_use() -> str:
@@ -66,7 +116,8 @@ def model_in_use() -> str:
 def promotions() -> tuple[str, ...]:
     """Names of the promoted models that are there, the one in use last.
 
-    A list that can't be read counts as empty, and is named in the log.
+    A model whose file was renamed since is known by the name that its card was given, and goes by its
+    new one. A list that can't be read counts as empty, and is named in the log.
     """
     try:
         names = json.loads((models_folder() / PROMOTED).read_bytes())
@@ -75,10 +126,16 @@ def promotions() -> tuple[str, ...]:
     except (OSError, ValueError, RecursionError):
         names = None
     if not isinstance(names, list):
-        logging.getLogger(__name__).warning("%s is damaged: the default model is in use.", PROMOTED)
+        _log.warning("%s is damaged: the default model is in use.", PROMOTED)
         return ()
-    known = {card.name for card in list_models()}
-    return tuple(name for name in names if isinstance(name, str) and name in known)
+    written: dict[str, list[str]] = {}  # names of files by the name in their card
+    there = set()
+    for name, path in _known().items():
+        with suppress(WeightsError):
+            written.setdefault(_card_beside(path).name, []).append(name)
+            there.add(name)
+    found = ([name] if name in there else written.get(name, []) for name in names if isinstance(name, str))
+    return tuple(now[0] for now in found if len(now) == 1)
 
 
 def find_model(name_or_path: str | Path) -> Path:
@@ -92,10 +149,16 @@ def find_model(name_or_path: str | Path) -> Path:
     known = _known()
     if name_or_path == IN_USE:
         name_or_path = model_in_use()
-    if str(name_or_path) in known:
-        return known[str(name_or_path)]
-    path = Path(name_or_path)
-    if not path.is_file():
+    name, path = str(name_or_path), Path(name_or_path)
+    is_file = os.path.isfile(path)  # noqa: PTH113  # Path.is_file raises where a name is too long
+    if name in known:
+        return known[name]
+    alike = [other for other in known if other.casefold() == name.casefold()]
+    if len(alike) > 1:
+        raise WeightsError(f"'{name}' may be {' or '.join(alike)}. Give the name as it is spelt.")
+    if alike and not is_file:
+        return known[alike[0]]
+    if not is_file:
         names = ", ".join(known) or "none"
         raise WeightsError(
             f"There is no model '{path.name}'. Known by name: {names}. "
@@ -110,24 +173,89 @@ def find_model(name_or_path: str | Path) -> Path:
 
 
 def read_card(name_or_path: str | Path) -> ModelCard:
-    """The card of a known name or of a ``.safetensors`` file.
+    """The card of a known name or of a ``.safetensors`` file, under the model's one name.
 
     Raises
     ------
     WeightsError
         If there is no such model, or its card is missing or damaged.
     """
-    return _read_json(find_model(name_or_path).with_suffix(".json"))
+    path = find_model(name_or_path)
+    return _named(path, _card_beside(path))
+
+
+def next_card(path: Path) -> Path:
+    """Path of a model's card while its weights are being written; see :func:`card_of_weights`."""
+    return path.with_suffix(".json.next")
+
+
+def card_of_weights(path: Path, sha256: str) -> ModelCard:
+    """The card that belongs to the weights in a file.
+
+    Weights and card are two files. A save that is cut off between them leaves the new weights with the
+    card beside them in :func:`next_card`, and this puts it in its place.
+
+    Parameters
+    ----------
+    path : Path
+        Of the weights.
+    sha256 : str
+        Of their bytes.
+
+    Raises
+    ------
+    WeightsError
+        If the card is missing or damaged, or is that of other weights.
+    """
+    beside, waiting = path.with_suffix(".json"), next_card(path)
+    fault = WeightsError(
+        f"{path.name} is damaged or was changed: its SHA-256 differs from the one in its card. "
+        "Copy the model file and its card again from where they came."
+    )
+    for place in (beside, waiting):
+        try:
+            card = _named(path, _read_json(place))
+        except WeightsError as error:
+            fault = error if place == beside else fault
+            continue
+        if card.sha256 == sha256:
+            if place == waiting:
+                with suppress(OSError):  # it serves where it lies, too
+                    waiting.replace(beside)
+            return card
+    raise fault
+
+
+def known_name(path: Path) -> str | None:
+    """Name that the model in a file is known by; None for a file that lies elsewhere."""
+    known = (name for name, file in _known().items() if file.name == path.name and _is_same(file, path))
+    return next(known, None)
+
+
+def _named(path: Path, card: ModelCard) -> ModelCard:
+    return replace(card, name=known_name(path) or card.name)
+
+
+def _card_beside(path: Path) -> ModelCard:
+    card = path.with_suffix(".json")
+    return _read_json(card if card.exists() or not next_card(path).exists() else next_card(path))
 
 
 def _read_json(path: Path) -> ModelCard:
     try:
         if path.stat().st_size > MAX_CARD_BYTES:
-            raise ValueError("too large")
-        return ModelCard.from_json(path.read_text(encoding="utf-8"))
+            raise SchemaError("", "It is too large.")
+        return ModelCard.from_json(path.read_bytes())
     except FileNotFoundError as cause:
         raise WeightsError(
             f"{path.name} is missing: a model file needs its card beside it. Copy both from where they came."
         ) from cause
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as cause:
-        raise WeightsError(f"{path.name} is not a model card of this version. Copy it again.") from cause
+    except OSError as cause:
+        raise WeightsError(
+            f"{path.name} can't be read: {cause.strerror}. Check its permissions, or copy it again."
+        ) from cause
+    except SchemaError as cause:
+        raise WeightsError(
+            f"{path.name} is not a model card of this version: {str(cause).removesuffix('.')}. "
+            "Copy it again from where the model came."
+        ) from cause

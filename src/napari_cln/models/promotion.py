@@ -15,56 +15,119 @@ from pathlib import Path
 
 from ..disk.atomic import write_atomically
 from ..errors import WeightsError
-from .card import ModelCard
-from .library import PROMOTED, find_model, list_models, model_in_use, models_folder, promotions, read_card
+from ..types import Estimate
+from .card import ModelCard, ModelComparison
+from .library import (
+    IN_USE,
+    PROMOTED,
+    card_of_weights,
+    find_model,
+    known_models,
+    known_name,
+    model_in_use,
+    models_folder,
+    promotions,
+    read_card,
+)
 
-__all__ = ["promote", "undo_promotion"]
+__all__ = ["doubts_about", "promote", "say_gap", "undo_promotion"]
+
+# Windows knows files of these names in no folder
+DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
 
 
-def promote(name_or_path: str | Path) -> ModelCard:
+def promote(name_or_path: str | Path, *, confirmed: bool = False) -> ModelCard:
     """Put a model into use.
 
     Parameters
     ----------
     name_or_path : str or Path
         As for :func:`napari_cln.load_model`, such as the ``model.safetensors`` that a run leaves.
+    confirmed : bool
+        That a person wants it whatever :func:`doubts_about` says.
 
     Returns
     -------
     ModelCard
-        With the name that the model has from now on: its own, or with a number where another model
+        With the name that the model has from now on: its own, or with a number where another file
         has that name.
 
     Raises
     ------
     WeightsError
-        If the file does not fit its card, is in use already, or can't be copied.
+        If there are doubts about the model and it was not confirmed; if the file does not fit its card,
+        is in use already, or can't be copied.
     """
     path = find_model(name_or_path)
-    card = read_card(path)
     folder = models_folder()
     try:
         weights = path.read_bytes()
-        if sha256(weights).hexdigest() != card.sha256:
-            raise WeightsError(
-                f"{path.name} is damaged or was changed: its SHA-256 differs from the one in its card. "
-                "Copy the model file and its card again from where they came."
-            )
-        folder.mkdir(parents=True, exist_ok=True)
-        card = replace(card, name=_free_name(card))
-        if card.name == model_in_use():
-            raise WeightsError(f"{card.model_id} is in use already.")
-        if card.name not in {known.name for known in list_models()}:
+        card = card_of_weights(path, sha256(weights).hexdigest())
+        name = known_name(path) or _name_for(card)
+        if name == model_in_use():
+            raise WeightsError(f"{name}@{card.sha256[:12]} is in use already.")
+        if not confirmed and (doubts := doubts_about(card)):
+            raise WeightsError(f"{doubts} Confirm to promote it all the same.")
+        if name not in {known.name for known in known_models()[0]}:
+            card = replace(card, name=name)
+            folder.mkdir(parents=True, exist_ok=True)
             # The card first: a model is known by its weights, so that it is never seen without a card.
-            write_atomically(folder / f"{card.name}.json", card.to_json().encode())
-            write_atomically(folder / f"{card.name}.safetensors", weights)
-        _write_list((*promotions(), card.name))
+            write_atomically(folder / f"{name}.json", card.to_json().encode())
+            write_atomically(folder / f"{name}.safetensors", weights)
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_list((*promotions(), name))
     except OSError as cause:
         raise WeightsError(
             f"{path.name} can't be copied to the models folder: {cause.strerror}. "
             "The model in use has not changed: make room there, or check your permissions."
         ) from cause
-    return card
+    return replace(card, name=name)
+
+
+def doubts_about(card: ModelCard, compared: ModelComparison | None = None) -> str:
+    """Say why a person should be asked before a model is promoted.
+
+    Parameters
+    ----------
+    card : ModelCard
+    compared : ModelComparison, optional
+        With another model, where the card of an earlier version holds none.
+
+    Returns
+    -------
+    str
+        A sentence with the figures: that the model does worse than the one in use, or that it is not
+        known how it compares. Empty where nothing speaks against it.
+    """
+    compared = card.compared or compared
+    try:
+        in_use = read_card(model_in_use())
+    except WeightsError:
+        in_use = None
+    if compared is None:
+        return f"{card.name} was not compared with the model in use on the same frames."
+    if compared.message:
+        return f"{card.name} was not compared with {compared.model}: {compared.message}"
+    if not compared.gaps:
+        return f"{card.name} was compared with {compared.model} on too few frames to tell."
+    said = "; ".join(f"{name} {say_gap(gap)}" for name, gap in compared.gaps.items())
+    if any(gap.high < 0 for gap in compared.gaps.values()):
+        return f"{card.name} does worse than {compared.model} on the same frames: {said}."
+    if in_use is None or not compared.model.endswith(f"@{in_use.sha256[:12]}"):
+        now = "another model" if in_use is None else in_use.model_id
+        return f"{card.name} was compared with {compared.model}, and {now} is in use now."
+    return ""
+
+
+def say_gap(gap: Estimate) -> str:
+    """Write a difference with its interval and number.
+
+    Parameters
+    ----------
+    gap : Estimate
+        Of a 95 % interval.
+    """
+    return f"{gap.value:+.3f} (95 % interval {gap.low:+.3f} to {gap.high:+.3f}, n = {gap.n})"
 
 
 def undo_promotion() -> str:
@@ -92,13 +155,39 @@ def undo_promotion() -> str:
     return model_in_use()
 
 
-def _free_name(card: ModelCard) -> str:
-    """The card's name as a file may have it; with a number where a different model has that name."""
+def _name_for(card: ModelCard) -> str:
+    """The name of the same model, where it is known already; else one that no file in the folder has."""
+    for known in known_models()[0]:
+        if replace(known, name=card.name) == card:
+            return known.name
     plain = re.sub(r"[^\w.-]+", "-", card.name).strip("-.")[:60] or "model"
-    taken = {known.name: known.sha256 for known in list_models()}
-    names = (plain if number == 1 else f"{plain}-{number}" for number in range(1, len(taken) + 2))
-    return next(name for name in names if taken.get(name, card.sha256) == card.sha256)
+    if plain.partition(".")[0].casefold() in DEVICES:
+        plain = f"model-{plain}"
+    taken = _taken(card)
+    number = 1
+    while (name := plain if number == 1 else f"{plain}-{number}").casefold() in taken:
+        number += 1
+    return name
+
+
+def _taken(card: ModelCard) -> set[str]:
+    """Names, in small letters, that ship, or that a file in the models folder has: also one whose card is
+    damaged, and a card whose weights are missing, unless it is this one, as a crash may leave it."""
+    ships = {known.name.casefold() for known in known_models()[0]}
+    there = set()
+    for path in models_folder().glob("*"):
+        if path.suffix in (".safetensors", ".json") and path.is_file():
+            ours = path.suffix == ".json" and not path.with_suffix(".safetensors").exists()
+            if not (ours and path.read_bytes() == replace(card, name=path.stem).to_json().encode()):
+                there.add(path.stem.casefold())
+    return {*ships, *there, IN_USE, Path(PROMOTED).stem}
 
 
 def _write_list(names: tuple[str, ...]) -> None:
-    write_atomically(models_folder() / PROMOTED, json.dumps(names).encode())
+    path = models_folder() / PROMOTED
+    if path.with_suffix(".safetensors").exists():
+        raise WeightsError(
+            f"{path.with_suffix('.safetensors').name} in the models folder has the name of the list of "
+            "promoted models, which would replace its card. Rename that model and its card first."
+        )
+    write_atomically(path, json.dumps(names).encode())

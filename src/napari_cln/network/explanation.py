@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import WeightsError
+from ..errors import PredictionError, WeightsError
 from ..imaging.preprocessing import prepare, restore, to_model
 from ..io.sources import Source, as_frame
 from ..types import Explanation, Frame, Geometry, ModelInput
-from .inference import Segmenter
+from .inference import NOT_FINITE, Segmenter
 from .model import Features, Network, YNet, shares_of
 
 __all__ = ["contributions", "explain", "explain_prepared"]
@@ -53,6 +53,8 @@ def explain(
     Raises
     ------
     FrameReadError, DeviceError
+    PredictionError
+        If the network gives a number that is not finite.
     WeightsError
         Also for an ensemble: its score is no sum over places.
 
@@ -78,6 +80,8 @@ def explain_prepared(segmenter: Segmenter, frame: Frame, prepared: ModelInput) -
             "in the folder of its run."
         )
     (prediction,) = segmenter.predict_prepared([frame], [prepared])
+    if isinstance(prediction, PredictionError):
+        raise prediction
     guided = network.config.guided and bool(prediction.node_scores)
     node = int(np.argmax(prediction.node_scores)) + 1 if guided else None
     mask = prediction.mask if node is None else prediction.instances == node
@@ -88,6 +92,8 @@ def explain_prepared(segmenter: Segmenter, frame: Frame, prepared: ModelInput) -
         cells, bias = contributions(network, features, guide)
     temperature = segmenter.card.temperature
     values = cells[0].cpu().double().numpy() / temperature
+    if not np.isfinite(values).all():
+        raise PredictionError(NOT_FINITE.format(network.model_id))
     return Explanation(
         prediction=prediction,
         node=node,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from math import isfinite
 from typing import Literal, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from ..errors import DeviceError, FrameReadError
+from ..errors import DeviceError, FrameError, FrameReadError, PredictionError
 from ..imaging.measurement import split_nodes
 from ..imaging.preprocessing import prepare, restore, to_model
 from ..io.sources import Source, as_frame, find_sources, read_frames
@@ -24,6 +24,11 @@ from .stream import predict_stream
 from .weights import load_model
 
 __all__ = ["Device", "Segmenter", "choose_device", "segment", "segment_batch"]
+
+NOT_FINITE = (
+    "The model {} gave a number that is not finite for this frame, so that it has no mask and no score. "
+    "Choose another model; where this one does so on other frames too, train it again: its weights are bad."
+)
 
 
 class Segmenter:
@@ -60,7 +65,7 @@ class Segmenter:
         frames: Iterable[Frame],
         prepared: Callable[[Frame], ModelInput] | None = None,
         spare_cores: int = 0,
-    ) -> Iterator[Prediction]: ...
+    ) -> Iterator[Prediction | PredictionError]: ...
 
     @overload
     def predict(
@@ -68,15 +73,18 @@ class Segmenter:
         frames: Iterable[Frame | FrameReadError],
         prepared: Callable[[Frame], ModelInput] | None = None,
         spare_cores: int = 0,
-    ) -> Iterator[Prediction | FrameReadError]: ...
+    ) -> Iterator[Prediction | FrameError]: ...
 
     def predict(
         self,
         frames: Iterable[Frame | FrameReadError],
         prepared: Callable[[Frame], ModelInput] | None = None,
         spare_cores: int = 0,
-    ) -> Iterator[Prediction | FrameReadError]:
+    ) -> Iterator[Prediction | FrameError]:
         """Predict a stream of frames, in order.
+
+        A frame for which the network gives a number that is not finite is a
+        :class:`~napari_cln.errors.PredictionError` in its place; the others go on.
 
         While the network works, the next batch is read, in the caller's thread, and prepared, and the
         results of the one before are used; more is never in memory. On a processor several batches go
@@ -100,7 +108,9 @@ class Segmenter:
             spare_cores=spare_cores,
         )
 
-    def predict_prepared(self, frames: Sequence[Frame], inputs: Sequence[ModelInput]) -> list[Prediction]:
+    def predict_prepared(
+        self, frames: Sequence[Frame], inputs: Sequence[ModelInput]
+    ) -> list[Prediction | PredictionError]:
         """Predict frames whose scan area or marks were corrected by hand.
 
         Parameters
@@ -108,6 +118,11 @@ class Segmenter:
         frames : sequence of Frame
         inputs : sequence of ModelInput
             One for each frame, from :func:`prepare`.
+
+        Returns
+        -------
+        list of Prediction or PredictionError
+            The error of a frame for which the network gives a number that is not finite.
 
         Raises
         ------
@@ -132,17 +147,18 @@ class Segmenter:
         ]
 
     @torch.inference_mode()
-    def _predict(self, frames: Sequence[Frame], inputs: Sequence[ModelInput]) -> list[Prediction]:
+    def _predict(
+        self, frames: Sequence[Frame], inputs: Sequence[ModelInput]
+    ) -> list[Prediction | PredictionError]:
         images = torch.from_numpy(np.stack([prepared.image for prepared in inputs]))[:, None]
         features = self.model.encode(images.to(self.device.name))
-        maps = self._mask(features)  # (B, 256, 256) or None
-        found = (
-            [self._nodes(maps[row], item.geometry) for row, item in enumerate(inputs)]
-            if maps is not None
-            else []
-        )
-        if not found:
-            found = [(np.zeros(f.shape, np.float32), np.zeros(f.shape, np.uint8)) for f in frames]
+        maps, is_finite = self._mask(features, len(frames))
+        found = [
+            self._nodes(maps[row], item.geometry)
+            if maps is not None and is_finite[row]
+            else (np.zeros(frame.shape, np.float32), np.zeros(frame.shape, np.uint8))
+            for row, (frame, item) in enumerate(zip(frames, inputs, strict=True))
+        ]
         # the frame's own score first, under all its nodes, then one for each node
         rows, guides = [], []
         for row, ((_, instances), item) in enumerate(zip(found, inputs, strict=True)):
@@ -152,9 +168,14 @@ class Segmenter:
                 guides.append(to_model(mask, item.geometry))
         scores = self._scores(features, np.stack(guides), np.array(rows))
         novelty = self._novelty(features, len(frames))
-        predictions = []
+        predictions: list[Prediction | PredictionError] = []
         for row, (frame, (probability, instances)) in enumerate(zip(frames, found, strict=True)):
-            own, *nodes = (scores[np.array(rows) == row]).tolist()
+            mine = scores[np.array(rows) == row]
+            known = novelty[row]
+            if not (is_finite[row] and np.isfinite(mine).all() and (known is None or isfinite(known))):
+                predictions.append(PredictionError(NOT_FINITE.format(self.model.model_id)))
+                continue
+            own, *nodes = mine.tolist()
             if not self.model.config.guided:
                 nodes = [own] * int(instances.max())
             predictions.append(
@@ -167,18 +188,23 @@ class Segmenter:
                     model_id=self.model.model_id,
                     mask_threshold=self.card.mask_threshold if maps is not None else None,
                     cutoff=self.card.cutoff,
-                    novelty=novelty[row],
+                    novelty=known,
                 )
             )
         return predictions
 
-    def _mask(self, features: Features) -> NDArray[np.float32] | None:
-        """Probability of a node, (B, 256, 256); None for a network without a mask."""
+    def _mask(
+        self, features: Features, n_frames: int
+    ) -> tuple[NDArray[np.float32] | None, NDArray[np.bool_]]:
+        """Probability of a node, (B, 256, 256), None for a network without a mask; and of each frame
+        whether its logits are finite."""
         if not self.model.config.segmentation:
-            return None
-        probability: Tensor = self.model.decode(features).softmax(1)[:, 1]
-        values: NDArray[np.float32] = probability.cpu().numpy()
-        return values
+            return None, np.ones(n_frames, np.bool_)
+        logits = self.model.decode(features)
+        probability: NDArray[np.float32] = logits.softmax(1)[:, 1].cpu().numpy()
+        # of all ways to ask this the quickest: a fifteenth of isfinite() over the whole map
+        ends = torch.stack([logits.flatten(1).amax(1), logits.flatten(1).amin(1)])
+        return probability, ends.isfinite().all(0).cpu().numpy()
 
     def _novelty(self, features: Features, n_frames: int) -> list[float] | list[None]:
         """How unlike the training data each frame is; None for a model that does not know."""
@@ -205,14 +231,17 @@ class Segmenter:
     def _scores(
         self, features: Features, guides: NDArray[np.float32], rows: NDArray[np.intp]
     ) -> NDArray[np.float64]:
-        """Calibrated malignancy, (M,), of the node under each guide in the frame of that row."""
+        """Calibrated malignancy, (M,), of the node under each guide in the frame of that row; NaN where
+        the network's number is not finite."""
         logits = self.model.classify(
             features,
             torch.from_numpy(guides)[:, None].to(self.device.name),
             torch.from_numpy(rows).to(self.device.name),
         )
         # on the CPU, since Apple's GPU has no float64
-        scores: NDArray[np.float64] = (logits.cpu().double() / self.card.temperature).softmax(1)[:, 1].numpy()
+        logits = logits.cpu().double()
+        scores: NDArray[np.float64] = (logits / self.card.temperature).softmax(1)[:, 1].numpy()
+        scores[~logits.isfinite().all(1).numpy()] = np.nan
         return scores
 
 
@@ -238,6 +267,8 @@ def segment(
     Raises
     ------
     FrameReadError, WeightsError, DeviceError
+    PredictionError
+        If the network gives a number that is not finite.
 
     Examples
     --------
@@ -246,8 +277,10 @@ def segment(
     ('malignant', 0.83)
     """
     frame = as_frame(source, index)
-    (prediction,) = Segmenter(model, device, batch_size=1).predict([frame])
-    return prediction
+    (outcome,) = Segmenter(model, device, batch_size=1).predict([frame])
+    if isinstance(outcome, PredictionError):
+        raise outcome
+    return outcome
 
 
 def segment_batch(
@@ -257,7 +290,7 @@ def segment_batch(
     *,
     batch_size: int | None = None,
     on_error: Literal["raise", "yield"] = "raise",
-) -> Iterator[Prediction | FrameReadError]:
+) -> Iterator[Prediction | FrameError]:
     """Predict every frame of every source, in order, with constant memory.
 
     Parameters
@@ -269,15 +302,16 @@ def segment_batch(
     batch_size : int, optional
         By the device if None.
     on_error : {"raise", "yield"}
-        ``"yield"`` hands out the error of a source that can't be read in its place, and goes on.
+        ``"yield"`` hands out the error of a source that can't be read, or of a frame for which the
+        network gives a number that is not finite, in its place, and goes on.
 
     Yields
     ------
-    Prediction or FrameReadError
+    Prediction, FrameReadError or PredictionError
         As each batch finishes: progress is the iteration itself.
     """
     for outcome in Segmenter(model, device, batch_size).predict(_frames(sources)):
-        if on_error == "raise" and isinstance(outcome, FrameReadError):
+        if on_error == "raise" and not isinstance(outcome, Prediction):
             raise outcome
         yield outcome
 

@@ -176,7 +176,7 @@ class YNet(Network):
         super().__init__(config or YNetConfig())
         config = self.config
         self.novelty: Novelty | None = None
-        c16, c64, c128, c256 = (max(int(n * config.width), 4) for n in (16, 64, 128, 256))
+        c16, c64, c128, c256 = config.channels
 
         self.stem = conv_norm(1, c16, 7, stride=2)
         self.enc2 = Stage(c16, c128, 2, config.block)

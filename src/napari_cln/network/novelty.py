@@ -53,9 +53,10 @@ class Novelty:
 
     def __call__(self, texture: NDArray[np.float32]) -> NDArray[np.float32]:
         """Novelty (N,) of frames by their :func:`pooled_texture` (N, D); above 1 is unlike all sources."""
-        offset = texture[:, None] - self.mean  # (N, K, D)
-        whitened = np.einsum("kij,nkj->nki", self.factor, offset)
-        distance: NDArray[np.float32] = np.sqrt((whitened**2).sum(axis=2)).min(axis=1).astype(np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):  # whoever asks looks whether it is finite
+            offset = texture[:, None] - self.mean  # (N, K, D)
+            whitened = np.einsum("kij,nkj->nki", self.factor, offset)
+            distance: NDArray[np.float32] = np.sqrt((whitened**2).sum(axis=2)).min(axis=1).astype(np.float32)
         return distance
 
 

@@ -15,7 +15,7 @@ from itertools import islice
 
 import torch
 
-from ..errors import FrameReadError
+from ..errors import FrameError, FrameReadError, PredictionError
 from ..types import Frame, ModelInput, Prediction
 
 __all__ = ["MOST_TEAMS", "predict_stream"]
@@ -24,8 +24,8 @@ MOST_TEAMS = 4
 """Batches side by side: each holds its maps in memory, and all share Python's one interpreter."""
 
 Item = Frame | FrameReadError
-Outcome = Prediction | FrameReadError
-Predict = Callable[[Sequence[Frame], Sequence[ModelInput]], list[Prediction]]
+Outcome = Prediction | FrameError
+Predict = Callable[[Sequence[Frame], Sequence[ModelInput]], list[Prediction | PredictionError]]
 
 
 def predict_stream(

@@ -17,11 +17,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from ..disk.atomic import write_atomically
+from ..disk.atomic import sync_folder, write_atomically
 from ..errors import WeightsError
 from ..models.card import ModelCard
 from ..models.config import YNetConfig
-from ..models.library import find_model, list_models, models_folder, read_card
+from ..models.library import card_of_weights, find_model, list_models, models_folder, next_card
+from ..models.schema import SchemaError
 from .ensemble import Ensemble
 from .model import Network, YNet
 from .novelty import Novelty
@@ -29,6 +30,7 @@ from .novelty import Novelty
 __all__ = ["list_models", "load_model", "models_folder", "save_model"]
 
 MAX_WEIGHT_BYTES = 2_000_000_000
+FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 NOVELTY = ("novelty.mean", "novelty.factor")
 """Keys beside the weights, in files of models that know what they were trained on."""
 
@@ -36,17 +38,22 @@ NOVELTY = ("novelty.mean", "novelty.factor")
 def save_model(model: Network, path: Path | str, card: ModelCard) -> ModelCard:
     """Write the weights to ``path`` (.safetensors) and the card beside it (.json).
 
-    Each file is written whole or not at all, and lasts through a crash. The model keeps the card.
+    Each file is written whole or not at all, and lasts through a crash; a crash between the two is made up
+    for when the model is loaded. The model keeps the card.
 
     Returns
     -------
     ModelCard
-        The card with the network's configuration, the number of networks and the SHA-256 of the file.
+        The card with the network's configuration, the number of networks and the SHA-256 of the file; with
+        the name of the file where that lies in the models folder, since the model goes by it there.
 
     Raises
     ------
     WeightsError
-        If the path does not end in ``.safetensors``, or a weight is not finite.
+        If the path does not end in ``.safetensors``, a weight is not finite, or the card says what no
+        card may say.
+    OSError
+        If the disk is full, or the folder can't be written to; the former model is untouched.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
@@ -60,10 +67,22 @@ def save_model(model: Network, path: Path | str, card: ModelCard) -> ModelCard:
     _check_finite(state, path.name)
     content = save_tensors(state)
     card = dataclasses.replace(
-        card, config=model.config, members=len(prefixes), sha256=hashlib.sha256(content).hexdigest()
+        card,
+        name=path.stem if path.parent.absolute() == models_folder().absolute() else card.name,
+        config=model.config,
+        members=len(prefixes),
+        sha256=hashlib.sha256(content).hexdigest(),
     )
+    try:
+        text = card.to_json().encode()
+    except SchemaError as cause:
+        raise WeightsError(
+            f"The card of {path.name} can't be saved: {str(cause).removesuffix('.')}. Correct it first."
+        ) from cause
+    write_atomically(next_card(path), text)
     write_atomically(path, content)
-    write_atomically(path.with_suffix(".json"), card.to_json().encode())
+    next_card(path).replace(path.with_suffix(".json"))
+    sync_folder(path.parent)
     model.card = card
     return card
 
@@ -88,13 +107,8 @@ def load_model(name_or_path: str | Path = "default") -> Network:
         If there is no such model, or the file or its card is damaged or does not fit.
     """
     path = find_model(name_or_path)
-    card = read_card(path)
     content = _read_weights(path)
-    if hashlib.sha256(content).hexdigest() != card.sha256:
-        raise WeightsError(
-            f"{path.name} is damaged or was changed: its SHA-256 differs from the one in its card. "
-            "Copy the model file and its card again from where they came."
-        )
+    card = card_of_weights(path, hashlib.sha256(content).hexdigest())
     try:
         state = load_tensors(content)
     except (SafetensorError, ValueError, OverflowError) as cause:
@@ -184,13 +198,26 @@ def _check_fit(state: Mapping[str, torch.Tensor], expected: Mapping[str, torch.T
     missing = sorted(expected.keys() - state.keys())
     unknown = sorted(state.keys() - expected.keys())
     shaped = sorted(key for key in expected.keys() & state.keys() if expected[key].shape != state[key].shape)
-    for fault, keys in (("lacks", missing), ("has unknown", unknown), ("has wrong shapes for", shaped)):
+    odd = sorted(
+        key for key in expected.keys() & state.keys() if not _is_number_like(state[key], expected[key])
+    )
+    for fault, keys in (
+        ("lacks", missing),
+        ("has unknown", unknown),
+        ("has wrong shapes for", shaped),
+        ("has numbers of another kind in", odd),
+    ):
         if keys:
             more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
             raise WeightsError(
                 f"{name} {fault} {', '.join(keys[:3])}{more}: it does not fit the network in its card. "
                 "Copy the model file and its card again."
             )
+
+
+def _is_number_like(theirs: torch.Tensor, ours: torch.Tensor) -> bool:
+    """Tell whether a tensor's numbers can be read as those that a network has in its place."""
+    return theirs.dtype in (FLOATS if ours.is_floating_point() else (torch.int64, torch.int32))
 
 
 def _check_finite(state: Mapping[str, torch.Tensor], name: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
+from ..disk.cells import defused, restored
 from ..errors import DatasetError, ExportError
 from ..types import Truth
 
@@ -103,6 +104,8 @@ class CaseRow:
 def write_rows(rows: Iterable[CaseRow], path: str | Path) -> None:
     """Write the table as CSV (UTF-8; empty where something does not exist; 0 and 1 for no and yes).
 
+    A text that a spreadsheet would run as a formula gets an apostrophe, which :func:`read_rows` takes off.
+
     Raises
     ------
     ExportError
@@ -124,6 +127,8 @@ def write_rows(rows: Iterable[CaseRow], path: str | Path) -> None:
 def _cell(value: object) -> object:
     if value is None:
         return ""
+    if isinstance(value, str):
+        return defused(value)
     return int(value) if isinstance(value, bool) else value
 
 
@@ -156,7 +161,7 @@ def read_rows(path: str | Path) -> list[CaseRow]:
                         f"{path.name} has an odd value in line {reader.line_num}: {cause}. "
                         "Correct it, or write the table again."
                     ) from cause
-    except (OSError, UnicodeDecodeError) as cause:
+    except (OSError, UnicodeDecodeError, csv.Error) as cause:
         raise DatasetError(f"{path.name} can't be read. Check that it is a CSV in UTF-8.") from cause
     return rows
 
@@ -170,4 +175,4 @@ def _value(text: str, kind: object) -> Any:
         return float(text)
     if text == "" and kind is not str:
         return None
-    return float(text) if kind == (float | None) else text
+    return float(text) if kind == (float | None) else restored(text)

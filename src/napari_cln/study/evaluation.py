@@ -14,7 +14,7 @@ from itertools import zip_longest
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DatasetError, FrameReadError
+from ..errors import DatasetError, FrameError, FrameReadError, PredictionError
 from ..types import Annotation, Case, Prediction
 from .axes import AxisAgreement, compare_axes
 from .cases import CaseRow
@@ -63,7 +63,7 @@ class Evaluation:
 
 def evaluate(
     cases: Iterable[Case | Annotation],
-    predictions: Iterable[Prediction | FrameReadError],
+    predictions: Iterable[Prediction | FrameError],
     config: EvaluationConfig | None = None,
     *,
     splits: Mapping[str, str] | None = None,
@@ -80,7 +80,8 @@ def evaluate(
     cases : iterable of Case or Annotation
         With ``cutoff_from="validation"``, those of the validation split as well.
     predictions : iterable
-        One for each case, in the same order; an error stands for a frame that could not be read.
+        One for each case, in the same order; an error stands for a frame that could not be read, or
+        for which the network gave no finite number.
         Taken one by one, so memory does not grow with the pixels.
     config : EvaluationConfig, optional
     splits : mapping of str to str, optional
@@ -104,11 +105,20 @@ def evaluate(
     ------
     DatasetError
         If there is nothing to evaluate, or cases and predictions do not belong together.
+    PredictionError
+        If the network gave no finite number for any frame.
     """
     config = config or EvaluationConfig()
     with Gallery() as gallery:
-        rows, unreadable = _compare_all(cases, predictions, splits, read, config.split, gallery)
-        evaluation = evaluate_rows(rows, config, readers=readers, others=others, unreadable=unreadable)
+        rows, lost = _compare_all(cases, predictions, splits, read, config.split, gallery)
+        evaluation = evaluate_rows(
+            rows,
+            config,
+            readers=readers,
+            others=others,
+            unreadable=sum(isinstance(error, FrameReadError) for error in lost),
+            failed=sum(isinstance(error, PredictionError) for error in lost),
+        )
         seen = {row.id for row in _of_split(rows, config.split)}.intersection(learned_from)
         known = {name: frozenset(patients) for name, patients in (partitions or {}).items()}
         return replace(
@@ -121,7 +131,7 @@ def evaluate(
 
 def case_rows(
     cases: Iterable[Case | Annotation],
-    predictions: Iterable[Prediction | FrameReadError],
+    predictions: Iterable[Prediction | FrameError],
     *,
     splits: Mapping[str, str] | None = None,
     read: Callable[[Case], NDArray[np.uint8] | None] = read_instances,
@@ -132,23 +142,23 @@ def case_rows(
 
 def _compare_all(
     cases: Iterable[Case | Annotation],
-    predictions: Iterable[Prediction | FrameReadError],
+    predictions: Iterable[Prediction | FrameError],
     splits: Mapping[str, str] | None,
     read: Callable[[Case], NDArray[np.uint8] | None],
     shown: str = "",
     gallery: Gallery | None = None,
-) -> tuple[list[CaseRow], int]:
-    """Rows of all frames, and how many could not be read; frames of the split ``shown`` go to the gallery."""
+) -> tuple[list[CaseRow], list[FrameError]]:
+    """Rows of all frames, and what stands for the others; frames of the split ``shown`` go to the gallery."""
     rows: list[CaseRow] = []
-    unreadable = 0
+    lost: list[FrameError] = []
     for case, prediction in zip_longest(cases, predictions):
         if case is None or prediction is None:
             raise DatasetError(
                 f"There are more {'predictions than cases' if case is None else 'cases than predictions'}. "
                 "Give one prediction for each case, in the same order."
             )
-        if isinstance(prediction, FrameReadError):
-            unreadable += 1
+        if isinstance(prediction, FrameReadError | PredictionError):
+            lost.append(prediction)
             continue
         split = splits.get(case.id) if splits and isinstance(case, Case) else None
         instances = reference_instances(case, read)
@@ -159,7 +169,11 @@ def _compare_all(
             continue
         if _of_split([first], shown):
             gallery.add(case, prediction, instances, first.id, first.frame_dice)
-    return rows, unreadable
+    if not rows:
+        for error in lost:
+            if isinstance(error, PredictionError):
+                raise error
+    return rows, lost
 
 
 def _of_split(rows: Sequence[CaseRow], split: str) -> list[CaseRow]:
@@ -173,6 +187,7 @@ def evaluate_rows(
     readers: Mapping[str, Mapping[str, str]] | None = None,
     others: Mapping[str, Sequence[CaseRow]] | None = None,
     unreadable: int = 0,
+    failed: int = 0,
 ) -> Evaluation:
     """Compute every figure from the table alone; the same table gives the same figures.
 
@@ -202,7 +217,7 @@ def evaluate_rows(
         config=config,
         model=", ".join(sorted({row.model for row in mine if row.model})),
         rows=tuple(rows),
-        flow=count_flow(mine, unreadable),
+        flow=count_flow(mine, unreadable, failed),
         cutoff=cutoff,
         nodes=diagnose(
             [row.truth == "metastatic" for row in judged],

@@ -17,8 +17,11 @@ class Flow:
     Parameters
     ----------
     frames, patients : int
-        Frames count those that could not be read.
+        Frames count those without a result.
     unreadable : int
+        Frames that could not be read.
+    failed : int
+        Frames for which the network gave no finite number. They are in no figure.
     compared : int
         Frames with masks of both reader and model.
     unjudged : int
@@ -38,6 +41,7 @@ class Flow:
     frames: int
     patients: int
     unreadable: int
+    failed: int
     unjudged: int
     compared: int
     without_mask: int
@@ -49,7 +53,7 @@ class Flow:
     scored_by_frame: int
 
 
-def count_flow(rows: Sequence[CaseRow], unreadable: int = 0) -> Flow:
+def count_flow(rows: Sequence[CaseRow], unreadable: int = 0, failed: int = 0) -> Flow:
     """Count the rows of one split."""
     unjudged = {r.id for r in rows if r.kind == "frame" and not r.compared and r.truth == "unknown"}
     nodes = [row for row in rows if row.kind != "stray" and row.id not in unjudged]
@@ -58,9 +62,10 @@ def count_flow(rows: Sequence[CaseRow], unreadable: int = 0) -> Flow:
     with_nodes = {row.id for row in rows if row.kind == "node"}
     real = [row for row in nodes if row.kind == "node" or not row.compared]
     return Flow(
-        frames=len(frames) + unreadable,
+        frames=len(frames) + unreadable + failed,
         patients=len({row.patient for row in rows}),
         unreadable=unreadable,
+        failed=failed,
         unjudged=len(unjudged),
         compared=len(compared),
         without_mask=len(frames - compared - unjudged),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..disk.cells import restored
 from ..disk.tables import read_table
 from ..errors import DatasetError
 from .comparison import CALLS
@@ -51,7 +52,7 @@ def read_calls(path: str | Path, name: str | None = None) -> dict[str, dict[str,
                     f"{path.name} has {call[:40]!r} in line {line}. The words are malignant, benign and "
                     "undetermined."
                 )
-            if calls[reader].setdefault(row["id"], call) != call:
+            if calls[reader].setdefault(restored(row["id"]).strip(), call) != call:
                 raise DatasetError(
                     f"{path.name} has two calls of {reader} on {row['id']}. Leave the one that holds."
                 )

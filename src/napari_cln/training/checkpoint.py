@@ -1,10 +1,16 @@
-"""What a run needs to go on as if it had never stopped: its state, whole on disk."""
+"""What a run needs to go on as if it had never stopped: its state, whole on disk.
+
+PyTorch's files are ZIP archives, whose checksums it writes and does not read. Here they are read, so that
+a flipped bit is noticed. The checkpoint before the last is kept beside it: where the last is damaged, a
+run goes on from there, and to the same end.
+"""
 
 from __future__ import annotations
 
 import copy
 import io
 import math
+import zipfile
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -13,14 +19,27 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..disk.atomic import write_atomically
+from ..disk.atomic import TEMPORARY, keep_former, write_atomically
 from ..errors import RunError
 from ..network.model import YNet
 from .data import Samples
 from .loss import Objective
 from .recipes import Recipe
 
-__all__ = ["Average", "Progress", "load_checkpoint", "plan_of", "save_checkpoint", "save_weights"]
+__all__ = [
+    "Average",
+    "Progress",
+    "find_state",
+    "forget_former",
+    "has_checkpoint",
+    "load_weights",
+    "plan_of",
+    "put_back",
+    "save_checkpoint",
+    "save_weights",
+]
+
+LAST, FORMER, BEST = "checkpoint.pt", "former.pt", "best.pt"
 
 
 class Average:
@@ -75,20 +94,32 @@ def plan_of(recipe: Recipe, train: Samples, epochs: int, seed: int) -> dict[str,
     return {"recipe": asdict(recipe), "epochs": epochs, "seed": seed, "frames": digest.hexdigest()}
 
 
-def save_weights(path: Path, average: Average) -> None:
-    """Write averaged weights."""
-    write_atomically(path, _packed(average.state))
+def save_weights(folder: Path, average: Average) -> None:
+    """Write averaged weights as the best of a fold."""
+    write_atomically(folder / BEST, _packed(average.state))
+
+
+def load_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """Read the best weights of a fold.
+
+    Raises
+    ------
+    RunError
+        If they are missing or damaged.
+    """
+    state: dict[str, torch.Tensor] = _read(folder / BEST)
+    return state
 
 
 def save_checkpoint(
-    path: Path,
+    folder: Path,
     plan: dict[str, Any],
     objective: Objective,
     optimizer: torch.optim.Optimizer,
     average: Average,
     progress: Progress,
 ) -> None:
-    """Write the whole state of a run; whoever reads meanwhile sees the former one."""
+    """Write the whole state of a run, and keep the one before; whoever reads meanwhile sees a whole one."""
     state = {
         "plan": plan,
         "network": objective.network.state_dict(),
@@ -97,36 +128,105 @@ def save_checkpoint(
         "average": average.state,
         "progress": asdict(progress),
     }
-    write_atomically(path, _packed(state))
+    last = folder / LAST
+    if last.is_file():
+        kept = folder / f"{TEMPORARY}{FORMER}"
+        kept.unlink(missing_ok=True)
+        keep_former(last, kept)
+        kept.replace(folder / FORMER)
+    write_atomically(last, _packed(state))
 
 
-def load_checkpoint(
-    path: Path, plan: dict[str, Any], objective: Objective, optimizer: torch.optim.Optimizer, average: Average
-) -> Progress:
-    """Put the state of a run back into its parts.
+def has_checkpoint(folder: Path) -> bool:
+    """Tell whether a fold was begun, so that it can go on."""
+    return any((folder / name).exists() for name in (LAST, FORMER))
+
+
+def find_state(folder: Path, plan: dict[str, Any]) -> tuple[dict[str, Any] | None, list[str]]:
+    """Find the state to go on from.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the fold.
+    plan : dict
+        From :func:`plan_of`, of the run that wants to go on.
+
+    Returns
+    -------
+    dict or None
+        None where the fold has to start again: no checkpoint is whole, or the best weights, which no
+        other file holds, are lost.
+    list of str
+        What is damaged, and what becomes of it.
 
     Raises
     ------
     RunError
-        If there is none, or it belongs to another plan.
+        If there is no checkpoint, or it belongs to another plan.
     """
-    try:
-        state = torch.load(path, weights_only=True, map_location="cpu")
-    except FileNotFoundError as cause:
-        raise RunError("There is no checkpoint to resume from. Start the run without resume.") from cause
-    former = state["plan"] | {"recipe": asdict(Recipe()) | state["plan"]["recipe"]}  # steps added since
-    changed = [key for key, value in plan.items() if former[key] != value]
-    if changed:
-        raise RunError(
-            f"This run can't be resumed: its {', '.join(changed)} changed since the checkpoint. "
-            "Change it back, or start a new run."
-        )
+    if not has_checkpoint(folder):
+        raise RunError("There is no checkpoint to resume from. Start the run without resume.")
+    notes = []
+    for name in (LAST, FORMER):
+        try:
+            state = _read(folder / name)
+            former = state["plan"] | {"recipe": asdict(Recipe()) | state["plan"]["recipe"]}
+            is_validated = state["progress"]["best"] > -math.inf
+        except RunError as error:
+            notes.append(str(error))
+            continue
+        except (KeyError, TypeError):
+            notes.append(f"{folder.name}/{name} is no checkpoint of this version.")
+            continue
+        changed = [key for key, value in plan.items() if former.get(key) != value]
+        if changed:
+            raise RunError(
+                f"This run can't be resumed: its {', '.join(changed)} changed since the checkpoint. "
+                "Change it back, or start a new run."
+            )
+        if is_validated:
+            try:
+                load_weights(folder)
+            except RunError as error:
+                notes.append(f"{error} The fold starts again.")
+                return None, notes
+        if notes:
+            notes[-1] += f" The fold goes on from step {state['progress']['step']}."
+        return state, notes
+    notes[-1] += " The fold starts again."
+    return None, notes
+
+
+def put_back(
+    state: dict[str, Any], objective: Objective, optimizer: torch.optim.Optimizer, average: Average
+) -> Progress:
+    """Put the state of a run back into its parts."""
     objective.network.load_state_dict(state["network"])
     objective.heads.load_state_dict(state.get("heads", {}))
     optimizer.load_state_dict(state["optimizer"])
     for key, value in state["average"].items():
         average.state[key].copy_(value)  # onto the device that it is on
     return Progress(**state["progress"])
+
+
+def forget_former(folder: Path) -> None:
+    """Remove the checkpoint before the last, once the fold has its model."""
+    (folder / FORMER).unlink(missing_ok=True)
+
+
+def _read(path: Path) -> Any:
+    """Read a file of PyTorch's, each of its parts compared with its checksum."""
+    name = f"{path.parent.name}/{path.name}"
+    try:
+        with zipfile.ZipFile(path) as parts:
+            if parts.testzip() is None:
+                return torch.load(path, weights_only=True, map_location="cpu")
+    except FileNotFoundError as cause:
+        raise RunError(f"{name} is missing.") from cause
+    except Exception as cause:  # whatever a damaged archive makes zipfile, zlib, pickle or torch stumble over
+        raise RunError(f"{name} is damaged.") from cause
+    raise RunError(f"{name} is damaged.")
 
 
 def _packed(value: Any) -> bytes:

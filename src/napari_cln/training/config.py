@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
+from ..errors import RunError
+from ..models.schema import SchemaError, check_fields
 from .recipes import Recipe
 
 __all__ = ["TrainConfig"]
@@ -23,23 +25,31 @@ class TrainConfig:
     classification_only : bool
         Train the network without its mask head.
     epochs : int
-        Passes over the training frames.
+        Passes over the training frames, 1 to 1000.
     folds : int
-        Networks to train, each validated on the patients that it did not see; 1 trains one.
+        Networks to train, each validated on the patients that it did not see; 1 trains one. At most 10.
     ensemble : bool
         Keep all of them as one model, which answers with the mean of their probabilities and takes as
         many times as long; by default the one that validated best is kept.
     batch_size : int
-        Frames a step.
+        Frames a step, 1 to 256.
     learning_rate : float
+        0.000001 to 1.
     patience : int
         Stop after so many epochs without a better validation; 0 trains to the end.
     start_from : str
-        Name or path of a model whose weights to start from; empty for new weights.
+        Name or path of a model whose weights to start from, as far as they fit the recipe's network; empty
+        for new weights.
     compare_with : str
         Model to be compared with the new one on the same validation frames, by default the one in use;
         empty for none.
     seed : int
+
+    Raises
+    ------
+    RunError
+        If a setting is of another kind or out of its limits, which the message names, or two contradict
+        each other.
     """
 
     recipe: Literal["best", "paper"] = "best"
@@ -53,6 +63,17 @@ class TrainConfig:
     start_from: str = ""
     compare_with: str = "in-use"
     seed: Annotated[int, {"min": 0, "max": 2**31 - 1}] = 0
+
+    def __post_init__(self) -> None:
+        try:
+            check_fields(self)
+        except SchemaError as cause:
+            raise RunError(f"{cause}.") from cause
+        if self.ensemble and self.folds < 2:
+            raise RunError(
+                f"An ensemble needs the networks of several folds, and this run has {self.folds}. "
+                "Choose 2 folds or more, or no ensemble."
+            )
 
     def to_recipe(self) -> Recipe:
         """The whole recipe that these settings stand for."""

@@ -10,9 +10,8 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -22,10 +21,11 @@ from torch import nn
 from ..errors import RunError
 from ..network.model import YNet
 from .augmentation import augment
-from .checkpoint import Average, Progress, load_checkpoint, plan_of, save_checkpoint, save_weights
+from .checkpoint import Average, Progress, find_state, plan_of, put_back, save_checkpoint, save_weights
 from .data import Batch, Samples, order
 from .loss import Objective
 from .recipes import Recipe
+from .run_folder import Collapsed, Epoch, Event, Note, Step, Stopped
 from .scoring import FrameScore, goodness, score_frames, summarise
 
 __all__ = ["fit"]
@@ -48,7 +48,8 @@ def fit(
     resume: bool = False,
     patience: int | None = None,
     stop: Callable[[], bool] = lambda: False,
-) -> Iterator[dict[str, Any]]:
+    fold: int = 0,
+) -> Iterator[Event]:
     """Train one network, one event at a time.
 
     Parameters
@@ -64,20 +65,22 @@ def fit(
     start_from : YNet, optional
         Go on from a copy of it; a new one otherwise.
     resume : bool
-        Go on from ``checkpoint.pt``; the result equals that of an uninterrupted run.
+        Go on from ``checkpoint.pt``; the result equals that of an uninterrupted run. Where that is
+        damaged, from the checkpoint before, else from the start, which a note says.
     patience : int, optional
         Stop after so many epochs without a better validation.
     stop : callable, optional
         Asked before every step and every validation; True ends the training there, to be resumed.
+    fold : int
+        Stands in each event.
 
     Yields
     ------
-    dict
-        ``{"event": "step", …}`` with the mean terms of the loss, every ten steps;
-        ``{"event": "epoch", …}`` with those of the epoch, the validation's figures and its worst
-        frames;
-        ``{"event": "collapsed", …}`` when the mask head draws nothing any more;
-        ``{"event": "stopped", …}`` last, when it was told to stop.
+    Event
+        :class:`Step` with the mean terms of the loss, every ten steps; :class:`Epoch` with those of the
+        epoch, the validation's figures and its worst frames; :class:`Collapsed` when the network is of no
+        use any more; :class:`Note` where a checkpoint was damaged; :class:`Stopped` last, when it was told
+        to stop.
 
     Raises
     ------
@@ -101,19 +104,23 @@ def fit(
     total = epochs * steps_per_epoch
     plan = plan_of(recipe, train, epochs, seed)
     if resume:
-        progress = load_checkpoint(folder / "checkpoint.pt", plan, objective, optimizer, average)
+        state, notes = find_state(folder, plan)
+        for sentence in notes:
+            yield Note(message=sentence)
+        if state is not None:
+            progress = put_back(state, objective, optimizer, average)
     wrapped, stepper = accelerator.prepare(objective, optimizer)
 
     started = time.monotonic() - progress.seconds
 
     def save() -> None:
         if accelerator.is_main_process:
-            save_checkpoint(folder / "checkpoint.pt", plan, objective, optimizer, average, progress)
+            save_checkpoint(folder, plan, objective, optimizer, average, progress)
 
     while progress.step < total or progress.epoch_sums:
         if _any_process(stop(), accelerator):
             save()
-            yield {"event": "stopped", "step": progress.step, "of": total}
+            yield Stopped(fold=fold, step=progress.step, of=total)
             return
         epoch, position = divmod(progress.step, steps_per_epoch)
         if position == 0 and progress.epoch_sums:
@@ -121,9 +128,9 @@ def fit(
             with accelerator.autocast():
                 mine_scored = score_frames(average.network(network), part, device=device)
             scores = gather_object(mine_scored) if processes > 1 else mine_scored
-            judged = _judge(scores, progress, epoch, _means(progress.epoch_sums, steps_per_epoch))
+            judged = _judge(scores, progress, fold, epoch, _means(progress.epoch_sums, steps_per_epoch))
             if progress.waited == 0 and accelerator.is_main_process:
-                save_weights(folder / "best.pt", average)
+                save_weights(folder, average)
             yield from judged
             if patience is not None and progress.waited >= patience:
                 break
@@ -156,7 +163,8 @@ def fit(
                 sums[name] = sums.get(name, 0.0) + float(value.detach())
         if progress.step % LOG_EVERY == 0:
             losses = _means(progress.sums, LOG_EVERY)
-            yield {"event": "step", "step": progress.step, "of": total, **_timed(progress), "loss": losses}
+            seconds = round(progress.seconds, 1)
+            yield Step(fold=fold, step=progress.step, of=total, seconds=seconds, loss=losses)
         if progress.step % CHECKPOINT_EVERY == 0 or progress.step % steps_per_epoch == 0:
             save()
 
@@ -169,8 +177,8 @@ def _any_process(stop: bool, accelerator: Accelerator) -> bool:
 
 
 def _judge(
-    scores: Sequence[FrameScore], progress: Progress, epochs: int, losses: Mapping[str, float]
-) -> list[dict[str, Any]]:
+    scores: Sequence[FrameScore], progress: Progress, fold: int, epochs: int, losses: dict[str, float]
+) -> list[Event]:
     """Events that say how an epoch went; ``progress.waited`` is 0 where it is the best so far."""
     figures = summarise(scores)
     reached = goodness(scores)
@@ -178,23 +186,31 @@ def _judge(
     progress.waited += 1
     if reached is None or reached > progress.best:
         progress.best, progress.waited = reached or 0.0, 0
-    epoch = {
-        "event": "epoch",
-        "epoch": epochs,
-        "step": progress.step,
-        **_timed(progress),
-        "loss": losses,
-        **{name: round(value, 4) if value is not None else None for name, value in figures.items()},
-        "best": progress.waited == 0,
-        "worst": [score.id for score in worst],
-    }
-    if not worst or any(score.claimed for score in scores):
-        return [epoch]
-    message = (
-        "The mask head draws nothing on any validation frame. Start again with another seed, "
-        "or with the recipe 'best', whose Dice loss and wider decoder prevent it."
+    epoch = Epoch(
+        fold=fold,
+        epoch=epochs,
+        step=progress.step,
+        seconds=round(progress.seconds, 1),
+        loss=losses,
+        n=figures.n,
+        failed=figures.failed,
+        **{name: None if value is None else round(value, 4) for name, value in figures.measures.items()},
+        best=progress.waited == 0,
+        worst=tuple(score.id for score in worst),
     )
-    return [epoch, {"event": "collapsed", "epoch": epochs, "message": message}]
+    if figures.failed:
+        message = (
+            f"The network gives no finite number for {figures.failed} of {figures.n} validation frames. "
+            "Start a new run with a lower learning rate."
+        )
+    elif worst and not any(score.claimed for score in scores):
+        message = (
+            "The mask head draws nothing on any validation frame. Start again with another seed, "
+            "or with the recipe 'best', whose Dice loss and wider decoder prevent it."
+        )
+    else:
+        return [epoch]
+    return [epoch, Collapsed(fold=fold, epoch=epochs, message=message)]
 
 
 def _means(sums: dict[str, float], count: int) -> dict[str, float]:
@@ -236,7 +252,3 @@ def _not_a_number(step: int, ids: Sequence[str]) -> str:
         f"The loss of step {step + 1} is not a number, on the frames {', '.join(ids)}. "
         "Look at these frames, or start a new run with a lower learning rate; the last checkpoint is whole."
     )
-
-
-def _timed(progress: Progress) -> dict[str, float]:
-    return {"seconds": round(progress.seconds, 1)}

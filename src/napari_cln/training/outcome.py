@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from ..errors import WeightsError
 from ..folder.dataset import TrainingFolder
-from ..models.card import ModelCard, TrainingData
+from ..models.card import ModelCard, TrainingData, plain_name
 from ..network.weights import load_model
 from ..types import Case
 from .data import Samples
 from .recipes import Recipe
+from .run_folder import Compared
 from .scoring import (
     FrameScore,
     compare_scores,
@@ -65,6 +66,8 @@ def card_of(
     pooled = [score for fold in scores for score in fold]
     of = f" of {len(scores)} folds" if len(scores) > 1 else ""
     data = f"{len(pooled)} validation frames{of}, which also chose the epoch"
+    if failed := sum(score.failed for score in pooled):
+        data += f" (for {failed} of them the network gave no finite number)"
     limits = LIMITS
     if members > 1:
         data += ", each judged by the one member that did not train on it"
@@ -75,7 +78,7 @@ def card_of(
     temperature, cutoff, cutoff_from = fit_operating_point(pooled, data)
     min_node_area, min_peak = fit_limits(pooled, areas)
     return ModelCard(
-        name=name,
+        name=plain_name(name),
         created=datetime.now(UTC).date().isoformat(),
         prepare=recipe.prepare,
         trained_on=(
@@ -95,7 +98,7 @@ def card_of(
 
 def comparison(
     study: TrainingFolder, cases: Sequence[Case], model: str, new: Sequence[FrameScore]
-) -> dict[str, Any]:
+) -> Compared:
     """The new model beside the one in use, on the same validation frames.
 
     Parameters
@@ -108,12 +111,12 @@ def comparison(
     new : sequence of FrameScore
         What the new model makes of each of them.
     """
-    event: dict[str, Any] = {"event": "comparison", "with": Path(model).stem}
     try:
         in_use = load_model(model)
     except WeightsError as error:
-        return {**event, "message": str(error)}
+        return Compared(model=plain_name(Path(model).stem), message=str(error))
     assert in_use.card is not None
     old = score_frames(in_use, Samples.from_cases(study, cases, in_use.card.prepare))
     patients = [case.patient for case in cases]
-    return {**event, "with": in_use.model_id, **compare_scores(new, old, patients)}
+    gaps = compare_scores(new, old, patients)
+    return Compared(model=in_use.model_id, dice=gaps["dice"], auc=gaps["auc"])

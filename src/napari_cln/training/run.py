@@ -1,46 +1,43 @@
 """One training run: folds of a training folder in, a model file with its card and figures out.
 
-What a run leaves in its folder::
-
-    run.json               settings and folds, to resume with and to repeat
-    progress.jsonl         one line per event, to follow from anywhere
-    fold-0/ …              model.safetensors + .json, checkpoint.pt and best.pt of each fold
-    model.safetensors      the fold that validated best, or all of them as an ensemble, with model.json,
-                           its card
+What a run leaves in its folder stands in :mod:`napari_cln.training.run_folder`.
 """
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable, Iterator
+import errno
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from accelerate import PartialState
 
-from ..disk.atomic import sweep, write_atomically
-from ..errors import ClnError, RunError
+from ..errors import ClnError, RunError, WeightsError
 from ..folder.dataset import TrainingFolder
 from ..folder.split.frozen import frozen_split
+from ..models.config import YNetConfig
 from ..network.ensemble import Ensemble
 from ..network.model import Network, YNet
 from ..network.novelty import fit_novelty
 from ..network.weights import load_model, save_model
+from ..types import Case, Fold
+from .checkpoint import forget_former, has_checkpoint, load_weights
 from .config import TrainConfig
 from .data import Samples
 from .loop import fit
 from .outcome import card_of, comparison
+from .run_folder import End, Event, Failed, Note, RunFolder, Start, Stopped, TrainingRecord
 from .scoring import FrameScore, goodness, score_frames
+from .start import starting_point
 
 __all__ = ["TrainConfig", "train"]
 
-LOG = "progress.jsonl"
 NOVELTY_FRAMES = 600
 """Frames from which a model learns what its training data are like."""
+NOT_ALLOWED = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def train(
@@ -50,112 +47,131 @@ def train(
     *,
     resume: bool = False,
     stop: Callable[[], bool] = lambda: False,
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Event]:
     """Train on a training folder; progress is the iteration itself.
 
     Parameters
     ----------
     folder : TrainingFolder or path
+        A folder that can't be written to serves too; its split is then kept in ``out`` alone.
     out : path
-        Folder of the run; see the top of this module for what it will hold.
+        Folder of the run; see :mod:`napari_cln.training.run_folder` for what it will hold.
     config : TrainConfig, optional
+        By default :class:`TrainConfig`'s own, or those of the run that is resumed.
     resume : bool
         Go on with the run that is in ``out``; the result equals that of an uninterrupted run.
     stop : callable, optional
-        Asked before every step; True ends the training with its checkpoint written. An event
-        ``{"event": "stopped", …}`` is then the last one.
+        Asked before every step; True ends the training with its checkpoint written, and
+        :class:`~napari_cln.training.run_folder.Stopped` is then the last event.
 
     Yields
     ------
-    dict
-        The events of :func:`~napari_cln.training.loop.fit` with their ``fold``, between
-        ``{"event": "start", …}`` and ``{"event": "end", …}``; each is also a line of
-        ``progress.jsonl``. ``{"event": "comparison", …}`` holds the differences to the model in use.
+    Event
+        Those of :func:`~napari_cln.training.loop.fit`, between ``Start`` and ``End``; each is also a line
+        of ``progress.jsonl``. ``Compared`` holds the differences to the model in use, and a ``Note``
+        what was damaged in ``out``.
 
     Raises
     ------
     DatasetError
         If the folder is damaged, or can't be split by patient.
+    WeightsError
+        If there is no model to start from.
     RunError
-        If ``out`` holds another run or can't be written, the loss is no number, or memory runs out.
+        If ``out`` holds another run or can't be written, its settings are lost, the loss is no number,
+        or memory runs out.
     """
-    out = Path(out)
+    run = RunFolder(out)
     state = PartialState()
-    config = _checked(out, config or TrainConfig(), resume)
-    state.wait_for_everyone()
-    if state.is_main_process:
-        out.mkdir(parents=True, exist_ok=True)
-    state.wait_for_everyone()
+    former = run.record_to_resume() if resume else None
+    if former is None and run.is_begun:
+        raise RunError(f"{run.path.name} already holds a run. Resume it, or choose another folder.")
+    config = config or (former.config if former else TrainConfig())
+    if former is not None:
+        _check_settings(run, former.config, config)
     study = folder if isinstance(folder, TrainingFolder) else TrainingFolder.open(folder)
-
+    notes = []
     if state.is_main_process:
-        _tidy(out)
+        try:
+            run.path.mkdir(parents=True, exist_ok=True)
+            notes = run.faults()
+            run.mend()
+        except OSError as cause:
+            raise _unwritable(run, cause) from cause
+    state.wait_for_everyone()
 
-    def note(event: dict[str, Any]) -> dict[str, Any]:
+    def noted(event: Event) -> Event:
         if state.is_main_process:
-            with (out / LOG).open("a", encoding="utf-8") as log:
-                log.write(json.dumps(event) + "\n")
+            run.note(event)
         return event
 
     try:
-        for event in _train(study, out, config, resume, state, stop):
-            yield note(event)
+        for sentence in notes:
+            yield noted(Note(message=sentence))
+        for event in _train(study, run, config, former, state, stop):
+            yield noted(event)
     except ClnError as error:
-        note({"event": "failed", "message": str(error)})
+        with suppress(OSError):  # as on a full disk; the error itself is what matters
+            noted(Failed(message=str(error)))
         raise
     except OSError as cause:
-        raise RunError(
-            f"The run can't be written in {out.name}: {(cause.strerror or str(cause)).lower()}. "
-            "Make room, then resume it: it goes on from its last checkpoint."
-        ) from cause
+        raise _unwritable(run, cause) from cause
 
 
 def _train(
     study: TrainingFolder,
-    out: Path,
+    run: RunFolder,
     config: TrainConfig,
-    resume: bool,
+    former: TrainingRecord | None,
     state: Any,
     stop: Callable[[], bool],
-) -> Iterator[dict[str, Any]]:
-    if config.ensemble and config.folds < 2:
-        raise RunError(
-            f"An ensemble needs the networks of several folds, and this run has {config.folds}. "
-            "Choose 2 folds or more, or no ensemble."
-        )
-    folds = frozen_split(study, config.folds, config.seed)
+) -> Iterator[Event]:
     cases = {case.id: case for case in study.cases()}
+    folds = list(former.folds) if former and former.folds else _frozen(study, config)
+    _check_folds(run, folds, cases)
     recipe = config.to_recipe()
-    start_from = _start(config.start_from)
-    if start_from is not None:
-        recipe = replace(recipe, network=start_from.config)
-    # a card travels with its model: it names other models by their id, never by a path
-    settings = {**asdict(config), "start_from": start_from.model_id if start_from else ""}
-    del settings["compare_with"]
+    start = starting_point(config.start_from, recipe, config.seed)
+    weights = start.model if start else ""
+    if former is not None and former.weights and former.weights != weights:
+        raise RunError(
+            f"The run in {run.path.name} was started from {former.weights}, and '{config.start_from}' is "
+            f"{weights or 'no model'} now. Put the former model back, or start a new run."
+        )
+    if start is not None:
+        recipe = replace(recipe, network=start.network.config)
     if state.is_main_process:
-        record = {"config": asdict(config), "folds": [asdict(fold) for fold in folds]}
-        write_atomically(out / "run.json", json.dumps(record, indent=1).encode())
-    yield {
-        "event": "start",
-        "folds": len(folds),
-        "frames": len(set().union(*(fold.train + fold.validation for fold in folds))),
-        "epochs": config.epochs,
-        "device": str(state.device),
-    }
+        run.write_record(TrainingRecord(config=config, folds=tuple(folds), weights=weights))
+    yield Start(
+        folds=len(folds),
+        frames=len(set().union(*(fold.train + fold.validation for fold in folds))),
+        epochs=config.epochs,
+        device=str(state.device),
+        weights=str(start) if start else "",
+        settings=config,
+    )
+    # a card travels with its model: it names other models by their id, never by a path
+    settings = {**asdict(config), "start_from": weights}
+    del settings["compare_with"]
+    if start is not None:
+        settings["loaded"] = f"{start.taken} of {start.of} tensors"
+    name = run.path.absolute().name
     scores: list[list[FrameScore]] = []
     networks: list[YNet] = []
     areas = np.zeros(0, dtype=np.intp)
     for index, fold in enumerate(folds):
-        place = out / f"fold-{index}"
+        place = run.fold(index)
         train_on, validate_on = (
             Samples.from_cases(study, [cases[id_] for id_ in side], recipe.prepare)
             for side in (fold.train, fold.validation)
         )
-        if not (place / "model.safetensors").is_file():
+        network, fault = _finished(place / "model.safetensors", recipe.network)
+        if fault:
+            yield Note(message=fault)
+        is_new = network is None
+        if network is None:
             if state.is_main_process:
                 place.mkdir(exist_ok=True)
             state.wait_for_everyone()
-            going_on = resume and (place / "checkpoint.pt").is_file()
             for event in fit(
                 train_on,
                 validate_on,
@@ -163,85 +179,108 @@ def _train(
                 place,
                 epochs=config.epochs,
                 seed=config.seed,
-                start_from=start_from,
-                resume=going_on,
+                start_from=start.network if start else None,
+                resume=former is not None and has_checkpoint(place),
                 patience=config.patience or None,
                 stop=stop,
+                fold=index,
             ):
-                yield {**event, "fold": index}
-                if event["event"] == "stopped":
+                yield event
+                if isinstance(event, Stopped):
                     return
             state.wait_for_everyone()
-        network = YNet(recipe.network).eval()
-        network.load_state_dict(torch.load(place / "best.pt", weights_only=True, map_location="cpu"))
-        # ids are hashes, so that the first frames are a fair sample
-        known = [part.images[:NOVELTY_FRAMES] for part in (train_on, validate_on)]
-        network.novelty = fit_novelty(network, known[:1], known[1])
+            network = YNet(recipe.network).eval()
+            network.load_state_dict(load_weights(place))
+            # ids are hashes, so that the first frames are a fair sample
+            known = [part.images[:NOVELTY_FRAMES] for part in (train_on, validate_on)]
+            network.novelty = fit_novelty(network, known[:1], known[1])
         networks.append(network)
         # each node is on one of the two sides, whichever the fold
         areas = np.concatenate([train_on.node_areas(), validate_on.node_areas()])
         scores.append(score_frames(network, validate_on))
-        if state.is_main_process and not (place / "model.safetensors").is_file():
-            card = card_of(f"{out.name}-fold-{index}", settings, recipe, len(train_on), areas, scores[-1:])
+        if is_new and state.is_main_process:
+            card = card_of(f"{name}-fold-{index}", settings, recipe, len(train_on), areas, scores[-1:])
             save_model(network, place / "model.safetensors", card)
+            forget_former(place)
     best = max(range(len(folds)), key=lambda index: goodness(scores[index]) or 0.0)
     chosen = list(range(len(folds))) if config.ensemble else [best]
     model: Network = Ensemble(networks) if config.ensemble else networks[best]
     n_train = len(set().union(*(folds[index].train for index in chosen)))
-    card = card_of(out.name, settings, recipe, n_train, areas, scores, members=len(chosen))
+    card = card_of(name, settings, recipe, n_train, areas, scores, members=len(chosen))
     if state.is_main_process:
-        save_model(model, out / "model.safetensors", card)
+        save_model(model, run.model, card)
     if config.compare_with:
         judged = [cases[id_] for index in chosen for id_ in folds[index].validation]
         new = [score for index in chosen for score in scores[index]]
-        yield comparison(study, judged, config.compare_with, new)
-    yield {
-        "event": "end",
-        "model": "model.safetensors",
-        "fold": None if config.ensemble else best,
-        "figures": [str(figure) for figure in card.figures],
-    }
+        compared = comparison(study, judged, config.compare_with, new)
+        if state.is_main_process:
+            save_model(model, run.model, replace(card, compared=compared.comparison))
+        yield compared
+    yield End(
+        model=run.model.name,
+        fold=None if config.ensemble else best,
+        figures=tuple(str(figure) for figure in card.figures),
+    )
 
 
-def _start(name_or_path: str) -> YNet | None:
-    """The network to start from; None for new weights."""
-    if not name_or_path:
-        return None
-    network = load_model(name_or_path)
-    if not isinstance(network, YNet):
-        raise RunError(
-            f"{network.model_id} is an ensemble of {len(network.members)} networks, and a training starts "
-            "from one. Choose one of them, such as fold-0/model.safetensors in the folder of its run."
-        )
-    return network
-
-
-def _tidy(out: Path) -> None:
-    """Remove what a process that was killed left half written."""
-    sweep([out, *out.glob("fold-*")])
-    with (out / LOG).open("ab+") as log:
-        if log.tell():
-            log.seek(-1, os.SEEK_END)
-            if log.read() != b"\n":
-                log.write(b"\n")
-
-
-def _checked(out: Path, config: TrainConfig, resume: bool) -> TrainConfig:
-    """The run's settings; a run is neither overwritten nor resumed with others."""
-    path = out / "run.json"
-    if not resume:
-        if path.exists():
-            raise RunError(f"{out.name} already holds a run. Resume it, or choose another folder.")
-        return config
+def _finished(path: Path, config: YNetConfig) -> tuple[YNet | None, str]:
+    """The network of a fold that is done; None for one that is to be trained, and what is damaged."""
+    if not path.is_file():
+        return None, ""
     try:
-        former = json.loads(path.read_bytes())["config"]
-        former = {**asdict(TrainConfig()), **former}  # a run of an earlier version may lack a setting
-    except (OSError, ValueError, KeyError, TypeError) as cause:
-        raise RunError(f"{out.name} holds no run to resume. Start one there without resume.") from cause
-    changed = [name for name, value in asdict(config).items() if former[name] != value]
+        network = load_model(path)
+    except WeightsError as error:
+        return None, f"In {path.parent.name}: {error} It is made again from the fold's best weights."
+    if not isinstance(network, YNet) or network.config != config:
+        return None, f"{path.name} in {path.parent.name} is of another run, and is made again."
+    return network, ""
+
+
+def _frozen(study: TrainingFolder, config: TrainConfig) -> list[Fold]:
+    try:
+        return frozen_split(study, config.folds, config.seed)
+    except OSError as cause:
+        raise RunError(
+            f"The split of {study.path.name} can't be kept there: {_reason(cause)}. Make room on its disk, "
+            "or check your permissions."
+        ) from cause
+
+
+def _check_folds(run: RunFolder, folds: Sequence[Fold], cases: Mapping[str, Case]) -> None:
+    """Frames that a run goes on with are those that it was begun with."""
+    gone = sorted({id_ for fold in folds for id_ in (*fold.train, *fold.validation)} - cases.keys())
+    if gone:
+        raise RunError(
+            f"{len(gone)} frames of the run in {run.path.name} are no longer in the training folder, such as "
+            f"{gone[0][:40]}. Put them back, or start a new run."
+        )
+    for fold in folds:
+        both = {cases[id_].patient for id_ in fold.train} & {cases[id_].patient for id_ in fold.validation}
+        if both:
+            raise RunError(
+                f"Patient {min(both)} is on both sides of a fold of {run.path.name}: the patients of the "
+                "training folder were changed since the run began. Start a new run."
+            )
+
+
+def _check_settings(run: RunFolder, former: TrainConfig, config: TrainConfig) -> None:
+    """A run is not resumed with other settings."""
+    changed = [name for name, value in asdict(config).items() if getattr(former, name) != value]
     if changed:
         raise RunError(
-            f"The run in {out.name} was started with another {', '.join(changed)}. "
+            f"The run in {run.path.name} was started with another {', '.join(changed)}. "
             "Resume it with the same settings, or start a new run."
         )
-    return config
+
+
+def _unwritable(run: RunFolder, cause: OSError) -> RunError:
+    then = (
+        "Choose a folder where you may write."
+        if cause.errno in NOT_ALLOWED
+        else "Make room, then resume it: it goes on from its last checkpoint."
+    )
+    return RunError(f"The run can't be written in {run.path.name}: {_reason(cause)}. {then}")
+
+
+def _reason(cause: OSError) -> str:
+    return (cause.strerror or str(cause)).lower()

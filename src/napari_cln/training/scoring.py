@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -25,6 +24,7 @@ from .data import Batch, Samples
 
 __all__ = [
     "FrameScore",
+    "ValidationFigures",
     "compare_scores",
     "estimate_figures",
     "fit_limits",
@@ -46,6 +46,8 @@ class FrameScore:
 
     ``dice`` is NaN where the mask is unknown or both masks are empty; ``has_node`` is None where
     the mask is unknown. ``peaks`` are the highest probabilities of the patches that met a node.
+    ``failed`` says that the network gave no finite number: then nothing was found (a Dice of 0 where
+    there is a node), and ``malignancy`` is NaN.
     """
 
     id: str
@@ -55,6 +57,7 @@ class FrameScore:
     malignancy: float
     target: float
     peaks: tuple[float, ...] = ()
+    failed: bool = False
 
 
 @torch.no_grad()
@@ -75,10 +78,14 @@ def score_frames(
     for start in range(0, len(samples), batch_size):
         part = samples.take(range(start, min(start + batch_size, len(samples))))
         mask_logits, class_logits = network(Batch.of(part, device).image)
+        is_finite = class_logits.isfinite().all(1)
         malignancy = class_logits.float().softmax(1)[:, 1].cpu().numpy()
         probability = np.zeros(part.instances.shape, dtype=np.float32)
         if mask_logits is not None:
+            is_finite &= mask_logits.flatten(1).amax(1).isfinite() & mask_logits.flatten(1).amin(1).isfinite()
             probability = mask_logits.float().softmax(1)[:, 1].cpu().numpy()
+        whole = is_finite.cpu().numpy()
+        probability[~whole], malignancy[~whole] = 0, np.nan
         masks = probability > 0.5
         for index, id_ in enumerate(part.ids):
             reference = part.instances[index] > 0
@@ -92,6 +99,7 @@ def score_frames(
                     malignancy=float(malignancy[index]),
                     target=float(part.frame_targets[index]),
                     peaks=_peaks(probability[index], part.instances[index]),
+                    failed=not whole[index],
                 )
             )
     return scores
@@ -108,6 +116,16 @@ def _peaks(probability: NDArray[np.float32], instances: NDArray[np.uint8]) -> tu
         if (patch & node).sum() >= 0.1 * (patch | node).sum():
             found.append(float(probability[patch].max()))
     return tuple(found)
+
+
+def _scored(scores: Sequence[FrameScore]) -> list[FrameScore]:
+    """Frames of a known class that have a score."""
+    return [score for score in scores if not np.isnan(score.target) and not score.failed]
+
+
+def _empty(scores: Sequence[FrameScore]) -> list[bool]:
+    """Of each frame without a node whether one was drawn, where anything could be."""
+    return [score.claimed for score in scores if score.has_node is False and not score.failed]
 
 
 def fit_limits(scores: Sequence[FrameScore], areas: ArrayLike) -> tuple[int, float]:
@@ -133,31 +151,58 @@ def fit_limits(scores: Sequence[FrameScore], areas: ArrayLike) -> tuple[int, flo
     return smallest, float(np.floor(1000 * np.quantile(peaks, LOST, method="lower")) / 1000) if peaks else 0.0
 
 
-def summarise(scores: Sequence[FrameScore]) -> dict[str, float | int | None]:
+@dataclass(frozen=True, kw_only=True)
+class ValidationFigures:
     """Figures of a validation, None where there is nothing to take them from.
 
-    ``missed`` is the share of frames with a node whose Dice is under 0.1, ``claimed`` the share of
-    frames without a node on which one was drawn. AUC takes a target of at least 0.5 as malignant.
+    Parameters
+    ----------
+    n, failed : int
+        Frames, and those for which the network gave no finite number.
+    dice_mean, dice_median : float, optional
+    missed : float, optional
+        Share of frames with a node whose Dice is under 0.1.
+    claimed : float, optional
+        Share of frames without a node on which one was drawn.
+    auc : float, optional
+        With a target of at least 0.5 taken as malignant.
     """
+
+    n: int
+    failed: int
+    dice_mean: float | None = None
+    dice_median: float | None = None
+    missed: float | None = None
+    claimed: float | None = None
+    auc: float | None = None
+
+    @property
+    def measures(self) -> dict[str, float | None]:
+        """The figures without the counts, by name."""
+        return {name: value for name, value in vars(self).items() if name not in ("n", "failed")}
+
+
+def summarise(scores: Sequence[FrameScore]) -> ValidationFigures:
+    """Figures of a validation."""
     dices = np.array([score.dice for score in scores if score.has_node])
-    empty = [score.claimed for score in scores if score.has_node is False]
-    labelled = [score for score in scores if not np.isnan(score.target)]
+    empty, labelled = _empty(scores), _scored(scores)
     truth = np.array([score.target >= 0.5 for score in labelled])
     two_classes = len(set(truth.tolist())) == 2
-    return {
-        "n": len(scores),
-        "dice_mean": float(dices.mean()) if dices.size else None,
-        "dice_median": float(np.median(dices)) if dices.size else None,
-        "missed": float((dices < 0.1).mean()) if dices.size else None,
-        "claimed": float(np.mean(empty)) if empty else None,
-        "auc": float(auc(truth, [score.malignancy for score in labelled])) if two_classes else None,
-    }
+    return ValidationFigures(
+        n=len(scores),
+        failed=sum(score.failed for score in scores),
+        dice_mean=float(dices.mean()) if dices.size else None,
+        dice_median=float(np.median(dices)) if dices.size else None,
+        missed=float((dices < 0.1).mean()) if dices.size else None,
+        claimed=float(np.mean(empty)) if empty else None,
+        auc=float(auc(truth, [score.malignancy for score in labelled])) if two_classes else None,
+    )
 
 
 def goodness(scores: Sequence[FrameScore]) -> float | None:
     """What makes one network better than another: mean of mean Dice and AUC, of those that exist."""
     figures = summarise(scores)
-    known = [value for value in (figures["dice_mean"], figures["auc"]) if value is not None]
+    known = [value for value in (figures.dice_mean, figures.auc) if value is not None]
     return sum(known) / len(known) if known else None
 
 
@@ -185,9 +230,9 @@ def fit_temperature(malignancy: ArrayLike, target: ArrayLike) -> float:
 
 def fit_operating_point(scores: Sequence[FrameScore], data: str) -> tuple[float, float, str]:
     """Temperature, cutoff, and where they come from; 1 and 0.5 where one class is missing."""
-    labelled = [score for score in scores if not np.isnan(score.target)]
+    labelled = _scored(scores)
     if not labelled:
-        return 1.0, 0.5, "not set: no frame has a label"
+        return 1.0, 0.5, "not set: no frame has a label and a score"
     malignancy, target = (np.array([getattr(s, name) for s in labelled]) for name in ("malignancy", "target"))
     temperature = fit_temperature(malignancy, target)
     scaled = expit(logit(np.clip(malignancy, 1e-6, 1 - 1e-6)) / temperature)
@@ -203,8 +248,7 @@ def fit_operating_point(scores: Sequence[FrameScore], data: str) -> tuple[float,
 def estimate_figures(scores: Sequence[FrameScore], data: str) -> tuple[Figure, ...]:
     """Figures with intervals, for a card; those that the frames can't give are left out."""
     dices = np.array([score.dice for score in scores if score.has_node])
-    empty = [score.claimed for score in scores if score.has_node is False]
-    labelled = [score for score in scores if not np.isnan(score.target)]
+    empty, labelled = _empty(scores), _scored(scores)
     truth = np.array([score.target >= 0.5 for score in labelled])
     estimates: dict[str, Estimate] = {}
     if dices.size:
@@ -232,7 +276,7 @@ def estimate_figures(scores: Sequence[FrameScore], data: str) -> tuple[Figure, .
 
 def compare_scores(
     new: Sequence[FrameScore], old: Sequence[FrameScore], patients: Sequence[str]
-) -> dict[str, Any]:
+) -> dict[str, Estimate | None]:
     """Paired differences, new − old, on the same frames: mean Dice (bootstrap over patients) and AUC
     (DeLong); None where the frames can't give one."""
     rows = [
@@ -240,18 +284,21 @@ def compare_scores(
         for a, b, patient in zip(new, old, patients, strict=True)
         if a.has_node and not np.isnan(a.dice - b.dice)
     ]
-    compared: dict[str, Any] = {"dice": None, "auc": None}
+    compared: dict[str, Estimate | None] = {"dice": None, "auc": None}
     if rows:
         gaps = np.array([gap for gap, _ in rows])
         low, high = bootstrap(lambda w: w @ gaps / w.sum(axis=1), [patient for _, patient in rows])
-        compared["dice"] = asdict(
-            Estimate(value=float(gaps.mean()), low=float(low), high=float(high), n=len(rows))
-        )
-    labelled = [(a, b) for a, b in zip(new, old, strict=True) if not np.isnan(a.target)]
+        compared["dice"] = Estimate(value=float(gaps.mean()), low=float(low), high=float(high), n=len(rows))
+    labelled = [
+        (a, b) for a, b in zip(new, old, strict=True) if not (np.isnan(a.target) or a.failed or b.failed)
+    ]
     truth = [a.target >= 0.5 for a, _ in labelled]
     if min(sum(truth), len(truth) - sum(truth)) >= 2:
         difference = compare_auc(
             truth, [a.malignancy for a, _ in labelled], [b.malignancy for _, b in labelled]
         )
-        compared["auc"] = asdict(difference.difference)
-    return compared
+        compared["auc"] = difference.difference
+    return {
+        name: gap if gap is not None and np.isfinite([gap.value, gap.low, gap.high]).all() else None
+        for name, gap in compared.items()
+    }

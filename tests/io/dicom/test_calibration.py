@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,8 +10,10 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 
 from conftest import region
-from napari_cln.io.dicom.calibration import calibrate
+from napari_cln.imaging.measurement import measure, spacing_of
+from napari_cln.io.dicom.calibration import Calibration, calibrate
 from napari_cln.io.sources import read_frame
+from napari_cln.types import Frame, Region
 
 SHAPE = (480, 640)
 
@@ -176,3 +179,133 @@ def test_whatever_a_region_says_it_lies_in_the_picture_and_is_plausible(box, del
         assert 0 <= row0 < row1 <= shape[0]
         assert 0 <= column0 < column1 <= shape[1]
         assert all(0.005 < value < 1.5 for value in each.spacing_mm)
+
+
+# ------------------------------------------------------------ regions that overlap
+
+
+def node(box: tuple[int, int, int, int]) -> np.ndarray:
+    mask = np.zeros(SHAPE, dtype=bool)
+    mask[box[0] : box[2], box[1] : box[3]] = True
+    return mask
+
+
+def spacing_in(calibration: Calibration, box: tuple[int, int, int, int]) -> float | None:
+    """Millimetres of a row for a node that fills a box."""
+    frame = Frame(
+        pixels=np.zeros(SHAPE, np.uint8), regions=calibration.regions, spacing_mm=calibration.spacing_mm
+    )
+    spacing = spacing_of(frame, node(box))
+    return None if spacing is None else round(spacing[0], 6)
+
+
+OUTER = (10, 20, 400, 600)
+
+
+@pytest.mark.parametrize("inset_first", [True, False])
+def test_the_innermost_region_counts(inset_first):
+    regions = (
+        region(OUTER),
+        region((200, 300, 350, 500), (0.01, 0.01)),
+        region((250, 350, 300, 400), (0.005,) * 2),
+    )
+
+    calibration = calibrate(header(*(regions[::-1] if inset_first else regions)), SHAPE)
+
+    assert spacing_in(calibration, (50, 50, 90, 90)) == 0.2
+    assert spacing_in(calibration, (210, 310, 240, 340)) == 0.1
+    assert spacing_in(calibration, (260, 360, 280, 380)) == 0.05
+    assert calibration.spacing_mm is None
+    assert "Where one lies inside another, the inner one counts." in calibration.spacing_note
+
+
+def test_a_node_across_an_inset_is_in_pixels():
+    calibration = calibrate(header(region(OUTER), region((200, 300, 350, 500), (0.01, 0.01))), SHAPE)
+
+    assert spacing_in(calibration, (180, 310, 240, 340)) is None
+    assert spacing_in(calibration, (150, 250, 380, 550)) is None  # the inset lies within the node
+
+
+def test_regions_that_contradict_each_other_give_pixels_where_they_overlap():
+    calibration = calibrate(
+        header(region((10, 20, 400, 350)), region((10, 300, 400, 600), (0.01, 0.01))), SHAPE
+    )
+
+    assert spacing_in(calibration, (50, 50, 90, 90)) == 0.2
+    assert spacing_in(calibration, (50, 400, 90, 500)) == 0.1
+    assert spacing_in(calibration, (50, 310, 90, 340)) is None
+    assert spacing_in(calibration, (50, 280, 90, 320)) is None
+    assert "neither lies inside the other, lengths are in pixels" in calibration.spacing_note
+
+
+def test_regions_of_one_box_and_two_scales_give_pixels():
+    calibration = calibrate(header(region(), region(delta_cm=(0.01, 0.01))), SHAPE)
+
+    assert spacing_in(calibration, (50, 50, 90, 90)) is None
+
+
+def test_regions_of_one_scale_are_one_however_they_overlap():
+    calibration = calibrate(header(region((10, 20, 400, 350)), region((10, 300, 400, 600))), SHAPE)
+
+    assert spacing_in(calibration, (50, 280, 90, 420)) == 0.2
+    assert calibration.spacing_note is None
+
+
+@pytest.mark.parametrize(
+    "covering", [region((200, 300, 350, 500), (0.0, 0.0)), region((200, 300, 350, 500), spatial_format=3)]
+)
+def test_a_part_without_a_scale_takes_its_pixels(covering):
+    calibration = calibrate(header(region(OUTER), covering), SHAPE)
+
+    assert spacing_in(calibration, (50, 50, 90, 90)) == 0.2
+    assert spacing_in(calibration, (210, 310, 240, 340)) is None
+    assert calibration.spacing_mm is None
+    assert "A part of the picture has no scale of its own" in calibration.spacing_note
+
+
+def test_a_whole_screen_without_a_scale_changes_nothing():
+    calibration = calibrate(header(region((0, 0, 479, 639), (0.0, 0.0)), region(OUTER)), SHAPE)
+
+    assert calibration.spacing_mm == pytest.approx((0.2, 0.2))
+    assert len(calibration.regions) == 1
+
+
+def test_more_regions_than_a_screen_can_show_give_pixels():
+    calibration = calibrate(header(*[region()] * 101), SHAPE)
+
+    assert calibration.spacing_note == "No millimetres: the file has 101 regions for one screen."
+
+
+def test_a_node_in_a_zoom_inset_is_measured_at_its_own_scale(data):
+    frame = read_frame(data / "cases" / "19_zoom_inset_region" / "19_inset_zoom.dcm")
+    mask = np.zeros(frame.shape, bool)
+    mask[70:100, 105:140] = True
+
+    assert measure(mask, spacing_of(frame, mask)).long_axis_mm == pytest.approx(4.5, abs=0.05)
+
+
+@given(
+    boxes=st.lists(
+        st.tuples(st.integers(0, 40), st.integers(0, 40), st.integers(42, 80), st.integers(42, 80)),
+        min_size=1,
+        max_size=5,
+    ),
+    data=st.data(),
+)
+def test_a_pixel_belongs_to_the_innermost_region_or_to_none(boxes, data):
+    regions = [Region(box=box, spacing_mm=(0.1 + index, 0.1)) for index, box in enumerate(boxes)]
+    row, column = data.draw(st.integers(0, 79)), data.draw(st.integers(0, 79))
+    mask = np.zeros((80, 80), bool)
+    mask[row, column] = True
+    frame = Frame(pixels=np.zeros((80, 80), np.uint8), regions=tuple(regions))
+
+    there = [
+        each for each in regions if each.box[0] <= row < each.box[2] and each.box[1] <= column < each.box[3]
+    ]
+    inner = [
+        each
+        for each in there
+        if all(each.lies_in(other) and (each is other or each.box != other.box) for other in there)
+    ]
+
+    assert spacing_of(frame, mask) == (inner[0].spacing_mm if inner else None)

@@ -4,44 +4,16 @@ import imagecodecs
 import numpy as np
 import pydicom
 import pytest
+from encode import jpeg, palette, rle, ycbcr
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 from pydicom import uid
-from pydicom.pixels.encoders import RLELosslessEncoder
 
 from conftest import region
 from napari_cln.io.dicom.colour import is_green
 from napari_cln.io.dicom.encapsulation import find_fragments, group_fragments
-from napari_cln.io.jpeg import describe_stream
 from napari_cln.io.sources import open_source, read_frame
-
-
-def jpeg(pixels, **options) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "JPEG", quality=95, **options)
-    return stream.getvalue()
-
-
-def rle(pixels) -> bytes:
-    return RLELosslessEncoder.encode(
-        pixels,
-        rows=pixels.shape[0],
-        columns=pixels.shape[1],
-        samples_per_pixel=3,
-        bits_allocated=8,
-        bits_stored=8,
-        pixel_representation=0,
-        photometric_interpretation="RGB",
-        planar_configuration=0,
-        number_of_frames=1,
-        encoding_plugin="pydicom",
-    )
-
-
-def ycbcr(pixels):
-    return np.asarray(Image.fromarray(pixels).convert("YCbCr"))
-
+from napari_cln.io.streams import describe_stream
 
 LOSSLESS = {
     uid.JPEGLSLossless: (imagecodecs.jpegls_encode, "RGB"),
@@ -162,12 +134,23 @@ def _without_proof(stream: bytearray) -> bytearray:
 
 
 @pytest.mark.parametrize("interpretation", ["RGB", "YBR_FULL"])
-def test_colours_taken_for_others_are_warned_of(write_dicom, lymph_node, interpretation):
+def test_colours_taken_for_others_are_read_right_and_said(write_dicom, lymph_node, interpretation):
     wrong = ycbcr(lymph_node) if interpretation == "RGB" else lymph_node
 
     frame = read_frame(write_dicom(wrong, PhotometricInterpretation=interpretation))
 
+    assert np.abs(frame.pixels.astype(int) - lymph_node).max() <= 3
     assert any("strongly green" in warning for warning in frame.warnings)
+
+
+def test_a_picture_that_is_green_however_it_is_read_is_warned_of(write_dicom, lymph_node):
+    green = np.zeros_like(lymph_node)
+    green[..., 1] = 200
+
+    frame = read_frame(write_dicom(green))
+
+    np.testing.assert_array_equal(frame.pixels, green)
+    assert "More than 30 % of the picture is strongly green" in frame.warnings[0]
 
 
 @given(grey=st.integers(0, 255), extra=st.integers(0, 255))
@@ -178,15 +161,6 @@ def test_grey_red_and_blue_are_not_green(grey, extra):
         tinted[..., channel] = max(grey, extra)
         assert not is_green(tinted)
     assert not is_green(pixels)
-
-
-def palette(colours, bits=16, order="<"):
-    depth = f"{order}u2"
-    names = ("Red", "Green", "Blue")
-    values = {f"{name}PaletteColorLookupTableDescriptor": [len(colours), 0, bits] for name in names}
-    for channel, name in enumerate(names):
-        values[f"{name}PaletteColorLookupTableData"] = colours[:, channel].astype(depth).tobytes()
-    return {"PhotometricInterpretation": "PALETTE COLOR", **values}
 
 
 @pytest.mark.parametrize("order", [uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian])

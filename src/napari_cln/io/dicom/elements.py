@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
-__all__ = ["numbers_of"]
+__all__ = ["bytes_of", "numbers_of"]
 
 
 def numbers_of(header: Dataset, keyword: str) -> tuple[float, ...]:
@@ -16,3 +16,10 @@ def numbers_of(header: Dataset, keyword: str) -> tuple[float, ...]:
         return tuple(float(each) for each in values if each not in (None, ""))
     except (ValueError, TypeError, ArithmeticError):
         return ()
+
+
+def bytes_of(header: Dataset, keyword: str) -> bytes:
+    """Bytes of an optional element as the file stores them, whatever its value representation."""
+    element = header.get_item(keyword)
+    value = None if element is None else element.value
+    return value if isinstance(value, bytes) else b""

@@ -13,13 +13,16 @@ from typing import BinaryIO, TypeAlias
 
 from pydicom.encaps import parse_basic_offsets
 
-__all__ = ["Fragments", "find_fragments", "group_fragments", "read_fragments"]
+from ..limits import Unreadable
+
+__all__ = ["Fragments", "find_fragments", "group_fragments", "is_run_length_coded", "read_fragments"]
 
 Fragments: TypeAlias = list[tuple[int, int]]
 """``(position in the file, bytes)`` of each fragment."""
 
 ITEM = b"\xfe\xff\x00\xe0"
-STARTS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51")  # JPEG family, JPEG 2000 family
+STARTS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\xff\x0a", b"\0\0\0\x0cJXL ")
+"""JPEG family, JPEG 2000 family, JPEG XL."""
 
 
 def find_fragments(file: BinaryIO) -> tuple[Fragments, list[int]]:
@@ -60,7 +63,7 @@ def find_fragments(file: BinaryIO) -> tuple[Fragments, list[int]]:
 def group_fragments(
     file: BinaryIO, fragments: Fragments, n_frames: int, offsets: Sequence[int] = ()
 ) -> list[Fragments]:
-    """Say which fragments make up each frame.
+    """Say which fragments make up each frame; of more frames than the header says, all.
 
     Parameters
     ----------
@@ -74,33 +77,48 @@ def group_fragments(
 
     Raises
     ------
-    ValueError
+    Unreadable
         If the fragments can't make `n_frames` frames.
     """
+    filled = sum(length > 0 for _, length in fragments)
+    if filled < min(n_frames, len(fragments)) / 2:
+        raise Unreadable(f"it holds {filled} of {n_frames} frames")
     if len(fragments) == n_frames:
         return [[fragment] for fragment in fragments]
-    if n_frames == 1 and fragments:
-        return [fragments]
     if len(fragments) < n_frames:
-        raise ValueError(f"it holds {len(fragments)} of {n_frames} frames")
+        raise Unreadable(f"it holds {len(fragments)} of {n_frames} frames")
     first, wanted = fragments[0][0], set(offsets)
     starts = [index for index, (position, _) in enumerate(fragments) if position - first in wanted]
     if len(starts) != n_frames:
-        starts = [index for index, (position, _) in enumerate(fragments) if _starts_frame(file, position)]
-    if len(starts) != n_frames or starts[0] != 0:
-        raise ValueError(f"its {len(fragments)} parts do not make {n_frames} frames")
+        marked = [index for index, (position, _) in enumerate(fragments) if _starts_frame(file, position)]
+        starts = marked if len(marked) == n_frames else max(starts, marked, key=len)
+    if n_frames == 1 and len(starts) < 2:
+        return [fragments]
+    if len(starts) < n_frames or starts[0] != 0:
+        raise Unreadable(f"its {len(fragments)} parts do not make {n_frames} frames")
     return [fragments[start:stop] for start, stop in zip(starts, [*starts[1:], len(fragments)], strict=True)]
 
 
 def _starts_frame(file: BinaryIO, position: int) -> bool:
     file.seek(position)
-    return file.read(4).startswith(STARTS)
+    start = file.read(8)
+    return start.startswith(STARTS) or is_run_length_coded(start)
 
 
-def read_fragments(file: BinaryIO, fragments: Fragments) -> bytes:
-    """Read fragments and join them."""
-    parts = []
+def is_run_length_coded(data: bytes) -> bool:
+    """Whether a frame starts as run-length coding does: 1 to 15 segments, the first behind the header."""
+    return 1 <= int.from_bytes(data[:4], "little") <= 15 and data[4:8] == b"\x40\0\0\0"
+
+
+def read_fragments(file: BinaryIO, fragments: Fragments, limit: int | None = None) -> bytes:
+    """Read fragments and join them, or the first `limit` bytes of them."""
+    parts, left = [], limit
     for position, length in fragments:
         file.seek(position)
-        parts.append(file.read(length))
+        part = file.read(length if left is None else min(length, left))
+        parts.append(part)
+        if left is not None:
+            left -= len(part)
+            if left <= 0:
+                break
     return b"".join(parts)

@@ -7,9 +7,8 @@ import os
 import struct
 import zlib
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
-import numpy as np
 import pydicom
 from pydicom import uid
 from pydicom.dataset import Dataset, FileDataset
@@ -17,15 +16,12 @@ from pydicom.filereader import _read_file_meta_info, read_preamble
 
 from ...errors import FrameReadError
 from ..limits import MAX_INFLATED_BYTES, check_frames, check_size
+from .codecs import VIDEO_FORMATS, is_native, is_readable, name_of
 from .encapsulation import Fragments, find_fragments, group_fragments, read_fragments
+from .palette import COLOURS
 
 __all__ = ["DicomFile"]
 
-PALETTES = [
-    f"{segmented}{colour}PaletteColorLookupTableData"
-    for segmented in ("", "Segmented")
-    for colour in ("Red", "Green", "Blue")
-]
 TAGS: list[str] = [
     *("Modality", "SOPClassUID", "Manufacturer", "ManufacturerModelName", "PatientID"),
     *("SequenceOfUltrasoundRegions", "PixelSpacing", "PixelAspectRatio"),
@@ -33,13 +29,49 @@ TAGS: list[str] = [
     *("NumberOfFrames", "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation"),
     *("PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
     *("WindowCenter", "WindowWidth", "RescaleSlope", "RescaleIntercept"),
-    *(f"{colour}PaletteColorLookupTableDescriptor" for colour in ("Red", "Green", "Blue")),
-    *PALETTES,
+    *(
+        f"{name}{colour}PaletteColorLookupTable{part}"
+        for colour in COLOURS
+        for name, part in (("", "Descriptor"), ("", "Data"), ("Segmented", "Data"))
+    ),
 ]
 """The elements that are read: what a picture and its scale need, and no name or date."""
 
 PIXEL_DATA = (0x7FE0, 0x0010)
+FLOAT_PIXELS = ((0x7FE0, 0x0008), (0x7FE0, 0x0009))
 UNDEFINED_LENGTH = 0xFFFFFFFF
+
+MAX_READS = 2**18
+"""Times that the header is read from: twice or so for each element, of which scanners write some hundred."""
+
+MAX_ELEMENT_BYTES = 2**20
+"""Bytes of an element that is looked at: a megabyte holds the times of a hundred thousand frames."""
+
+INFLATE_STEP = 2**22
+
+
+class _Metered:
+    """A file that refuses to be read from too often, so that millions of empty items end soon.
+
+    Parameters
+    ----------
+    file : binary file
+    path : Path
+        Named in the message.
+    """
+
+    def __init__(self, file: BinaryIO, path: Path) -> None:
+        self._file, self._path, self._left = file, path, MAX_READS
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        self._left -= 1
+        if self._left < 0:
+            raise FrameReadError(
+                f"{self._path.name} has a header of far more elements and items than a picture needs, which "
+                "is refused. Export it again from the scanner."
+            )
+        return self._file.read(size)
 
 
 class DicomFile:
@@ -58,8 +90,16 @@ class DicomFile:
     n_frames : int
         As the header says; all of them are in the file.
     shape : (int, int)
+    bits : int
+        Bits of a sample, as the header says.
     pixel_vr : str
         ``OB`` or ``OW``: whether the bytes of big-endian samples come in swapped pairs.
+    is_encapsulated : bool
+        The pixel data is stored in fragments, whatever the transfer syntax promises.
+    is_halved : bool
+        Uncompressed chroma is stored for every other pixel (YBR_FULL_422).
+    remarks : list of str
+        What is odd, in sentences for the user.
 
     Raises
     ------
@@ -78,32 +118,60 @@ class DicomFile:
             raise
 
     def _look(self) -> None:
+        self.remarks: list[str] = []
         self._inflate()
-        self.header = pydicom.dcmread(self._file, stop_before_pixels=True, force=True, specific_tags=TAGS)
+        self.header = self._read_header()
         self.syntax = self._transfer_syntax()
-        if not self.syntax.is_little_endian:
-            _swap_palettes(self.header)
+        self.is_little_endian = self.syntax != uid.ExplicitVRBigEndian
         length = self._find_pixel_data()
+        if not is_readable(self.syntax):
+            raise FrameReadError(
+                f"{self.path.name} is compressed in {name_of(self.syntax)}, which is not read here. "
+                "Export it again from the scanner, uncompressed or as JPEG."
+            )
         self._check_header()
         self._frames = self._find_frames(length)
+
+    def _read_header(self) -> Dataset:
+        """Read the elements in `TAGS`, with bounds on how many there are and how long each is."""
+        metered = cast(BinaryIO, _Metered(self._file, self.path))
+        try:
+            header = pydicom.dcmread(metered, stop_before_pixels=True, force=True, specific_tags=TAGS)
+        except RecursionError as cause:
+            raise FrameReadError(
+                f"{self.path.name} has sequences within sequences, deeper than can be read. "
+                "Export it again from the scanner."
+            ) from cause
+        for tag in header.keys():  # noqa: SIM118  (iterating over the header itself converts its values)
+            element: Any = header.get_item(tag)
+            if isinstance(element.value, bytes) and len(element.value) > MAX_ELEMENT_BYTES:
+                raise FrameReadError(
+                    f"{self.path.name} has an element {tag} of {len(element.value)} bytes in its header, "
+                    "more than a picture needs, which is refused. Export it again from the scanner."
+                )
+        return header
 
     def _inflate(self) -> None:
         """Unpack a deflated file, up to a bound; leave any other as it is."""
         read_preamble(self._file, force=True)
-        meta = _read_file_meta_info(self._file)
+        meta = _read_file_meta_info(cast(BinaryIO, _Metered(self._file, self.path)))
         if meta.get("TransferSyntaxUID") == uid.DeflatedExplicitVRLittleEndian:
             unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
-            data = unpacker.decompress(self._file.read(), MAX_INFLATED_BYTES)
-            if unpacker.unconsumed_tail:
-                raise FrameReadError(
-                    f"{self.path.name} is deflated and unpacks to more than "
-                    f"{MAX_INFLATED_BYTES // 2**20} MB, which is refused. Export it again without deflation."
-                )
             meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
             plain = io.BytesIO()
             pydicom.dcmwrite(plain, FileDataset("", Dataset(), preamble=bytes(128), file_meta=meta))
+            packed = self._file.read()
+            while packed and not unpacker.eof:
+                if plain.tell() > MAX_INFLATED_BYTES:
+                    raise FrameReadError(
+                        f"{self.path.name} is deflated and unpacks to more than "
+                        f"{MAX_INFLATED_BYTES // 2**20} MB, which is refused. "
+                        "Export it again without deflation."
+                    )
+                plain.write(unpacker.decompress(packed, INFLATE_STEP))
+                packed = unpacker.unconsumed_tail
             self._file.close()
-            self._file = io.BytesIO(plain.getvalue() + data)
+            self._file = plain
         self._file.seek(0)
 
     def _transfer_syntax(self) -> uid.UID:
@@ -117,9 +185,20 @@ class DicomFile:
 
     def _find_pixel_data(self) -> int:
         """Go to the value of the pixel data, and say how long it is."""
-        order = "<" if self.syntax.is_little_endian else ">"
+        order = "<" if self.is_little_endian else ">"
         start = self._file.read(8)
-        if len(start) < 8 or struct.unpack(f"{order}HH", start[:4]) != PIXEL_DATA:
+        tag = struct.unpack(f"{order}HH", start[:4]) if len(start) == 8 else None
+        if tag in FLOAT_PIXELS:
+            raise FrameReadError(
+                f"{self.path.name} stores floating-point numbers instead of a picture, which is not read. "
+                "Export the image itself from the scanner."
+            )
+        if not start and self._file.tell() > self._file.seek(0, os.SEEK_END):
+            raise FrameReadError(
+                f"{self.path.name} is cut short or damaged: its header ends within an element. "
+                "Copy or export it again from the scanner."
+            )
+        if tag != PIXEL_DATA:
             meta, modality = self.header.file_meta, self.header.get("Modality")
             if meta.get("MediaStorageSOPClassUID") == uid.MediaStorageDirectoryStorage:
                 raise FrameReadError(
@@ -130,7 +209,7 @@ class DicomFile:
                 "Choose the images of the study, or export it again from the scanner if it should be one."
             )
         self.pixel_vr = "OW"
-        if not self.syntax.is_implicit_VR:
+        if not self.header.original_encoding[0]:
             self.pixel_vr = start[4:6].decode("ascii")
             start += self._file.read(4)
         return int(struct.unpack(f"{order}L", start[-4:])[0])
@@ -148,33 +227,58 @@ class DicomFile:
         self.shape = (int(header.Rows), int(header.Columns))
         try:
             self.n_frames = int(header.get("NumberOfFrames") or 1)
-        except ValueError as cause:
+        except (TypeError, ValueError) as cause:
             raise FrameReadError(
                 f"{self.path.name} says it has {header.NumberOfFrames!r} frames. "
                 "Export it again from the scanner."
             ) from cause
-        check_frames(self.path, self.n_frames)
+        check_frames(self.path, self.n_frames, self.shape)
         if header.SamplesPerPixel not in (1, 3) or header.BitsAllocated not in (8, 16, 32):
             raise FrameReadError(
                 f"{self.path.name} has {header.SamplesPerPixel} samples of {header.BitsAllocated} bits "
                 "a pixel; 1 or 3 of 8, 16 or 32 can be read. Export it again from the scanner."
             )
-        samples = 2 if header.PhotometricInterpretation == "YBR_FULL_422" else header.SamplesPerPixel
-        self.frame_bytes = self.shape[0] * self.shape[1] * samples * header.BitsAllocated // 8
+        stored = header.get("BitsStored")
+        self.bits = int(header.BitsAllocated if stored is None else stored)
+        if not 1 <= self.bits <= header.BitsAllocated:
+            raise FrameReadError(
+                f"{self.path.name} says it stores {self.bits} of {header.BitsAllocated} bits. "
+                "Export it again from the scanner."
+            )
+        pixel_bytes = header.SamplesPerPixel * header.BitsAllocated // 8
+        check_size(self.path, *self.shape, pixel_bytes)
+        self.frame_bytes = self.shape[0] * self.shape[1] * pixel_bytes
+        self.is_halved = False
 
     def _find_frames(self, length: int) -> list[Fragments]:
         """Where each frame lies; a video stream is one item for all of its frames."""
         try:
-            if self.syntax.is_encapsulated:
-                if length != UNDEFINED_LENGTH:
-                    raise ValueError("compressed pixel data is written as if it were not")
+            self.is_encapsulated = length == UNDEFINED_LENGTH
+            native = is_native(self.syntax)
+            if native == self.is_encapsulated:
+                self._look_for_compression(length)
+            if self.is_encapsulated:
                 fragments, offsets = find_fragments(self._file)
-                n_streams = 1 if self.syntax in uid.MPEGTransferSyntaxes else self.n_frames
-                return group_fragments(self._file, fragments, n_streams, offsets)
+                if self.syntax in VIDEO_FORMATS:
+                    return [fragments]
+                frames = group_fragments(self._file, fragments, self.n_frames, offsets)
+                if len(frames) > self.n_frames:
+                    said = _frames(self.n_frames)
+                    self.remarks.append(f"The file says it has {said} and holds {len(frames)}; all are read.")
+                    self.n_frames = len(frames)
+                    check_frames(self.path, self.n_frames, self.shape)
+                return frames
             first = self._file.tell()
-            available = (self._file.seek(0, os.SEEK_END) - first) // self.frame_bytes
+            behind = self._file.seek(0, os.SEEK_END) - first
+            self._look_for_chroma(length, behind)
+            available = behind // self.frame_bytes
             if available < self.n_frames:
                 raise EOFError(f"it holds {available} of {self.n_frames} frames")
+            if (more := length // self.frame_bytes) > self.n_frames and length <= behind:
+                self.remarks.append(
+                    f"The file says it has {_frames(self.n_frames)} and holds the pixels of {more}; "
+                    "so many are read as it says."
+                )
             return [[(first + index * self.frame_bytes, self.frame_bytes)] for index in range(self.n_frames)]
         except (EOFError, ValueError) as cause:
             raise FrameReadError(
@@ -182,17 +286,64 @@ class DicomFile:
                 "Copy or export it again from the scanner."
             ) from cause
 
-    def read(self, index: int) -> bytes:
-        """Bytes of frame `index` as the file stores them."""
-        return read_fragments(self._file, self._frames[index])
+    def _look_for_compression(self, length: int) -> None:
+        """Say that pixel data is compressed where the header denies it, or the other way round.
+
+        Raises
+        ------
+        ValueError
+            If it is neither compressed nor as long as the picture.
+        """
+        said = name_of(self.syntax)
+        if self.is_encapsulated:
+            self.remarks.append(
+                f"The file says it is stored as {said}, but it is compressed and was read so."
+            )
+        elif self.syntax not in VIDEO_FORMATS and length - self.n_frames * self.frame_bytes in (0, 1):
+            self.remarks.append(
+                f"The file says it is compressed in {said}, but it is uncompressed and was read so."
+            )
+        else:
+            raise ValueError("compressed pixel data is written as if it were not")
+
+    def _look_for_chroma(self, length: int, behind: int) -> None:
+        """Find out from the length of the pixel data whether chroma is stored for every other pixel.
+
+        Parameters
+        ----------
+        length : int
+            As the element says.
+        behind : int
+            Bytes from its start to the end of the file.
+        """
+        stated, whole = self.header.PhotometricInterpretation, self.n_frames * self.frame_bytes
+        if self.header.SamplesPerPixel != 3:
+            return
+        if stated == "YBR_FULL_422":
+            self.is_halved = min(length, behind) < whole
+            if not self.is_halved:
+                self.remarks.append(
+                    "The file says its colours are YBR_FULL_422, but it stores chroma for every pixel "
+                    "and was read so."
+                )
+        # Two thirds of a whole number of frames may be fewer frames as well.
+        elif self.n_frames % 3 and length - whole // 3 * 2 in (0, 1) and length <= behind:
+            self.is_halved = True
+            self.remarks.append(
+                f"The file says its colours are {stated}, but its length is that of YBR_FULL_422 "
+                "and it was read so."
+            )
+        if self.is_halved:
+            self.frame_bytes = self.frame_bytes // 3 * 2
+
+    def read(self, index: int, limit: int | None = None) -> bytes:
+        """Bytes of frame `index` as the file stores them, or the first `limit` of them."""
+        return read_fragments(self._file, self._frames[index], limit)
 
     def close(self) -> None:
         """Let go of the file."""
         self._file.close()
 
 
-def _swap_palettes(header: Dataset) -> None:
-    """Bring the palettes of a big-endian file to the byte order that pydicom takes for granted."""
-    for name in PALETTES:
-        if isinstance(header.get(name), bytes):
-            header[name].value = np.frombuffer(header[name].value, dtype=">u2").astype("<u2").tobytes()
+def _frames(number: int) -> str:
+    return "1 frame" if number == 1 else f"{number} frames"

@@ -110,7 +110,8 @@ def _measures() -> str:
 def _missing(evaluation: Evaluation) -> str:
     flow = evaluation.flow
     return (
-        f"{flow.unreadable} frames could not be read; {flow.unjudged} were judged by nobody; {flow.unknown} "
+        f"{flow.unreadable} frames could not be read; for {flow.failed} the model gave no finite number; "
+        f"{flow.unjudged} were judged by nobody; {flow.unknown} "
         f"nodes of unknown truth are left out of the diagnosis; {flow.scored_by_frame} nodes that were not "
         "found have the score of their frame."
     )

@@ -21,6 +21,7 @@ def flow_section(evaluation: Evaluation) -> Section:
     rows = (
         ("Frames", str(flow.frames)),
         ("– not readable", str(flow.unreadable)),
+        ("– no finite number from the model", str(flow.failed)),
         ("– nothing accepted is known (left out)", str(flow.unjudged)),
         ("– masks of reader and model compared", str(flow.compared)),
         ("– truth alone, or class alone", str(flow.without_mask)),

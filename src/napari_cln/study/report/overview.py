@@ -116,6 +116,11 @@ def _notes(evaluation: Evaluation) -> tuple[str, ...]:
         notes.append(f"{flow.unjudged} frames that nobody has judged are left out.")
     if flow.unreadable:
         notes.append(f"{flow.unreadable} frames could not be read and are in no figure.")
+    if flow.failed:
+        notes.append(
+            f"The model gave no finite number for {flow.failed} frames: they are in no figure, which "
+            "flatters the model."
+        )
     return tuple(notes)
 
 

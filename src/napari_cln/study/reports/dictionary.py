@@ -11,6 +11,7 @@ import csv
 from collections import Counter
 from pathlib import Path
 
+from ...disk.cells import defused
 from ...disk.tables import read_table
 from ...errors import ExportError
 from .text import Finding, ReportReading, read_report
@@ -29,7 +30,8 @@ def classify_reports(
     source : path
         CSV, TSV or XLSX with the columns ``id`` and ``text``.
     out : path
-        Columns ``id``, ``label``, ``evidence``: each matched word with its place in the text. UTF-8.
+        Columns ``id``, ``label``, ``evidence``: each matched word with its place in the text. UTF-8. What a
+        spreadsheet would run as a formula gets an apostrophe.
     dictionary : Dictionary, optional
 
     Returns
@@ -51,7 +53,7 @@ def classify_reports(
     for row in table.rows:
         reading = read_report(row["text"], dictionary)
         counts[reading.label] += 1
-        rows.append([row["id"].strip(), reading.label, reading.evidence])
+        rows.append([defused(row["id"].strip()), reading.label, defused(reading.evidence)])
     try:
         with Path(out).open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")

@@ -6,7 +6,6 @@ it, so that a process that got the same number later is never taken for the run,
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import secrets
@@ -16,32 +15,43 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 
-from ...disk.atomic import write_atomically
 from ...errors import RunError
+from ...training.run_folder import JobRecord, RunFolder
 
 __all__ = ["Job", "find_job", "last_words", "start_job"]
 
 TOKEN = "NAPARI_CLN_JOB"
-JOB, LOG = "job.json", "log.txt"
 MAX_WORDS = 4000
 _REASON = re.compile(r"napari-cln: (.+)|([\w.]*(?:Error|Exception|Killed)\b.*)")
 _children: dict[int, subprocess.Popen[bytes]] = {}
 
 
-@dataclass(frozen=True, kw_only=True)
 class Job:
-    """A process that was started for a run: its number, its token, its computer, and its command."""
+    """A process that was started for a run.
 
-    pid: int
-    token: str
-    host: str
-    command: str
+    Parameters
+    ----------
+    record : JobRecord
+        Its number, its token, its computer, and its command.
+    """
+
+    def __init__(self, record: JobRecord) -> None:
+        self.record = record
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        return self.record.pid
+
+    @property
+    def host(self) -> str:
+        """The computer that it was started on."""
+        return self.record.host
 
     @property
     def is_here(self) -> bool:
@@ -77,7 +87,7 @@ class Job:
         found = None
         with suppress(psutil.Error, OSError):
             process = psutil.Process(self.pid)
-            if process.status() != psutil.STATUS_ZOMBIE and process.environ().get(TOKEN) == self.token:
+            if process.status() != psutil.STATUS_ZOMBIE and process.environ().get(TOKEN) == self.record.token:
                 found = process
         if (child := _children.get(self.pid)) is not None and child.poll() is not None:
             del _children[self.pid]  # its end is taken note of, so that no zombie stays
@@ -107,7 +117,7 @@ def start_job(arguments: Sequence[str], run: Path) -> Job:
         detached = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS}
     try:
         run.mkdir(parents=True, exist_ok=True)
-        with (run / LOG).open("wb") as log:
+        with RunFolder(run).log.open("wb") as log:
             child = subprocess.Popen(
                 # -P: what lies in the folder it works in is no module to import
                 [sys.executable, "-P", "-m", "napari_cln", *arguments],
@@ -119,38 +129,30 @@ def start_job(arguments: Sequence[str], run: Path) -> Job:
                 **detached,
             )
         _children[child.pid] = child
-        job = Job(pid=child.pid, token=token, host=socket.gethostname(), command=arguments[0])
-        write_atomically(run / JOB, json.dumps(asdict(job)).encode())
+        record = JobRecord(pid=child.pid, token=token, host=socket.gethostname(), command=arguments[0])
+        RunFolder(run).write_job(record)
     except OSError as cause:
         raise RunError(
             f"No process can be started in {run.name}: {cause.strerror}. "
             "Choose a place where you may write, with free space."
         ) from cause
-    return job
+    return Job(record)
 
 
 def find_job(run: Path, command: str) -> Job | None:
-    """The process of a command that was started last for a run, alive or not; None where none is known."""
-    try:
-        noted = json.loads((run / JOB).read_bytes())
-        job = Job(
-            pid=int(noted["pid"]),
-            token=str(noted["token"]),
-            host=str(noted["host"]),
-            command=str(noted["command"]),
-        )
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None
-    return job if job.command == command else None
+    """The process of a command that was started last for a run, alive or not; None where none is known.
+
+    A ``job.json`` that is damaged says nothing; :meth:`RunFolder.job` says what is wrong with it.
+    """
+    with suppress(RunError):
+        record = RunFolder(run).job()
+        if record is not None and record.command == command:
+            return Job(record)
+    return None
 
 
 def last_words(run: Path) -> str:
     """The reason that the process gave last for its end; empty where it gave none."""
-    try:
-        with (run / LOG).open("rb") as log:
-            log.seek(max(log.seek(0, os.SEEK_END) - MAX_WORDS, 0))
-            lines = log.read(MAX_WORDS).decode(errors="replace").splitlines()
-    except OSError:
-        return ""
+    lines = RunFolder(run).log_tail(MAX_WORDS)
     reasons = [match[1] or match[2] for line in lines if (match := _REASON.match(line))]
     return reasons[-1] if reasons else ""

@@ -17,7 +17,7 @@ from superqt import QCollapsible
 
 from ...errors import WeightsError
 from ...models.card import ModelCard
-from ...models.library import list_models, model_in_use, read_card
+from ...models.library import known_models, model_in_use, read_card
 from .dock import Signal, small
 
 __all__ = ["ModelChoice", "card_text", "offer_everywhere"]
@@ -57,6 +57,7 @@ class ModelChoice(QWidget):
     def __init__(self, none: str | None = None) -> None:
         super().__init__()
         self._none = none
+        self._told: set[str] = set()  # why models that are there are not offered
         self.names = _FreshBox()
         self.names.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         browse = QToolButton()
@@ -104,7 +105,8 @@ class ModelChoice(QWidget):
 
     def refresh(self) -> None:
         """List the known models again; a new one is offered at once, the choice is kept."""
-        known = [card.name for card in list_models()]
+        cards, faults = known_models()
+        known = [card.name for card in cards]
         files = [self.names.itemData(i) for i in range(self.names.count())]
         files = [path for path in files if path and path.endswith(".safetensors")]
         chosen = self.value
@@ -120,6 +122,9 @@ class ModelChoice(QWidget):
             self.names.setCurrentIndex(max(self.names.findData(chosen), 0))
         self.names.blockSignals(False)
         self._show()
+        for sentence in {str(fault) for fault in faults} - self._told:
+            self._told.add(sentence)
+            self.failed.emit(sentence)
 
     def choose(self, name_or_path: str) -> None:
         """Select a known model or add a file."""

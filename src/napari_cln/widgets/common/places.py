@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLineEdit, QToolButton, QWidget
 
@@ -13,7 +12,7 @@ from ...disk.atomic import write_atomically
 from ...disk.user import config_folder
 from .dock import Signal
 
-__all__ = ["Place", "next_run", "recorded_settings", "remember_places", "remembered_places"]
+__all__ = ["Place", "next_run", "remember_places", "remembered_places"]
 
 _MEMORY = "train.json"
 
@@ -68,15 +67,6 @@ def next_run(folder: Path) -> Path:
     while (run := folder.with_name(f"{folder.name}-run-{number}")).exists():
         number += 1
     return run
-
-
-def recorded_settings(run: Path) -> dict[str, Any] | None:
-    """Settings of the run that a folder holds; None where it holds none."""
-    try:
-        config = json.loads((run / "run.json").read_bytes())["config"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None
-    return config if isinstance(config, dict) else None
 
 
 def remember_places(folder: Path, run: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..._layers import OVERLAY_KEY, frames_from_layer, reading_of
 from ..._napari import get_segmenter
-from ...errors import FrameReadError
+from ...errors import FrameError, FrameReadError
 from ...imaging.preprocessing import prepare
 from ...types import Explanation, Prediction, PrepareConfig
 
@@ -45,7 +45,7 @@ class Failure:
     error: Exception
 
 
-Item = Started | tuple[Task, Prediction | FrameReadError]
+Item = Started | tuple[Task, Prediction | FrameError]
 
 
 def predict_tasks(
@@ -64,7 +64,7 @@ def predict_tasks(
 
     Yields
     ------
-    Started, then (Task, Prediction) or (Task, FrameReadError) for each frame
+    Started, then (Task, Prediction) or (Task, FrameError) for each frame
 
     Returns
     -------
@@ -115,7 +115,7 @@ def prepared_for(task: Task, card: ModelCard) -> PrepareConfig:
     return replace(card.prepare, remove_overlay=False)
 
 
-def _predict(segmenter: Segmenter, task: Task) -> Iterator[Prediction | FrameReadError]:
+def _predict(segmenter: Segmenter, task: Task) -> Iterator[Prediction | FrameError]:
     config = prepared_for(task, segmenter.card)
     return segmenter.predict(
         frames_from_layer(task.image, task.indices),

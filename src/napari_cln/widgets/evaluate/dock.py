@@ -16,10 +16,11 @@ from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QToolButton
 from ..._layers import frame_to_layer
 from ...errors import ClnError
 from ...folder.pictures import read_png
+from ...training.run_folder import RunFolder
 from ..common.dock import Dock, button, form
 from ..common.frame_rows import read_frame_of
 from ..common.jobs import Job, find_job, last_words, start_job
-from ..common.places import Place, recorded_settings
+from ..common.places import Place
 from .form import EvaluationForm, next_report
 from .outcome import ReportView, is_whole
 
@@ -82,7 +83,7 @@ class EvaluateDock(Dock):
         if folder is None or out is None:
             self.message.say(START, "bad")
             return
-        held = "report" if is_whole(out) else "training run" if recorded_settings(out) is not None else ""
+        held = "report" if is_whole(out) else "training run" if RunFolder(out).is_begun else ""
         if held:
             self.message.say(f"{out.name} already holds a {held}. Choose another folder, or press +.", "bad")
             return
@@ -235,7 +236,7 @@ def _outline(name: str, instances: NDArray[np.uint8], colour: str, place: dict[s
 def _progress(out: Path) -> tuple[int, int]:
     """Frames done, and of how many; 0 of 0 before the first."""
     try:
-        with (out / "log.txt").open("rb") as log:
+        with RunFolder(out).log.open("rb") as log:
             log.seek(max(log.seek(0, 2) - TAIL, 0))
             found = _FRAME.findall(log.read(TAIL))
     except OSError:

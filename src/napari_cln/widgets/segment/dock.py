@@ -13,7 +13,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QProgressBar, QWidget
 
 from ..._layers import frame_layers, model_note, n_frames_of
-from ...errors import ClnError, FrameReadError
+from ...errors import ClnError, FrameError, FrameReadError, PredictionError
 from ..common.dock import OPEN_FIRST, Dock, button, device_box, form, small
 from ..common.model_choice import ModelChoice
 from ..common.results import Results, readings_in, recut, unlike_in
@@ -72,7 +72,7 @@ class SegmentDock(Dock):
 
         self._worker: Any = None
         self._runs: dict[Task, Results] = {}
-        self._unread: list[FrameReadError] = []
+        self._failed: list[FrameError] = []
         self._done, self._started_at, self._flush_took_ms, self._ended = 0, 0.0, 0, True
         self._flush, self._rest = QTimer(self), QTimer(self)
         for timer, action in ((self._flush, self._flush_all), (self._rest, self._idle)):
@@ -137,7 +137,7 @@ class SegmentDock(Dock):
         self._runs = {task: Results(self.viewer, task.image, task.indices, note) for task in tasks}
         for results in self._runs.values():
             results.begin()
-        self._unread, self._done, self._started_at, self._ended = [], 0, perf_counter(), False
+        self._failed, self._done, self._started_at, self._ended = [], 0, perf_counter(), False
         worker = create_worker(
             predict_tasks, tasks, model, self.device.currentData(), self.cutoff.value(), _start_thread=False
         )
@@ -166,8 +166,8 @@ class SegmentDock(Dock):
             return
         self._done += 1
         self.progress.setValue(self._done)
-        if isinstance(result, FrameReadError):
-            self._unread.append(result)
+        if isinstance(result, FrameReadError | PredictionError):
+            self._failed.append(result)
         else:
             results.put(result)
             if not self._flush.isActive():
@@ -189,8 +189,10 @@ class SegmentDock(Dock):
             self._fail(error)
         elif not all(results.is_wanted for results in self._runs.values()):
             self.message.say(f"Stopped after {frames}: the layer was deleted.")
-        elif self._unread:
-            self._fail(self._unread[0], f"{len(self._unread)} of {frames} can't be read. ")
+        elif self._failed:
+            unread = all(isinstance(error, FrameReadError) for error in self._failed)
+            what = "can't be read" if unread else "without a result"
+            self._fail(self._failed[0], f"{len(self._failed)} of {frames} {what}. ")
         else:
             self.message.say(f"Segmented {frames} in {perf_counter() - self._started_at:.1f} s.", "good")
 

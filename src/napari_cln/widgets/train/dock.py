@@ -9,17 +9,18 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QToolButton
 from superqt.utils import create_worker
 
-from ...errors import ClnError
+from ...errors import ClnError, RunError
 from ...folder.health.check import check_study
 from ...folder.health.fault import Fault
+from ...training.run_folder import PIECE, RunFolder
 from ..common.dock import Dock, button, form
 from ..common.frame_rows import WorstFrames, layers_of, read_frame_of
 from ..common.jobs import Job, find_job, start_job
-from ..common.places import Place, next_run, recorded_settings, remember_places, remembered_places
+from ..common.places import Place, next_run, remember_places, remembered_places
 from ..common.tasks import Failure
 from .curves import Curves
 from .outcome import Outcome
-from .progress import PIECE, Follower, Progress
+from .progress import Follower, Progress
 from .settings import Settings, arguments_of
 from .words import status_of
 
@@ -94,19 +95,27 @@ class TrainDock(Dock):
     def start_run(self) -> None:
         """Check the training folder, then train on it."""
         run = self.run.path
-        if run is not None and recorded_settings(run) is not None:
+        if run is not None and RunFolder(run).is_begun:
             self.message.say(f"{run.name} already holds a run. Resume it, or choose another folder.", "bad")
             return
-        self._begin(*arguments_of(self.settings.value))
+        try:
+            options = arguments_of(self.settings.value)
+        except ClnError as error:  # a number that was refused
+            self.message.say(str(error), "bad")
+            return
+        self._begin(*options)
 
     def resume_run(self) -> None:
         """Go on with the run in the run's folder."""
         run = self.run.path
-        record = recorded_settings(run) if run is not None else None
-        if record is None:
+        if run is None or not RunFolder(run).is_begun:
             self.message.say("The run's folder holds no run to resume. Press Start.", "bad")
             return
-        self.settings.show_record(record)
+        try:
+            self.settings.show_record(RunFolder(run).record_to_resume().config)
+        except RunError as error:
+            self.message.say(str(error), "bad")
+            return
         self._begin("--resume")
 
     def stop_run(self) -> None:
@@ -183,7 +192,7 @@ class TrainDock(Dock):
     def _follow(self) -> None:
         """Follow the run in the run's folder, whoever started it."""
         run = self.run.path
-        self._follower = Follower(run) if run is not None else None
+        self._follower = Follower(RunFolder(run)) if run is not None else None
         self._job = find_job(run, "train") if run is not None else None
         self._stopping = False
         self._patience.stop()
@@ -212,7 +221,7 @@ class TrainDock(Dock):
     def _show(self, progress: Progress, alive: bool, *, redraw: bool = True) -> None:
         run = self.run.path
         busy = alive or self._check is not None
-        unfinished = run is not None and progress.state != "ended" and recorded_settings(run) is not None
+        unfinished = run is not None and progress.state != "ended" and RunFolder(run).is_begun
         self.start.setEnabled(not busy)
         self.stop.setEnabled(alive)
         self.stop.setText("Stop now" if alive and self._stopping else "Stop")
@@ -229,7 +238,7 @@ class TrainDock(Dock):
             if self.folder.path is not None and progress.fold in progress.folds:
                 self.worst.show_frames(self.folder.path, progress.folds[progress.fold].worst)
         if redraw or progress.state == "ended":
-            self.outcome.show_run(run, progress)
+            self.outcome.show_run(RunFolder(run) if run is not None else None, progress)
         if (
             run is not None
             and self._check is None
@@ -260,10 +269,16 @@ class TrainDock(Dock):
 
     def _take_run(self) -> None:
         run = self.run.path
-        record = recorded_settings(run) if run is not None else None
-        if record is not None:
-            self.settings.show_record(record)
         self._follow()
+        if run is None or not RunFolder(run).is_begun:
+            return
+        try:
+            self.settings.show_record(RunFolder(run).record_to_resume().config)
+        except RunError as error:
+            self.message.say(str(error), "bad")
+            return
+        if self._job is None and (faults := RunFolder(run).faults(with_progress=False)):
+            self.message.say(" ".join(faults), "bad")
 
     def _build(self) -> None:
         self.run.row.addWidget(self.new_run)

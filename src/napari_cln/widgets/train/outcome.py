@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QMessageBox, QVBoxLayout, QWidget
 
 from ...errors import WeightsError
+from ...models.card import ModelComparison
 from ...models.library import model_in_use, promotions, read_card
-from ...models.promotion import promote, undo_promotion
-from ...types import Estimate
+from ...models.promotion import doubts_about, promote, say_gap, undo_promotion
+from ...training.run_folder import RunFolder
 from ..common.dock import MessageLine, Signal, button, small
 from ..common.model_choice import offer_everywhere
 from .progress import Progress
@@ -34,6 +34,7 @@ class Outcome(QWidget):
         self.undo = button("Undo promotion", "Put the model back into use that was so before")
         self.in_use = small()
         self._model: Path | None = None
+        self._compared: ModelComparison | None = None
         pair = QHBoxLayout()
         pair.addWidget(self.promote)
         pair.addWidget(self.undo)
@@ -48,10 +49,11 @@ class Outcome(QWidget):
         self.undo.clicked.connect(self.undo_promotion)
         self.show_run(None, Progress())
 
-    def show_run(self, run: Path | None, progress: Progress) -> None:
+    def show_run(self, run: RunFolder | None, progress: Progress) -> None:
         """Show what a finished run gave; of any other run, the model in use alone."""
         ended = run is not None and progress.state == "ended"
-        self._model = run / "model.safetensors" if run is not None and ended else None
+        self._model = run.model if run is not None and ended else None
+        self._compared = progress.comparison
         for part in (self.title, self.figures, self.comparison, self.promote):
             part.setVisible(ended)
         self.figures.setText("\n".join(_shorten(progress.figures)) or "No figure: no frame could give one.")
@@ -61,18 +63,32 @@ class Outcome(QWidget):
         self._show_use()
 
     def promote_model(self) -> None:
-        """Put the model of the run into use; its numbers stand above the button."""
+        """Put the model of the run into use; where its numbers speak against it, only after a Yes."""
         if self._model is None:
             return
         before = model_in_use()
         try:
-            card = promote(self._model)
+            doubts = doubts_about(read_card(self._model), self._compared)
+            if doubts and not self._ask(doubts, before):
+                self.said.emit(f"Not promoted. {before} stays in use.", "info")
+                return
+            card = promote(self._model, confirmed=True)
         except WeightsError as error:
             self.said.emit(str(error), "bad")
             return
         offer_everywhere(card.name, before)
         self.said.emit(f"{card.model_id} is in use now, instead of {before}.", "good")
         self._show_use()
+
+    def _ask(self, doubts: str, in_use: str) -> bool:
+        answer = QMessageBox.question(
+            self,
+            "Promote?",
+            f"{doubts}\n\nUse it all the same, in place of {in_use}? Undo promotion takes it back.",
+            QMessageBox.StandardButton.Yes | QMessageBox.StandardButton.No,
+            QMessageBox.StandardButton.No,
+        )
+        return answer == QMessageBox.StandardButton.Yes
 
     def undo_promotion(self) -> None:
         """Put the former model back into use."""
@@ -106,29 +122,19 @@ def _shorten(figures: Sequence[str]) -> list[str]:
     return [f"On {shared}:", *(f"{name.partition(' on ')[0]}: {value}" for name, _, value in parts)]
 
 
-def compared(event: dict[str, Any] | None) -> tuple[str, str]:
-    """A run's comparison in words, and their mood.
-
-    Parameters
-    ----------
-    event : dict or None
-        As :func:`napari_cln.training.run.train` yields it; None where the run made none.
-    """
-    if event is None:
+def compared(comparison: ModelComparison | None) -> tuple[str, str]:
+    """A run's comparison in words, and their mood; None where the run made none."""
+    if comparison is None:
         return "This run was not compared with another model.", "info"
-    other = event.get("with", "another model")
-    if "message" in event:
-        return f"Not compared with {other}: {event['message']}", "bad"
+    if comparison.message:
+        return f"Not compared with {comparison.model}: {comparison.message}", "bad"
     lines, moods = [], set()
-    for key, name in (("dice", "mean Dice"), ("auc", "AUC")):
-        try:
-            gap = Estimate(**event[key])
-            low, high = float(gap.low), float(gap.high)
-            lines.append(f"{name} {gap.value:+.3f} (95 % interval {low:+.3f} to {high:+.3f}, n = {gap.n})")
-        except (KeyError, TypeError, ValueError):
+    for name, gap in (("mean Dice", comparison.dice), ("AUC", comparison.auc)):
+        if gap is None:
             lines.append(f"{name}: too few frames to compare")
             continue
-        moods.add("good" if low > 0 else "bad" if high < 0 else "info")
+        lines.append(f"{name} {say_gap(gap)}")
+        moods.add("good" if gap.low > 0 else "bad" if gap.high < 0 else "info")
     verdict = {
         frozenset({"good"}): "Better.",
         frozenset({"good", "info"}): "Better in one figure; the other shows no difference.",
@@ -139,7 +145,7 @@ def compared(event: dict[str, Any] | None) -> tuple[str, str]:
     }.get(frozenset(moods), "These frames can't tell.")
     mood = "bad" if "bad" in moods else "good" if "good" in moods else "info"
     return (
-        f"Compared with {other} on the same validation frames, new − in use:\n"
+        f"Compared with {comparison.model} on the same validation frames, new − in use:\n"
         + "\n".join(lines)
         + f"\n{verdict} They also chose the new model's epoch, which flatters it a little.",
         mood,

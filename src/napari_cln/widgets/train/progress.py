@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import os
-from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+
+from ...models.card import ModelComparison
+from ...training.run_folder import (
+    Collapsed,
+    Compared,
+    End,
+    Epoch,
+    Event,
+    EventReader,
+    Failed,
+    Note,
+    RunFolder,
+    Start,
+    Step,
+    Stopped,
+)
 
 __all__ = ["FoldProgress", "Follower", "Progress", "spoken_time"]
-
-PIECE = 256 * 1024
-"""Bytes a look: some 10 ms of work."""
 
 
 @dataclass
@@ -34,7 +42,8 @@ class Progress:
 
     ``state`` is what its events say: ``"waiting"`` (no event yet), ``"training"``, ``"ended"``,
     ``"stopped"`` or ``"failed"``, the last two with a ``message``. A process that was killed says
-    nothing, so that its run still says ``"training"``.
+    nothing, so that its run still says ``"training"``. ``note`` is the last thing that was found damaged,
+    ``weights`` what the first weights are.
     """
 
     state: str = "waiting"
@@ -46,7 +55,9 @@ class Progress:
     folds: dict[int, FoldProgress] = field(default_factory=dict)
     message: str = ""
     collapsed: str = ""
-    comparison: dict[str, Any] | None = None
+    note: str = ""
+    weights: str = ""
+    comparison: ModelComparison | None = None
     figures: tuple[str, ...] = ()
 
     @property
@@ -62,7 +73,8 @@ class Progress:
         now = self.folds.get(self.fold)
         where = f" on {self.device}" if self.device else ""
         if now is None:
-            return f"Training on {self.n_frames} frames{where}: the first steps are under way."
+            start = f", from {self.weights}" if self.weights else ""
+            return f"Training on {self.n_frames} frames{where}{start}: the first steps are under way."
         epoch = min(int(now.epoch) + 1, self.n_epochs)
         parts = [f"Fold {self.fold + 1} of {self.n_folds}, epoch {epoch} of {self.n_epochs}{where}"]
         for name, curve in (("loss", now.loss), ("Dice", now.dice), ("AUC", now.auc)):
@@ -73,83 +85,51 @@ class Progress:
             parts.append(f"about {spoken_time(now.seconds / now.epoch * left)} left")
         return ", ".join(parts) + "."
 
-    def take(self, event: dict[str, Any]) -> None:
-        """Take in an event; one that is not as it must be changes nothing."""
-        with suppress(KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError):
-            _TAKERS.get(event["event"], _take_nothing)(self, event)
+    def take(self, event: Event) -> None:
+        """Take in an event."""
+        match event:
+            case Start():  # a resumed run starts anew in the same file
+                self.n_folds, self.n_epochs, self.n_frames = event.folds, event.epochs, event.frames
+                self.device, self.weights = event.device, event.weights
+                self.state, self.message, self.comparison, self.figures = "training", "", None, ()
+            case Step():
+                fold = self._fold_of(event)
+                fold.epoch, fold.seconds = self.n_epochs * event.step / event.of, event.seconds
+                if (loss := event.loss.get("total")) is not None:
+                    fold.loss[fold.epoch] = loss
+            case Epoch():
+                self._take_epoch(event)
+            case Collapsed():
+                self._fold_of(event)
+                self.collapsed = f"Fold {self.fold + 1}, epoch {event.epoch}: {event.message}"
+            case Stopped():
+                self.message, self.state = f"Stopped after step {event.step} of {event.of}.", "stopped"
+            case Failed():
+                self.message, self.state = event.message, "failed"
+            case Compared():
+                self.comparison = event.comparison
+            case End():
+                self.figures, self.state = event.figures, "ended"
+            case Note():
+                self.note = event.message
 
+    def _take_epoch(self, event: Epoch) -> None:
+        fold = self._fold_of(event)
+        fold.epoch, fold.seconds, fold.n_validation = float(event.epoch), event.seconds, event.n
+        # an epoch of a few steps may tell of none of them; the last point is the furthest one
+        if (loss := event.loss.get("total")) is not None and next(reversed(fold.loss), 0.0) <= fold.epoch - 1:
+            fold.loss[fold.epoch] = loss
+        for value, curve in ((event.dice_mean, fold.dice), (event.auc, fold.auc)):
+            if value is not None:
+                curve[fold.epoch] = value
+        fold.worst = event.worst
+        if event.dice_mean:
+            self.collapsed = ""  # it draws again
 
-def _take_start(progress: Progress, event: dict[str, Any]) -> None:
-    # a resumed run starts anew in the same file
-    progress.n_folds, progress.n_epochs = max(int(event["folds"]), 1), max(int(event["epochs"]), 1)
-    progress.n_frames, progress.device = int(event["frames"]), str(event["device"])
-    progress.state, progress.message, progress.comparison, progress.figures = "training", "", None, ()
-
-
-def _take_step(progress: Progress, event: dict[str, Any]) -> None:
-    fold = _fold_of(progress, event)
-    fold.epoch = progress.n_epochs * int(event["step"]) / int(event["of"])
-    fold.seconds = float(event["seconds"])
-    fold.loss[fold.epoch] = float(event["loss"]["total"])
-
-
-def _take_epoch(progress: Progress, event: dict[str, Any]) -> None:
-    fold = _fold_of(progress, event)
-    fold.epoch, fold.seconds = float(event["epoch"]), float(event["seconds"])
-    fold.n_validation = int(event["n"])
-    # an epoch of a few steps may tell of none of them; the last point is the furthest one
-    if "loss" in event and next(reversed(fold.loss), 0.0) <= fold.epoch - 1:
-        fold.loss[fold.epoch] = float(event["loss"]["total"])
-    for name, curve in (("dice_mean", fold.dice), ("auc", fold.auc)):
-        if event.get(name) is not None:
-            curve[fold.epoch] = float(event[name])
-    fold.worst = tuple(str(id_) for id_ in event["worst"])
-    if event.get("dice_mean"):
-        progress.collapsed = ""  # it draws again
-
-
-def _take_collapsed(progress: Progress, event: dict[str, Any]) -> None:
-    _fold_of(progress, event)
-    progress.collapsed = f"Fold {progress.fold + 1}, epoch {event['epoch']}: {event['message']}"
-
-
-def _take_failed(progress: Progress, event: dict[str, Any]) -> None:
-    progress.message, progress.state = str(event["message"]), "failed"
-
-
-def _take_stopped(progress: Progress, event: dict[str, Any]) -> None:
-    progress.message = f"Stopped after step {int(event['step'])} of {int(event['of'])}."
-    progress.state = "stopped"
-
-
-def _take_comparison(progress: Progress, event: dict[str, Any]) -> None:
-    progress.comparison = event
-
-
-def _take_end(progress: Progress, event: dict[str, Any]) -> None:
-    progress.figures, progress.state = tuple(str(figure) for figure in event["figures"]), "ended"
-
-
-def _take_nothing(progress: Progress, event: dict[str, Any]) -> None:
-    """Events of a later version are no news to this one."""
-
-
-_TAKERS = {
-    "start": _take_start,
-    "step": _take_step,
-    "epoch": _take_epoch,
-    "collapsed": _take_collapsed,
-    "failed": _take_failed,
-    "stopped": _take_stopped,
-    "comparison": _take_comparison,
-    "end": _take_end,
-}
-
-
-def _fold_of(progress: Progress, event: dict[str, Any]) -> FoldProgress:
-    progress.fold = min(max(int(event["fold"]), 0), progress.n_folds - 1)
-    progress.state = "training"
-    return progress.folds.setdefault(progress.fold, FoldProgress())
+    def _fold_of(self, event: Step | Epoch | Collapsed) -> FoldProgress:
+        self.fold = min(event.fold, self.n_folds - 1)
+        self.state = "training"
+        return self.folds.setdefault(self.fold, FoldProgress())
 
 
 class Follower:
@@ -162,34 +142,23 @@ class Follower:
         Bytes read so far.
     """
 
-    def __init__(self, run: Path) -> None:
-        self.path = run / "progress.jsonl"
+    def __init__(self, run: RunFolder) -> None:
+        self._events = EventReader(run)
         self.progress = Progress()
-        self.offset = 0
-        self._rest = b""
+
+    @property
+    def offset(self) -> int:
+        return self._events.offset
 
     def read(self) -> bool:
         """Take in the next piece; True where there was one."""
-        try:
-            with self.path.open("rb") as log:
-                if log.seek(0, os.SEEK_END) < self.offset:
-                    self._begin()  # another run took its place
-                log.seek(self.offset)
-                piece = log.read(PIECE)
-        except OSError:
-            return False
-        self.offset += len(piece)
-        # a line that is half written waits for its other half
-        *lines, self._rest = (self._rest + piece).split(b"\n")
-        for line in lines:
-            with suppress(ValueError, RecursionError):
-                event = json.loads(line)
-                if isinstance(event, dict):
-                    self.progress.take(event)
-        return bool(piece)
-
-    def _begin(self) -> None:
-        self.progress, self.offset, self._rest = Progress(), 0, b""
+        restarts = self._events.restarts
+        events, there_was = self._events.read()
+        if self._events.restarts != restarts:
+            self.progress = Progress()  # another run took its place
+        for event in events:
+            self.progress.take(event)
+        return there_was
 
 
 def spoken_time(seconds: float) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, fields
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -60,22 +58,27 @@ class Settings(QWidget):
 
     @property
     def value(self) -> TrainConfig:
-        """The settings as they stand."""
+        """The settings as they stand.
+
+        Raises
+        ------
+        RunError
+            If one is out of its limits, or two contradict each other.
+        """
         chosen = {name: model.value or "" for name, model in self._models.items()}
         config: TrainConfig = self.fields(**chosen)
         return config
 
-    def show_record(self, record: Mapping[str, Any]) -> None:
-        """Show the settings of a run's record; what does not fit is left as it stands."""
+    def show_record(self, record: TrainConfig) -> None:
+        """Show the settings of a run's record."""
         for field in fields(TrainConfig):
-            value = record.get(field.name)
-            with suppress(ValueError, TypeError):
-                if field.name not in self._models:
-                    if value is not None:
-                        self.fields[field.name].value = value
-                elif isinstance(value, str):
-                    model = self._models[field.name]
-                    model.choose(value) if value else model.names.setCurrentIndex(0)
+            value = getattr(record, field.name)
+            if (model := self._models.get(field.name)) is None:
+                self.fields[field.name].value = value
+            elif value:
+                model.choose(value)
+            else:
+                model.names.setCurrentIndex(0)
 
 
 def arguments_of(config: TrainConfig) -> list[str]:

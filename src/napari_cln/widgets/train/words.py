@@ -56,6 +56,6 @@ def _running(progress: Progress, stopping: bool) -> tuple[str, str]:
         return "Stopping after the step under way … Press Stop now to end it at once.", "info"
     if progress.state != "training":
         return "Starting: the training process loads its libraries …", "info"
-    if progress.collapsed:
-        return f"{progress.collapsed} {progress.say()}", "bad"
+    if progress.collapsed or progress.note:
+        return " ".join(filter(None, (progress.note, progress.collapsed, progress.say()))), "bad"
     return progress.say(), "info"

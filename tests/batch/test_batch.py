@@ -2,91 +2,34 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from batch_runs import in_a_process, picture, run, table
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from napari_cln import simulate
-from napari_cln.batch import FrameResult, segment_to_folder
+from napari_cln.batch import segment_to_folder
 from napari_cln.batch.job import open_results
 from napari_cln.batch.masks import MaskFile, MaskLines
-from napari_cln.batch.names import content_key, name_sources, picture_path, sources_outside
+from napari_cln.batch.names import sources_outside
 from napari_cln.batch.part import segment_part
 from napari_cln.batch.rows import COLUMNS, FrameKey
 from napari_cln.cli import main
 from napari_cln.errors import ExportError, FrameReadError, RunError
 from napari_cln.imaging.preprocessing import prepare
 from napari_cln.io.sources import as_frame
-from napari_cln.models.card import ModelCard
 from napari_cln.network.inference import Segmenter
-from napari_cln.network.model import YNet, YNetConfig
 from napari_cln.network.novelty import Novelty, pooled_texture
 from napari_cln.network.weights import load_model, save_model
-
-SMALL = {"width": 0.05, "decoder_width": 4, "block": "rcb", "bins": (3,)}
-
-
-@pytest.fixture(scope="session")
-def networks(tmp_path_factory, frames) -> dict[str, str]:
-    """Small real networks on disk, untrained: two joint ones, and one that only classifies."""
-    folder = tmp_path_factory.mktemp("models")
-    configs = {
-        "first": YNetConfig(**SMALL),
-        "second": YNetConfig(**SMALL),
-        "scores": YNetConfig(**SMALL, segmentation=False, guided=False),
-    }
-    for seed, (name, config) in enumerate(configs.items()):
-        torch.manual_seed(seed)
-        network, threshold = YNet(config).eval(), None
-        if config.segmentation:  # so that the untrained network finds something
-            (prediction,) = Segmenter(network, "cpu").predict([as_frame(frames[0])])
-            threshold = float(np.quantile(prediction.probability, 0.9))
-        save_model(network, folder / f"{name}.safetensors", ModelCard(name=name, mask_threshold=threshold))
-    return {name: str(folder / f"{name}.safetensors") for name in configs}
-
-
-@pytest.fixture(scope="session")
-def frames() -> list[np.ndarray]:
-    return [simulate(seed).frame.pixels[::3, ::3] for seed in range(4)]
-
-
-@pytest.fixture
-def study(tmp_path, frames) -> Path:
-    """Four frames, two of them of the same name, and a file that is no picture."""
-    for name, pixels in zip(("a.png", "b.png", "left/x.png", "right/x.png"), frames, strict=True):
-        path = tmp_path / "study" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(path)
-    (tmp_path / "study" / "notes.txt").write_text("not a picture")
-    return tmp_path / "study"
-
-
-def run(study: Path, out: Path, model: str, **options) -> list[FrameResult]:
-    return list(segment_to_folder([study], out, model=model, device="cpu", batch_size=2, **options))
-
-
-def table(out: Path) -> list[dict[str, str]]:
-    with (out / "results.csv").open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def picture(path: Path) -> tuple[str, np.ndarray]:
-    with Image.open(path) as image:
-        return image.mode, np.asarray(image)
 
 
 def test_results_hold_the_promised_columns_and_a_mask_of_the_frames_own_size(study, tmp_path, networks):
@@ -401,22 +344,6 @@ def test_a_folder_that_can_not_be_made_says_so(study, tmp_path, networks):
         run(study, tmp_path / "file" / "out", networks["first"])
 
 
-def in_a_process(study: Path, out: Path, model: str, preamble: str = "") -> subprocess.Popen[str]:
-    code = f"""
-import os, resource, sys
-from napari_cln.batch import segment_to_folder
-from napari_cln.errors import ClnError
-{preamble}
-try:
-    for result in segment_to_folder([sys.argv[1]], sys.argv[2], model=sys.argv[3], batch_size=1):
-        print(result.source, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, flush=True)
-except ClnError as error:
-    sys.exit(str(error))
-"""
-    arguments = [sys.executable, "-c", code, str(study), str(out), model]
-    return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
 def test_a_run_that_was_killed_goes_on_and_ends_like_one_that_was_not(study, tmp_path, networks):
     run(study, tmp_path / "expected", networks["first"])
     out = tmp_path / "out"
@@ -433,24 +360,6 @@ def test_a_run_that_was_killed_goes_on_and_ends_like_one_that_was_not(study, tmp
     for path in (tmp_path / "expected/masks").rglob("*.png"):
         assert (out / path.relative_to(tmp_path / "expected")).read_bytes() == path.read_bytes()
     assert not list(out.rglob("*.tmp"))
-
-
-def test_a_full_disk_ends_the_run_with_advice_and_a_rerun_completes_it(study, tmp_path, networks):
-    run(study, tmp_path / "expected", networks["first"])
-    out = tmp_path / "out"
-    # No file may grow beyond this: the table of the second frame does, as on a full disk.
-    size = len((tmp_path / "expected/results.csv").read_bytes())
-    limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({size // 2}, {size // 2}))"
-
-    process = in_a_process(study, out, networks["first"], limit)
-    _, message = process.communicate(timeout=120)
-
-    assert process.returncode == 1
-    assert "can't be written in out: file too large" in message
-    assert "goes on where it stopped" in message
-    assert "Traceback" not in message
-    run(study, out, networks["first"])
-    assert (out / "results.csv").read_bytes() == (tmp_path / "expected/results.csv").read_bytes()
 
 
 def test_memory_does_not_grow_with_the_number_of_frames(tmp_path, frames, networks):
@@ -474,70 +383,6 @@ def test_one_frame_that_breaks_the_network_costs_only_itself(study, tmp_path, ne
 
     assert [r.status for r in results][1:] == ["ok", "ok", "ok"]
     assert len(results) == 4
-
-
-# -- names -------------------------------------------------------------------------------------
-
-
-def test_files_of_one_name_in_two_given_folders_keep_apart(study):
-    names = [source.name for source in name_sources([study / "left", study / "right"])]
-
-    assert names == ["left/x.png", "right/x.png"]
-
-
-def test_files_given_one_by_one_are_called_by_name_and_told_apart_by_folder(study):
-    assert [s.name for s in name_sources([study / "a.png", study / "b.png"])] == ["a.png", "b.png"]
-    assert [s.name for s in name_sources([study / "left/x.png", study / "right/x.png"])] == [
-        "left/x.png",
-        "right/x.png",
-    ]
-
-
-def test_a_glob_names_files_below_its_first_wildcard(study):
-    assert [s.name for s in name_sources([f"{study}/*/x.png"])] == ["left/x.png", "right/x.png"]
-
-
-def test_a_file_given_twice_is_done_once(study):
-    assert [s.path.name for s in name_sources([study / "left", study / "left" / "x.png"])] == ["x.png"]
-
-
-PARTS = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=300)
-NAMES = st.lists(PARTS, min_size=1, max_size=3).map("/".join)
-
-
-@given(first=NAMES, second=NAMES, n_frames=st.integers(1, 2))
-def test_two_names_never_share_a_picture_and_every_picture_fits_the_file_system(first, second, n_frames):
-    paths = {name: picture_path(name, 0, n_frames) for name in (first, second)}
-
-    assert len(set(paths.values())) == len(paths)
-    assert all(len(os.fsencode(part)) <= 255 for path in paths.values() for part in path.parts)
-
-
-@given(frames=st.sets(st.integers(0, 100_000), min_size=2, max_size=2))
-def test_two_frames_never_share_a_picture(frames):
-    first, second = (picture_path("c.dcm", frame, 100_001) for frame in frames)
-
-    assert first != second
-
-
-def test_one_changed_byte_of_a_small_file_changes_its_content_key(tmp_path):
-    path = tmp_path / "a.bin"
-    path.write_bytes(bytes(1000))
-    before = content_key(path)
-    path.write_bytes(bytes(500) + b"\1" + bytes(499))
-
-    assert content_key(path) != before
-
-
-def test_the_content_of_a_long_file_is_known_without_reading_it_whole(tmp_path):
-    path = tmp_path / "long.bin"
-    with path.open("wb") as file:
-        file.truncate(20 << 30)  # a hole: takes no room, but an hour to read
-
-    started = time.monotonic()
-    content_key(path)
-
-    assert time.monotonic() - started < 5
 
 
 def test_frames_unlike_the_training_data_say_so_and_are_kept(study, tmp_path, networks, capsys):

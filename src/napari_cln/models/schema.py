@@ -1,0 +1,280 @@
+"""Text of a file as typed values, each of the right kind and in its range; what does not fit is named.
+
+A schema is a dataclass: its hints say the kinds, and ``Annotated`` with :class:`msgspec.Meta`, or with the
+``{"min": …, "max": …}`` that a form reads, says the ranges. A value that does not fit is one
+:class:`SchemaError`, with its key, the value as it stands in the file, and what it must be.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import math
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from functools import lru_cache
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+
+__all__ = ["SchemaError", "check_fields", "read", "wanted"]
+
+T = TypeVar("T")
+Keys: TypeAlias = "tuple[str | int, ...]"
+"""Keys and places from the outermost object to a value."""
+
+MAX_SHOWN = 60
+_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
+_NUMBERS: dict[type, str] = {int: "a whole number", float: "a number"}
+
+
+class SchemaError(ValueError):
+    """A value that does not fit.
+
+    Parameters
+    ----------
+    key : str
+        Where it stands, such as ``config.width``; empty for the whole file.
+    fault : str
+        What is wrong with it, such as ``is NaN, and must be a number from 0 to 1``.
+    """
+
+    def __init__(self, key: str, fault: str) -> None:
+        super().__init__(f"{key} {fault}".strip())
+        self.key = key
+
+
+def read(text: bytes | str, kind: type[T], *, needed: Collection[str] = ()) -> T:
+    """Read a JSON object into a dataclass.
+
+    Parameters
+    ----------
+    text : bytes or str
+    kind : type
+        A dataclass. Keys that are not its fields are refused: they could not be written again.
+    needed : collection of str
+        Fields that the text must have although they have a default.
+
+    Raises
+    ------
+    SchemaError
+        If it is no JSON, or a value is missing, unknown, of another kind, or out of its range; a
+        number that is not finite and half a surrogate pair count as out of range anywhere.
+    """
+    if isinstance(text, bytes):
+        text = text.removeprefix(codecs.BOM_UTF8)
+    try:
+        raw = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as cause:
+        raise _odd_text(text, kind) from cause
+    try:
+        for path in _unknown(raw, kind, ()):
+            raise SchemaError(_key(path), "is not known here")
+        found = msgspec.convert(raw, kind)
+    except msgspec.ValidationError as cause:
+        raise _misfit(raw, kind, str(cause)) from cause
+    except RecursionError as cause:
+        raise SchemaError("", "It is nested too deep.") from cause
+    for name in needed:
+        if name not in raw:
+            raise SchemaError(name, "is missing")
+    return found
+
+
+def check_fields(settings: object) -> None:
+    """Compare the fields of a dataclass with the kinds and ranges in its hints.
+
+    Raises
+    ------
+    SchemaError
+        Of the first field that does not fit.
+    """
+    kind: Any = type(settings)
+    for name, hint in _hints(kind).items():
+        value = getattr(settings, name)
+        try:
+            msgspec.convert(value, _with_limits(hint))
+        except msgspec.ValidationError as cause:
+            raise SchemaError(name, f"is {_shown(value)}, and must be {wanted(hint)}") from cause
+
+
+def wanted(hint: Any) -> str:
+    """Words for what a hint takes, such as ``a whole number from 1 to 10``."""
+    hint = _with_limits(hint)
+    meta = None
+    if get_origin(hint) is Annotated:
+        hint, meta = get_args(hint)[:2]
+        if meta.description:
+            return str(meta.description)
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        parts = ["null" if part is type(None) else wanted(part) for part in inner]
+        return " or ".join(parts)
+    if origin is Literal:
+        return " or ".join(_shown(value) for value in inner)
+    if hint in _NUMBERS:
+        return _NUMBERS[hint] + _bounds(meta)
+    if hint is bool:
+        return "true or false"
+    if hint is str:
+        return "text" + (f" of at most {meta.max_length} characters" if meta and meta.max_length else "")
+    if origin is tuple:
+        if inner[-1] is not Ellipsis:
+            return f"[{', '.join(wanted(part) for part in inner)}]"
+        least = meta.min_length if meta and meta.min_length is not None else 0
+        most = f" to {meta.max_length}" if meta and meta.max_length else " or more"
+        return f"a list of {least}{most}, each {wanted(inner[0])}"
+    return "an object"
+
+
+def _bounds(meta: msgspec.Meta | None) -> str:
+    if meta is None:
+        return ""
+    if meta.ge is not None and meta.ge == meta.le:
+        return f": {meta.ge:g}"
+    if meta.ge is not None and meta.le is not None:
+        return f" from {meta.ge:.12g} to {meta.le:.12g}"
+    words = {"at least": meta.ge, "above": meta.gt, "at most": meta.le, "below": meta.lt}
+    said = [f"{word} {value:.12g}" for word, value in words.items() if value is not None]
+    return f" {' and '.join(said)}" if said else ""
+
+
+def _with_limits(hint: Any) -> Any:
+    """The hint with the limits of a form as those of a schema."""
+    if get_origin(hint) is Annotated and isinstance(limits := get_args(hint)[1], Mapping):
+        return Annotated[get_args(hint)[0], msgspec.Meta(ge=limits.get("min"), le=limits.get("max"))]
+    return hint
+
+
+@lru_cache
+def _hints(kind: type) -> dict[str, Any]:
+    names = {field.name for field in fields(kind)}
+    hints = get_type_hints(kind, include_extras=True)
+    return {name: hint for name, hint in hints.items() if name in names}
+
+
+def _inside(hint: Any, step: str | int) -> Any:
+    """The hint of what stands under a key or at a place; None where it is not said."""
+    if get_origin(hint) is Annotated:
+        hint = get_args(hint)[0]
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        found = (_inside(part, step) for part in inner if part is not type(None))
+        return next((part for part in found if part is not None), None)
+    if is_dataclass(hint):
+        return _hints(hint).get(str(step))  # type: ignore[arg-type]  # a class, as all hints
+    if origin is tuple:
+        if inner[-1] is Ellipsis:
+            return inner[0]
+        return inner[int(step)] if str(step).isdigit() and int(step) < len(inner) else None
+    return None
+
+
+def _unknown(raw: Any, hint: Any, at: Keys) -> Iterator[Keys]:
+    """Places of the keys that no schema knows."""
+    if isinstance(raw, dict):
+        kinds = [part for part in (hint, *get_args(hint)) if is_dataclass(part)]
+        if kinds:
+            known = _hints(kinds[0])  # type: ignore[arg-type]
+            for key, value in raw.items():
+                if key not in known:
+                    yield (*at, key)
+                else:
+                    yield from _unknown(value, known[key], (*at, key))
+    elif isinstance(raw, list):
+        for place, value in enumerate(raw):
+            yield from _unknown(value, _inside(hint, place), (*at, place))
+
+
+def _misfit(raw: Any, kind: type, sentence: str) -> SchemaError:
+    """Put what msgspec says of a value into words for a user."""
+    said, _, where = sentence.partition(" - at `$")
+    path = [
+        int(place) if place.isdigit() else key or place for key, place in _STEP.findall(where.rstrip("`"))
+    ]
+    if missing := re.search(r"missing required field `(.+)`", said):
+        return SchemaError(_key((*path, missing[1])), "is missing")
+    hint: Any = kind
+    value: Any = raw
+    for depth, step in enumerate(path):
+        if step == "...":  # somewhere in an object that has no schema
+            path = path[:depth]
+            break
+        hint, value = _inside(hint, step), value[step]
+    if hint is None or (is_dataclass(hint) and isinstance(value, dict)):  # the dataclass itself refused
+        return SchemaError(f"{_key(tuple(path))}:" if path else "", said)
+    if not path:
+        return SchemaError("", f"It is {_shown(value)}, and must be an object.")
+    return SchemaError(_key(tuple(path)), f"is {_shown(value)}, and must be {wanted(hint)}")
+
+
+def _odd_text(text: bytes | str, kind: type) -> SchemaError:
+    """Find what is wrong with a text that is no JSON, or holds what can't be written again."""
+    try:
+        for path, value in _leaves(json.loads(text, parse_int=_whole), ()):
+            if any(isinstance(step, str) and not _is_writable(step) for step in path):
+                return SchemaError(_key(path), "is not named in whole characters")
+            if isinstance(value, _Digits):
+                return SchemaError(_key(path), f"is a number of {len(value)} digits")
+            if isinstance(value, float) and not math.isfinite(value):
+                return SchemaError(_key(path), f"is {_shown(value)}, and must be {_wanted_at(path, kind)}")
+            if isinstance(value, str) and not _is_writable(value):
+                return SchemaError(_key(path), f"is {_shown(value)}, and must be of whole characters")
+    except RecursionError:
+        return SchemaError("", "It is nested too deep.")
+    except json.JSONDecodeError as error:
+        return SchemaError("", f"It is no JSON from line {error.lineno} on.")
+    except ValueError:
+        pass  # not UTF-8
+    return SchemaError("", "It is no JSON.")
+
+
+class _Digits(str):
+    """A number too long to be one."""
+
+
+def _whole(digits: str) -> int | _Digits:
+    return int(digits) if len(digits) < 400 else _Digits(digits)
+
+
+def _wanted_at(path: Keys, kind: type) -> str:
+    hint: Any = kind
+    for step in path:
+        hint = _inside(hint, step)
+    return "finite" if hint is None else wanted(hint)
+
+
+def _leaves(value: Any, at: Keys) -> Iterator[tuple[Keys, Any]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _leaves(inner, (*at, key))
+    elif isinstance(value, list):
+        for place, inner in enumerate(value):
+            yield from _leaves(inner, (*at, place))
+    else:
+        yield at, value
+
+
+def _is_writable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _key(path: Keys) -> str:
+    """``config.bins[0]``, in characters that any terminal shows."""
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
+    return text.encode("ascii", "backslashreplace").decode()[:MAX_SHOWN]
+
+
+def _shown(value: Any) -> str:
+    """A value as it stands in a file, cut where it is long."""
+    try:
+        text = json.dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        text = repr(value) if not isinstance(value, int) else "a number of thousands of digits"
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
