@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -135,7 +137,7 @@ def test_a_setting_out_of_its_limits_is_refused_in_python(name, value, limits):
         TrainConfig(**{name: value})
 
 
-@pytest.mark.parametrize(("name", "value", "limits"), OUT_OF_LIMITS)
+@pytest.mark.parametrize(("name", "value", "limits"), [row for row in OUT_OF_LIMITS if math.isfinite(row[1])])
 def test_a_setting_out_of_its_limits_is_wrong_use_of_the_command(name, value, limits, tmp_path, capsys):
     option = f"--{name.replace('_', '-')}"
 
@@ -152,6 +154,13 @@ def test_a_setting_out_of_its_limits_is_wrong_use_of_the_command(name, value, li
 def test_what_is_no_whole_number_is_wrong_use(text, tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["train", str(tmp_path), "--out", "run", "--epochs", text])
+    assert "is not a whole number" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "1.234,5", "0x10"])
+def test_what_is_no_number_is_wrong_use(text, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["train", str(tmp_path), "--out", "run", "--learning-rate", text])
     assert "is not one number" in capsys.readouterr().err
 
 
