@@ -459,3 +459,37 @@ def test_who_waits_for_a_lock_is_told_who_holds_it(folder, annotate, monkeypatch
     with pytest.raises(DatasetError, match=r"held by r2 on PC-7 since 2026-11-21 10:31 UTC.*break the lock"):
         folder.save(annotate(0))
     assert marker.exists()
+
+
+def test_a_save_that_a_lock_refuses_keeps_the_stroke(folder, annotate, monkeypatch):
+    frame = annotate(0).frame
+    folder.layout.locks.mkdir(parents=True, exist_ok=True)
+    (folder.layout.locks / f"{folder.identify(frame)}.lock").write_text("4242\nPC-7\n1\n")
+    monkeypatch.setattr("napari_cln.disk.locks.PATIENCE_S", 0.2)
+
+    with pytest.raises(DatasetError, match="on PC-7"):
+        folder.save(annotate(0), who="r1")
+
+    (stroke,) = folder.autosave.list()
+    assert np.array_equal(folder.autosave.restore(stroke, frame).instances, annotate(0).instances)
+
+
+def test_an_empty_lock_that_a_kill_left_does_not_stop_a_save(folder, annotate):
+    folder.layout.locks.mkdir(parents=True, exist_ok=True)
+    (folder.layout.locks / f"{folder.identify(annotate(0).frame)}.lock").write_bytes(b"")
+
+    assert folder.save(annotate(0)).revision == 1
+    assert not list(folder.layout.locks.glob("*.lock"))
+
+
+def test_an_empty_lock_is_named_and_removed_by_a_repair(study):
+    (study.layout.locks / f"{study.ids()[0]}.lock").write_bytes(bytes(512))
+    at = time.time() - 60
+    os.utime(study.layout.locks / f"{study.ids()[0]}.lock", (at, at))
+
+    (fault,) = check_study(study).faults
+    assert (fault.kind, fault.severity) == ("lock", "warning") and "held by nobody any more" in fault.message
+    for _ in repair_all(study):
+        pass
+
+    assert check_study(study).faults == ()

@@ -231,6 +231,16 @@ def test_keys_differ_exactly_when_names_do(first, second):
     assert same == (spell(first) == spell(second))
 
 
+@pytest.mark.parametrize(("salt", "held"), [(b"0" * 9, "9 bytes"), (bytes(64), "nothing but zeros")])
+def test_a_salt_that_a_power_cut_damaged_makes_no_key(folder, annotate, monkeypatch, tmp_path, salt, held):
+    monkeypatch.setenv("NAPARI_CLN_CONFIG", str(tmp_path))
+    (tmp_path / "patient-salt").write_bytes(salt)
+
+    with pytest.raises(DatasetError, match=f"patient-salt is damaged: it holds {held}. Restore it"):
+        folder.save(annotate(0), patient="P1")
+    assert pseudonym("P1") is None
+
+
 def test_another_salt_is_refused_before_one_patient_gets_two_keys(folder, annotate, monkeypatch, tmp_path):
     folder.save(annotate(0), patient="P1")
     monkeypatch.setenv("NAPARI_CLN_CONFIG", str(tmp_path / "elsewhere"))

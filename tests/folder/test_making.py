@@ -134,7 +134,7 @@ def test_a_description_that_is_lost_comes_back_with_all_that_was_known(study, da
     assert "napari-cln check --repair" in capsys.readouterr().err
     assert main(["check", str(study.path), "--repair"]) == 0
 
-    assert capsys.readouterr().err == "dataset.json was made anew.\n"
+    assert "folder: dataset.json was made anew.\n" in capsys.readouterr().out
     assert json.loads(path.read_text()) == was
     assert checksum_holds(path.read_bytes())
     assert unseen_screens(TrainingFolder.open(study.path)) == {}

@@ -202,7 +202,8 @@ def _remove_left(path: Path) -> None:
     One process at a time, by a lock of the operating system, which ends with its holder: between the
     look and the removal nobody else may take the marker over.
     """
-    with suppress(OSError, Timeout), FileLock(path.with_name(".breaking"), timeout=0):
+    # Whoever may write into the folder may take part, whichever user was first.
+    with suppress(OSError, Timeout), FileLock(path.with_name(".breaking"), timeout=0, mode=0o666):
         if _is_left(path):
             path.unlink()
 
@@ -232,7 +233,8 @@ def _holder(path: Path) -> tuple[int, str] | None:
 @cache
 def _own_host() -> str:
     """This computer as filelock writes it into a marker; a container has a name of its own."""
-    with tempfile.TemporaryDirectory() as folder:
+    holder = None
+    with suppress(OSError), tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "own.lock"
         with SoftFileLock(path):
             holder = _holder(path)

@@ -19,7 +19,15 @@ from pathlib import Path
 
 import platformdirs
 
-__all__ = ["config_folder", "hashed_key", "key_of_pseudonym", "patient_salt", "pseudonym", "salt_path"]
+__all__ = [
+    "config_folder",
+    "hashed_key",
+    "is_damaged",
+    "key_of_pseudonym",
+    "patient_salt",
+    "pseudonym",
+    "salt_path",
+]
 
 _PSEUDONYM = re.compile(r"pt-([0-9a-f]{16})")
 
@@ -30,7 +38,7 @@ def pseudonym(patient_id: str) -> str | None:
     Returns
     -------
     str or None
-        None for an empty ID, and where the salt can't be kept: a pseudonym that changes
+        None for an empty ID, and where the salt can't be kept or is damaged: a pseudonym that changes
         from run to run would put one patient on both sides of a split.
     """
     if not patient_id.strip():
@@ -38,6 +46,8 @@ def pseudonym(patient_id: str) -> str | None:
     try:
         salt = patient_salt()
     except OSError:
+        return None
+    if is_damaged(salt):
         return None
     return f"pt-{hashed_key(salt, 'patient', patient_id)}"
 
@@ -82,6 +92,11 @@ def patient_salt() -> bytes:
         finally:
             whole.unlink()
     return path.read_bytes().strip()
+
+
+def is_damaged(salt: bytes) -> bool:
+    """Whether a salt is too short, or zeros that a power cut left: with such a one IDs can be guessed."""
+    return len(salt) < 16 or not salt.strip(b"\0")
 
 
 def hashed_key(salt: bytes, kind: str, name: str) -> str:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from .. import __version__
 from ..disk.schema import checksum_holds, decode, misfit_of, with_checksum, with_own_line_ends
-from ..disk.user import hashed_key, patient_salt, salt_path
+from ..disk.user import hashed_key, is_damaged, patient_salt, salt_path
 from ..errors import DatasetError
 from ..types import (
     Annotation,
@@ -488,8 +488,9 @@ def read_salt() -> bytes:
             f"The salt of the patient keys, {name}, can't be kept ({cause.strerror}). Make your "
             "configuration folder writable, or name another in the environment variable NAPARI_CLN_CONFIG."
         ) from cause
-    if len(salt) < 16:
-        raise DatasetError(f"{name} is damaged: it holds {len(salt)} bytes. Restore it from a backup.")
+    if is_damaged(salt):
+        held = f"{len(salt)} bytes" if salt.strip(b"\0") or not salt else "nothing but zeros"
+        raise DatasetError(f"{name} is damaged: it holds {held}. Restore it from a backup.")
     return salt
 
 
