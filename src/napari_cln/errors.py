@@ -10,6 +10,7 @@
     ├── WeightsError        a model file or its card is damaged, unknown or does not fit
     ├── DeviceError         the computing device asked for is not there, or is too small
     ├── RunError            a training or batch run can't start or go on
+    ├── InputError          what was typed into a field can't be taken
     └── ExportError         a result can't be written
 
 Each message says what is wrong, with the value, then what to do; the cause rides on
@@ -23,6 +24,7 @@ __all__ = [
     "DeviceError",
     "ExportError",
     "FrameReadError",
+    "InputError",
     "RunError",
     "SplitError",
     "WeightsError",
@@ -59,6 +61,10 @@ class DeviceError(ClnError):
 
 class RunError(ClnError):
     """A training or batch run can't start or go on."""
+
+
+class InputError(ClnError):
+    """What was typed into a field can't be taken."""
 
 
 class ExportError(ClnError):

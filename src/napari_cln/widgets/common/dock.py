@@ -28,7 +28,17 @@ if TYPE_CHECKING:
 
     from napari.components import ViewerModel
 
-__all__ = ["OPEN_FIRST", "Dock", "MessageLine", "Signal", "button", "device_box", "form", "small"]
+__all__ = [
+    "OPEN_FIRST",
+    "Dock",
+    "MessageLine",
+    "Signal",
+    "button",
+    "device_box",
+    "dock_of",
+    "form",
+    "small",
+]
 
 OPEN_FIRST = "Open an ultrasound image first: File > Open, or drop it on the canvas."
 
@@ -125,6 +135,14 @@ def _unlink(links: list[tuple[Any, Callable[..., None]]]) -> None:
     links.clear()
 
 
+def dock_of(widget: QWidget) -> Dock | None:
+    """Return the dock that a widget stands in; None where it stands in none."""
+    above: QWidget | None = widget
+    while above is not None and not isinstance(above, Dock):
+        above = above.parentWidget()
+    return above
+
+
 class MessageLine(QLabel):
     """What happened, or what to do next, in one sentence."""
 
@@ -135,12 +153,27 @@ class MessageLine(QLabel):
         self.setWordWrap(True)
         self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.setMinimumHeight(34)
+        self.about: object = None
         self.say("")
 
-    def say(self, sentence: str, mood: str = "info") -> None:
-        """Show a sentence; ``mood`` is ``"info"``, ``"good"`` or ``"bad"``."""
+    def say(self, sentence: str, mood: str = "info", *, about: object = None) -> None:
+        """Show a sentence.
+
+        Parameters
+        ----------
+        sentence : str
+        mood : {"info", "good", "bad"}
+        about : object, optional
+            What it is about; :meth:`forget` takes it back when that is over.
+        """
+        self.about = about
         self.setText(sentence)
         self.setStyleSheet(f"padding: 6px 8px; color: {self.COLOURS[mood]};")
+
+    def forget(self, *abouts: object) -> None:
+        """Empty the line if its sentence is about one of these: no message outlives its cause."""
+        if self.about is not None and self.about in abouts:
+            self.say("")
 
 
 def form() -> QFormLayout:

@@ -17,7 +17,7 @@ from .scale import Scale
 from .second_reader import Decision
 from .study import Recovery, StudyRow
 from .suggestions import Next
-from .walk import Path, Walk
+from .walk import Route, Walk
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -31,11 +31,11 @@ class Panel(Dock):
     Parameters
     ----------
     viewer : ViewerModel
-    paths : sequence of Path
+    paths : sequence of Route
         What can be gone through frame by frame.
     """
 
-    def __init__(self, viewer: ViewerModel, paths: Sequence[Path]) -> None:
+    def __init__(self, viewer: ViewerModel, paths: Sequence[Route]) -> None:
         super().__init__(viewer)
         self.study, self.recovery = StudyRow(), Recovery()
         self.image = ComboBox(choices=self.images, nullable=False)

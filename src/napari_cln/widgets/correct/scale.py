@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from napari.layers import Image, Shapes
-from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLabel, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QWidget
 
 from ..._layers import KEY, frame_from_layer, layers_of, link, space_of
-from ...errors import ClnError, FrameReadError
+from ...errors import ClnError, FrameReadError, InputError
 from ..common.dock import MessageLine, Signal, button
+from ..common.number_field import NumberField
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -38,11 +39,7 @@ class Scale(QWidget):
         super().__init__()
         self.viewer, self.message = viewer, message
         self.draw = button("Draw line", "Draw a line between two marks of the depth scale")
-        self.length = QDoubleSpinBox()
-        self.length.setRange(0.1, 500)
-        self.length.setDecimals(1)
-        self.length.setValue(10)
-        self.length.setSuffix(" mm")
+        self.length = NumberField(title="Length", limits=(0.1, 500), value=10, suffix=" mm")
         self.use = button("Use", "Take the line's length as the scale of this image")
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
@@ -92,7 +89,11 @@ class Scale(QWidget):
                 "bad",
             )
             return
-        mm_per_px = self.length.value() / length_px
+        try:
+            mm_per_px = self.length.number() / length_px
+        except InputError as error:
+            self.message.say(str(error), "bad", about=self.length)
+            return
         self.viewer.layers.remove(shapes)
         set_scale(self.viewer, image, mm_per_px)
         self.message.say(f"{mm_per_px:.4f} mm per pixel (typed).", "good")

@@ -18,10 +18,10 @@ from .second_reader import Finding, describe_agreement, find_undecided
 from .shown import chosen_labels, describe_work, show_difference, show_reading
 from .strokes import NO_FOLDER, Strokes
 from .suggestions import Place
-from .walk import Path
+from .walk import Route
 
 if TYPE_CHECKING:
-    from pathlib import Path as FilePath
+    from pathlib import Path
 
     from napari.components import ViewerModel
 
@@ -46,7 +46,7 @@ class View(Panel):
     # ------------------------------------------------------------ the training folder
 
     @property
-    def training_folder(self) -> FilePath | None:
+    def training_folder(self) -> Path | None:
         return self.study.folder.path if self.study.folder is not None else None
 
     def open_case(self, case_id: str) -> None:
@@ -220,24 +220,24 @@ class View(Panel):
 
     # ------------------------------------------------------------ what can be gone through
 
-    def _paths(self) -> tuple[Path, ...]:
+    def _paths(self) -> tuple[Route, ...]:
         def place(of: Any, among: Any) -> int | None:
             return list(among).index(of) if of in among else None
 
         return (
-            Path(
+            Route(
                 title="frames of this cine",
                 count=self._n_frames,
                 position=lambda: self.index() if self._n_frames() else None,
                 go=lambda index: self.viewer.dims.set_current_step(self.viewer.dims.ndim - 3, index),
             ),
-            Path(
+            Route(
                 title="open images",
                 count=lambda: len(self.image.choices),
                 position=lambda: place(self.image.value, self.image.choices),
                 go=self.show_image,
             ),
-            Path(
+            Route(
                 title="frames of the training folder",
                 count=lambda: len(self._ids),
                 position=lambda: place(self._cases.case_id, self._ids),

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QSpinBox, QWidget
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QWidget
 
 from ..common.dock import button
+from ..common.number_field import NumberField
 
-__all__ = ["Path", "Walk"]
+__all__ = ["Route", "Walk"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Path:
+class Route:
     """Frames in an order: how many, which one is in view (None: none of them), and how to get to one."""
 
     title: str
@@ -25,16 +26,16 @@ class Path:
 class Walk(QWidget):
     """Previous, next, and a number to jump to."""
 
-    def __init__(self, *paths: Path) -> None:
+    def __init__(self, *routes: Route) -> None:
         super().__init__()
-        self._paths = paths
+        self._routes = routes
+        self._shown: tuple[int | None, int] | None = None
         self.path = QComboBox()
-        for path in paths:
-            self.path.addItem(path.title)
+        for route in routes:
+            self.path.addItem(route.title)
         self.back = button("◀", "Previous frame: Shift+J")
         self.forward = button("▶", "Next frame: Shift+K")
-        self.number = QSpinBox()
-        self.number.setKeyboardTracking(False)
+        self.number = NumberField(title="Frame", limits=(1, 1), whole=True, none="–")
         self.number.setToolTip("Jump to this frame")
         self.total = QLabel()
         row = QHBoxLayout()
@@ -47,12 +48,12 @@ class Walk(QWidget):
         self.back.clicked.connect(lambda: self.step(-1))
         self.forward.clicked.connect(lambda: self.step(1))
         self.number.valueChanged.connect(self._jump)
-        self.path.currentIndexChanged.connect(lambda _: self.refresh())
+        self.path.currentIndexChanged.connect(lambda _: self._start_anew())
         self.refresh()
 
     @property
-    def chosen(self) -> Path:
-        return self._paths[self.path.currentIndex()]
+    def chosen(self) -> Route:
+        return self._routes[self.path.currentIndex()]
 
     def step(self, by: int) -> None:
         """Go forwards or backwards; nothing happens at the ends."""
@@ -65,15 +66,22 @@ class Walk(QWidget):
     def refresh(self) -> None:
         """Show where the frame in view stands."""
         position, n = self.chosen.position(), self.chosen.count()
+        if (position, n) == self._shown:
+            return  # what is being typed, or was refused, stays
+        self._shown = position, n
         self.number.blockSignals(True)
-        self.number.setRange(0 if position is None else 1, n)
-        self.number.setValue(0 if position is None else position + 1)
+        self.number.setRange(1, max(n, 1))
+        self.number.setValue(None if position is None else position + 1)
         self.number.blockSignals(False)
         self.total.setText(f"of {n}")
         self.back.setEnabled(n > 0 and position != 0)
         self.forward.setEnabled(n > 0 and position != n - 1)
 
-    def _jump(self, number: int) -> None:
-        if number >= 1:
+    def _jump(self, number: int | None) -> None:
+        if number is not None and number <= self.chosen.count():
             self.chosen.go(number - 1)
-            self.refresh()
+        self._start_anew()
+
+    def _start_anew(self) -> None:
+        self._shown = None
+        self.refresh()

@@ -86,10 +86,11 @@ class EvaluateDock(Dock):
         if held:
             self.message.say(f"{out.name} already holds a {held}. Choose another folder, or press +.", "bad")
             return
-        self.report.clear()
-        self._stopping = False
         try:
-            start_job(["evaluate", str(folder), f"--out={out.name}", *self.form.arguments], out)
+            arguments = self.form.arguments
+            self.report.clear()
+            self._stopping = False
+            start_job(["evaluate", str(folder), f"--out={out.name}", *arguments], out)
         except ClnError as error:
             self.message.say(str(error), "bad")
             return

@@ -10,12 +10,13 @@ from magicgui.widgets import ComboBox
 from napari.layers import Image
 from napari.qt.threading import create_worker
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QProgressBar, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QWidget
 
 from ..._layers import frame_layers, model_note, n_frames_of
-from ...errors import ClnError, FrameReadError
+from ...errors import ClnError, FrameReadError, InputError
 from ..common.dock import OPEN_FIRST, Dock, button, device_box, form, small
 from ..common.model_choice import ModelChoice
+from ..common.number_field import NumberField
 from ..common.results import Results, readings_in, recut, unlike_in
 from ..common.tasks import Failure, Started, Task, predict_tasks
 from .score_map import ScoreMap
@@ -45,7 +46,7 @@ class SegmentDock(Dock):
     image : magicgui ComboBox of Image layers
     model : ModelChoice
     device : QComboBox
-    cutoff : QDoubleSpinBox
+    cutoff : NumberField
     verdict : Verdict
         What was found in the frame in view.
     """
@@ -56,10 +57,7 @@ class SegmentDock(Dock):
         self.model = ModelChoice()
         self.device = device_box()
         self.device_reason = small("Chosen when the first frame is segmented.")
-        self.cutoff = QDoubleSpinBox()
-        self.cutoff.setRange(0, 1)
-        self.cutoff.setValue(0.5)
-        self.cutoff.setSingleStep(0.01)
+        self.cutoff = NumberField(title="Cutoff", limits=(0, 1), value=0.5, step=0.01)
         self.cutoff.setToolTip("A score at or above it is called malignant. Moving it needs no new run.")
         self.run_frame = button("Segment this frame", "Shift+S", primary=True)
         self.run_all = button("All frames", "Every frame of the cine")
@@ -70,6 +68,7 @@ class SegmentDock(Dock):
         self.score_map = ScoreMap(self)
         self._build()
 
+        self._cutoff_of = ""
         self._worker: Any = None
         self._runs: dict[Task, Results] = {}
         self._unread: list[FrameReadError] = []
@@ -131,15 +130,19 @@ class SegmentDock(Dock):
             ]
         except FrameReadError as error:
             return self.message.say(str(error), "bad")
-        return self._run(tasks, model, model_note(card))
+        try:
+            cutoff = self.cutoff.number()
+        except InputError as error:
+            return self.message.say(str(error), "bad", about=self.cutoff)
+        return self._run(tasks, model, cutoff, model_note(card))
 
-    def _run(self, tasks: Sequence[Task], model: str, note: str) -> None:
+    def _run(self, tasks: Sequence[Task], model: str, cutoff: float, note: str) -> None:
         self._runs = {task: Results(self.viewer, task.image, task.indices, note) for task in tasks}
         for results in self._runs.values():
             results.begin()
         self._unread, self._done, self._started_at, self._ended = [], 0, perf_counter(), False
         worker = create_worker(
-            predict_tasks, tasks, model, self.device.currentData(), self.cutoff.value(), _start_thread=False
+            predict_tasks, tasks, model, self.device.currentData(), cutoff, _start_thread=False
         )
         worker.yielded.connect(self._take)
         worker.returned.connect(self._end)
@@ -251,7 +254,9 @@ class SegmentDock(Dock):
 
     def _take_cutoff(self) -> None:
         card = self.model.card
-        if card is not None:
+        # Opening the list of models tells of a change too; what was typed stays until there is another.
+        if card is not None and card.model_id != self._cutoff_of:
+            self._cutoff_of = card.model_id
             self.cutoff.blockSignals(True)
             self.cutoff.setValue(card.cutoff)
             self.cutoff.blockSignals(False)

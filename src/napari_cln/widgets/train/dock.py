@@ -97,7 +97,12 @@ class TrainDock(Dock):
         if run is not None and recorded_settings(run) is not None:
             self.message.say(f"{run.name} already holds a run. Resume it, or choose another folder.", "bad")
             return
-        self._begin(*arguments_of(self.settings.value))
+        try:
+            options = arguments_of(self.settings.value)
+        except ClnError as error:  # a number that was refused
+            self.message.say(str(error), "bad")
+            return
+        self._begin(*options)
 
     def resume_run(self) -> None:
         """Go on with the run in the run's folder."""

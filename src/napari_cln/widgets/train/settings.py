@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, fields
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Any
 
 from magicgui import magicgui
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
@@ -15,6 +15,7 @@ from ...models.library import model_in_use
 from ...training.config import TrainConfig
 from ..common.dock import form
 from ..common.model_choice import ModelChoice
+from ..common.number_field import NumberField, check_numbers, number_options
 
 __all__ = ["Settings", "arguments_of"]
 
@@ -33,10 +34,7 @@ class Settings(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        hints = get_type_hints(TrainConfig, include_extras=True)
-        limits = {name: get_args(hint)[1] for name, hint in hints.items() if get_origin(hint) is Annotated}
-        self.fields: Any = magicgui(TrainConfig, call_button=False, **limits)
-        self.fields.learning_rate.native.setDecimals(6)
+        self.fields: Any = magicgui(TrainConfig, call_button=False, **number_options(TrainConfig))
         self.start_from = ModelChoice(none="new weights")
         self.compare_with = ModelChoice(none="no model")
         self.compare_with.choose(model_in_use())
@@ -46,6 +44,8 @@ class Settings(QWidget):
             widget = self.fields[field.name]
             shown = self._models.get(field.name, widget.native)
             title = QLabel(widget.label.capitalize())
+            if isinstance(shown, NumberField):
+                shown.title = title.text()
             for part in (title, shown):
                 part.setToolTip(widget.tooltip or "")
             (first if field.name in (*FIRST, "start_from") else others).addRow(title, shown)
@@ -60,7 +60,8 @@ class Settings(QWidget):
 
     @property
     def value(self) -> TrainConfig:
-        """The settings as they stand."""
+        """The settings as they stand; InputError where a number was refused."""
+        check_numbers(self)
         chosen = {name: model.value or "" for name, model in self._models.items()}
         config: TrainConfig = self.fields(**chosen)
         return config
