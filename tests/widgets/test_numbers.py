@@ -223,11 +223,11 @@ class TestActions:
     def test_a_scale_is_not_set(self, viewer, open_image, data):
         dock = CorrectDock(viewer)
         image = open_image(viewer, data / "usgra" / "test_0009.png")
-        dock.scale.start(image, 0)
+        dock.view.scale.start(image, 0)
         viewer.layers.selection.active.add_lines([[100, 200], [200, 200]])
-        retype(dock.scale.length, "1.000,0")
+        retype(dock.view.scale.length, "1.000,0")
 
-        dock.scale.apply(image)
+        dock.view.scale.apply(image)
 
         assert tuple(image.scale) == (1, 1)
         assert "not one number" in dock.message.text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..errors import DatasetError
 from ..types import Annotation, Case
 from .readers import ReadingPair, read_pair, readers_of
 from .records import FINISHED
@@ -12,7 +13,10 @@ from .saving import Provenance, save
 if TYPE_CHECKING:
     from .dataset import TrainingFolder
 
-__all__ = ["adjudicate", "undecided"]
+__all__ = ["adjudicate", "may_decide", "undecided"]
+
+JUDGED = ("corrected", "accepted", "rejected", "no-node", "imported")
+"""Actions by which a reader, or an import, says what a frame shows."""
 
 
 def undecided(study: TrainingFolder, case_id: str) -> list[ReadingPair]:
@@ -28,8 +32,10 @@ def undecided(study: TrainingFolder, case_id: str) -> list[ReadingPair]:
     DatasetError
         If the frame is not in the folder, or a file is damaged.
     """
-    history = study.record(case_id)["history"]
-    weighed = {item for entry in history for item in entry.get("readings", {}).items()}
+    weighed: set[tuple[str, str]] = set()
+    for entry in study.record(case_id)["history"]:
+        readings = set(entry.get("readings", {}).items())
+        weighed = weighed - readings if entry.get("action") == "taken-back" else weighed | readings
     pairs = (read_pair(study, case_id, reader) for reader in readers_of(study, case_id))
     return [
         pair
@@ -39,6 +45,29 @@ def undecided(study: TrainingFolder, case_id: str) -> list[ReadingPair]:
         and pair.second.status in FINISHED
         and pair.differs
     ]
+
+
+def may_decide(study: TrainingFolder, pair: ReadingPair, who: str) -> bool:
+    """Whether a reader is neither of the two who read a frame otherwise.
+
+    Who had judged the frame before the other reading was there, or was the first to judge it, is one of
+    the two. Who painted a consensus after that is not.
+
+    Parameters
+    ----------
+    study : TrainingFolder
+    pair : ReadingPair
+    who : str
+
+    Raises
+    ------
+    DatasetError
+        If the frame is not in the folder.
+    """
+    judged = [line for line in study.record(pair.case.id)["history"] if line.get("action") in JUDGED]
+    before = [line for line in judged if str(line.get("t")) < pair.read_at]
+    readers = {str(line.get("who")) for line in (*before, *judged[:1])} | {str(pair.second.annotator)}
+    return who.casefold() not in {reader.casefold() for reader in readers}
 
 
 def adjudicate(
@@ -66,7 +95,12 @@ def adjudicate(
     Raises
     ------
     DatasetError
-        As :meth:`TrainingFolder.save`.
+        If who decides is one of the two readers, and as :meth:`TrainingFolder.save`.
     """
+    if not may_decide(study, pair, who):
+        raise DatasetError(
+            f"{who} has read this frame, so another reader decides between the two readings. "
+            "Leave it to a third."
+        )
     about = Provenance(who=who, action="adjudicated", readings={str(pair.second.annotator): pair.read_at})
     return save(study, annotation, about, expected_revision=expected_revision)

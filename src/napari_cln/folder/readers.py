@@ -86,7 +86,7 @@ def read_annotation(study: TrainingFolder, case: Case) -> Annotation:
         instances=study.read_instances(case),
         nodes=case.nodes,
         status=case.status,
-        annotator=last.get("who"),
+        annotator=last.get("judged_by") or last.get("who"),
         based_on=last.get("model"),
         note=record.get("note", ""),
     )

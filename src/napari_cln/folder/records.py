@@ -37,6 +37,8 @@ FINISHED = ("corrected", "accepted", "no-node")
 LABELLED = ("corrected", "accepted")
 """Statuses of a node that belongs in the label image."""
 MERGED_WITHIN = timedelta(minutes=10)
+MERGED = ("predicted", "corrected", "noted", "undone")
+"""Actions whose lines of history are put together; each decision keeps a line of its own."""
 
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "status": get_args(Status),
@@ -179,15 +181,15 @@ def case_of(record: Record, layout: Layout) -> Case:
 def add_history(history: list[dict[str, Any]], entry: dict[str, Any]) -> list[dict[str, Any]]:
     """History with one more entry.
 
-    A reader who saves after every stroke would fill the record with one line a stroke, so saves
+    A reader who saves after every stroke would fill the record with one line a stroke, so strokes
     of one reader that follow each other within ten minutes share a line: first and last time,
-    their number, the seconds summed. A decision between readers has a line of its own.
+    their number, the seconds summed. What the reader decides has a line of its own, always.
     """
     if not history:
         return [entry]
     last = history[-1]
-    alike = all(last.get(key) == entry.get(key) for key in ("who", "app", "action", "model"))
-    same = alike and "readings" not in entry
+    keys = ("who", "app", "action", "model", "status", "judged_by")
+    same = entry.get("action") in MERGED and all(last.get(key) == entry.get(key) for key in keys)
     if not same or _time(entry["t"]) - _time(last.get("until", last["t"])) > MERGED_WITHIN:
         return [*history, entry]
     merged = {**last, **entry, "t": last["t"], "until": entry["t"], "saves": last.get("saves", 1) + 1}

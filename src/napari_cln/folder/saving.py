@@ -33,9 +33,11 @@ __all__ = ["Provenance", "history_entry", "identify", "save"]
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """Where a frame comes from, and who saves it.
+    """Where a frame comes from, who saves it, and what was done.
 
-    ``readings`` are the second readings that a decision weighed: reader, and when they read it.
+    ``action`` is what the line of history says; by default the annotation's status. ``judged_by`` is
+    whose judgement that status is, where another reader saves the frame with it. ``readings`` are the
+    second readings that a decision weighed: reader, and when they read it.
     """
 
     patient: str | None = None
@@ -44,6 +46,7 @@ class Provenance:
     kind: str = "file"
     split: str | None = None
     action: str | None = None
+    judged_by: str | None = None
     readings: Mapping[str, str] | None = None
 
 
@@ -216,9 +219,13 @@ def _next_record(folder: TrainingFolder, former: Record, frame: Frame, about: Pr
 
 
 def history_entry(annotation: Annotation, about: Provenance, who: str) -> dict[str, Any]:
-    """A line of history: when, who, with what, what was done, from which model, in how many seconds."""
+    """Return a line of history: when, who, with what, what was done, on which model, in how many seconds."""
     entry: dict[str, Any] = {"t": now(), "who": who, "app": f"napari-cln {__version__}"}
     entry["action"] = about.action or annotation.status
+    if about.action in ("taken-back", "noted", "undone"):
+        entry["status"] = annotation.status
+    if about.judged_by not in (None, who):
+        entry["judged_by"] = about.judged_by
     if annotation.based_on is not None:
         entry["model"] = annotation.based_on
         entry["untouched"] = annotation.status == "accepted"

@@ -48,7 +48,9 @@ class Dock(QWidget):
 
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__()
-        self.viewer = viewer
+        # napari hands plugins a proxy whose layers are proxies too, another one at each access: a layer
+        # would not be itself.
+        self.viewer: ViewerModel = getattr(viewer, "__wrapped__", viewer)
         self.message = MessageLine()
         self._column = column = QWidget()
         self.column = QVBoxLayout(column)
@@ -65,10 +67,10 @@ class Dock(QWidget):
         layout.addWidget(scroll, stretch=1)
         layout.addWidget(self.message)
         self.setMinimumWidth(280)
-        self._saw_all = _sees_all(viewer)
+        self._saw_all = _sees_all(self.viewer)
         self._links: list[tuple[Any, Callable[..., None]]] = []
         self.destroyed.connect(partial(_unlink, self._links))
-        self.listen(viewer.layers.events.removing, self._make_canvas_current)
+        self.listen(self.viewer.layers.events.removing, self._make_canvas_current)
 
     @property
     def training_folder(self) -> Path | None:

@@ -9,6 +9,7 @@ import numpy as np
 from napari.layers import Image, Labels, Layer, Points
 
 from ..._layers import (
+    CLEARED_KEY,
     KEY,
     SCORE_MAP,
     UNLIKE_KEY,
@@ -126,8 +127,10 @@ class Results:
                     _fade(labels)
                 continue
             known, unlike = readings_of(labels), unlike_frames(labels)
+            cleared = labels.metadata.setdefault(CLEARED_KEY, set())
             for index in self.indices:
                 if index in known and _is_free(labels, index):
+                    cleared.add(index)  # nobody erased it
                     labels.data[index] = 0
                     del known[index]
                     unlike.discard(index)
@@ -219,6 +222,7 @@ class Results:
             labels.events.paint.connect(lambda _event: self._touch(labels))
         labels.data[index] = prediction.instances
         labels.metadata[KEY][index] = reading_of(prediction)
+        labels.metadata.get(CLEARED_KEY, set()).discard(index)
         if prediction.status == "unlike-training-data":
             labels.metadata.setdefault(UNLIKE_KEY, set()).add(index)
         if labels not in self._written:

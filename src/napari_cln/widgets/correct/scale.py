@@ -8,7 +8,16 @@ import numpy as np
 from napari.layers import Image, Shapes
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QWidget
 
-from ..._layers import KEY, frame_from_layer, layers_of, link, space_of
+from ..._layers import (
+    KEY,
+    PLACE_KEY,
+    frame_from_layer,
+    layers_of,
+    lie_apart,
+    link,
+    note_place,
+    space_of,
+)
 from ...errors import ClnError, FrameReadError, InputError
 from ..common.dock import MessageLine, Signal, button
 from ..common.number_field import NumberField
@@ -16,7 +25,7 @@ from ..common.number_field import NumberField
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-__all__ = ["Scale", "set_scale"]
+__all__ = ["ScaleRow", "set_scale"]
 
 LEAST_PX = 20.0
 """A line shorter than this says little: one pixel is 5 % of it."""
@@ -27,10 +36,12 @@ def set_scale(viewer: ViewerModel, image: Image, mm_per_px: float) -> None:
     for layer in (image, *layers_of(image, viewer.layers)):
         layer.scale = (*layer.scale[:-2], mm_per_px, mm_per_px)
         layer.units = (*layer.units[:-2], "mm", "mm")
+    image.metadata.pop(PLACE_KEY, None)
+    note_place(image)
     viewer.reset_view()
 
 
-class Scale(QWidget):
+class ScaleRow(QWidget):
     """Draw a line, type its length, use it."""
 
     typed = Signal(object)
@@ -80,6 +91,14 @@ class Scale(QWidget):
         shapes = None if image is None else self._line(image)
         if image is None or shapes is None or not len(shapes.data):
             self.message.say("Press Draw line first, and drag it along the depth scale.", "bad")
+            return
+        if lie_apart(image, shapes):
+            self.message.say(
+                f"'{image.name}' and its depth scale do not lie on each other: one of them was moved. "
+                "Press Put together, and draw the line anew.",
+                "bad",
+                about=image,
+            )
             return
         ends = np.asarray(shapes.data[-1])
         length_px = float(np.hypot(*(ends[-1] - ends[0])[-2:]))

@@ -1,0 +1,283 @@
+"""What the canvas shows: one frame with one mask, or why it is not told which."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from napari.layers import Image, Labels, Layer
+from numpy.typing import NDArray
+
+from ..._layers import (
+    IMAGE_KEY,
+    KEY,
+    frame_layers,
+    image_of,
+    layers_of,
+    lie_apart,
+    link,
+    put_together,
+    space_of,
+)
+from ..._layers.space import CLEAR, GREEN, PINK
+from ..common.results import nodes_of
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+    from ...types import Annotation
+    from .painted import PaintedMask
+
+__all__ = [
+    "Fault",
+    "bring_together",
+    "chosen_labels",
+    "fault_in_view",
+    "frame_at",
+    "grid_of",
+    "show_alone",
+    "show_difference",
+    "show_reading",
+    "take_up",
+]
+
+HIDDEN_KEY = "napari-cln hidden"
+"""Key in the metadata of a layer that was hidden to show another frame alone."""
+BESIDE = ("difference", "reading", "overlay", "scan area")
+TOOLS = ("paint", "erase", "fill", "polygon")
+OPAQUE = ("opaque", "translucent", "translucent_no_depth")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """Why nothing can be decided on what the canvas shows, and what mends it.
+
+    ``remedy`` is ``"alone"`` (show the frame alone), ``"together"`` (put its layers on each other) or
+    None, where only the reader can.
+    """
+
+    reason: str
+    remedy: Literal["alone", "together"] | None = None
+
+
+def frame_at(image: Image, viewer: ViewerModel) -> int | None:
+    """Number of the frame of an image that the slider shows; None where it stands beyond them."""
+    if image.ndim != 3:
+        return 0
+    index = round(float(image.world_to_data(viewer.dims.point)[0]))
+    return index if 0 <= index < len(image.data) else None
+
+
+def grid_of(viewer: ViewerModel) -> Any:
+    """The viewer's grid, which moved in napari 0.9."""
+    return getattr(viewer, "canvas", viewer).grid
+
+
+def chosen_labels(viewer: ViewerModel, image: Image, former: PaintedMask | None) -> Labels | None:
+    """The Labels layer that strokes go to: the selected one, the one at work, else the newest."""
+    found = nodes_of(viewer, image)
+    active = viewer.layers.selection.active
+    if isinstance(active, Labels) and active not in found and KEY not in active.metadata:
+        # A layer that napari made belongs to the image of its size.
+        own = image_of(active, viewer.layers) is image and active.data.dtype.kind in "ui"
+        if own and active.ndim == image.ndim:
+            link(active, image)
+            found = [active, *found]
+    if active in found:
+        return active
+    if former is not None and former.labels in found:
+        return former.labels
+    shown = [labels for labels in found if _is_shown(labels)]
+    return (shown or found or [None])[0]
+
+
+def fault_in_view(viewer: ViewerModel, image: Image, labels: Labels | None) -> Fault | None:
+    """Why the canvas does not show this frame with this mask, and nothing else; None where it does.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    image : napari.layers.Image
+    labels : napari.layers.Labels, optional
+        The mask that is to be judged; left out where there is none yet.
+    """
+    return (
+        _fault_of_view(viewer, image)
+        or _fault_of_images(viewer, image)
+        or (None if labels is None else _fault_of_masks(viewer, image, labels))
+        or _fault_of_places(viewer, image)
+    )
+
+
+def show_alone(viewer: ViewerModel, image: Image, labels: Labels | None) -> None:
+    """Show one image with its layers, in two dimensions, and hide what belongs to others.
+
+    What is hidden here comes back when its own image is shown; what the reader has hidden stays so.
+    """
+    viewer.dims.ndisplay = 2
+    viewer.dims.order = tuple(range(viewer.dims.ndim))
+    grid_of(viewer).enabled = False
+    own = [image, *layers_of(image, viewer.layers)]
+    for layer in viewer.layers:
+        hides = layer not in own and (layer in frame_layers(viewer.layers) or _is_drawn(layer))
+        other_mask = labels is not None and layer in nodes_of(viewer, image) and layer is not labels
+        if (hides or other_mask) and layer.visible:
+            layer.metadata[HIDDEN_KEY] = True
+            layer.visible = False
+        elif layer in own and not other_mask and layer.metadata.pop(HIDDEN_KEY, False):
+            layer.visible = True
+    for layer in (image, labels):
+        if layer is not None:
+            layer.visible = True
+            layer.opacity = layer.opacity or (1.0 if layer is image else 0.35)
+    if labels is not None:
+        labels.show_selected_label = False
+
+
+def take_up(viewer: ViewerModel, labels: Labels, former: Labels | None) -> None:
+    """Put the tool into the reader's hand: the mask is the active layer, with the tool used last."""
+    for image in frame_layers(viewer.layers):
+        if image.mode == "transform":
+            image.mode = "pan_zoom"
+    tool = str(labels.mode if former is None or former.mode not in TOOLS else former.mode)
+    if former is not None and former is not labels:
+        labels.brush_size = former.brush_size
+    viewer.layers.selection.active = labels
+    if labels.editable:
+        labels.mode = tool if tool in TOOLS else "paint"
+
+
+def bring_together(viewer: ViewerModel, image: Image) -> None:
+    """Put an image, and all that belongs to it, to where the image was put first."""
+    put_together(image, layers_of(image, viewer.layers))
+
+
+def show_difference(viewer: ViewerModel, mask: PaintedMask | None) -> None:
+    """Show what was added to and taken from the given mask, or take that layer away."""
+    masks = None if mask is None else mask.difference()
+    _show_beside(viewer, mask, "difference", masks, "added (green), removed (pink)", (GREEN, PINK))
+
+
+def show_reading(viewer: ViewerModel, mask: PaintedMask | None, reading: Annotation | None) -> None:
+    """Show the outline of another reader's masks, or take that layer away."""
+    masks = None if mask is None or reading is None else reading.mask.view(np.uint8)
+    name = "" if reading is None else f"outline of {reading.annotator}"
+    _show_beside(viewer, mask, "reading", masks, name, (PINK,))
+    for layer in viewer.layers:
+        if layer.metadata.get(KEY) == "reading":
+            layer.contour = 2
+
+
+def _fault_of_view(viewer: ViewerModel, image: Image) -> Fault | None:
+    if viewer.dims.ndisplay != 2:
+        return Fault(reason="The canvas shows three dimensions. Go back to two (Ctrl+Y).", remedy="alone")
+    n = viewer.dims.ndim
+    if tuple(viewer.dims.order[-2:]) != (n - 2, n - 1):
+        return Fault(reason="The axes are turned: the canvas does not show a frame.", remedy="alone")
+    if grid_of(viewer).enabled and len(viewer.layers) > 1:
+        return Fault(reason="The grid shows a frame and its mask apart. Leave it (Ctrl+G).", remedy="alone")
+    if frame_at(image, viewer) is None:
+        return Fault(reason=f"The slider stands beyond the {len(image.data)} frames of '{image.name}'.")
+    return None
+
+
+def _fault_of_images(viewer: ViewerModel, image: Image) -> Fault | None:
+    if image not in viewer.layers or not _is_shown(image):
+        return Fault(reason=f"'{image.name}' is hidden: the canvas does not show it.", remedy="alone")
+    place = viewer.layers.index(image)
+    for other in frame_layers(viewer.layers):
+        if other is image or not _is_shown(other) or frame_at(other, viewer) is None:
+            continue
+        above = viewer.layers.index(other) > place
+        if above or not _covers(image, other):
+            reason = f"The canvas shows '{other.name}' too, {'over' if above else 'beside'} '{image.name}'."
+            return Fault(reason=reason, remedy="alone")
+    return None
+
+
+def _fault_of_masks(viewer: ViewerModel, image: Image, labels: Labels) -> Fault | None:
+    if not _is_shown(labels):
+        return Fault(reason=f"The mask '{labels.name}' is hidden.", remedy="alone")
+    if labels.show_selected_label:
+        return Fault(reason="Only the selected node is shown ('show selected' is on).", remedy="alone")
+    for other in _drawn_over(viewer, image, labels):
+        return Fault(reason=f"Another mask is on the canvas too: '{other.name}'.", remedy="alone")
+    return None
+
+
+def _fault_of_places(viewer: ViewerModel, image: Image) -> Fault | None:
+    for layer in layers_of(image, viewer.layers):
+        if _is_shown(layer) and lie_apart(image, layer):
+            reason = f"'{image.name}' and '{layer.name}' do not lie on each other: one of them was moved."
+            return Fault(reason=reason, remedy="together")
+    return None
+
+
+def _drawn_over(viewer: ViewerModel, image: Image, labels: Labels) -> Iterator[Layer]:
+    """Masks on the canvas that are not the one to be judged; what is shown beside one on request is none."""
+    own = layers_of(image, viewer.layers)
+    for layer in viewer.layers:
+        if layer is labels or not _is_drawn(layer) or not _is_shown(layer):
+            continue
+        if layer in own and layer.metadata.get(KEY) in BESIDE:
+            continue
+        if _shown_part(layer, viewer).any():
+            yield layer
+
+
+def _is_drawn(layer: Layer) -> bool:
+    return isinstance(layer, Labels)
+
+
+def _is_shown(layer: Layer) -> bool:
+    return bool(layer.visible and layer.opacity > 0)
+
+
+def _shown_part(labels: Labels, viewer: ViewerModel) -> NDArray[np.integer]:
+    if labels.ndim != 3:
+        return np.asarray(labels.data)
+    index = round(float(labels.world_to_data(viewer.dims.point)[0]))
+    return np.asarray(labels.data[index] if 0 <= index < len(labels.data) else 0)
+
+
+def _covers(image: Image, other: Image) -> bool:
+    """Whether nothing of another image, which lies below, is seen."""
+    if image.opacity < 1 or image.blending not in OPAQUE:
+        return False
+    ours, theirs = (layer.extent.world[:, -2:] for layer in (image, other))
+    return bool((ours[0] <= theirs[0]).all() and (ours[1] >= theirs[1]).all())
+
+
+def _show_beside(
+    viewer: ViewerModel,
+    mask: PaintedMask | None,
+    kind: str,
+    masks: NDArray[np.uint8] | None,
+    name: str,
+    colours: tuple[str, ...],
+) -> None:
+    known = [layer for layer in viewer.layers if layer.metadata.get(KEY) == kind]
+    if mask is not None and masks is not None:
+        for layer in known:
+            if layer.metadata[IMAGE_KEY] == mask.image.unique_id and layer.name == name:
+                layer.data = masks
+                return
+    for layer in known:
+        viewer.layers.remove(layer)
+    if mask is None or masks is None:
+        return
+    colormap: dict[int | None, str] = {None: colours[0], 0: CLEAR}
+    active = viewer.layers.selection.active
+    layer = Labels(
+        masks,
+        name=name,
+        colormap=colormap | dict(enumerate(colours, start=1)),
+        opacity=0.8,
+        metadata={KEY: kind},
+        **space_of(mask.image, 2),
+    )
+    link(layer, mask.image)
+    viewer.add_layer(layer)
+    viewer.layers.selection.active = active
