@@ -30,11 +30,11 @@ from .predictions import (
     unlike_frames,
 )
 from .space import (
-    CLEARED_KEY,
     IMAGE_KEY,
     KEY,
     OVERLAY_KEY,
     PLACE_KEY,
+    RUN_KEY,
     SCAN_AREA_KEY,
     SCORE_MAP,
     UNLIKE_KEY,
@@ -43,11 +43,11 @@ from .space import (
 )
 
 __all__ = [
-    "CLEARED_KEY",
     "IMAGE_KEY",
     "KEY",
     "OVERLAY_KEY",
     "PLACE_KEY",
+    "RUN_KEY",
     "SCAN_AREA_KEY",
     "SCORE_MAP",
     "UNLIKE_KEY",

@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
 __all__ = [
-    "CLEARED_KEY",
     "FRAME_KEY",
     "IMAGE_KEY",
     "KEY",
     "OVERLAY_KEY",
     "PLACE_KEY",
+    "RUN_KEY",
     "SCAN_AREA_KEY",
     "SCORE_MAP",
     "UNLIKE_KEY",
@@ -42,8 +42,8 @@ OVERLAY_KEY = "napari-cln remove overlay"
 """Key in an Image's metadata that is False where overlays are to stay in the network's input."""
 SCORE_MAP = "score map"
 """What an Image layer says it shows, under ``KEY``, that is no frame but a map over one."""
-CLEARED_KEY = "napari-cln cleared frames"
-"""Key in the metadata of a cine's Labels for the set of frames that a run emptied and did not fill yet."""
+RUN_KEY = "napari-cln frames of a run"
+"""Key in a Labels layer's metadata for the set of frames that a run changed, and no reader."""
 UNLIKE_KEY = "napari-cln unlike frames"
 """Key in the metadata of a cine's Labels for the set of frames that are unlike the training data."""
 

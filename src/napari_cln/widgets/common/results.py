@@ -9,8 +9,8 @@ import numpy as np
 from napari.layers import Image, Labels, Layer, Points
 
 from ..._layers import (
-    CLEARED_KEY,
     KEY,
+    RUN_KEY,
     SCORE_MAP,
     UNLIKE_KEY,
     cine_to_layer,
@@ -127,10 +127,9 @@ class Results:
                     _fade(labels)
                 continue
             known, unlike = readings_of(labels), unlike_frames(labels)
-            cleared = labels.metadata.setdefault(CLEARED_KEY, set())
             for index in self.indices:
                 if index in known and _is_free(labels, index):
-                    cleared.add(index)  # nobody erased it
+                    _note_run(labels, index)  # nobody erased it
                     labels.data[index] = 0
                     del known[index]
                     unlike.discard(index)
@@ -198,6 +197,8 @@ class Results:
         if free:
             labels = free[0]
             changed = np.nonzero(labels.data != prediction.instances)
+            if changed[0].size:
+                _note_run(labels, 0)
             # One step back with Ctrl-Z; plain assignment would leave a history that no longer fits.
             with labels.block_history():
                 labels.data_setitem(changed, prediction.instances[changed])
@@ -220,9 +221,9 @@ class Results:
             labels = Labels(data, **options)
             self._add_labels(labels)
             labels.events.paint.connect(lambda _event: self._touch(labels))
+        _note_run(labels, index)
         labels.data[index] = prediction.instances
         labels.metadata[KEY][index] = reading_of(prediction)
-        labels.metadata.get(CLEARED_KEY, set()).discard(index)
         if prediction.status == "unlike-training-data":
             labels.metadata.setdefault(UNLIKE_KEY, set()).add(index)
         if labels not in self._written:
@@ -242,6 +243,11 @@ class Results:
 def is_touched(labels: Labels) -> bool:
     """Whether somebody has painted, told quickly: of a cine, the frames that took a stroke are known."""
     return is_painted(labels) if labels.ndim == 2 else bool(labels.metadata.get(TOUCHED_KEY))
+
+
+def _note_run(labels: Labels, index: int) -> None:
+    """Note that a run changes a frame: it is no stroke of a reader's."""
+    labels.metadata.setdefault(RUN_KEY, set()).add(index)
 
 
 def _is_free(labels: Labels, index: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from time import sleep
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,8 +45,8 @@ def saved_masks(folder: TrainingFolder, mask: PaintedMask) -> Annotation:
     DatasetError
         If the folder does not have the frame, or its files are damaged.
     """
-    case = folder.case(folder.identify(mask.frame))
-    return in_frame(folder, read_annotation(folder, case), case.id, mask.frame)
+    case_id = folder.identify(mask.frame)
+    return in_frame(folder, _read_whole(folder, case_id), case_id, mask.frame)
 
 
 def in_frame(folder: TrainingFolder, known: Annotation, case_id: str, frame: Frame) -> Annotation:
@@ -74,13 +75,22 @@ def known_annotation(folder: TrainingFolder, case_id: str, second_reader: str | 
     DatasetError
         If the frame's files are damaged or missing.
     """
-    case = folder.case(case_id)
-    known = read_annotation(folder, case)
+    known = _read_whole(folder, case_id)
     if second_reader is None:
         return known
     if second_reader in readers_of(folder, case_id):
-        return read_reading(folder, case, second_reader)
+        return read_reading(folder, folder.case(case_id), second_reader)
     return Annotation(frame=known.frame, instances=np.zeros_like(known.instances), status="predicted")
+
+
+def _read_whole(folder: TrainingFolder, case_id: str) -> Annotation:
+    """What the folder says of a frame, read again where another process saved it in between."""
+    for pause_s in (0.01, 0.03):
+        try:
+            return read_annotation(folder, folder.case(case_id))
+        except DatasetError:
+            sleep(pause_s)
+    return read_annotation(folder, folder.case(case_id))
 
 
 class CaseOpener:
@@ -95,12 +105,15 @@ class CaseOpener:
         The frame that is open.
     image : napari.layers.Image, optional
         Its layer.
+    reader : str, optional
+        Who gives a second reading of it.
     """
 
     def __init__(self, viewer: ViewerModel) -> None:
         self.viewer = viewer
         self.case_id: str | None = None
         self.image: Image | None = None
+        self.reader: str | None = None
         self._place = Path()
         self._stash = LayerStash(viewer)
 
@@ -121,6 +134,7 @@ class CaseOpener:
         """
         self.close(keep)
         self._place = _place(case_id, second_reader)
+        self.reader = second_reader
         self.case_id, self.image = case_id, self._stash.take(self._place)
         return nodes_of(self.viewer, self.image)[0] if self.image is not None else None
 
@@ -141,7 +155,7 @@ class CaseOpener:
             else:
                 for layer in [*layers_of(self.image, self.viewer.layers), self.image]:
                     self.viewer.layers.remove(layer)
-        self.image = self.case_id = None
+        self.image = self.case_id = self.reader = None
 
 
 def _place(case_id: str, second_reader: str | None) -> Path:

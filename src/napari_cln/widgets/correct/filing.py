@@ -26,7 +26,7 @@ from ...study.reading import digest
 from ...types import Annotation, Case, Frame
 from ..common.dock import Signal
 from .cases import saved_masks
-from .ledger import Given, follow_nodes
+from .ledger import Given, Judgement, follow_nodes
 from .painted import PaintedMask, annotation_of
 
 __all__ = ["NO_FOLDER", "NO_NAME", "Filing", "SaveRequest", "Saver"]
@@ -99,11 +99,11 @@ class Saver(QObject):
     saved
         The SaveRequest.
     failed
-        The SaveRequest, and what went wrong.
+        The SaveRequest, what went wrong, and where another reader had changed the frame its revision.
     """
 
     saved = Signal(object)
-    failed = Signal(object, object)
+    failed = Signal(object, object, int)
 
     def __init__(self) -> None:
         super().__init__()
@@ -112,11 +112,11 @@ class Saver(QObject):
         self._saved: WeakSet[SaveRequest] = WeakSet()
         self._revisions: dict[Key, int] = {}
         self._guard = Condition()
+        self._is_telling = False
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="napari-cln save")
         # Keeps what waits, so that a crash does not take it, while the other thread waits for the disk.
         self._keeper = ThreadPoolExecutor(1, thread_name_prefix="napari-cln keep")
-        self.destroyed.connect(partial(self._pool.shutdown, wait=True))
-        self.destroyed.connect(partial(self._keeper.shutdown, wait=True))
+        self.destroyed.connect(partial(_shut, self._pool, self._keeper))
 
     @property
     def is_idle(self) -> bool:
@@ -132,6 +132,10 @@ class Saver(QObject):
         """Save on top of this revision of a frame, which is what the reader knows; 0 for none."""
         with self._guard:
             self._revisions[str(folder.path), case_id] = revision
+
+    def knows(self, folder: TrainingFolder, case_id: str) -> bool:
+        """Whether a frame was opened or saved here."""
+        return (str(folder.path), case_id) in self._revisions
 
     def revision(self, folder: TrainingFolder | None, case_id: str | None) -> int:
         """Revision of a frame that the next save is made on; 0 for none."""
@@ -173,28 +177,39 @@ class Saver(QObject):
         self._keeper.submit(self.keep, request)
 
     def flush(self, timeout_s: float = 60) -> bool:
-        """Wait until everything is saved; False where it takes longer."""
+        """Wait until everything is saved, and told; False where it takes longer."""
         with self._guard:
-            return self._guard.wait_for(lambda: not self._open, timeout_s)
+            return self._guard.wait_for(lambda: not self._open and not self._is_telling, timeout_s)
+
+    def close(self) -> None:
+        """Save what waits, and take no more."""
+        _shut(self._pool, self._keeper)
 
     def _run(self, key: Key) -> None:
         with self._guard:
             request = self._waiting[key].popleft()
         error: Exception | None = None
+        revision = 0
         try:
             self._save(request)
         except Exception as cause:  # told on the message line, whatever it is
             error = cause
+            if isinstance(cause, ConflictError):
+                with suppress(ClnError):  # of what the reader is told about, and of nothing later
+                    revision = int(request.folder.case(request.case_id).extra["revision"])
         with self._guard:
             self._open.remove(request)
+            self._is_telling = True
             if error is None:
                 self._saved.add(request)
-            self._guard.notify_all()
         with suppress(RuntimeError):  # the dock was closed meanwhile
             if error is None:
                 self.saved.emit(request)
             else:
-                self.failed.emit(request, error)
+                self.failed.emit(request, error, revision)
+        with self._guard:
+            self._is_telling = False
+            self._guard.notify_all()
 
     def _save(self, request: SaveRequest) -> None:
         if request.second:
@@ -220,6 +235,11 @@ class Saver(QObject):
             case = save(request.folder, annotation, request.about, expected_revision=revision)
         with self._guard:
             self._revisions[request.key] = int(case.extra["revision"])
+
+
+def _shut(*pools: ThreadPoolExecutor) -> None:
+    for pool in pools:
+        pool.shutdown(wait=True)
 
 
 class LeftBehind:
@@ -338,16 +358,19 @@ class Filing(QObject):
         folder = self.folder
         if folder is None or (mask.case_id is not None and mask.folder == folder.path):
             return
-        case_id, mask.folder = folder.identify(mask.frame), folder.path
-        mask.case_id = case_id
+        mask.case_id = case_id = folder.identify(mask.frame)
+        if self.is_pending(mask):
+            return  # what is being written now can't be read; it is looked at next time
+        mask.folder = folder.path
         if not folder.layout.record(case_id).exists() or mask.second:
             return
         revision = int(folder.case(case_id).extra["revision"])
         known = Given.of(annotation := saved_masks(folder, mask), annotation.annotator)
-        if known.digest == mask.seen:
+        if known.digest == mask.seen:  # it is seen, so nothing else has to be told
             self.compare(mask, revision, known)
             return
-        self._expect(mask, revision)
+        if not self.saver.knows(folder, case_id):  # else the reader has yet to be told of another's change
+            self._expect(mask, revision)
         mask.is_behind = True
         mask.given.facts = follow_nodes(known.facts, known.masks, mask.masks) | mask.given.facts
         mask.given.note = mask.given.note or known.note
@@ -374,7 +397,8 @@ class Filing(QObject):
                 self.told.emit("The frame was changed meanwhile. Press Saved mask to see it.", "bad", mask)
             return
         stands = mask.ledger.judgement(known.digest, is_empty=mask.is_empty)
-        if not (ours and mask.ledger.knows(known.digest) and stands.status == known.status):
+        same = stands == Judgement(status=known.status, who=known.who)
+        if not (ours and mask.ledger.knows(known.digest) and same):
             mask.take_folder(known)
         mask.is_behind = False
         self._filed[self._key(mask)] = self._state(mask)
@@ -382,6 +406,10 @@ class Filing(QObject):
     def is_pending(self, mask: PaintedMask) -> bool:
         """Whether states of a frame wait to be saved."""
         return self.folder is not None and self.saver.is_pending(self.folder, mask.case_id)
+
+    def is_filed(self, mask: PaintedMask) -> bool:
+        """Whether the folder has a mask as it stands now, or will have it when the queue is empty."""
+        return bool(self._filed.get(self._key(mask)) == self._state(mask))
 
     def revision(self, mask: PaintedMask) -> int:
         """Revision of a frame in the folder, as far as this reader knows; 0 for none."""
@@ -461,11 +489,10 @@ class Filing(QObject):
             self.saver.keep_soon(request)
             self.told.emit(NO_NAME, "bad", NO_NAME)
             return
-        state = self._state(mask)
-        if not is_decision and self._filed.get(self._key(mask)) == state:
+        if not is_decision and self.is_filed(mask):
             mask.is_unsaved = self.is_pending(mask)
-            return  # the folder has it, or will
-        self._filed[self._key(mask)] = state
+            return
+        self._filed[self._key(mask)] = self._state(mask)
         self.saver.put(request)
 
     def _file_held(self) -> None:
@@ -495,15 +522,15 @@ class Filing(QObject):
         self.told.emit(words, "good", mask)
         self.saved.emit(request)
 
-    def _take_failed(self, request: SaveRequest, error: Exception) -> None:
+    def _take_failed(self, request: SaveRequest, error: Exception, revision: int) -> None:
         mask = request.mask
         mask.is_unsaved = True
         self._filed.pop(self._key(mask), None)
         if isinstance(error, ConflictError):
             mask.is_behind = True
-            with suppress(ClnError):
-                case = request.folder.case(request.case_id)
-                self.saver.expect(request.folder, request.case_id, int(case.extra["revision"]))
+            # Told late, it may be behind a save that came after.
+            known = self.saver.revision(request.folder, request.case_id)
+            self.saver.expect(request.folder, request.case_id, max(revision, known))
         if isinstance(error, ClnError):
             self.told.emit(f"Not saved: {request.title}. {error}", "bad", mask)
             return

@@ -15,8 +15,8 @@ from napari.layers import Image, Labels
 from numpy.typing import NDArray
 
 from ..._layers import (
-    CLEARED_KEY,
     KEY,
+    RUN_KEY,
     annotation_from_layer,
     frame_from_layer,
     lie_apart,
@@ -106,6 +106,7 @@ class PaintedMask:
         self.case_id: str | None = None
         self.folder: Path | None = None
         self.touched = self.is_behind = self.is_unsaved = self.was_painted_unseen = False
+        self._take_run_note()
         self.seen = _digest(self.masks)
         self.given = self._find_given(who)
 
@@ -209,24 +210,25 @@ class PaintedMask:
             and redo bring back; ``"predicted"`` where a model, or the start of its run, changed them.
         """
         now, reading = _digest(self.masks), readings_of(self.labels).get(self.index)
+        by_run = self._take_run_note()
         arrived = reading is not None and not self.ledger.knows(reading.mask_digest)
         if arrived:
             self.given = self._give_prediction()
         if now == self.seen and not arrived:
             return None
         self.seen = now
-        cleared = self.index in self.labels.metadata.get(CLEARED_KEY, ()) and self.is_empty
-        if cleared and not self.ledger.knows(now):
-            self.given = self.ledger.give(Given(digest=now, masks=PackedMasks(self.masks)))
-        if cleared or (arrived and now == self.given.digest):
-            self.is_behind = True  # nothing of it is in the folder
+        is_cleared = by_run and reading is None and self.is_empty
+        if is_cleared and not self.ledger.knows(now):
+            self.ledger.give(Given(digest=now, masks=PackedMasks(self.masks)))
+        known = self.ledger.knows(now)
+        if known:
+            self.given = self.ledger.origin(now)
+        if is_cleared or (by_run and reading is not None and now == reading.mask_digest):
             return "predicted"
         self.touched = True
-        if self.ledger.knows(now):
-            self.given = self.ledger.origin(now)
-            return "moved"
-        self.ledger.paint(now, self.given, who)
-        return "painted"
+        if not known:
+            self.ledger.paint(now, self.given, who)
+        return "moved" if known else "painted"
 
     def put(self, masks: NDArray[np.uint8], given: Given | None = None) -> None:
         """Put masks in the place of the present ones, as one step of undo.
@@ -256,6 +258,13 @@ class PaintedMask:
         self.seen = _digest(self.masks)
 
     # ------------------------------------------------------------ where it comes from
+
+    def _take_run_note(self) -> bool:
+        """Whether a run has changed the masks since the last look."""
+        noted = self.labels.metadata.get(RUN_KEY, set())
+        was_noted = self.index in noted
+        noted.discard(self.index)
+        return was_noted
 
     def _find_given(self, who: str) -> Given:
         reading = readings_of(self.labels).get(self.index)

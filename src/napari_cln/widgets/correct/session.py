@@ -219,6 +219,7 @@ class Session(QObject):
         changed = []
         for mask, happened in self.desk.look(self.filing.who, seconds):
             if happened == "predicted":
+                mask.is_behind = bool(self.filing.revision(mask)) and not self.filing.is_filed(mask)
                 continue
             changed.append(mask)
             touch(mask)

@@ -60,7 +60,6 @@ class Stage(QObject):
         self.image: Image | None = None
         self._mask: PaintedMask | None = None
         self.cases = CaseOpener(viewer)
-        self._second_reader: str | None = None  # of the frame that `cases` has open
 
     # ------------------------------------------------------------ what is seen
 
@@ -152,6 +151,12 @@ class Stage(QObject):
             Who gives a second reading: the frame opens with theirs, or empty.
         """
         cases, former = self.cases, self.labels
+        if cases.image in self.viewer.layers and (case_id, second_reader) == (cases.case_id, cases.reader):
+            self.show_image(cases.image)
+            return
+        if self.filing.saver.is_pending(folder, case_id) and not cases.has_aside(case_id, second_reader):
+            self._tell("The last save of this frame is still under way. Try again in a moment.")
+            return
         masks = [] if cases.image is None else self.desk.of_image(cases.image)
         keep = any(mask.touched or self.filing.is_pending(mask) for mask in masks)
         try:
@@ -161,7 +166,7 @@ class Stage(QObject):
         except ClnError as error:
             self._tell(str(error))
             return
-        self._mask, self._second_reader = None, second_reader
+        self._mask = None
         labels = cases.take_from_stash(case_id, second_reader, keep)
         if labels is None and known is not None:
             labels = cases.show(known)
@@ -225,7 +230,7 @@ class Stage(QObject):
         if labels is None or index is None:
             return None
         try:
-            reader = self._second_reader if image is self.cases.image else None
+            reader = self.cases.reader if image is self.cases.image else None
             mask = self.desk.mask_of(image, labels, index, self.filing.who, reader)
             self.filing.enter_mask(mask)
             if mask.was_painted_unseen:
