@@ -256,7 +256,12 @@ class Reading(RuleBasedStateMachine):
 
     # ------------------------------------------------------------ strokes
 
-    @rule(row=st.integers(11, 17), column=st.integers(0, 30), node=st.sampled_from([0, 1, 2]), look=st.booleans())
+    @rule(
+        row=st.integers(11, 17),
+        column=st.integers(0, 30),
+        node=st.sampled_from([0, 1, 2]),
+        look=st.booleans(),
+    )
     def paint(self, row, column, node, look):
         rows, columns = np.mgrid[row : row + 3, column : column + 4]
         masks = array(self.desk.layer.mask).copy()

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 __all__ = ["Results", "is_touched", "nodes_of", "readings_in", "recut", "unlike_in"]
 
 TOUCHED_KEY = "napari-cln touched frames"
+HIDDEN_KEY = "napari-cln hidden"
+"""Key in the metadata of a layer that is hidden because another frame is shown alone."""
 OPACITY_KEY = "napari-cln opacity"
 FADED = 0.1
 
@@ -236,8 +238,11 @@ class Results:
         labels.metadata.setdefault(TOUCHED_KEY, set()).add(self.viewer.dims.current_step[0])
 
     def _add_labels(self, labels: Labels) -> None:
-        link(labels, self.image)
-        self.viewer.add_layer(labels)  # and napari selects it
+        if self.image.visible:
+            link(labels, self.image)
+            self.viewer.add_layer(labels)  # and napari selects it
+        else:
+            _add(self.viewer, labels, self.image)
 
 
 def is_touched(labels: Labels) -> bool:
@@ -277,6 +282,8 @@ def _add(viewer: ViewerModel, layer: Layer, image: Image) -> None:
     """Add a derived layer without taking the selection from what the user works on."""
     active = viewer.layers.selection.active
     link(layer, image)
+    if not image.visible:  # nor is it drawn over another image
+        layer.visible, layer.metadata[HIDDEN_KEY] = False, True
     viewer.add_layer(layer)
     if active is not None:
         viewer.layers.selection.active = active

@@ -11,9 +11,9 @@ from superqt.utils import create_worker
 from ..._layers import frame_layers, n_frames_of
 from ...errors import ClnError, FrameReadError
 from ..common.dock import OPEN_FIRST, Dock
+from ..common.in_view import grid_of
 from .cases import in_frame
 from .filing import NO_FOLDER, NO_NAME, SaveRequest
-from .in_view import grid_of, show_difference, show_reading
 from .painted import PaintedMask
 from .second_reader import (
     Disagreement,
@@ -23,6 +23,7 @@ from .second_reader import (
     find_undecided,
 )
 from .session import Session
+from .shown import show_difference, show_reading
 from .suggestions import Spot
 from .view import Route, View, Walk, state_of
 
@@ -72,7 +73,6 @@ class CorrectDock(Dock):
         self._connect_fields()
         self._connect_session()
         self._connect_viewer()
-        self._follow_selection()
         self.reset_choices()
 
     # ------------------------------------------------------------ the fields
@@ -149,10 +149,6 @@ class CorrectDock(Dock):
     def _choose_image(self, image: Image | None) -> None:
         if image is not None:
             self.session.stage.show_image(image)
-
-    def _follow_selection(self, _event: Any = None) -> None:
-        self.session.stage.follow()
-        self.session.notice()
 
     # ------------------------------------------------------------ what is told and shown
 
@@ -268,7 +264,7 @@ class CorrectDock(Dock):
         self.listen(viewer.dims.events.order, session.notice)
         self.listen(grid_of(viewer).events, session.notice)
         self.listen(viewer.layers.events, self._notice_layers)
-        self.listen(viewer.layers.selection.events.active, self._follow_selection)
+        self.listen(viewer.layers.selection.events.active, session.notice)
         self.bind_key("Shift-A", session.accept)
         self.bind_key("Shift-R", session.reject)
         self.bind_key("Shift-X", session.no_node)

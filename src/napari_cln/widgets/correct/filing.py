@@ -99,11 +99,12 @@ class Saver(QObject):
     saved
         The SaveRequest.
     failed
-        The SaveRequest, what went wrong, and where another reader had changed the frame its revision.
+        The SaveRequest, what went wrong, and where another reader had changed the frame: the revision that
+        was found, and the one that was expected.
     """
 
     saved = Signal(object)
-    failed = Signal(object, object, int)
+    failed = Signal(object, object, object)
 
     def __init__(self) -> None:
         super().__init__()
@@ -189,14 +190,15 @@ class Saver(QObject):
         with self._guard:
             request = self._waiting[key].popleft()
         error: Exception | None = None
-        revision = 0
+        rival: tuple[int, int] | None = None
         try:
             self._save(request)
         except Exception as cause:  # told on the message line, whatever it is
             error = cause
             if isinstance(cause, ConflictError):
                 with suppress(ClnError):  # of what the reader is told about, and of nothing later
-                    revision = int(request.folder.case(request.case_id).extra["revision"])
+                    found = int(request.folder.case(request.case_id).extra["revision"])
+                    rival = found, self._revisions.get(key, 0)
         with self._guard:
             self._open.remove(request)
             self._is_telling = True
@@ -206,7 +208,7 @@ class Saver(QObject):
             if error is None:
                 self.saved.emit(request)
             else:
-                self.failed.emit(request, error, revision)
+                self.failed.emit(request, error, rival)
         with self._guard:
             self._is_telling = False
             self._guard.notify_all()
@@ -522,15 +524,15 @@ class Filing(QObject):
         self.told.emit(words, "good", mask)
         self.saved.emit(request)
 
-    def _take_failed(self, request: SaveRequest, error: Exception, revision: int) -> None:
+    def _take_failed(self, request: SaveRequest, error: Exception, rival: tuple[int, int] | None) -> None:
         mask = request.mask
         mask.is_unsaved = True
         self._filed.pop(self._key(mask), None)
         if isinstance(error, ConflictError):
             mask.is_behind = True
             # Told late, it may be behind a save that came after.
-            known = self.saver.revision(request.folder, request.case_id)
-            self.saver.expect(request.folder, request.case_id, max(revision, known))
+            if rival is not None and rival[1] == self.saver.revision(request.folder, request.case_id):
+                self.saver.expect(request.folder, request.case_id, rival[0])
         if isinstance(error, ClnError):
             self.told.emit(f"Not saved: {request.title}. {error}", "bad", mask)
             return

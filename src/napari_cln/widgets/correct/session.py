@@ -103,8 +103,9 @@ class Session(QObject):
         self._timer.start()
 
     def refresh(self) -> None:
-        """Save what has changed, and find the frame in view."""
+        """Save what has changed, go where the reader has clicked, and find the frame in view."""
         self.look()
+        self.stage.follow()
         self.stage.find()
 
     def flush(self) -> None:

@@ -10,10 +10,11 @@ from qtpy.QtCore import QObject
 from ..._layers import frame_layers, image_of, layers_of, note_place
 from ...errors import ClnError
 from ..common.dock import Signal
+from ..common.in_view import Fault, bring_together, fault_in_view, frame_at, show_alone, take_up
 from .cases import CaseOpener, add_mask, known_annotation, saved_masks
 from .filing import NO_FOLDER, Filing
-from .in_view import Fault, bring_together, chosen_labels, fault_in_view, frame_at, show_alone, take_up
 from .ledger import Given
+from .shown import chosen_labels
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -154,14 +155,16 @@ class Stage(QObject):
         if cases.image in self.viewer.layers and (case_id, second_reader) == (cases.case_id, cases.reader):
             self.show_image(cases.image)
             return
-        if self.filing.saver.is_pending(folder, case_id) and not cases.has_aside(case_id, second_reader):
+        aside = cases.has_aside(case_id, second_reader)
+        is_pending = self.filing.saver.is_pending(folder, case_id)
+        if is_pending and not aside:
             self._tell("The last save of this frame is still under way. Try again in a moment.")
             return
         masks = [] if cases.image is None else self.desk.of_image(cases.image)
         keep = any(mask.touched or self.filing.is_pending(mask) for mask in masks)
         try:
-            revision = int(folder.case(case_id).extra["revision"])
-            aside = cases.has_aside(case_id, second_reader)
+            # Nothing is asked of the folder while it is being written: what was put aside is newer.
+            revision = 0 if is_pending else int(folder.case(case_id).extra["revision"])
             known = None if aside else known_annotation(folder, case_id, second_reader)
         except ClnError as error:
             self._tell(str(error))
@@ -175,7 +178,9 @@ class Stage(QObject):
         assert labels is not None
         mask = self.desk.mask_of(image, labels, 0, self.filing.who, second_reader)
         mask.case_id = case_id
-        self.filing.compare(mask, revision, None if known is None else Given.of(known, known.annotator))
+        if not is_pending:
+            given = None if known is None else Given.of(known, known.annotator)
+            self.filing.compare(mask, revision, given)
         self.image = image
         self._turn_to(image, labels, former)
 
@@ -189,8 +194,8 @@ class Stage(QObject):
             self._tell(NO_FOLDER if folder is None else wait)
             return
         try:
-            known = saved_masks(folder, mask)
             revision = int(folder.case(str(mask.case_id)).extra["revision"])
+            known = saved_masks(folder, mask)
         except ClnError as error:
             self._tell(str(error))
             return

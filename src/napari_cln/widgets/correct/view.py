@@ -16,8 +16,8 @@ from superqt import QCollapsible
 
 from ..._layers import frame_layers
 from ..common.dock import MessageLine, button, form, small
+from ..common.in_view import Fault
 from ..common.number_field import NumberField
-from .in_view import Fault
 from .nodes import NodeTable
 from .scale import ScaleRow
 from .second_reader import Decision

@@ -89,6 +89,8 @@ class FramesDock(Dock):
         self._put_aside()
         self._path = path
         self._image = self._stash.take(path) or self._open(path)
+        if self._image is not None and (masks := nodes_of(self.viewer, self._image)):
+            self.viewer.layers.selection.active = masks[0]  # paint goes there, not onto a text
         self.position.setText(f"{number + 1} / {len(self.frames.rows)}")
         self.sight.show_image(self._image)
         self._tell_facts()

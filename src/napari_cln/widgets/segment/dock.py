@@ -15,9 +15,10 @@ from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QWidget
 from ..._layers import frame_layers, model_note, n_frames_of
 from ...errors import ClnError, FrameReadError, InputError
 from ..common.dock import OPEN_FIRST, Dock, button, device_box, form, small
+from ..common.in_view import show_alone
 from ..common.model_choice import ModelChoice
 from ..common.number_field import NumberField
-from ..common.results import Results, readings_in, recut, unlike_in
+from ..common.results import Results, nodes_of, readings_in, recut, unlike_in
 from ..common.tasks import Failure, Started, Task, predict_tasks
 from .score_map import ScoreMap
 from .verdict import Verdict
@@ -69,6 +70,7 @@ class SegmentDock(Dock):
         self._build()
 
         self._cutoff_of = ""
+        self._shown: Image | None = None
         self._worker: Any = None
         self._runs: dict[Task, Results] = {}
         self._unread: list[FrameReadError] = []
@@ -195,7 +197,12 @@ class SegmentDock(Dock):
         elif self._unread:
             self._fail(self._unread[0], f"{len(self._unread)} of {frames} can't be read. ")
         else:
-            self.message.say(f"Segmented {frames} in {perf_counter() - self._started_at:.1f} s.", "good")
+            seconds = perf_counter() - self._started_at
+            self.message.say(f"Segmented {frames} in {seconds:.1f} s.", "good", about=self._image_of_run())
+
+    def _image_of_run(self) -> Image | None:
+        """The image that a run is about; None where it is about several."""
+        return next(iter(self._runs)).image if len(self._runs) == 1 else None
 
     def _fail(self, error: Exception, prefix: str = "") -> None:
         if isinstance(error, ClnError):
@@ -208,7 +215,7 @@ class SegmentDock(Dock):
         for results in self._runs.values():
             if results.is_wanted and not results.has_written:
                 results.fail(reason)
-        self.message.say(f"{prefix}{reason}", "bad")
+        self.message.say(f"{prefix}{reason}", "bad", about=self._image_of_run())
         self._show()
 
     def _abort(self) -> None:
@@ -233,6 +240,9 @@ class SegmentDock(Dock):
     def _show(self, _event: Any = None) -> None:
         """Bring the verdict and the buttons in line with the frame in view."""
         image = self.image.value
+        if image is not self._shown:  # what was said of the former image is over
+            self.message.forget(self._shown)
+            self._shown = image
         if image is None or image not in self.viewer.layers:
             self.verdict.clear()
         else:
@@ -251,6 +261,13 @@ class SegmentDock(Dock):
         active = self.viewer.layers.selection.active
         if isinstance(active, Image) and active in self.image.choices:
             self.image.value = active
+
+    def _show_chosen(self, image: Image | None) -> None:
+        """Show the chosen image alone: the numbers are never another frame's than the canvas shows."""
+        if image is not None and image in self.viewer.layers and len(self._images()) > 1:
+            masks = nodes_of(self.viewer, image)
+            show_alone(self.viewer, image, masks[0] if masks else None)
+        self._show()
 
     def _take_cutoff(self) -> None:
         card = self.model.card
@@ -298,7 +315,7 @@ class SegmentDock(Dock):
         self.run_all.clicked.connect(self.segment_all)
         self.run_selected.clicked.connect(self.segment_selected)
         self.stop.clicked.connect(self.cancel)
-        self.image.changed.connect(self._show)
+        self.image.changed.connect(self._show_chosen)
         self.model.changed.connect(self._take_cutoff)
         self.model.failed.connect(lambda reason: self.message.say(reason, "bad"))
         self.cutoff.valueChanged.connect(self._recut)

@@ -14,37 +14,25 @@ from ..._layers import (
     IMAGE_KEY,
     KEY,
     frame_layers,
-    image_of,
     layers_of,
     lie_apart,
-    link,
     put_together,
-    space_of,
 )
-from ..._layers.space import CLEAR, GREEN, PINK
-from ..common.results import nodes_of
+from .results import HIDDEN_KEY, nodes_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-    from ...types import Annotation
-    from .painted import PaintedMask
-
 __all__ = [
     "Fault",
     "bring_together",
-    "chosen_labels",
     "fault_in_view",
     "frame_at",
     "grid_of",
     "show_alone",
-    "show_difference",
-    "show_reading",
     "take_up",
 ]
 
-HIDDEN_KEY = "napari-cln hidden"
-"""Key in the metadata of a layer that was hidden to show another frame alone."""
 BESIDE = ("difference", "reading", "overlay", "scan area")
 TOOLS = ("paint", "erase", "fill", "polygon")
 OPAQUE = ("opaque", "translucent", "translucent_no_depth")
@@ -75,24 +63,6 @@ def grid_of(viewer: ViewerModel) -> Any:
     return getattr(viewer, "canvas", viewer).grid
 
 
-def chosen_labels(viewer: ViewerModel, image: Image, former: PaintedMask | None) -> Labels | None:
-    """The Labels layer that strokes go to: the selected one, the one at work, else the newest."""
-    found = nodes_of(viewer, image)
-    active = viewer.layers.selection.active
-    if isinstance(active, Labels) and active not in found and KEY not in active.metadata:
-        # A layer that napari made belongs to the image of its size.
-        own = image_of(active, viewer.layers) is image and active.data.dtype.kind in "ui"
-        if own and active.ndim == image.ndim:
-            link(active, image)
-            found = [active, *found]
-    if active in found:
-        return active
-    if former is not None and former.labels in found:
-        return former.labels
-    shown = [labels for labels in found if _is_shown(labels)]
-    return (shown or found or [None])[0]
-
-
 def fault_in_view(viewer: ViewerModel, image: Image, labels: Labels | None) -> Fault | None:
     """Why the canvas does not show this frame with this mask, and nothing else; None where it does.
 
@@ -119,14 +89,14 @@ def show_alone(viewer: ViewerModel, image: Image, labels: Labels | None) -> None
     viewer.dims.ndisplay = 2
     viewer.dims.order = tuple(range(viewer.dims.ndim))
     grid_of(viewer).enabled = False
-    own = [image, *layers_of(image, viewer.layers)]
+    own, images = [image, *layers_of(image, viewer.layers)], frame_layers(viewer.layers)
+    other_masks = [] if labels is None else [one for one in nodes_of(viewer, image) if one is not labels]
     for layer in viewer.layers:
-        hides = layer not in own and (layer in frame_layers(viewer.layers) or _is_drawn(layer))
-        other_mask = labels is not None and layer in nodes_of(viewer, image) and layer is not labels
-        if (hides or other_mask) and layer.visible:
+        foreign = layer not in own and (layer in images or _is_drawn(layer) or IMAGE_KEY in layer.metadata)
+        if (foreign or layer in other_masks) and layer.visible:
             layer.metadata[HIDDEN_KEY] = True
             layer.visible = False
-        elif layer in own and not other_mask and layer.metadata.pop(HIDDEN_KEY, False):
+        elif layer in own and layer not in other_masks and layer.metadata.pop(HIDDEN_KEY, False):
             layer.visible = True
     for layer in (image, labels):
         if layer is not None:
@@ -152,22 +122,6 @@ def take_up(viewer: ViewerModel, labels: Labels, former: Labels | None) -> None:
 def bring_together(viewer: ViewerModel, image: Image) -> None:
     """Put an image, and all that belongs to it, to where the image was put first."""
     put_together(image, layers_of(image, viewer.layers))
-
-
-def show_difference(viewer: ViewerModel, mask: PaintedMask | None) -> None:
-    """Show what was added to and taken from the given mask, or take that layer away."""
-    masks = None if mask is None else mask.difference()
-    _show_beside(viewer, mask, "difference", masks, "added (green), removed (pink)", (GREEN, PINK))
-
-
-def show_reading(viewer: ViewerModel, mask: PaintedMask | None, reading: Annotation | None) -> None:
-    """Show the outline of another reader's masks, or take that layer away."""
-    masks = None if mask is None or reading is None else reading.mask.view(np.uint8)
-    name = "" if reading is None else f"outline of {reading.annotator}"
-    _show_beside(viewer, mask, "reading", masks, name, (PINK,))
-    for layer in viewer.layers:
-        if layer.metadata.get(KEY) == "reading":
-            layer.contour = 2
 
 
 def _fault_of_view(viewer: ViewerModel, image: Image) -> Fault | None:
@@ -248,36 +202,3 @@ def _covers(image: Image, other: Image) -> bool:
         return False
     ours, theirs = (layer.extent.world[:, -2:] for layer in (image, other))
     return bool((ours[0] <= theirs[0]).all() and (ours[1] >= theirs[1]).all())
-
-
-def _show_beside(
-    viewer: ViewerModel,
-    mask: PaintedMask | None,
-    kind: str,
-    masks: NDArray[np.uint8] | None,
-    name: str,
-    colours: tuple[str, ...],
-) -> None:
-    known = [layer for layer in viewer.layers if layer.metadata.get(KEY) == kind]
-    if mask is not None and masks is not None:
-        for layer in known:
-            if layer.metadata[IMAGE_KEY] == mask.image.unique_id and layer.name == name:
-                layer.data = masks
-                return
-    for layer in known:
-        viewer.layers.remove(layer)
-    if mask is None or masks is None:
-        return
-    colormap: dict[int | None, str] = {None: colours[0], 0: CLEAR}
-    active = viewer.layers.selection.active
-    layer = Labels(
-        masks,
-        name=name,
-        colormap=colormap | dict(enumerate(colours, start=1)),
-        opacity=0.8,
-        metadata={KEY: kind},
-        **space_of(mask.image, 2),
-    )
-    link(layer, mask.image)
-    viewer.add_layer(layer)
-    viewer.layers.selection.active = active
