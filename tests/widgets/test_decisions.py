@@ -106,57 +106,96 @@ class Layer:
             self.put(goal)
 
 
+def follow(facts, then, now):
+    """Truths of nodes, for the nodes of other masks that lie in the same place."""
+    found = {}
+    for node, truth in facts.items():
+        place = array(then) == node
+        for other in set(now) - {0}:
+            here = array(now) == other
+            if 2 * (place & here).sum() >= max(1, (place.sum() + here.sum()) / 2):
+                found[other] = truth
+    return found
+
+
 class Desk:
     """One frame: layers, judgements, truths; what its record says, and what of it is not told yet."""
 
-    def __init__(self, mask, status, who, by_model, truth):
+    def __init__(self, mask, status, who, truth):
         self.told, self.layers, self.taken_back = Told(), [], []
-        self.truths = defaultdict(dict)
+        self.moves = defaultdict(list)
+        self.came, self.since, self.facts, self.typed = {}, {}, {}, []
         self.seen = self.filed = None
         self.is_stale = self.has_failed = False
         self.decisions = []
-        self.record = (mask, status, who, self.facts_of(mask, {1: truth}))
+        self.record = (mask, status, who, tuple((node, truth) for node in sorted(set(mask) - {0})))
         self.open()
-
-    @staticmethod
-    def facts_of(mask, truths):
-        nodes = sorted(set(mask) - {0})
-        return tuple((node, truths.get(node, "unknown")) for node in nodes)
 
     @property
     def layer(self):
         return self.layers[-1]
 
+    @property
+    def root(self):
+        return self.told.origin[self.layer.mask][0]
+
+    # truths
+
+    def give(self, mask, status, who, came, since=None):
+        self.told.give(mask, status, who, True)
+        self.moves[mask].clear()
+        self.taken_back.clear()
+        self.came[mask], self.since[mask] = dict(came), len(self.typed) if since is None else since
+
+    def recall(self):
+        """What came with the masks, and what was typed since: by number there, by place elsewhere."""
+        mask, root = self.layer.mask, self.root
+        self.facts[root] = dict(self.came[root])
+        for given, then, facts in self.typed[self.since[root] :]:
+            self.facts[root] |= facts if given == root else follow(facts, then, mask)
+
+    def type(self, truth):
+        if self.facts[self.root].get(1) != truth:
+            self.typed.append((self.root, self.layer.mask, {1: truth}))
+            self.facts[self.root][1] = truth
+
+    # what is filed
+
     def open(self):
         """Show what the folder has; where somebody else spoke last, what they say stands."""
         mask, status, who, facts = self.record
         if mask not in self.told.origin or self.told.stands(mask) != (status, who):
-            self.told.give(mask, status, who, self.by_model)
-            self.truths[mask] = dict(facts)
-            self.taken_back.clear()
+            self.give(mask, status, who, dict(facts))
         self.layers, self.seen = [Layer(mask)], mask
         self.is_stale = self.has_failed = False
+        self.recall()
         self.filed = self.state()
-
-    by_model = True
 
     def state(self):
         mask = self.layer.mask
-        status, who = self.told.stands(mask)
-        return mask, status, who, self.facts_of(mask, self.truths[self.told.origin[mask][0]])
+        facts = self.facts[self.root]
+        nodes = tuple((node, facts.get(node, "unknown")) for node in sorted(set(mask) - {0}))
+        return mask, *self.told.stands(mask), nodes
 
     def look(self):
         """See a stroke, an undo or a redo."""
         mask = self.layer.mask
         if mask != self.seen:
-            if mask not in self.told.origin:
-                self.told.paint(mask, self.seen_origin())
+            if mask in self.told.origin:
+                self.recall()
+            else:
+                self.told.paint(mask, self.seen)
                 self.taken_back.clear()
             self.seen = mask
             self.file()
 
-    def seen_origin(self):
-        return self.seen
+    def settle(self, before):
+        """See masks that a decision put there."""
+        self.seen = self.layer.mask
+        if self.seen in self.told.origin:
+            self.recall()
+        else:
+            self.told.origin[self.seen] = self.told.origin[before]
 
     def file(self, decision=None):
         state = self.state()
@@ -216,7 +255,7 @@ class Reading(RuleBasedStateMachine):
             known = read_annotation(self.folder, self.folder.case(case_id))
             truth = known.nodes[0].truth if known.nodes else "unknown"
             who = None if known.status == "predicted" else known.annotator
-            self.desks[case_id] = Desk(known.instances.tobytes(), known.status, who, True, truth)
+            self.desks[case_id] = Desk(known.instances.tobytes(), known.status, who, truth)
         elif case_id != self.at and not self.was_aside:
             self.desks[case_id].open()
         elif case_id != self.at and not self.session.filing.is_pending(self.session.mask):
@@ -293,7 +332,6 @@ class Reading(RuleBasedStateMachine):
     def say(self, status, action, before=None, after=None):
         desk = self.desk
         desk.told.said[desk.layer.mask].append((status, ME))
-        desk.moves = getattr(desk, "moves", defaultdict(list))
         desk.moves[desk.layer.mask].append((action, before, after))
         desk.taken_back.clear()
         desk.file(action)
@@ -322,8 +360,7 @@ class Reading(RuleBasedStateMachine):
         desk.look()
         before = desk.layer.mask
         desk.layer.put(EMPTY)
-        desk.told.origin.setdefault(EMPTY, desk.told.origin[before])
-        desk.seen = EMPTY
+        desk.settle(before)
         moved = before != EMPTY
         self.say("no-node", "no-node", before if moved else None, EMPTY if moved else None)
 
@@ -334,7 +371,7 @@ class Reading(RuleBasedStateMachine):
         action, before, after = desk.moves[mask].pop()
         if before is not None:
             desk.layer.move(before, back=True)
-        desk.seen = desk.layer.mask
+            desk.settle(mask)
         desk.taken_back.append((desk.layer.mask, entry, action, before, after))
         desk.file("taken-back")
 
@@ -364,7 +401,7 @@ class Reading(RuleBasedStateMachine):
             _, entry, action, before, after = desk.taken_back.pop()
             if after is not None:
                 desk.layer.move(after, back=False)
-            desk.seen = desk.layer.mask
+                desk.settle(before)
             desk.told.said[desk.layer.mask].append(entry)
             desk.moves[desk.layer.mask].append((action, before, after))
             desk.file(action)
@@ -380,12 +417,12 @@ class Reading(RuleBasedStateMachine):
         if 1 in array(desk.layer.mask):
             self.session.take_facts({1: Node(id=1, truth=truth)})
             desk.look()
-            desk.truths[desk.told.origin[desk.layer.mask][0]][1] = truth
+            desk.type(truth)
             desk.file()
 
     @rule(which=st.integers(0, 1))
     def predict_again(self, which):
-        self.maybe_look(True)
+        self.deliver()
         session, desk = self.session, self.desk
         instances, known = array(box(PREDICTED[which])), session.mask.frame
         prediction = Prediction(
@@ -399,15 +436,26 @@ class Reading(RuleBasedStateMachine):
         Results(session.stage.viewer, session.stage.image, [0], "").put(prediction)
         session.refresh()
         session.stage.mend()
-        layer, mask = desk.layer, instances.tobytes()
-        if layer.mask == (layer.reading or EMPTY):
+        layer, mask, root = desk.layer, instances.tobytes(), desk.root
+        in_place = layer.mask == (layer.reading or EMPTY)
+        if mask not in desk.told.origin:
+            came = follow(desk.came[root], root, mask) if in_place else {}
+            desk.give(mask, "predicted", None, came, desk.since[root] if in_place else None)
+        if in_place:
             layer.put(mask)
         else:
             desk.layers.append(Layer(mask))
+            saved, status, who, facts = desk.record
+            if saved == mask:  # what the folder says of it
+                desk.is_stale = False
+                if desk.told.stands(mask) != (status, who):
+                    desk.give(mask, status, who, dict(facts))
+                desk.recall()
+                desk.filed = desk.state()
+            else:
+                desk.came[mask] = follow(dict(facts), saved, mask) | desk.came[mask]
         desk.layer.reading = desk.seen = mask
-        if mask not in desk.told.origin:
-            desk.told.give(mask, "predicted", None, True)
-            desk.taken_back.clear()
+        desk.recall()
 
     @rule()
     def bring_the_saved_mask(self):
@@ -415,16 +463,12 @@ class Reading(RuleBasedStateMachine):
         self.session.bring_saved()
         desk = self.desk
         mask, status, who, facts = desk.record
-        desk.told.give(mask, status, who, desk.by_model)
-        desk.truths[mask] = dict(facts)
-        if hasattr(desk, "moves"):
-            desk.moves[mask].clear()
-        desk.taken_back.clear()
+        desk.give(mask, status, who, dict(facts))
         desk.layer.put(mask)
         desk.seen = mask
-        if desk.told.stands(mask) == (status, who):
-            desk.is_stale = False
-            desk.filed = desk.state()
+        desk.is_stale = False
+        desk.recall()
+        desk.filed = desk.state()
 
     # ------------------------------------------------------------ ways, rivals, saves
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Fault",
+    "Tool",
     "bring_together",
     "fault_in_view",
     "frame_at",
@@ -106,17 +107,32 @@ def show_alone(viewer: ViewerModel, image: Image, labels: Labels | None) -> None
         labels.show_selected_label = False
 
 
-def take_up(viewer: ViewerModel, labels: Labels, former: Labels | None) -> None:
-    """Put the tool into the reader's hand: the mask is the active layer, with the tool used last."""
+@dataclass(frozen=True)
+class Tool:
+    """What a reader holds in the hand: a mode of a Labels layer, and the size of the brush."""
+
+    mode: str = "paint"
+    brush_size: float | None = None
+
+    @classmethod
+    def of(cls, labels: Labels | None) -> Tool:
+        """The tool that is used on a layer; the brush where it is none to paint with."""
+        if labels is None:
+            return cls()
+        mode = str(labels.mode)
+        return cls(mode if mode in TOOLS else "paint", labels.brush_size)
+
+
+def take_up(viewer: ViewerModel, labels: Labels, tool: Tool) -> None:
+    """Put a tool into the reader's hand: the mask is the active layer, and nothing drags a picture."""
     for image in frame_layers(viewer.layers):
         if image.mode == "transform":
             image.mode = "pan_zoom"
-    tool = str(labels.mode if former is None or former.mode not in TOOLS else former.mode)
-    if former is not None and former is not labels:
-        labels.brush_size = former.brush_size
     viewer.layers.selection.active = labels
+    if tool.brush_size is not None:
+        labels.brush_size = tool.brush_size
     if labels.editable:
-        labels.mode = tool if tool in TOOLS else "paint"
+        labels.mode = tool.mode
 
 
 def bring_together(viewer: ViewerModel, image: Image) -> None:

@@ -374,8 +374,10 @@ class Filing(QObject):
         if not self.saver.knows(folder, case_id):  # else the reader has yet to be told of another's change
             self._expect(mask, revision)
         mask.is_behind = True
-        mask.given.facts = follow_nodes(known.facts, known.masks, mask.masks) | mask.given.facts
-        mask.given.note = mask.given.note or known.note
+        facts, note = mask.given.came
+        came = follow_nodes(known.facts, known.masks, mask.masks) | facts, note or known.note
+        mask.given.came = came
+        mask.ledger.recall(mask.given, mask.masks)
 
     def compare(self, mask: PaintedMask, revision: int, known: Given | None) -> None:
         """Take over what the folder says of the masks on the canvas, where somebody spoke there since.

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ...study.reading import digest
 from ...types import Annotation, Node, Status
 
-__all__ = ["Given", "Judgement", "Ledger", "PackedMasks", "Said", "follow_nodes"]
+__all__ = ["Given", "Judgement", "Ledger", "PackedMasks", "Said", "Typed", "follow_nodes"]
 
 OVERLAP = 0.5
 """Dice from which a node of other masks counts as the same one."""
@@ -61,8 +61,12 @@ class Given:
     based_on : str, optional
         Model that drew them.
     facts : dict of int to Node
-        What is known of each node; what the reader types goes there.
+        What is known of each node: what came with the masks, and what the reader has typed since.
     note : str
+    came : (dict of int to Node, str)
+        Facts and note as they came.
+    since : int, optional
+        What was typed before this entry of the ledger is older than what came.
     """
 
     digest: str
@@ -72,6 +76,10 @@ class Given:
     based_on: str | None = None
     facts: dict[int, Node] = field(default_factory=dict)
     note: str = ""
+    since: int | None = None
+
+    def __post_init__(self) -> None:
+        self.came = (dict(self.facts), self.note)
 
     @classmethod
     def of(cls, known: Annotation, who: str | None) -> Given:
@@ -104,6 +112,16 @@ class Said:
     readings: Mapping[str, str] | None = None
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Typed:
+    """What a reader typed: of nodes, with the masks that they were in then, or a note."""
+
+    given: Given
+    masks: PackedMasks | None = None
+    facts: Mapping[int, Node] = field(default_factory=dict)
+    note: str | None = None
+
+
 class Ledger:
     """Masks of one frame that were given, painted and judged. Masks are told apart by their digest."""
 
@@ -113,6 +131,7 @@ class Ledger:
         self._painters: dict[str, str] = {}
         self._said: dict[str, list[Said]] = {}
         self._taken_back: list[tuple[str, Said]] = []
+        self._typed: list[Typed] = []
 
     def knows(self, mask: str) -> bool:
         """Whether a mask was given or painted before."""
@@ -124,6 +143,7 @@ class Ledger:
 
     def give(self, given: Given) -> Given:
         """Take masks from a model or the folder: who gave them spoke last."""
+        given.since = len(self._typed) if given.since is None else given.since
         self._given[given.digest] = self._from[given.digest] = given
         self._said.pop(given.digest, None)
         self._painters.pop(given.digest, None)
@@ -183,6 +203,33 @@ class Ledger:
         if origin is not None and origin.based_on is not None and painter is not None:
             return Judgement(status="rejected", who=painter)
         return Judgement(status="predicted")
+
+    def type(self, typed: Typed) -> None:
+        """Take what a reader typed; it stands for the node in that place, whatever is undone."""
+        self._typed.append(typed)
+        self._recall_one(typed.given, typed, None)
+
+    def recall(self, given: Given, now: NDArray[Any]) -> None:
+        """Bring the facts of masks up to date: what came with them, and what was typed since.
+
+        Parameters
+        ----------
+        given : Given
+        now : ndarray of uint8, shape (H, W)
+            The masks on the canvas, which come from there.
+        """
+        facts, given.note = given.came
+        given.facts = dict(facts)
+        for typed in self._typed[given.since :]:
+            self._recall_one(given, typed, now)
+
+    @staticmethod
+    def _recall_one(given: Given, typed: Typed, now: NDArray[Any] | None) -> None:
+        given.note = given.note if typed.note is None else typed.note
+        if typed.given is given or now is None:
+            given.facts |= typed.facts
+        else:
+            given.facts |= follow_nodes(typed.facts, typed.masks, now)
 
     def sign(self, who: str) -> None:
         """Put a reader's name to what was painted before it was typed."""

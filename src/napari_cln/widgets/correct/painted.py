@@ -109,6 +109,7 @@ class PaintedMask:
         self._take_run_note()
         self.seen = _digest(self.masks)
         self.given = self._find_given(who)
+        self.ledger.recall(self.given, self.masks)
 
     # ------------------------------------------------------------ what is on the canvas
 
@@ -213,7 +214,7 @@ class PaintedMask:
         by_run = self._take_run_note()
         arrived = reading is not None and not self.ledger.knows(reading.mask_digest)
         if arrived:
-            self.given = self._give_prediction()
+            self._come_from(self._give_prediction())
         if now == self.seen and not arrived:
             return None
         self.seen = now
@@ -222,7 +223,7 @@ class PaintedMask:
             self.ledger.give(Given(digest=now, masks=PackedMasks(self.masks)))
         known = self.ledger.knows(now)
         if known:
-            self.given = self.ledger.origin(now)
+            self._come_from(self.ledger.origin(now))
         if is_cleared or (by_run and reading is not None and now == reading.mask_digest):
             return "predicted"
         self.touched = True
@@ -239,22 +240,23 @@ class PaintedMask:
         given : Given, optional
             What they come from, where that is not what the present ones come from.
         """
-        self.given = given or self.given
         put_masks(self, masks)
+        if given is not None:
+            self._come_from(given)
         self.settle()
 
     def settle(self) -> None:
         """Take the masks as they are now for those that were put there, and not painted."""
         self.seen = _digest(self.masks)
         if self.ledger.knows(self.seen):
-            self.given = self.ledger.origin(self.seen)
+            self._come_from(self.ledger.origin(self.seen))
         else:
             self.ledger.put(self.seen, self.given)
         self.touched = True
 
     def take_folder(self, given: Given) -> None:
         """Take masks and judgement that the layer was filled with from the training folder."""
-        self.given = self.ledger.give(given)
+        self._come_from(self.ledger.give(given))
         self.seen = _digest(self.masks)
 
     # ------------------------------------------------------------ where it comes from
@@ -291,8 +293,13 @@ class PaintedMask:
         )
         former = getattr(self, "given", None)
         if former is not None:
-            given.facts, given.note = follow_nodes(former.facts, former.masks, now), former.note
+            given.came = follow_nodes(former.came[0], former.masks, now), former.came[1]
+            given.since = former.since
         return self.ledger.give(given)
+
+    def _come_from(self, given: Given) -> None:
+        self.given = given
+        self.ledger.recall(given, self.masks)
 
 
 class Desk:

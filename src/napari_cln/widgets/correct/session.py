@@ -16,7 +16,7 @@ from ...folder.readers import ReadingPair
 from ...types import Node, Status
 from ..common.dock import OPEN_FIRST, Signal
 from .filing import NO_FOLDER, NO_NAME, Filing, SaveRequest
-from .ledger import PackedMasks, Said
+from .ledger import PackedMasks, Said, Typed
 from .painted import Desk, PaintedMask, say_again, take_back, touch
 from .stage import Stage
 
@@ -167,7 +167,8 @@ class Session(QObject):
     def take_facts(self, facts: Mapping[int, Node]) -> None:
         """Take what the reader typed of the nodes."""
         if (mask := self.ready()) is not None:
-            mask.given.facts |= facts
+            news = {node: fact for node, fact in facts.items() if fact != mask.given.facts.get(node)}
+            mask.ledger.type(Typed(given=mask.given, masks=PackedMasks(mask.masks), facts=news))
             self.filing.file(mask, "noted")
         self.changed.emit()
 
@@ -175,7 +176,7 @@ class Session(QObject):
         """Take the reader's note."""
         if self.mask is not None and note != self.mask.given.note:
             if (mask := self.ready()) is not None:
-                mask.given.note = note
+                mask.ledger.type(Typed(given=mask.given, note=note))
                 self.filing.file(mask, "noted")
             self.changed.emit()
 

@@ -10,7 +10,7 @@ from qtpy.QtCore import QObject
 from ..._layers import frame_layers, image_of, layers_of, note_place
 from ...errors import ClnError
 from ..common.dock import Signal
-from ..common.in_view import Fault, bring_together, fault_in_view, frame_at, show_alone, take_up
+from ..common.in_view import Fault, Tool, bring_together, fault_in_view, frame_at, show_alone, take_up
 from .cases import CaseOpener, add_mask, known_annotation, saved_masks
 from .filing import NO_FOLDER, Filing
 from .ledger import Given
@@ -124,9 +124,9 @@ class Stage(QObject):
 
     def show_image(self, image: Image) -> None:
         """Show an image alone, with a mask to paint on."""
-        former, self.image = self.labels, image
+        tool, self.image = Tool.of(self.labels), image
         labels = chosen_labels(self.viewer, image, self.mask) or add_mask(self.viewer, image)
-        self._turn_to(image, labels, former)
+        self._turn_to(image, labels, tool)
 
     def show_frame(self, image: Image, index: int) -> None:
         """Show one frame of an image alone, with a mask to paint on."""
@@ -138,8 +138,8 @@ class Stage(QObject):
     def start_empty(self) -> None:
         """Add an empty mask for the image in view."""
         if self.image is not None:
-            former = self.labels
-            self._turn_to(self.image, add_mask(self.viewer, self.image), former)
+            tool = Tool.of(self.labels)
+            self._turn_to(self.image, add_mask(self.viewer, self.image), tool)
 
     def open_case(self, folder: TrainingFolder, case_id: str, second_reader: str | None) -> None:
         """Show a frame of the training folder.
@@ -151,7 +151,7 @@ class Stage(QObject):
         second_reader : str, optional
             Who gives a second reading: the frame opens with theirs, or empty.
         """
-        cases, former = self.cases, self.labels
+        cases, tool = self.cases, Tool.of(self.labels)
         if cases.image in self.viewer.layers and (case_id, second_reader) == (cases.case_id, cases.reader):
             self.show_image(cases.image)
             return
@@ -182,7 +182,7 @@ class Stage(QObject):
             given = None if known is None else Given.of(known, known.annotator)
             self.filing.compare(mask, revision, given)
         self.image = image
-        self._turn_to(image, labels, former)
+        self._turn_to(image, labels, tool)
 
     # ------------------------------------------------------------ masks that come onto the canvas
 
@@ -224,9 +224,9 @@ class Stage(QObject):
     def _tell(self, sentence: str) -> None:
         self.told.emit(sentence, "bad", self.mask or self.image)
 
-    def _turn_to(self, image: Image, labels: Labels, former: Labels | None) -> None:
+    def _turn_to(self, image: Image, labels: Labels, tool: Tool) -> None:
         show_alone(self.viewer, image, labels)
-        take_up(self.viewer, labels, former)
+        take_up(self.viewer, labels, tool)
         self.find()
 
     def _find_mask(self, image: Image, former: PaintedMask | None) -> PaintedMask | None:
