@@ -268,6 +268,314 @@ class TestVerdicts:
         assert dock.message.text().startswith("Open an ultrasound image first")
 
 
+class TestTakenBack:
+    """Decisions that are undone, by key and by button."""
+
+    @pytest.fixture
+    def key(self, viewer, dock, finish, qtbot):
+        def key(letter: str, *modifiers: str) -> None:
+            held = Qt.KeyboardModifier.NoModifier
+            for modifier in modifiers:
+                held |= getattr(Qt.KeyboardModifier, f"{modifier}Modifier")
+            canvas = viewer.window._qt_viewer.canvas.native
+            qtbot.keyClick(canvas, getattr(Qt.Key, f"Key_{letter}"), held)
+            finish(dock)
+
+        return key
+
+    def test_a_stroke_undone_brings_the_rejection_back_and_no_acceptance(
+        self, dock, folder, predicted, key, finish
+    ):
+        finish(dock)
+        key("R", "Shift")
+        predicted.paint((260, 330), 1)
+        finish(dock)
+        assert only_case(folder).status == "corrected"
+
+        key("Z", "Control")
+
+        case = only_case(folder)
+        assert case.status == "rejected"
+        assert folder.read_instances(case).sum() == 40 * 60
+        told = [(line["action"], line.get("status")) for line in folder.record(case.id)["history"]]
+        assert told == [("rejected", None), ("corrected", None), ("undone", "rejected")]
+
+    @pytest.mark.parametrize(("letter", "status"), [("A", "accepted"), ("R", "rejected"), ("X", "no-node")])
+    def test_control_z_takes_back_what_was_decided_last_and_redo_says_it_again(
+        self, dock, folder, predicted, key, finish, letter, status
+    ):
+        finish(dock)
+        before = predicted.data.copy()
+        key(letter, "Shift")
+        assert only_case(folder).status == status
+
+        key("Z", "Control")
+        case = only_case(folder)
+        assert case.status == "predicted"
+        assert np.array_equal(predicted.data, before)
+        assert folder.read_instances(case).sum() == 40 * 60
+        last = folder.record(case.id)["history"][-1]
+        assert (last["who"], last["action"], last["status"]) == ("r1", "taken-back", "predicted")
+        assert dock.message.text() == "Taken back. It is predicted, 1 node · simulated-frame"
+
+        key("Z", "Control", "Shift")
+        assert only_case(folder).status == status
+        assert predicted.data.any() == (status != "no-node")
+
+    def test_control_z_goes_back_in_the_order_in_which_things_happened(
+        self, dock, folder, predicted, key, finish
+    ):
+        finish(dock)
+        key("A", "Shift")
+        predicted.paint((260, 330), 1)
+        finish(dock)
+        key("R", "Shift")
+
+        statuses = []
+        for _ in range(4):
+            key("Z", "Control")
+            statuses.append((only_case(folder).status, bool(predicted.data[260, 330])))
+
+        assert statuses == [
+            ("corrected", True),
+            ("accepted", False),
+            ("predicted", False),
+            ("predicted", False),
+        ]
+
+    def test_the_button_names_what_it_takes_back(self, dock, folder, predicted, finish, press):
+        finish(dock)
+        assert not dock.view.verdict.take_back.isVisibleTo(dock)
+        press(dock, "no_node")
+        assert dock.view.verdict.take_back.text() == "Take back: no node here"
+
+        press(dock, "take_back")
+
+        assert only_case(folder).status == "predicted"
+        assert predicted.data.any()
+        assert not dock.view.verdict.take_back.isVisibleTo(dock)
+
+    def test_what_another_reader_said_stands_again_in_their_name(self, viewer, dock, folder, finish, press):
+        case_id = fill(folder)[0]
+        name(dock, "r2")
+        dock.open_case(case_id)
+        press(dock, "reject")
+        assert folder.case(case_id).status == "rejected"
+
+        press(dock, "take_back")
+
+        case = folder.case(case_id)
+        assert (case.status, read_annotation(folder, case).annotator) == ("accepted", "r1")
+        last = folder.record(case_id)["history"][-1]
+        assert (last["who"], last["action"], last["judged_by"]) == ("r2", "taken-back", "r1")
+        assert "accepted, by r1" in dock.view.state.text()
+
+    def test_a_note_is_no_judgement_of_whoever_types_it(self, dock, folder, finish):
+        case_id = fill(folder)[0]
+        name(dock, "r2")
+        dock.open_case(case_id)
+        dock.view.note.setText("capsule blurred")
+        dock.view.note.editingFinished.emit()
+        finish(dock)
+
+        case = folder.case(case_id)
+        assert (case.status, read_annotation(folder, case).annotator) == ("accepted", "r1")
+        last = folder.record(case_id)["history"][-1]
+        assert (last["who"], last["action"], last["status"], last["judged_by"]) == (
+            "r2",
+            "noted",
+            "accepted",
+            "r1",
+        )
+
+    def test_a_decision_can_be_taken_back_after_a_walk(self, dock, folder, finish, press):
+        ids = fill(folder)
+        dock.study.open_folder(folder.path)
+        dock.walk.path.setCurrentIndex(2)
+        dock.walk.step(1)
+        press(dock, "reject")
+        dock.walk.step(1)
+        finish(dock)
+        dock.walk.step(-1)
+        finish(dock)
+
+        press(dock, "take_back")
+
+        assert folder.case(ids[0]).status == "accepted"
+
+    def test_a_decision_between_readers_that_is_taken_back_is_asked_for_again(
+        self, dock, folder, finish, press, qtbot
+    ):
+        case_id = fill(folder)[0]
+        first = folder.read_instances(folder.case(case_id))
+        theirs = replace(
+            read_annotation(folder, folder.case(case_id)),
+            instances=np.roll(first, 20, axis=0),
+            nodes=(Node(id=1, status="accepted", truth="benign"),),
+        )
+        save_reading(folder, theirs, "r2")
+        name(dock, "r3")
+        dock.open_case(case_id)
+        qtbot.waitUntil(lambda: dock.view.decision.isVisibleTo(dock), timeout=20_000)
+        qtbot.mouseClick(dock.view.decision.take, Qt.MouseButton.LeftButton)
+        finish(dock)
+        assert folder.case(case_id).truth == "benign"
+
+        press(dock, "take_back")
+
+        case = folder.case(case_id)
+        assert np.array_equal(folder.read_instances(case), first)
+        assert (case.status, case.truth) == ("accepted", "metastatic")
+        assert list(folder.record(case_id)["history"][-1]["readings"]) == ["r2"]
+        qtbot.waitUntil(lambda: dock.view.decision.isVisibleTo(dock), timeout=20_000)
+
+    def test_an_undo_in_a_cine_goes_to_the_frame_that_it_changes(self, viewer, dock, open_cine, finish, key):
+        open_cine(viewer)
+        finish(dock)
+        dock.walk.number.setValue(2)
+        labels = viewer.layers.selection.active
+        labels.data_setitem((np.array([1]), np.array([50]), np.array([60])), 1)
+        finish(dock)
+        dock.walk.number.setValue(5)
+        finish(dock)
+
+        key("Z", "Control")
+
+        assert viewer.dims.current_step[0] == 1
+        assert not labels.data.any()
+
+    def test_frames_that_a_new_run_over_a_cine_clears_are_not_rejected(
+        self, viewer, dock, folder, open_cine, finish, press
+    ):
+        image = open_cine(viewer)
+        viewer.dims.set_current_step(0, 0)
+        results = Results(viewer, image, [0], "")
+        instances = np.zeros((160, 180), np.uint8)
+        instances[40:80, 40:80] = 1
+        prediction = Prediction(
+            frame=Frame(pixels=image.data[0], n_frames=6),
+            probability=instances.astype(np.float32),
+            instances=instances,
+            node_scores=(0.9,),
+            class_probabilities={"benign": 0.1, "malignant": 0.9},
+            model_id="ynet@123456789abc",
+        )
+        results.put(prediction)
+        finish(dock)
+        press(dock, "accept")
+        assert only_case(folder).status == "accepted"
+
+        again = Results(viewer, image, [0], "")
+        again.begin()
+        finish(dock)
+        again.put(replace(prediction, instances=np.roll(instances, 9, axis=0)))
+        finish(dock)
+
+        case = only_case(folder)
+        assert (case.status, len(folder.record(case.id)["history"])) == ("accepted", 1)
+        assert "predicted, not looked at" in dock.view.state.text()
+
+
+class TestReaderWithoutAName:
+    @pytest.fixture
+    def dock(self, viewer, folder) -> CorrectDock:
+        _, dock = viewer.window.add_plugin_dock_widget("napari-cln", "Correct")
+        dock.study.open_folder(folder.path)
+        return dock
+
+    def test_strokes_wait_for_the_name_and_are_kept_aside(self, dock, folder, predicted, finish):
+        finish(dock)
+        predicted.paint((260, 330), 1)
+        finish(dock)
+        assert dock.message.text().startswith("Type your name or initials under Reader")
+        assert "border" in dock.study.reader.styleSheet()
+        assert folder.ids() == []
+        assert [stroke.who for stroke in folder.autosave.list()] == [""]
+
+        name(dock, "r7")
+        finish(dock)
+
+        case = only_case(folder)
+        assert [line["who"] for line in folder.record(case.id)["history"]] == ["r7"]
+        assert case.status == "corrected"
+        assert folder.autosave.list() == []
+        assert dock.study.reader.styleSheet() == ""
+
+    @pytest.mark.parametrize("button", ["accept", "reject", "no_node"])
+    def test_nothing_is_decided(self, dock, folder, predicted, finish, press, button):
+        press(dock, button)
+
+        assert dock.message.text().startswith("Type your name or initials under Reader")
+        assert folder.ids() == []
+        assert predicted.data.any()
+
+    def test_what_a_crash_left_without_a_name_is_offered_to_whoever_comes(
+        self, dock, folder, predicted, finish, qtbot
+    ):
+        frame = read_frame(FRAME)
+        left = np.zeros(frame.shape, np.uint8)
+        left[300:320, 400:420] = 1
+        folder.autosave.keep(Annotation(frame=frame, instances=left), folder.identify(frame), who="")
+        name(dock, "r7")
+        finish(dock)
+        assert "Strokes of somebody without a name" in dock.view.recovery.text.text()
+
+        qtbot.mouseClick(dock.view.recovery.restore, Qt.MouseButton.LeftButton)
+        finish(dock)
+
+        assert np.array_equal(predicted.data, left)
+        assert [line["who"] for line in folder.record(only_case(folder).id)["history"]] == ["r7"]
+        assert folder.autosave.list() == []
+
+
+class TestWhatIsSaid:
+    def test_a_node_in_two_parts_is_said(self, dock, predicted, finish):
+        finish(dock)
+        assert "parts" not in dock.view.state.text()
+
+        predicted.paint((300, 450), 1)
+        finish(dock)
+        assert "Node 1 lies in 2 parts and counts as one." in dock.view.state.text()
+
+        predicted.undo()
+        finish(dock)
+        assert "parts" not in dock.view.state.text()
+
+    def test_no_message_outlives_its_cause(self, viewer, dock, folder, open_image, finish, press):
+        assert dock.message.text() == f"{folder.path.name}: 0 frames."
+        press(dock, "accept")
+        assert dock.message.text().startswith("Open an ultrasound image first")
+        image, other = open_image(viewer, FRAME), open_image(viewer, REAL)
+        finish(dock)
+        assert dock.message.text() == ""
+
+        viewer.layers.selection.active = image
+        press(dock, "accept")
+        assert dock.message.text().startswith("There is no mask yet")
+        viewer.layers.selection.active = other
+        finish(dock)
+        assert dock.message.text() == ""
+
+    def test_the_reader_who_drew_may_not_decide(self, dock, folder, finish, qtbot):
+        case_id = fill(folder)[0]
+        first = read_annotation(folder, folder.case(case_id))
+        save_reading(folder, replace(first, instances=np.roll(first.instances, 20, axis=0)), "r2")
+        before = folder.record(case_id)
+
+        for who in ("r1", "r2", "R1"):
+            name(dock, who)
+            dock.open_case(case_id)
+            dock.session.refresh()
+            dock._look_for_other_readers()
+            qtbot.waitUntil(lambda: "read it yourself" in dock.view.decision.text.text(), timeout=20_000)
+            assert not dock.view.decision.row.isVisibleTo(dock)
+            dock.view.decision.kept.emit()
+            finish(dock)
+            assert "another reader decides" in dock.message.text()
+
+        assert folder.record(case_id) == before
+
+
 class TestFacts:
     def test_what_is_known_of_a_node_is_in_its_record(self, dock, folder, predicted, press, finish):
         press(dock, "accept")

@@ -258,7 +258,7 @@ class Reading(RuleBasedStateMachine):
             self.desks[case_id] = Desk(known.instances.tobytes(), known.status, who, truth)
         elif case_id != self.at and not self.was_aside:
             self.desks[case_id].open()
-        elif case_id != self.at and not self.session.filing.is_pending(self.session.mask):
+        elif case_id != self.at:
             self.desks[case_id].is_stale = self.desks[case_id].has_failed = False
         self.at = case_id
 
@@ -266,6 +266,8 @@ class Reading(RuleBasedStateMachine):
         ids = self.folder.ids()
         case_id = ids[number % len(ids)]
         self.was_aside = self.session.stage.cases.has_aside(case_id, None)
+        if case_id in self.desks and self.desks[case_id].is_stale:
+            self.session.filing.saver.flush()  # else it is a race whether the folder is asked
         self.go(number)
 
     def deliver(self):

@@ -155,8 +155,8 @@ class CorrectDock(Dock):
     def _show(self) -> None:
         """Bring the dock in line with the session."""
         mask, stage = self.session.mask, self.session.stage
-        if mask is not self._shown:
-            self.message.forget(self._shown, stage.image, self._patient_of)
+        if mask is not self._shown or stage.image is not self._patient_of:
+            self.message.forget(self._shown, self._patient_of)
             self._shown = mask
             self.view.decision.offer(None)
             self._look_for_other_readers()
