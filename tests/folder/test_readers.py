@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from napari_cln.errors import ConflictError, DatasetError
-from napari_cln.folder.decisions import adjudicate, undecided
+from napari_cln.folder.decisions import adjudicate, may_decide, undecided
 from napari_cln.folder.health.check import check
 from napari_cln.folder.readers import (
     pair_readings,
@@ -15,6 +15,7 @@ from napari_cln.folder.readers import (
     save_reading,
     second_readings,
 )
+from napari_cln.folder.saving import Provenance, save
 from napari_cln.study.statistics.agreement import kappa
 from napari_cln.study.statistics.metrics import dice
 from napari_cln.types import Node
@@ -99,6 +100,35 @@ def test_a_decision_for_the_first_holds_until_the_second_reads_again(
     save_reading(second, annotate(0, mask=np.roll(necks[0][1], 9)), "r2")
 
     assert len(undecided(second, pair.case.id)) == 1
+
+
+@pytest.mark.parametrize("who", ["r1", "r2", "R2"])
+def test_who_has_read_the_frame_does_not_decide(second, pair, who):
+    before = second.record(pair.case.id)
+
+    assert not may_decide(second, pair, who)
+    with pytest.raises(DatasetError, match="has read this frame, so another reader decides"):
+        adjudicate(second, pair.second, who, pair)
+    assert second.record(pair.case.id) == before
+
+
+def test_who_paints_a_consensus_after_both_have_read_may_decide(second, pair, annotate, monkeypatch):
+    monkeypatch.setattr("napari_cln.folder.saving.now", lambda: "2030-01-01T00:00:00Z")
+    second.save(annotate(0, truth="metastatic"), who="r3")
+
+    assert may_decide(second, pair, "r3")
+    assert not may_decide(second, pair, "r1")
+
+
+def test_a_decision_that_is_taken_back_is_open_again(second, pair):
+    adjudicate(second, pair.second, "r3", pair)
+    assert undecided(second, pair.case.id) == []
+
+    about = Provenance(who="r3", action="taken-back", readings={"r2": pair.read_at}, judged_by="r1")
+    save(second, pair.first, about)
+
+    assert len(undecided(second, pair.case.id)) == 1
+    assert read_annotation(second, pair.case).annotator == "r1"
 
 
 def test_decisions_of_one_reader_in_a_row_keep_a_line_each(second, pair, annotate, necks):

@@ -23,6 +23,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from .in_view import fit_view
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -92,7 +94,7 @@ class Dock(QWidget):
         super().showEvent(event)
         if self._saw_all:
             # The dock takes its width from the canvas: who saw the whole frame sees it still.
-            QTimer.singleShot(0, self.viewer.reset_view)
+            QTimer.singleShot(0, partial(fit_view, self.viewer))
             self._saw_all = False
 
     def listen(self, emitter: Any, callback: Callable[..., None]) -> None:

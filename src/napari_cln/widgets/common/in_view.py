@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,6 +28,7 @@ __all__ = [
     "Tool",
     "bring_together",
     "fault_in_view",
+    "fit_view",
     "frame_at",
     "grid_of",
     "show_alone",
@@ -49,6 +50,11 @@ class Fault:
 
     reason: str
     remedy: Literal["alone", "together"] | None = None
+
+    @property
+    def way_out(self) -> str:
+        """Words on the button that mends it; empty where none does."""
+        return {"alone": "Show it alone", "together": "Put together"}.get(str(self.remedy), "")
 
 
 def frame_at(image: Image, viewer: ViewerModel) -> int | None:
@@ -82,11 +88,32 @@ def fault_in_view(viewer: ViewerModel, image: Image, labels: Labels | None) -> F
     )
 
 
+def fit_view(viewer: ViewerModel, images: Sequence[Image] | None = None) -> None:
+    """Let the canvas show all of some images, by default of those that are shown."""
+    if images is None:
+        images = [image for image in frame_layers(viewer.layers) if _is_shown(image)]
+    try:
+        viewer.reset_view(layers=images or None)
+    except TypeError:  # napari before 0.9 fits all layers
+        viewer.reset_view()
+
+
 def show_alone(viewer: ViewerModel, image: Image, labels: Labels | None) -> None:
     """Show one image with its layers, in two dimensions, and hide what belongs to others.
 
-    What is hidden here comes back when its own image is shown; what the reader has hidden stays so.
+    What is hidden here comes back when its own image is shown; what the reader has hidden stays so. The
+    view is kept where the images that were shown lie in the same place of the world, and else shows all
+    of the image.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    image : napari.layers.Image
+    labels : napari.layers.Labels, optional
+        The mask to show; the image's other masks are hidden.
     """
+    shown = [one for one in frame_layers(viewer.layers) if _is_shown(one)]
+    fits = bool(shown) and all(np.allclose(_ends(one), _ends(image)) for one in shown)
     viewer.dims.ndisplay = 2
     viewer.dims.order = tuple(range(viewer.dims.ndim))
     grid_of(viewer).enabled = False
@@ -99,6 +126,8 @@ def show_alone(viewer: ViewerModel, image: Image, labels: Labels | None) -> None
             layer.visible = False
         elif layer in own and layer not in other_masks and layer.metadata.pop(HIDDEN_KEY, False):
             layer.visible = True
+    if not fits:
+        fit_view(viewer, [image])
     for layer in (image, labels):
         if layer is not None:
             layer.visible = True
@@ -216,5 +245,10 @@ def _covers(image: Image, other: Image) -> bool:
     """Whether nothing of another image, which lies below, is seen."""
     if image.opacity < 1 or image.blending not in OPAQUE:
         return False
-    ours, theirs = (layer.extent.world[:, -2:] for layer in (image, other))
+    ours, theirs = _ends(image), _ends(other)
     return bool((ours[0] <= theirs[0]).all() and (ours[1] >= theirs[1]).all())
+
+
+def _ends(image: Image) -> NDArray[np.floating]:
+    """First and last corner of an image in the world, float (2, 2)."""
+    return np.asarray(image.extent.world[:, -2:])

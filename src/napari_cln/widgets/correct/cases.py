@@ -16,6 +16,7 @@ from ...errors import DatasetError
 from ...folder.dataset import TrainingFolder
 from ...folder.readers import read_annotation, read_reading, readers_of
 from ...types import Annotation, Frame
+from ..common.in_view import fit_view
 from ..common.results import nodes_of
 from ..common.stash import LayerStash
 
@@ -144,7 +145,7 @@ class CaseOpener:
         self.image = Image(data, **options)
         self.viewer.add_layer(self.image)
         labels = add_mask(self.viewer, self.image, known.instances)
-        self.viewer.reset_view()
+        fit_view(self.viewer, [self.image])
         return labels
 
     def close(self, keep: bool) -> None:

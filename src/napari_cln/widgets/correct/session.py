@@ -295,7 +295,8 @@ class Session(QObject):
         if self.stage.image is None:
             self._tell(OPEN_FIRST, OPEN_FIRST)
         elif fault is not None:
-            self._tell(f"Not taken. {fault.reason}")
+            press = f" Press {fault.way_out}." if fault.way_out else ""
+            self._tell(f"Not taken. {fault.reason}{press}")
         elif mask is None:
             self._tell(NO_MASK, self.stage.image)
         elif named and not self.filing.who:

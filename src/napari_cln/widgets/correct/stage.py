@@ -10,7 +10,16 @@ from qtpy.QtCore import QObject
 from ..._layers import frame_layers, image_of, layers_of, note_place
 from ...errors import ClnError
 from ..common.dock import Signal
-from ..common.in_view import Fault, Tool, bring_together, fault_in_view, frame_at, show_alone, take_up
+from ..common.in_view import (
+    Fault,
+    Tool,
+    bring_together,
+    fault_in_view,
+    fit_view,
+    frame_at,
+    show_alone,
+    take_up,
+)
 from .cases import CaseOpener, add_mask, known_annotation, saved_masks
 from .filing import NO_FOLDER, Filing
 from .ledger import Given
@@ -93,7 +102,9 @@ class Stage(QObject):
             show_alone(self.viewer, image, self.labels)
         elif fault.remedy == "together":
             bring_together(self.viewer, image)
-            self.viewer.reset_view()
+            fit_view(self.viewer, [image])
+        if self.labels is not None:
+            take_up(self.viewer, self.labels, Tool.of(self.labels))
         self.find()
 
     def find(self) -> None:
@@ -117,14 +128,15 @@ class Stage(QObject):
         elif active not in owners:
             image = next((one for one in owners if active in layers_of(one, self.viewer.layers)), None)
         if image in owners and image is not self.image:
-            former, self.image = self.mask, image
-            show_alone(self.viewer, image, chosen_labels(self.viewer, image, former))
+            labels = chosen_labels(self.viewer, image, self.mask)
+            self.image = image
+            show_alone(self.viewer, image, labels)
 
     # ------------------------------------------------------------ from frame to frame
 
     def show_image(self, image: Image) -> None:
         """Show an image alone, with a mask to paint on."""
-        tool, self.image = Tool.of(self.labels), image
+        tool = Tool.of(self.labels)
         labels = chosen_labels(self.viewer, image, self.mask) or add_mask(self.viewer, image)
         self._turn_to(image, labels, tool)
 
@@ -181,7 +193,6 @@ class Stage(QObject):
         if not is_pending:
             given = None if known is None else Given.of(known, known.annotator)
             self.filing.compare(mask, revision, given)
-        self.image = image
         self._turn_to(image, labels, tool)
 
     # ------------------------------------------------------------ masks that come onto the canvas
@@ -225,6 +236,7 @@ class Stage(QObject):
         self.told.emit(sentence, "bad", self.mask or self.image)
 
     def _turn_to(self, image: Image, labels: Labels, tool: Tool) -> None:
+        self.image = image
         show_alone(self.viewer, image, labels)
         take_up(self.viewer, labels, tool)
         self.find()

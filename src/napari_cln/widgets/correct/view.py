@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DeskState", "Route", "View", "Walk", "nodes_in_parts", "state_of"]
 
-MENDS = {"alone": "Show it alone", "together": "Put together"}
 SAID = {
     "accepted": "accepted",
     "rejected": "rejected",
@@ -233,7 +232,7 @@ class StateLines(QWidget):
         self.words.setText(state.words)
         self.fault.setText("" if fault is None else fault.reason)
         self.fault.setVisible(fault is not None)
-        self.mend.setText("" if fault is None else MENDS.get(str(fault.remedy), ""))
+        self.mend.setText("" if fault is None else fault.way_out)
         self.mend.setVisible(bool(self.mend.text()))
 
 
@@ -263,8 +262,9 @@ class Verdicts(QWidget):
         """Offer what a state allows."""
         self.empty.setVisible(not state.has_mask)
         self.take_saved.setVisible(state.is_behind)
-        self.take_back.setText(f"Take back: {SAID.get(state.taken_back, state.taken_back)}")
-        self.take_back.setVisible(bool(state.taken_back))
+        said = SAID.get(state.taken_back, state.taken_back)
+        self.take_back.setText(f"Take back: {said}" if said else "Take back")
+        self.take_back.setEnabled(bool(said))  # and never moves what stands below it
 
 
 @dataclass(frozen=True, kw_only=True)
