@@ -16,7 +16,7 @@ from strokes import drag
 from napari_cln._layers import KEY, link, prediction_to_layer
 from napari_cln.folder import commits
 from napari_cln.folder.dataset import TrainingFolder
-from napari_cln.folder.readers import read_annotation, readers_of, save_reading
+from napari_cln.folder.readers import read_annotation, read_reading, readers_of, save_reading
 from napari_cln.io.sources import read_frame
 from napari_cln.types import Annotation, Frame, Node, Prediction
 from napari_cln.widgets.common.results import Results
@@ -474,6 +474,31 @@ class TestTakenBack:
         case = only_case(folder)
         assert (case.status, len(folder.record(case.id)["history"])) == ("accepted", 1)
         assert "predicted, not looked at" in dock.view.state.text()
+
+    def test_a_second_reading_is_taken_back_without_a_trace_in_the_folders_own(
+        self, viewer, dock, folder, finish, press
+    ):
+        case_id = fill(folder)[0]
+        before = folder.record(case_id)
+        name(dock, "r2")
+        dock.study.second.setChecked(True)
+        dock.open_case(case_id)
+        press(dock, "no_node")
+        assert read_reading(folder, folder.case(case_id), "r2").status == "no-node"
+
+        press(dock, "take_back")
+
+        assert read_reading(folder, folder.case(case_id), "r2").status == "predicted"
+        assert folder.record(case_id) == before
+
+    def test_strokes_are_those_of_the_reader_who_painted_them(self, dock, folder, predicted, finish):
+        finish(dock)
+        predicted.paint((260, 330), 1)
+        name(dock, "r2")
+        finish(dock)
+
+        case = only_case(folder)
+        assert read_annotation(folder, case).annotator == "r1"
 
 
 class TestReaderWithoutAName:

@@ -379,7 +379,7 @@ class Reading(RuleBasedStateMachine):
 
     @rule()
     def press_take_back(self):
-        self.session.take_back()
+        self.session.steps.take_back()
         self.desk.look()
         if self.desk.told.said[self.desk.layer.mask]:
             self.take_back()

@@ -118,6 +118,7 @@ class CorrectDock(Dock):
     def _open_study(self) -> None:
         folder = self.view.study.folder
         assert folder is not None
+        self.session.look()
         self._ids[:] = folder.ids()
         self.message.forget(NO_FOLDER)
         self.message.say(f"{folder.path.name}: {len(self._ids)} frames.", "good")
@@ -128,6 +129,7 @@ class CorrectDock(Dock):
 
     def _take_reader(self) -> None:
         self.message.forget(NO_NAME)
+        self.session.look()  # what was painted until now is the former reader's
         self.session.filing.take_reader(self.view.study.who)
         self.session.refresh()
 
@@ -230,12 +232,12 @@ class CorrectDock(Dock):
         view.image.changed.connect(self._choose_image)
         view.state.mend.clicked.connect(lambda: session.stage.mend())
         for button, action in (
-            (view.verdict.empty, session.start_empty),
+            (view.verdict.empty, session.stage.start_empty),
             (view.verdict.take_saved, session.bring_saved),
             (view.verdict.accept, session.accept),
             (view.verdict.reject, session.reject),
             (view.verdict.no_node, session.no_node),
-            (view.verdict.take_back, session.take_back),
+            (view.verdict.take_back, session.steps.take_back),
         ):
             button.clicked.connect(lambda _checked=False, action=action: action())
         view.nodes.edited.connect(lambda: session.take_facts(view.nodes.nodes))
@@ -268,7 +270,7 @@ class CorrectDock(Dock):
         self.bind_key("Shift-A", session.accept)
         self.bind_key("Shift-R", session.reject)
         self.bind_key("Shift-X", session.no_node)
-        self.bind_key("Shift-U", session.take_back)
+        self.bind_key("Shift-U", session.steps.take_back)
         self.bind_key("Shift-D", self.view.difference.toggle)
         self.bind_key("Shift-J", lambda: self.view.walk.step(-1))
         self.bind_key("Shift-K", lambda: self.view.walk.step(1))

@@ -405,7 +405,7 @@ class Filing(QObject):
         if not (ours and mask.ledger.knows(known.digest) and same):
             mask.take_folder(known)
         mask.is_behind = False
-        self._filed[self._key(mask)] = self._state(mask)
+        self._filed[self._key(mask)] = _state_of(mask)
 
     def is_pending(self, mask: PaintedMask) -> bool:
         """Whether states of a frame wait to be saved."""
@@ -413,7 +413,7 @@ class Filing(QObject):
 
     def is_filed(self, mask: PaintedMask) -> bool:
         """Whether the folder has a mask as it stands now, or will have it when the queue is empty."""
-        return bool(self._filed.get(self._key(mask)) == self._state(mask))
+        return bool(self._filed.get(self._key(mask)) == _state_of(mask))
 
     def revision(self, mask: PaintedMask) -> int:
         """Revision of a frame in the folder, as far as this reader knows; 0 for none."""
@@ -496,7 +496,7 @@ class Filing(QObject):
         if not is_decision and self.is_filed(mask):
             mask.is_unsaved = self.is_pending(mask)
             return
-        self._filed[self._key(mask)] = self._state(mask)
+        self._filed[self._key(mask)] = _state_of(mask)
         self.saver.put(request)
 
     def _file_held(self) -> None:
@@ -548,11 +548,11 @@ class Filing(QObject):
     def _key(self, mask: PaintedMask) -> tuple[str, str]:
         return f"{self.folder.path if self.folder is not None else ''}", f"{mask.case_id} {mask.second}"
 
-    @staticmethod
-    def _state(mask: PaintedMask) -> Any:
-        """What the folder is told of a mask; the same twice in a row is told once."""
-        facts = tuple(mask.given.facts.get(node) for node in mask.node_ids)
-        return mask.seen, mask.judgement, facts, mask.given.note
+
+def _state_of(mask: PaintedMask) -> Any:
+    """What the folder is told of a mask; the same twice in a row is told once."""
+    facts = tuple(mask.given.facts.get(node) for node in mask.node_ids)
+    return mask.seen, mask.judgement, facts, mask.given.note
 
 
 def kind_of(frame: Frame) -> Kind:

@@ -106,7 +106,7 @@ class PaintedMask:
         self.case_id: str | None = None
         self.folder: Path | None = None
         self.touched = self.is_behind = self.is_unsaved = self.was_painted_unseen = False
-        self._take_run_note()
+        _take_run_note(self)
         self.seen = _digest(self.masks)
         self.given = self._find_given(who)
         self.ledger.recall(self.given, self.masks)
@@ -187,13 +187,6 @@ class PaintedMask:
         image = self._image()
         return image is not None and lie_apart(image, self.labels)
 
-    def difference(self) -> NDArray[np.uint8]:
-        """1 where a mask was added to what was given, 2 where it was taken away, uint8 (H, W)."""
-        masks = self.masks > 0
-        base = masks if self.given.masks is None else self.given.masks.unpack() > 0
-        changed: NDArray[np.uint8] = (masks & ~base) * np.uint8(1) + (base & ~masks) * np.uint8(2)
-        return changed
-
     # ------------------------------------------------------------ what happens to it
 
     def look(self, who: str) -> Literal["painted", "moved", "predicted"] | None:
@@ -211,7 +204,7 @@ class PaintedMask:
             and redo bring back; ``"predicted"`` where a model, or the start of its run, changed them.
         """
         now, reading = _digest(self.masks), readings_of(self.labels).get(self.index)
-        by_run = self._take_run_note()
+        by_run = _take_run_note(self)
         arrived = reading is not None and not self.ledger.knows(reading.mask_digest)
         if arrived:
             self._come_from(self._give_prediction())
@@ -260,13 +253,6 @@ class PaintedMask:
         self.seen = _digest(self.masks)
 
     # ------------------------------------------------------------ where it comes from
-
-    def _take_run_note(self) -> bool:
-        """Whether a run has changed the masks since the last look."""
-        noted = self.labels.metadata.get(RUN_KEY, set())
-        was_noted = self.index in noted
-        noted.discard(self.index)
-        return was_noted
 
     def _find_given(self, who: str) -> Given:
         reading = readings_of(self.labels).get(self.index)
@@ -541,6 +527,14 @@ def step_to(mask: PaintedMask, goal: str, *, back: bool) -> bool:
         return True
     home()
     return False
+
+
+def _take_run_note(mask: PaintedMask) -> bool:
+    """Whether a run has changed the masks since the last look."""
+    noted = mask.labels.metadata.get(RUN_KEY, set())
+    was_noted = mask.index in noted
+    noted.discard(mask.index)
+    return was_noted
 
 
 def _alive(layer: Any) -> Any:

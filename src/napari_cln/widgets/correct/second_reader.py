@@ -97,9 +97,9 @@ def decide_for_mask(session: Session, pair: ReadingPair) -> None:
     if (mask := session.ready()) is None or not _may_decide(session, pair):
         return
     if mask.is_behind:
-        _refuse(session, "The folder has another mask than the canvas. Press Saved mask first.")
+        session.tell("The folder has another mask than the canvas. Press Saved mask first.")
     elif mask.is_empty and mask.status != "no-node":
-        _refuse(session, "There is no mask to decide for. Paint one, or press No node here.")
+        session.tell("There is no mask to decide for. Paint one, or press No node here.")
     else:
         session.say(mask, "adjudicated", mask.status, pair=pair)
 
@@ -112,7 +112,7 @@ def decide_for_other(session: Session, pair: ReadingPair) -> None:
     try:
         known = in_frame(folder, pair.second, pair.case.id, mask.frame)
     except ClnError as error:
-        _refuse(session, str(error))
+        session.tell(str(error))
         return
     before = PackedMasks(mask.masks)
     mask.put(known.instances, mask.ledger.give(Given.of(known, pair.second.annotator)))
@@ -123,14 +123,10 @@ def _may_decide(session: Session, pair: ReadingPair) -> bool:
     try:
         if session.folder is not None and may_decide(session.folder, pair, session.filing.who):
             return True
-        _refuse(session, "You have read this frame yourself: another reader decides between the two.")
+        session.tell("You have read this frame yourself: another reader decides between the two.")
     except ClnError as error:
-        _refuse(session, str(error))
+        session.tell(str(error))
     return False
-
-
-def _refuse(session: Session, reason: str) -> None:
-    session.told.emit(reason, "bad", session.mask)
 
 
 class Decision(QWidget):

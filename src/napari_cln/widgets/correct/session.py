@@ -50,7 +50,7 @@ class Session(QObject):
     stage : Stage
         What is in view.
     steps : Steps
-        Undo and redo.
+        Undo, redo, and what is taken back.
     second : bool
         Whether frames of the training folder open for a second, blind reading.
 
@@ -120,7 +120,7 @@ class Session(QObject):
         if (mask := self.ready()) is None:
             return
         if mask.is_empty:
-            self._tell("There is no mask to accept. Paint one, or press No node here.")
+            self.tell("There is no mask to accept. Paint one, or press No node here.")
             return
         painted = mask.is_changed or mask.given.status == "corrected"
         self.say(mask, "accepted", "corrected" if painted else "accepted")
@@ -139,28 +139,6 @@ class Session(QObject):
         before = None if mask.is_empty else PackedMasks(mask.masks)
         mask.put(mask.masks * 0)
         self.say(mask, "no-node", "no-node", before=before)
-
-    # ------------------------------------------------------------ what is taken back
-
-    def take_back(self) -> None:
-        """Take back what was said last of the mask in view: what stood before stands again."""
-        if (mask := self.ready()) is None:
-            return
-        if not self.is_own(mask.ledger.last_said(mask.seen)):
-            self._tell("You have decided nothing on this mask that could be taken back.")
-            return
-        said = take_back(mask)
-        self._file(mask, "taken-back", said.readings)
-
-    def say_again(self) -> None:
-        """Say again what was taken back last."""
-        if (mask := self.ready()) is None:
-            return
-        if not self.is_own(mask.ledger.last_taken_back(mask.seen)):
-            self._tell("You have taken nothing back on this mask.")
-            return
-        said = say_again(mask)
-        self._file(mask, said.action, said.readings)
 
     # ------------------------------------------------------------ what is known beside the mask
 
@@ -188,18 +166,12 @@ class Session(QObject):
 
     # ------------------------------------------------------------ masks that come onto the canvas
 
-    def start_empty(self) -> None:
-        """Add an empty mask for the image in view."""
-        if self.stage.image is None:
-            self._tell(OPEN_FIRST, OPEN_FIRST)
-        self.stage.start_empty()
-
     def open_case(self, case_id: str) -> None:
         """Show a frame of the training folder."""
         if self.folder is None:
-            self._tell(NO_FOLDER)
+            self.tell(NO_FOLDER)
         elif self.second and not self.filing.who:
-            self._tell(NO_NAME)
+            self.tell(NO_NAME)
         else:
             self.look()
             self.stage.open_case(self.folder, case_id, self.filing.who if self.second else None)
@@ -227,15 +199,10 @@ class Session(QObject):
             touch(mask)
             if mask.lies_apart:
                 mask.is_unsaved = True
-                self._tell(APART, mask)
+                self.tell(APART, mask)
             else:
                 self.filing.file(mask, None if happened == "painted" else "undone")
         return changed
-
-    def is_judged(self, image: Image, index: int) -> bool:
-        """Whether the reader has said something about a frame here."""
-        masks = [mask for mask in self.desk.of_image(image) if mask.index == index]
-        return any(mask.status != "predicted" for mask in masks)
 
     def let_go(self, image: Image) -> None:
         """Have the frames of an image read anew: its scale has changed."""
@@ -272,19 +239,20 @@ class Session(QObject):
         who = self.filing.who
         said = Said(action=action, status=status, who=who, before=before, after=after, readings=readings)
         mask.ledger.say(mask.seen, said)
-        self._file(mask, action, readings, pair)
+        self.file(mask, action, readings, pair)
 
     def is_own(self, said: Said | None) -> bool:
         """Whether there is a decision, and this reader made it."""
         return said is not None and said.who == self.filing.who
 
-    def _file(
+    def file(
         self,
         mask: PaintedMask,
         action: str,
         readings: Mapping[str, str] | None = None,
         pair: ReadingPair | None = None,
     ) -> None:
+        """Save what was decided; see :meth:`Filing.file`."""
         self.filing.file(mask, action, is_decision=True, readings=readings, pair=pair)
         self.changed.emit()
 
@@ -293,15 +261,15 @@ class Session(QObject):
         self.refresh()
         fault, mask = self.stage.fault, self.mask
         if self.stage.image is None:
-            self._tell(OPEN_FIRST, OPEN_FIRST)
+            self.tell(OPEN_FIRST, OPEN_FIRST)
         elif fault is not None:
             press = f" Press {fault.way_out}." if fault.way_out else ""
-            self._tell(f"Not taken. {fault.reason}{press}")
+            self.tell(f"Not taken. {fault.reason}{press}")
         elif mask is None:
-            self._tell(NO_MASK, self.stage.image)
+            self.tell(NO_MASK, self.stage.image)
         elif named and not self.filing.who:
             self.filing.needs_name = True
-            self._tell(NO_NAME, NO_NAME)
+            self.tell(NO_NAME, NO_NAME)
             self.changed.emit()
         else:
             return mask
@@ -314,12 +282,13 @@ class Session(QObject):
         self.saved.emit(request)
         self.changed.emit()
 
-    def _tell(self, sentence: str, about: object = None) -> None:
+    def tell(self, sentence: str, about: object = None) -> None:
+        """Say why something is not done."""
         self.told.emit(sentence, "bad", about or self.mask)
 
 
 class Steps:
-    """Undo and redo by key, in the order in which things happened to the mask in view.
+    """What is taken back, in the order in which things happened to the mask in view.
 
     First what the reader said of it, then the stroke that made it; redo is the way back. Whatever moves
     the mask otherwise, what stands for it comes with it.
@@ -342,6 +311,28 @@ class Steps:
             mask.labels.bind_key(UNDO, self.undo, overwrite=True)
             mask.labels.bind_key(REDO, self.redo, overwrite=True)
 
+    def take_back(self) -> None:
+        """Take back what was said last of the mask in view: what stood before stands again."""
+        session = self._session
+        if (mask := session.ready()) is None:
+            return
+        if not session.is_own(mask.ledger.last_said(mask.seen)):
+            session.tell("You have decided nothing on this mask that could be taken back.")
+            return
+        said = take_back(mask)
+        session.file(mask, "taken-back", said.readings)
+
+    def say_again(self) -> None:
+        """Say again what was taken back last."""
+        session = self._session
+        if (mask := session.ready()) is None:
+            return
+        if not session.is_own(mask.ledger.last_taken_back(mask.seen)):
+            session.tell("You have taken nothing back on this mask.")
+            return
+        said = say_again(mask)
+        session.file(mask, said.action, said.readings)
+
     def undo(self, layer: Labels) -> None:
         """Take back what the reader did last: what was said of the mask in view, else a stroke."""
         self._step(layer, back=True)
@@ -358,7 +349,7 @@ class Steps:
         if mask is not None and in_view:
             ledger = mask.ledger
             if session.is_own(ledger.last_said(mask.seen) if back else ledger.last_taken_back(mask.seen)):
-                session.take_back() if back else session.say_again()
+                self.take_back() if back else self.say_again()
                 return
         (layer.undo if back else layer.redo)()
         changed = [one for one in session.look(seconds=0.04) if one.labels is layer]

@@ -41,7 +41,7 @@ def chosen_labels(viewer: ViewerModel, image: Image, former: PaintedMask | None)
 
 def show_difference(viewer: ViewerModel, mask: PaintedMask | None) -> None:
     """Show what was added to and taken from the given mask, or take that layer away."""
-    masks = None if mask is None else mask.difference()
+    masks = None if mask is None else _difference(mask)
     _show_beside(viewer, mask, "difference", masks, "added (green), removed (pink)", (GREEN, PINK))
 
 
@@ -86,3 +86,11 @@ def _show_beside(
     link(layer, mask.image)
     viewer.add_layer(layer)
     viewer.layers.selection.active = active
+
+
+def _difference(mask: PaintedMask) -> NDArray[np.uint8]:
+    """1 where a mask was added to what was given, 2 where it was taken away, uint8 (H, W)."""
+    masks = mask.masks > 0
+    base = masks if mask.given.masks is None else mask.given.masks.unpack() > 0
+    changed: NDArray[np.uint8] = (masks & ~base) * np.uint8(1) + (base & ~masks) * np.uint8(2)
+    return changed

@@ -9,7 +9,7 @@ from qtpy.QtCore import QObject
 
 from ..._layers import frame_layers, image_of, layers_of, note_place
 from ...errors import ClnError
-from ..common.dock import Signal
+from ..common.dock import OPEN_FIRST, Signal
 from ..common.in_view import (
     Fault,
     Tool,
@@ -149,7 +149,9 @@ class Stage(QObject):
 
     def start_empty(self) -> None:
         """Add an empty mask for the image in view."""
-        if self.image is not None:
+        if self.image is None:
+            self.told.emit(OPEN_FIRST, "bad", OPEN_FIRST)
+        else:
             tool = Tool.of(self.labels)
             self._turn_to(self.image, add_mask(self.viewer, self.image), tool)
 

@@ -81,7 +81,7 @@ class SuggestionList(QWidget):
         spots = []
         for image in frame_layers(viewer.layers):
             for index, reading in readings_in(viewer, image).items():
-                if not session.is_judged(image, index):
+                if not _is_judged(session, image, index):
                     title = f"{image.name}, frame {index + 1}" if image.ndim == 3 else str(image.name)
                     key = f"{image.unique_id}/{index}"
                     spots.append(Spot(key=key, title=title, image=image, index=index, reading=reading))
@@ -112,6 +112,12 @@ class SuggestionList(QWidget):
         spot = item.data(Qt.ItemDataRole.UserRole)
         if spot is not None:
             self.chosen.emit(spot)
+
+
+def _is_judged(session: Session, image: Image, index: int) -> bool:
+    """Whether the reader has said something about a frame in this window."""
+    masks = (mask for mask in session.desk.of_image(image) if mask.index == index)
+    return any(mask.status != "predicted" for mask in masks)
 
 
 def find_worthy(

@@ -108,6 +108,10 @@ def nodes_in_parts(masks: NDArray[np.integer]) -> dict[int, int]:
     masks : ndarray of int, shape (H, W)
         Ids 1 to 255. Pixels that touch at a corner are of one place.
     """
+    rows, columns = (np.flatnonzero(masks.any(axis=axis)) for axis in (1, 0))
+    if not rows.size:
+        return {}
+    masks = masks[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]  # most of a frame is no node
     parts = {}
     for number, place in enumerate(ndimage.find_objects(masks), start=1):
         if place is not None:
