@@ -11,6 +11,7 @@
     ├── PredictionError     a network gave a number that is not finite for a frame
     ├── DeviceError         the computing device asked for is not there, or is too small
     ├── RunError            a training or batch run can't start or go on
+    ├── InputError          what was typed into a field can't be taken
     └── ExportError         a result can't be written
 
 Each message says what is wrong, with the value, then what to do; the cause rides on
@@ -28,6 +29,7 @@ __all__ = [
     "ExportError",
     "FrameError",
     "FrameReadError",
+    "InputError",
     "PredictionError",
     "RunError",
     "SplitError",
@@ -89,6 +91,10 @@ class DeviceError(ClnError):
 
 class RunError(ClnError):
     """A training or batch run can't start or go on."""
+
+
+class InputError(ClnError):
+    """What was typed into a field can't be taken."""
 
 
 class ExportError(ClnError):

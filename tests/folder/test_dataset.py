@@ -329,6 +329,16 @@ def test_history_says_who_did_what_with_which_model_in_how_many_seconds(folder, 
     assert all(entry["model"] == model and entry["app"].startswith("napari-cln ") for entry in history)
 
 
+def test_strokes_share_a_line_of_history_and_decisions_never(folder, annotate):
+    for status in ("corrected", "corrected", "accepted", "accepted", "rejected", "rejected"):
+        case = folder.save(annotate(0, status=status), who="r1")
+
+    history = record_of(folder, case)["history"]
+
+    told = [(entry["action"], entry.get("saves", 1)) for entry in history]
+    assert told == [("corrected", 2), ("accepted", 1), ("accepted", 1), ("rejected", 1), ("rejected", 1)]
+
+
 def test_the_second_of_two_readers_is_told_and_both_versions_stay(folder, annotate, necks):
     start = folder.save(annotate(0), who="r1").revision
     folder.save(annotate(0, mask=np.roll(necks[0][1], 3)), who="r1", expected_revision=start)

@@ -16,7 +16,7 @@ from strokes import drag
 from napari_cln._layers import KEY, link, prediction_to_layer
 from napari_cln.folder import commits
 from napari_cln.folder.dataset import TrainingFolder
-from napari_cln.folder.readers import read_annotation, readers_of, save_reading
+from napari_cln.folder.readers import read_annotation, read_reading, readers_of, save_reading
 from napari_cln.io.sources import read_frame
 from napari_cln.types import Annotation, Frame, Node, Prediction
 from napari_cln.widgets.common.results import Results
@@ -42,10 +42,15 @@ def folder(tmp_path) -> TrainingFolder:
 @pytest.fixture
 def dock(viewer, folder) -> CorrectDock:
     _, dock = viewer.window.add_plugin_dock_widget("napari-cln", "Correct")
-    dock.study.reader.setText("r1")
-    dock.study.reader.editingFinished.emit()
-    dock.study.open_folder(folder.path)
+    name(dock, "r1")
+    dock.view.study.open_folder(folder.path)
     return dock
+
+
+def name(dock: CorrectDock, who: str) -> None:
+    """Type a reader's name."""
+    dock.view.study.reader.setText(who)
+    dock.view.study.reader.editingFinished.emit()
 
 
 @pytest.fixture
@@ -54,7 +59,7 @@ def finish(qtbot):
 
     def finish(dock) -> None:
         QTest.qWait(20)
-        qtbot.waitUntil(lambda: dock.strokes.saver.is_idle, timeout=20_000)
+        qtbot.waitUntil(lambda: dock.session.filing.saver.is_idle, timeout=20_000)
         QTest.qWait(20)
 
     return finish
@@ -63,7 +68,7 @@ def finish(qtbot):
 @pytest.fixture
 def press(qtbot, finish):
     def press(dock, name: str) -> None:
-        qtbot.mouseClick(getattr(dock, name), Qt.MouseButton.LeftButton)
+        qtbot.mouseClick(getattr(dock.view.verdict, name), Qt.MouseButton.LeftButton)
         finish(dock)
 
     return press
@@ -126,7 +131,8 @@ class TestStrokes:
         image = open_image(viewer, FRAME)
         labels = predict(viewer, image)
         _, dock = viewer.window.add_plugin_dock_widget("napari-cln", "Correct")
-        dock.study.open_folder(folder.path)
+        name(dock, "r1")
+        dock.view.study.open_folder(folder.path)
         QTest.qWait(200)
         viewer.layers.selection.active = labels
         labels.mode, labels.brush_size = "paint", 15
@@ -138,7 +144,7 @@ class TestStrokes:
         assert (labels.data > 0).sum() > (before > 0).sum()
         case = only_case(folder)
         assert case.status == "corrected"
-        assert dock.message.text() == "Saved: corrected, 1 node."
+        assert dock.message.text() == "Saved: corrected, 1 node · simulated-frame"
         row0, column0 = folder.record(case.id).source.crop[1::-1]
         saved = folder.read_instances(case)
         assert np.array_equal(
@@ -169,13 +175,14 @@ class TestStrokes:
         self, viewer, open_image, folder, finish
     ):
         _, dock = viewer.window.add_plugin_dock_widget("napari-cln", "Correct")
+        name(dock, "r1")
         labels = predict(viewer, open_image(viewer, FRAME))
         finish(dock)
         labels.paint((260, 330), 1)
         finish(dock)
         assert dock.message.text().startswith("Open or make a training folder")
 
-        dock.study.open_folder(folder.path)
+        dock.view.study.open_folder(folder.path)
         finish(dock)
 
         assert only_case(folder).status == "corrected"
@@ -186,18 +193,18 @@ class TestStrokes:
         predicted.paint((260, 330), 1)
         finish(dock)
 
-        dock.study.create_folder(tmp_path / "other")
+        dock.view.study.create_folder(tmp_path / "other")
         finish(dock)
 
         assert len(folder.ids()) == 1
-        assert dock.study.folder.ids() == []
+        assert dock.view.study.folder.ids() == []
 
 
 class TestVerdicts:
     def test_an_untouched_prediction_is_accepted_as_such(self, dock, folder, predicted, press, finish):
         finish(dock)
-        dock.strokes._since -= 7  # the reader looks at it
-        press(dock, "accept_button")
+        dock.session.filing.start_clock(ago=7)  # the reader looks at it
+        press(dock, "accept")
 
         case = only_case(folder)
         (entry,) = folder.record(case.id).history
@@ -205,12 +212,12 @@ class TestVerdicts:
         assert case.nodes[0].p_malignant == pytest.approx(0.9)
         assert (entry.who, entry.model, entry.untouched) == ("r1", "ynet@123456789abc", True)
         assert 7 <= entry.seconds < 60
-        assert "accepted as predicted" in dock.state.text()
+        assert "accepted as predicted" in dock.view.state.text()
 
     def test_a_painted_one_is_accepted_as_corrected(self, dock, folder, predicted, press):
         predicted.paint((260, 330), 1)
 
-        press(dock, "accept_button")
+        press(dock, "accept")
 
         assert only_case(folder).status == "corrected"
         assert not any(entry.untouched for entry in folder.record(only_case(folder).id).history)
@@ -218,7 +225,7 @@ class TestVerdicts:
     def test_no_node_is_an_explicit_negative_that_undo_takes_back(
         self, dock, folder, predicted, press, finish
     ):
-        press(dock, "no_node_button")
+        press(dock, "no_node")
         case = only_case(folder)
         assert (case.status, case.nodes) == ("no-node", ())
         assert case.mask is not None
@@ -242,7 +249,7 @@ class TestVerdicts:
         assert only_case(folder).status == "no-node"
 
     def test_a_rejected_mask_is_kept_and_not_trained_on(self, dock, folder, predicted, press):
-        press(dock, "reject_button")
+        press(dock, "reject")
 
         assert only_case(folder).status == "rejected"
         assert only_case(folder).mask is None
@@ -256,18 +263,351 @@ class TestVerdicts:
         assert only_case(folder).mask is None
 
     def test_with_nothing_open_it_says_what_to_do(self, dock, press):
-        press(dock, "accept_button")
+        press(dock, "accept")
 
         assert dock.message.text().startswith("Open an ultrasound image first")
 
 
+class TestTakenBack:
+    """Decisions that are undone, by key and by button."""
+
+    @pytest.fixture
+    def key(self, viewer, dock, finish, qtbot):
+        def key(letter: str, *modifiers: str) -> None:
+            held = Qt.KeyboardModifier.NoModifier
+            for modifier in modifiers:
+                held |= getattr(Qt.KeyboardModifier, f"{modifier}Modifier")
+            canvas = viewer.window._qt_viewer.canvas.native
+            qtbot.keyClick(canvas, getattr(Qt.Key, f"Key_{letter}"), held)
+            finish(dock)
+
+        return key
+
+    def test_a_stroke_undone_brings_the_rejection_back_and_no_acceptance(
+        self, dock, folder, predicted, key, finish
+    ):
+        finish(dock)
+        key("R", "Shift")
+        predicted.paint((260, 330), 1)
+        finish(dock)
+        assert only_case(folder).status == "corrected"
+
+        key("Z", "Control")
+
+        case = only_case(folder)
+        assert case.status == "rejected"
+        assert folder.read_instances(case).sum() == 40 * 60
+        told = [(line.action, line.status) for line in folder.record(case.id).history]
+        assert told == [("rejected", None), ("corrected", None), ("undone", "rejected")]
+
+    @pytest.mark.parametrize(("letter", "status"), [("A", "accepted"), ("R", "rejected"), ("X", "no-node")])
+    def test_control_z_takes_back_what_was_decided_last_and_redo_says_it_again(
+        self, dock, folder, predicted, key, finish, letter, status
+    ):
+        finish(dock)
+        before = predicted.data.copy()
+        key(letter, "Shift")
+        assert only_case(folder).status == status
+
+        key("Z", "Control")
+        case = only_case(folder)
+        assert case.status == "predicted"
+        assert np.array_equal(predicted.data, before)
+        assert folder.read_instances(case).sum() == 40 * 60
+        last = folder.record(case.id).history[-1]
+        assert (last.who, last.action, last.status) == ("r1", "taken-back", "predicted")
+        assert dock.message.text() == "Taken back. It is predicted, 1 node · simulated-frame"
+
+        key("Z", "Control", "Shift")
+        assert only_case(folder).status == status
+        assert predicted.data.any() == (status != "no-node")
+
+    def test_control_z_goes_back_in_the_order_in_which_things_happened(
+        self, dock, folder, predicted, key, finish
+    ):
+        finish(dock)
+        key("A", "Shift")
+        predicted.paint((260, 330), 1)
+        finish(dock)
+        key("R", "Shift")
+
+        statuses = []
+        for _ in range(4):
+            key("Z", "Control")
+            statuses.append((only_case(folder).status, bool(predicted.data[260, 330])))
+
+        assert statuses == [
+            ("corrected", True),
+            ("accepted", False),
+            ("predicted", False),
+            ("predicted", False),
+        ]
+
+    def test_the_button_names_what_it_takes_back(self, dock, folder, predicted, finish, press):
+        finish(dock)
+        assert not dock.view.verdict.take_back.isEnabled()
+        press(dock, "no_node")
+        assert dock.view.verdict.take_back.text() == "Take back: no node here"
+
+        press(dock, "take_back")
+
+        assert only_case(folder).status == "predicted"
+        assert predicted.data.any()
+        assert not dock.view.verdict.take_back.isEnabled()
+
+    def test_what_another_reader_said_stands_again_in_their_name(self, viewer, dock, folder, finish, press):
+        case_id = fill(folder)[0]
+        name(dock, "r2")
+        dock.open_case(case_id)
+        press(dock, "reject")
+        assert folder.case(case_id).status == "rejected"
+
+        press(dock, "take_back")
+
+        case = folder.case(case_id)
+        assert (case.status, read_annotation(folder, case).annotator) == ("accepted", "r1")
+        last = folder.record(case_id).history[-1]
+        assert (last.who, last.action, last.judged_by) == ("r2", "taken-back", "r1")
+        assert "accepted, by r1" in dock.view.state.text()
+
+    def test_a_note_is_no_judgement_of_whoever_types_it(self, dock, folder, finish):
+        case_id = fill(folder)[0]
+        name(dock, "r2")
+        dock.open_case(case_id)
+        dock.view.note.setText("capsule blurred")
+        dock.view.note.editingFinished.emit()
+        finish(dock)
+
+        case = folder.case(case_id)
+        assert (case.status, read_annotation(folder, case).annotator) == ("accepted", "r1")
+        last = folder.record(case_id).history[-1]
+        assert (last.who, last.action, last.status, last.judged_by) == (
+            "r2",
+            "noted",
+            "accepted",
+            "r1",
+        )
+
+    def test_a_decision_can_be_taken_back_after_a_walk(self, dock, folder, finish, press):
+        ids = fill(folder)
+        dock.study.open_folder(folder.path)
+        dock.walk.path.setCurrentIndex(2)
+        dock.walk.step(1)
+        press(dock, "reject")
+        dock.walk.step(1)
+        finish(dock)
+        dock.walk.step(-1)
+        finish(dock)
+
+        press(dock, "take_back")
+
+        assert folder.case(ids[0]).status == "accepted"
+
+    def test_a_decision_between_readers_that_is_taken_back_is_asked_for_again(
+        self, dock, folder, finish, press, qtbot
+    ):
+        case_id = fill(folder)[0]
+        first = folder.read_instances(folder.case(case_id))
+        theirs = replace(
+            read_annotation(folder, folder.case(case_id)),
+            instances=np.roll(first, 20, axis=0),
+            nodes=(Node(id=1, status="accepted", truth="benign"),),
+        )
+        save_reading(folder, theirs, "r2")
+        name(dock, "r3")
+        dock.open_case(case_id)
+        qtbot.waitUntil(lambda: dock.view.decision.isVisibleTo(dock), timeout=20_000)
+        qtbot.mouseClick(dock.view.decision.take, Qt.MouseButton.LeftButton)
+        finish(dock)
+        assert folder.case(case_id).truth == "benign"
+
+        press(dock, "take_back")
+
+        case = folder.case(case_id)
+        assert np.array_equal(folder.read_instances(case), first)
+        assert (case.status, case.truth) == ("accepted", "metastatic")
+        assert list(folder.record(case_id).history[-1].readings) == ["r2"]
+        qtbot.waitUntil(lambda: dock.view.decision.isVisibleTo(dock), timeout=20_000)
+
+    def test_an_undo_in_a_cine_goes_to_the_frame_that_it_changes(self, viewer, dock, open_cine, finish, key):
+        open_cine(viewer)
+        finish(dock)
+        dock.walk.number.setValue(2)
+        labels = viewer.layers.selection.active
+        labels.data_setitem((np.array([1]), np.array([50]), np.array([60])), 1)
+        finish(dock)
+        dock.walk.number.setValue(5)
+        finish(dock)
+
+        key("Z", "Control")
+
+        assert viewer.dims.current_step[0] == 1
+        assert not labels.data.any()
+
+    def test_frames_that_a_new_run_over_a_cine_clears_are_not_rejected(
+        self, viewer, dock, folder, open_cine, finish, press
+    ):
+        image = open_cine(viewer)
+        viewer.dims.set_current_step(0, 0)
+        results = Results(viewer, image, [0], "")
+        instances = np.zeros((160, 180), np.uint8)
+        instances[40:80, 40:80] = 1
+        prediction = Prediction(
+            frame=Frame(pixels=image.data[0], n_frames=6),
+            probability=instances.astype(np.float32),
+            instances=instances,
+            node_scores=(0.9,),
+            class_probabilities={"benign": 0.1, "malignant": 0.9},
+            model_id="ynet@123456789abc",
+        )
+        results.put(prediction)
+        finish(dock)
+        press(dock, "accept")
+        assert only_case(folder).status == "accepted"
+
+        again = Results(viewer, image, [0], "")
+        again.begin()
+        finish(dock)
+        again.put(replace(prediction, instances=np.roll(instances, 9, axis=0)))
+        finish(dock)
+
+        case = only_case(folder)
+        assert (case.status, len(folder.record(case.id).history)) == ("accepted", 1)
+        assert "predicted, not looked at" in dock.view.state.text()
+
+    def test_a_second_reading_is_taken_back_without_a_trace_in_the_folders_own(
+        self, viewer, dock, folder, finish, press
+    ):
+        case_id = fill(folder)[0]
+        before = folder.record(case_id)
+        name(dock, "r2")
+        dock.study.second.setChecked(True)
+        dock.open_case(case_id)
+        press(dock, "no_node")
+        assert read_reading(folder, folder.case(case_id), "r2").status == "no-node"
+
+        press(dock, "take_back")
+
+        assert read_reading(folder, folder.case(case_id), "r2").status == "predicted"
+        assert folder.record(case_id) == before
+
+    def test_strokes_are_those_of_the_reader_who_painted_them(self, dock, folder, predicted, finish):
+        finish(dock)
+        predicted.paint((260, 330), 1)
+        name(dock, "r2")
+        finish(dock)
+
+        case = only_case(folder)
+        assert read_annotation(folder, case).annotator == "r1"
+
+
+class TestReaderWithoutAName:
+    @pytest.fixture
+    def dock(self, viewer, folder) -> CorrectDock:
+        _, dock = viewer.window.add_plugin_dock_widget("napari-cln", "Correct")
+        dock.study.open_folder(folder.path)
+        return dock
+
+    def test_strokes_wait_for_the_name_and_are_kept_aside(self, dock, folder, predicted, finish):
+        finish(dock)
+        predicted.paint((260, 330), 1)
+        finish(dock)
+        assert dock.message.text().startswith("Type your name or initials under Reader")
+        assert "border" in dock.study.reader.styleSheet()
+        assert folder.ids() == []
+        assert [stroke.who for stroke in folder.autosave.list()] == [""]
+
+        name(dock, "r7")
+        finish(dock)
+
+        case = only_case(folder)
+        assert [line.who for line in folder.record(case.id).history] == ["r7"]
+        assert case.status == "corrected"
+        assert folder.autosave.list() == []
+        assert dock.study.reader.styleSheet() == ""
+
+    @pytest.mark.parametrize("button", ["accept", "reject", "no_node"])
+    def test_nothing_is_decided(self, dock, folder, predicted, finish, press, button):
+        press(dock, button)
+
+        assert dock.message.text().startswith("Type your name or initials under Reader")
+        assert folder.ids() == []
+        assert predicted.data.any()
+
+    def test_what_a_crash_left_without_a_name_is_offered_to_whoever_comes(
+        self, dock, folder, predicted, finish, qtbot
+    ):
+        frame = read_frame(FRAME)
+        left = np.zeros(frame.shape, np.uint8)
+        left[300:320, 400:420] = 1
+        folder.autosave.keep(Annotation(frame=frame, instances=left), folder.identify(frame), who="")
+        name(dock, "r7")
+        finish(dock)
+        assert "Strokes of somebody without a name" in dock.view.recovery.text.text()
+
+        qtbot.mouseClick(dock.view.recovery.restore, Qt.MouseButton.LeftButton)
+        finish(dock)
+
+        assert np.array_equal(predicted.data, left)
+        assert [line.who for line in folder.record(only_case(folder).id).history] == ["r7"]
+        assert folder.autosave.list() == []
+
+
+class TestWhatIsSaid:
+    def test_a_node_in_two_parts_is_said(self, dock, predicted, finish):
+        finish(dock)
+        assert "parts" not in dock.view.state.text()
+
+        predicted.paint((300, 450), 1)
+        finish(dock)
+        assert "Node 1 lies in 2 parts and counts as one." in dock.view.state.text()
+
+        predicted.undo()
+        finish(dock)
+        assert "parts" not in dock.view.state.text()
+
+    def test_no_message_outlives_its_cause(self, viewer, dock, folder, open_image, finish, press):
+        assert dock.message.text() == f"{folder.path.name}: 0 frames."
+        press(dock, "accept")
+        assert dock.message.text().startswith("Open an ultrasound image first")
+        image, other = open_image(viewer, FRAME), open_image(viewer, REAL)
+        finish(dock)
+        assert dock.message.text() == ""
+
+        viewer.layers.selection.active = image
+        press(dock, "accept")
+        assert dock.message.text().startswith("There is no mask yet")
+        viewer.layers.selection.active = other
+        finish(dock)
+        assert dock.message.text() == ""
+
+    def test_the_reader_who_drew_may_not_decide(self, dock, folder, finish, qtbot):
+        case_id = fill(folder)[0]
+        first = read_annotation(folder, folder.case(case_id))
+        save_reading(folder, replace(first, instances=np.roll(first.instances, 20, axis=0)), "r2")
+        before = folder.record(case_id)
+
+        for who in ("r1", "r2", "R1"):
+            name(dock, who)
+            dock.open_case(case_id)
+            dock.session.refresh()
+            dock._look_for_other_readers()
+            qtbot.waitUntil(lambda: "read it yourself" in dock.view.decision.text.text(), timeout=20_000)
+            assert not dock.view.decision.row.isVisibleTo(dock)
+            dock.view.decision.kept.emit()
+            finish(dock)
+            assert "another reader decides" in dock.message.text()
+
+        assert folder.record(case_id) == before
+
+
 class TestFacts:
     def test_what_is_known_of_a_node_is_in_its_record(self, dock, folder, predicted, press, finish):
-        press(dock, "accept_button")
+        press(dock, "accept")
         for name, title in (("truth", "metastatic"), ("truth_source", "Tg"), ("level", "IV"), ("side", "L")):
-            dock.nodes.choice(1, name).setCurrentText(title)
-        dock.note.setText("capsule blurred")
-        dock.note.editingFinished.emit()
+            dock.view.nodes.choice(1, name).setCurrentText(title)
+        dock.view.note.setText("capsule blurred")
+        dock.view.note.editingFinished.emit()
         finish(dock)
 
         (node,) = only_case(folder).nodes
@@ -277,22 +617,22 @@ class TestFacts:
 
     def test_facts_stay_with_their_node_while_others_are_painted(self, dock, folder, predicted, finish):
         finish(dock)
-        dock.nodes.choice(1, "truth").setCurrentText("benign")
+        dock.view.nodes.choice(1, "truth").setCurrentText("benign")
         predicted.paint((300, 400), 2)
         finish(dock)
 
         assert [node.truth for node in only_case(folder).nodes] == ["benign", "unknown"]
-        assert list(dock.nodes.nodes) == [1, 2]
+        assert list(dock.view.nodes.nodes) == [1, 2]
 
     def test_the_patient_is_kept_as_a_hash_and_never_carried_to_another_image(
         self, viewer, dock, folder, predicted, open_image, press, finish
     ):
         finish(dock)
-        assert dock.patient.text() == read_frame(FRAME).patient_id
-        dock.patient.selectAll()
-        QTest.keyClicks(dock.patient, "Doe, Jane")
-        QTest.keyClick(dock.patient, Qt.Key.Key_Return)
-        press(dock, "accept_button")
+        assert dock.view.patient.text() == read_frame(FRAME).patient_id
+        dock.view.patient.selectAll()
+        QTest.keyClicks(dock.view.patient, "Doe, Jane")
+        QTest.keyClick(dock.view.patient, Qt.Key.Key_Return)
+        press(dock, "accept")
 
         case = only_case(folder)
         assert case.patient == folder.hash_key("patient", "doe, jane")
@@ -300,7 +640,7 @@ class TestFacts:
 
         open_image(viewer, REAL)
         finish(dock)
-        assert dock.patient.text() == ""
+        assert dock.view.patient.text() == ""
 
 
 class TestFaults:
@@ -323,7 +663,7 @@ class TestFaults:
 
     def test_a_window_that_closes_in_mid_save_loses_no_stroke(self, viewer, dock, folder, predicted, qtbot):
         predicted.paint((260, 330), 1)
-        qtbot.waitUntil(lambda: not dock.strokes.saver.is_idle, timeout=10_000)
+        qtbot.waitUntil(lambda: not dock.session.filing.saver.is_idle, timeout=10_000)
 
         viewer.close()
 
@@ -341,9 +681,9 @@ class TestFaults:
         left[300:320, 400:420] = 1
         annotation = Annotation(frame=frame, instances=left, nodes=(Node(id=1, truth="benign"),))
         folder.autosave.keep(annotation, folder.identify(frame), who="r1")
-        dock.study.open_folder(folder.path)
+        dock.view.study.open_folder(folder.path)
         finish(dock)
-        assert "Strokes of r1" in dock.recovery.text.text()
+        assert "Strokes of r1" in dock.view.recovery.text.text()
 
         if answer == "paint":
             predicted.paint((260, 330), 1)
@@ -352,19 +692,19 @@ class TestFaults:
             (former,) = folder.revisions(only_case(folder).id)
             assert former.nodes[0].truth == "benign"
         else:
-            qtbot.mouseClick(getattr(dock.recovery, answer), Qt.MouseButton.LeftButton)
+            qtbot.mouseClick(getattr(dock.view.recovery, answer), Qt.MouseButton.LeftButton)
             finish(dock)
         if answer == "restore":
             assert np.array_equal(predicted.data, left)
             assert only_case(folder).truth == "benign"
         if answer == "discard":
             assert folder.ids() == []
-            assert "were discarded, and are kept for one day" in dock.recovery.text.text()
-            assert not dock.recovery.discard.isVisibleTo(dock)
-            qtbot.mouseClick(dock.recovery.restore, Qt.MouseButton.LeftButton)
+            assert "were discarded, and are kept for one day" in dock.view.recovery.text.text()
+            assert not dock.view.recovery.discard.isVisibleTo(dock)
+            qtbot.mouseClick(dock.view.recovery.restore, Qt.MouseButton.LeftButton)
             finish(dock)
             assert np.array_equal(predicted.data, left)
-        assert not dock.recovery.isVisibleTo(dock)
+        assert not dock.view.recovery.isVisibleTo(dock)
 
     def test_the_mask_of_another_frame_is_refused(self, viewer, dock, folder, predicted, finish):
         image = next(layer for layer in viewer.layers if isinstance(layer, Image))
@@ -378,7 +718,7 @@ class TestFaults:
         assert folder.ids() == []
 
     def test_two_readers_at_once_lose_nothing(self, dock, folder, predicted, press, finish):
-        press(dock, "accept_button")
+        press(dock, "accept")
         case = only_case(folder)
         other = TrainingFolder.open(folder.path)
         rival = Annotation(
@@ -398,7 +738,7 @@ class TestFaults:
     def test_a_prediction_after_an_acceptance_changes_nothing_in_the_folder(
         self, viewer, dock, folder, predicted, press, finish
     ):
-        press(dock, "accept_button")
+        press(dock, "accept")
         known = predicted.metadata[KEY]
         results = Results(viewer, next(one for one in viewer.layers if isinstance(one, Image)), [0], "")
         results.put(replace(known, instances=np.roll(known.instances, 4, axis=0)))
@@ -423,9 +763,9 @@ class TestWays:
         finish(dock)
         labels.paint((3, 300, 400), 1)
         finish(dock)
-        dock.walk.step(1)
+        dock.view.walk.step(1)
         finish(dock)
-        assert (viewer.dims.current_step[0], dock.walk.number.value()) == (4, 5)
+        assert (viewer.dims.current_step[0], dock.view.walk.number.value()) == (4, 5)
         labels.paint((4, 310, 400), 1)
         finish(dock)
         assert len(folder.ids()) == 2
@@ -442,21 +782,21 @@ class TestWays:
         self, viewer, dock, folder, finish
     ):
         ids = fill(folder)
-        dock.study.open_folder(folder.path)
-        dock.walk.path.setCurrentIndex(2)
+        dock.view.study.open_folder(folder.path)
+        dock.view.walk.path.setCurrentIndex(2)
 
-        dock.walk.step(1)
+        dock.view.walk.step(1)
         finish(dock)
         (labels,) = [layer for layer in viewer.layers if isinstance(layer, Labels)]
         before = labels.data.copy()
         assert np.array_equal(before, folder.read_instances(folder.case(ids[0])))
-        assert dock.nodes.choice(1, "truth").currentText() == "metastatic"
+        assert dock.view.nodes.choice(1, "truth").currentText() == "metastatic"
         labels.paint((40, 40), 2)
         finish(dock)
-        dock.walk.step(1)
+        dock.view.walk.step(1)
         finish(dock)
         assert labels not in viewer.layers
-        dock.walk.number.setValue(1)
+        dock.view.walk.number.setValue(1)
         finish(dock)
 
         assert labels in viewer.layers
@@ -472,26 +812,29 @@ class TestWays:
     ):
         case_id = fill(folder)[0]
         before = folder.record(case_id)
-        dock.study.reader.setText("r2")
-        dock.study.reader.editingFinished.emit()
-        dock.study.second.setChecked(True)
-        dock.study.open_folder(folder.path)
+        name(dock, "r2")
+        dock.view.study.second.setChecked(True)
+        dock.view.study.open_folder(folder.path)
 
         dock.open_case(case_id)
         (labels,) = [layer for layer in viewer.layers if isinstance(layer, Labels)]
         assert not labels.data.any()
         labels.data = np.roll(folder.read_instances(folder.case(case_id)), 20, axis=0)
         finish(dock)
-        assert dock.nodes.choice(1, "truth").currentText() == "unknown"
+        assert dock.view.nodes.choice(1, "truth").currentText() == "unknown"
         assert "Dice" not in dock.message.text()  # nothing is told before the reader has judged
-        press(dock, "accept_button")
+        press(dock, "accept")
 
         qtbot.waitUntil(lambda: "Dice with the first reading 0.6" in dock.message.text(), timeout=10_000)
         assert folder.record(case_id) == before
         assert readers_of(folder, case_id) == ["r2"]
-        dock.worthy.look.click()
-        qtbot.waitUntil(lambda: dock.worthy.rows.count() == 1, timeout=10_000)
-        assert dock.worthy.rows.item(0).text().startswith(f"case {case_id[:6]}: two readers differ: Dice 0.")
+        dock.view.worthy.look.click()
+        qtbot.waitUntil(lambda: dock.view.worthy.rows.count() == 1, timeout=10_000)
+        assert (
+            dock.view.worthy.rows.item(0)
+            .text()
+            .startswith(f"case {case_id[:6]}: two readers differ: Dice 0.")
+        )
 
     @pytest.mark.parametrize("answer", ["keep", "take", "consensus"])
     def test_a_third_reader_decides_between_two(self, viewer, dock, folder, finish, press, qtbot, answer):
@@ -499,14 +842,13 @@ class TestWays:
         first = folder.read_instances(folder.case(case_id))
         theirs = replace(read_annotation(folder, folder.case(case_id)), instances=np.roll(first, 20, axis=0))
         save_reading(folder, theirs, "r2")
-        dock.study.reader.setText("r3")
-        dock.study.reader.editingFinished.emit()
-        dock.study.open_folder(folder.path)
+        name(dock, "r3")
+        dock.view.study.open_folder(folder.path)
 
         dock.open_case(case_id)
-        qtbot.waitUntil(lambda: dock.decision.isVisibleTo(dock), timeout=20_000)
-        assert dock.decision.text.text().startswith("r2 reads this frame otherwise: Dice 0.60.")
-        dock.decision.show_other.click()
+        qtbot.waitUntil(lambda: dock.view.decision.isVisibleTo(dock), timeout=20_000)
+        assert dock.view.decision.text.text().startswith("r2 reads this frame otherwise: Dice 0.60.")
+        dock.view.decision.show_other.click()
         outline = viewer.layers["outline of r2"]
         assert np.array_equal(outline.data > 0, theirs.mask)
         (labels,) = [layer for layer in viewer.layers if isinstance(layer, Labels) and layer is not outline]
@@ -514,7 +856,8 @@ class TestWays:
             labels.data = np.roll(first, 10, axis=0)
             finish(dock)
         qtbot.mouseClick(
-            dock.decision.take if answer == "take" else dock.decision.keep, Qt.MouseButton.LeftButton
+            dock.view.decision.take if answer == "take" else dock.view.decision.keep,
+            Qt.MouseButton.LeftButton,
         )
         finish(dock)
 
@@ -528,12 +871,12 @@ class TestWays:
             "metastatic",
         )
         assert dock.message.text().startswith("Decided, with the reading of r2: ")
-        qtbot.waitUntil(lambda: not dock.decision.isVisibleTo(dock), timeout=20_000)
+        qtbot.waitUntil(lambda: not dock.view.decision.isVisibleTo(dock), timeout=20_000)
         assert outline not in viewer.layers
 
     def test_what_changed_is_shown_on_request(self, viewer, dock, predicted, finish):
         finish(dock)
-        dock.difference.click()
+        dock.view.difference.click()
         changes = viewer.layers[-1]
         assert not changes.data.any()
 
@@ -541,7 +884,7 @@ class TestWays:
         finish(dock)
 
         assert (changes.data[100, 100], changes.data[210, 310], (changes.data > 0).sum()) == (1, 2, 2)
-        dock.difference.setChecked(False)
+        dock.view.difference.setChecked(False)
         assert changes not in viewer.layers
 
     def test_a_typed_scale_holds_for_layers_and_record(self, viewer, dock, folder, open_image, finish, press):
@@ -551,10 +894,10 @@ class TestWays:
         (labels,) = [layer for layer in viewer.layers if isinstance(layer, Labels)]
         labels.paint((300, 300), 1)
         finish(dock)
-        dock.scale.start(image, 0)
+        dock.view.scale.start(image, 0)
         viewer.layers.selection.active.add_lines([[100, 700], [300, 700]])
-        dock.scale.length.setValue(20)
-        dock.scale.apply(image)
+        dock.view.scale.length.setValue(20)
+        dock.view.scale.apply(image)
         finish(dock)
 
         assert tuple(image.scale) == tuple(labels.scale) == (0.1, 0.1)
@@ -564,7 +907,7 @@ class TestWays:
         assert record.spacing_by == "r1"
 
     def test_a_scale_that_the_file_states_is_not_typed_over(self, viewer, dock, open_image):
-        dock.scale.start(open_image(viewer, FRAME), 0)
+        dock.view.scale.start(open_image(viewer, FRAME), 0)
 
         assert "says its scale itself" in dock.message.text()
 
@@ -574,12 +917,12 @@ class TestWays:
         viewer.layers.selection.active = other
         finish(dock)
 
-        qtbot.mouseClick(dock.worthy.look, Qt.MouseButton.LeftButton)
-        qtbot.waitUntil(lambda: dock.worthy.rows.count() == 1, timeout=10_000)
-        row = dock.worthy.rows.item(0)
+        qtbot.mouseClick(dock.view.worthy.look, Qt.MouseButton.LeftButton)
+        qtbot.waitUntil(lambda: dock.view.worthy.rows.count() == 1, timeout=10_000)
+        row = dock.view.worthy.rows.item(0)
         assert row.text() == "simulated-frame: no node was found, but the score of the frame is 0.90"
 
-        dock.worthy.rows.itemClicked.emit(row)
+        dock.view.worthy.rows.itemClicked.emit(row)
         finish(dock)
-        assert dock.image.value is image
+        assert dock.view.image.value is image
         assert not other.visible

@@ -110,11 +110,11 @@ def test_a_correction_becomes_a_better_model(
 
     # Paint: the brush by its key, a stroke by the mouse; it is saved when it ends.
     bring_up(correct)
-    retype(correct.study.reader, "r1")
+    retype(correct.view.study.reader, "r1")
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(study.path))
-    press(correct.study.open_button)
+    press(correct.view.study.open_button)
     assert correct.message.text() == "study: 12 frames."
-    retype(correct.patient, "a new patient")
+    retype(correct.view.patient, "a new patient")
     viewer.layers.selection.active = labels
     viewer.reset_view()
     qtbot.keyClick(canvas, Qt.Key.Key_2)
@@ -129,11 +129,11 @@ def test_a_correction_becomes_a_better_model(
 
     # Say what it is, and accept: Shift+A. The record is on disk.
     node = int(painted[150, 200])
-    truth = correct.nodes.choice(node, "truth")
+    truth = correct.view.nodes.choice(node, "truth")
     QTest.keyClicks(truth, "met")
     assert truth.currentText() == "metastatic"
     qtbot.keyClick(canvas, Qt.Key.Key_A, Qt.KeyboardModifier.ShiftModifier)
-    wait_for(lambda: correct.strokes.saver.is_idle and len(study.ids()) == 13)
+    wait_for(lambda: correct.session.filing.saver.is_idle and len(study.ids()) == 13)
     case = study.case(study.identify(read_frame(scan)))
     assert (case.status, case.truth) == ("corrected", "metastatic")
     assert case.patient == study.hash_key("patient", "a new patient")
@@ -180,7 +180,7 @@ def test_a_correction_becomes_a_better_model(
     assert again.metadata[KEY].model_id == trained.model_id
     assert trained.name in segment.model.names.currentText()
     assert np.array_equal(labels.data, painted)
-    correct._show()
-    wait_for(lambda: correct.strokes.saver.is_idle)
+    correct.session.refresh()
+    wait_for(lambda: correct.session.filing.saver.is_idle)
     assert study.record(case.id).status == "corrected"
     wait_for(lambda: not find_job(run, "train").is_alive())

@@ -17,6 +17,7 @@ from .frames import (
 )
 from .links import frame_layers, image_of, is_map, layers_of, link
 from .marks import axes_to_layer, box_from_layer, explanation_to_layer, overlay_to_layer, scan_area_to_layer
+from .places import lie_apart, note_place, put_together
 from .predictions import (
     cine_to_layer,
     features_of,
@@ -28,12 +29,25 @@ from .predictions import (
     readings_to_layer,
     unlike_frames,
 )
-from .space import IMAGE_KEY, KEY, OVERLAY_KEY, SCAN_AREA_KEY, SCORE_MAP, UNLIKE_KEY, LayerTuple, space_of
+from .space import (
+    IMAGE_KEY,
+    KEY,
+    OVERLAY_KEY,
+    PLACE_KEY,
+    RUN_KEY,
+    SCAN_AREA_KEY,
+    SCORE_MAP,
+    UNLIKE_KEY,
+    LayerTuple,
+    space_of,
+)
 
 __all__ = [
     "IMAGE_KEY",
     "KEY",
     "OVERLAY_KEY",
+    "PLACE_KEY",
+    "RUN_KEY",
     "SCAN_AREA_KEY",
     "SCORE_MAP",
     "UNLIKE_KEY",
@@ -52,14 +66,17 @@ __all__ = [
     "is_map",
     "is_painted",
     "layers_of",
+    "lie_apart",
     "link",
     "masks_to_layer",
     "measured_features",
     "message_to_layer",
     "model_note",
     "n_frames_of",
+    "note_place",
     "overlay_to_layer",
     "prediction_to_layer",
+    "put_together",
     "reading_of",
     "readings_of",
     "readings_to_layer",

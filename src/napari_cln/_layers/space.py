@@ -15,6 +15,8 @@ __all__ = [
     "IMAGE_KEY",
     "KEY",
     "OVERLAY_KEY",
+    "PLACE_KEY",
+    "RUN_KEY",
     "SCAN_AREA_KEY",
     "SCORE_MAP",
     "UNLIKE_KEY",
@@ -32,12 +34,16 @@ IMAGE_KEY = "napari-cln image"
 """Key in a derived layer's metadata for the ``unique_id`` of its Image layer."""
 FRAME_KEY = "napari-cln frame"
 """Key for the content hash of the frame, in layers that a reader made before their Image had an id."""
+PLACE_KEY = "napari-cln place"
+"""Key in an Image's metadata for the transform with which it was put on the canvas."""
 SCAN_AREA_KEY = "napari-cln scan area"
 """Key in an Image's metadata for a scan area that the user has drawn."""
 OVERLAY_KEY = "napari-cln remove overlay"
 """Key in an Image's metadata that is False where overlays are to stay in the network's input."""
 SCORE_MAP = "score map"
 """What an Image layer says it shows, under ``KEY``, that is no frame but a map over one."""
+RUN_KEY = "napari-cln frames of a run"
+"""Key in a Labels layer's metadata for the set of frames that a run changed, and no reader."""
 UNLIKE_KEY = "napari-cln unlike frames"
 """Key in the metadata of a cine's Labels for the set of frames that are unlike the training data."""
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from ..errors import DatasetError
 from ..types import Annotation, Case
 from .dataset import TrainingFolder
 from .readers import ReadingPair, read_pairs
 from .record import FINISHED, Provenance
 
-__all__ = ["adjudicate", "undecided"]
+__all__ = ["adjudicate", "may_decide", "undecided"]
+
+JUDGED = ("corrected", "accepted", "rejected", "no-node", "imported")
+"""Actions by which a reader, or an import, says what a frame shows."""
 
 
 def undecided(study: TrainingFolder, case_id: str) -> list[ReadingPair]:
@@ -25,8 +29,10 @@ def undecided(study: TrainingFolder, case_id: str) -> list[ReadingPair]:
     DatasetError
         If the frame is not in the folder, or a file of its own is damaged.
     """
-    history = study.record(case_id).history
-    weighed = {item for entry in history for item in (entry.readings or {}).items()}
+    weighed: set[tuple[str, str]] = set()
+    for entry in study.record(case_id).history:
+        readings = set((entry.readings or {}).items())
+        weighed = weighed - readings if entry.action == "taken-back" else weighed | readings
     pairs = read_pairs(study, case_id)
     return [
         pair
@@ -36,6 +42,29 @@ def undecided(study: TrainingFolder, case_id: str) -> list[ReadingPair]:
         and pair.second.status in FINISHED
         and pair.differs
     ]
+
+
+def may_decide(study: TrainingFolder, pair: ReadingPair, who: str) -> bool:
+    """Whether a reader is neither of the two who read a frame otherwise.
+
+    Who had judged the frame before the other reading was there, or was the first to judge it, is one of
+    the two. Who painted a consensus after that is not.
+
+    Parameters
+    ----------
+    study : TrainingFolder
+    pair : ReadingPair
+    who : str
+
+    Raises
+    ------
+    DatasetError
+        If the frame is not in the folder.
+    """
+    judged = [entry for entry in study.record(pair.case.id).history if entry.action in JUDGED]
+    before = [entry for entry in judged if f"{entry.t:%Y-%m-%dT%H:%M:%SZ}" < pair.read_at]
+    readers = {entry.who for entry in (*before, *judged[:1])} | {str(pair.second.annotator)}
+    return who.casefold() not in {reader.casefold() for reader in readers}
 
 
 def adjudicate(
@@ -63,7 +92,12 @@ def adjudicate(
     Raises
     ------
     DatasetError
-        As :meth:`TrainingFolder.save`.
+        If who decides is one of the two readers, and as :meth:`TrainingFolder.save`.
     """
+    if not may_decide(study, pair, who):
+        raise DatasetError(
+            f"{who} has read this frame, so another reader decides between the two readings.",
+            "Leave it to a third.",
+        )
     about = Provenance(who=who, action="adjudicated", readings={str(pair.second.annotator): pair.read_at})
     return study.keep(annotation, about, expected_revision=expected_revision)

@@ -130,7 +130,7 @@ def read_annotation(study: TrainingFolder, case: Case) -> Annotation:
         instances=study.read_instances(case),
         nodes=case.nodes,
         status=case.status,
-        annotator=last.who if last else None,
+        annotator=(last.judged_by or last.who) if last else None,
         based_on=last.model if last else None,
         note=record.note,
         not_judged=study.read_not_judged(case),

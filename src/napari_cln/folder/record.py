@@ -73,6 +73,10 @@ FINISHED = ("corrected", "accepted", "no-node")
 LABELLED = ("corrected", "accepted")
 """Statuses of a node that belongs in the label image."""
 MERGED_WITHIN = timedelta(minutes=10)
+MERGED = ("predicted", "corrected", "noted", "undone")
+"""Actions whose lines of history are put together; each decision keeps a line of its own."""
+UNSAID = ("taken-back", "noted", "undone")
+"""Actions that do not say what stands: their line has the status beside them."""
 NO_HEADER = "113100"
 """DICOM's code (PS3.16, CID 7050) for: nothing of the header is kept that could name a patient."""
 MAX_SIDE, MAX_PIXELS = 65_535, 2**26
@@ -124,7 +128,11 @@ class NodeEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class HistoryEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One line of history: when, who, with what, what was done, from which model, in how many seconds."""
+    """One line of history: when, who, with what, what was done, from which model, in how many seconds.
+
+    ``status`` is what stands, where the action does not say it; ``judged_by`` whose judgement that is,
+    where it is not that of ``who``.
+    """
 
     t: Time
     who: Name
@@ -135,6 +143,8 @@ class HistoryEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     model: Name | None = None
     untouched: bool | None = None
     seconds: Seconds | None = None
+    status: Status | None = None
+    judged_by: Name | None = None
     readings: dict[Name, Name] | None = None
 
     @property
@@ -235,10 +245,12 @@ class Record(Struct, frozen=True, kw_only=True):
 
 
 class Provenance(Struct, frozen=True, kw_only=True):
-    """Where a frame comes from, and who saves it.
+    """Where a frame comes from, who saves it, and what was done.
 
-    ``readings`` are the second readings that a decision weighed: reader, and when they read it;
-    ``p_malignant`` is the best possible score of a simulated frame.
+    ``action`` is what the line of history says; by default the annotation's status. ``judged_by`` is
+    whose judgement that status is, where another reader saves the frame with it. ``readings`` are the
+    second readings that a decision weighed: reader, and when they read it; ``p_malignant`` is the best
+    possible score of a simulated frame.
     """
 
     patient: str | None = None
@@ -247,6 +259,7 @@ class Provenance(Struct, frozen=True, kw_only=True):
     kind: SourceKind = "file"
     split: Split | None = None
     action: str | None = None
+    judged_by: str | None = None
     readings: Mapping[str, str] | None = None
     p_malignant: float | None = None
 
@@ -425,6 +438,8 @@ def history_entry(annotation: Annotation, about: Provenance, who: str) -> Histor
         who=who,
         app=f"napari-cln {__version__}",
         action=about.action or annotation.status,
+        status=annotation.status if about.action in UNSAID else None,
+        judged_by=about.judged_by if about.judged_by != who else None,
         model=based_on,
         untouched=None if based_on is None else annotation.status == "accepted",
         seconds=None if seconds is None else round(float(seconds), 1),
@@ -435,15 +450,16 @@ def history_entry(annotation: Annotation, about: Provenance, who: str) -> Histor
 def with_history(history: tuple[HistoryEntry, ...], entry: HistoryEntry) -> tuple[HistoryEntry, ...]:
     """History with one more entry.
 
-    A reader who saves after every stroke would fill the record with one line a stroke, so saves
+    A reader who saves after every stroke would fill the record with one line a stroke, so strokes
     of one reader that follow each other within ten minutes share a line: first and last time,
-    their number, the seconds summed. A decision between readers has a line of its own.
+    their number, the seconds summed. What the reader decides has a line of its own, always.
     """
     if not history:
         return (entry,)
     last = history[-1]
-    alike = all(getattr(last, key) == getattr(entry, key) for key in ("who", "app", "action", "model"))
-    if not alike or entry.readings or last.readings or entry.t - last.last > MERGED_WITHIN:
+    keys = ("who", "app", "action", "model", "status", "judged_by")
+    alike = entry.action in MERGED and all(getattr(last, key) == getattr(entry, key) for key in keys)
+    if not alike or entry.t - last.last > MERGED_WITHIN:
         return (*history, entry)
     spent = [seconds for seconds in (last.seconds, entry.seconds) if seconds is not None]
     merged = msgspec.structs.replace(

@@ -23,12 +23,24 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from .in_view import fit_view
+
 if TYPE_CHECKING:
     from pathlib import Path
 
     from napari.components import ViewerModel
 
-__all__ = ["OPEN_FIRST", "Dock", "MessageLine", "Signal", "button", "device_box", "form", "small"]
+__all__ = [
+    "OPEN_FIRST",
+    "Dock",
+    "MessageLine",
+    "Signal",
+    "button",
+    "device_box",
+    "dock_of",
+    "form",
+    "small",
+]
 
 OPEN_FIRST = "Open an ultrasound image first: File > Open, or drop it on the canvas."
 
@@ -38,7 +50,9 @@ class Dock(QWidget):
 
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__()
-        self.viewer = viewer
+        # napari hands plugins a proxy whose layers are proxies too, another one at each access: a layer
+        # would not be itself.
+        self.viewer: ViewerModel = getattr(viewer, "__wrapped__", viewer)
         self.message = MessageLine()
         self._column = column = QWidget()
         self.column = QVBoxLayout(column)
@@ -55,10 +69,10 @@ class Dock(QWidget):
         layout.addWidget(scroll, stretch=1)
         layout.addWidget(self.message)
         self.setMinimumWidth(280)
-        self._saw_all = _sees_all(viewer)
+        self._saw_all = _sees_all(self.viewer)
         self._links: list[tuple[Any, Callable[..., None]]] = []
         self.destroyed.connect(partial(_unlink, self._links))
-        self.listen(viewer.layers.events.removing, self._make_canvas_current)
+        self.listen(self.viewer.layers.events.removing, self._make_canvas_current)
 
     @property
     def training_folder(self) -> Path | None:
@@ -80,7 +94,7 @@ class Dock(QWidget):
         super().showEvent(event)
         if self._saw_all:
             # The dock takes its width from the canvas: who saw the whole frame sees it still.
-            QTimer.singleShot(0, self.viewer.reset_view)
+            QTimer.singleShot(0, partial(fit_view, self.viewer))
             self._saw_all = False
 
     def listen(self, emitter: Any, callback: Callable[..., None]) -> None:
@@ -125,6 +139,14 @@ def _unlink(links: list[tuple[Any, Callable[..., None]]]) -> None:
     links.clear()
 
 
+def dock_of(widget: QWidget) -> Dock | None:
+    """Return the dock that a widget stands in; None where it stands in none."""
+    above: QWidget | None = widget
+    while above is not None and not isinstance(above, Dock):
+        above = above.parentWidget()
+    return above
+
+
 class MessageLine(QLabel):
     """What happened, or what to do next, in one sentence."""
 
@@ -135,12 +157,27 @@ class MessageLine(QLabel):
         self.setWordWrap(True)
         self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.setMinimumHeight(34)
+        self.about: object = None
         self.say("")
 
-    def say(self, sentence: str, mood: str = "info") -> None:
-        """Show a sentence; ``mood`` is ``"info"``, ``"good"`` or ``"bad"``."""
+    def say(self, sentence: str, mood: str = "info", *, about: object = None) -> None:
+        """Show a sentence.
+
+        Parameters
+        ----------
+        sentence : str
+        mood : {"info", "good", "bad"}
+        about : object, optional
+            What it is about; :meth:`forget` takes it back when that is over.
+        """
+        self.about = about
         self.setText(sentence)
         self.setStyleSheet(f"padding: 6px 8px; color: {self.COLOURS[mood]};")
+
+    def forget(self, *abouts: object) -> None:
+        """Empty the line if its sentence is about one of these: no message outlives its cause."""
+        if self.about is not None and self.about in abouts:
+            self.say("")
 
 
 def form() -> QFormLayout:

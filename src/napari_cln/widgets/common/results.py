@@ -10,6 +10,7 @@ from napari.layers import Image, Labels, Layer, Points
 
 from ..._layers import (
     KEY,
+    RUN_KEY,
     SCORE_MAP,
     UNLIKE_KEY,
     cine_to_layer,
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 __all__ = ["Results", "is_touched", "nodes_of", "readings_in", "recut", "unlike_in"]
 
 TOUCHED_KEY = "napari-cln touched frames"
+HIDDEN_KEY = "napari-cln hidden"
+"""Key in the metadata of a layer that is hidden because another frame is shown alone."""
 OPACITY_KEY = "napari-cln opacity"
 FADED = 0.1
 
@@ -128,6 +131,7 @@ class Results:
             known, unlike = readings_of(labels), unlike_frames(labels)
             for index in self.indices:
                 if index in known and _is_free(labels, index):
+                    _note_run(labels, index)  # nobody erased it
                     labels.data[index] = 0
                     del known[index]
                     unlike.discard(index)
@@ -195,6 +199,8 @@ class Results:
         if free:
             labels = free[0]
             changed = np.nonzero(labels.data != prediction.instances)
+            if changed[0].size:
+                _note_run(labels, 0)
             # One step back with Ctrl-Z; plain assignment would leave a history that no longer fits.
             with labels.block_history():
                 labels.data_setitem(changed, prediction.instances[changed])
@@ -217,6 +223,7 @@ class Results:
             labels = Labels(data, **options)
             self._add_labels(labels)
             labels.events.paint.connect(lambda _event: self._touch(labels))
+        _note_run(labels, index)
         labels.data[index] = prediction.instances
         labels.metadata[KEY][index] = reading_of(prediction)
         if prediction.status == "unlike-training-data":
@@ -231,13 +238,21 @@ class Results:
         labels.metadata.setdefault(TOUCHED_KEY, set()).add(self.viewer.dims.current_step[0])
 
     def _add_labels(self, labels: Labels) -> None:
-        link(labels, self.image)
-        self.viewer.add_layer(labels)  # and napari selects it
+        if self.image.visible:
+            link(labels, self.image)
+            self.viewer.add_layer(labels)  # and napari selects it
+        else:
+            _add(self.viewer, labels, self.image)
 
 
 def is_touched(labels: Labels) -> bool:
     """Whether somebody has painted, told quickly: of a cine, the frames that took a stroke are known."""
     return is_painted(labels) if labels.ndim == 2 else bool(labels.metadata.get(TOUCHED_KEY))
+
+
+def _note_run(labels: Labels, index: int) -> None:
+    """Note that a run changes a frame: it is no stroke of a reader's."""
+    labels.metadata.setdefault(RUN_KEY, set()).add(index)
 
 
 def _is_free(labels: Labels, index: int) -> bool:
@@ -267,6 +282,8 @@ def _add(viewer: ViewerModel, layer: Layer, image: Image) -> None:
     """Add a derived layer without taking the selection from what the user works on."""
     active = viewer.layers.selection.active
     link(layer, image)
+    if not image.visible:  # nor is it drawn over another image
+        layer.visible, layer.metadata[HIDDEN_KEY] = False, True
     viewer.add_layer(layer)
     if active is not None:
         viewer.layers.selection.active = active

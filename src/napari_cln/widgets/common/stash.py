@@ -12,12 +12,12 @@ from ..._layers import KEY, is_painted, layers_of, link, readings_of
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-__all__ = ["Shelf"]
+__all__ = ["LayerStash"]
 
 MARKS = ("overlay", "scan area")
 
 
-class Shelf:
+class LayerStash:
     """Takes the layers of a frame off the viewer and puts the same objects back.
 
     Painted layers stay until the window closes; of those that were only predicted, the last
@@ -29,6 +29,9 @@ class Shelf:
         self._n_unpainted = n_unpainted
         self._kept: dict[Path, list[Layer]] = {}
         self._painted: set[Path] = set()
+
+    def __contains__(self, path: Path) -> bool:
+        return path in self._kept
 
     def adopt(self, image: Image) -> None:
         """Link what was painted by hand on a layer that napari made."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from time import sleep
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,36 +16,29 @@ from ...errors import DatasetError
 from ...folder.dataset import TrainingFolder
 from ...folder.readers import read_annotation, read_reading, readers_of
 from ...types import Annotation, Frame
-from ..common.stash import Shelf
-from .painted import Work
+from ..common.in_view import fit_view
+from ..common.results import nodes_of
+from ..common.stash import LayerStash
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-__all__ = ["CaseDesk", "in_frame", "put_masks", "saved_masks", "start_empty"]
+    from .painted import PaintedMask
+
+__all__ = ["CaseOpener", "add_mask", "in_frame", "known_annotation", "saved_masks"]
 
 
-def start_empty(viewer: ViewerModel, image: Image) -> Labels:
-    """Add an empty Labels layer for an Image, ready to paint on."""
+def add_mask(viewer: ViewerModel, image: Image, masks: NDArray[np.uint8] | None = None) -> Labels:
+    """Add a Labels layer for an Image, with masks of its frame or empty, ready to paint on."""
     data, options, _ = cine_to_layer(image)
-    labels = Labels(data, **options)
+    labels = Labels(data if masks is None else masks.copy(), **options)
     link(labels, image)
     viewer.add_layer(labels)
     labels.mode = "paint"
     return labels
 
 
-def put_masks(work: Work, masks: NDArray[np.uint8]) -> None:
-    """Put masks in the place of a frame's present ones, as one step of undo."""
-    changed = np.nonzero(work.masks != masks)
-    if not changed[0].size:
-        return
-    where = changed if work.labels.ndim == 2 else (np.full_like(changed[0], work.index), *changed)
-    with work.labels.block_history():
-        work.labels.data_setitem(where, masks[changed])
-
-
-def saved_masks(folder: TrainingFolder, work: Work) -> Annotation:
+def saved_masks(folder: TrainingFolder, mask: PaintedMask) -> Annotation:
     """What the training folder says of a frame, in the frame's own pixels.
 
     Raises
@@ -52,8 +46,8 @@ def saved_masks(folder: TrainingFolder, work: Work) -> Annotation:
     DatasetError
         If the folder does not have the frame, or its files are damaged.
     """
-    case = folder.case(folder.identify(work.frame))
-    return in_frame(folder, read_annotation(folder, case), case.id, work.frame)
+    case_id = folder.identify(mask.frame)
+    return in_frame(folder, _read_whole(folder, case_id), case_id, mask.frame)
 
 
 def in_frame(folder: TrainingFolder, known: Annotation, case_id: str, frame: Frame) -> Annotation:
@@ -74,74 +68,96 @@ def in_frame(folder: TrainingFolder, known: Annotation, case_id: str, frame: Fra
     return replace(known, frame=frame)
 
 
-class CaseDesk:
+def known_annotation(folder: TrainingFolder, case_id: str, second_reader: str | None) -> Annotation:
+    """What opens a frame of the training folder: its own masks, or of a second reader theirs or none.
+
+    Raises
+    ------
+    DatasetError
+        If the frame's files are damaged or missing.
+    """
+    known = _read_whole(folder, case_id)
+    if second_reader is None:
+        return known
+    if second_reader in readers_of(folder, case_id):
+        return read_reading(folder, folder.case(case_id), second_reader)
+    return Annotation(frame=known.frame, instances=np.zeros_like(known.instances), status="predicted")
+
+
+def _read_whole(folder: TrainingFolder, case_id: str) -> Annotation:
+    """What the folder says of a frame, read again where another process saved it in between."""
+    for pause_s in (0.01, 0.03):
+        try:
+            return read_annotation(folder, folder.case(case_id))
+        except DatasetError:
+            sleep(pause_s)
+    return read_annotation(folder, folder.case(case_id))
+
+
+class CaseOpener:
     """Opens one frame of the training folder at a time.
 
     Frames with strokes are put aside as they are, so that their undo history is still there when
     they come back.
+
+    Attributes
+    ----------
+    case_id : str, optional
+        The frame that is open.
+    image : napari.layers.Image, optional
+        Its layer.
+    reader : str, optional
+        Who gives a second reading of it.
     """
 
     def __init__(self, viewer: ViewerModel) -> None:
         self.viewer = viewer
         self.case_id: str | None = None
         self.image: Image | None = None
-        self._shelf = Shelf(viewer)
+        self.reader: str | None = None
+        self._place = Path()
+        self._stash = LayerStash(viewer)
 
-    def open(self, folder: TrainingFolder, case_id: str, reader: str | None, keep: bool) -> Work | None:
-        """Show a frame with its mask; None where it comes back with its strokes.
+    def has_aside(self, case_id: str, second_reader: str | None) -> bool:
+        """Whether a frame was put aside."""
+        return _place(case_id, second_reader) in self._stash
+
+    def take_from_stash(self, case_id: str, second_reader: str | None, keep: bool) -> Labels | None:
+        """Show a frame that was put aside, in the place of the open one; None where none was.
 
         Parameters
         ----------
-        folder : TrainingFolder
         case_id : str
-        reader : str, optional
-            Who gives a second reading: the frame opens with theirs, or empty.
+        second_reader : str, optional
+            Who gives a second reading: they never see the first one's strokes, nor the other way round.
         keep : bool
-            Whether the frame that is open now has strokes.
-
-        Raises
-        ------
-        DatasetError
-            If the frame's files are damaged or missing.
+            Whether the frame that is open now is to be put aside.
         """
-        case = folder.case(case_id)
-        known = read_annotation(folder, case)
-        if reader is not None:
-            first = known
-            known = Annotation(
-                frame=first.frame, instances=np.zeros_like(first.instances), status="predicted"
-            )
-            if reader in readers_of(folder, case_id):
-                known = read_reading(folder, case, reader)
         self.close(keep)
-        self.case_id = case_id
-        self.image = self._shelf.take(_place(case_id, reader))
-        self._place = _place(case_id, reader)
-        if self.image is not None:
-            self.viewer.layers.selection.active = next(
-                layer for layer in layers_of(self.image, self.viewer.layers, "nodes")
-            )
-            return None
+        self._place = _place(case_id, second_reader)
+        self.reader = second_reader
+        self.case_id, self.image = case_id, self._stash.take(self._place)
+        return nodes_of(self.viewer, self.image)[0] if self.image is not None else None
+
+    def show(self, known: Annotation) -> Labels:
+        """Show a frame with masks; :meth:`take_from_stash` said which one it is."""
         data, options, _ = frame_to_layer(known.frame)
         self.image = Image(data, **options)
         self.viewer.add_layer(self.image)
-        labels = start_empty(self.viewer, self.image)
-        labels.data = known.instances.copy()
-        self.viewer.layers.selection.active = labels
-        self.viewer.reset_view()
-        return Work(self.image, labels, 0, known, second=reader is not None)
+        labels = add_mask(self.viewer, self.image, known.instances)
+        fit_view(self.viewer, [self.image])
+        return labels
 
     def close(self, keep: bool) -> None:
         """Take the frame that is open off the viewer."""
         if self.image is not None and self.image in self.viewer.layers:
             if keep:
-                self._shelf.put(self._place, self.image)
+                self._stash.put(self._place, self.image)
             else:
                 for layer in [*layers_of(self.image, self.viewer.layers), self.image]:
                     self.viewer.layers.remove(layer)
-        self.image = self.case_id = None
+        self.image = self.case_id = self.reader = None
 
 
-def _place(case_id: str, reader: str | None) -> Path:
-    # A second reader never sees the first one's strokes.
-    return Path(case_id) / (reader or "")
+def _place(case_id: str, second_reader: str | None) -> Path:
+    return Path(case_id) / (second_reader or "")

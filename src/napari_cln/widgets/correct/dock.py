@@ -2,31 +2,49 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Image, Labels
-from qtpy.QtCore import QTimer
+from napari.layers import Image
+from superqt.utils import create_worker
 
-from ..._layers import image_of
-from ...errors import ClnError
-from ..common.dock import OPEN_FIRST
-from .cases import in_frame, put_masks, saved_masks, start_empty
-from .painted import Work
-from .strokes import NO_FOLDER
-from .view import View
+from ..._layers import frame_layers, n_frames_of
+from ...errors import ClnError, FrameReadError
+from ..common.dock import OPEN_FIRST, Dock
+from ..common.in_view import grid_of
+from .cases import in_frame
+from .filing import NO_FOLDER, NO_NAME, SaveRequest
+from .painted import PaintedMask
+from .second_reader import (
+    Disagreement,
+    decide_for_mask,
+    decide_for_other,
+    describe_agreement,
+    find_undecided,
+)
+from .session import Session
+from .shown import show_difference, show_reading
+from .suggestions import Spot
+from .view import Route, View, Walk, state_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import napari
 
-    from ...types import Annotation
+    from ...folder.autosave import Stroke
+    from .nodes import NodeTable
+    from .study import StudyRow
 
 
 __all__ = ["CorrectDock"]
 
-NO_MASK = "There is no mask yet. Segment the frame, or press Empty mask."
+SEEN = ("visible", "opacity", "blending", "translate", "scale", "rotate", "shear", "affine")
+"""Events of layers that change what the canvas shows."""
+MOVED = ("inserted", "removed", "reordered")
 
 
-class CorrectDock(View):
+class CorrectDock(Dock):
     """Dock in which a reader corrects masks and says what is known of the nodes.
 
     Parameters
@@ -35,189 +53,267 @@ class CorrectDock(View):
 
     Attributes
     ----------
-    study : StudyRow
-        Training folder and reader.
-    image : magicgui ComboBox of Image layers
-    walk : Walk
-    nodes : NodeTable
-    decision : Decision
-        What to do where another reader sees the frame otherwise.
-    patient, note : QLineEdit
-    difference : QCheckBox
+    session : Session
+        What the reader does; it needs no window.
+    view : View
+        The fields and buttons.
     """
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__(napari_viewer)
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._connect()
+        self.session = Session(self.viewer, self.listen)
+        self.session.setParent(self)
+        self._ids: list[str] = []
+        self._shown: PaintedMask | None = None
+        self._patient_of: Image | None = None
+        self.view = View(self.viewer, self.message, _routes(self.session, self._ids))
+        self.column.addWidget(self.view)
+        self.column.addStretch()
+        self.session.filing.take_reader(self.view.study.who)
+        self._connect_fields()
+        self._connect_session()
+        self._connect_viewer()
         self.reset_choices()
 
-    # ------------------------------------------------------------ what the buttons do
+    # ------------------------------------------------------------ the fields
 
-    def accept(self) -> None:
-        """Say that the mask is right; one that was painted counts as corrected."""
-        if (work := self._ready()) is None:
-            return
-        if not work.masks.any():
-            self.message.say("There is no mask to accept. Paint one, or press No node here.", "bad")
-            return
-        self.strokes.save(work, "corrected" if work.is_changed else "accepted", spoken=True)
-        self._show_work()
+    @property
+    def study(self) -> StudyRow:
+        """Training folder and reader."""
+        return self.view.study
 
-    def reject(self) -> None:
-        """Say that the mask is wrong: it is kept in the folder, and never trained on."""
-        if (work := self._ready()) is not None:
-            self.strokes.save(work, "rejected", spoken=True)
-            self._show_work()
+    @property
+    def image(self) -> Any:
+        """Choice of the image in view."""
+        return self.view.image
 
-    def no_node(self) -> None:
-        """Say that the frame was looked at and shows no node; whatever is painted is erased."""
-        if self._ready(or_empty=True) is None or (work := self._work) is None:
-            return
-        put_masks(work, work.masks * 0)
-        work.look()
-        self.strokes.save(work, "no-node", spoken=True)
-        self._show_work()
+    @property
+    def walk(self) -> Walk:
+        """From frame to frame."""
+        return self.view.walk
 
-    def start_empty(self) -> None:
-        """Add an empty mask for the image in view."""
-        if self.image.value is None:
-            self.message.say(OPEN_FIRST, "bad")
-            return
-        self.viewer.layers.selection.active = start_empty(self.viewer, self.image.value)
-        self._show()
+    @property
+    def nodes(self) -> NodeTable:
+        """What is known of each node."""
+        return self.view.nodes
 
-    def bring_saved(self) -> None:
-        """Put what the training folder has of this frame onto the canvas; one step of undo."""
-        work, folder = self._work, self.strokes.folder
-        if work is None or folder is None:
-            self.message.say(NO_FOLDER, "bad")
-            return
-        try:
-            known = saved_masks(folder, work)
-        except ClnError as error:
-            self._refuse(str(error))
-            return
-        self._take(work, known)
-        self._show_work()
-        self.message.say(f"The saved mask of {known.annotator or 'a reader'} is on the canvas.")
+    # ------------------------------------------------------------ the training folder
 
-    def decide_for_mask(self) -> None:
-        """Decide between two readers for the mask on the canvas: the folder's, or a painted consensus."""
-        pair, work = self.decision.pair, self._ready()
-        if pair is None or work is None:
-            return
-        if work.is_behind:
-            self.message.say("The folder has another mask than the canvas. Press Saved mask first.", "bad")
-            return
-        if not work.masks.any() and work.status != "no-node":
-            self.message.say("There is no mask to decide for. Paint one, or press No node here.", "bad")
-            return
-        self.strokes.save(work, work.status, spoken=True, decides=pair)
-        self._show_work()
+    @property
+    def training_folder(self) -> Path | None:
+        """The training folder that is saved to; None where it has none."""
+        return self.session.folder.path if self.session.folder is not None else None
 
-    def decide_for_other(self) -> None:
-        """Decide between two readers for the other's mask: it comes onto the canvas, as one step of undo."""
-        pair, work, folder = self.decision.pair, self._ready(), self.strokes.folder
-        if pair is None or work is None or folder is None:
-            return
-        try:
-            known = in_frame(folder, pair.second, pair.case.id, work.frame)
-        except ClnError as error:
-            self._refuse(str(error))
-            return
-        self._take(work, known)
-        self.strokes.save(work, known.status, spoken=True, decides=pair)
-        self._show_work()
+    def open_case(self, case_id: str) -> None:
+        """Show a frame of the training folder."""
+        self.session.open_case(case_id)
 
     def reset_choices(self, _event: Any = None) -> None:
         """List the Image layers again; napari calls it when layers come, go or get a new name."""
-        self.image.reset_choices()
-        if self.image.value is None and not self.message.text():
-            self.message.say(OPEN_FIRST)
-        elif self.image.value is not None and self.message.text() == OPEN_FIRST:
-            self.message.say("")
-        self._timer.start()
+        self.view.reset_images()
+        if self.session.stage.image is None and not self.message.text():
+            self.message.say(OPEN_FIRST, about=OPEN_FIRST)
+        self.session.notice()
 
-    # ------------------------------------------------------------ what the reader types
+    def _open_study(self) -> None:
+        folder = self.view.study.folder
+        assert folder is not None
+        self.session.look()
+        self._ids[:] = folder.ids()
+        self.message.forget(NO_FOLDER)
+        self.message.say(f"{folder.path.name}: {len(self._ids)} frames.", "good")
+        self.session.filing.enter(folder)
+        for dock in self.neighbours():
+            dock.take_training_folder(folder.path)
+        self.session.refresh()
 
-    def _take_nodes(self) -> None:
-        if self._work is not None:
-            self._work.facts |= self.nodes.nodes
-            self.strokes.save(self._work, self._work.status)
+    def _take_reader(self) -> None:
+        self.message.forget(NO_NAME)
+        self.session.look()  # what was painted until now is the former reader's
+        self.session.filing.take_reader(self.view.study.who)
+        self.session.refresh()
 
-    def _take_note(self) -> None:
-        if self._work is not None and self.note.text() != self._work.note:
-            self._work.note = self.note.text()
-            self.strokes.save(self._work, self._work.status)
+    def _discard(self, stroke: Stroke) -> None:
+        if self.session.folder is not None:
+            self.session.folder.autosave.discard(stroke)
+            self.session.filing.left.find(self.session.folder, self.session.filing.who)
+            self.message.say("The strokes are put aside. They can be had back for one day.")
+            self._show()
+
+    # ------------------------------------------------------------ from frame to frame
+
+    def _go_to(self, spot: Spot) -> None:
+        if spot.image is None:
+            self.session.open_case(spot.key)
+        elif spot.image in self.viewer.layers:
+            self.session.stage.show_frame(spot.image, spot.index)
+
+    def _choose_image(self, image: Image | None) -> None:
+        if image is not None:
+            self.session.stage.show_image(image)
+
+    # ------------------------------------------------------------ what is told and shown
+
+    def _show(self) -> None:
+        """Bring the dock in line with the session."""
+        mask, stage = self.session.mask, self.session.stage
+        if mask is not self._shown or stage.image is not self._patient_of:
+            self.message.forget(self._shown, self._patient_of)
+            self._shown = mask
+            self.view.decision.offer(None)
+            self._look_for_other_readers()
+        if stage.image is not None:
+            self.message.forget(OPEN_FIRST)
+        if stage.image is not self._patient_of:
+            # Never the last image's patient: a wrong key would put one patient on two sides of a split.
+            self._patient_of = stage.image
+            self.view.patient.setText("" if mask is None else mask.frame.patient_id or "")
+            self.session.take_patient(self.view.patient.text(), typed=False)
+        self.view.show_state(state_of(self.session))
+        show_difference(self.viewer, mask if self.view.difference.isChecked() else None)
+
+    def _take_saved(self, request: SaveRequest) -> None:
+        if request.second and request.is_decision:
+            worker = create_worker(
+                describe_agreement, request.folder, request.who, request.case_id, _start_thread=False
+            )
+            worker.returned.connect(self.message.say)
+            worker.start()
+        if request.case_id not in self._ids:
+            self._ids.append(request.case_id)
+        if request.mask is self.session.mask:
+            self._look_for_other_readers()
 
     def _type_patient(self) -> None:
-        self._take_patient()
-        if self.patient.isModified() and self._work is not None and self._work.revision:
-            self.strokes.save(self._work, self._work.status)
-        self.patient.setModified(False)
+        self.session.take_patient(self.view.patient.text(), typed=self.view.patient.isModified())
+        self.view.patient.setModified(False)
 
-    # ------------------------------------------------------------ where we are
+    # ------------------------------------------------------------ two readers
 
-    def _take(self, work: Work, known: Annotation) -> None:
-        put_masks(work, known.instances)
-        work.look()
-        work.take(known)
-        work.status, work.is_behind = known.status, False
+    def _look_for_other_readers(self) -> None:
+        """See beside the window whether another reader sees the frame in view otherwise."""
+        mask, folder = self.session.mask, self.session.folder
+        if mask is None or folder is None or mask.second or not self.session.filing.revision(mask):
+            return
+        worker = create_worker(
+            find_undecided, folder, str(mask.case_id), self.session.filing.who, _start_thread=False
+        )
+        worker.returned.connect(self._offer_decision)
+        worker.start()
 
-    def _ready(self, *, or_empty: bool = False) -> Work | None:
-        """The work in view, brought up to date; a sentence where there is none."""
-        self._show()
-        if self._work is None and or_empty and self.image.value is not None:
-            self.start_empty()
-        if self._work is None:
-            self.message.say(OPEN_FIRST if self.image.value is None else NO_MASK, "bad")
-        return self._work
+    def _offer_decision(self, found: Disagreement) -> None:
+        if self.session.mask is not None and self.session.mask.case_id == found.case_id:
+            self.view.decision.offer(found)
 
-    def _follow_selection(self, _event: Any = None) -> None:
-        active = self.viewer.layers.selection.active
-        if isinstance(active, Labels):
-            active = image_of(active, self.viewer.layers)
-        if isinstance(active, Image) and active in self.image.choices:
-            self.image.value = active
-        self._timer.start()
+    def _decide(self, *, for_other: bool) -> None:
+        pair = self.view.decision.pair
+        if pair is not None:
+            (decide_for_other if for_other else decide_for_mask)(self.session, pair)
 
-    def _connect(self) -> None:
-        self.study.opened.connect(self._open_study)
-        self.study.reader_changed.connect(self._take_reader)
-        self.study.failed.connect(self._refuse)
-        self.recovery.restored.connect(self._restore)
-        self.recovery.discarded.connect(self._discard)
-        self.image.changed.connect(lambda _: self._timer.start())
-        self.empty.clicked.connect(self.start_empty)
-        self.take_saved.clicked.connect(self.bring_saved)
-        self.accept_button.clicked.connect(self.accept)
-        self.reject_button.clicked.connect(self.reject)
-        self.no_node_button.clicked.connect(self.no_node)
-        self.nodes.edited.connect(self._take_nodes)
-        self.note.editingFinished.connect(self._take_note)
-        self.patient.editingFinished.connect(self._type_patient)
-        self.difference.toggled.connect(lambda _: self._show_work())
-        self.decision.kept.connect(self.decide_for_mask)
-        self.decision.taken.connect(self.decide_for_other)
-        self.decision.shown.connect(self._show_other)
-        self.worthy.look.clicked.connect(lambda: self.worthy.start(self.viewer, self.strokes))
-        self.worthy.chosen.connect(self._go_to)
-        self.worthy.failed.connect(self._refuse)
-        self.scale.draw.clicked.connect(lambda: self.scale.start(self.image.value, self.index()))
-        self.scale.use.clicked.connect(lambda: self.scale.apply(self.image.value))
-        self.scale.typed.connect(self._take_scale)
-        self.strokes.changed.connect(self._show)
-        self.strokes.saved.connect(self._saved)
-        self.strokes.failed.connect(self._failed)
-        self.strokes.refused.connect(self._refuse)
-        self._timer.timeout.connect(self._show)
-        self.listen(self.viewer.dims.events.current_step, lambda _event: self._timer.start())
-        self.listen(self.viewer.layers.selection.events.active, self._follow_selection)
-        self.bind_key("Shift-A", self.accept)
-        self.bind_key("Shift-R", self.reject)
-        self.bind_key("Shift-X", self.no_node)
-        self.bind_key("Shift-D", self.difference.toggle)
-        self.bind_key("Shift-J", lambda: self.walk.step(-1))
-        self.bind_key("Shift-K", lambda: self.walk.step(1))
+    def _show_other(self) -> None:
+        decision, mask, folder = self.view.decision, self.session.mask, self.session.folder
+        pair = decision.pair
+        if pair is None or mask is None or folder is None or not decision.show_other.isChecked():
+            show_reading(self.viewer, None, None)
+            return
+        with suppress(ClnError):  # a frame of another size than the stored one: it is told on taking
+            show_reading(self.viewer, mask, in_frame(folder, pair.second, pair.case.id, mask.frame))
+
+    # ------------------------------------------------------------ wires
+
+    def _connect_fields(self) -> None:
+        view, session = self.view, self.session
+        view.study.opened.connect(self._open_study)
+        view.study.reader_changed.connect(self._take_reader)
+        view.study.failed.connect(lambda reason: self.message.say(reason, "bad"))
+        view.study.second.toggled.connect(lambda on: setattr(session, "second", on))
+        view.recovery.restored.connect(session.restore)
+        view.recovery.discarded.connect(self._discard)
+        view.image.changed.connect(self._choose_image)
+        view.state.mend.clicked.connect(lambda: session.stage.mend())
+        for button, action in (
+            (view.verdict.empty, session.stage.start_empty),
+            (view.verdict.take_saved, session.bring_saved),
+            (view.verdict.accept, session.accept),
+            (view.verdict.reject, session.reject),
+            (view.verdict.no_node, session.no_node),
+            (view.verdict.take_back, session.steps.take_back),
+        ):
+            button.clicked.connect(lambda _checked=False, action=action: action())
+        view.nodes.edited.connect(lambda: session.take_facts(view.nodes.nodes))
+        view.note.editingFinished.connect(lambda: session.take_note(view.note.text()))
+        view.patient.editingFinished.connect(self._type_patient)
+        view.difference.toggled.connect(lambda _: self._show())
+        view.decision.kept.connect(lambda: self._decide(for_other=False))
+        view.decision.taken.connect(lambda: self._decide(for_other=True))
+        view.decision.shown.connect(self._show_other)
+        view.worthy.look.clicked.connect(lambda: view.worthy.start(self.viewer, session))
+        view.worthy.chosen.connect(self._go_to)
+        view.worthy.failed.connect(lambda reason: self.message.say(reason, "bad"))
+        view.scale.draw.clicked.connect(lambda: view.scale.start(session.stage.image, session.stage.index))
+        view.scale.use.clicked.connect(lambda: view.scale.apply(session.stage.image))
+        view.scale.typed.connect(session.let_go)
+
+    def _connect_session(self) -> None:
+        self.session.changed.connect(self._show)
+        self.session.told.connect(lambda words, mood, about: self.message.say(words, mood, about=about))
+        self.session.saved.connect(self._take_saved)
+
+    def _connect_viewer(self) -> None:
+        viewer, session = self.viewer, self.session
+        self.listen(viewer.dims.events.current_step, session.notice)
+        self.listen(viewer.dims.events.ndisplay, session.notice)
+        self.listen(viewer.dims.events.order, session.notice)
+        self.listen(grid_of(viewer).events, session.notice)
+        self.listen(viewer.layers.events, self._notice_layers)
+        self.listen(viewer.layers.selection.events.active, session.notice)
+        self.bind_key("Shift-A", session.accept)
+        self.bind_key("Shift-R", session.reject)
+        self.bind_key("Shift-X", session.no_node)
+        self.bind_key("Shift-U", session.steps.take_back)
+        self.bind_key("Shift-D", self.view.difference.toggle)
+        self.bind_key("Shift-J", lambda: self.view.walk.step(-1))
+        self.bind_key("Shift-K", lambda: self.view.walk.step(1))
+
+    def _notice_layers(self, event: Any) -> None:
+        if event.type in SEEN or event.type in MOVED:
+            self.session.notice()
+
+
+def _n_frames(image: Image | None) -> int:
+    try:
+        return 0 if image is None else n_frames_of(image)
+    except FrameReadError:  # a layer that is no frame; reading it says so
+        return 0
+
+
+def _routes(session: Session, ids: list[str]) -> tuple[Route, ...]:
+    """What can be gone through frame by frame; ``ids`` are the training folder's frames."""
+    stage = session.stage
+
+    def images() -> list[Image]:
+        return frame_layers(session.stage.viewer.layers)
+
+    def place(of: Any, among: list[Any]) -> int | None:
+        return among.index(of) if of in among else None
+
+    return (
+        Route(
+            title="frames of this cine",
+            count=lambda: _n_frames(stage.image),
+            position=lambda: stage.index if _n_frames(stage.image) else None,
+            go=lambda index: None if stage.image is None else stage.show_frame(stage.image, index),
+        ),
+        Route(
+            title="open images",
+            count=lambda: len(images()),
+            position=lambda: place(stage.image, images()),
+            go=lambda number: stage.show_image(images()[number]),
+        ),
+        Route(
+            title="frames of the training folder",
+            count=lambda: len(ids),
+            position=lambda: place(stage.cases.case_id, ids),
+            go=lambda number: session.open_case(ids[number]),
+        ),
+    )

@@ -1,29 +1,45 @@
-"""The mask of one frame on the desk: what it was, what it is now, and what is known of its nodes."""
+"""The masks that were looked at in this window: what is on the canvas, what stands for it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Literal
+from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 from napari.layers import Image, Labels
 from numpy.typing import NDArray
 
-from ..._layers import annotation_from_layer, frame_from_layer, is_painted, readings_of
-from ...errors import DatasetError
+from ..._layers import (
+    KEY,
+    RUN_KEY,
+    annotation_from_layer,
+    frame_from_layer,
+    lie_apart,
+    readings_of,
+)
+from ...errors import ClnError, DatasetError
 from ...study.reading import digest
-from ...types import Annotation, Frame, Node, Status
+from ...types import Annotation, Frame, Node, Prediction, Status
+from ..common.results import TOUCHED_KEY
+from .ledger import Given, Judgement, Ledger, PackedMasks, Said, follow_nodes
 
 if TYPE_CHECKING:
-    from ...folder.dataset import TrainingFolder
+    from napari.components import ViewerModel
 
-__all__ = ["Work"]
+__all__ = ["Desk", "PaintedMask", "annotation_of", "say_again", "take_back", "touch"]
 
 FRAMES_KEY = "napari-cln frames"
 """Key in a Labels layer's metadata for the content hash of the frame that each of its masks is of."""
+LOOK_S = 0.015
+"""Seconds to look at masks in one go; the rest follow when the window has had its turn."""
 
 
-class Work:
+class PaintedMask:
     """A Labels layer's mask of one frame, bound to both by identity and content.
 
     Parameters
@@ -32,28 +48,35 @@ class Work:
     labels : napari.layers.Labels
     index : int
         Position of the frame in its cine.
-    known : Annotation, optional
-        What the training folder says of the frame, where the layer was filled from it.
+    frame : Frame
+    ledger : Ledger
+        What was said of the frame's masks.
+    who : str
+        Reader who holds the brush.
     second : bool
         Whether it is a second reading, whose reader is told nothing of the first.
 
     Attributes
     ----------
-    status : str
-        What the reader, or the folder, last said of the frame.
-    facts : dict of int to Node
-        Truth, its source, level and side of each node.
+    given : Given
+        The masks that these were painted from, or are.
+    seen : str
+        Digest of the masks at the last look.
+    case_id, folder : str, Path, optional
+        The frame in the training folder, and which one that is.
     touched : bool
         Whether it was painted here.
     is_behind : bool
         Whether the training folder may have another mask than the canvas.
-    case_id, revision : str, int
-        The frame in the training folder, and which state of it was opened (0: none).
+    is_unsaved : bool
+        Whether the training folder lacks what was painted or said last.
+    was_painted_unseen : bool
+        Whether it had been painted on when it was looked at first.
 
     Raises
     ------
     ClnError
-        If the frame can't be read, or the layer was painted on another one.
+        If the layer was painted on another frame.
     """
 
     def __init__(
@@ -61,14 +84,17 @@ class Work:
         image: Image,
         labels: Labels,
         index: int,
-        known: Annotation | None = None,
+        frame: Frame,
+        ledger: Ledger,
+        who: str,
         *,
         second: bool = False,
     ) -> None:
-        self.second = second
-        self.image, self.labels, self.index = image, labels, index
-        self._frame: Frame | None = frame_from_layer(image, index)
-        self.frame_digest = digest(self._frame.pixels)
+        # Weakly: who looks through thousands of frames keeps what was said of them, and not their pixels.
+        self._image, self._labels, self.index = ref(image), ref(labels), index
+        self.ledger, self.second = ledger, second
+        self._frame: Frame | None = frame
+        self.frame_digest = digest(frame.pixels)
         bound = labels.metadata.setdefault(FRAMES_KEY, {})
         if bound.setdefault(index, self.frame_digest) != self.frame_digest:
             raise DatasetError(
@@ -76,20 +102,31 @@ class Work:
                 "Choose the Labels layer of this frame, or start an empty mask."
             )
         # Refuses a mask of another size, or one that was predicted on other pixels.
-        annotation_from_layer(labels, self._frame, index=index)
-        self.status: Status
-        self._base_status: Status
+        annotation_from_layer(labels, frame, index=index)
         self.case_id: str | None = None
-        self.revision = 0
-        self.facts: dict[int, Node] = {}
-        self.note = ""
-        self.touched = self.is_behind = False
-        self.based_on: str | None = None
-        self.seen = digest(self.masks)
-        self.reset_base()
-        if known is not None:
-            self.take(known)
-            self.status = self._base_status = known.status
+        self.folder: Path | None = None
+        self.touched = self.is_behind = self.is_unsaved = self.was_painted_unseen = False
+        _take_run_note(self)
+        self.seen = _digest(self.masks)
+        self.given = self._find_given(who)
+        self.ledger.recall(self.given, self.masks)
+
+    # ------------------------------------------------------------ what is on the canvas
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether both layers are still somewhere."""
+        return self._image() is not None and self._labels() is not None
+
+    @property
+    def image(self) -> Image:
+        """The Image layer; ReferenceError where it is gone."""
+        return _alive(self._image())
+
+    @property
+    def labels(self) -> Labels:
+        """The Labels layer; ReferenceError where it is gone."""
+        return _alive(self._labels())
 
     @property
     def masks(self) -> NDArray[Any]:
@@ -104,70 +141,24 @@ class Work:
         return self._frame
 
     def let_go(self) -> None:
-        """Forget the pixels: of a cine, only the frame in view is kept."""
+        """Forget the pixels: only those of the frame in view are kept."""
         self._frame = None
 
-    def enter(self, folder: TrainingFolder) -> None:
-        """Find the frame in a training folder, and take over what is known of its nodes."""
-        self.case_id = folder.identify(self.frame)
-        self.revision = 0
-        if folder.layout.record(self.case_id).exists():
-            record = folder.record(self.case_id)
-            self.revision, self.is_behind = record.revision, True
-            if self.second:
-                return
-            case = folder.case(self.case_id)
-            self.facts = {node.id: node for node in case.nodes} | self.facts
-            self.note = self.note or record.note
-
-    def take(self, annotation: Annotation) -> None:
-        """Take over what an annotation says beside its masks."""
-        self.facts = {node.id: node for node in annotation.nodes}
-        self.note, self.based_on = annotation.note, annotation.based_on
-
-    def reset_base(self) -> None:
-        """Compare with the masks as they are now, unless they were painted on a prediction before."""
-        reading = readings_of(self.labels).get(self.index)
-        self._reading_digest = None if reading is None else reading.mask_digest
-        self.base_known = reading is None or not is_painted(self.labels, self.index)
-        self._base = np.packbits(self.masks > 0)
-        self._base_digest = digest(self.masks)
-        self.status = self._base_status = "predicted"
-        if reading is not None:
-            self.based_on = reading.model_id
-
-    def look(self) -> str | None:
-        """What happened to the masks since the last look: ``"painted"``, ``"predicted"`` or nothing."""
-        now = digest(self.masks)
-        if now == self.seen:
-            return None
-        self.seen = now
-        reading = readings_of(self.labels).get(self.index)
-        if reading is not None and reading.mask_digest != self._reading_digest:
-            self.reset_base()
-            return "predicted"
-        self.touched = True
-        return "painted"
+    def take_frame(self, frame: Frame) -> None:
+        """Take the frame as its layer gives it now, with what the reader set there."""
+        self._frame = frame
 
     @property
-    def is_changed(self) -> bool:
-        """Whether the masks are other than those the reader was given."""
-        if readings_of(self.labels).get(self.index) is not None:
-            return is_painted(self.labels, self.index)
-        return digest(self.masks) != self._base_digest
+    def title(self) -> str:
+        """How the frame is called in a message."""
+        if self.image.ndim == 3:
+            return f"{self.image.name}, frame {self.index + 1}"
+        return str(self.image.name)
 
     @property
-    def painted_status(self) -> Status:
-        """What a stroke makes of the frame, as long as the reader says nothing else.
-
-        A mask that was erased is a rejected prediction, not yet a frame without a node: that is
-        for the reader to say.
-        """
-        if not self.is_changed:
-            return self._base_status
-        if self.masks.any():
-            return "corrected"
-        return "rejected" if self.based_on is not None else "predicted"
+    def is_empty(self) -> bool:
+        """Whether no node is painted."""
+        return not self.masks.any()
 
     @property
     def node_ids(self) -> list[int]:
@@ -175,47 +166,383 @@ class Work:
         masks = self.masks
         return [int(node) for node in np.unique(masks[masks > 0])]
 
-    def difference(self) -> NDArray[np.uint8]:
-        """1 where a mask was added to what was given, 2 where it was taken away, uint8 (H, W)."""
-        masks = self.masks > 0
-        base = np.unpackbits(self._base, count=masks.size).reshape(masks.shape).astype(bool)
-        changed: NDArray[np.uint8] = (masks & ~base) * np.uint8(1) + (base & ~masks) * np.uint8(2)
-        return changed
+    @property
+    def is_changed(self) -> bool:
+        """Whether the masks are other than those the reader was given."""
+        return self.seen != self.given.digest
 
-    def annotation(self, status: Status, who: str, seconds: float) -> Annotation:
-        """The frame as the reader sees it now.
+    @property
+    def judgement(self) -> Judgement:
+        """What stands for the masks on the canvas, and who stands for it."""
+        return self.ledger.judgement(self.seen, is_empty=self.is_empty)
+
+    @property
+    def status(self) -> Status:
+        """What stands for the masks on the canvas."""
+        return self.judgement.status
+
+    @property
+    def lies_apart(self) -> bool:
+        """Whether its layer was moved against the image; the pixels are then not what the reader saw."""
+        image = self._image()
+        return image is not None and lie_apart(image, self.labels)
+
+    # ------------------------------------------------------------ what happens to it
+
+    def look(self, who: str) -> Literal["painted", "moved", "predicted"] | None:
+        """See what happened to the masks since the last look.
+
+        Parameters
+        ----------
+        who : str
+            Reader who holds the brush.
+
+        Returns
+        -------
+        str or None
+            ``"painted"`` for masks that are new; ``"moved"`` for masks that were there before, which undo
+            and redo bring back; ``"predicted"`` where a model, or the start of its run, changed them.
+        """
+        now, reading = _digest(self.masks), readings_of(self.labels).get(self.index)
+        by_run = _take_run_note(self)
+        arrived = reading is not None and not self.ledger.knows(reading.mask_digest)
+        if arrived:
+            self._come_from(self._give_prediction())
+        if now == self.seen and not arrived:
+            return None
+        self.seen = now
+        is_cleared = by_run and reading is None and self.is_empty
+        if is_cleared and not self.ledger.knows(now):
+            self.ledger.give(Given(digest=now, masks=PackedMasks(self.masks)))
+        known = self.ledger.knows(now)
+        if known:
+            self._come_from(self.ledger.origin(now))
+        if is_cleared or (by_run and reading is not None and now == reading.mask_digest):
+            return "predicted"
+        self.touched = True
+        if not known:
+            self.ledger.paint(now, self.given, who)
+        return "moved" if known else "painted"
+
+    def put(self, masks: NDArray[np.uint8], given: Given | None = None) -> None:
+        """Put masks in the place of the present ones, as one step of undo.
+
+        Parameters
+        ----------
+        masks : ndarray of uint8, shape (H, W)
+        given : Given, optional
+            What they come from, where that is not what the present ones come from.
+        """
+        put_masks(self, masks)
+        if given is not None:
+            self._come_from(given)
+        self.settle()
+
+    def settle(self) -> None:
+        """Take the masks as they are now for those that were put there, and not painted."""
+        self.seen = _digest(self.masks)
+        if self.ledger.knows(self.seen):
+            self._come_from(self.ledger.origin(self.seen))
+        else:
+            self.ledger.put(self.seen, self.given)
+        self.touched = True
+
+    def take_folder(self, given: Given) -> None:
+        """Take masks and judgement that the layer was filled with from the training folder."""
+        self._come_from(self.ledger.give(given))
+        self.seen = _digest(self.masks)
+
+    # ------------------------------------------------------------ where it comes from
+
+    def _find_given(self, who: str) -> Given:
+        reading = readings_of(self.labels).get(self.index)
+        if reading is not None:
+            if not self.ledger.knows(reading.mask_digest):
+                self._give_prediction()
+            if not self.ledger.knows(self.seen):  # painted on before the dock was there
+                self.ledger.paint(self.seen, self.ledger.origin(reading.mask_digest), who)
+                self.was_painted_unseen = True
+        elif not self.ledger.knows(self.seen):
+            self.ledger.give(Given(digest=self.seen, masks=PackedMasks(self.masks)))
+        return self.ledger.origin(self.seen)
+
+    def _give_prediction(self) -> Given:
+        reading = readings_of(self.labels)[self.index]
+        known, now = self.labels.metadata.get(KEY), self.masks
+        if isinstance(known, Prediction):
+            now = known.instances
+        masks = PackedMasks(now)
+        given = Given(
+            digest=reading.mask_digest,
+            masks=masks if masks.digest == reading.mask_digest else None,
+            based_on=reading.model_id,
+        )
+        former = getattr(self, "given", None)
+        if former is not None:
+            given.came = follow_nodes(former.came[0], former.masks, now), former.came[1]
+            given.since = former.since
+        return self.ledger.give(given)
+
+    def _come_from(self, given: Given) -> None:
+        self.given = given
+        self.ledger.recall(given, self.masks)
+
+
+class Desk:
+    """Masks by layer and frame, and what was said of each frame.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    listen : callable
+        Connects a callback to one of napari's events, for as long as the window lasts.
+    notice : callable
+        Told when a mask may have changed; :meth:`look` says which, once the event is over.
+    """
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        listen: Callable[[Any, Callable[..., None]], None],
+        notice: Callable[[], None],
+    ) -> None:
+        self.viewer = viewer
+        self._listen, self._notice = listen, notice
+        self._masks: WeakKeyDictionary[Labels, dict[int, PaintedMask]] = WeakKeyDictionary()
+        self._steps: WeakKeyDictionary[Labels, tuple[int, ...]] = WeakKeyDictionary()
+        self._ledgers: dict[tuple[str, str], Ledger] = {}
+        self._dirty: dict[PaintedMask, None] = {}
+
+    def __iter__(self) -> Iterator[PaintedMask]:
+        """Every mask whose layer is still somewhere."""
+        for masks in [*self._masks.values()]:
+            yield from masks.values()
+
+    def mask_of(
+        self, image: Image, labels: Labels, index: int, who: str, second_reader: str | None = None
+    ) -> PaintedMask:
+        """The mask of one frame, known from before or new.
+
+        Parameters
+        ----------
+        image : napari.layers.Image
+        labels : napari.layers.Labels
+        index : int
+            Position of the frame in its cine.
+        who : str
+            Reader who holds the brush.
+        second_reader : str, optional
+            Who gives a second reading of it.
 
         Raises
         ------
-        DatasetError
-            If the Image shows another frame than when the mask was painted.
+        ClnError
+            If the frame can't be read, or the layer was painted on another one.
         """
-        if isinstance(self.image.data, np.ndarray):
-            shown = frame_from_layer(self.image, self.index)
-            if digest(shown.pixels) != self.frame_digest:
-                raise DatasetError(
-                    f"Layer '{self.image.name}' shows another frame than the one that "
-                    f"'{self.labels.name}' was painted on. Nothing was saved: start an empty mask."
-                )
-            self._frame = shown
-        annotation = annotation_from_layer(
-            self.labels, self.frame, index=self.index, status=status, annotator=who
-        )
-        nodes = tuple(self._known(node) for node in annotation.nodes)
-        return replace(
-            annotation,
-            instances=annotation.instances.copy(),  # the save runs while strokes go on
-            nodes=nodes,
-            note=self.note,
-            seconds=seconds,
-            based_on=self.based_on,
-        )
+        known = self._masks.get(labels, {}).get(index)
+        if known is not None and known.is_alive and known.image is image:
+            return known
+        frame = frame_from_layer(image, index)
+        ledger = self._ledgers.setdefault((digest(frame.pixels), second_reader or ""), Ledger())
+        mask = PaintedMask(image, labels, index, frame, ledger, who, second=second_reader is not None)
+        self._watch(labels)
+        self._masks.setdefault(labels, {})[index] = mask
+        return mask
 
-    def _known(self, node: Node) -> Node:
-        known = self.facts.get(node.id)
-        if known is None:
-            return node
-        score = node.p_malignant
-        if score is None and not self.is_changed:
-            score = known.p_malignant
-        return replace(known, status=node.status, p_malignant=score)
+    def of_image(self, image: Image) -> list[PaintedMask]:
+        """Every mask of an image."""
+        return [mask for mask in self if mask.is_alive and mask.image is image]
+
+    def sign(self, who: str) -> None:
+        """Put a reader's name to what was painted before it was typed."""
+        for ledger in self._ledgers.values():
+            ledger.sign(who)
+
+    def look(self, who: str, seconds: float = LOOK_S) -> Iterator[tuple[PaintedMask, str]]:
+        """Give the masks that have changed since the last look, and what happened to each.
+
+        Parameters
+        ----------
+        who : str
+            Reader who holds the brush.
+        seconds : float
+            After which the rest is left for the next look, which is asked for.
+        """
+        begun = monotonic()
+        while self._dirty:
+            mask = next(iter(self._dirty))
+            del self._dirty[mask]
+            try:
+                happened = mask.look(who) if mask.labels in self.viewer.layers else None
+            except (ClnError, ReferenceError, IndexError):
+                continue  # the layer is gone, or shorter than it was
+            if happened is not None:
+                yield mask, happened
+            if self._dirty and monotonic() - begun > seconds:
+                self._notice()
+                return
+
+    def _watch(self, labels: Labels) -> None:
+        if labels in self._masks:
+            return
+        labels.n_edit_dimensions = 2  # a stroke belongs to one frame
+        # Undo and redo tell nobody but the canvas; a prediction is told before it is complete. So every
+        # sign of change only starts a look at the contents, once the event is over.
+        layer = ref(labels)
+        for emitter in (labels.events.paint, labels.events.data):
+            self._listen(emitter, partial(self._mark, layer))
+        self._listen(labels.events.set_data, partial(self._mark_drawn, layer))
+
+    def _mark(self, layer: ref[Labels], _event: Any = None) -> None:
+        labels = layer()
+        if labels is None:
+            return
+        masks = self._masks.get(labels, {})
+        now = self.viewer.dims.current_step[-3] if labels.ndim == 3 and self.viewer.dims.ndim > 2 else 0
+        for index in sorted(masks, key=lambda index: index != now):  # the one in view first
+            self._dirty[masks[index]] = None
+        if masks:
+            self._notice()
+
+    def _mark_drawn(self, layer: ref[Labels], _event: Any = None) -> None:
+        """A layer is drawn anew after an undo; and whenever the slider moves, which changes nothing."""
+        labels = layer()
+        if labels is None:
+            return
+        step = tuple(self.viewer.dims.current_step)
+        former = self._steps.get(labels)
+        self._steps[labels] = step
+        if labels.ndim == 2 or former is None or former == step:
+            self._mark(layer)
+
+
+def touch(mask: PaintedMask) -> None:
+    """Note on a cine's layer that a frame of it is the reader's, so that no run clears it."""
+    if mask.labels.ndim == 3:
+        mask.labels.metadata.setdefault(TOUCHED_KEY, set()).add(mask.index)
+
+
+def annotation_of(mask: PaintedMask, who: str, seconds: float) -> Annotation:
+    """A frame as the reader sees it now.
+
+    Parameters
+    ----------
+    mask : PaintedMask
+    who : str
+        Who saves it.
+    seconds : float
+        Time that was spent on it.
+
+    Raises
+    ------
+    DatasetError
+        If the Image shows another frame than when the mask was painted.
+    """
+    image, labels, index = mask.image, mask.labels, mask.index
+    if (
+        isinstance(image.data, np.ndarray)
+        and digest(frame_from_layer(image, index).pixels) != mask.frame_digest
+    ):
+        raise DatasetError(
+            f"Layer '{image.name}' shows another frame than the one that '{labels.name}' was painted on. "
+            "Nothing was saved: start an empty mask."
+        )
+    known = annotation_from_layer(labels, mask.frame, index=index, status=mask.status, annotator=who)
+    return replace(
+        known,
+        instances=known.instances.copy(),  # the save runs while strokes go on
+        nodes=tuple(_described(mask, node) for node in known.nodes),
+        note=mask.given.note,
+        seconds=seconds,
+        based_on=mask.given.based_on,
+    )
+
+
+def take_back(mask: PaintedMask) -> Said:
+    """Take back what was said last of a mask; masks that it put away come back, as one step of undo."""
+    at, said = mask.seen, mask.ledger.last_said(mask.seen)
+    assert said is not None
+    _move(mask, said.before, back=True)
+    return mask.ledger.take_back(at, mask.seen)
+
+
+def say_again(mask: PaintedMask) -> Said:
+    """Say again what :func:`take_back` took back last, with the masks that belong to it."""
+    said = mask.ledger.last_taken_back(mask.seen)
+    assert said is not None
+    _move(mask, said.after, back=False)
+    return mask.ledger.say_again(mask.seen)
+
+
+def _move(mask: PaintedMask, goal: PackedMasks | None, *, back: bool) -> None:
+    if goal is not None:
+        if not step_to(mask, goal.digest, back=back):
+            mask.put(goal.unpack())
+        mask.settle()
+
+
+def _described(mask: PaintedMask, node: Node) -> Node:
+    known = mask.given.facts.get(node.id)
+    if known is None:
+        return node
+    score = node.p_malignant
+    if score is None and not mask.is_changed:
+        score = known.p_malignant
+    return replace(known, status=node.status, p_malignant=score)
+
+
+def put_masks(mask: PaintedMask, masks: NDArray[np.uint8]) -> None:
+    """Put masks in the place of a frame's present ones, as one step of undo."""
+    labels, former = mask.labels, mask.masks
+    changed = np.nonzero(former != masks)
+    if not changed[0].size:
+        return
+    where = changed if labels.ndim == 2 else (np.full_like(changed[0], mask.index), *changed)
+    with labels.block_history():
+        labels.data_setitem(where, masks[changed])
+
+
+def step_to(mask: PaintedMask, goal: str, *, back: bool) -> bool:
+    """Take one step of the layer's undo, or redo, if it leads to the masks with this digest; else none.
+
+    Parameters
+    ----------
+    mask : PaintedMask
+    goal : str
+    back : bool
+        Whether to undo, and not to redo.
+
+    Returns
+    -------
+    bool
+        Whether the masks are there now.
+    """
+    labels = mask.labels
+    there, home = (labels.undo, labels.redo) if back else (labels.redo, labels.undo)
+    # napari does not tell whether there is anything to undo: asking its list is all there is (0.6 to 0.9)
+    if not getattr(labels, "_undo_history" if back else "_redo_history", ()):
+        return False
+    there()
+    if _digest(mask.masks) == goal:
+        return True
+    home()
+    return False
+
+
+def _take_run_note(mask: PaintedMask) -> bool:
+    """Whether a run has changed the masks since the last look."""
+    noted = mask.labels.metadata.get(RUN_KEY, set())
+    was_noted = mask.index in noted
+    noted.discard(mask.index)
+    return was_noted
+
+
+def _alive(layer: Any) -> Any:
+    if layer is None:
+        raise ReferenceError("The layer was deleted.")
+    return layer
+
+
+def _digest(masks: NDArray[Any]) -> str:
+    # as of the folder's and the models' masks, whatever type of number the layer holds
+    return digest(masks.astype(np.uint8, copy=False))

@@ -6,16 +6,26 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from napari.layers import Image, Shapes
-from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLabel, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QWidget
 
-from ..._layers import KEY, frame_from_layer, layers_of, link, space_of
-from ...errors import ClnError, FrameReadError
+from ..._layers import (
+    KEY,
+    PLACE_KEY,
+    frame_from_layer,
+    layers_of,
+    lie_apart,
+    link,
+    note_place,
+    space_of,
+)
+from ...errors import ClnError, FrameReadError, InputError
 from ..common.dock import MessageLine, Signal, button
+from ..common.number_field import NumberField
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-__all__ = ["Scale", "set_scale"]
+__all__ = ["ScaleRow", "set_scale"]
 
 LEAST_PX = 20.0
 """A line shorter than this says little: one pixel is 5 % of it."""
@@ -26,10 +36,12 @@ def set_scale(viewer: ViewerModel, image: Image, mm_per_px: float) -> None:
     for layer in (image, *layers_of(image, viewer.layers)):
         layer.scale = (*layer.scale[:-2], mm_per_px, mm_per_px)
         layer.units = (*layer.units[:-2], "mm", "mm")
+    image.metadata.pop(PLACE_KEY, None)
+    note_place(image)
     viewer.reset_view()
 
 
-class Scale(QWidget):
+class ScaleRow(QWidget):
     """Draw a line, type its length, use it."""
 
     typed = Signal(object)
@@ -38,11 +50,7 @@ class Scale(QWidget):
         super().__init__()
         self.viewer, self.message = viewer, message
         self.draw = button("Draw line", "Draw a line between two marks of the depth scale")
-        self.length = QDoubleSpinBox()
-        self.length.setRange(0.1, 500)
-        self.length.setDecimals(1)
-        self.length.setValue(10)
-        self.length.setSuffix(" mm")
+        self.length = NumberField(title="Length", limits=(0.1, 500), value=10, suffix=" mm")
         self.use = button("Use", "Take the line's length as the scale of this image")
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
@@ -84,6 +92,14 @@ class Scale(QWidget):
         if image is None or shapes is None or not len(shapes.data):
             self.message.say("Press Draw line first, and drag it along the depth scale.", "bad")
             return
+        if lie_apart(image, shapes):
+            self.message.say(
+                f"'{image.name}' and its depth scale do not lie on each other: one of them was moved. "
+                "Press Put together, and draw the line anew.",
+                "bad",
+                about=image,
+            )
+            return
         ends = np.asarray(shapes.data[-1])
         length_px = float(np.hypot(*(ends[-1] - ends[0])[-2:]))
         if length_px < LEAST_PX:
@@ -92,7 +108,11 @@ class Scale(QWidget):
                 "bad",
             )
             return
-        mm_per_px = self.length.value() / length_px
+        try:
+            mm_per_px = self.length.number() / length_px
+        except InputError as error:
+            self.message.say(str(error), "bad", about=self.length)
+            return
         self.viewer.layers.remove(shapes)
         set_scale(self.viewer, image, mm_per_px)
         self.message.say(f"{mm_per_px:.4f} mm per pixel (typed).", "good")

@@ -4,27 +4,44 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import isnan
+from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QVBoxLayout, QWidget
 
 from ...errors import ClnError
 from ...folder.dataset import TrainingFolder
-from ...folder.decisions import undecided
+from ...folder.decisions import may_decide, undecided
 from ...folder.readers import ReadingPair, pair_truths, read_pair
 from ...study.statistics.agreement import kappa
 from ...study.statistics.metrics import dice
 from ..common.dock import Signal, button, small
+from .cases import in_frame
+from .ledger import Given, PackedMasks
 
-__all__ = ["Decision", "Finding", "describe_agreement", "find_undecided"]
+if TYPE_CHECKING:
+    from .session import Session
+
+__all__ = [
+    "Decision",
+    "Disagreement",
+    "decide_for_mask",
+    "decide_for_other",
+    "describe_agreement",
+    "find_undecided",
+]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Finding:
-    """What there is to decide on a frame, in words, and the two readings; no words where nothing is."""
+class Disagreement:
+    """What there is to decide on a frame, in words, and the two readings; no words where nothing is.
+
+    ``may_decide`` is False for a reader who is one of the two.
+    """
 
     case_id: str
     words: str = ""
     pair: ReadingPair | None = None
+    may_decide: bool = True
 
 
 def describe_agreement(folder: TrainingFolder, reader: str, case_id: str) -> str:
@@ -38,20 +55,31 @@ def describe_agreement(folder: TrainingFolder, reader: str, case_id: str) -> str
         return str(error)
 
 
-def find_undecided(folder: TrainingFolder, case_id: str) -> Finding:
-    """The reading that differs most from what the folder has of a frame; runs in a worker thread."""
+def find_undecided(folder: TrainingFolder, case_id: str, who: str) -> Disagreement:
+    """The reading that differs most from what the folder has of a frame; runs in a worker thread.
+
+    Parameters
+    ----------
+    folder : TrainingFolder
+    case_id : str
+    who : str
+        Reader to whom it is shown.
+    """
     try:
         pairs = undecided(folder, case_id)
         if not pairs:
-            return Finding(case_id=case_id)
+            return Disagreement(case_id=case_id)
         pair = min(pairs, key=_overlap)
         reader, truths = str(pair.second.annotator), (pair.first.label, pair.second.label)
         other = f", {truths[0]} against {truths[1]}" if truths[0] != truths[1] else ""
         words = f"{reader} reads this frame otherwise: Dice {_overlap(pair):.2f}{other}."
         words += _kappa(folder, reader)
-        return Finding(case_id=case_id, words=words, pair=pair)
+        may = may_decide(folder, pair, who)
+        if not may:
+            words += " You have read it yourself, so another reader decides between the two."
+        return Disagreement(case_id=case_id, words=words, pair=pair, may_decide=may)
     except ClnError as error:
-        return Finding(case_id=case_id, words=str(error))
+        return Disagreement(case_id=case_id, words=str(error))
 
 
 def _overlap(pair: ReadingPair) -> float:
@@ -62,6 +90,43 @@ def _overlap(pair: ReadingPair) -> float:
 def _kappa(folder: TrainingFolder, reader: str) -> str:
     agreement = kappa(*pair_truths(folder, reader))
     return "" if isnan(agreement.value) else f" Kappa of the truths {agreement}."
+
+
+def decide_for_mask(session: Session, pair: ReadingPair) -> None:
+    """Decide between two readers for the mask on the canvas: the folder's, or a painted consensus."""
+    if (mask := session.ready()) is None or not _may_decide(session, pair):
+        return
+    if mask.is_behind:
+        session.tell("The folder has another mask than the canvas. Press Saved mask first.")
+    elif mask.is_empty and mask.status != "no-node":
+        session.tell("There is no mask to decide for. Paint one, or press No node here.")
+    else:
+        session.say(mask, "adjudicated", mask.status, pair=pair)
+
+
+def decide_for_other(session: Session, pair: ReadingPair) -> None:
+    """Decide between two readers for the other's mask: it comes onto the canvas, as one step of undo."""
+    mask, folder = session.ready(), session.folder
+    if mask is None or folder is None or not _may_decide(session, pair):
+        return
+    try:
+        known = in_frame(folder, pair.second, pair.case.id, mask.frame)
+    except ClnError as error:
+        session.tell(str(error))
+        return
+    before = PackedMasks(mask.masks)
+    mask.put(known.instances, mask.ledger.give(Given.of(known, pair.second.annotator)))
+    session.say(mask, "adjudicated", known.status, before=before, pair=pair)
+
+
+def _may_decide(session: Session, pair: ReadingPair) -> bool:
+    try:
+        if session.folder is not None and may_decide(session.folder, pair, session.filing.who):
+            return True
+        session.tell("You have read this frame yourself: another reader decides between the two.")
+    except ClnError as error:
+        session.tell(str(error))
+    return False
 
 
 class Decision(QWidget):
@@ -94,7 +159,7 @@ class Decision(QWidget):
         self.show_other.toggled.connect(lambda _: self.shown.emit())
         self.offer(None)
 
-    def offer(self, finding: Finding | None) -> None:
+    def offer(self, finding: Disagreement | None) -> None:
         """Offer what there is to decide; None where it is not known, or there is nothing."""
         self.pair = None if finding is None else finding.pair
         self.text.setText("" if finding is None else finding.words)
@@ -103,7 +168,7 @@ class Decision(QWidget):
             self.take.setText(f"Take that of {self.pair.second.annotator}")
         else:
             self.show_other.setChecked(False)
-        for part in (self.show_other, self.row):
-            part.setVisible(self.pair is not None)
+        self.show_other.setVisible(self.pair is not None)
+        self.row.setVisible(finding is not None and self.pair is not None and finding.may_decide)
         self.setVisible(bool(self.text.text()))
         self.shown.emit()

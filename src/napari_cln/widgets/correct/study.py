@@ -55,8 +55,14 @@ class StudyRow(QWidget):
 
     @property
     def who(self) -> str:
-        """The reader's name."""
-        return self.reader.text().strip() or "a reader"
+        """The reader's name; empty as long as none was typed."""
+        return self.reader.text().strip()
+
+    def ask_name(self, asked: bool = True) -> None:
+        """Mark the reader's field: nothing is saved without a name."""
+        style = "border: 2px solid #ff6b5e;" if asked else ""
+        if style != self.reader.styleSheet():
+            self.reader.setStyleSheet(style)
 
     def open_folder(self, path: str | Path) -> None:
         """Open a training folder; later strokes are saved there."""
@@ -132,10 +138,9 @@ class Recovery(QWidget):
         lines = []
         if self.stroke is not None:
             fate = "discarded, and are kept for one day" if self.stroke.discarded else "never saved"
-            lines.append(
-                f"Strokes of {self.stroke.who} from {self.stroke.time[:16].replace('T', ' ')} UTC on this "
-                f"frame were {fate}."
-            )
+            who = self.stroke.who or "somebody without a name"
+            since = self.stroke.time[:16].replace("T", " ")
+            lines.append(f"Strokes of {who} from {since} UTC on this frame were {fate}.")
         if n_else:
             frames = "1 other frame has" if n_else == 1 else f"{n_else} other frames have"
             lines.append(f"{frames} strokes that were never saved. They are offered when it is in view.")

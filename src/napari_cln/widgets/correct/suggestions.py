@@ -31,9 +31,9 @@ from ..common.results import readings_in
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-    from .strokes import Strokes
+    from .session import Session
 
-__all__ = ["Next", "Place"]
+__all__ = ["Spot", "SuggestionList"]
 
 Look: TypeAlias = NDArray[np.float32]
 
@@ -43,7 +43,7 @@ N_LABELLED = 300
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Place:
+class Spot:
     """Where a suggested frame is: in an Image layer, or in the training folder (``image`` None)."""
 
     key: str
@@ -53,7 +53,7 @@ class Place:
     reading: Reading | None = None
 
 
-class Next(QWidget):
+class SuggestionList(QWidget):
     """Button and list; choosing a row goes to its frame."""
 
     chosen = Signal(object)
@@ -74,31 +74,31 @@ class Next(QWidget):
         self.rows.itemClicked.connect(self._choose)
         self._worker: Any = None
 
-    def start(self, viewer: ViewerModel, strokes: Strokes) -> None:
+    def start(self, viewer: ViewerModel, session: Session) -> None:
         """Look through the open images and the training folder."""
         if self._worker is not None:
             return
-        places = []
+        spots = []
         for image in frame_layers(viewer.layers):
             for index, reading in readings_in(viewer, image).items():
-                if not strokes.is_judged(image, index):
+                if not _is_judged(session, image, index):
                     title = f"{image.name}, frame {index + 1}" if image.ndim == 3 else str(image.name)
                     key = f"{image.unique_id}/{index}"
-                    places.append(Place(key=key, title=title, image=image, index=index, reading=reading))
+                    spots.append(Spot(key=key, title=title, image=image, index=index, reading=reading))
         self.look.setEnabled(False)
-        self._worker = create_worker(find_worthy, places, strokes.folder, _start_thread=False)
+        self._worker = create_worker(find_worthy, spots, session.folder, _start_thread=False)
         self._worker.returned.connect(self._take)
         self._worker.finished.connect(self._end)
         self._worker.start()
 
-    def _take(self, found: list[tuple[Place, Suggestion]] | ClnError) -> None:
+    def _take(self, found: list[tuple[Spot, Suggestion]] | ClnError) -> None:
         if isinstance(found, ClnError):
             self.failed.emit(str(found))
             return
         self.rows.clear()
-        for place, suggestion in found:
-            item = QListWidgetItem(f"{place.title}: {suggestion.why}")
-            item.setData(Qt.ItemDataRole.UserRole, place)
+        for spot, suggestion in found:
+            item = QListWidgetItem(f"{spot.title}: {suggestion.why}")
+            item.setData(Qt.ItemDataRole.UserRole, spot)
             self.rows.addItem(item)
         if not found:
             self.rows.addItem(QListWidgetItem("Nothing stands out. Segment more frames, or go on in order."))
@@ -109,18 +109,24 @@ class Next(QWidget):
         self.look.setEnabled(True)
 
     def _choose(self, item: QListWidgetItem) -> None:
-        place = item.data(Qt.ItemDataRole.UserRole)
-        if place is not None:
-            self.chosen.emit(place)
+        spot = item.data(Qt.ItemDataRole.UserRole)
+        if spot is not None:
+            self.chosen.emit(spot)
+
+
+def _is_judged(session: Session, image: Image, index: int) -> bool:
+    """Whether the reader has said something about a frame in this window."""
+    masks = (mask for mask in session.desk.of_image(image) if mask.index == index)
+    return any(mask.status != "predicted" for mask in masks)
 
 
 def find_worthy(
-    places: Sequence[Place], folder: TrainingFolder | None
-) -> list[tuple[Place, Suggestion]] | ClnError:
+    spots: Sequence[Spot], folder: TrainingFolder | None
+) -> list[tuple[Spot, Suggestion]] | ClnError:
     """Rank the frames of open images and of a training folder; runs in a worker thread."""
     try:
-        known = {place.key: place for place in places}
-        looks, labelled = _looks_of_layers(places), []
+        known = {spot.key: spot for spot in spots}
+        looks, labelled = _looks_of_layers(spots), []
         cases = [] if folder is None else list(_cases(folder))
         if folder is not None:
             finished = [case for case, _ in cases if case.mask is not None]
@@ -128,7 +134,7 @@ def find_worthy(
             labelled = [appearance(folder.read_image(case)) for case in finished[:N_LABELLED]]
             looks |= {case.id: appearance(folder.read_image(case)) for case in waiting[:N_LABELLED]}
         novelty = dict(zip(looks, unlikeness(list(looks.values()), labelled), strict=True))
-        signs = [_signs_of_place(place, novelty.get(place.key)) for place in places]
+        signs = [_signs_of_spot(spot, novelty.get(spot.key)) for spot in spots]
         if folder is not None:
             second = second_readings(folder)
             for case, index in cases:
@@ -136,37 +142,37 @@ def find_worthy(
                 signs.append(
                     signs_of_case(case, index=index, novelty=novelty.get(case.id), agreement=agreement)
                 )
-                known[case.id] = Place(key=case.id, title=f"case {case.id[:6]}")
+                known[case.id] = Spot(key=case.id, title=f"case {case.id[:6]}")
         return [(known[suggestion.key], suggestion) for suggestion in rank(signs, N_SHOWN)]
     except ClnError as error:
         return error
 
 
 def _cases(folder: TrainingFolder) -> Iterator[tuple[Case, int]]:
-    """Every case that can be read, with its place in its cine."""
+    """Every case that can be read, with its spot in its cine."""
     for case_id in folder.ids():
         with suppress(DatasetError):  # `napari-cln check` names what is wrong with it
             record = folder.record(case_id)
             yield case_of(record, folder.layout), record.source.frame
 
 
-def _looks_of_layers(places: Sequence[Place]) -> dict[str, Look]:
+def _looks_of_layers(spots: Sequence[Spot]) -> dict[str, Look]:
     looks = {}
-    for place in places:
-        if place.image is not None:
-            (frame,) = frames_from_layer(place.image, [place.index])
+    for spot in spots:
+        if spot.image is not None:
+            (frame,) = frames_from_layer(spot.image, [spot.index])
             if isinstance(frame, Frame):
-                looks[place.key] = appearance(frame.grey)
+                looks[spot.key] = appearance(frame.grey)
     return looks
 
 
-def _signs_of_place(place: Place, novelty: float | None) -> Signs:
-    image, reading = place.image, place.reading
+def _signs_of_spot(spot: Spot, novelty: float | None) -> Signs:
+    image, reading = spot.image, spot.reading
     assert image is not None and reading is not None
     return Signs(
-        key=place.key,
+        key=spot.key,
         cine=image.unique_id if image.ndim == 3 else None,
-        index=place.index,
+        index=spot.index,
         node_scores=reading.node_scores,
         frame_score=reading.frame_score,
         cutoff=reading.cutoff,

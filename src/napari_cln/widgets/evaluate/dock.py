@@ -72,7 +72,7 @@ class EvaluateDock(Dock):
         self._timer.setInterval(LOOK_EVERY_MS)
         self._build()
         self._connect()
-        self.message.say(START)
+        self.message.say(START, about=START)
         self._show(alive=False)
 
     # ------------------------------------------------------------ what the buttons do
@@ -81,16 +81,17 @@ class EvaluateDock(Dock):
         """Evaluate in a process of its own."""
         folder, out = self.folder.path, self.out.path
         if folder is None or out is None:
-            self.message.say(START, "bad")
+            self.message.say(START, "bad", about=START)
             return
         held = "report" if is_whole(out) else "training run" if RunFolder(out).is_begun else ""
         if held:
             self.message.say(f"{out.name} already holds a {held}. Choose another folder, or press +.", "bad")
             return
-        self.report.clear()
-        self._stopping = False
         try:
-            start_job(["evaluate", str(folder), f"--out={out.name}", *self.form.arguments], out)
+            arguments = self.form.arguments
+            self.report.clear()
+            self._stopping = False
+            start_job(["evaluate", str(folder), f"--out={out.name}", *arguments], out)
         except ClnError as error:
             self.message.say(str(error), "bad")
             return
@@ -106,7 +107,7 @@ class EvaluateDock(Dock):
     def propose_out(self) -> None:
         """Put a folder into the report's field that does not exist yet."""
         if self.folder.path is None:
-            self.message.say(START, "bad")
+            self.message.say(START, "bad", about=START)
         else:
             self.out.choose(next_report(self.folder.path))
 
@@ -141,6 +142,7 @@ class EvaluateDock(Dock):
     def _follow(self) -> None:
         """Follow the evaluation that was started into the report's folder, or show its report."""
         out = self.out.path
+        self.message.say("")  # what stood there was about another report
         self.report.clear()
         self._job = find_job(out, "evaluate") if out is not None else None
         if self._job is not None and self._job.is_alive():
@@ -193,8 +195,10 @@ class EvaluateDock(Dock):
         self.message.say("Blue: the reader's outline. Orange: the model's. For research, not for diagnosis.")
 
     def _take_folder(self) -> None:
-        if self.folder.path is not None and self.out.path is None:
-            self.propose_out()
+        if self.folder.path is not None:
+            self.message.forget(START)
+            if self.out.path is None:
+                self.propose_out()
 
     def _build(self) -> None:
         self.out.row.addWidget(self.new_out)

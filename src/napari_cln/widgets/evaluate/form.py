@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Any
 
 from magicgui import magicgui
-from qtpy.QtWidgets import QDoubleSpinBox, QFileDialog, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QLabel, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
 from ...study.config import EvaluationConfig
 from ..common.dock import form
 from ..common.model_choice import ModelChoice
+from ..common.number_field import NumberField, check_numbers, number_options
 from ..common.places import Place
 
 __all__ = ["EvaluationForm", "FilePlace", "next_report"]
@@ -31,19 +32,17 @@ class FilePlace(Place):
             self.choose(path)
 
 
-class _Share(QDoubleSpinBox):
+class Share(NumberField):
     """A share in percent, or none."""
 
-    def __init__(self, none: str) -> None:
-        super().__init__()
-        self.setRange(0, 99)
-        self.setDecimals(1)
-        self.setSuffix(" %")
-        self.setSpecialValueText(none)
+    def __init__(self, title: str, none: str) -> None:
+        super().__init__(title=title, limits=(0.01, 99.99), suffix=" %", none=none)
 
     @property
     def share(self) -> float | None:
-        return round(self.value() / 100, 4) or None
+        """The share, in (0, 1); None where the field is empty."""
+        percent = self.value()
+        return None if percent is None else round(percent / 100, 12)
 
 
 class EvaluationForm(QWidget):
@@ -53,22 +52,20 @@ class EvaluationForm(QWidget):
     ----------
     model, compare_with : ModelChoice
     readers, reports : FilePlace
-    prevalence, cutoff : QDoubleSpinBox
-        In percent; the lowest value stands for none.
+    prevalence, cutoff : Share
+        In percent; an empty field stands for none.
     fields : magicgui container
         The other fields of :class:`EvaluationConfig`, with their defaults, limits and tooltips.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        hints = get_type_hints(EvaluationConfig, include_extras=True)
-        limits = {name: get_args(hint)[1] for name, hint in hints.items() if get_origin(hint) is Annotated}
         self.fields: Any = magicgui(
             EvaluationConfig,
             call_button=False,
             split={"choices": SPLITS},
             **{name: {"bind": None} for name in OWN},
-            **limits,
+            **number_options(EvaluationConfig),
         )
         self.model = ModelChoice()
         self.compare_with = ModelChoice(none="no second model")
@@ -78,9 +75,9 @@ class EvaluationForm(QWidget):
         self.reports = FilePlace(
             "Verdicts of the original reports", "Table that `napari-cln reports` wrote (CSV)"
         )
-        self.prevalence = _Share("not given")
+        self.prevalence = Share("Prevalence", "not given")
         self.prevalence.setToolTip("Share of metastatic nodes in your clinic, for PPV and NPV")
-        self.cutoff = _Share("as below")
+        self.cutoff = Share("Own cutoff", "as below")
         self.cutoff.setToolTip("A cutoff of your own on the malignancy score")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -91,7 +88,8 @@ class EvaluationForm(QWidget):
 
     @property
     def value(self) -> EvaluationConfig:
-        """The settings as they stand."""
+        """The settings as they stand; InputError where a number was refused."""
+        check_numbers(self)
         config: EvaluationConfig = self.fields()
         return replace(config, prevalence=self.prevalence.share, cutoff=self.cutoff.share)
 
@@ -128,6 +126,8 @@ class EvaluationForm(QWidget):
     def _add(self, rows: Any, name: str) -> None:
         widget = self.fields[name]
         title = QLabel({"split": "Cases", "data": "What they are"}.get(name, widget.label.capitalize()))
+        if isinstance(widget.native, NumberField):
+            widget.native.title = title.text()
         for part in (title, widget.native):
             part.setToolTip(widget.tooltip or "")
         rows.addRow(title, widget.native)

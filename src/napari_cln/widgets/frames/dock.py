@@ -17,9 +17,9 @@ from ...io.sources import find_sources, open_source
 from ..common.dock import Dock, button, small
 from ..common.facts import spacing_text
 from ..common.results import is_touched, nodes_of, readings_in
-from ..common.stash import Shelf
+from ..common.stash import LayerStash
 from .frame_list import FrameList, FrameView
-from .network_view import Sight
+from .network_view import NetworkView
 
 if TYPE_CHECKING:
     import napari
@@ -42,7 +42,7 @@ class FramesDock(Dock):
     view : FrameView
     pattern : QLineEdit
         A path or a pattern such as ``study/**/*.dcm``.
-    sight : Sight
+    sight : NetworkView
         Overlay and scan area of the frame in view.
     """
 
@@ -58,8 +58,8 @@ class FramesDock(Dock):
         self.position = QLabel("–")
         self.forward = button("Next ▶", "Shift+N")
         self.facts = small()
-        self.sight = Sight(napari_viewer, self.message)
-        self._shelf = Shelf(napari_viewer)
+        self.sight = NetworkView(self.viewer, self.message)
+        self._stash = LayerStash(self.viewer)
         self._image: Image | None = None
         self._path: Path | None = None
         self._search: Any = None
@@ -88,7 +88,9 @@ class FramesDock(Dock):
             return
         self._put_aside()
         self._path = path
-        self._image = self._shelf.take(path) or self._open(path)
+        self._image = self._stash.take(path) or self._open(path)
+        if self._image is not None and (masks := nodes_of(self.viewer, self._image)):
+            self.viewer.layers.selection.active = masks[0]  # paint goes there, not onto a text
         self.position.setText(f"{number + 1} / {len(self.frames.rows)}")
         self.sight.show_image(self._image)
         self._tell_facts()
@@ -114,9 +116,9 @@ class FramesDock(Dock):
 
     def _put_aside(self) -> None:
         if self._image is not None and self._path is not None:
-            self._shelf.adopt(self._image)
+            self._stash.adopt(self._image)
             self._tell_status()
-            self._shelf.put(self._path, self._image)
+            self._stash.put(self._path, self._image)
         self._image = None
 
     def _open(self, path: Path) -> Image | None:

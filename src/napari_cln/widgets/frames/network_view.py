@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
     from ..common.dock import MessageLine
 
-__all__ = ["Sight"]
+__all__ = ["NetworkView"]
 
 AGAIN = "Segment again to see its effect."
 
 
-class Sight(QGroupBox):
+class NetworkView(QGroupBox):
     """Toggles for the overlay and the scan area of the frame in view, and buttons to correct them.
 
     The choices hold for the frames that are shown next; a drawn scan area for its own frame.

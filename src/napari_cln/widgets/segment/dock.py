@@ -10,13 +10,15 @@ from magicgui.widgets import ComboBox
 from napari.layers import Image
 from napari.qt.threading import create_worker
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QProgressBar, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QWidget
 
 from ..._layers import frame_layers, model_note, n_frames_of
-from ...errors import ClnError, FrameError, FrameReadError, PredictionError
+from ...errors import ClnError, FrameError, FrameReadError, InputError, PredictionError
 from ..common.dock import OPEN_FIRST, Dock, button, device_box, form, small
+from ..common.in_view import show_alone
 from ..common.model_choice import ModelChoice
-from ..common.results import Results, readings_in, recut, unlike_in
+from ..common.number_field import NumberField
+from ..common.results import Results, nodes_of, readings_in, recut, unlike_in
 from ..common.tasks import Failure, Started, Task, predict_tasks
 from .score_map import ScoreMap
 from .verdict import Verdict
@@ -45,7 +47,7 @@ class SegmentDock(Dock):
     image : magicgui ComboBox of Image layers
     model : ModelChoice
     device : QComboBox
-    cutoff : QDoubleSpinBox
+    cutoff : NumberField
     verdict : Verdict
         What was found in the frame in view.
     """
@@ -56,10 +58,7 @@ class SegmentDock(Dock):
         self.model = ModelChoice()
         self.device = device_box()
         self.device_reason = small("Chosen when the first frame is segmented.")
-        self.cutoff = QDoubleSpinBox()
-        self.cutoff.setRange(0, 1)
-        self.cutoff.setValue(0.5)
-        self.cutoff.setSingleStep(0.01)
+        self.cutoff = NumberField(title="Cutoff", limits=(0, 1), value=0.5, step=0.01)
         self.cutoff.setToolTip("A score at or above it is called malignant. Moving it needs no new run.")
         self.run_frame = button("Segment this frame", "Shift+S", primary=True)
         self.run_all = button("All frames", "Every frame of the cine")
@@ -70,6 +69,8 @@ class SegmentDock(Dock):
         self.score_map = ScoreMap(self)
         self._build()
 
+        self._cutoff_of = ""
+        self._shown: Image | None = None
         self._worker: Any = None
         self._runs: dict[Task, Results] = {}
         self._failed: list[FrameError] = []
@@ -131,15 +132,19 @@ class SegmentDock(Dock):
             ]
         except FrameReadError as error:
             return self.message.say(str(error), "bad")
-        return self._run(tasks, model, model_note(card))
+        try:
+            cutoff = self.cutoff.number()
+        except InputError as error:
+            return self.message.say(str(error), "bad", about=self.cutoff)
+        return self._run(tasks, model, cutoff, model_note(card))
 
-    def _run(self, tasks: Sequence[Task], model: str, note: str) -> None:
+    def _run(self, tasks: Sequence[Task], model: str, cutoff: float, note: str) -> None:
         self._runs = {task: Results(self.viewer, task.image, task.indices, note) for task in tasks}
         for results in self._runs.values():
             results.begin()
         self._failed, self._done, self._started_at, self._ended = [], 0, perf_counter(), False
         worker = create_worker(
-            predict_tasks, tasks, model, self.device.currentData(), self.cutoff.value(), _start_thread=False
+            predict_tasks, tasks, model, self.device.currentData(), cutoff, _start_thread=False
         )
         worker.yielded.connect(self._take)
         worker.returned.connect(self._end)
@@ -194,7 +199,12 @@ class SegmentDock(Dock):
             what = "can't be read" if unread else "without a result"
             self._fail(self._failed[0], f"{len(self._failed)} of {frames} {what}. ")
         else:
-            self.message.say(f"Segmented {frames} in {perf_counter() - self._started_at:.1f} s.", "good")
+            seconds = perf_counter() - self._started_at
+            self.message.say(f"Segmented {frames} in {seconds:.1f} s.", "good", about=self._image_of_run())
+
+    def _image_of_run(self) -> Image | None:
+        """The image that a run is about; None where it is about several."""
+        return next(iter(self._runs)).image if len(self._runs) == 1 else None
 
     def _fail(self, error: Exception, prefix: str = "") -> None:
         if isinstance(error, ClnError):
@@ -207,7 +217,7 @@ class SegmentDock(Dock):
         for results in self._runs.values():
             if results.is_wanted and not results.has_written:
                 results.fail(reason)
-        self.message.say(f"{prefix}{reason}", "bad")
+        self.message.say(f"{prefix}{reason}", "bad", about=self._image_of_run())
         self._show()
 
     def _abort(self) -> None:
@@ -232,6 +242,9 @@ class SegmentDock(Dock):
     def _show(self, _event: Any = None) -> None:
         """Bring the verdict and the buttons in line with the frame in view."""
         image = self.image.value
+        if image is not self._shown:  # what was said of the former image is over
+            self.message.forget(self._shown)
+            self._shown = image
         if image is None or image not in self.viewer.layers:
             self.verdict.clear()
         else:
@@ -251,9 +264,18 @@ class SegmentDock(Dock):
         if isinstance(active, Image) and active in self.image.choices:
             self.image.value = active
 
+    def _show_chosen(self, image: Image | None) -> None:
+        """Show the chosen image alone: the numbers are never another frame's than the canvas shows."""
+        if image is not None and image in self.viewer.layers and len(self._images()) > 1:
+            masks = nodes_of(self.viewer, image)
+            show_alone(self.viewer, image, masks[0] if masks else None)
+        self._show()
+
     def _take_cutoff(self) -> None:
         card = self.model.card
-        if card is not None:
+        # Opening the list of models tells of a change too; what was typed stays until there is another.
+        if card is not None and card.model_id != self._cutoff_of:
+            self._cutoff_of = card.model_id
             self.cutoff.blockSignals(True)
             self.cutoff.setValue(card.cutoff)
             self.cutoff.blockSignals(False)
@@ -295,7 +317,7 @@ class SegmentDock(Dock):
         self.run_all.clicked.connect(self.segment_all)
         self.run_selected.clicked.connect(self.segment_selected)
         self.stop.clicked.connect(self.cancel)
-        self.image.changed.connect(self._show)
+        self.image.changed.connect(self._show_chosen)
         self.model.changed.connect(self._take_cutoff)
         self.model.failed.connect(lambda reason: self.message.say(reason, "bad"))
         self.cutoff.valueChanged.connect(self._recut)

@@ -52,7 +52,7 @@ class ScoreMap(QPushButton):
     def _show(self, image: Image, index: int, outcome: Explanation | Failure) -> None:
         message, viewer = self._dock.message, self._dock.viewer
         if isinstance(outcome, Failure):
-            return message.say(str(outcome.error), "bad")
+            return message.say(str(outcome.error), "bad", about=image)
         if image not in viewer.layers:
             return message.say("The layer was deleted before its map was there.")
         for former in layers_of(image, viewer.layers, SCORE_MAP):
@@ -67,4 +67,5 @@ class ScoreMap(QPushButton):
         return message.say(
             f"Orange adds to the malignancy {outcome.prediction.malignancy:.2f} of {of}, blue takes from it.",
             "good",
+            about=image,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, fields
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Any
 
 from magicgui import magicgui
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
@@ -13,6 +13,7 @@ from ...models.library import model_in_use
 from ...training.config import TrainConfig
 from ..common.dock import form
 from ..common.model_choice import ModelChoice
+from ..common.number_field import NumberField, check_numbers, number_options
 
 __all__ = ["Settings", "arguments_of"]
 
@@ -31,10 +32,7 @@ class Settings(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        hints = get_type_hints(TrainConfig, include_extras=True)
-        limits = {name: get_args(hint)[1] for name, hint in hints.items() if get_origin(hint) is Annotated}
-        self.fields: Any = magicgui(TrainConfig, call_button=False, **limits)
-        self.fields.learning_rate.native.setDecimals(6)
+        self.fields: Any = magicgui(TrainConfig, call_button=False, **number_options(TrainConfig))
         self.start_from = ModelChoice(none="new weights")
         self.compare_with = ModelChoice(none="no model")
         self.compare_with.choose(model_in_use())
@@ -44,6 +42,8 @@ class Settings(QWidget):
             widget = self.fields[field.name]
             shown = self._models.get(field.name, widget.native)
             title = QLabel(widget.label.capitalize())
+            if isinstance(shown, NumberField):
+                shown.title = title.text()
             for part in (title, shown):
                 part.setToolTip(widget.tooltip or "")
             (first if field.name in (*FIRST, "start_from") else others).addRow(title, shown)
@@ -62,9 +62,12 @@ class Settings(QWidget):
 
         Raises
         ------
+        InputError
+            If a number was refused by its field.
         RunError
             If one is out of its limits, or two contradict each other.
         """
+        check_numbers(self)
         chosen = {name: model.value or "" for name, model in self._models.items()}
         config: TrainConfig = self.fields(**chosen)
         return config

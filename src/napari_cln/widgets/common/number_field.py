@@ -1,0 +1,337 @@
+"""A field for one number, the same in every dock and on every desktop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+import numpy as np
+from magicgui.application import use_app
+from magicgui.widgets.bases import RangedWidget
+from qtpy.QtCore import QSize, Qt
+from qtpy.QtGui import QKeyEvent, QValidator, QWheelEvent
+from qtpy.QtWidgets import QAbstractSpinBox, QWidget
+
+from ...disk.cells import parse_number
+from ...errors import InputError
+from .dock import Signal, dock_of
+
+__all__ = ["NumberField", "check_numbers", "number_options"]
+
+MARKED = "NumberField { border: 2px solid #ff6b5e; }"
+LARGEST_WHOLE = 2**31 - 1
+
+
+class NumberField(QAbstractSpinBox):
+    """One number, typed with a point or a comma as the decimal sign whatever the desktop's language.
+
+    It is shown with a point. What is not one number, or out of its limits, is refused with a sentence:
+    the text stays, marked, and :meth:`value` is still the number that was taken last. Nothing is
+    clamped or rounded. The wheel scrolls past.
+
+    Parameters
+    ----------
+    parent : QWidget, optional
+    title : str
+        What the number is; begins the sentence of a refusal.
+    limits : (float, float)
+        The lowest and the highest number, both taken.
+    value : float, optional
+    step : float
+        What the arrows add.
+    suffix : str
+        Unit, shown behind the number; it may be typed, and need not.
+    whole : bool
+        Whether only whole numbers are taken.
+    none : str, optional
+        What an empty field stands for. Where it is left out, an empty field is refused.
+
+    Signals
+    -------
+    valueChanged
+        Another number was taken; None for an emptied field.
+    refused
+        A sentence.
+    """
+
+    valueChanged = Signal(object)
+    refused = Signal(str)
+
+    def __init__(
+        self,
+        parent: QWidget | None = None,
+        *,
+        title: str = "",
+        limits: tuple[float, float] = (-math.inf, math.inf),
+        value: float | None = None,
+        step: float = 1,
+        suffix: str = "",
+        whole: bool = False,
+        none: str | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self.title, self.suffix, self.whole, self.none = title, suffix, whole, none
+        self._limits, self._step = limits, step
+        self._value: float | None = None
+        self._problem = ""
+        self._tip = ""
+        self.setKeyboardTracking(False)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.lineEdit().setPlaceholderText(none or "")
+        self.editingFinished.connect(self._take_text)
+        if value is not None:
+            self.setValue(value)
+
+    # ------------------------------------------------------------ the number
+
+    def value(self) -> Any:
+        """Return the number that was taken last; None where the field was left empty."""
+        if self._value is None:
+            return None if self.none is not None else 0
+        return int(self._value) if self.whole else self._value
+
+    def number(self) -> Any:
+        """Return the number that stands in the field now, for an action that needs it.
+
+        Raises
+        ------
+        InputError
+            If the field holds a text that can't be taken.
+        """
+        self._take_text()
+        if self._problem:
+            raise InputError(self._problem)
+        return self.value()
+
+    def setValue(self, value: float | None) -> None:  # Qt's name
+        """Show a number; one that can't be taken is refused as if it were typed."""
+        self._take("" if value is None else _written(value))
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the field shows a text that was not taken."""
+        return bool(self._problem)
+
+    # ------------------------------------------------------------ limits and steps
+
+    def minimum(self) -> float:
+        """Return the lowest number that is taken."""
+        return self._limits[0]
+
+    def maximum(self) -> float:
+        """Return the highest number that is taken."""
+        return self._limits[1]
+
+    def setMinimum(self, minimum: float) -> None:  # Qt's name
+        """Take no lower number from now on."""
+        self._limits = (minimum, self._limits[1])
+
+    def setMaximum(self, maximum: float) -> None:  # Qt's name
+        """Take no higher number from now on."""
+        self._limits = (self._limits[0], maximum)
+
+    def setRange(self, minimum: float, maximum: float) -> None:  # Qt's name
+        """Take no other numbers from now on; the one that is shown stays."""
+        self._limits = (minimum, maximum)
+
+    def singleStep(self) -> float:
+        """Return what the arrows add."""
+        return self._step
+
+    def setSingleStep(self, step: float) -> None:  # Qt's name
+        """Let the arrows add another number."""
+        self._step = step
+
+    # ------------------------------------------------------------ Qt
+
+    def stepBy(self, steps: int) -> None:  # Qt's name
+        """Add steps, or do nothing where the limits would be passed."""
+        self._take_text()
+        start = self._value
+        if start is None:
+            start = min(max(0.0, self._limits[0]), self._limits[1]) - steps * self._step
+        # Ten digits below the step: 0.1 + 0.2 is 0.3 here.
+        moved = round(start + steps * self._step, 10 - math.floor(math.log10(abs(self._step) or 1)))
+        if not self._problem and self._limits[0] <= moved <= self._limits[1]:
+            self._take(_written(moved))
+
+    def stepEnabled(self) -> QAbstractSpinBox.StepEnabledFlag:  # Qt's name
+        """Offer both arrows, as long as there is a number."""
+        if self.isReadOnly() or self._problem:
+            return QAbstractSpinBox.StepEnabledFlag.StepNone
+        flags = QAbstractSpinBox.StepEnabledFlag
+        return flags.StepUpEnabled | flags.StepDownEnabled
+
+    def validate(self, text: str, position: int) -> tuple[QValidator.State, str, int]:  # Qt's name
+        """Let anything be typed: it is judged when it is finished, with a reason."""
+        return QValidator.State.Acceptable, text, position
+
+    def setToolTip(self, tip: str) -> None:  # Qt's name
+        """Say what the number is for; a refusal stands there as long as it lasts."""
+        self._tip = tip
+        super().setToolTip(self._problem or tip)
+
+    def wheelEvent(self, event: QWheelEvent) -> None:  # Qt's name
+        event.ignore()
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:  # Qt's name
+        if event.key() == Qt.Key.Key_Escape:
+            self._show(None if self._value is None else _written(self._value))
+            event.accept()
+            return
+        super().keyPressEvent(event)
+
+    def sizeHint(self) -> QSize:  # Qt's name
+        width = self.fontMetrics().horizontalAdvance(f"00000{self.suffix or self.none or ''}") + 40
+        return QSize(width, super().sizeHint().height())
+
+    def minimumSizeHint(self) -> QSize:  # Qt's name
+        return self.sizeHint()
+
+    # ------------------------------------------------------------ what was typed
+
+    def _take_text(self) -> None:
+        text = self.lineEdit().text()
+        if self._problem or text != self._shown(self._value):
+            self._take(text)
+
+    def _take(self, text: str) -> None:
+        bare = text.strip()
+        if self.suffix and bare.endswith(self.suffix.strip()):
+            bare = bare.removesuffix(self.suffix.strip()).rstrip()
+        try:
+            value = self._judged(bare)
+        except ValueError as cause:
+            self._refuse(text, f"{self.title}: {cause}" if self.title else str(cause))
+            return
+        changed, self._value = value != self._value, value
+        self._show(None if value is None else _written(value))
+        if changed:
+            self.valueChanged.emit(self.value())
+
+    def _judged(self, text: str) -> float | None:
+        if not text:
+            if self.none is None:
+                raise ValueError("The field is empty. Type a number.")
+            return None
+        value = parse_number(text)
+        if self.whole and not value.is_integer():
+            raise ValueError(f"{text} is not a whole number.")
+        low, high = self._limits
+        if not low <= value <= high:
+            limits = (
+                f"at most {_written(high)}"
+                if math.isinf(low)
+                else f"at least {_written(low)}"
+                if math.isinf(high)
+                else f"{_written(low)} to {_written(high)}"
+            )
+            raise ValueError(f"{text} is out of range. Give {limits}{self.suffix}.")
+        return value
+
+    def _show(self, number: str | None) -> None:
+        self._problem = ""
+        self.lineEdit().setText("" if number is None else f"{number}{self.suffix}")
+        self._mark()
+        if (dock := dock_of(self)) is not None:
+            dock.message.forget(self)
+
+    def _refuse(self, text: str, problem: str) -> None:
+        self._problem = problem
+        self.lineEdit().setText(text)
+        self._mark()
+        self.refused.emit(problem)
+        if (dock := dock_of(self)) is not None:
+            dock.message.say(problem, "bad", about=self)
+
+    def _mark(self) -> None:
+        style = MARKED if self._problem else ""
+        if style != self.styleSheet():
+            self.setStyleSheet(style)
+        super().setToolTip(self._problem or self._tip)
+
+    def _shown(self, value: float | None) -> str:
+        return "" if value is None else f"{_written(value)}{self.suffix}"
+
+
+def _written(value: float) -> str:
+    """Digits of a number with a point, as few as say it exactly."""
+    return str(np.format_float_positional(float(value), trim="-"))
+
+
+def check_numbers(form: QWidget) -> None:
+    """Take what stands in the number fields of a form.
+
+    Raises
+    ------
+    InputError
+        If one of them holds a text that can't be taken.
+    """
+    for field in form.findChildren(NumberField):
+        field.number()
+
+
+def number_options(config: type) -> dict[str, dict[str, Any]]:
+    """Options by which magicgui makes a :class:`NumberField` for each number of a dataclass.
+
+    Parameters
+    ----------
+    config : type
+        A dataclass; a field is annotated with its ``min``, ``max`` and ``step``, as magicgui reads them.
+    """
+    options: dict[str, dict[str, Any]] = {}
+    for name, hint in get_type_hints(config, include_extras=True).items():
+        kind, limits = get_args(hint)[:2] if get_origin(hint) is Annotated else (hint, {})
+        if kind in (int, float):
+            usual = {"min": 0, "max": LARGEST_WHOLE} if kind is int else {"min": -math.inf, "max": math.inf}
+            options[name] = {"widget_type": _maker(kind is int), **usual, **limits}
+    return options
+
+
+_Backend: Any = use_app().get_obj("FloatSpinBox")
+
+
+class _NumberBackend(_Backend):  # type: ignore[misc]  # magicgui chooses the base
+    """What magicgui asks of a number's widget, answered by a :class:`NumberField`."""
+
+    make: Callable[..., NumberField] = NumberField
+
+    def __init__(self, **kwargs: Any) -> None:
+        # Past the base's own, which would make Qt's spin box.
+        super(_Backend, self).__init__(type(self).make, **kwargs)
+
+    def _mgui_set_value(self, value: float) -> None:
+        self._qwidget.setValue(float(value))
+
+    def _mgui_set_step(self, value: float) -> None:
+        self._qwidget.setSingleStep(value)
+
+    def _mgui_set_adaptive_step(self, value: bool) -> None:
+        """Do nothing: steps are the same everywhere."""
+
+    def _mgui_get_adaptive_step(self) -> bool:
+        return False
+
+
+class _WholeField(NumberField):
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent, whole=True)
+
+
+class _WholeBackend(_NumberBackend):
+    make = _WholeField
+
+
+class _Number(RangedWidget):  # type: ignore[misc]  # magicgui is not typed here
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{**kwargs, "widget_type": _NumberBackend})
+
+
+class _Whole(RangedWidget):  # type: ignore[misc]
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{**kwargs, "widget_type": _WholeBackend})
+
+
+def _maker(whole: bool) -> type:
+    return _Whole if whole else _Number

@@ -1,0 +1,363 @@
+"""A reader at work: what is said of the frame in view, taken back, and saved. Needs no window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+from app_model.types import KeyCode, KeyMod
+from napari.layers import Image, Labels
+from qtpy.QtCore import QObject, QTimer
+
+from ...folder.dataset import TrainingFolder
+from ...folder.readers import ReadingPair
+from ...types import Node, Status
+from ..common.dock import OPEN_FIRST, Signal
+from .filing import NO_FOLDER, NO_NAME, Filing, SaveRequest
+from .ledger import PackedMasks, Said, Typed
+from .painted import Desk, PaintedMask, say_again, take_back, touch
+from .stage import Stage
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+    from ...folder.autosave import Stroke
+
+__all__ = ["Session", "Steps"]
+
+NO_MASK = "There is no mask yet. Segment the frame, or press Empty mask."
+APART = "What was painted is not saved: image and mask do not lie on each other. Press Put together."
+UNDO, REDO = KeyMod.CtrlCmd | KeyCode.KeyZ, KeyMod.CtrlCmd | KeyMod.Shift | KeyCode.KeyZ
+
+
+class Session(QObject):
+    """What a reader does to the frame in view, and what the training folder is told of it.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    listen : callable, optional
+        Connects a callback to one of napari's events; by default for as long as the viewer lives.
+
+    Attributes
+    ----------
+    desk : Desk
+        The masks that were looked at.
+    filing : Filing
+        Training folder, reader and saves.
+    stage : Stage
+        What is in view.
+    steps : Steps
+        Undo, redo, and what is taken back.
+    second : bool
+        Whether frames of the training folder open for a second, blind reading.
+
+    Signals
+    -------
+    changed
+        What is to be shown may have changed.
+    told
+        A sentence, its mood, and what it is about.
+    saved
+        The SaveRequest.
+    """
+
+    changed = Signal()
+    told = Signal(str, str, object)
+    saved = Signal(object)
+
+    def __init__(
+        self, viewer: ViewerModel, listen: Callable[[Any, Callable[..., None]], None] | None = None
+    ) -> None:
+        super().__init__()
+        self.second = False
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        listen = listen or (lambda emitter, callback: emitter.connect(callback))
+        self.filing = Filing()
+        self.desk = Desk(viewer, listen, self.notice)
+        self.stage = Stage(viewer, self.desk, self.filing)
+        for part in (self.filing, self.stage):
+            part.setParent(self)
+            part.told.connect(self.told)
+        self._timer.timeout.connect(self.refresh)
+        self.steps = Steps(self)
+        self.stage.changed.connect(self.steps.bind)
+        self.stage.changed.connect(self.changed)
+        self.filing.saved.connect(self._take_saved)
+
+    @property
+    def mask(self) -> PaintedMask | None:
+        """The mask of the frame in view."""
+        return self.stage.mask
+
+    @property
+    def folder(self) -> TrainingFolder | None:
+        """The training folder."""
+        return self.filing.folder
+
+    def notice(self, _event: Any = None) -> None:
+        """Look at what happened, once the event is over."""
+        self._timer.start()
+
+    def refresh(self) -> None:
+        """Save what has changed, go where the reader has clicked, and find the frame in view."""
+        self.look()
+        self.stage.follow()
+        self.stage.find()
+
+    def flush(self) -> None:
+        """Wait until everything is saved."""
+        self.look(seconds=60)
+        self.filing.saver.flush()
+
+    # ------------------------------------------------------------ what the reader says
+
+    def accept(self) -> None:
+        """Say that the mask is right; one that was painted counts as corrected."""
+        if (mask := self.ready()) is None:
+            return
+        if mask.is_empty:
+            self.tell("There is no mask to accept. Paint one, or press No node here.")
+            return
+        painted = mask.is_changed or mask.given.status == "corrected"
+        self.say(mask, "accepted", "corrected" if painted else "accepted")
+
+    def reject(self) -> None:
+        """Say that the mask is wrong: it is kept in the folder, and never trained on."""
+        if (mask := self.ready()) is not None:
+            self.say(mask, "rejected", "rejected")
+
+    def no_node(self) -> None:
+        """Say that the frame was looked at and shows no node; whatever is painted is erased."""
+        if self.mask is None and self.stage.image is not None and self.stage.fault is None:
+            self.stage.start_empty()
+        if (mask := self.ready()) is None:
+            return
+        before = None if mask.is_empty else PackedMasks(mask.masks)
+        mask.put(mask.masks * 0)
+        self.say(mask, "no-node", "no-node", before=before)
+
+    # ------------------------------------------------------------ what is known beside the mask
+
+    def take_facts(self, facts: Mapping[int, Node]) -> None:
+        """Take what the reader typed of the nodes."""
+        if (mask := self.ready()) is not None:
+            news = {node: fact for node, fact in facts.items() if fact != mask.given.facts.get(node)}
+            mask.ledger.type(Typed(given=mask.given, masks=PackedMasks(mask.masks), facts=news))
+            self.filing.file(mask, "noted")
+        self.changed.emit()
+
+    def take_note(self, note: str) -> None:
+        """Take the reader's note."""
+        if self.mask is not None and note != self.mask.given.note:
+            if (mask := self.ready()) is not None:
+                mask.ledger.type(Typed(given=mask.given, note=note))
+                self.filing.file(mask, "noted")
+            self.changed.emit()
+
+    def take_patient(self, patient: str, *, typed: bool) -> None:
+        """Take the patient of the image in view; one that was typed is saved with a frame that is there."""
+        self.filing.patient = patient.strip() or None
+        if typed and self.mask is not None and self.filing.revision(self.mask):
+            self.filing.file(self.mask, "noted", is_decision=True)
+
+    # ------------------------------------------------------------ masks that come onto the canvas
+
+    def open_case(self, case_id: str) -> None:
+        """Show a frame of the training folder."""
+        if self.folder is None:
+            self.tell(NO_FOLDER)
+        elif self.second and not self.filing.who:
+            self.tell(NO_NAME)
+        else:
+            self.look()
+            self.stage.open_case(self.folder, case_id, self.filing.who if self.second else None)
+
+    def bring_saved(self) -> None:
+        """Put what the training folder has of this frame onto the canvas; one step of undo."""
+        if (mask := self.ready(named=False)) is not None:
+            self.stage.bring_saved(mask)
+
+    def restore(self, stroke: Stroke) -> None:
+        """Put strokes that were never saved back onto their frame, as one step of undo, and save them."""
+        if (mask := self.ready()) is not None:
+            self.stage.restore(mask, stroke)
+
+    # ------------------------------------------------------------ what happened
+
+    def look(self, *, seconds: float = 0.015) -> list[PaintedMask]:
+        """Save what was painted, undone or redone since the last look; return these masks."""
+        changed = []
+        for mask, happened in self.desk.look(self.filing.who, seconds):
+            if happened == "predicted":
+                mask.is_behind = bool(self.filing.revision(mask)) and not self.filing.is_filed(mask)
+                continue
+            changed.append(mask)
+            touch(mask)
+            if mask.lies_apart:
+                mask.is_unsaved = True
+                self.tell(APART, mask)
+            else:
+                self.filing.file(mask, None if happened == "painted" else "undone")
+        return changed
+
+    def let_go(self, image: Image) -> None:
+        """Have the frames of an image read anew: its scale has changed."""
+        for mask in self.desk.of_image(image):
+            mask.let_go()
+        if self.mask is not None and self.mask.image is image and self.filing.revision(self.mask):
+            self.filing.file(self.mask, "noted", is_decision=True)
+
+    def say(
+        self,
+        mask: PaintedMask,
+        action: str,
+        status: Status,
+        *,
+        before: PackedMasks | None = None,
+        pair: ReadingPair | None = None,
+    ) -> None:
+        """Take a decision on a mask, and save it.
+
+        Parameters
+        ----------
+        mask : PaintedMask
+        action : str
+            What was pressed.
+        status : str
+            What the frame is then.
+        before : PackedMasks, optional
+            The masks that were there, where the decision has put others in their place.
+        pair : ReadingPair, optional
+            The readings between which it decides.
+        """
+        readings = None if pair is None else {str(pair.second.annotator): pair.read_at}
+        after = None if before is None else PackedMasks(mask.masks)
+        who = self.filing.who
+        said = Said(action=action, status=status, who=who, before=before, after=after, readings=readings)
+        mask.ledger.say(mask.seen, said)
+        self.file(mask, action, readings, pair)
+
+    def is_own(self, said: Said | None) -> bool:
+        """Whether there is a decision, and this reader made it."""
+        return said is not None and said.who == self.filing.who
+
+    def file(
+        self,
+        mask: PaintedMask,
+        action: str,
+        readings: Mapping[str, str] | None = None,
+        pair: ReadingPair | None = None,
+    ) -> None:
+        """Save what was decided; see :meth:`Filing.file`."""
+        self.filing.file(mask, action, is_decision=True, readings=readings, pair=pair)
+        self.changed.emit()
+
+    def ready(self, *, named: bool = True) -> PaintedMask | None:
+        """The mask in view, brought up to date; None, and a sentence, where nothing can be decided on."""
+        self.refresh()
+        fault, mask = self.stage.fault, self.mask
+        if self.stage.image is None:
+            self.tell(OPEN_FIRST, OPEN_FIRST)
+        elif fault is not None:
+            press = f" Press {fault.way_out}." if fault.way_out else ""
+            self.tell(f"Not taken. {fault.reason}{press}")
+        elif mask is None:
+            self.tell(NO_MASK, self.stage.image)
+        elif named and not self.filing.who:
+            self.filing.needs_name = True
+            self.tell(NO_NAME, NO_NAME)
+            self.changed.emit()
+        else:
+            return mask
+        return None
+
+    def _take_saved(self, request: SaveRequest) -> None:
+        for mask in self.desk:  # another layer of the same frame
+            if mask is not request.mask and mask.case_id == request.case_id and not request.second:
+                mask.is_behind = mask.seen != request.mask.seen
+        self.saved.emit(request)
+        self.changed.emit()
+
+    def tell(self, sentence: str, about: object = None) -> None:
+        """Say why something is not done."""
+        self.told.emit(sentence, "bad", about or self.mask)
+
+
+class Steps:
+    """What is taken back, in the order in which things happened to the mask in view.
+
+    First what the reader said of it, then the stroke that made it; redo is the way back. Whatever moves
+    the mask otherwise, what stands for it comes with it.
+
+    Parameters
+    ----------
+    session : Session
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._keyed: WeakSet[Labels] = WeakSet()
+        session.destroyed.connect(partial(_release, self._keyed))
+
+    def bind(self) -> None:
+        """Bind the keys of the layer of the mask in view."""
+        mask = self._session.mask
+        if mask is not None and mask.labels not in self._keyed:
+            self._keyed.add(mask.labels)
+            mask.labels.bind_key(UNDO, self.undo, overwrite=True)
+            mask.labels.bind_key(REDO, self.redo, overwrite=True)
+
+    def take_back(self) -> None:
+        """Take back what was said last of the mask in view: what stood before stands again."""
+        session = self._session
+        if (mask := session.ready()) is None:
+            return
+        if not session.is_own(mask.ledger.last_said(mask.seen)):
+            session.tell("You have decided nothing on this mask that could be taken back.")
+            return
+        said = take_back(mask)
+        session.file(mask, "taken-back", said.readings)
+
+    def say_again(self) -> None:
+        """Say again what was taken back last."""
+        session = self._session
+        if (mask := session.ready()) is None:
+            return
+        if not session.is_own(mask.ledger.last_taken_back(mask.seen)):
+            session.tell("You have taken nothing back on this mask.")
+            return
+        said = say_again(mask)
+        session.file(mask, said.action, said.readings)
+
+    def undo(self, layer: Labels) -> None:
+        """Take back what the reader did last: what was said of the mask in view, else a stroke."""
+        self._step(layer, back=True)
+
+    def redo(self, layer: Labels) -> None:
+        """Do again what :meth:`undo` took back last."""
+        self._step(layer, back=False)
+
+    def _step(self, layer: Labels, *, back: bool) -> None:
+        session = self._session
+        session.look()
+        mask = session.mask
+        in_view = mask is not None and mask.labels is layer
+        if mask is not None and in_view:
+            ledger = mask.ledger
+            if session.is_own(ledger.last_said(mask.seen) if back else ledger.last_taken_back(mask.seen)):
+                self.take_back() if back else self.say_again()
+                return
+        (layer.undo if back else layer.redo)()
+        changed = [one for one in session.look(seconds=0.04) if one.labels is layer]
+        if changed and in_view and mask not in changed:
+            session.stage.show_frame(changed[0].image, changed[0].index)  # nothing is undone unseen
+
+
+def _release(layers: WeakSet[Labels]) -> None:
+    for labels in layers:
+        for key in (UNDO, REDO):
+            labels.bind_key(key, None)
