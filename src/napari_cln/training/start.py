@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ..errors import RunError
 from ..models.config import YNetConfig
-from ..network.model import YNet
+from ..network.model import Member
+from ..network.u_shaped import network_of
 from ..network.weights import load_model
 from ..types import PrepareConfig
 from .recipes import Recipe
@@ -27,7 +28,7 @@ class StartingPoint:
 
     Parameters
     ----------
-    network : YNet
+    network : Member
     model : str
         Id of the model that its weights are from.
     taken, of : int
@@ -36,7 +37,7 @@ class StartingPoint:
         In what else the model differs from the recipe.
     """
 
-    network: YNet
+    network: Member
     model: str
     taken: int
     of: int
@@ -76,7 +77,7 @@ def starting_point(name_or_path: str, recipe: Recipe, seed: int = 0) -> Starting
     if not name_or_path:
         return None
     model = load_model(name_or_path)
-    if not isinstance(model, YNet):
+    if not isinstance(model, Member):
         raise RunError(
             f"{model.model_id} is an ensemble of {len(model.members)} networks, and a training starts "
             "from one. Choose one of them, such as fold-0/model.safetensors in the folder of its run."
@@ -85,7 +86,7 @@ def starting_point(name_or_path: str, recipe: Recipe, seed: int = 0) -> Starting
     same_kind = (wanted.segmentation, wanted.guided) == (theirs.segmentation, theirs.guided)
     config = theirs if same_kind and recipe.name != "paper" else wanted
     torch.manual_seed(seed)
-    network = YNet(config)
+    network = network_of(config)
     state = model.state_dict()
     fitting = {key: state[key] for key, value in network.state_dict().items() if _fits(state.get(key), value)}
     if _share(network, fitting) < LEAST:
@@ -115,7 +116,7 @@ def _fits(theirs: Tensor | None, ours: Tensor) -> bool:
     return theirs is not None and theirs.shape == ours.shape
 
 
-def _share(network: YNet, fitting: dict[str, Tensor]) -> float:
+def _share(network: Member, fitting: dict[str, Tensor]) -> float:
     """Share of the encoder's numbers that fit."""
     sizes = {key: value.numel() for key, value in network.named_parameters() if key.startswith(ENCODER)}
     return sum(size for key, size in sizes.items() if key in fitting) / sum(sizes.values())
