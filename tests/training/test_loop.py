@@ -140,7 +140,7 @@ def test_memory_that_runs_out_says_which_batch_size_to_try(samples, recipe, tmp_
 def test_a_mask_head_that_draws_nothing_is_named(samples, recipe, tmp_path):
     never = replace(recipe, learning_rate=0.0)
     empty = replace(samples, images=np.zeros_like(samples.images))
-    start = loop.YNet(recipe.network)
+    start = YNet(recipe.network)
     with torch.no_grad():
         for parameter in start.dec1[1].parameters():
             parameter[0], parameter[1] = 0.5, -0.5
@@ -192,7 +192,7 @@ def test_without_any_known_truth_the_last_weights_are_kept(samples, recipe, tmp_
 
 def test_figures_say_nothing_where_there_is_nothing_to_say(samples, recipe):
     unlabelled = replace(samples, frame_targets=np.full_like(samples.frame_targets, np.nan))
-    network = loop.YNet(recipe.network).eval()
+    network = YNet(recipe.network).eval()
 
     figures = summarise(score_frames(network, unlabelled))
 

@@ -14,6 +14,7 @@ References
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from math import log
 from typing import Any
 
@@ -134,6 +135,6 @@ def _log_of_mean(logits: Sequence[Tensor]) -> Tensor:
 
 def _differences(members: Sequence[Member]) -> str:
     """The settings that differ, with their values."""
-    names = vars(members[0].config)
-    values = {name: list(dict.fromkeys(str(vars(m.config)[name]) for m in members)) for name in names}
+    settings = [asdict(member.config) for member in members]
+    values = {name: list(dict.fromkeys(str(one[name]) for one in settings)) for name in settings[0]}
     return ", ".join(f"{name} {' and '.join(found)}" for name, found in values.items() if len(found) > 1)

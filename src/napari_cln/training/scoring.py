@@ -106,8 +106,8 @@ def score_frames(
     return scores
 
 
-HALF = 0.5
-"""A pixel's probability from which on it belongs to a node."""
+HALF = float(np.nextafter(np.float32(0.5), np.float32(1)))
+"""A pixel's probability from which on it belongs to a node: more likely so than not."""
 LENIENT = 0.2
 """Chance of a patch from which on it is a node while a network is trained; the card's limit comes later."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import Tensor
@@ -51,8 +51,8 @@ def starting_point(name_or_path: str, recipe: Recipe, seed: int = 0) -> Starting
     """Put the weights of a model into the network of a recipe, as far as they fit.
 
     The recipe stands: its network, its preparation, its loss. Only a model that draws and scores as the
-    recipe ``best`` asks for keeps its own sizes (width, decoder, bins, block), which the recipe leaves
-    open and which then all fit; ``paper`` is exactly the paper's network.
+    recipe ``best`` asks for keeps its own trunk and sizes (width, decoder, bins, block), which the recipe
+    leaves open and which then all fit; ``paper`` is exactly the paper's network.
 
     Parameters
     ----------
@@ -84,7 +84,9 @@ def starting_point(name_or_path: str, recipe: Recipe, seed: int = 0) -> Starting
         )
     wanted, theirs = recipe.network, model.config
     same_kind = (wanted.segmentation, wanted.guided) == (theirs.segmentation, theirs.guided)
-    config = theirs if same_kind and recipe.name != "paper" else wanted
+    config = wanted
+    if recipe.name != "paper":  # with the trunk of another kind nothing would fit
+        config = theirs if same_kind else replace(wanted, trunk=theirs.trunk)
     torch.manual_seed(seed)
     network = network_of(config)
     state = model.state_dict()
@@ -124,5 +126,5 @@ def _share(network: Member, fitting: dict[str, Tensor]) -> float:
 
 def _differences(theirs: YNetConfig | PrepareConfig, ours: YNetConfig | PrepareConfig) -> str:
     """The settings in which a model differs from the recipe, its own first."""
-    differing = [name for name, value in vars(ours).items() if vars(theirs)[name] != value]
-    return ", ".join(f"{name} {vars(theirs)[name]} for {vars(ours)[name]}" for name in differing)
+    has, wants = asdict(theirs), asdict(ours)
+    return ", ".join(f"{name} {has[name]} for {value}" for name, value in wants.items() if has[name] != value)

@@ -19,6 +19,7 @@ from napari_cln.network.engines.openvino import CompiledYNet
 from napari_cln.network.ensemble import Ensemble
 from napari_cln.network.inference import Segmenter
 from napari_cln.network.model import YNet, YNetConfig
+from napari_cln.network.u_shaped import network_of
 from napari_cln.network.weights import load_model
 from napari_cln.phantom import simulate
 
@@ -184,6 +185,7 @@ sys.addaudithook(listen)
 from napari_cln.network.device import choose_device
 from napari_cln.network.engines.openvino import CompiledYNet
 from napari_cln.network.model import YNet, YNetConfig
+from napari_cln.network.u_shaped import network_of
 print(choose_device("cpu").engine)
 CompiledYNet(YNet(YNetConfig(width=0.125)).eval(), mixed_precision=True)(torch.zeros(1, 1, 256, 256))
 print("openvino_telemetry" in sys.modules)
