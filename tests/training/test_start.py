@@ -123,7 +123,8 @@ def test_a_classification_only_run_from_the_shipped_model_is_one(study, tmp_path
     assert model.card.recipe["loaded"] == "163 of 164 tensors"
     assert model.card.recipe["start_from"] == load_model("default").model_id
     run = RunFolder(tmp_path / "run")
-    assert [event.weights for event in run.events() if isinstance(event, Start)] == [said]
+    remark = "the network keeps that model's sizes (trunk pyramid for u)"
+    assert [e.weights for e in run.events() if isinstance(e, Start)] == [f"{said}; {remark}"]
     assert run.record().weights == load_model("default").model_id
 
 
