@@ -7,8 +7,8 @@ from functools import partial
 from ..evaluation import Evaluation
 from ..segmentation import Summary
 from . import figures
-from .pages import Plot, Section, Table
-from .wording import number, share, with_interval
+from .pages import Plot, ReportTable, Section
+from .wording import number, percentage, with_interval
 
 __all__ = ["axes_section", "detection_section", "gallery_section", "mask_section"]
 
@@ -35,7 +35,7 @@ def mask_section(evaluation: Evaluation) -> Section | None:
     ]
     threshold = f"{evaluation.config.iou_threshold:g}"
     outcomes = tuple(
-        (name, share(e, 2), f"{number(100 * e.low)} to {number(100 * e.high)}")
+        (name, percentage(e, 2), f"{number(100 * e.low)} to {number(100 * e.high)}")
         for name, e in (
             (f"found (IoU ≥ {threshold})", masks.found),
             (f"matched loosely (IoU < {threshold})", masks.loose),
@@ -51,15 +51,14 @@ def mask_section(evaluation: Evaluation) -> Section | None:
     return Section(
         title="Masks",
         text="Dice is 2|A∩B|/(|A|+|B|) and IoU |A∩B|/|A∪B|; a node that was not found has 0 and stays "
-        "in. HD95 is the "
-        "greater of the two directed 95th percentiles between borders, ASSD the mean over both borders; "
-        "a node that "
-        f"was not found has none, and is counted below. {masks.empty_both} frames without a node in "
-        "either mask are "
-        "left out of Dice per frame.",
+        "in. HD95 is the greater of the two directed 95th percentiles between borders, ASSD the mean over "
+        f"both borders; a node that was not found has none, and is counted below. {masks.empty_both} frames "
+        "without a node in either mask are left out of Dice per frame.",
         tables=(
-            Table(caption="What became of the reference nodes", header=("", "share", "95 %"), rows=outcomes),
-            Table(
+            ReportTable(
+                caption="What became of the reference nodes", header=("", "share", "95 %"), rows=outcomes
+            ),
+            ReportTable(
                 caption="Overlap and distance",
                 header=(
                     "Measure",
@@ -107,10 +106,11 @@ def detection_section(evaluation: Evaluation) -> Section | None:
     return Section(
         title="Detection",
         text="Predicted and reference nodes are matched one to one with the greatest sum of IoU. Finds "
-        "are ranked by "
-        "their mean mask probability; finds below the mask threshold do not exist, so the curve ends at "
-        "the circle.",
-        tables=(Table(caption="Detection", header=("", "cases", "value (95 % over patients)"), rows=rows),),
+        "are ranked by their mean mask probability; finds below the mask threshold do not exist, so the "
+        "curve ends at the circle.",
+        tables=(
+            ReportTable(caption="Detection", header=("", "cases", "value (95 % over patients)"), rows=rows),
+        ),
         plots=(Plot(caption="FROC curve", draw=partial(figures.draw_froc, found=found)),),
     )
 
@@ -141,9 +141,8 @@ def axes_section(evaluation: Evaluation) -> Section | None:
     return Section(
         title="Size",
         text="Model − reader, of matched nodes alone: nodes that were not found have no size. 95 % of "
-        "differences lie "
-        "between the limits of agreement.",
-        tables=(Table(caption="Agreement on axes", header=header, rows=rows),),
+        "differences lie between the limits of agreement.",
+        tables=(ReportTable(caption="Agreement on axes", header=header, rows=rows),),
         plots=tuple(
             Plot(caption=f"Bland–Altman, {axis.name}", draw=partial(figures.draw_bland_altman, axis=axis))
             for axis in evaluation.axes
