@@ -29,8 +29,6 @@ from .cases import saved_masks
 from .ledger import Given, Judgement, follow_nodes
 from .painted import PaintedMask, annotation_of
 
-__all__ = ["NO_FOLDER", "NO_NAME", "Filing", "SaveRequest", "Saver"]
-
 NO_FOLDER = "Open or make a training folder: your strokes are on the canvas, but not saved yet."
 NO_NAME = "Type your name or initials under Reader: what you painted is kept aside, but not saved yet."
 AWAY_S = 120.0
@@ -476,7 +474,7 @@ class Filing(QObject):
                 patient=self.patient,
                 cine=name_of_cine(mask),
                 who=self.who,
-                kind=kind_of(annotation.frame),
+                kind=source_kind_of(annotation.frame),
                 action=action,
                 judged_by=judge or None,
                 readings=readings,
@@ -555,7 +553,7 @@ def _state_of(mask: PaintedMask) -> Any:
     return mask.seen, mask.judgement, facts, mask.given.note
 
 
-def kind_of(frame: Frame) -> Kind:
+def source_kind_of(frame: Frame) -> Kind:
     """What a frame came from."""
     if frame.spacing_source == "simulated":
         return "simulated"
