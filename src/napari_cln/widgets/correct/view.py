@@ -326,6 +326,7 @@ class Walk(QWidget):
             return  # what is being typed, or was refused, stays
         self._shown = position, n
         self.number.blockSignals(True)
+        self.number.setEnabled(n > 0)
         self.number.setRange(1, max(n, 1))
         self.number.setValue(None if position is None else position + 1)
         self.number.blockSignals(False)
