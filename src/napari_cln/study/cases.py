@@ -102,7 +102,7 @@ class CaseRow:
 
     @property
     def key(self) -> tuple[str, int]:
-        """What tells a reference node apart in every model's table."""
+        """Key of a reference node, the same in every model's table."""
         return self.id, self.node
 
 

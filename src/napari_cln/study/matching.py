@@ -171,7 +171,7 @@ def _source(truth: Case | Annotation) -> TruthSource:
 
 
 def _common(truth: Case | Annotation, prediction: Prediction, split: str | None) -> CaseRow:
-    """What every row of a frame shares."""
+    """The fields that every row of a frame shares."""
     if isinstance(truth, Case):
         case_id, patient, vendor = truth.id, truth.patient, truth.vendor
         said = truth.split
@@ -202,7 +202,7 @@ def _spacing(
 
 
 def _row(reference: _Reference, pair: Pair) -> CaseRow:
-    """What is known of a reference node, before its match."""
+    """The row of a reference node, before its match."""
     node = reference.nodes.get(pair.reference, Node(id=pair.reference))
     mask = reference.instances == pair.reference
     size = measure(mask, reference.spacing_of(mask))

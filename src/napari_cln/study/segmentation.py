@@ -16,7 +16,7 @@ from .diagnosis import widest
 from .statistics.intervals import median_interval, proportion
 from .statistics.resampling import DEFAULT, Resampling, bootstrap
 
-__all__ = ["Detection", "Segmentation", "Summary", "detect", "segment_summary", "summarise"]
+__all__ = ["Detection", "Segmentation", "Summary", "detect", "segment_summary", "summary_of"]
 
 Floats = NDArray[np.float64]
 
@@ -46,7 +46,7 @@ class Summary:
     values: Floats
 
 
-def summarise(values: ArrayLike, patients: Sequence[str], how: Resampling = DEFAULT) -> Summary | None:
+def summary_of(values: ArrayLike, patients: Sequence[str], how: Resampling = DEFAULT) -> Summary | None:
     """Describe a distribution; None without values."""
     x = np.asarray(values, dtype=float)
     if not x.size:
@@ -80,7 +80,7 @@ def summarise(values: ArrayLike, patients: Sequence[str], how: Resampling = DEFA
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Segmentation:
-    """How well nodes are outlined.
+    """Figures of outlined nodes.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ def segment_summary(
 
     def summary(name: str, of: Sequence[CaseRow]) -> Summary | None:
         known = [row for row in of if getattr(row, name) is not None]
-        return summarise([getattr(row, name) for row in known], [row.patient for row in known], how)
+        return summary_of([getattr(row, name) for row in known], [row.patient for row in known], how)
 
     def share(k: int) -> Estimate:
         return proportion(k, len(nodes), confidence=how.confidence)
@@ -154,7 +154,7 @@ def segment_summary(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Detection:
-    """How many nodes are found, and how many finds are none.
+    """Figures of found nodes and of false finds.
 
     Parameters
     ----------

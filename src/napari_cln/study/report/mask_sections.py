@@ -7,8 +7,8 @@ from functools import partial
 from ..evaluation import Evaluation
 from ..segmentation import Detection, Summary
 from . import figures
-from .pages import Plot, Section, Table
-from .wording import number, share, with_interval
+from .pages import Plot, ReportTable, Section
+from .wording import number, percentage, with_interval
 
 __all__ = ["axes_section", "detection_section", "gallery_section", "mask_section"]
 
@@ -35,7 +35,7 @@ def mask_section(evaluation: Evaluation) -> Section | None:
     ]
     threshold = f"{evaluation.config.iou_threshold:g}"
     outcomes = tuple(
-        (name, share(e, 2), f"{number(100 * e.low)} to {number(100 * e.high)}")
+        (name, percentage(e, 2), f"{number(100 * e.low)} to {number(100 * e.high)}")
         for name, e in (
             (f"found (IoU ≥ {threshold})", masks.found),
             (f"matched loosely (IoU < {threshold})", masks.loose),
@@ -55,8 +55,10 @@ def mask_section(evaluation: Evaluation) -> Section | None:
         f"over both borders; a node that was not found has none, and is counted below. {masks.empty_both} "
         "frames without a node in either mask are left out of Dice per frame.",
         tables=(
-            Table(caption="What became of the reference nodes", header=("", "share", "95 %"), rows=outcomes),
-            Table(
+            ReportTable(
+                caption="What became of the reference nodes", header=("", "share", "95 %"), rows=outcomes
+            ),
+            ReportTable(
                 caption="Overlap and distance",
                 header=(
                     "Measure",
@@ -113,7 +115,9 @@ def detection_section(evaluation: Evaluation) -> Section | None:
         "curve ends at the circle. mAP, AP50 and AP75 are COCO's: at each IoU the surest find takes the "
         "node that it covers best, precision is averaged over 101 recalls, and mAP is the mean over the "
         "ten IoU from 0.50 to 0.95; a box is the smallest upright one around a node.",
-        tables=(Table(caption="Detection", header=("", "cases", "value (95 % over patients)"), rows=rows),),
+        tables=(
+            ReportTable(caption="Detection", header=("", "cases", "value (95 % over patients)"), rows=rows),
+        ),
         plots=(
             *(
                 (
@@ -172,7 +176,7 @@ def axes_section(evaluation: Evaluation) -> Section | None:
         title="Size",
         text="Model − reader, of matched nodes alone: nodes that were not found have no size. 95 % of "
         "differences lie between the limits of agreement.",
-        tables=(Table(caption="Agreement on axes", header=header, rows=rows),),
+        tables=(ReportTable(caption="Agreement on axes", header=header, rows=rows),),
         plots=tuple(
             Plot(caption=f"Bland–Altman, {axis.name}", draw=partial(figures.draw_bland_altman, axis=axis))
             for axis in evaluation.axes
