@@ -171,7 +171,7 @@ class Frame:
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareConfig:
-    """How a frame becomes the network's input; stored in each model's card."""
+    """Settings by which a frame becomes the network's input; stored in each model's card."""
 
     keep_aspect: bool = True
     """Letterbox into the square; ``False`` stretches, as in the paper."""
@@ -193,7 +193,7 @@ class Geometry:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ModelInput:
-    """What the network sees of a frame.
+    """The network's input, made from one frame.
 
     Parameters
     ----------
@@ -210,7 +210,7 @@ class ModelInput:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Prediction:
-    """What the Y-Net says about one frame.
+    """Mask, nodes and scores that the Y-Net gives one frame.
 
     Parameters
     ----------
@@ -247,7 +247,7 @@ class Prediction:
 
     @property
     def status(self) -> Literal["ok", "unlike-training-data"]:
-        """Whether the frame resembles what the model was trained on; ``"ok"`` where that is not known."""
+        """Likeness of the frame to the training data; ``"ok"`` where that is not known."""
         return "unlike-training-data" if self.novelty is not None and self.novelty > 1 else "ok"
 
     @property
@@ -283,7 +283,7 @@ class Prediction:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Explanation:
-    """Where in a frame a malignancy score comes from.
+    """The share of each place of a frame in a malignancy score.
 
     Parameters
     ----------
@@ -312,7 +312,7 @@ class Explanation:
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """What is known of one node of an annotation; its pixels are ``instances == id``."""
+    """One node of an annotation; its pixels are ``instances == id``."""
 
     id: int
     status: Status = "corrected"
