@@ -7,8 +7,8 @@ Every network goes through the package's own trainer and :class:`Segmenter`, fro
 on the screen's own pixels. BUSI's training part with 60 of usgra's frames without a node trains,
 BUSI's validation part chooses the epoch, the cutoff and the temperature, BUSI's public test part and
 usgra's test part are measured, once. Each run is one line of ``benchmarks/results/accuracy.jsonl``; a run
-that has its line is not repeated, and one that was interrupted goes on from its checkpoint. ``--table`` prints
-what is there, ``--write`` puts it into ``benchmarks/results/accuracy.md``.
+that has its line is not repeated, and one that was interrupted goes on from its checkpoint. ``--table``
+prints what is there, ``--write`` puts it into ``benchmarks/results/accuracy.md``.
 
 MONAI's networks need ``pip install --no-deps monai==1.6.1``.
 
