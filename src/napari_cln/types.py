@@ -193,7 +193,7 @@ class Frame:
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareConfig:
-    """How a frame becomes the network's input; stored in each model's card."""
+    """Settings by which a frame becomes the network's input; stored in each model's card."""
 
     keep_aspect: bool = True
     """Letterbox into the square; ``False`` stretches, as in the paper."""
@@ -215,7 +215,7 @@ class Geometry:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ModelInput:
-    """What the network sees of a frame.
+    """The network's input, made from one frame.
 
     Parameters
     ----------
@@ -232,7 +232,7 @@ class ModelInput:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Prediction:
-    """What the Y-Net says about one frame.
+    """Mask, nodes and scores that the Y-Net gives one frame.
 
     Parameters
     ----------
@@ -269,7 +269,7 @@ class Prediction:
 
     @property
     def status(self) -> Literal["ok", "unlike-training-data"]:
-        """Whether the frame resembles what the model was trained on; ``"ok"`` where that is not known."""
+        """Likeness of the frame to the training data; ``"ok"`` where that is not known."""
         return "unlike-training-data" if self.novelty is not None and self.novelty > 1 else "ok"
 
     @property
@@ -305,7 +305,7 @@ class Prediction:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Explanation:
-    """Where in a frame a malignancy score comes from.
+    """The share of each place of a frame in a malignancy score.
 
     Parameters
     ----------
@@ -334,7 +334,7 @@ class Explanation:
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """What is known of one node of an annotation; its pixels are ``instances == id``."""
+    """One node of an annotation; its pixels are ``instances == id``."""
 
     id: int
     status: Status = "corrected"

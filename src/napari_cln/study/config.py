@@ -10,7 +10,7 @@ __all__ = ["EvaluationConfig"]
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
-    """What to evaluate, and how.
+    """Settings of an evaluation.
 
     Parameters
     ----------
