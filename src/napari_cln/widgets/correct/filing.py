@@ -13,6 +13,7 @@ from time import monotonic
 from typing import Any, Literal, TypeAlias
 from weakref import WeakSet
 
+from msgspec import structs
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QObject
 
@@ -216,7 +217,7 @@ class Saver(QObject):
             save_reading(request.folder, request.annotation, request.who)
             return
         if request.before is not None:
-            about = replace(request.about, action=None, judged_by=None, readings=None)
+            about = structs.replace(request.about, action=None, judged_by=None, readings=None)
             self._commit(replace(request, annotation=request.before, about=about, pair=None))
         if self._revisions.get(request.key, 0) == 0:
             # The first save looks for burned-in marks, which takes a while.
