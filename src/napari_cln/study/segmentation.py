@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..types import Estimate
+from .average_precision import AveragePrecision, average_precisions
 from .cases import CaseRow
 from .detection import Froc, average_precision, froc
 from .diagnosis import widest
@@ -163,7 +164,9 @@ class Detection:
     precision, recall, f1 : Estimate
         With intervals over patients.
     average_precision : float
-        Over the confidence (mean mask probability) of predicted nodes.
+        Over the confidence (mean mask probability) of predicted nodes, all points.
+    coco : AveragePrecision, optional
+        mAP, AP50 and AP75 of masks and boxes with 101 points; None where the table does not tell the hits.
     false_per_frame : float
     froc : Froc
     """
@@ -179,6 +182,7 @@ class Detection:
     average_precision: float
     false_per_frame: float
     froc: Froc
+    coco: AveragePrecision | None
 
 
 def detect(
@@ -217,4 +221,5 @@ def detect(
         average_precision=average_precision(confidence, is_hit[is_find], nodes),
         false_per_frame=(finds - hits) / frames,
         froc=froc(confidence, is_hit[is_find], nodes, frames),
+        coco=average_precisions(seen, how),
     )

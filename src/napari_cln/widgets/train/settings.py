@@ -15,8 +15,6 @@ from ..common.dock import form
 from ..common.model_choice import ModelChoice
 from ..common.number_field import NumberField, check_numbers, number_options
 
-__all__ = ["Settings", "arguments_of"]
-
 FIRST = ("recipe", "epochs", "folds")
 
 
