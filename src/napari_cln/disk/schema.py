@@ -1,57 +1,58 @@
-"""Files of JSON into typed values: ranges are checked, and what does not fit is named.
+"""Text of a file as typed values, each of the right kind and in its range; what does not fit is named.
 
-The types are msgspec Structs. What they accept can always be written again: JSON has no NaN, no
-infinity and no half of a character, and msgspec refuses all three.
+The types are msgspec Structs (:func:`decode_json`), or dataclasses that a person may edit as settings
+(:func:`read`). What they accept can always be written again: JSON has no NaN, no infinity and no half of a
+character, and all three are refused.
+
+A schema of settings is a dataclass: its hints say the kinds, and ``Annotated`` with :class:`msgspec.Meta`,
+or with the ``{"min": …, "max": …}`` that a form reads, says the ranges. A value that does not fit is one
+:class:`SchemaError`, with its key, the value as it stands in the file, and what it must be.
 """
 
 from __future__ import annotations
 
+import codecs
 import json
+import math
 import re
-from hashlib import sha256
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from functools import lru_cache
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
-__all__ = [
-    "OBJECT",
-    "Misfit",
-    "Seal",
-    "checksum_holds",
-    "decode_json",
-    "flip_text_back",
-    "is_amiss",
-    "misfit_of",
-    "sealed",
-    "with_checksum",
-    "with_own_line_ends",
-]
+__all__ = ["JsonObject", "SchemaError", "check_fields", "decode_json", "read", "wanted"]
 
 T = TypeVar("T")
-_PATH = re.compile(r" - at `\$?([^`]*)`$")
-_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
-_LIKE_A_SEAL = re.compile(rb'[0-9a-f]{64}"[\s\]}]*\Z')
-_MISSING = re.compile(r"Object missing required field (.*)")
+Keys: TypeAlias = "tuple[str | int, ...]"
+"""Keys and places from the outermost object to a value."""
+
+JsonObject: TypeAlias = dict[str, Any]
+"""A JSON object of no schema, such as the keys that another program keeps in a file of ours."""
+
 MAX_SHOWN = 60
+_PATH = re.compile(r" - at `\$?([^`]*)`$")
+_MISSING = re.compile(r"Object missing required field (.*)")
+_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
+_NUMBERS: dict[type, str] = {int: "a whole number", float: "a number"}
 
 
-class Misfit(NamedTuple):
-    """One value that does not fit: under which key, the value as text, and what is expected there."""
+class SchemaError(ValueError):
+    """A value that does not fit.
 
-    key: str
-    value: str
-    expected: str
+    Parameters
+    ----------
+    key : str
+        Where it stands, such as ``config.width``; empty for the whole file.
+    fault : str
+        What is wrong with it, such as ``is NaN, and must be a number from 0 to 1``.
+    """
 
-    def __str__(self) -> str:
-        if not self.key:
-            return (
-                f"is not readable JSON ({self.expected})"
-                if not self.value
-                else f"holds {self.value}, not an object"
-            )
-        if not self.value:
-            return f"lacks the key {self.key!r}"
-        return f"has {self.value} under {self.key!r}, where {self.expected} is expected"
+    def __init__(self, key: str, fault: str) -> None:
+        super().__init__(f"{key} {fault}".strip())
+        self.key = key
 
 
 def decode_json(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
@@ -59,53 +60,41 @@ def decode_json(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
 
     Raises
     ------
-    ValueError
-        If it is no JSON, is nested too deep, or a value does not fit; :func:`misfit_of` says which.
+    SchemaError
+        If it is no JSON, is nested too deep, or a value does not fit: the end of a sentence that begins with
+        the file's name, such as ``has "x" under 'revision', where a whole number is expected``.
     """
     try:
         return decoder.decode(data)
+    except msgspec.ValidationError as cause:
+        raise SchemaError("", _misfit_in(data, str(cause))) from cause
     except RecursionError as cause:
-        raise ValueError("nested too deep") from cause
+        raise SchemaError("", "is not readable JSON (nested too deep)") from cause
+    except ValueError as cause:
+        raise SchemaError("", f"is not readable JSON ({cause})") from cause
 
 
-def misfit_of(error: Exception, data: bytes) -> Misfit:
-    """The value for which decoding failed.
-
-    Parameters
-    ----------
-    error : Exception
-        What :func:`decode_json` raised.
-    data : bytes
-        What it was given.
-
-    Returns
-    -------
-    Misfit
-        Without a key where the text is no JSON at all.
-    """
-    text = str(error)
-    if not isinstance(error, msgspec.ValidationError):
-        return Misfit("", "", text)
-    match = _PATH.search(text)
-    expected = (text[: match.start()] if match else text).replace("`", "")
+def _misfit_in(data: bytes, sentence: str) -> str:
+    """Put what msgspec says of a value into words, with its key and the value as it stands in the file."""
+    match = _PATH.search(sentence)
+    expected = (sentence[: match.start()] if match else sentence).replace("`", "")
     path = match[1] if match else ""
     if missing := _MISSING.fullmatch(expected):
-        return Misfit(f"{path}.{missing[1]}".lstrip("."), "", "")
+        return f"lacks the key {f'{path}.{missing[1]}'.lstrip('.')!r}"
     try:
         value: Any = json.loads(data)
         if not isinstance(value, dict):
-            return Misfit("", type(value).__name__, "")
+            return f"holds {type(value).__name__}, not an object"
         for name, index in _STEP.findall(path):
             # msgspec writes [...] for the values of a mapping: which one is not said.
             value = value[name] if name else value[int(index)]
-        shown = json.dumps(value, ensure_ascii=True)
+        shown = _shown(value)
     except RecursionError:
-        return Misfit("", "", "nested too deep")
+        return "is not readable JSON (nested too deep)"
     except (ValueError, TypeError, KeyError, IndexError):
         shown = "a value"
-    if len(shown) > MAX_SHOWN:
-        shown = shown[:MAX_SHOWN] + "…"
-    return Misfit(path.lstrip(".") or "this record", shown, _plain(expected))
+    key = path.lstrip(".") or "this record"
+    return f"has {shown} under {key!r}, where {_plain(expected)} is expected"
 
 
 def _plain(expected: str) -> str:
@@ -123,109 +112,235 @@ def _plain(expected: str) -> str:
     return text
 
 
-class Seal(NamedTuple):
-    """Place of a checksum in a text of JSON: what stands before and behind it, and the end without it.
-
-    The checksum is the SHA-256 of the text as it would be without.
-    """
-
-    before: bytes
-    behind: bytes
-    end: bytes
-
-
-OBJECT = Seal(b',\n "checksum": "', b'"\n}\n', b"\n}")
-"""The last key of an object that stands one key a line."""
-MAX_FLIPPED_BYTES = 2**14
-"""Bytes up to which a flipped bit is looked for: some seconds of hashing."""
-
-
-def with_checksum(value: object) -> bytes:
-    """Write a mapping as JSON with a checksum of its own as the last key.
+def read(text: bytes | str, kind: type[T], *, needed: Collection[str] = ()) -> T:
+    """Read a JSON object into a dataclass.
 
     Parameters
     ----------
-    value : Struct or mapping
-        Without a key ``checksum``.
+    text : bytes or str
+    kind : type
+        A dataclass. Keys that are not its fields are refused: they could not be written again.
+    needed : collection of str
+        Fields that the text must have although they have a default.
 
-    Returns
-    -------
-    bytes
-        One key a line, so that a change shows as a short difference.
+    Raises
+    ------
+    SchemaError
+        If it is no JSON, or a value is missing, unknown, of another kind, or out of its range; a
+        number that is not finite and half a surrogate pair count as out of range anywhere.
     """
-    return sealed(msgspec.json.format(msgspec.json.encode(value), indent=1), OBJECT)
+    if isinstance(text, bytes):
+        text = text.removeprefix(codecs.BOM_UTF8)
+    try:
+        raw = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as cause:
+        raise _odd_text(text, kind) from cause
+    try:
+        for path in _unknown(raw, kind, ()):
+            raise SchemaError(_key(path), "is not known here")
+        found = msgspec.convert(raw, kind)
+    except msgspec.ValidationError as cause:
+        raise _misfit(raw, kind, str(cause)) from cause
+    except RecursionError as cause:
+        raise SchemaError("", "It is nested too deep.") from cause
+    for name in needed:
+        if name not in raw:
+            raise SchemaError(name, "is missing")
+    return found
 
 
-def sealed(text: bytes, seal: Seal) -> bytes:
-    """Put a checksum into a text that ends as ``seal`` says, without a last line end."""
-    return text.removesuffix(seal.end) + seal.before + _digest(text) + seal.behind
+def check_fields(settings: object) -> None:
+    """Compare the fields of a dataclass with the kinds and ranges in its hints.
 
-
-def checksum_holds(data: bytes, seal: Seal = OBJECT, *, anywhere: bool = True) -> bool | None:
-    """Tell whether a text is as :func:`with_checksum` or :func:`sealed` wrote it.
-
-    Parameters
-    ----------
-    data : bytes
-    seal : Seal
-    anywhere : bool
-        Whether a checksum that stands elsewhere than at the end, as after another program wrote the file
-        anew, counts as one that does not hold.
-
-    Returns
-    -------
-    bool or None
-        None for a text that carries no checksum, as files of earlier versions.
+    Raises
+    ------
+    SchemaError
+        Of the first field that does not fit.
     """
-    body, sign, tail = data.rpartition(seal.before)
-    if not sign:
-        return False if anywhere and b'"checksum"' in data else None
-    return tail == _digest(body + seal.end) + seal.behind
+    kind: Any = type(settings)
+    for name, hint in _hints(kind).items():
+        value = getattr(settings, name)
+        try:
+            msgspec.convert(value, _with_limits(hint))
+        except msgspec.ValidationError as cause:
+            raise SchemaError(name, f"is {_shown(value)}, and must be {wanted(hint)}") from cause
 
 
-def is_amiss(data: bytes, seal: Seal = OBJECT) -> bool:
-    """Tell whether a sealed text differs from what was written; the flipped bit may be in the seal."""
-    holds = checksum_holds(data, seal, anywhere=False)
-    return holds is False or (holds is None and _LIKE_A_SEAL.search(data[-100:]) is not None)
+def wanted(hint: Any) -> str:
+    """Words for what a hint takes, such as ``a whole number from 1 to 10``."""
+    hint = _with_limits(hint)
+    meta = None
+    if get_origin(hint) is Annotated:
+        hint, meta = get_args(hint)[:2]
+        if meta.description:
+            return str(meta.description)
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        parts = ["null" if part is type(None) else wanted(part) for part in inner]
+        return " or ".join(parts)
+    if origin is Literal:
+        return " or ".join(_shown(value) for value in inner)
+    if hint in _NUMBERS:
+        return _NUMBERS[hint] + _bounds(meta)
+    if hint is bool:
+        return "true or false"
+    if hint is str:
+        return "text" + (f" of at most {meta.max_length} characters" if meta and meta.max_length else "")
+    if origin is tuple:
+        if inner[-1] is not Ellipsis:
+            return f"[{', '.join(wanted(part) for part in inner)}]"
+        least = meta.min_length if meta and meta.min_length is not None else 0
+        most = f" to {meta.max_length}" if meta and meta.max_length else " or more"
+        return f"a list of {least}{most}, each {wanted(inner[0])}"
+    return "an object"
 
 
-def _digest(text: bytes) -> bytes:
-    return sha256(text).hexdigest().encode()
+def _bounds(meta: msgspec.Meta | None) -> str:
+    if meta is None:
+        return ""
+    if meta.ge is not None and meta.ge == meta.le:
+        return f": {meta.ge:g}"
+    if meta.ge is not None and meta.le is not None:
+        return f" from {meta.ge:.12g} to {meta.le:.12g}"
+    words = {"at least": meta.ge, "above": meta.gt, "at most": meta.le, "below": meta.lt}
+    said = [f"{word} {value:.12g}" for word, value in words.items() if value is not None]
+    return f" {' and '.join(said)}" if said else ""
 
 
-def with_own_line_ends(data: bytes, seal: Seal = OBJECT) -> bytes | None:
-    """The text as it was written, where only its line ends were turned, as git does on Windows.
-
-    Returns
-    -------
-    bytes or None
-        None where that is not what happened: the checksum holds as it is, or some other byte differs too.
-    """
-    own = data.replace(b"\r\n", b"\n")
-    return own if own != data and checksum_holds(own, seal) else None
+def _with_limits(hint: Any) -> Any:
+    """The hint with the limits of a form as those of a schema."""
+    if get_origin(hint) is Annotated and isinstance(limits := get_args(hint)[1], Mapping):
+        return Annotated[get_args(hint)[0], msgspec.Meta(ge=limits.get("min"), le=limits.get("max"))]
+    return hint
 
 
-def flip_text_back(data: bytes, seal: Seal = OBJECT) -> bytes | None:
-    """Find the one flipped bit of a text that :func:`with_checksum` or :func:`sealed` wrote.
+@lru_cache
+def _hints(kind: type) -> dict[str, Any]:
+    names = {field.name for field in fields(kind)}
+    hints = get_type_hints(kind, include_extras=True)
+    return {name: hint for name, hint in hints.items() if name in names}
 
-    Parameters
-    ----------
-    data : bytes
-    seal : Seal
 
-    Returns
-    -------
-    bytes or None
-        The text as it was written; None where more than one bit is wrong, or the text is longer than
-        16 KiB. A wrong answer would need two texts with one SHA-256.
-    """
-    if len(data) > MAX_FLIPPED_BYTES:
-        return None
-    tried = bytearray(data)
-    for i in range(len(tried)):
-        for bit in range(8):
-            tried[i] ^= 1 << bit
-            if checksum_holds(bytes(tried), seal) is True:
-                return bytes(tried)
-            tried[i] ^= 1 << bit
+def _inside(hint: Any, step: str | int) -> Any:
+    """The hint of what stands under a key or at a place; None where it is not said."""
+    if get_origin(hint) is Annotated:
+        hint = get_args(hint)[0]
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        found = (_inside(part, step) for part in inner if part is not type(None))
+        return next((part for part in found if part is not None), None)
+    if is_dataclass(hint):
+        return _hints(hint).get(str(step))  # type: ignore[arg-type]  # a class, as all hints
+    if origin is tuple:
+        if inner[-1] is Ellipsis:
+            return inner[0]
+        return inner[int(step)] if str(step).isdigit() and int(step) < len(inner) else None
     return None
+
+
+def _unknown(raw: Any, hint: Any, at: Keys) -> Iterator[Keys]:
+    """Places of the keys that no schema knows."""
+    if isinstance(raw, dict):
+        kinds = [part for part in (hint, *get_args(hint)) if is_dataclass(part)]
+        if kinds:
+            known = _hints(kinds[0])  # type: ignore[arg-type]
+            for key, value in raw.items():
+                if key not in known:
+                    yield (*at, key)
+                else:
+                    yield from _unknown(value, known[key], (*at, key))
+    elif isinstance(raw, list):
+        for place, value in enumerate(raw):
+            yield from _unknown(value, _inside(hint, place), (*at, place))
+
+
+def _misfit(raw: Any, kind: type, sentence: str) -> SchemaError:
+    """Put what msgspec says of a value into words for a user."""
+    said, _, where = sentence.partition(" - at `$")
+    path = [
+        int(place) if place.isdigit() else key or place for key, place in _STEP.findall(where.rstrip("`"))
+    ]
+    if missing := re.search(r"missing required field `(.+)`", said):
+        return SchemaError(_key((*path, missing[1])), "is missing")
+    hint: Any = kind
+    value: Any = raw
+    for depth, step in enumerate(path):
+        if step == "...":  # somewhere in an object that has no schema
+            path = path[:depth]
+            break
+        hint, value = _inside(hint, step), value[step]
+    if hint is None or (is_dataclass(hint) and isinstance(value, dict)):  # the dataclass itself refused
+        return SchemaError(f"{_key(tuple(path))}:" if path else "", said)
+    if not path:
+        return SchemaError("", f"It is {_shown(value)}, and must be an object.")
+    return SchemaError(_key(tuple(path)), f"is {_shown(value)}, and must be {wanted(hint)}")
+
+
+def _odd_text(text: bytes | str, kind: type) -> SchemaError:
+    """Find what is wrong with a text that is no JSON, or holds what can't be written again."""
+    try:
+        for path, value in _leaves(json.loads(text, parse_int=_whole), ()):
+            if any(isinstance(step, str) and not _is_writable(step) for step in path):
+                return SchemaError(_key(path), "is not named in whole characters")
+            if isinstance(value, _Digits):
+                return SchemaError(_key(path), f"is a number of {len(value)} digits")
+            if isinstance(value, float) and not math.isfinite(value):
+                return SchemaError(_key(path), f"is {_shown(value)}, and must be {_wanted_at(path, kind)}")
+            if isinstance(value, str) and not _is_writable(value):
+                return SchemaError(_key(path), f"is {_shown(value)}, and must be of whole characters")
+    except RecursionError:
+        return SchemaError("", "It is nested too deep.")
+    except json.JSONDecodeError as error:
+        return SchemaError("", f"It is no JSON from line {error.lineno} on.")
+    except ValueError:
+        pass  # not UTF-8
+    return SchemaError("", "It is no JSON.")
+
+
+class _Digits(str):
+    """A number too long to be one."""
+
+
+def _whole(digits: str) -> int | _Digits:
+    return int(digits) if len(digits) < 400 else _Digits(digits)
+
+
+def _wanted_at(path: Keys, kind: type) -> str:
+    hint: Any = kind
+    for step in path:
+        hint = _inside(hint, step)
+    return "finite" if hint is None else wanted(hint)
+
+
+def _leaves(value: Any, at: Keys) -> Iterator[tuple[Keys, Any]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _leaves(inner, (*at, key))
+    elif isinstance(value, list):
+        for place, inner in enumerate(value):
+            yield from _leaves(inner, (*at, place))
+    else:
+        yield at, value
+
+
+def _is_writable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _key(path: Keys) -> str:
+    """``config.bins[0]``, in characters that any terminal shows."""
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
+    return text.encode("ascii", "backslashreplace").decode()[:MAX_SHOWN]
+
+
+def _shown(value: Any) -> str:
+    """A value as it stands in a file, cut where it is long."""
+    try:
+        text = json.dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        text = repr(value) if not isinstance(value, int) else "a number of thousands of digits"
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
+from ..disk.schema import SchemaError, check_fields
 from ..errors import RunError
-from ..models.schema import SchemaError, check_fields
 from .recipes import Recipe
 
 __all__ = ["TrainConfig"]
