@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Any
 
 import numpy as np
 from magicgui.application import use_app
@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QAbstractSpinBox, QWidget
 
 from ...disk.cells import parse_number
 from ...errors import InputError
+from ...settings import settings_of
 from .dock import Signal, dock_of
 
 __all__ = ["NumberField", "check_numbers", "number_options"]
@@ -278,14 +279,14 @@ def number_options(config: type) -> dict[str, dict[str, Any]]:
     Parameters
     ----------
     config : type
-        A dataclass; a field is annotated with its ``min``, ``max`` and ``step``, as magicgui reads them.
+        A dataclass of settings, see :mod:`napari_cln.settings`.
     """
     options: dict[str, dict[str, Any]] = {}
-    for name, hint in get_type_hints(config, include_extras=True).items():
-        kind, limits = get_args(hint)[:2] if get_origin(hint) is Annotated else (hint, {})
-        if kind in (int, float):
-            usual = {"min": 0, "max": LARGEST_WHOLE} if kind is int else {"min": -math.inf, "max": math.inf}
-            options[name] = {"widget_type": _maker(kind is int), **usual, **limits}
+    for setting in settings_of(config):
+        if setting.is_number:
+            whole = setting.kind is int
+            usual = {"min": 0, "max": LARGEST_WHOLE} if whole else {"min": -math.inf, "max": math.inf}
+            options[setting.name] = {"widget_type": _maker(whole), **usual, **setting.bounds}
     return options
 
 
