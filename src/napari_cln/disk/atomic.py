@@ -14,9 +14,9 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, TextIO, overload
+from typing import Any, TextIO
 
 from ..errors import DatasetError
 
@@ -121,12 +121,8 @@ def write_atomically(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
-@overload
-def replacing(path: Path, mode: Literal["w"] = "w") -> AbstractContextManager[TextIO]: ...
-@overload
-def replacing(path: Path, mode: Literal["wb"]) -> AbstractContextManager[BinaryIO]: ...
 @contextmanager
-def replacing(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[Any]:
+def replacing(path: Path) -> Iterator[TextIO]:
     """Open a file to write that takes the place of ``path`` when the block ends, whole or not at all.
 
     For what is written piece by piece; :func:`write_atomically` does the same for bytes at hand.
@@ -135,13 +131,12 @@ def replacing(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[Any]:
     ----------
     path : Path
         In an existing folder.
-    mode : str
-        ``"w"`` for text (UTF-8, line ends as they are written), ``"wb"`` for bytes.
 
     Yields
     ------
     file
-        Open for writing, under a name of its own beside ``path``.
+        Open for text (UTF-8, line ends as they are written), under a name of its own beside ``path``;
+        its ``buffer`` takes bytes.
 
     Raises
     ------
@@ -153,9 +148,8 @@ def replacing(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[Any]:
     After an error in the block, or of the disk, the former file is untouched and the new one is gone.
     """
     temporary = _beside(path)
-    encoding, newline = (None, None) if mode == "wb" else ("utf-8", "")
     try:
-        with temporary.open(mode.replace("w", "x"), encoding=encoding, newline=newline) as file:
+        with temporary.open("x", encoding="utf-8", newline="") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

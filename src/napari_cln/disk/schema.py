@@ -18,8 +18,8 @@ __all__ = [
     "Misfit",
     "Seal",
     "checksum_holds",
-    "decode",
-    "flip_back",
+    "decode_json",
+    "flip_text_back",
     "is_amiss",
     "misfit_of",
     "sealed",
@@ -54,7 +54,7 @@ class Misfit(NamedTuple):
         return f"has {self.value} under {self.key!r}, where {self.expected} is expected"
 
 
-def decode(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
+def decode_json(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
     """Decode JSON by a typed decoder.
 
     Raises
@@ -74,7 +74,7 @@ def misfit_of(error: Exception, data: bytes) -> Misfit:
     Parameters
     ----------
     error : Exception
-        What :func:`decode` raised.
+        What :func:`decode_json` raised.
     data : bytes
         What it was given.
 
@@ -109,7 +109,7 @@ def misfit_of(error: Exception, data: bytes) -> Misfit:
 
 
 def _plain(expected: str) -> str:
-    """What msgspec expects, as the end of a sentence."""
+    """The kind that msgspec expects, as the end of a sentence."""
     if expected.startswith("Invalid enum value"):
         return "another word"
     text = expected.removeprefix("Expected ").partition(", got ")[0]
@@ -124,7 +124,7 @@ def _plain(expected: str) -> str:
 
 
 class Seal(NamedTuple):
-    """Where a text of JSON carries its checksum: what stands before it and behind it, and the end without it.
+    """Place of a checksum in a text of JSON: what stands before and behind it, and the end without it.
 
     The checksum is the SHA-256 of the text as it would be without.
     """
@@ -184,7 +184,7 @@ def checksum_holds(data: bytes, seal: Seal = OBJECT, *, anywhere: bool = True) -
 
 
 def is_amiss(data: bytes, seal: Seal = OBJECT) -> bool:
-    """Whether a text was sealed, and is not as it was written; the bit that flipped may be in the seal."""
+    """Tell whether a sealed text differs from what was written; the flipped bit may be in the seal."""
     holds = checksum_holds(data, seal, anywhere=False)
     return holds is False or (holds is None and _LIKE_A_SEAL.search(data[-100:]) is not None)
 
@@ -205,7 +205,7 @@ def with_own_line_ends(data: bytes, seal: Seal = OBJECT) -> bytes | None:
     return own if own != data and checksum_holds(own, seal) else None
 
 
-def flip_back(data: bytes, seal: Seal = OBJECT) -> bytes | None:
+def flip_text_back(data: bytes, seal: Seal = OBJECT) -> bytes | None:
     """Find the one flipped bit of a text that :func:`with_checksum` or :func:`sealed` wrote.
 
     Parameters

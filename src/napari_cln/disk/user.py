@@ -95,7 +95,7 @@ def patient_salt() -> bytes:
 
 
 def is_damaged(salt: bytes) -> bool:
-    """Whether a salt is too short, or zeros that a power cut left: with such a one IDs can be guessed."""
+    """Tell whether a salt is too short, or zeros left by a power cut: with such a one IDs can be guessed."""
     return len(salt) < 16 or not salt.strip(b"\0")
 
 

@@ -33,8 +33,8 @@ from .layout import GIT_FILES, Layout
 from .pictures import (
     Masks,
     complete_nodes,
+    crop_frame,
     crop_instances,
-    cut_out,
     describe_nodes,
     hashes_of,
     masks_of,
@@ -43,11 +43,11 @@ from .pictures import (
 from .record import (
     NO_HEADER,
     SCHEMA,
-    Picture,
     Provenance,
     Record,
     Source,
     SourceKind,
+    StoredImage,
     case_of,
     decode_record,
     hash_pixels,
@@ -151,7 +151,7 @@ class TrainingFolder:
 
     @property
     def read_only(self) -> bool:
-        """Whether a newer napari-cln wrote the folder, so that this one must not change it."""
+        """True where a newer napari-cln wrote the folder, so that this one must not change it."""
         return self._description.ours.schema > SCHEMA
 
     @property
@@ -161,7 +161,7 @@ class TrainingFolder:
 
     @property
     def has_unjudged(self) -> bool:
-        """Whether some masks leave pixels unjudged."""
+        """True where some masks leave pixels unjudged."""
         return self._description.has_unjudged
 
     def cases(self) -> list[Case]:
@@ -359,7 +359,7 @@ class TrainingFolder:
         image, box = None, (0, 0, *frame.shape)
         if not _is_there(layout.record(case_id)):
             # Outside the lock: finding burned-in marks takes longer than the save.
-            image, box = cut_out(frame, annotation.mask, overlay)
+            image, box = crop_frame(frame, annotation.mask, overlay)
         try:
             with lock(layout.locks, case_id, who):
                 former = self.record(case_id) if _is_there(layout.record(case_id)) else None
@@ -408,7 +408,7 @@ class TrainingFolder:
         return case_of(record, layout)
 
     def says(self, record: Record, annotation: Annotation, about: Provenance) -> bool:
-        """Whether the folder says of a frame what an annotation says: masks, nodes, status, patient, side."""
+        """Tell whether a frame's record agrees with an annotation: masks, nodes, status, patient, side."""
         nodes = complete_nodes(annotation)
         box = _box_of(record, annotation.frame)
         unjudged = self._unjudged(annotation, record, box)
@@ -430,7 +430,7 @@ class TrainingFolder:
         image: NDArray[np.uint8],
         box: Box,
     ) -> Record:
-        """What is known of a frame that is new to the folder."""
+        """The record of a frame that is new to the folder, without its nodes and masks."""
         frame = annotation.frame
         cine = about.cine
         if cine is None and frame.n_frames > 1 and frame.source is not None:
@@ -449,7 +449,7 @@ class TrainingFolder:
             patient_key=self.hash_key("patient", patient) if patient else f"unknown-{cine_key or case_id}",
             cine_key=cine_key,
             split=about.split,
-            image=Picture(sha256=hash_pixels(image), rows=image.shape[0], columns=image.shape[1]),
+            image=StoredImage(sha256=hash_pixels(image), rows=image.shape[0], columns=image.shape[1]),
             source=Source(
                 kind=about.kind,
                 frame=frame.index,
@@ -468,7 +468,7 @@ class TrainingFolder:
         )
 
     def _next_facts(self, former: Record, frame: Frame, about: Provenance) -> Record:
-        """What is known of a frame that the folder has, with what this save adds."""
+        """The record of a frame that the folder has, with the patient and scale that this save adds."""
         if former.schema > SCHEMA:
             raise DatasetError(
                 f"{former.id} was written by a newer napari-cln (schema {former.schema}), so it is not "
@@ -625,7 +625,7 @@ def _conflict(former: Record) -> ConflictError:
 
 
 def _is_there(path: Path) -> bool:
-    """Whether a path exists, as far as this user may see."""
+    """Tell whether a path exists, as far as this user may see."""
     try:
         path.lstat()
     except OSError:
@@ -634,7 +634,7 @@ def _is_there(path: Path) -> bool:
 
 
 def _foreign_to_a_new_folder(layout: Layout) -> Iterator[Path]:
-    """What lies in a folder beside that which :meth:`TrainingFolder.create` leaves when it is cut short."""
+    """Files in a folder that :meth:`TrainingFolder.create` would not have left when it was cut short."""
     for path in layout.root.iterdir():
         if path.name.startswith(TEMPORARY) or path == layout.private:
             continue

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from ..disk.atomic import MAX_JSON_BYTES, read_bytes, write_atomically
-from ..disk.schema import checksum_holds, flip_back, is_amiss, with_checksum
+from ..disk.schema import checksum_holds, flip_text_back, is_amiss, with_checksum
 from ..errors import DatasetError
 from .layout import Layout
 from .record import SCHEMA, Name, Time, now
@@ -28,14 +28,14 @@ _RESTORE = "Restore it from git or a backup, or run `napari-cln check --repair` 
 
 
 class Seen(Struct, frozen=True):
-    """Who has looked at the pictures of a kind of screen, and when."""
+    """The person who has looked at the pictures of a kind of screen, and the time."""
 
     who: Name
     t: Time
 
 
 class Ours(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What napari-cln keeps of a folder: schema, time, fingerprint of the patients' salt, screens seen."""
+    """Our facts about a folder: schema, time, fingerprint of the patients' salt, screens seen."""
 
     schema: Annotated[int, Meta(ge=1, le=10**6)]
     created: Name = ""
@@ -136,7 +136,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         data = read_bytes(path, MAX_JSON_BYTES)
         if is_amiss(data):
-            data = flip_back(data) or data
+            data = flip_text_back(data) or data
         raw = msgspec.json.decode(data.removeprefix(codecs.BOM_UTF8))
     except OSError as cause:
         raise DatasetError(f"{path.name} can't be read ({cause.strerror}). {_RESTORE}") from cause
@@ -151,7 +151,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def is_foreign(path: Path) -> bool:
-    """Whether a ``dataset.json`` is whole, and that of a data set which is no training folder."""
+    """Tell whether a ``dataset.json`` is whole, and that of a data set which is no training folder."""
     try:
         return OURS not in _read(path) and not _has_records(path.parent)
     except DatasetError:
@@ -159,7 +159,7 @@ def is_foreign(path: Path) -> bool:
 
 
 def others_of(path: Path) -> dict[str, Any]:
-    """What other programs keep in a ``dataset.json``; nothing where it can't be read."""
+    """Keys of other programs in a ``dataset.json``; none where it can't be read."""
     try:
         return {key: value for key, value in _read(path).items() if key not in (OURS, "checksum")}
     except DatasetError:
@@ -171,7 +171,7 @@ def _has_records(root: Path) -> bool:
 
 
 def _read_ours(path: Path) -> Ours | None:
-    """What a private copy holds; None for one that is missing or damaged."""
+    """Content of a private copy; None for one that is missing or damaged."""
     with suppress(OSError, DatasetError, ValueError, RecursionError):
         data = read_bytes(path, MAX_JSON_BYTES)
         if checksum_holds(data):
@@ -180,7 +180,7 @@ def _read_ours(path: Path) -> Ours | None:
 
 
 def salvage(path: Path) -> Ours | None:
-    """What can still be known of a ``dataset.json`` that can't be read: from its copy, else from its text.
+    """Recover what a damaged ``dataset.json`` said: from its copy, else from its text.
 
     Parameters
     ----------

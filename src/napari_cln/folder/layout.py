@@ -1,4 +1,4 @@
-"""Where each file of a training folder lies: a raw nnU-Net dataset with records beside it."""
+"""Paths of a training folder: a raw nnU-Net dataset with records beside it."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Layout:
 
     @property
     def description_copy(self) -> Path:
-        """What is ours of dataset.json, for when a power cut took that."""
+        """Our part of dataset.json, for when a power cut took that."""
         return self.private / "dataset.json"
 
     def image(self, case_id: str, masked: bool) -> Path:
@@ -99,7 +99,7 @@ class Layout:
         return self.records / f"{case_id}.nodes.png"
 
     def count_masks(self) -> int:
-        """How many label images there are, which is nnU-Net's ``numTraining``."""
+        """Number of label images, which is nnU-Net's ``numTraining``."""
         try:
             return sum(_LABEL.fullmatch(path.name) is not None for path in self.labels.iterdir())
         except FileNotFoundError:  # an empty folder, after a clone by git

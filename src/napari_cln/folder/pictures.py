@@ -24,8 +24,8 @@ __all__ = [
     "MAX_PIXELS",
     "Masks",
     "complete_nodes",
+    "crop_frame",
     "crop_instances",
-    "cut_out",
     "decode_png",
     "describe_nodes",
     "encode_png",
@@ -86,10 +86,10 @@ def read_png(path: Path) -> NDArray[np.uint8]:
     return decode_png(data, path.name)
 
 
-def cut_out(
+def crop_frame(
     frame: Frame, mask: NDArray[np.bool_], overlay: NDArray[np.bool_] | None = None
 ) -> tuple[NDArray[np.uint8], Box]:
-    """What a folder keeps of a frame: the scan area, and the box of a mask that leaves it.
+    """Cut out of a frame what a folder keeps: the scan area, and the box of a mask that leaves it.
 
     Burned-in marks are painted over, and what lies in neither of the two is black: names and dates
     stand beside the scan area.

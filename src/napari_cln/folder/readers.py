@@ -33,7 +33,7 @@ from ..disk.atomic import (
     write_atomically,
 )
 from ..disk.locks import HeldError, lock
-from ..disk.schema import checksum_holds, decode, misfit_of, with_own_line_ends
+from ..disk.schema import checksum_holds, decode_json, misfit_of, with_own_line_ends
 from ..errors import DatasetError
 from ..types import Annotation, Case, Frame, Status, Truth, frame_truth
 from .commits import safe_name
@@ -44,7 +44,7 @@ from .record import (
     CaseId,
     Name,
     NodeEntry,
-    Note,
+    NoteText,
     Seconds,
     Sha256,
     encode_checked,
@@ -72,21 +72,21 @@ _log = logging.getLogger(__name__)
 _READING = re.compile(r"([0-9a-f]{16})\.([A-Za-z0-9_]+)(\.json|\.png)")
 
 
-class Reading(Struct, frozen=True, kw_only=True):
-    """What the file of a second reading says beside its picture."""
+class ReadingEntry(Struct, frozen=True, kw_only=True):
+    """Content of a second reading's file, beside its picture."""
 
     schema: int
     id: CaseId
     reader: Name
     status: Status
     nodes: tuple[NodeEntry, ...]
-    note: Note = ""
+    note: NoteText = ""
     seconds: Seconds | None = None
     t: Name
     instances_sha256: Sha256
 
 
-_decoder = msgspec.json.Decoder(Reading)
+_decoder = msgspec.json.Decoder(ReadingEntry)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -103,12 +103,12 @@ class ReadingPair:
 
     @property
     def differs(self) -> bool:
-        """Whether outlines or truths differ."""
+        """True where outlines or truths differ."""
         return self.first.label != self.second.label or not np.array_equal(self.first.mask, self.second.mask)
 
 
 def read_annotation(study: TrainingFolder, case: Case) -> Annotation:
-    """What the folder says about a frame, ready to be shown, corrected and saved again.
+    """Read what the folder says about a frame, ready to be shown, corrected and saved again.
 
     Raises
     ------
@@ -163,7 +163,7 @@ def save_reading(study: TrainingFolder, annotation: Annotation, reader: str) -> 
             "and use a reader's name of letters and digits."
         )
     path = _path(study, case.id, reader)
-    entry = Reading(
+    entry = ReadingEntry(
         schema=SCHEMA,
         id=case.id,
         reader=reader,
@@ -249,7 +249,7 @@ def _age(path: Path) -> int:
 
 
 def second_readings(study: TrainingFolder) -> dict[str, list[str]]:
-    """Who has given second readings: readers by the frame's id, both sorted."""
+    """Readers who gave second readings, by the frame's id, both sorted."""
     return _listed(study, (".json",))
 
 
@@ -276,7 +276,7 @@ def _listed(study: TrainingFolder, endings: tuple[str, ...]) -> dict[str, list[s
 
 
 def readers_of(study: TrainingFolder, case_id: str) -> list[str]:
-    """Who has given a second reading of a frame, sorted."""
+    """Readers who gave a second reading of a frame, sorted."""
     return second_readings(study).get(checked_id(case_id), [])
 
 
@@ -312,7 +312,7 @@ def _reading(study: TrainingFolder, case: Case, reader: str, frame: Frame) -> tu
     return annotation, entry.t
 
 
-def read_entry(path: Path) -> Reading:
+def read_entry(path: Path) -> ReadingEntry:
     """Read the file of a second reading.
 
     Raises
@@ -328,7 +328,7 @@ def read_entry(path: Path) -> Reading:
     if checksum_holds(data) is False and with_own_line_ends(data) is None:
         raise DatasetError(f"{path.name} is not as it was saved: its checksum differs. {ask}")
     try:
-        return decode(_decoder, data)
+        return decode_json(_decoder, data)
     except ValueError as cause:
         raise DatasetError(f"{path.name} {misfit_of(cause, data)}. {ask}") from cause
 

@@ -21,7 +21,7 @@ from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from .. import __version__
-from ..disk.schema import checksum_holds, decode, misfit_of, with_checksum, with_own_line_ends
+from ..disk.schema import checksum_holds, decode_json, misfit_of, with_checksum, with_own_line_ends
 from ..disk.user import hashed_key, is_damaged, patient_salt, salt_path
 from ..errors import DatasetError
 from ..types import (
@@ -46,11 +46,11 @@ __all__ = [
     "SCHEMA",
     "HistoryEntry",
     "NodeEntry",
-    "Picture",
     "Provenance",
     "Record",
     "Source",
     "SourceKind",
+    "StoredImage",
     "case_of",
     "decode_record",
     "encode_checked",
@@ -92,7 +92,7 @@ Count = Annotated[int, Meta(ge=1, le=10**9)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Millimetres = Annotated[float, Meta(gt=0, le=1000)]
 MillimetresPerPixel = Annotated[float, Meta(ge=1e-5, le=100)]
-Note = Annotated[str, Meta(max_length=10_000)]
+NoteText = Annotated[str, Meta(max_length=10_000)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 Time = Annotated[datetime, Meta(tz=True)]
 SourceKind = Literal["file", "dicom", "video", "import", "simulated"]
@@ -154,7 +154,7 @@ class HistoryEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Source(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Where a frame comes from: kind of file, number in it, its size, and the part that is stored.
+    """Origin of a frame: kind of file, number in it, its size, and the part that is stored.
 
     ``crop`` is ``(x0, y0, x1, y1)`` in the source's pixels, half-open; ``deid`` lists DICOM's codes
     (PS3.16, CID 7050) of what was done against names.
@@ -182,7 +182,7 @@ class Source(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.rows, self.columns
 
 
-class Picture(Struct, frozen=True, kw_only=True):
+class StoredImage(Struct, frozen=True, kw_only=True):
     """The stored image: SHA-256 of its pixels, and its size."""
 
     sha256: Sha256
@@ -208,7 +208,7 @@ class Record(Struct, frozen=True, kw_only=True):
     patient_key: Key
     cine_key: Key | None = None
     split: Split | None = None
-    image: Picture
+    image: StoredImage
     mask_sha256: Sha256 | None = None
     instances_sha256: Sha256 | None = None
     source: Source
@@ -216,7 +216,7 @@ class Record(Struct, frozen=True, kw_only=True):
     spacing_source: SpacingSource | None = None
     spacing_by: Name | None = None
     p_malignant: Share | None = None
-    note: Note = ""
+    note: NoteText = ""
     history: tuple[HistoryEntry, ...]
     others: dict[str, Any] = msgspec.field(default_factory=dict, name="x_others")
 
@@ -235,7 +235,7 @@ class Record(Struct, frozen=True, kw_only=True):
 
     @property
     def has_mask(self) -> bool:
-        """Whether a label image belongs to the record."""
+        """True where a label image belongs to the record."""
         return self.mask_sha256 is not None
 
     @property
@@ -245,7 +245,7 @@ class Record(Struct, frozen=True, kw_only=True):
 
 
 class Provenance(Struct, frozen=True, kw_only=True):
-    """Where a frame comes from, who saves it, and what was done.
+    """Origin of a frame, the reader who saves it, and what was done.
 
     ``action`` is what the line of history says; by default the annotation's status. ``judged_by`` is
     whose judgement that status is, where another reader saves the frame with it. ``readings`` are the
@@ -288,7 +288,7 @@ def decode_record(data: bytes, name: str, *, whole: bool = True) -> Record:
         If the text is not as it was written, or a value does not fit; the message names it.
     """
     try:
-        record = decode(_decoder, data)
+        record = decode_json(_decoder, data)
         raw = msgspec.json.decode(data) if whole else {}
     except ValueError as cause:  # also keys whose bytes are no text
         raise DatasetError(_reason(cause, data, name)) from cause
@@ -374,7 +374,7 @@ def encode_checked(value: dict[str, Any], known: T, decoder: msgspec.json.Decode
     data = b""
     try:
         data = with_checksum(value)
-        if decode(decoder, data) != known:  # msgspec writes what is not finite as null
+        if decode_json(decoder, data) != known:  # msgspec writes what is not finite as null
             raise DatasetError(
                 f"{name} can't be written: it has a number that is not finite. Change that value."
             )

@@ -114,7 +114,7 @@ class ModelComparison:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCard:
-    """What a model file is, what it was trained on, and how well it did.
+    """Facts about a model file: its network, its training data, and its figures.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What sets one Y-Net apart from another. Without torch, so that a window can show cards at once."""
+"""Architecture of a Y-Net. Without torch, so that a window can show cards at once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SPLITS: dict[str, int] = {"esp": 4, "psa": 8, "rcb": 1}
 
 @dataclass(frozen=True, kw_only=True)
 class YNetConfig:
-    """What sets one Y-Net apart from another.
+    """Architecture of a Y-Net.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Which models there are, and what their cards say. Without torch, so that a window can list them at once.
+"""The models that are there, with their cards. Without torch, so that a window can list them at once.
 
 A model has one name. In the models folder, and among those that ship, it is the name of its file without
 the ending, whatever its card says: a file that is renamed is a model renamed. Anywhere else, such as

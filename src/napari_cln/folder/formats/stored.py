@@ -18,16 +18,16 @@ from ..dataset import TrainingFolder
 from ..pictures import hashes_of, masks_of
 from ..record import SCHEMA, Provenance, Record, case_of, hash_pixels, history_entry
 from ..screens import PIXELS_SEEN
-from .parcel import Found, Incoming, Parcel
+from .imported import Found, ImportedFrame, Incoming
 
-__all__ = ["StoredFrame", "adopt", "find_stored", "parcel_of", "read_stored", "shareable"]
+__all__ = ["ExportedFrame", "adopt", "find_stored", "parcel_of", "read_stored", "shareable"]
 
 SAYING = ("nodes", "status", "patient_key", "mask_sha256", "instances_sha256")
 """What a frame's record says; two that agree in it are one."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class StoredFrame:
+class ExportedFrame:
     """A frame as it leaves a training folder."""
 
     case: Case
@@ -42,7 +42,7 @@ def shareable(record: Record) -> Record:
     return msgspec.structs.replace(record, revision=1, history=(), note="", spacing_by=None, others={})
 
 
-def read_stored(study: TrainingFolder) -> Iterator[StoredFrame]:
+def read_stored(study: TrainingFolder) -> Iterator[ExportedFrame]:
     """Read every frame of a folder whose pictures were looked at, one at a time.
 
     Raises
@@ -55,7 +55,7 @@ def read_stored(study: TrainingFolder) -> Iterator[StoredFrame]:
         record = shareable(study.record(case.id))
         deid = tuple(sorted({*record.source.deid, PIXELS_SEEN}))
         source = msgspec.structs.replace(record.source, deid=deid)
-        yield StoredFrame(
+        yield ExportedFrame(
             case=case,
             record=msgspec.structs.replace(record, source=source),
             image=study.read_image(case),
@@ -71,7 +71,7 @@ def find_stored(study: TrainingFolder) -> Found:
     return Found(kind="a training folder", items=items, n_images=len(items), n_masks=n_masks)
 
 
-def _read(study: TrainingFolder, case_id: str) -> Parcel:
+def _read(study: TrainingFolder, case_id: str) -> ImportedFrame:
     case = study.case(case_id)
     return parcel_of(
         study.record(case_id), study.read_image(case), study.read_instances(case), study.read_not_judged(case)
@@ -83,7 +83,7 @@ def parcel_of(
     image: NDArray[np.uint8],
     instances: NDArray[np.uint8],
     not_judged: NDArray[np.bool_] | None = None,
-) -> Parcel:
+) -> ImportedFrame:
     """A parcel from a record and its pictures, as another folder or an export gives them.
 
     Raises
@@ -104,10 +104,12 @@ def parcel_of(
         status=record.status,
         not_judged=not_judged,
     )
-    return Parcel(annotation=annotation, about=Provenance(who="import", action="imported"), stored=record)
+    return ImportedFrame(
+        annotation=annotation, about=Provenance(who="import", action="imported"), stored=record
+    )
 
 
-def adopt(study: TrainingFolder, parcel: Parcel) -> Case:
+def adopt(study: TrainingFolder, parcel: ImportedFrame) -> Case:
     """Take a stored frame over as it is: id, keys, nodes and pixels.
 
     Raises

@@ -40,7 +40,7 @@ _NAMES = {
 
 
 class StudyCheck(Struct, frozen=True, kw_only=True):
-    """What a check finds: the numbers of a study, and its faults, errors last."""
+    """Result of a check: the numbers of a study, and its faults, errors last."""
 
     summary: StudySummary
     faults: tuple[Fault, ...]
@@ -221,7 +221,7 @@ def _check_names(study: TrainingFolder) -> Iterator[Fault]:
 
 
 def _check_study(study: TrainingFolder, cases: list[Case]) -> Iterator[Fault]:
-    """What is wrong with the frames together: equal pixels, patients, classes, the split."""
+    """Faults of the frames together: equal pixels, patients, classes, the split."""
     trainable = [case for case in cases if is_trainable(case)]
     doubled: set[str] = set()
     for members in find_duplicates(cases):

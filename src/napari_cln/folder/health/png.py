@@ -11,14 +11,14 @@ import struct
 import zlib
 from collections.abc import Iterator
 
-__all__ = ["flip_back", "is_whole"]
+__all__ = ["flip_png_back", "is_whole_png"]
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _ENDS = 12
 """Bytes of a chunk beside its content: length, kind, CRC."""
 
 
-def is_whole(data: bytes) -> bool:
+def is_whole_png(data: bytes) -> bool:
     """Tell whether every chunk has the checksum that it carries, and nothing follows the last one."""
     place = len(SIGNATURE)
     while (end := _end_of_chunk(data, place)) is not None:
@@ -30,7 +30,7 @@ def is_whole(data: bytes) -> bool:
     return False
 
 
-def flip_back(data: bytes) -> bytes | None:
+def flip_png_back(data: bytes) -> bytes | None:
     """Find the one flipped bit of a PNG.
 
     Returns
@@ -38,7 +38,7 @@ def flip_back(data: bytes) -> bytes | None:
     bytes or None
         The file as it was written; None where it is whole, or more than one bit is wrong.
     """
-    if is_whole(data):
+    if is_whole_png(data):
         return None
     place = len(SIGNATURE)
     while (end := _end_of_chunk(data, place)) is not None:
@@ -47,7 +47,7 @@ def flip_back(data: bytes) -> bytes | None:
             break
         place = end
     for candidate in _candidates(data, place):
-        if is_whole(candidate):
+        if is_whole_png(candidate):
             return candidate
     return None
 

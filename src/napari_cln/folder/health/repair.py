@@ -382,7 +382,7 @@ def _describe(layout: Layout) -> str:
 
 
 def _lost(description: Description, salt_known: object, own: str) -> Iterator[str]:
-    """What a person has to know of a description that was made anew."""
+    """Sentences about what a description that was made anew has lost."""
     if not salt_known:
         yield (
             f"With which salt the patients' keys were made is not known: that in {config_folder().name} on "
@@ -396,7 +396,7 @@ def _lost(description: Description, salt_known: object, own: str) -> Iterator[st
 
 
 def _has_unjudged(layout: Layout) -> bool:
-    """Whether any label that can be read has pixels that nobody judged."""
+    """Tell whether any label that can be read has pixels that nobody judged."""
     for path in sorted(layout.labels.glob("*.png")):
         with suppress(DatasetError):  # a fault of its own, which `check` names
             if (read_png(path) == NOT_JUDGED).any():

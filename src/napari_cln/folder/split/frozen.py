@@ -12,7 +12,7 @@ import msgspec
 
 from ...disk.atomic import MAX_JSON_BYTES, read_bytes, write_atomically
 from ...disk.locks import lock
-from ...disk.schema import Seal, checksum_holds, decode, sealed, with_own_line_ends
+from ...disk.schema import Seal, checksum_holds, decode_json, sealed, with_own_line_ends
 from ...errors import DatasetError, SplitError
 from ...types import Case, Fold
 from ..dataset import TrainingFolder
@@ -93,7 +93,7 @@ def _plan(folder: TrainingFolder, folds: int | None, seed: int) -> tuple[list[Fo
 
 
 def _first_number(cases: list[Case], folds: int | None) -> int:
-    """How many folds to freeze: five where one or none is asked for, unless the authors made one."""
+    """Number of folds to freeze: five where one or none is asked for, unless the authors made one."""
     if folds is not None and folds != 1:
         return folds
     groups = check_groups(cases)
@@ -111,7 +111,7 @@ def read_splits(path: Path) -> Splits | None:
     """
     try:
         data = read_bytes(path, MAX_BYTES)
-        splits = decode(_decoder, data)
+        splits = decode_json(_decoder, data)
     except FileNotFoundError:
         return None
     except OSError as cause:

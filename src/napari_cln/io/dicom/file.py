@@ -16,7 +16,7 @@ from pydicom.filereader import _read_file_meta_info, read_preamble
 
 from ...errors import FrameReadError
 from ..limits import MAX_INFLATED_BYTES, check_frames, check_size
-from .codecs import VIDEO_FORMATS, is_native, is_readable, name_of
+from .codecs import VIDEO_FORMATS, is_native, is_readable, syntax_name
 from .encapsulation import Fragments, find_fragments, group_fragments, read_fragments
 from .palette import COLOURS
 
@@ -126,7 +126,7 @@ class DicomFile:
         length = self._find_pixel_data()
         if not is_readable(self.syntax):
             raise FrameReadError(
-                f"{self.path.name} is compressed in {name_of(self.syntax)}, which is not read here. "
+                f"{self.path.name} is compressed in {syntax_name(self.syntax)}, which is not read here. "
                 "Export it again from the scanner, uncompressed or as JPEG."
             )
         self._check_header()
@@ -271,7 +271,7 @@ class DicomFile:
         ValueError
             If it is neither compressed nor as long as the picture.
         """
-        said = name_of(self.syntax)
+        said = syntax_name(self.syntax)
         if self.is_encapsulated:
             self.remarks.append(
                 f"The file says it is stored as {said}, but it is compressed and was read so."

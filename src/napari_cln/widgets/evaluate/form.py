@@ -16,8 +16,6 @@ from ..common.model_choice import ModelChoice
 from ..common.number_field import NumberField, check_numbers
 from ..common.places import Place
 
-__all__ = ["EvaluationForm", "FilePlace", "next_report"]
-
 FIRST = ("split", "data")
 OWN = ("prevalence", "cutoff")
 SPLITS = ("test", "validation", "train", "all")

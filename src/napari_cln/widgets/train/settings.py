@@ -14,8 +14,6 @@ from ..common.form import settings_form
 from ..common.model_choice import ModelChoice
 from ..common.number_field import NumberField, check_numbers
 
-__all__ = ["Settings", "arguments_of"]
-
 FIRST = ("recipe", "epochs", "folds")
 
 
