@@ -12,7 +12,8 @@ import msgspec
 
 from ...disk.atomic import MAX_JSON_BYTES, read_bytes, write_atomically
 from ...disk.locks import lock
-from ...disk.schema import Seal, checksum_holds, decode_json, sealed, with_own_line_ends
+from ...disk.schema import decode_json
+from ...disk.seals import Seal, checksum_holds, sealed, with_own_line_ends
 from ...errors import DatasetError, SplitError
 from ...types import Case, Fold
 from ..dataset import TrainingFolder
@@ -59,7 +60,7 @@ def frozen_split(
         As :func:`split`; and if the folder is frozen in another number of folds.
     """
     made, data, kept = _plan(folder, folds, seed)
-    if not freeze or folder.read_only or data == kept:
+    if not freeze or folder.dataset.read_only or data == kept:
         return made  # nothing to write, so no lock is asked for: the folder may be on a medium of its own
     try:
         with lock(folder.layout.locks, "splits", "napari-cln"):
@@ -70,7 +71,7 @@ def frozen_split(
     except OSError as cause:
         if cause.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
             return made
-        raise folder.refused(cause) from cause
+        raise folder.dataset.refused(cause) from cause
 
 
 def _plan(folder: TrainingFolder, folds: int | None, seed: int) -> tuple[list[Fold], bytes, bytes | None]:
