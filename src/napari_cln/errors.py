@@ -94,7 +94,7 @@ class RunError(ClnError):
 
 
 class InputError(ClnError):
-    """What was typed into a field can't be taken."""
+    """Text typed into a field that can't be taken."""
 
 
 class ExportError(ClnError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -25,6 +26,7 @@ __all__ = [
     "Fold",
     "Frame",
     "Geometry",
+    "LayerKind",
     "Measurement",
     "ModelInput",
     "Node",
@@ -56,6 +58,26 @@ NOT_JUDGED = 2
 CLASS_NAMES = ("benign", "malignant")
 """The network's two classes. A score speaks of malignancy; a truth that cytology or histology
 established is called ``metastatic``."""
+
+
+class LayerKind(StrEnum):
+    """Things that a layer of the viewer shows beside a frame; the value stands in the layer's metadata."""
+
+    NODES = "nodes"
+    """Masks of nodes; a layer without another kind counts as such."""
+    MALIGNANCY = "malignancy"
+    """Words on the canvas: what was found, or why nothing was."""
+    OVERLAY = "overlay"
+    SCAN_AREA = "scan area"
+    AXES = "axes"
+    SCORE_MAP = "score map"
+    """An Image that is no frame, but a map over one."""
+    DIFFERENCE = "difference"
+    """What was painted, against what was given."""
+    READING = "reading"
+    """Another reader's outline."""
+    DEPTH_SCALE = "depth scale"
+
 
 UNLIKE_TRAINING_DATA = (
     "The frame is unlike those that the model was trained on: do not rely on its nodes and scores."
@@ -171,7 +193,7 @@ class Frame:
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareConfig:
-    """How a frame becomes the network's input; stored in each model's card."""
+    """Settings by which a frame becomes the network's input; stored in each model's card."""
 
     keep_aspect: bool = True
     """Letterbox into the square; ``False`` stretches, as in the paper."""
@@ -193,7 +215,7 @@ class Geometry:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ModelInput:
-    """What the network sees of a frame.
+    """The network's input, made from one frame.
 
     Parameters
     ----------
@@ -210,7 +232,7 @@ class ModelInput:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Prediction:
-    """What the Y-Net says about one frame.
+    """Mask, nodes and scores that the Y-Net gives one frame.
 
     Parameters
     ----------
@@ -247,7 +269,7 @@ class Prediction:
 
     @property
     def status(self) -> Literal["ok", "unlike-training-data"]:
-        """Whether the frame resembles what the model was trained on; ``"ok"`` where that is not known."""
+        """Likeness of the frame to the training data; ``"ok"`` where that is not known."""
         return "unlike-training-data" if self.novelty is not None and self.novelty > 1 else "ok"
 
     @property
@@ -283,7 +305,7 @@ class Prediction:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Explanation:
-    """Where in a frame a malignancy score comes from.
+    """The share of each place of a frame in a malignancy score.
 
     Parameters
     ----------
@@ -312,7 +334,7 @@ class Explanation:
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """What is known of one node of an annotation; its pixels are ``instances == id``."""
+    """One node of an annotation; its pixels are ``instances == id``."""
 
     id: int
     status: Status = "corrected"

@@ -29,8 +29,8 @@ def test_a_stream_takes_the_place_of_the_former_file_at_its_end(table):
 
 
 def test_a_stream_of_bytes_is_kept_as_it_is(table):
-    with replacing(table, "wb") as file:
-        file.write(b"\r\n\0")
+    with replacing(table) as file:
+        file.buffer.write(b"\r\n\0")
 
     assert table.read_bytes() == b"\r\n\0"
 
@@ -61,8 +61,8 @@ import resource, signal, sys
 from pathlib import Path
 from napari_cln.disk.atomic import replacing, write_atomically
 def stream(path):
-    with replacing(path, "wb") as file:
-        file.write(bytes(5000))
+    with replacing(path) as file:
+        file.buffer.write(bytes(5000))
 path = Path(sys.argv[1])
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))

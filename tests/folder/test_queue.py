@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_cln.folder.queue import Signs, appearance, rank, signs_of_case, signs_of_prediction, unlikeness
+from napari_cln.folder.queue import (
+    FrameSigns,
+    appearance,
+    rank,
+    signs_of_case,
+    signs_of_prediction,
+    unlikeness,
+)
 from napari_cln.types import Frame, Prediction
 
 shares = st.floats(0, 1)
@@ -31,18 +38,18 @@ NODE = {"key": "a", "node_scores": (0.9,)}
     ("signs", "why"),
     [
         (
-            Signs(key="a", frame_score=0.9, finds_masks=True),
+            FrameSigns(key="a", frame_score=0.9, finds_masks=True),
             "no node was found, but the score of the frame is 0.90",
         ),
-        (Signs(**NODE, frame_score=0.2), "the node scores 0.90, but the frame as a whole 0.20"),
-        (Signs(**NODE, truth="benign"), "the truth is benign, but the score 0.90"),
+        (FrameSigns(**NODE, frame_score=0.2), "the node scores 0.90, but the frame as a whole 0.20"),
+        (FrameSigns(**NODE, truth="benign"), "the truth is benign, but the score 0.90"),
         (
-            Signs(key="a", node_scores=(0.2,), truth="metastatic"),
+            FrameSigns(key="a", node_scores=(0.2,), truth="metastatic"),
             "the truth is metastatic, but the score 0.20",
         ),
-        (Signs(key="a", unsure=0.4), "the border is uncertain in 40% of the mask"),
-        (Signs(key="a", novelty=0.95), "it looks unlike anything labelled"),
-        (Signs(key="a", agreement=0.3), "two readers differ: Dice 0.30"),
+        (FrameSigns(key="a", unsure=0.4), "the border is uncertain in 40% of the mask"),
+        (FrameSigns(key="a", novelty=0.95), "it looks unlike anything labelled"),
+        (FrameSigns(key="a", agreement=0.3), "two readers differ: Dice 0.30"),
     ],
 )
 def test_each_reason_is_told_in_words(signs, why):
@@ -54,11 +61,11 @@ def test_each_reason_is_told_in_words(signs, why):
 @pytest.mark.parametrize(
     "signs",
     [
-        Signs(key="a"),
-        Signs(key="a", node_scores=(0.9,), frame_score=0.8),
-        Signs(key="a", node_scores=(0.9,), truth="metastatic"),
-        Signs(key="a", frame_score=0.9, finds_masks=False),
-        Signs(key="a", unsure=0.05, novelty=0.1, agreement=0.95),
+        FrameSigns(key="a"),
+        FrameSigns(key="a", node_scores=(0.9,), frame_score=0.8),
+        FrameSigns(key="a", node_scores=(0.9,), truth="metastatic"),
+        FrameSigns(key="a", frame_score=0.9, finds_masks=False),
+        FrameSigns(key="a", unsure=0.05, novelty=0.1, agreement=0.95),
     ],
 )
 def test_a_frame_without_a_reason_is_not_asked_for(signs):
@@ -66,20 +73,20 @@ def test_a_frame_without_a_reason_is_not_asked_for(signs):
 
 
 def test_the_strongest_reason_is_the_one_given():
-    (suggestion,) = rank([Signs(key="a", unsure=0.3, agreement=0.1)])
+    (suggestion,) = rank([FrameSigns(key="a", unsure=0.3, agreement=0.1)])
 
     assert suggestion.why.startswith("two readers differ")
     assert suggestion.urgency == pytest.approx(0.9)
 
 
 def test_of_neighbours_in_a_cine_only_the_most_urgent_is_asked_for():
-    frames = [Signs(key=str(i), cine="c", index=i, unsure=0.5 + i / 100) for i in range(12)]
+    frames = [FrameSigns(key=str(i), cine="c", index=i, unsure=0.5 + i / 100) for i in range(12)]
 
     assert [suggestion.key for suggestion in rank(frames, gap=5)] == ["11", "5"]
 
 
 def test_frames_of_two_cines_are_no_neighbours():
-    frames = [Signs(key=cine, cine=cine, index=3, unsure=0.5) for cine in "ab"]
+    frames = [FrameSigns(key=cine, cine=cine, index=3, unsure=0.5) for cine in "ab"]
 
     assert [suggestion.key for suggestion in rank(frames)] == ["a", "b"]
 
@@ -90,7 +97,9 @@ def test_frames_of_two_cines_are_no_neighbours():
     st.integers(1, 20),
 )
 def test_the_list_is_sorted_thinned_and_as_short_as_asked(drawn, gap, n):
-    frames = [Signs(key=str(i), cine=cine, index=index, unsure=u) for i, (cine, index, u) in enumerate(drawn)]
+    frames = [
+        FrameSigns(key=str(i), cine=cine, index=index, unsure=u) for i, (cine, index, u) in enumerate(drawn)
+    ]
 
     suggestions = rank(frames, n, gap)
 

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_cln.disk.schema import flip_back
+from napari_cln.disk.seals import flip_text_back
 from napari_cln.errors import DatasetError
 from napari_cln.folder.record import (
     HistoryEntry,
     NodeEntry,
-    Picture,
     Record,
     Source,
+    StoredImage,
     decode_record,
     encode_record,
     now,
@@ -34,7 +34,7 @@ def record(**changes) -> Record:
         "status": "accepted",
         "nodes": (NodeEntry(id=1, status="accepted", truth="benign", area_px=12, p_malignant=0.25),),
         "patient_key": "00112233aabbccdd",
-        "image": Picture(sha256="0" * 64, rows=20, columns=30),
+        "image": StoredImage(sha256="0" * 64, rows=20, columns=30),
         "mask_sha256": "1" * 64,
         "source": Source(kind="dicom", frame=2, rows=40, columns=60, crop=(10, 5, 40, 25), deid=("113100",)),
         "spacing_mm": (0.1, 0.2),
@@ -113,7 +113,7 @@ def test_every_flipped_bit_is_noticed_and_can_be_set_right():
     for place in range(0, len(text), 97):
         flipped = bytearray(text)
         flipped[place] ^= 4
-        assert flip_back(bytes(flipped)) == text
+        assert flip_text_back(bytes(flipped)) == text
 
 
 @given(st.text(), st.text(), st.floats(), st.integers())

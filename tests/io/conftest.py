@@ -34,24 +34,6 @@ def cine(data: Path) -> list[Pixels]:
         return [frame.pixels for frame in source]
 
 
-def region(
-    box: tuple[int, int, int, int] = (10, 20, 400, 600),
-    delta_cm: tuple[float, float] = (0.02, 0.02),
-    *,
-    spatial_format: int = 1,
-    data_type: int = 1,
-    units: tuple[int, int] = (3, 3),
-) -> Dataset:
-    """An item of Sequence of Ultrasound Regions; `box` as a header writes it, its last row included."""
-    item = Dataset()
-    item.RegionSpatialFormat, item.RegionDataType, item.RegionFlags = spatial_format, data_type, 2
-    item.RegionLocationMinY0, item.RegionLocationMinX0 = box[:2]
-    item.RegionLocationMaxY1, item.RegionLocationMaxX1 = box[2:]
-    item.PhysicalUnitsYDirection, item.PhysicalUnitsXDirection = units
-    item.PhysicalDeltaY, item.PhysicalDeltaX = delta_cm
-    return item
-
-
 @pytest.fixture
 def write_dicom(tmp_path: Path) -> WriteDicom:
     """Write an ultrasound DICOM from an array, or from frames that are compressed already."""

@@ -1,9 +1,10 @@
-"""Pictures as a scanner or a converter may store them."""
+"""Pictures and headers as a scanner or a converter may store them."""
 
 import io
 
 import numpy as np
 from PIL import Image
+from pydicom.dataset import Dataset
 from pydicom.pixels.encoders import RLELosslessEncoder
 
 
@@ -40,3 +41,21 @@ def palette(colours, bits=16, order="<"):
     for channel, name in enumerate(names):
         values[f"{name}PaletteColorLookupTableData"] = colours[:, channel].astype(depth).tobytes()
     return {"PhotometricInterpretation": "PALETTE COLOR", **values}
+
+
+def region(
+    box: tuple[int, int, int, int] = (10, 20, 400, 600),
+    delta_cm: tuple[float, float] = (0.02, 0.02),
+    *,
+    spatial_format: int = 1,
+    data_type: int = 1,
+    units: tuple[int, int] = (3, 3),
+) -> Dataset:
+    """An item of Sequence of Ultrasound Regions; `box` as a header writes it, its last row included."""
+    item = Dataset()
+    item.RegionSpatialFormat, item.RegionDataType, item.RegionFlags = spatial_format, data_type, 2
+    item.RegionLocationMinY0, item.RegionLocationMinX0 = box[:2]
+    item.RegionLocationMaxY1, item.RegionLocationMaxX1 = box[2:]
+    item.PhysicalUnitsYDirection, item.PhysicalUnitsXDirection = units
+    item.PhysicalDeltaY, item.PhysicalDeltaX = delta_cm
+    return item

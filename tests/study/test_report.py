@@ -17,7 +17,7 @@ from napari_cln.study.report import report_sections, write_report
 from napari_cln.study.report.checklist import reporting_items
 from napari_cln.study.report.html import html_page
 from napari_cln.study.report.overview import overview
-from napari_cln.study.report.wording import interval, number, p_value, percent, share
+from napari_cln.study.report.wording import interval, number, p_value, percent, percentage
 from napari_cln.study.statistics.intervals import proportion
 
 VENDOR = "<script>alert(1)</script> & 东芝 $x$"
@@ -304,7 +304,7 @@ def test_numbers_are_printed_as_a_journal_prints_them():
     assert number(np.inf) == "∞"
     assert number(np.nan) == "–"
     assert percent(0.5725, 2) == "57.25 %"
-    assert share(proportion(158, 276), 2) == "57.25 % (158/276)"
-    assert share(proportion(0, 0)) == "–"
+    assert percentage(proportion(158, 276), 2) == "57.25 % (158/276)"
+    assert percentage(proportion(0, 0)) == "–"
     assert interval(proportion(0, 0)) == "–"
     assert [p_value(p) for p in (0.0001, 0.0123, 0.5)] == ["< 0.001", "0.012", "0.50"]

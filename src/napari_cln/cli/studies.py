@@ -14,7 +14,7 @@ from .arguments import Commands, count, existing, pair, positive
 
 if TYPE_CHECKING:
     from ..folder.dataset import TrainingFolder
-    from ..folder.formats.exchange import Step
+    from ..folder.formats.exchange import ExchangeStep
     from ..folder.health.check import StudyCheck
     from ..folder.health.fault import Fault
 
@@ -186,7 +186,7 @@ def _export(options: argparse.Namespace) -> int:
     return 0
 
 
-def _with_bar(steps: Iterable[Step]) -> Iterator[Step]:
+def _with_bar(steps: Iterable[ExchangeStep]) -> Iterator[ExchangeStep]:
     """The same steps, under a bar."""
     from tqdm import tqdm
 

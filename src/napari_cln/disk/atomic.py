@@ -13,22 +13,24 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, TextIO, overload
+from typing import Any, TextIO
 
 from ..errors import DatasetError
 
 __all__ = [
     "TEMPORARY",
     "checked_id",
+    "is_there",
     "keep_former",
     "read_bytes",
     "read_json",
     "replacing",
     "server_time",
     "stage",
+    "staged",
     "sweep",
     "sync_folder",
     "without_collection",
@@ -121,12 +123,8 @@ def write_atomically(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
-@overload
-def replacing(path: Path, mode: Literal["w"] = "w") -> AbstractContextManager[TextIO]: ...
-@overload
-def replacing(path: Path, mode: Literal["wb"]) -> AbstractContextManager[BinaryIO]: ...
 @contextmanager
-def replacing(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[Any]:
+def replacing(path: Path) -> Iterator[TextIO]:
     """Open a file to write that takes the place of ``path`` when the block ends, whole or not at all.
 
     For what is written piece by piece; :func:`write_atomically` does the same for bytes at hand.
@@ -135,13 +133,12 @@ def replacing(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[Any]:
     ----------
     path : Path
         In an existing folder.
-    mode : str
-        ``"w"`` for text (UTF-8, line ends as they are written), ``"wb"`` for bytes.
 
     Yields
     ------
     file
-        Open for writing, under a name of its own beside ``path``.
+        Open for text (UTF-8, line ends as they are written), under a name of its own beside ``path``;
+        its ``buffer`` takes bytes.
 
     Raises
     ------
@@ -153,9 +150,8 @@ def replacing(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[Any]:
     After an error in the block, or of the disk, the former file is untouched and the new one is gone.
     """
     temporary = _beside(path)
-    encoding, newline = (None, None) if mode == "wb" else ("utf-8", "")
     try:
-        with temporary.open(mode.replace("w", "x"), encoding=encoding, newline=newline) as file:
+        with temporary.open("x", encoding="utf-8", newline="") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -165,6 +161,59 @@ def replacing(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[Any]:
             temporary.unlink()
         raise
     sync_folder(path.parent)
+
+
+@contextmanager
+def staged(files: Iterable[tuple[Path, bytes]]) -> Iterator[Callable[[int], None]]:
+    """Write several files beside their goals and sync them, to be put in place together.
+
+    Parameters
+    ----------
+    files : iterable of (Path, bytes)
+        Goals in existing folders, and their content.
+
+    Yields
+    ------
+    callable
+        Takes a number n, renames the next n files to their goals, and syncs their folders.
+
+    Raises
+    ------
+    OSError
+        If the disk is full, before any goal is touched.
+
+    Notes
+    -----
+    What is not put in place when the block ends is removed.
+    """
+    waiting: list[tuple[Path, Path]] = []
+
+    def put_in_place(n: int) -> None:
+        folders = []
+        for temporary, goal in waiting[:n]:
+            temporary.replace(goal)
+            if goal.parent not in folders:
+                folders.append(goal.parent)
+        del waiting[:n]
+        for folder in folders:
+            sync_folder(folder)
+
+    try:
+        for goal, data in files:
+            waiting.append((stage(goal, data), goal))
+        yield put_in_place
+    finally:
+        for temporary, _ in waiting:
+            temporary.unlink(missing_ok=True)
+
+
+def is_there(path: Path) -> bool:
+    """Tell whether a path exists, as far as this user may see."""
+    try:
+        path.lstat()
+    except OSError:
+        return False
+    return True
 
 
 def keep_former(path: Path, copy: Path) -> None:

@@ -32,7 +32,7 @@ from msgspec import Meta, Struct
 
 from ..errors import DatasetError
 from .atomic import read_bytes, server_time
-from .schema import decode
+from .schema import decode_json
 
 __all__ = ["HeldError", "LockOwner", "break_lock", "held_locks", "lock"]
 
@@ -56,7 +56,7 @@ class HeldError(DatasetError):
 
 @dataclass(frozen=True, kw_only=True)
 class LockOwner:
-    """Who holds a lock: reader, computer, and since when (UTC, ISO 8601).
+    """The holder of a lock: reader, computer, and the time it was taken (UTC, ISO 8601).
 
     ``left`` says that nobody holds it any more: its process of this computer is gone, or a crash left
     its file empty or torn. The next save takes it over.
@@ -73,7 +73,7 @@ class LockOwner:
 
 
 class _Note(Struct, frozen=True):
-    """What the owner's file says."""
+    """Content of the owner's file."""
 
     who: Text
     host: Text
@@ -148,7 +148,7 @@ class _Waiting:
 
     @property
     def seconds(self) -> float:
-        """How long the wait has lasted."""
+        """Seconds since the wait began."""
         return time.monotonic() - self._begun
 
     def look(self) -> None:
@@ -209,7 +209,7 @@ def _remove_left(path: Path) -> None:
 
 
 def _is_left(path: Path) -> bool:
-    """Whether nobody holds a marker any more, for all that this computer can know."""
+    """Tell whether a marker is held by nobody any more, for all that this computer can know."""
     holder = _holder(path)
     if holder is None:
         return _age(path) > LEFT_AFTER_S
@@ -283,6 +283,6 @@ def _owner(path: Path) -> LockOwner:
     with suppress(OSError, ValueError, OverflowError):
         since = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(marker.stat().st_mtime))
     with suppress(OSError, ValueError, DatasetError):
-        note = decode(_decoder, read_bytes(path, MAX_NOTE_BYTES))
+        note = decode_json(_decoder, read_bytes(path, MAX_NOTE_BYTES))
         who, host, since = note.who, note.host, note.since
     return LockOwner(name=path.stem, who=who, host=host, since=since, left=_is_left(marker))

@@ -73,7 +73,7 @@ class Table:
 
 
 def is_hidden(path: Path) -> bool:
-    """Whether a file is another program's own: a dot file, a Mac's ``._`` copy, an open workbook's lock."""
+    """Tell whether a file is another program's own: a dot file, a Mac's ``._`` copy, a workbook's lock."""
     return path.name.startswith((".", "~$")) or path.name.casefold() in ("thumbs.db", "desktop.ini")
 
 

@@ -21,13 +21,14 @@ from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from ..disk.atomic import MAX_JSON_BYTES, checked_id, keep_former, read_bytes, write_atomically
-from ..disk.schema import decode, flip_back, is_amiss, misfit_of
+from ..disk.schema import SchemaError, decode_json
+from ..disk.seals import flip_text_back, is_amiss
 from ..disk.user import config_folder
 from ..errors import DatasetError
 from ..types import Annotation, Frame, Status
 from .layout import Layout
 from .pictures import encode_png, read_png
-from .record import CaseId, Name, NodeEntry, Note, Seconds, encode_checked, node_entry, now
+from .record import CaseId, Name, NodeEntry, NoteText, Seconds, encode_checked, node_entry, now
 
 __all__ = ["Autosave", "Stroke"]
 
@@ -62,7 +63,7 @@ class Stroke:
 
 
 class StrokeEntry(Struct, frozen=True, kw_only=True):
-    """What a stroke's file says beside its picture; ``discarded`` is when it was declined, in seconds."""
+    """Content of a stroke's file, beside its picture; ``discarded`` is when it was declined, in seconds."""
 
     schema: int = 1
     id: CaseId
@@ -72,7 +73,7 @@ class StrokeEntry(Struct, frozen=True, kw_only=True):
     status: Status
     nodes: tuple[NodeEntry, ...]
     based_on: Name | None = None
-    note: Note = ""
+    note: NoteText = ""
     seconds: Seconds | None = None
     discarded: float | None = None
 
@@ -230,13 +231,13 @@ def _read(path: Path) -> StrokeEntry:
         raise DatasetError(f"The stroke {path.name} can't be read ({cause.strerror}).") from cause
     if is_amiss(data):
         # Nobody has another copy: one flipped bit is read past.
-        if (whole := flip_back(data)) is None:
+        if (whole := flip_text_back(data)) is None:
             raise DatasetError(f"The stroke {path.name} is not as it was kept: its checksum differs.")
         data = whole
     try:
-        return decode(_decoder, data)
-    except ValueError as cause:
-        raise DatasetError(f"The stroke {path.name} is damaged: it {misfit_of(cause, data)}.") from cause
+        return decode_json(_decoder, data)
+    except SchemaError as cause:
+        raise DatasetError(f"The stroke {path.name} is damaged: it {cause}.") from cause
 
 
 def _encode(entry: StrokeEntry) -> bytes:

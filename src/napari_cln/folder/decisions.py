@@ -45,7 +45,7 @@ def undecided(study: TrainingFolder, case_id: str) -> list[ReadingPair]:
 
 
 def may_decide(study: TrainingFolder, pair: ReadingPair, who: str) -> bool:
-    """Whether a reader is neither of the two who read a frame otherwise.
+    """Tell whether a reader is neither of the two who read a frame otherwise.
 
     Who had judged the frame before the other reading was there, or was the first to judge it, is one of
     the two. Who painted a consensus after that is not.

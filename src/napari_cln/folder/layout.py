@@ -1,4 +1,4 @@
-"""Where each file of a training folder lies: a raw nnU-Net dataset with records beside it."""
+"""Paths of a training folder: a raw nnU-Net dataset with records beside it."""
 
 from __future__ import annotations
 
@@ -83,11 +83,18 @@ class Layout:
 
     @property
     def description_copy(self) -> Path:
-        """What is ours of dataset.json, for when a power cut took that."""
+        """Our part of dataset.json, for when a power cut took that."""
         return self.private / "dataset.json"
 
     def image(self, case_id: str, masked: bool) -> Path:
         return (self.images if masked else self.unmasked) / f"{case_id}_0000.png"
+
+    def id_of_image(self, path: Path | None) -> str | None:
+        """Id of the case whose image a path names; None for a file elsewhere."""
+        if path is None or not path.name.endswith("_0000.png"):
+            return None
+        places = (self.images.resolve(), self.unmasked.resolve())
+        return path.name[:16] if path.parent.resolve() in places else None
 
     def mask(self, case_id: str) -> Path:
         return self.labels / f"{case_id}.png"
@@ -99,7 +106,7 @@ class Layout:
         return self.records / f"{case_id}.nodes.png"
 
     def count_masks(self) -> int:
-        """How many label images there are, which is nnU-Net's ``numTraining``."""
+        """Number of label images, which is nnU-Net's ``numTraining``."""
         try:
             return sum(_LABEL.fullmatch(path.name) is not None for path in self.labels.iterdir())
         except FileNotFoundError:  # an empty folder, after a clone by git

@@ -1,12 +1,12 @@
-"""Which frame is worth the next minute, and why.
+"""The frames most worth a reader's next minute, with the reasons.
 
 Four reasons count, each as a number in [0, 1] (0: none at all): mask and score disagree; the border
 is uncertain; nothing like the frame is labelled; two readers differ. A frame is as urgent as its
 strongest reason, so that the reason given is the one that put it there. Frames of one cine that
 follow each other look alike, and of such neighbours only the most urgent is asked for.
 
->>> from napari_cln.folder.queue import Signs, rank
->>> [suggestion.why for suggestion in rank([Signs(key="a", frame_score=0.95, finds_masks=True)])]
+>>> from napari_cln.folder.queue import FrameSigns, rank
+>>> [suggestion.why for suggestion in rank([FrameSigns(key="a", frame_score=0.95, finds_masks=True)])]
 ['no node was found, but the score of the frame is 0.95']
 """
 
@@ -21,7 +21,15 @@ from numpy.typing import NDArray
 from ..imaging.measurement import unsure_share
 from ..types import Case, Prediction
 
-__all__ = ["Signs", "Suggestion", "appearance", "rank", "signs_of_case", "signs_of_prediction", "unlikeness"]
+__all__ = [
+    "FrameSigns",
+    "Suggestion",
+    "appearance",
+    "rank",
+    "signs_of_case",
+    "signs_of_prediction",
+    "unlikeness",
+]
 
 NEIGHBOURS = 5
 """Frames before and after a suggested one that are not asked for too."""
@@ -30,8 +38,8 @@ LEAST = 0.2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Signs:
-    """What is known of a frame that could be looked at.
+class FrameSigns:
+    """Facts about a frame by which it is ranked.
 
     Parameters
     ----------
@@ -81,12 +89,12 @@ class Suggestion:
     why: str
 
 
-def rank(frames: Iterable[Signs], n: int | None = None, gap: int = NEIGHBOURS) -> list[Suggestion]:
+def rank(frames: Iterable[FrameSigns], n: int | None = None, gap: int = NEIGHBOURS) -> list[Suggestion]:
     """Frames that are worth a look, the most urgent first.
 
     Parameters
     ----------
-    frames : iterable of Signs
+    frames : iterable of FrameSigns
     n : int, optional
         How many at most.
     gap : int
@@ -117,7 +125,7 @@ def rank(frames: Iterable[Signs], n: int | None = None, gap: int = NEIGHBOURS) -
     return suggestions
 
 
-def _reasons(signs: Signs) -> list[tuple[float, str]]:
+def _reasons(signs: FrameSigns) -> list[tuple[float, str]]:
     reasons = []
     score = signs.frame_score
     if signs.node_scores:
@@ -143,9 +151,9 @@ def _reasons(signs: Signs) -> list[tuple[float, str]]:
 
 def signs_of_prediction(
     prediction: Prediction, key: str, *, cine: str | None = None, novelty: float | None = None
-) -> Signs:
-    """Signs of a frame that was predicted."""
-    return Signs(
+) -> FrameSigns:
+    """FrameSigns of a frame that was predicted."""
+    return FrameSigns(
         key=key,
         cine=cine,
         index=prediction.frame.index,
@@ -165,14 +173,14 @@ def signs_of_case(
     cutoff: float = 0.5,
     novelty: float | None = None,
     agreement: float | None = None,
-) -> Signs:
-    """Signs of a frame of a training folder.
+) -> FrameSigns:
+    """FrameSigns of a frame of a training folder.
 
     Novelty counts for frames alone that nobody has looked at: a labelled frame that is like no
     other has had its minute.
     """
     scores = tuple(node.p_malignant for node in case.nodes if node.p_malignant is not None)
-    return Signs(
+    return FrameSigns(
         key=case.id,
         cine=case.cine,
         index=index,
@@ -185,7 +193,7 @@ def signs_of_case(
 
 
 def appearance(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """What a frame looks like, coarsely: 16×16 mean grey values, of zero mean and unit deviation.
+    """Coarse appearance of a frame: 16×16 mean grey values, of zero mean and unit deviation.
 
     Parameters
     ----------
@@ -212,7 +220,7 @@ def appearance(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
 def unlikeness(
     looks: Sequence[NDArray[np.float32]], labelled: Sequence[NDArray[np.float32]]
 ) -> list[float | None]:
-    """How unlike anything labelled each frame looks.
+    """Distance of each frame's appearance from the nearest labelled one.
 
     Parameters
     ----------

@@ -28,30 +28,31 @@ from ..disk.atomic import (
     checked_id,
     keep_former,
     read_bytes,
-    stage,
+    staged,
     sync_folder,
     write_atomically,
 )
 from ..disk.locks import HeldError, lock
-from ..disk.schema import checksum_holds, decode, misfit_of, with_own_line_ends
+from ..disk.schema import SchemaError, decode_json
+from ..disk.seals import checksum_holds, with_own_line_ends
 from ..errors import DatasetError
 from ..types import Annotation, Case, Frame, Status, Truth, frame_truth
 from .commits import safe_name
 from .dataset import TrainingFolder
-from .pictures import complete_nodes, encode_png, read_png
+from .pictures import encode_png, hash_pixels, read_png
 from .record import (
     SCHEMA,
     CaseId,
     Name,
     NodeEntry,
-    Note,
+    NoteText,
     Seconds,
     Sha256,
     encode_checked,
-    hash_pixels,
     node_entry,
     now,
 )
+from .state import complete_nodes
 
 __all__ = [
     "ReadingPair",
@@ -72,21 +73,21 @@ _log = logging.getLogger(__name__)
 _READING = re.compile(r"([0-9a-f]{16})\.([A-Za-z0-9_]+)(\.json|\.png)")
 
 
-class Reading(Struct, frozen=True, kw_only=True):
-    """What the file of a second reading says beside its picture."""
+class ReadingEntry(Struct, frozen=True, kw_only=True):
+    """Content of a second reading's file, beside its picture."""
 
     schema: int
     id: CaseId
     reader: Name
     status: Status
     nodes: tuple[NodeEntry, ...]
-    note: Note = ""
+    note: NoteText = ""
     seconds: Seconds | None = None
     t: Name
     instances_sha256: Sha256
 
 
-_decoder = msgspec.json.Decoder(Reading)
+_decoder = msgspec.json.Decoder(ReadingEntry)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -103,12 +104,12 @@ class ReadingPair:
 
     @property
     def differs(self) -> bool:
-        """Whether outlines or truths differ."""
+        """True where outlines or truths differ."""
         return self.first.label != self.second.label or not np.array_equal(self.first.mask, self.second.mask)
 
 
 def read_annotation(study: TrainingFolder, case: Case) -> Annotation:
-    """What the folder says about a frame, ready to be shown, corrected and saved again.
+    """Read what the folder says about a frame, ready to be shown, corrected and saved again.
 
     Raises
     ------
@@ -157,13 +158,13 @@ def save_reading(study: TrainingFolder, annotation: Annotation, reader: str) -> 
     case = study.case(study.identify(annotation.frame))
     nodes = complete_nodes(annotation)
     named = safe_name(reader) == reader != "nodes"  # <id>.nodes.png holds the ids of the folder's own nodes
-    if annotation.instances.shape != case.shape or study.read_only or not named:
+    if annotation.instances.shape != case.shape or study.dataset.read_only or not named:
         raise DatasetError(
             f"The reading of {case.id} by {reader!r} can't be kept: open the image from the training folder, "
             "and use a reader's name of letters and digits."
         )
     path = _path(study, case.id, reader)
-    entry = Reading(
+    entry = ReadingEntry(
         schema=SCHEMA,
         id=case.id,
         reader=reader,
@@ -191,17 +192,9 @@ def save_reading(study: TrainingFolder, annotation: Annotation, reader: str) -> 
 
 def _put_in_place(study: TrainingFolder, path: Path, picture: bytes, text: bytes) -> None:
     """Stage both files of a reading, keep the former, then rename the picture, and last the text."""
-    staged: list[tuple[Path, Path]] = []
-    try:
-        for goal, data in ((path.with_suffix(".png"), picture), (path, text)):
-            staged.append((stage(goal, data), goal))
+    with staged([(path.with_suffix(".png"), picture), (path, text)]) as put_in_place:
         _keep_former_reading(study, path)
-        for temporary, goal in staged:
-            temporary.replace(goal)
-        sync_folder(path.parent)
-    finally:
-        for temporary, _ in staged:
-            temporary.unlink(missing_ok=True)
+        put_in_place(2)
 
 
 def restore_reading(study: TrainingFolder, case_id: str, reader: str) -> str | None:
@@ -221,9 +214,9 @@ def restore_reading(study: TrainingFolder, case_id: str, reader: str) -> str | N
     """
     path = _path(study, case_id, reader)
     picture, records = path.with_suffix(".png"), study.layout.records
-    for staged in sorted(records.glob(f"{TEMPORARY}{path.name}-*")):
-        if _fits(staged, picture):
-            staged.replace(path)
+    for left in sorted(records.glob(f"{TEMPORARY}{path.name}-*")):
+        if _fits(left, picture):
+            left.replace(path)
             sync_folder(records)
             return f"The reading of {case_id} by {reader} that was cut short is finished."
     kept = sorted((study.layout.revisions / case_id).glob(f"*-{path.name}.reading"), key=_age, reverse=True)
@@ -249,7 +242,7 @@ def _age(path: Path) -> int:
 
 
 def second_readings(study: TrainingFolder) -> dict[str, list[str]]:
-    """Who has given second readings: readers by the frame's id, both sorted."""
+    """Readers who gave second readings, by the frame's id, both sorted."""
     return _listed(study, (".json",))
 
 
@@ -276,7 +269,7 @@ def _listed(study: TrainingFolder, endings: tuple[str, ...]) -> dict[str, list[s
 
 
 def readers_of(study: TrainingFolder, case_id: str) -> list[str]:
-    """Who has given a second reading of a frame, sorted."""
+    """Readers who gave a second reading of a frame, sorted."""
     return second_readings(study).get(checked_id(case_id), [])
 
 
@@ -312,7 +305,7 @@ def _reading(study: TrainingFolder, case: Case, reader: str, frame: Frame) -> tu
     return annotation, entry.t
 
 
-def read_entry(path: Path) -> Reading:
+def read_entry(path: Path) -> ReadingEntry:
     """Read the file of a second reading.
 
     Raises
@@ -328,9 +321,9 @@ def read_entry(path: Path) -> Reading:
     if checksum_holds(data) is False and with_own_line_ends(data) is None:
         raise DatasetError(f"{path.name} is not as it was saved: its checksum differs. {ask}")
     try:
-        return decode(_decoder, data)
-    except ValueError as cause:
-        raise DatasetError(f"{path.name} {misfit_of(cause, data)}. {ask}") from cause
+        return decode_json(_decoder, data)
+    except SchemaError as cause:
+        raise DatasetError(f"{path.name} {cause}. {ask}") from cause
 
 
 def read_pair(study: TrainingFolder, case_id: str, reader: str) -> ReadingPair:

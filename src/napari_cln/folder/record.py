@@ -10,22 +10,18 @@ keyed hash (:mod:`napari_cln.disk.user`).
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
-import numpy as np
 from msgspec import Meta, Struct
-from numpy.typing import NDArray
 
-from .. import __version__
-from ..disk.schema import checksum_holds, decode, misfit_of, with_checksum, with_own_line_ends
-from ..disk.user import hashed_key, is_damaged, patient_salt, salt_path
+from ..disk.schema import JsonObject, SchemaError, decode_json
+from ..disk.seals import checksum_holds, with_checksum, with_own_line_ends
 from ..errors import DatasetError
 from ..types import (
-    Annotation,
     Case,
     Level,
     Node,
@@ -46,25 +42,19 @@ __all__ = [
     "SCHEMA",
     "HistoryEntry",
     "NodeEntry",
-    "Picture",
     "Provenance",
     "Record",
     "Source",
     "SourceKind",
+    "StoredImage",
     "case_of",
     "decode_record",
     "encode_checked",
     "encode_record",
-    "hash_pixels",
-    "history_entry",
-    "maker_of",
     "node_entry",
     "now",
-    "read_salt",
     "record_of",
-    "salt_fingerprint",
     "value_of",
-    "with_history",
 ]
 
 SCHEMA = 1
@@ -72,11 +62,6 @@ FINISHED = ("corrected", "accepted", "no-node")
 """Statuses of a frame whose mask a reader stands for."""
 LABELLED = ("corrected", "accepted")
 """Statuses of a node that belongs in the label image."""
-MERGED_WITHIN = timedelta(minutes=10)
-MERGED = ("predicted", "corrected", "noted", "undone")
-"""Actions whose lines of history are put together; each decision keeps a line of its own."""
-UNSAID = ("taken-back", "noted", "undone")
-"""Actions that do not say what stands: their line has the status beside them."""
 NO_HEADER = "113100"
 """DICOM's code (PS3.16, CID 7050) for: nothing of the header is kept that could name a patient."""
 MAX_SIDE, MAX_PIXELS = 65_535, 2**26
@@ -92,7 +77,7 @@ Count = Annotated[int, Meta(ge=1, le=10**9)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Millimetres = Annotated[float, Meta(gt=0, le=1000)]
 MillimetresPerPixel = Annotated[float, Meta(ge=1e-5, le=100)]
-Note = Annotated[str, Meta(max_length=10_000)]
+NoteText = Annotated[str, Meta(max_length=10_000)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 Time = Annotated[datetime, Meta(tz=True)]
 SourceKind = Literal["file", "dicom", "video", "import", "simulated"]
@@ -154,7 +139,7 @@ class HistoryEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Source(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Where a frame comes from: kind of file, number in it, its size, and the part that is stored.
+    """Origin of a frame: kind of file, number in it, its size, and the part that is stored.
 
     ``crop`` is ``(x0, y0, x1, y1)`` in the source's pixels, half-open; ``deid`` lists DICOM's codes
     (PS3.16, CID 7050) of what was done against names.
@@ -182,7 +167,7 @@ class Source(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.rows, self.columns
 
 
-class Picture(Struct, frozen=True, kw_only=True):
+class StoredImage(Struct, frozen=True, kw_only=True):
     """The stored image: SHA-256 of its pixels, and its size."""
 
     sha256: Sha256
@@ -208,7 +193,7 @@ class Record(Struct, frozen=True, kw_only=True):
     patient_key: Key
     cine_key: Key | None = None
     split: Split | None = None
-    image: Picture
+    image: StoredImage
     mask_sha256: Sha256 | None = None
     instances_sha256: Sha256 | None = None
     source: Source
@@ -216,9 +201,9 @@ class Record(Struct, frozen=True, kw_only=True):
     spacing_source: SpacingSource | None = None
     spacing_by: Name | None = None
     p_malignant: Share | None = None
-    note: Note = ""
+    note: NoteText = ""
     history: tuple[HistoryEntry, ...]
-    others: dict[str, Any] = msgspec.field(default_factory=dict, name="x_others")
+    others: JsonObject = msgspec.field(default_factory=dict, name="x_others")
 
     def __post_init__(self) -> None:
         ids = [node.id for node in self.nodes]
@@ -235,7 +220,7 @@ class Record(Struct, frozen=True, kw_only=True):
 
     @property
     def has_mask(self) -> bool:
-        """Whether a label image belongs to the record."""
+        """True where a label image belongs to the record."""
         return self.mask_sha256 is not None
 
     @property
@@ -245,7 +230,7 @@ class Record(Struct, frozen=True, kw_only=True):
 
 
 class Provenance(Struct, frozen=True, kw_only=True):
-    """Where a frame comes from, who saves it, and what was done.
+    """Origin of a frame, the reader who saves it, and what was done.
 
     ``action`` is what the line of history says; by default the annotation's status. ``judged_by`` is
     whose judgement that status is, where another reader saves the frame with it. ``readings`` are the
@@ -262,6 +247,11 @@ class Provenance(Struct, frozen=True, kw_only=True):
     judged_by: str | None = None
     readings: Mapping[str, str] | None = None
     p_malignant: float | None = None
+
+    @property
+    def reader(self) -> str:
+        """The reader as the history names them."""
+        return self.who or "a reader"
 
 
 _decoder = msgspec.json.Decoder(Record)
@@ -288,7 +278,7 @@ def decode_record(data: bytes, name: str, *, whole: bool = True) -> Record:
         If the text is not as it was written, or a value does not fit; the message names it.
     """
     try:
-        record = decode(_decoder, data)
+        record = decode_json(_decoder, data)
         raw = msgspec.json.decode(data) if whole else {}
     except ValueError as cause:  # also keys whose bytes are no text
         raise DatasetError(_reason(cause, data, name)) from cause
@@ -307,12 +297,17 @@ def decode_record(data: bytes, name: str, *, whole: bool = True) -> Record:
 
 def _reason(cause: ValueError, data: bytes, name: str) -> str:
     try:
-        schema = msgspec.json.decode(data, type=dict[str, Any]).get("schema")
+        schema = msgspec.json.decode(data, type=JsonObject).get("schema")
     except (ValueError, RecursionError):
         schema = None
     if isinstance(schema, int) and schema > SCHEMA:
         return f"{name} was written by a newer napari-cln (schema {schema}). Update napari-cln to read it."
-    return f"{name} {misfit_of(cause, data)}. {_CHECK}"
+    return f"{name} {_said(cause)}. {_CHECK}"
+
+
+def _said(cause: ValueError) -> str:
+    """The end of a sentence about a text that can't be read or written."""
+    return str(cause) if isinstance(cause, SchemaError) else f"is not readable JSON ({cause})"
 
 
 def encode_record(record: Record) -> bytes:
@@ -327,9 +322,9 @@ def encode_record(record: Record) -> bytes:
     return encode_checked(value_of(record), known, _decoder, f"{record.id}.json")
 
 
-def value_of(record: Record) -> dict[str, Any]:
+def value_of(record: Record) -> JsonObject:
     """A record as plain values, for a file that holds many."""
-    value: dict[str, Any] = msgspec.to_builtins(record)
+    value: JsonObject = msgspec.to_builtins(record)
     del value["x_others"]
     for key in _OPTIONAL:
         if value[key] is None:
@@ -337,7 +332,7 @@ def value_of(record: Record) -> dict[str, Any]:
     return value | record.others
 
 
-def record_of(value: Mapping[str, Any], name: str) -> Record:
+def record_of(value: Mapping[str, object], name: str) -> Record:
     """The record of plain values.
 
     Raises
@@ -354,7 +349,7 @@ def record_of(value: Mapping[str, Any], name: str) -> Record:
     return msgspec.structs.replace(record, others={}) if record.others else record
 
 
-def encode_checked(value: dict[str, Any], known: T, decoder: msgspec.json.Decoder[T], name: str) -> bytes:
+def encode_checked(value: JsonObject, known: T, decoder: msgspec.json.Decoder[T], name: str) -> bytes:
     """Write a mapping with its checksum, once it is certain that it can be read again.
 
     Parameters
@@ -371,17 +366,14 @@ def encode_checked(value: dict[str, Any], known: T, decoder: msgspec.json.Decode
     DatasetError
         If it can't; the message names the value.
     """
-    data = b""
     try:
         data = with_checksum(value)
-        if decode(decoder, data) != known:  # msgspec writes what is not finite as null
+        if decode_json(decoder, data) != known:  # msgspec writes what is not finite as null
             raise DatasetError(
                 f"{name} can't be written: it has a number that is not finite. Change that value."
             )
     except ValueError as cause:  # also text that no file can hold: half of a character
-        raise DatasetError(
-            f"{name} can't be written: it {misfit_of(cause, data)}. Change that value."
-        ) from cause
+        raise DatasetError(f"{name} can't be written: it {_said(cause)}. Change that value.") from cause
     return data
 
 
@@ -418,104 +410,4 @@ def now() -> datetime:
 
 def node_entry(node: Node, **sizes: Any) -> NodeEntry:
     """A node as a record keeps it."""
-    return NodeEntry(
-        id=node.id,
-        status=node.status,
-        truth=node.truth,
-        truth_source=node.truth_source,
-        level=node.level,
-        side=node.side,
-        p_malignant=node.p_malignant,
-        **sizes,
-    )
-
-
-def history_entry(annotation: Annotation, about: Provenance, who: str) -> HistoryEntry:
-    """The line of history that a save adds."""
-    based_on, seconds = annotation.based_on, annotation.seconds
-    return HistoryEntry(
-        t=now(),
-        who=who,
-        app=f"napari-cln {__version__}",
-        action=about.action or annotation.status,
-        status=annotation.status if about.action in UNSAID else None,
-        judged_by=about.judged_by if about.judged_by != who else None,
-        model=based_on,
-        untouched=None if based_on is None else annotation.status == "accepted",
-        seconds=None if seconds is None else round(float(seconds), 1),
-        readings=dict(about.readings) if about.readings else None,
-    )
-
-
-def with_history(history: tuple[HistoryEntry, ...], entry: HistoryEntry) -> tuple[HistoryEntry, ...]:
-    """History with one more entry.
-
-    A reader who saves after every stroke would fill the record with one line a stroke, so strokes
-    of one reader that follow each other within ten minutes share a line: first and last time,
-    their number, the seconds summed. What the reader decides has a line of its own, always.
-    """
-    if not history:
-        return (entry,)
-    last = history[-1]
-    keys = ("who", "app", "action", "model", "status", "judged_by")
-    alike = entry.action in MERGED and all(getattr(last, key) == getattr(entry, key) for key in keys)
-    if not alike or entry.t - last.last > MERGED_WITHIN:
-        return (*history, entry)
-    spent = [seconds for seconds in (last.seconds, entry.seconds) if seconds is not None]
-    merged = msgspec.structs.replace(
-        entry,
-        t=last.t,
-        until=entry.t,
-        saves=last.saves + 1,
-        seconds=round(sum(spent), 1) if spent else None,
-    )
-    return (*history[:-1], merged)
-
-
-# ------------------------------------------------------------ names that give nothing away
-
-# fmt: off
-MAKERS = (
-    "Acuson", "Aloka", "Alpinion", "BK", "Butterfly", "Canon", "Chison", "Clarius", "Edan", "Esaote",
-    "Fujifilm", "GE", "Hitachi", "Konica", "Lumify", "Mindray", "Philips", "Samsung", "Siemens", "SonoScape",
-    "SonoSite", "SuperSonic", "Telemed", "Toshiba", "Ultrasonix", "Vinno", "Wisonic", "simulated",
-)
-# fmt: on
-
-
-def hash_pixels(pixels: NDArray[np.uint8]) -> str:
-    """SHA-256 of pixels in C order, as 64 hexadecimal digits."""
-    return hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
-
-
-def read_salt() -> bytes:
-    """Read the salt of patient keys, made on first use.
-
-    Raises
-    ------
-    DatasetError
-        If the configuration folder can't be read or written to.
-    """
-    name = salt_path().name
-    try:
-        salt = patient_salt()
-    except OSError as cause:
-        raise DatasetError(
-            f"The salt of the patient keys, {name}, can't be kept ({cause.strerror}). Make your "
-            "configuration folder writable, or name another in the environment variable NAPARI_CLN_CONFIG."
-        ) from cause
-    if is_damaged(salt):
-        held = f"{len(salt)} bytes" if salt.strip(b"\0") or not salt else "nothing but zeros"
-        raise DatasetError(f"{name} is damaged: it holds {held}. Restore it from a backup.")
-    return salt
-
-
-def salt_fingerprint(salt: bytes) -> str:
-    """Eight digits that tell two salts apart and give neither away."""
-    return hashed_key(salt, "fingerprint", "napari-cln")[:8]
-
-
-def maker_of(vendor: str | None) -> str | None:
-    """Known maker that a vendor text names; ``None`` for any other text, which could name a patient."""
-    words = (vendor or "").casefold().replace("_", " ").replace("-", " ").split()
-    return next((maker for maker in MAKERS if maker.casefold() in words), None)
+    return NodeEntry(**asdict(node), **sizes)

@@ -113,7 +113,7 @@ def paint_over(grey: Grey, overlay: Mask) -> Grey:
 
 
 def _has_controls(grey: Grey, inside: tuple[slice, slice]) -> bool:
-    """Whether text or bars stand beside the scan area."""
+    """Tell whether text or bars stand beside the scan area."""
     bright = grey > 64
     return int(np.count_nonzero(bright)) - int(np.count_nonzero(bright[inside])) >= 50
 

@@ -1,4 +1,4 @@
-"""Where on a scanner's screen the B-mode image lies.
+"""The scan area: the part of a scanner's screen that shows the B-mode image.
 
 Speckle leaves no two neighbours equal, whereas panels, bars and the screen's ground are drawn
 flat, and text is sparse. The screen is therefore looked at in cells of about one hundredth of
@@ -113,12 +113,12 @@ def _texture(grey: Grey, level: int = 0) -> Mask:
 
 
 def _steps(one: Grey, other: Grey) -> Grey:
-    """How far two neighbours are apart."""
+    """Absolute differences of neighbours."""
     return np.maximum(one, other) - np.minimum(one, other)
 
 
 def is_lossless(grey: Grey) -> bool:
-    """Whether the ground beside strokes is flat: lossy compression rings there."""
+    """Tell whether the ground beside strokes is flat: lossy compression rings there."""
     # One number for each pixel is found ten times as fast as a row and a column.
     strokes = np.flatnonzero(_steps(grey[:, 8:-9], grey[:, 9:-8]) > 64)
     if strokes.size < 50:

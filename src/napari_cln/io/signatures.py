@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-__all__ = ["HEAD_BYTES", "Kind", "container_of", "is_dicomdir", "kind_of", "other_kind", "picture_format"]
+__all__ = [
+    "HEAD_BYTES",
+    "Kind",
+    "container_of",
+    "is_dicomdir",
+    "kind_of_file",
+    "other_kind",
+    "picture_format",
+]
 
 Kind: TypeAlias = Literal["image", "jpegxl", "tiff", "dicom", "video"]
 
@@ -48,7 +56,7 @@ OTHERS = (
 BARE_DICOM = frozenset({(2, 0), (2, 1), (2, 2), (8, 0), (8, 1), (8, 5), (8, 8), (8, 0x16), (8, 0x18)})
 
 
-def kind_of(head: bytes) -> Kind | None:
+def kind_of_file(head: bytes) -> Kind | None:
     """Tell the kind of a file that starts with `head`; None for nothing that can be read."""
     if head[128:132] == b"DICM" or _is_bare_dicom(head):
         return "dicom"

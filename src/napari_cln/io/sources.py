@@ -25,7 +25,7 @@ from ..types import Frame
 from .depth import colour_of, scale_of, to_uint8
 from .frame_source import FrameSource
 from .limits import reading
-from .signatures import HEAD_BYTES, container_of, is_dicomdir, kind_of, other_kind
+from .signatures import HEAD_BYTES, container_of, is_dicomdir, kind_of_file, other_kind
 
 __all__ = [
     "FrameSource",
@@ -84,7 +84,7 @@ def open_source(path: str | os.PathLike[str]) -> FrameSource:
     if not head:
         raise FrameReadError(f"{file.name} is empty (0 bytes). Copy or export it again from the scanner.")
     # Each kind imports its library when it is first met: a PNG needs neither pydicom nor FFmpeg.
-    match kind_of(head):
+    match kind_of_file(head):
         case "image":
             from .images import ImageSource
 
@@ -319,7 +319,7 @@ def _is_source(file: Path) -> bool:
 
 def _is_known(file: Path) -> bool:
     try:
-        return kind_of(_head(file)) is not None
+        return kind_of_file(_head(file)) is not None
     except OSError:
         return False
 

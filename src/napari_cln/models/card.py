@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import Meta
 
+from ..disk.schema import SchemaError, read
 from ..types import Estimate, PrepareConfig
 from .config import SIDE, YNetConfig
-from .schema import SchemaError, read
 
 __all__ = ["Figure", "ModelCard", "ModelComparison", "TrainingData", "plain_name"]
 
@@ -114,7 +114,7 @@ class ModelComparison:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCard:
-    """What a model file is, what it was trained on, and how well it did.
+    """Facts about a model file: its network, its training data, and its figures.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What sets one Y-Net apart from another. Without torch, so that a window can show cards at once."""
+"""Architecture of a Y-Net. Without torch, so that a window can show cards at once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeAlias, get_args
 
 from msgspec import Meta
 
-from .schema import check_fields
+from ..settings import check_fields
 
 __all__ = ["YNetConfig"]
 
@@ -22,7 +22,7 @@ SPLITS: dict[str, int] = {"esp": 4, "psa": 8, "rcb": 1}
 
 @dataclass(frozen=True, kw_only=True)
 class YNetConfig:
-    """What sets one Y-Net apart from another.
+    """Architecture of a Y-Net.
 
     Parameters
     ----------

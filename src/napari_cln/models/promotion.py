@@ -1,4 +1,4 @@
-"""Which model is in use: promoted by a person, and back with one click. Without torch.
+"""The model in use: promoted by a person, and back with one click. Without torch.
 
 A promotion copies a model file under a name of its own into the user's models folder, and adds that name
 to ``promoted.json`` there; the last name in it is in use. Nothing is overwritten or deleted, so that each

@@ -47,6 +47,9 @@ class CaseRow:
         truth is known, or a model that only classifies, has not.
     dice, iou : float, optional
         Of the node with its match, 0 without one.
+    mask_hits, box_hits : str, optional
+        Of a predicted node: IoU in percent, of 50, 55, … 95, at which its mask or its box is a hit as COCO
+        counts them, or ``"none"``.
     frame_dice : float, optional
         Of all nodes of the frame together; None where neither mask holds any.
     missed, wrong_node : bool
@@ -75,6 +78,8 @@ class CaseRow:
     compared: bool = False
     dice: float | None = None
     iou: float | None = None
+    mask_hits: str | None = None
+    box_hits: str | None = None
     frame_dice: float | None = None
     missed: bool = False
     wrong_node: bool = False
@@ -97,7 +102,7 @@ class CaseRow:
 
     @property
     def key(self) -> tuple[str, int]:
-        """What tells a reference node apart in every model's table."""
+        """Key of a reference node, the same in every model's table."""
         return self.id, self.node
 
 

@@ -1,4 +1,4 @@
-"""Which predicted node is which reference node, and how many are found: F1, AP, FROC."""
+"""Detection of nodes: predicted nodes matched with reference nodes, F1, AP, FROC."""
 
 from __future__ import annotations
 

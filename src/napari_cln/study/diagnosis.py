@@ -55,7 +55,7 @@ class Measure:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Diagnosis:
-    """How well scores tell metastatic from benign cases.
+    """Figures of scores that tell metastatic from benign cases.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ __all__ = ["Flow", "count_flow"]
 
 @dataclass(frozen=True, kw_only=True)
 class Flow:
-    """How many frames, patients and nodes there were, and what became of them.
+    """Numbers of frames, patients and nodes on their way through an evaluation.
 
     Parameters
     ----------

@@ -14,6 +14,7 @@ from ..errors import DatasetError
 from ..imaging.measurement import measure, spacing_of
 from ..io.sources import read_frame
 from ..types import NOT_JUDGED, Annotation, Case, Node, Prediction, Spacing, TruthSource
+from .average_precision import coco_hits, overlaps_of, written_hits
 from .cases import CaseRow
 from .detection import Pair, match_nodes
 from .statistics.metrics import dice, outline_distances
@@ -161,6 +162,7 @@ def compare(
         )
         rows.append(_with_match(row, reference, prediction, pair) if found else row)
     rows += [_stray(common, prediction, node) for node in strays]
+    rows = _with_hits(rows, prediction, reference.instances)
     return rows or [replace(common, kind="frame", node=0)]
 
 
@@ -169,7 +171,7 @@ def _source(truth: Case | Annotation) -> TruthSource:
 
 
 def _common(truth: Case | Annotation, prediction: Prediction, split: str | None) -> CaseRow:
-    """What every row of a frame shares."""
+    """The fields that every row of a frame shares."""
     if isinstance(truth, Case):
         case_id, patient, vendor = truth.id, truth.patient, truth.vendor
         said = truth.split
@@ -200,7 +202,7 @@ def _spacing(
 
 
 def _row(reference: _Reference, pair: Pair) -> CaseRow:
-    """What is known of a reference node, before its match."""
+    """The row of a reference node, before its match."""
     node = reference.nodes.get(pair.reference, Node(id=pair.reference))
     mask = reference.instances == pair.reference
     size = measure(mask, reference.spacing_of(mask))
@@ -252,6 +254,23 @@ def _stray(common: CaseRow, prediction: Prediction, node: int) -> CaseRow:
         score_of="node",
         confidence=_confidence(prediction, node),
     )
+
+
+def _with_hits(rows: list[CaseRow], prediction: Prediction, reference: Instances) -> list[CaseRow]:
+    """The rows with COCO's hits of each predicted node."""
+    sure = {row.predicted_node: row.confidence or 0.0 for row in rows if row.predicted_node}
+    if not sure:
+        return rows
+    numbers = sorted(sure)
+    confidence = [sure[number] for number in numbers]
+    masks, boxes = (
+        dict(zip(numbers, map(written_hits, coco_hits(confidence, overlap)), strict=True))
+        for overlap in overlaps_of(prediction.instances, reference)
+    )
+    return [
+        replace(row, mask_hits=masks.get(row.predicted_node), box_hits=boxes.get(row.predicted_node))
+        for row in rows
+    ]
 
 
 def _confidence(prediction: Prediction, node: int) -> float:

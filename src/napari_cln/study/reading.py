@@ -1,4 +1,4 @@
-"""What a prediction says about a frame: its numbers per node, and one sentence.
+"""A prediction in words and numbers: figures per node, and one sentence.
 
 Tables, canvas and docks all show these, so that they never disagree.
 """

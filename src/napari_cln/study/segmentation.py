@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..types import Estimate
+from .average_precision import AveragePrecision, average_precisions
 from .cases import CaseRow
 from .detection import Froc, average_precision, froc
 from .diagnosis import widest
 from .statistics.intervals import median_interval, proportion
 from .statistics.resampling import DEFAULT, Resampling, bootstrap
 
-__all__ = ["Detection", "Segmentation", "Summary", "detect", "segment_summary", "summarise"]
+__all__ = ["Detection", "Segmentation", "Summary", "detect", "segment_summary", "summary_of"]
 
 Floats = NDArray[np.float64]
 
@@ -45,7 +46,7 @@ class Summary:
     values: Floats
 
 
-def summarise(values: ArrayLike, patients: Sequence[str], how: Resampling = DEFAULT) -> Summary | None:
+def summary_of(values: ArrayLike, patients: Sequence[str], how: Resampling = DEFAULT) -> Summary | None:
     """Describe a distribution; None without values."""
     x = np.asarray(values, dtype=float)
     if not x.size:
@@ -79,7 +80,7 @@ def summarise(values: ArrayLike, patients: Sequence[str], how: Resampling = DEFA
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Segmentation:
-    """How well nodes are outlined.
+    """Figures of outlined nodes.
 
     Parameters
     ----------
@@ -125,7 +126,7 @@ def segment_summary(
 
     def summary(name: str, of: Sequence[CaseRow]) -> Summary | None:
         known = [row for row in of if getattr(row, name) is not None]
-        return summarise([getattr(row, name) for row in known], [row.patient for row in known], how)
+        return summary_of([getattr(row, name) for row in known], [row.patient for row in known], how)
 
     def share(k: int) -> Estimate:
         return proportion(k, len(nodes), confidence=how.confidence)
@@ -153,7 +154,7 @@ def segment_summary(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Detection:
-    """How many nodes are found, and how many finds are none.
+    """Figures of found nodes and of false finds.
 
     Parameters
     ----------
@@ -163,7 +164,9 @@ class Detection:
     precision, recall, f1 : Estimate
         With intervals over patients.
     average_precision : float
-        Over the confidence (mean mask probability) of predicted nodes.
+        Over the confidence (mean mask probability) of predicted nodes, all points.
+    coco : AveragePrecision, optional
+        mAP, AP50 and AP75 of masks and boxes with 101 points; None where the table does not tell the hits.
     false_per_frame : float
     froc : Froc
     """
@@ -179,6 +182,7 @@ class Detection:
     average_precision: float
     false_per_frame: float
     froc: Froc
+    coco: AveragePrecision | None
 
 
 def detect(
@@ -217,4 +221,5 @@ def detect(
         average_precision=average_precision(confidence, is_hit[is_find], nodes),
         false_per_frame=(finds - hits) / frames,
         froc=froc(confidence, is_hit[is_find], nodes, frames),
+        coco=average_precisions(seen, how),
     )

@@ -10,7 +10,7 @@ import numpy as np
 from ..types import Estimate
 from .cases import CaseRow
 from .diagnosis import measure_counts, widest
-from .segmentation import summarise
+from .segmentation import summary_of
 from .statistics.intervals import auc_interval
 from .statistics.metrics import auc
 from .statistics.resampling import DEFAULT, Resampling, bootstrap
@@ -112,7 +112,7 @@ def _subgroup(
         low, high = bootstrap(lambda weights: auc(truth, score, weights), patients, how)
         area = widest(auc_interval(truth, score, confidence=how.confidence), float(low), float(high))
     outlined = [row for row in members if row.dice is not None]
-    summary = summarise([row.dice or 0.0 for row in outlined], [row.patient for row in outlined], how)
+    summary = summary_of([row.dice or 0.0 for row in outlined], [row.patient for row in outlined], how)
     return Subgroup(
         variable=variable,
         value=value,

@@ -18,6 +18,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import nn
 
+from ..compat.tensors import processor_has_bfloat16
 from ..errors import RunError
 from ..network.model import Member
 from ..network.u_shaped import network_of
@@ -236,7 +237,7 @@ def _precision() -> str:
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     if torch.backends.mps.is_available():
         return "no"
-    return "bf16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "no"
+    return "bf16" if processor_has_bfloat16() else "no"
 
 
 def _optimizer(recipe: Recipe, objective: Objective) -> torch.optim.Optimizer:

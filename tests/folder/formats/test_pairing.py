@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from napari_cln.folder.formats.pairing import pair, role_of
+from napari_cln.folder.formats.pairing import pair_masks, role_of
 
 DOT = Image.fromarray(np.zeros((2, 2), np.uint8))
 
@@ -21,7 +21,7 @@ def make(root, *names):
 
 
 def found(root, **options):
-    pairs = pair(root, **options)
+    pairs = pair_masks(root, **options)
     short = {
         image.relative_to(root).as_posix(): sorted(mask.relative_to(root).as_posix() for mask in masks)
         for image, masks in pairs.masks.items()
@@ -108,7 +108,7 @@ def test_a_stray_mask_of_another_patient_does_not_disturb_an_image_with_its_own(
 def test_a_picture_named_like_a_mask_without_an_image_is_told_and_no_frame(tmp_path):
     make(tmp_path, "a.png", "b_mask.png", "._a.png")
 
-    pairs = pair(tmp_path)
+    pairs = pair_masks(tmp_path)
 
     assert [path.name for path in pairs.images] == ["a.png"]
     assert [path.name for path in pairs.lonely] == ["b_mask.png"]

@@ -7,9 +7,8 @@ import pytest
 
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.health.check import check_study
-from napari_cln.folder.health.png import flip_back, is_whole
 from napari_cln.folder.health.repair import repair_all
-from napari_cln.folder.pictures import encode_png
+from napari_cln.folder.pictures import encode_png, flip_png_back, is_whole_png
 from napari_cln.folder.readers import save_reading
 from napari_cln.folder.split.frozen import frozen_split
 from napari_cln.types import Annotation, Frame, Node
@@ -76,18 +75,18 @@ def test_each_flipped_bit_is_named_and_set_right(small, seed):
 
 def test_every_single_bit_of_a_picture_is_found(necks):
     data = encode_png((necks[0][0][:20, :24] > 100).astype(np.uint8))
-    assert is_whole(data) and flip_back(data) is None
+    assert is_whole_png(data) and flip_png_back(data) is None
     for i in range(len(data)):
         for bit in range(8):
             flipped = bytearray(data)
             flipped[i] ^= 1 << bit
-            assert not is_whole(bytes(flipped))
-            assert flip_back(bytes(flipped)) == data
+            assert not is_whole_png(bytes(flipped))
+            assert flip_png_back(bytes(flipped)) == data
 
 
 @pytest.mark.parametrize("damage", [b"", bytes(50), bytes(5000), b"\x89PNG\r\n\x1a\n" + bytes(400)])
 def test_a_picture_of_more_damage_is_not_guessed_at(damage):
-    assert not is_whole(damage) and flip_back(damage) is None
+    assert not is_whole_png(damage) and flip_png_back(damage) is None
 
 
 def zeros(path):

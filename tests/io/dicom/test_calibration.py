@@ -4,12 +4,12 @@ import math
 
 import numpy as np
 import pytest
+from encode import region
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 
-from conftest import region
 from napari_cln.imaging.measurement import measure, spacing_of
 from napari_cln.io.dicom.calibration import Calibration, calibrate
 from napari_cln.io.sources import read_frame

@@ -4,12 +4,11 @@ import imagecodecs
 import numpy as np
 import pydicom
 import pytest
-from encode import jpeg, palette, rle, ycbcr
+from encode import jpeg, palette, region, rle, ycbcr
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import uid
 
-from conftest import region
 from napari_cln.io.dicom.colour import is_green
 from napari_cln.io.dicom.encapsulation import find_fragments, group_fragments
 from napari_cln.io.sources import open_source, read_frame
@@ -392,3 +391,12 @@ def test_encodings_of_one_palette_picture_agree(shared_data, other):
     two = read_frame(files / f"pydicom-data__OBXXXX1A_{other}.dcm")
 
     np.testing.assert_array_equal(one.pixels, two.pixels)
+
+
+def test_frames_of_one_patient_share_the_pseudonym(write_dicom):
+    one, two, other = (
+        read_frame(write_dicom(name=name, PatientID=identity)).patient_id
+        for name, identity in (("a.dcm", "P-1"), ("b.dcm", "P-1 "), ("c.dcm", "P-2"))
+    )
+
+    assert one == two != other

@@ -27,10 +27,10 @@ from ...disk.tables import decode_text, is_hidden
 from ...errors import DatasetError
 from ...types import Frame, Node, Split, Truth
 from .coco import category_meanings, nodes_from, paint_polygon
+from .imported import Drawn, ImportOptions, Outlines, below
 from .masks import MaskPicture, drawn, mask_meanings, read_mask
 from .meaning import Meaning, same_text, split_of
 from .pairing import match_files, pictures_below
-from .parcel import Drawn, ImportOptions, Outlines, below
 
 __all__ = ["find_labelme", "find_voc", "find_yolo"]
 

@@ -28,10 +28,10 @@ from ...errors import DatasetError, listed
 from ...types import Frame, Node, Split, Truth
 from ..pictures import MAX_PIXELS, encode_png, read_png
 from ..record import record_of, value_of
+from .imported import Drawn, Found, ImportOptions, Incoming, Outlines, path_inside
 from .meaning import Meaning, meaning_of, same_text, split_of
 from .pairing import pictures_below
-from .parcel import Drawn, Found, ImportOptions, Incoming, Outlines, inside
-from .stored import StoredFrame, parcel_of
+from .stored import ExportedFrame, parcel_of
 
 __all__ = [
     "CocoWriter",
@@ -61,7 +61,7 @@ class CocoWriter:
         self._has_unjudged = False
         (dest / "images").mkdir()
 
-    def add(self, frame: StoredFrame) -> None:
+    def add(self, frame: ExportedFrame) -> None:
         """Add one frame with all its nodes, each in its own annotation."""
         name = f"images/{frame.case.id}.png"
         (self._dest / name).write_bytes(encode_png(frame.image))
@@ -309,7 +309,7 @@ class _Images:
         try:
             for root in self._roots:
                 if (candidate := root / plain).is_file():
-                    return inside(candidate, self._roots)
+                    return path_inside(candidate, self._roots)
         except OSError as cause:
             raise DatasetError(f"{plain.name[:80]} can't be looked for ({cause.strerror})") from cause
         found = self._by_name.get(same_text(plain.name), [])
@@ -530,7 +530,7 @@ def _own(path: Path, content: Mapping[str, Any]) -> Found:
 def _read_own(
     path: Path, image: Path, value: Mapping[str, Any], outlines: Sequence[Mapping[str, Any]]
 ) -> Any:
-    pixels = read_png(inside(image, (path.parent,)))
+    pixels = read_png(path_inside(image, (path.parent,)))
     shape = (pixels.shape[0], pixels.shape[1])
     instances = np.zeros(shape, dtype=np.uint8)
     not_judged = np.zeros(shape, dtype=bool)

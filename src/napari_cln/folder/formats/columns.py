@@ -12,10 +12,10 @@ from typing import Any
 from ...disk.tables import Table, read_table
 from ...errors import DatasetError, listed
 from ...types import Level, Side, Split, Truth, TruthSource
+from .imported import ImportOptions, TableUse
 from .meaning import SIDES, SOURCES, UnknownWords, level_of, same_text, split_of, truth_of, words_of
-from .parcel import ImportOptions, TableUse
 
-__all__ = ["ROLES", "Labels", "Row", "find_columns", "has_images", "read_labels"]
+__all__ = ["ROLES", "Labels", "TableRow", "find_columns", "has_images", "read_labels"]
 
 ROLES: dict[str, tuple[str, ...]] = {
     "image": ("image", "images", "img", "image file", "image name", "image path", "file", "filename",
@@ -45,8 +45,8 @@ _WHOLE_FLOAT = re.compile(r"(\d+)[.,]0+")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
-    """What a table says of one frame; ``None`` where it says nothing."""
+class TableRow:
+    """A table's facts about one frame; ``None`` where it says nothing."""
 
     line: int
     image: str
@@ -65,7 +65,7 @@ class Labels:
     """A table of labels: its rows, which columns it has, and what a person should know of it."""
 
     path: Path
-    rows: list[Row]
+    rows: list[TableRow]
     use: TableUse
     notes: tuple[str, ...] = ()
     roles: frozenset[str] = field(default_factory=frozenset)
@@ -99,7 +99,7 @@ def _plain(heading: str) -> str:
 
 
 def has_images(path: Path) -> bool:
-    """Whether a file is a table with a column of images."""
+    """Tell whether a file is a table with a column of images."""
     try:
         return "image" in find_columns(read_table(path).headings)
     except DatasetError:
@@ -144,7 +144,7 @@ def read_labels(path: Path, options: ImportOptions) -> Labels:
     return Labels(path=path, rows=rows, use=use, notes=notes, roles=frozenset(columns))
 
 
-def _rows(table: Table, columns: Mapping[str, str], options: ImportOptions) -> list[Row]:
+def _rows(table: Table, columns: Mapping[str, str], options: ImportOptions) -> list[TableRow]:
     label, split = UnknownWords(table.name), UnknownWords(table.name)
     level, side, source = (UnknownWords(table.name, f"{role}:") for role in ("level", "side", "truth_source"))
     rows = []
@@ -178,7 +178,7 @@ def _rows(table: Table, columns: Mapping[str, str], options: ImportOptions) -> l
                     facts[role] = meaning(said)
                     if facts[role] is None:
                         unknown.add(word)
-        rows.append(Row(**facts))
+        rows.append(TableRow(**facts))
     label.refuse("labels", "--label-values", "benign, metastatic, no-node or unknown")
     split.refuse("words in its column of splits", "--split-values", "test, train, validation or none")
     for role, unknown in (("level", level), ("side", side), ("truth_source", source)):
@@ -238,5 +238,5 @@ def _alike(patient: str) -> str:
     return " ".join(run.lstrip("0") or "0" for run in re.findall(r"\d+|[^\W\d_]+", text)) or text
 
 
-def _with_patient(row: Row, patients: Mapping[str, str]) -> Row:
+def _with_patient(row: TableRow, patients: Mapping[str, str]) -> TableRow:
     return replace(row, patient=patients.get(row.patient, row.patient)) if row.patient else row

@@ -28,20 +28,21 @@ from ...errors import ClnError, DatasetError, ExportError, listed
 from ...types import Case
 from ..dataset import TrainingFolder
 from ..health.summary import StudySummary, Tally
-from ..record import hash_pixels
+from ..pictures import hash_pixels
 from ..screens import unseen_screens
+from ..state import says
 from .annotations import find_labelme, find_voc, find_yolo
 from .coco import CocoWriter, find_coco_files, read_coco
 from .columns import read_labels
+from .imported import Found, ImportedFrame, ImportOptions, Incoming, Outlines, TableUse, below
 from .masks import mask_meanings
 from .meaning import meaning_of, split_of
 from .nnunet import NnunetWriter, find_nnunet, is_nnunet
 from .own_csv import CsvWriter, find_csv, is_own_table
-from .parcel import Found, ImportOptions, Incoming, Outlines, Parcel, TableUse, below
 from .plain import Study, find_masks, find_study, find_table
 from .stored import adopt, find_stored, read_stored
 
-__all__ = ["FORMATS", "ImportReport", "Step", "StudyImport", "export_study", "import_study"]
+__all__ = ["FORMATS", "ExchangeStep", "ImportReport", "StudyImport", "export_study", "import_study"]
 
 FORMATS = ("nnunet", "coco", "csv")
 MAX_LISTED = 8
@@ -63,7 +64,7 @@ NOT_READ = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class ExchangeStep:
     """One frame of an import or export.
 
     Parameters
@@ -94,7 +95,7 @@ class Step:
 
 
 class ImportReport(Struct, frozen=True, kw_only=True):
-    """What an import made of what.
+    """Result of an import: frames taken and refused, files not used, and the numbers of the study.
 
     Parameters
     ----------
@@ -221,8 +222,8 @@ def import_study(
     Returns
     -------
     StudyImport
-        Iterate over it: each :class:`Step` is one frame, refused ones too. Its ``report`` says what was
-        made of what.
+        Iterate over it: each :class:`ExchangeStep` is one frame, refused ones too. Its ``report`` says what
+        was made of what.
 
     Raises
     ------
@@ -270,7 +271,7 @@ def _check_words(options: ImportOptions) -> None:
 
 
 def _find(root: Path, folder: Path, options: ImportOptions) -> Found:
-    """What a source is, and its frames."""
+    """Recognise the format of a source, and find its frames."""
     labels = _place(folder, options.labels) if options.labels not in (None, NO_TABLE) else None
     placed = ImportOptions(
         **{
@@ -354,13 +355,13 @@ class StudyImport:
     _n_taken: int = 0
     _n_repeated: int = 0
 
-    def __iter__(self) -> Iterator[Step]:
+    def __iter__(self) -> Iterator[ExchangeStep]:
         total = len(self.found.items) + len(self.found.refused)
         index = 0
         try:
             for item in self.found.items:
                 index += 1
-                step = self._take(item, partial(Step, index=index, total=total, name=item.name))
+                step = self._take(item, partial(ExchangeStep, index=index, total=total, name=item.name))
                 if step.problem is not None:
                     self._problems[item.name] = step.problem
                 for note in step.notes:
@@ -369,13 +370,13 @@ class StudyImport:
             for name, problem in self.found.refused.items():
                 index += 1
                 self._problems[name] = problem
-                yield Step(index=index, total=total, name=name, problem=f"{name}: {problem}")
+                yield ExchangeStep(index=index, total=total, name=name, problem=f"{name}: {problem}")
         finally:
-            self.study.recount()
+            self.study.dataset.recount()
 
     @property
     def report(self) -> ImportReport:
-        """What was made of what, up to now."""
+        """The result so far."""
         return ImportReport(
             kind=self.found.kind,
             images=self.found.n_images,
@@ -391,7 +392,7 @@ class StudyImport:
             remarks=self.found.notes,
         )
 
-    def _take(self, item: Incoming, step: partial[Step]) -> Step:
+    def _take(self, item: Incoming, step: partial[ExchangeStep]) -> ExchangeStep:
         try:
             parcel = item.read()
             case_id = self.study.identify(parcel.annotation.frame)
@@ -413,14 +414,15 @@ class StudyImport:
         self._tally.add(case, parcel.annotation.instances, item.name)
         return step(case=case, notes=parcel.notes)
 
-    def _keep(self, parcel: Parcel) -> Case:
+    def _keep(self, parcel: ImportedFrame) -> Case:
         """Take a frame; what a reader has said of it meanwhile is not overwritten."""
         if parcel.stored is not None:
             return adopt(self.study, parcel)
         case_id = self.study.identify(parcel.annotation.frame)
         if self.study.layout.record(case_id).exists():
             record = self.study.record(case_id)
-            if self.study.says(record, parcel.annotation, parcel.about):
+            unjudged = self.study.last_not_judged(record)
+            if says(record, parcel.annotation, parcel.about, self.study.dataset.hash_key, unjudged):
                 return self.study.case(case_id)
             if any(entry.who != "import" for entry in record.history):
                 # The rival goes to the revisions, as one that came after another reader's.
@@ -430,8 +432,8 @@ class StudyImport:
         return self.study.keep(parcel.annotation, parcel.about, overlay=parcel.overlay, count=False)
 
 
-def _saying(parcel: Parcel) -> object:
-    """What a parcel says of its frame, short enough to be kept for every frame of an import."""
+def _saying(parcel: ImportedFrame) -> object:
+    """Digest of a parcel's claims, short enough to be kept for every frame of an import."""
     annotation = parcel.annotation
     return annotation.nodes, annotation.status, parcel.about, hash_pixels(annotation.instances)
 
@@ -441,7 +443,7 @@ def _saying(parcel: Parcel) -> object:
 
 def export_study(
     folder: TrainingFolder | str | Path, format: Literal["nnunet", "coco", "csv"], dest: str | Path
-) -> Iterator[Step]:
+) -> Iterator[ExchangeStep]:
     """Write a training folder for others to use, whole or not at all.
 
     Patients leave as salted hashes; readers' names, times and notes stay.
@@ -457,7 +459,7 @@ def export_study(
 
     Yields
     ------
-    Step
+    ExchangeStep
         One a frame, and a last one without a case where something is worth knowing.
 
     Raises
@@ -482,7 +484,7 @@ def export_study(
     return _write(study, format, goal)
 
 
-def _write(study: TrainingFolder, format: str, goal: Path) -> Iterator[Step]:
+def _write(study: TrainingFolder, format: str, goal: Path) -> Iterator[ExchangeStep]:
     part = goal.with_name(f".tmp-{goal.name}")
     try:
         shutil.rmtree(part, ignore_errors=True)
@@ -495,13 +497,13 @@ def _write(study: TrainingFolder, format: str, goal: Path) -> Iterator[Step]:
         total = len(study.ids())
         for i, frame in enumerate(read_stored(study), start=1):
             writer.add(frame)
-            yield Step(index=i, total=total, name=frame.case.id, case=frame.case)
+            yield ExchangeStep(index=i, total=total, name=frame.case.id, case=frame.case)
         note = writer.close()
         if goal.exists():
             goal.rmdir()
         part.replace(goal)
         if note:
-            yield Step(index=total, total=total, name=goal.name, notes=(note,))
+            yield ExchangeStep(index=total, total=total, name=goal.name, notes=(note,))
     except OSError as cause:
         raise ExportError(
             f"{goal.name} can't be written ({cause.strerror}).",

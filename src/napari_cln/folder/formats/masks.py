@@ -16,8 +16,8 @@ from scipy import ndimage
 from ...errors import DatasetError, listed
 from ...types import Node, Truth
 from ..pictures import MAX_PIXELS
+from .imported import Drawn, ImportOptions
 from .meaning import Meaning, meaning_of
-from .parcel import Drawn, ImportOptions
 
 __all__ = [
     "IDS",
@@ -207,7 +207,7 @@ def _shades(values: NDArray[np.int64], name: str, *, lossy: bool = False) -> Mas
 
 
 def _are_ids(values: NDArray[np.int64]) -> bool:
-    """Whether a mask of many values looks like ids: 1, 2, …, n, each of them in few pieces."""
+    """Tell whether a mask of many values looks like ids: 1, 2, …, n, each of them in few pieces."""
     found = np.unique(values[values > 0])
     if not np.array_equal(found, np.arange(1, found.size + 1)):
         return False
@@ -240,7 +240,7 @@ def _coloured(colours: NDArray[np.int64], name: str, *, lossy: bool) -> MaskPict
 
 
 def looks_like_a_mask(pixels: NDArray[np.uint8]) -> bool:
-    """Whether a picture that is given as a frame has the two values of a mask.
+    """Tell whether a picture that is given as a frame has the two values of a mask.
 
     Parameters
     ----------

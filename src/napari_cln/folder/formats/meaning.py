@@ -85,7 +85,7 @@ def words_of(text: str) -> str:
 
 
 def _own(text: str, own: Mapping[str, str] | None) -> str | None:
-    """What the user said that a word means."""
+    """Meaning of a word as the user gave it."""
     for key, meaning in (own or {}).items():
         if same_text(key) == same_text(text):
             return meaning

@@ -20,13 +20,14 @@ from ...errors import DatasetError, SplitError, listed
 from ...types import Frame, Split
 from ..description import Description
 from ..layout import Layout
-from ..pictures import encode_png, masks_of
+from ..pictures import encode_png
 from ..record import encode_record
 from ..split.frozen import encode_splits, frozen_split
+from ..state import masks_of
+from .imported import Drawn, ImportOptions, Outlines, path_inside
 from .masks import drawn, mask_meanings, read_mask
 from .meaning import Meaning, meaning_of
-from .parcel import Drawn, ImportOptions, Outlines, inside
-from .stored import StoredFrame
+from .stored import ExportedFrame
 
 if TYPE_CHECKING:
     from ..dataset import TrainingFolder
@@ -35,7 +36,7 @@ __all__ = ["NnunetWriter", "find_nnunet", "is_nnunet"]
 
 
 def is_nnunet(source: Path) -> bool:
-    """Whether a folder is a raw nnU-Net dataset."""
+    """Tell whether a folder is a raw nnU-Net dataset."""
     return (source / "dataset.json").is_file() and (source / "imagesTr").is_dir()
 
 
@@ -96,7 +97,7 @@ def find_nnunet(source: Path, options: ImportOptions) -> Outlines:
 
 
 def _meanings(labels: Any, name: str) -> dict[str, Meaning]:
-    """What each value of the labels is, from their names; the only label of a dataset is the node."""
+    """Meaning of each value of the labels, from their names; the only label of a dataset is the node."""
     if not isinstance(labels, dict) or not all(type(value) is int for value in labels.values()):
         raise DatasetError(f"{name}/dataset.json has no plain list of labels.", "Give --mask-values 1=node.")
     foreground = {value: str(label) for label, value in labels.items() if value}
@@ -122,7 +123,7 @@ def _meanings(labels: Any, name: str) -> dict[str, Meaning]:
 
 
 def _draw(source: Path, path: Path, label: Path, meanings: Mapping[str, Meaning], frame: Frame) -> Drawn:
-    picture = read_mask(inside(label, (source,)))
+    picture = read_mask(path_inside(label, (source,)))
     if picture.values.shape != frame.shape:
         raise DatasetError(f"{label.name} has another size than {path.name}. Correct the dataset.")
     return replace(drawn(picture, label.name, "unknown", meanings), judged=True)
@@ -137,7 +138,7 @@ class NnunetWriter:
         for folder in self._layout.shared:
             folder.mkdir()
 
-    def add(self, frame: StoredFrame) -> None:
+    def add(self, frame: ExportedFrame) -> None:
         """Add one frame: image, label, and its record with the nodes' ids."""
         layout, case_id = self._layout, frame.case.id
         nodes = tuple(entry.node for entry in frame.record.nodes)
@@ -154,9 +155,9 @@ class NnunetWriter:
 
     def close(self) -> str | None:
         """Write the description and the split by patient; say why there is no split, if there is none."""
-        description = Description.new(self._study.salt)
+        description = Description.new(self._study.dataset.salt)
         description = msgspec.structs.replace(
-            description, n_masks=self._masks, has_unjudged=self._study.has_unjudged
+            description, n_masks=self._masks, has_unjudged=self._study.dataset.has_unjudged
         )
         self._layout.dataset.write_bytes(description.encode())
         try:

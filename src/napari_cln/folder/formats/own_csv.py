@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from ...disk.tables import read_table
 from ...errors import DatasetError
-from ..pictures import encode_png, read_png
-from ..record import SCHEMA, hash_pixels, record_of
-from .parcel import Found, Incoming, Parcel, TableUse, inside
-from .stored import StoredFrame, parcel_of
+from ..pictures import encode_png, hash_pixels, read_png
+from ..record import SCHEMA, record_of
+from .imported import Found, ImportedFrame, Incoming, TableUse, path_inside
+from .stored import ExportedFrame, parcel_of
 
 __all__ = ["CsvWriter", "find_csv", "is_own_table"]
 
@@ -51,7 +51,7 @@ class CsvWriter:
         for name in ("images", "masks"):
             (dest / name).mkdir()
 
-    def add(self, frame: StoredFrame) -> None:
+    def add(self, frame: ExportedFrame) -> None:
         """Add one frame: a row per node, or one row where there is none."""
         record = frame.record
         name = f"{record.id}.png"
@@ -86,7 +86,7 @@ class CsvWriter:
 
 
 def is_own_table(path: Path) -> bool:
-    """Whether napari-cln wrote the table."""
+    """Tell whether napari-cln wrote the table."""
     try:
         return set(COLUMNS) <= {*read_table(path).headings, UNJUDGED}
     except DatasetError:
@@ -116,15 +116,15 @@ def find_csv(table: Path) -> Found:
     )
 
 
-def _read(folder: Path, frame_id: str, rows: list[dict[str, str]]) -> Parcel:
+def _read(folder: Path, frame_id: str, rows: list[dict[str, str]]) -> ImportedFrame:
     first = rows[0]
-    image = read_png(inside(folder / first["image"], (folder,)))
+    image = read_png(path_inside(folder / first["image"], (folder,)))
     instances: NDArray[np.uint8] = np.zeros(image.shape, dtype=np.uint8)
     if first["mask"]:
-        instances = read_png(inside(folder / first["mask"], (folder,)))
+        instances = read_png(path_inside(folder / first["mask"], (folder,)))
     unjudged = None
     if first.get(UNJUDGED):
-        unjudged = read_png(inside(folder / first[UNJUDGED], (folder,))) > 0
+        unjudged = read_png(path_inside(folder / first[UNJUDGED], (folder,))) > 0
     rows_n, columns_n = image.shape
     try:
         value: dict[str, Any] = {

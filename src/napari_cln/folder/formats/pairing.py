@@ -1,4 +1,4 @@
-"""Which mask belongs to which image, by the longest common part of their paths.
+"""Pairs of image and mask, by the longest common part of their paths.
 
 A file's role, image or mask, is what its folders say (``P01/mask/1.png``), else a word at either end of
 its name beside a picture without it (``scan.png``, ``scan_mask_1.png``). What is left of the name must
@@ -18,7 +18,7 @@ from ...disk.tables import is_hidden
 from ...errors import listed
 from .meaning import same_text
 
-__all__ = ["IMAGES", "Pairs", "match_files", "pair", "pictures_below", "role_of"]
+__all__ = ["IMAGES", "Pairs", "match_files", "pair_masks", "pictures_below", "role_of"]
 
 IMAGES = (".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".tif", ".tiff", ".dcm", ".gif", ".webp")
 MASK_WORDS = frozenset(
@@ -70,7 +70,7 @@ class Named:
 
     @property
     def is_named_mask(self) -> bool:
-        """Whether a word at one end of the name says that it is a mask."""
+        """Tell whether a word at one end of the name says that it is a mask."""
         return self.base != self.stem
 
     @property
@@ -125,7 +125,7 @@ def role_of(part: str) -> str:
     return "image" if words & IMAGE_WORDS else ""
 
 
-def pair(root: Path, images: Path | None = None, masks: Path | None = None) -> Pairs:
+def pair_masks(root: Path, images: Path | None = None, masks: Path | None = None) -> Pairs:
     """Find images and their masks.
 
     Parameters
@@ -259,7 +259,7 @@ def _match(pictures: Sequence[Named], outlines: Sequence[Named]) -> Pairs:
 
 
 def _agree(image: Sequence[str], mask: Sequence[str]) -> bool:
-    """Whether the folders of one are among those of the other, in their order."""
+    """Tell whether the folders of one are among those of the other, in their order."""
     return _among(image, mask) or _among(mask, image)
 
 
@@ -269,7 +269,7 @@ def _among(few: Iterable[str], many: Sequence[str]) -> bool:
 
 
 def _fit(image: Named, mask: Named) -> tuple[int, bool, bool]:
-    """How well two paths fit: folders in common, then the name as it is spelt, then its case."""
+    """Likeness of two paths: folders in common, then the name as it is spelt, then its case."""
     common = min(len(image.folders), len(mask.folders))
     case = image.path.stem in mask.path.stem
     return common, image.stem in (mask.stem, mask.base), case

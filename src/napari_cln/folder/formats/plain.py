@@ -23,11 +23,21 @@ from ...io.orientation import upright
 from ...io.sources import FrameSource, open_source
 from ...types import Annotation, Frame, Node, Split, Status, Truth
 from ..record import Provenance
-from .columns import Labels, Row, has_images, read_labels
+from .columns import Labels, TableRow, has_images, read_labels
+from .imported import (
+    Drawn,
+    Found,
+    ImportedFrame,
+    ImportOptions,
+    Incoming,
+    Outlines,
+    below,
+    path_inside,
+    untouched,
+)
 from .masks import MaskPicture, count_pages, drawn, looks_like_a_mask, mask_meanings, read_mask
 from .meaning import Meaning, UnknownWords, same_text, split_of, truth_of
-from .pairing import IMAGES, pair, role_of
-from .parcel import Drawn, Found, ImportOptions, Incoming, Outlines, Parcel, below, inside, untouched
+from .pairing import IMAGES, pair_masks, role_of
 
 __all__ = ["Study", "find_masks", "find_study", "find_table"]
 
@@ -57,7 +67,7 @@ class Study:
 
     @property
     def clean(self) -> bool:
-        """Whether images are cropped to the scan area and burned-in marks painted over."""
+        """True where images are cropped to the scan area and burned-in marks painted over."""
         asked = self.options.clean
         return not self.outlines.untouched if asked is None else asked
 
@@ -107,7 +117,7 @@ def find_masks(root: Path, options: ImportOptions, labels: Labels | None) -> Out
     """
     images = Path(options.images) if options.images is not None else None
     masks = Path(options.masks) if options.masks is not None else None
-    pairs = pair(root, images, masks)
+    pairs = pair_masks(root, images, masks)
     meanings = mask_meanings(options)
     by_name = labels is not None and "mask" in labels.roles
     draw: dict[Path, Callable[[Frame], Drawn]] = {}
@@ -210,12 +220,12 @@ def _orientation(frame: Frame) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class _Said:
-    """What table and folders say of one image file.
+    """Facts that table and folders give about one image file.
 
     ``problem`` is why the image can't be taken, where they contradict each other.
     """
 
-    row: Row | None = None
+    row: TableRow | None = None
     label: str = "unknown"
     split: Split | None = None
     patient: str | None = None
@@ -266,9 +276,9 @@ def find_study(study: Study) -> Found:
     )
 
 
-def _rows_by_image(study: Study, locate: _Locator) -> tuple[dict[Path, list[Row]], dict[str, str]]:
+def _rows_by_image(study: Study, locate: _Locator) -> tuple[dict[Path, list[TableRow]], dict[str, str]]:
     """Rows of the table by the image that they name, and rows whose image can't be told."""
-    rows: dict[Path, list[Row]] = {}
+    rows: dict[Path, list[TableRow]] = {}
     missing: dict[str, str] = {}
     if study.labels is not None:
         for row in study.labels.rows:
@@ -303,7 +313,7 @@ class _Locator:
         plain = Path(name.replace("\\", "/"))
         for root in self._roots:
             if (candidate := root / plain).is_file():
-                return inside(candidate, self._roots)
+                return path_inside(candidate, self._roots)
         found = list(dict.fromkeys(self._by_name.get(same_text(plain.name), ())))
         if len(found) > 1:
             wanted = [same_text(part) for part in plain.parts]
@@ -318,7 +328,7 @@ class _Locator:
                 f"{plain.name} was found {len(found)} times in {self._root.name}{where}.",
                 "Give its path from the table's folder, or name the folder of the images with --images.",
             )
-        return inside(found[0], self._roots)
+        return path_inside(found[0], self._roots)
 
     def _is_mask(self, path: Path) -> bool:
         parts = path.relative_to(self._root).parts[:-1] if path.is_relative_to(self._root) else ()
@@ -326,7 +336,7 @@ class _Locator:
 
 
 def _same_end(path: Path, wanted: Sequence[str]) -> int:
-    """How many folders from the end on two paths share."""
+    """Number of folders that two paths share, from the end on."""
     length = 0
     for part, other in zip(reversed(path.parts[:-1]), reversed(wanted[:-1]), strict=False):
         if same_text(part) != other:
@@ -338,8 +348,8 @@ def _same_end(path: Path, wanted: Sequence[str]) -> int:
 # ------------------------------------------------------------ what is said of an image
 
 
-def _said(study: Study, image: Path, rows: Sequence[Row], side: Split | None, locate: _Locator) -> _Said:
-    """What table and folders say of an image; a contradiction is a problem of this image alone."""
+def _said(study: Study, image: Path, rows: Sequence[TableRow], side: Split | None, locate: _Locator) -> _Said:
+    """Gather what table and folders say of an image; a contradiction is a problem of this image alone."""
     try:
         label = _label(study, image, rows)
         sides = {s for s in (side, study.outlines.splits.get(image), *(row.split for row in rows)) if s}
@@ -414,7 +424,7 @@ def _class_name(part: str, options: ImportOptions) -> str | None:
     return truth if truth in ("benign", "metastatic", "no-node") and same_text(part) != "none" else None
 
 
-def _label(study: Study, image: Path, rows: Sequence[Row]) -> str:
+def _label(study: Study, image: Path, rows: Sequence[TableRow]) -> str:
     """Label of an image, by its folders and its rows."""
     folders = {name for part in _folders(study, image) if (name := _class_name(part, study.options))}
     if len(folders) > 1:
@@ -460,12 +470,12 @@ def _mask_files(study: Study, image: Path, said: _Said) -> list[Path]:
     return [path for path, _ in said.masks]
 
 
-def _parcel(study: Study, image: Path, said: _Said, index: int | None, pages: int) -> Parcel:
+def _parcel(study: Study, image: Path, said: _Said, index: int | None, pages: int) -> ImportedFrame:
     if said.problem is not None:
         raise DatasetError(said.problem)
     truth = _truth(said.label)
     has_outlines = image in study.outlines.draw or bool(said.masks)
-    with open_source(inside(image, study.roots)) as source:
+    with open_source(path_inside(image, study.roots)) as source:
         frame, notes = _frame(source, index, pages, has_outlines)
         if looks_like_a_mask(frame.pixels):
             raise DatasetError(
@@ -511,7 +521,7 @@ def _parcel(study: Study, image: Path, said: _Said, index: int | None, pages: in
         split=said.split,
         action="imported",
     )
-    return Parcel(annotation=annotation, about=about, overlay=overlay, notes=notes)
+    return ImportedFrame(annotation=annotation, about=about, overlay=overlay, notes=notes)
 
 
 def _frame(

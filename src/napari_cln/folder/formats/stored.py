@@ -15,19 +15,20 @@ from ...errors import DatasetError
 from ...types import Annotation, Case, Frame
 from ..commits import commit, keep_rival
 from ..dataset import TrainingFolder
-from ..pictures import hashes_of, masks_of
-from ..record import SCHEMA, Provenance, Record, case_of, hash_pixels, history_entry
+from ..pictures import hash_pixels
+from ..record import SCHEMA, Provenance, Record, case_of
 from ..screens import PIXELS_SEEN
-from .parcel import Found, Incoming, Parcel
+from ..state import State, hashes_of, history_entry, masks_of
+from .imported import Found, ImportedFrame, Incoming
 
-__all__ = ["StoredFrame", "adopt", "find_stored", "parcel_of", "read_stored", "shareable"]
+__all__ = ["ExportedFrame", "adopt", "find_stored", "parcel_of", "read_stored", "shareable"]
 
 SAYING = ("nodes", "status", "patient_key", "mask_sha256", "instances_sha256")
 """What a frame's record says; two that agree in it are one."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class StoredFrame:
+class ExportedFrame:
     """A frame as it leaves a training folder."""
 
     case: Case
@@ -42,7 +43,7 @@ def shareable(record: Record) -> Record:
     return msgspec.structs.replace(record, revision=1, history=(), note="", spacing_by=None, others={})
 
 
-def read_stored(study: TrainingFolder) -> Iterator[StoredFrame]:
+def read_stored(study: TrainingFolder) -> Iterator[ExportedFrame]:
     """Read every frame of a folder whose pictures were looked at, one at a time.
 
     Raises
@@ -55,7 +56,7 @@ def read_stored(study: TrainingFolder) -> Iterator[StoredFrame]:
         record = shareable(study.record(case.id))
         deid = tuple(sorted({*record.source.deid, PIXELS_SEEN}))
         source = msgspec.structs.replace(record.source, deid=deid)
-        yield StoredFrame(
+        yield ExportedFrame(
             case=case,
             record=msgspec.structs.replace(record, source=source),
             image=study.read_image(case),
@@ -71,7 +72,7 @@ def find_stored(study: TrainingFolder) -> Found:
     return Found(kind="a training folder", items=items, n_images=len(items), n_masks=n_masks)
 
 
-def _read(study: TrainingFolder, case_id: str) -> Parcel:
+def _read(study: TrainingFolder, case_id: str) -> ImportedFrame:
     case = study.case(case_id)
     return parcel_of(
         study.record(case_id), study.read_image(case), study.read_instances(case), study.read_not_judged(case)
@@ -83,7 +84,7 @@ def parcel_of(
     image: NDArray[np.uint8],
     instances: NDArray[np.uint8],
     not_judged: NDArray[np.bool_] | None = None,
-) -> Parcel:
+) -> ImportedFrame:
     """A parcel from a record and its pictures, as another folder or an export gives them.
 
     Raises
@@ -104,10 +105,12 @@ def parcel_of(
         status=record.status,
         not_judged=not_judged,
     )
-    return Parcel(annotation=annotation, about=Provenance(who="import", action="imported"), stored=record)
+    return ImportedFrame(
+        annotation=annotation, about=Provenance(who="import", action="imported"), stored=record
+    )
 
 
-def adopt(study: TrainingFolder, parcel: Parcel) -> Case:
+def adopt(study: TrainingFolder, parcel: ImportedFrame) -> Case:
     """Take a stored frame over as it is: id, keys, nodes and pixels.
 
     Raises
@@ -121,7 +124,7 @@ def adopt(study: TrainingFolder, parcel: Parcel) -> Case:
         raise ValueError("adopt takes parcels that a training folder wrote")
     case_id = parcel.stored.id
     masks = masks_of(annotation.instances, annotation.nodes, annotation.status, annotation.not_judged)
-    history = (history_entry(annotation, about, "import"),)
+    history = (history_entry(annotation, about),)
     record = msgspec.structs.replace(shareable(parcel.stored), history=history, **hashes_of(masks))
     try:
         with lock(study.layout.locks, case_id, "import"):
@@ -129,13 +132,14 @@ def adopt(study: TrainingFolder, parcel: Parcel) -> Case:
                 former = study.record(case_id)
                 if all(getattr(former, key) == getattr(record, key) for key in SAYING):
                     return case_of(former, study.layout)
-                keep_rival(study.layout, record, masks)
+                keep_rival(study.layout, State(record=record, masks=masks))
                 raise DatasetError(
                     f"{case_id} is in the folder already, with other masks, truths or patient. The folder's "
                     "stay; the new ones are kept among the revisions. Compare them in the Correct dock."
                 )
-            study.declare_unjudged(masks)
-            commit(study.layout, record, masks, image=annotation.frame.grey, former=None)
+            if masks.leave_unjudged:
+                study.dataset.declare_unjudged()
+            commit(study.layout, State(record=record, masks=masks, image=annotation.frame.grey))
     except OSError as cause:
-        raise study.refused(cause) from cause
+        raise study.dataset.refused(cause) from cause
     return case_of(record, study.layout)

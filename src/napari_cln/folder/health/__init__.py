@@ -1,1 +1,1 @@
-"""What is wrong with a training folder, by name, and what can be mended without guessing."""
+"""Faults of a training folder, by name, and their repair where nothing has to be guessed."""

@@ -11,17 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...disk.atomic import MAX_PNG_BYTES, read_bytes
-from ...disk.schema import OBJECT, Seal, is_amiss, with_own_line_ends
-from ...disk.schema import flip_back as flip_text_back
+from ...disk.seals import OBJECT, Seal, flip_text_back, is_amiss, with_own_line_ends
 from ...errors import DatasetError
 from ...types import NOT_JUDGED
 from ..dataset import TrainingFolder
-from ..pictures import decode_png, label_of
+from ..pictures import decode_png, flip_png_back, hash_pixels, is_whole_png
 from ..readers import read_entry, readers_of
-from ..record import LABELLED, SCHEMA, Record, decode_record, hash_pixels
+from ..record import LABELLED, SCHEMA, Record, decode_record
+from ..state import label_of
 from .fault import Fault, Remedy
-from .png import flip_back as flip_png_back
-from .png import is_whole
 
 __all__ = ["check_case", "damage_of_text", "is_torn", "mended_picture", "mended_text"]
 
@@ -31,14 +29,14 @@ _LOOK_AFTER = "then look after the disk."
 
 
 class Damage(NamedTuple):
-    """What is wrong with a file, as the end of a sentence that begins with its name, and what mends it."""
+    """Damage of a file, as the end of a sentence that begins with its name, and the remedy."""
 
     reason: str
     remedy: Remedy | None = None
 
 
 def _sentence(path: Path, damage: Damage) -> str:
-    """What is wrong with a file; some reasons are sentences of their own."""
+    """Sentence about a damaged file; some reasons are sentences of their own."""
     return damage.reason if damage.reason.startswith(path.name) else f"{path.name} {damage.reason}."
 
 
@@ -128,7 +126,7 @@ def _mendable(case_id: str, path: Path, damage: Damage) -> Fault:
 
 
 def damage_of_text(path: Path, seal: Seal = OBJECT) -> Damage | None:
-    """What is wrong with a sealed text that can be set right to the last byte.
+    """Damage of a sealed text that can be set right to the last byte.
 
     Returns
     -------
@@ -175,7 +173,7 @@ def mended_picture(path: Path) -> bytes | None:
 
 
 def _damage_of_picture(path: Path, wanted: str) -> Damage | None:
-    """What is wrong with a PNG that should have pixels of the SHA-256 ``wanted``."""
+    """Damage of a PNG that should have pixels of the SHA-256 ``wanted``."""
     try:
         data = read_bytes(path, MAX_PNG_BYTES)
     except FileNotFoundError:
@@ -187,7 +185,7 @@ def _damage_of_picture(path: Path, wanted: str) -> Damage | None:
     if _has_pixels(data, path.name, wanted):
         return (
             None
-            if is_whole(data)
+            if is_whole_png(data)
             else Damage("has a flipped bit, though its pixels are whole", Remedy.REWRITE)
         )
     mended = flip_png_back(data)
@@ -410,7 +408,7 @@ def _check_content(
 
 
 def is_torn(study: TrainingFolder, record: Record) -> bool:
-    """Whether the masks of a frame are not those that its record describes."""
+    """Tell whether the masks of a frame are not those that its record describes."""
     return any(fault.remedy in (Remedy.ROLL_BACK, Remedy.FLIP_BACK) for fault in _check_masks(study, record))
 
 

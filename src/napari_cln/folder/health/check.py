@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from ...disk.atomic import MAX_JSON_BYTES, TEMPORARY, read_bytes
 from ...disk.locks import held_locks
-from ...disk.schema import OBJECT, Seal, checksum_holds
+from ...disk.seals import OBJECT, Seal, checksum_holds
 from ...errors import DatasetError, SplitError
 from ...types import Case
 from ..dataset import TrainingFolder
@@ -40,7 +40,7 @@ _NAMES = {
 
 
 class StudyCheck(Struct, frozen=True, kw_only=True):
-    """What a check finds: the numbers of a study, and its faults, errors last."""
+    """Result of a check: the numbers of a study, and its faults, errors last."""
 
     summary: StudySummary
     faults: tuple[Fault, ...]
@@ -90,7 +90,7 @@ def check_study(folder: TrainingFolder | str | Path) -> StudyCheck:
 
 def _check_description(study: TrainingFolder) -> Iterator[Fault]:
     description = Description.read(study.layout.dataset)
-    if study.read_only:
+    if study.dataset.read_only:
         yield Fault(
             kind="newer-schema",
             severity="warning",
@@ -107,7 +107,7 @@ def _check_description(study: TrainingFolder) -> Iterator[Fault]:
             advice="Repair to count again.",
             remedy=Remedy.COUNT,
         )
-    elif not study.read_only:
+    elif not study.dataset.read_only:
         yield from _check_seal(study.layout.dataset, OBJECT, "description")
         if damage_of_text(study.layout.dataset) is None and _is_unsealed(study.layout.dataset):
             yield Fault(
@@ -221,7 +221,7 @@ def _check_names(study: TrainingFolder) -> Iterator[Fault]:
 
 
 def _check_study(study: TrainingFolder, cases: list[Case]) -> Iterator[Fault]:
-    """What is wrong with the frames together: equal pixels, patients, classes, the split."""
+    """Faults of the frames together: equal pixels, patients, classes, the split."""
     trainable = [case for case in cases if is_trainable(case)]
     doubled: set[str] = set()
     for members in find_duplicates(cases):

@@ -1,4 +1,4 @@
-"""What a fault of a training folder is."""
+"""Faults of a training folder, and their remedies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Fault", "Remedy"]
 
 
 class Remedy(Enum):
-    """What repair would do; the value says it to the user."""
+    """Act of repair; the value says it to the user."""
 
     COUNT = "count again"
     BREAK_LOCK = "break the lock"

@@ -12,7 +12,8 @@ import msgspec
 
 from ...disk.atomic import MAX_JSON_BYTES, read_bytes, write_atomically
 from ...disk.locks import lock
-from ...disk.schema import Seal, checksum_holds, decode, sealed, with_own_line_ends
+from ...disk.schema import decode_json
+from ...disk.seals import Seal, checksum_holds, sealed, with_own_line_ends
 from ...errors import DatasetError, SplitError
 from ...types import Case, Fold
 from ..dataset import TrainingFolder
@@ -59,7 +60,7 @@ def frozen_split(
         As :func:`split`; and if the folder is frozen in another number of folds.
     """
     made, data, kept = _plan(folder, folds, seed)
-    if not freeze or folder.read_only or data == kept:
+    if not freeze or folder.dataset.read_only or data == kept:
         return made  # nothing to write, so no lock is asked for: the folder may be on a medium of its own
     try:
         with lock(folder.layout.locks, "splits", "napari-cln"):
@@ -70,7 +71,7 @@ def frozen_split(
     except OSError as cause:
         if cause.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
             return made
-        raise folder.refused(cause) from cause
+        raise folder.dataset.refused(cause) from cause
 
 
 def _plan(folder: TrainingFolder, folds: int | None, seed: int) -> tuple[list[Fold], bytes, bytes | None]:
@@ -93,7 +94,7 @@ def _plan(folder: TrainingFolder, folds: int | None, seed: int) -> tuple[list[Fo
 
 
 def _first_number(cases: list[Case], folds: int | None) -> int:
-    """How many folds to freeze: five where one or none is asked for, unless the authors made one."""
+    """Number of folds to freeze: five where one or none is asked for, unless the authors made one."""
     if folds is not None and folds != 1:
         return folds
     groups = check_groups(cases)
@@ -111,7 +112,7 @@ def read_splits(path: Path) -> Splits | None:
     """
     try:
         data = read_bytes(path, MAX_BYTES)
-        splits = decode(_decoder, data)
+        splits = decode_json(_decoder, data)
     except FileNotFoundError:
         return None
     except OSError as cause:

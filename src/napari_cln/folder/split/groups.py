@@ -1,4 +1,4 @@
-"""What must stay together in a split: the frames of a patient, of a cine, and equal pixels."""
+"""Groups that a split keeps together: the frames of a patient, of a cine, and equal pixels."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Group:
 
 
 def is_trainable(case: Case) -> bool:
-    """Whether a frame teaches anything: it has a mask that a reader stands for, or a known class."""
+    """Tell whether a frame teaches anything: it has a mask that a reader stands for, or a known class."""
     return case.mask is not None or (case.truth != "unknown" and case.status != "rejected")
 
 

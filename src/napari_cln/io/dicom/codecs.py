@@ -31,7 +31,7 @@ __all__ = [
     "inflate",
     "is_native",
     "is_readable",
-    "name_of",
+    "syntax_name",
 ]
 
 END_OF_IMAGE = b"\xff\xd9"
@@ -90,7 +90,7 @@ def is_readable(syntax: str) -> bool:
     )
 
 
-def name_of(syntax: str) -> str:
+def syntax_name(syntax: str) -> str:
     """Name of a transfer syntax with its UID; the UID alone where it is in no list."""
     name = NEW_NAMES.get(syntax, uid.UID(syntax).name)
     return f"{name} ({syntax})" if name != syntax else f"an unknown way ({syntax})"
@@ -181,7 +181,7 @@ def decoder_name(syntax: str) -> str:
         If no library here decodes it.
     """
     if not is_readable(syntax):
-        raise NotImplementedError(f"no decoder for {name_of(syntax)}")
+        raise NotImplementedError(f"no decoder for {syntax_name(syntax)}")
     name = f"pydicom {pydicom.__version__}"
     if syntax not in COMPRESSIONS:
         return name

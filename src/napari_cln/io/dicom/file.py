@@ -12,11 +12,12 @@ from typing import Any, BinaryIO, cast
 import pydicom
 from pydicom import uid
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.filereader import _read_file_meta_info, read_preamble
+from pydicom.filereader import read_preamble
 
+from ...compat.dicom import read_file_meta
 from ...errors import FrameReadError
 from ..limits import MAX_INFLATED_BYTES, check_frames, check_size
-from .codecs import VIDEO_FORMATS, is_native, is_readable, name_of
+from .codecs import VIDEO_FORMATS, is_native, is_readable, syntax_name
 from .encapsulation import Fragments, find_fragments, group_fragments, read_fragments
 from .palette import COLOURS
 
@@ -126,7 +127,7 @@ class DicomFile:
         length = self._find_pixel_data()
         if not is_readable(self.syntax):
             raise FrameReadError(
-                f"{self.path.name} is compressed in {name_of(self.syntax)}, which is not read here. "
+                f"{self.path.name} is compressed in {syntax_name(self.syntax)}, which is not read here. "
                 "Export it again from the scanner, uncompressed or as JPEG."
             )
         self._check_header()
@@ -271,7 +272,7 @@ class DicomFile:
         ValueError
             If it is neither compressed nor as long as the picture.
         """
-        said = name_of(self.syntax)
+        said = syntax_name(self.syntax)
         if self.is_encapsulated:
             self.remarks.append(
                 f"The file says it is stored as {said}, but it is compressed and was read so."
@@ -331,7 +332,7 @@ def _inflate(file: BinaryIO, path: Path) -> BinaryIO:
         If it unpacks to more than `MAX_INFLATED_BYTES`. The file is closed then.
     """
     read_preamble(file, force=True)
-    meta = _read_file_meta_info(cast(BinaryIO, _Metered(file, path)))
+    meta = read_file_meta(cast(BinaryIO, _Metered(file, path)))
     if meta.get("TransferSyntaxUID") != uid.DeflatedExplicitVRLittleEndian:
         file.seek(0)
         return file

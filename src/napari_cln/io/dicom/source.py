@@ -160,7 +160,7 @@ class DicomSource(FrameSource):
         if codecs.is_native(syntax):
             pass  # that it is compressed at all has been said
         elif stream.process not in codecs.COMPRESSIONS.get(syntax, ()):
-            said = codecs.name_of(syntax)
+            said = codecs.syntax_name(syntax)
             remarks.append(
                 f"The file says it is compressed in {said}, but it is {stream.process} and was read so."
             )

@@ -36,6 +36,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ...compat.tensors import settle_layers
 from ...types import Geometry
 from ..model import Features, Member, Network
 from . import pytorch as pytorch
@@ -213,10 +214,7 @@ def _compiled(graph: Any, lowered: Sequence[str]) -> Any:
 def _marked(graph: Any, core: Any, lowered: Sequence[str]) -> Any:
     """The graph with the mark ``precise`` on all layers but the lowered."""
     openvino = load_openvino()
-    from openvino._offline_transformations import apply_moc_transformations
-
-    # else layers are exchanged for others later on, and those are without the mark
-    apply_moc_transformations(graph, cf=True, smart_reshape=False)
+    settle_layers(graph)  # else the mark would be on layers that are exchanged for others later on
     with TemporaryDirectory() as folder:
         description, values = Path(folder, "graph.xml"), Path(folder, "graph.bin")
         openvino.serialize(graph, description, values)

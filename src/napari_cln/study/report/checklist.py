@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from ..evaluation import Evaluation
 from .overview import shared_patients
-from .pages import Section, Table
+from .pages import ReportTable, Section
 from .topics import TOPICS
-from .wording import share, with_interval
+from .wording import percentage, with_interval
 
 __all__ = ["Item", "checklist_section", "reporting_items"]
 
@@ -27,7 +27,7 @@ class Item(NamedTuple):
 
     @property
     def filled(self) -> bool:
-        """Whether the software could fill it."""
+        """True where the software could fill it."""
         return not self.text.startswith(BLANK)
 
 
@@ -100,10 +100,8 @@ def _reference(evaluation: Evaluation) -> str:
 def _measures() -> str:
     return (
         "Wilson and Clopper–Pearson intervals; AUC with DeLong's interval; likelihood ratios on the log "
-        "scale; "
-        "bootstrap over patients. Dice 2|A∩B|/(|A|+|B|); HD95 the greater directed 95th percentile; "
-        "ASSD the mean "
-        "over both borders."
+        "scale; bootstrap over patients. Dice 2|A∩B|/(|A|+|B|); HD95 the greater directed 95th percentile; "
+        "ASSD the mean over both borders."
     )
 
 
@@ -148,8 +146,8 @@ def _accuracy(evaluation: Evaluation) -> str:
         return ""
     found = evaluation.nodes
     return (
-        f"Sensitivity {share(found['sensitivity'].estimate)}, specificity "
-        f"{share(found['specificity'].estimate)}, AUC {with_interval(found.auc_clustered, 3)}; "
+        f"Sensitivity {percentage(found['sensitivity'].estimate)}, specificity "
+        f"{percentage(found['specificity'].estimate)}, AUC {with_interval(found.auc_clustered, 3)}; "
         "intervals in the tables."
     )
 
@@ -166,9 +164,8 @@ def _failures(evaluation: Evaluation) -> str:
     if masks is None:
         return ""
     return (
-        f"Missed {share(masks.missed)}; another structure outlined {share(masks.wrong_node)}. The "
-        "gallery shows "
-        "the worst frames."
+        f"Missed {percentage(masks.missed)}; another structure outlined {percentage(masks.wrong_node)}. "
+        "The gallery shows the worst frames."
     )
 
 
@@ -186,7 +183,7 @@ def checklist_section(evaluation: Evaluation) -> Section:
         "are filled by the software; the rest are blanks for the authors. The item numbers were taken from "
         "published transcriptions of the three lists, not from the journals' forms: check them there.",
         tables=(
-            Table(
+            ReportTable(
                 caption="Reporting items",
                 header=("Topic", "STARD-AI", "TRIPOD+AI", "CLAIM", "Text"),
                 rows=items,

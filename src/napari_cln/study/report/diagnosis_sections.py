@@ -7,7 +7,7 @@ from functools import partial
 from ..diagnosis import Diagnosis
 from ..evaluation import Evaluation
 from . import figures
-from .pages import Plot, Section, Table
+from .pages import Plot, ReportTable, Section
 from .wording import interval, measure_rows, number, percent, with_interval
 
 __all__ = ["diagnosis_section", "flow_section"]
@@ -37,7 +37,7 @@ def flow_section(evaluation: Evaluation) -> Section:
         title="Cases",
         text=f"Split {evaluation.config.split!r}, model {evaluation.model or 'not named'}. "
         f"Bootstrap of {evaluation.config.resamples} resamples of patients, seed {evaluation.config.seed}.",
-        tables=(Table(caption="Flow of cases", header=("", "n"), rows=rows),),
+        tables=(ReportTable(caption="Flow of cases", header=("", "n"), rows=rows),),
     )
 
 
@@ -63,7 +63,7 @@ def diagnosis_section(evaluation: Evaluation, found: Diagnosis) -> Section:
             for name, e in zip(("PPV", "NPV"), found.at_prevalence, strict=True)
         ]
     tables = [
-        Table(
+        ReportTable(
             caption=f"Counts at the cutoff ({unit}s)",
             header=("", "called malignant", "called benign", "all"),
             rows=(
@@ -71,7 +71,7 @@ def diagnosis_section(evaluation: Evaluation, found: Diagnosis) -> Section:
                 ("benign", str(counts.fp), str(counts.tn), str(counts.fp + counts.tn)),
             ),
         ),
-        Table(
+        ReportTable(
             caption=f"Diagnosis per {unit} (limits of shares in %; AUC by DeLong)",
             header=HEADER,
             rows=(*measure_rows(found), *extra),
@@ -84,7 +84,9 @@ def diagnosis_section(evaluation: Evaluation, found: Diagnosis) -> Section:
             ("Calibration in the large (0 is best)", with_interval(found.line.in_the_large)),
             ("Expected calibration error, ten bins", number(found.calibration_error, 3)),
         )
-        tables.append(Table(caption=f"Calibration (n = {counts.n})", header=("", "value (95 %)"), rows=rows))
+        tables.append(
+            ReportTable(caption=f"Calibration (n = {counts.n})", header=("", "value (95 %)"), rows=rows)
+        )
     plots = [Plot(caption="ROC curve", draw=partial(figures.draw_roc, diagnosis=found))]
     if unit == "node":
         split = evaluation.config.split
@@ -109,8 +111,7 @@ def diagnosis_section(evaluation: Evaluation, found: Diagnosis) -> Section:
     about = {
         "node": "A node is called malignant when its score is at or above the cutoff. ",
         "patient": "A patient is metastatic if any node is, benign if all are, and has the highest "
-        "score that "
-        "the user is shown. ",
+        "score that the user is shown. ",
     }[unit]
     return Section(
         title=f"Diagnosis per {unit}",

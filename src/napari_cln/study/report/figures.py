@@ -36,6 +36,7 @@ __all__ = [
     "draw_froc",
     "draw_overlap",
     "draw_picture",
+    "draw_precision_recall",
     "draw_roc",
     "draw_scores",
     "draw_subgroups",
@@ -206,6 +207,17 @@ def draw_froc(ax: Axes, found: Detection) -> None:
         ylim=(-0.02, 1.02),
     )
     ax.set_xlim(left=-0.02 * max(x[-1], 0.1))
+
+
+def draw_precision_recall(ax: Axes, found: Detection) -> None:
+    """Precision of the masks against recall, at two overlaps."""
+    for curve, line in zip(found.coco.curves if found.coco else (), ("-", "--"), strict=False):
+        ax.plot(
+            curve.recall, curve.precision, color=DARK, lw=1.4, ls=line, label=f"IoU ≥ {curve.overlap:.2f}"
+        )
+        ax.plot(curve.recall[-1:], curve.precision[-1:], "o", ms=5, mfc="white", mec=DARK, mew=1.3)
+    ax.set(xlabel="recall", ylabel="precision", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    ax.legend(loc="lower left")
 
 
 def draw_bland_altman(ax: Axes, axis: AxisAgreement) -> None:

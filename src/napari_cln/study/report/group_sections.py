@@ -9,8 +9,8 @@ from ..diagnosis import Measure
 from ..evaluation import Evaluation
 from ..panel import Panel
 from . import figures
-from .pages import Plot, Section, Table
-from .wording import NAMES, interval, number, p_value, share, with_interval
+from .pages import Plot, ReportTable, Section
+from .wording import NAMES, interval, number, p_value, percentage, with_interval
 
 __all__ = ["comparison_section", "subgroup_section"]
 
@@ -52,9 +52,8 @@ def subgroup_section(evaluation: Evaluation) -> Section | None:
     return Section(
         title="Subgroups",
         text="Intervals (95 %) are over patients. Subgroups were not planned here: a difference is a "
-        "question, "
-        "not a finding.",
-        tables=(Table(caption="Subgroups (95 % intervals)", header=header, rows=rows),),
+        "question, not a finding.",
+        tables=(ReportTable(caption="Subgroups (95 % intervals)", header=header, rows=rows),),
         plots=(plot,) if judged else (),
     )
 
@@ -108,7 +107,7 @@ def comparison_section(evaluation: Evaluation) -> Section | None:
         if c.cutoffs is not None:
             caption += f" Cutoffs {c.cutoffs[0]:.4g} and {c.cutoffs[1]:.4g}."
         header = ("", "Model", "95 %", c.name, "95 %", "Difference (95 %), points")
-        tables.append(Table(caption=caption, header=header, rows=tuple(rows)))
+        tables.append(ReportTable(caption=caption, header=header, rows=tuple(rows)))
     return Section(
         title="Comparison on the same nodes",
         text="Only nodes that both have judged are compared: AUC by the paired DeLong test, calls by "
@@ -117,12 +116,12 @@ def comparison_section(evaluation: Evaluation) -> Section | None:
     )
 
 
-def _panel_table(panel: Panel) -> Table:
+def _panel_table(panel: Panel) -> ReportTable:
     rows = tuple(
         (name, *(", ".join(_value_and_interval(measure)) for measure in measures))
         for name, measures in panel.tests
     )
-    return Table(
+    return ReportTable(
         caption=f"All tests on the {panel.nodes} of {panel.of} nodes ({panel.patients} patients) that every "
         "one of them judged, with 95 % intervals over patients",
         header=("Test", *(NAMES[measure.name] for measure in panel.tests[0][1])),
@@ -134,10 +133,10 @@ def _value_and_interval(measure: Measure) -> tuple[str, str]:
     """A share with k/n, or a likelihood ratio, and its limits over patients."""
     if measure.k is None:
         return number(measure.estimate.value), interval(measure.clustered)
-    return share(measure.estimate, 2), interval(measure.clustered, 2, 100)
+    return percentage(measure.estimate, 2), interval(measure.clustered, 2, 100)
 
 
 def _share_and_interval(estimate: Estimate | None) -> str:
     if estimate is None:
         return "–"
-    return f"{share(estimate)}, {interval(estimate, 1, 100)}"
+    return f"{percentage(estimate)}, {interval(estimate, 1, 100)}"

@@ -10,7 +10,7 @@ from html import escape
 from matplotlib.figure import Figure
 
 from .figures import style
-from .pages import Overview, Plot, Section, Table
+from .pages import Overview, Plot, ReportTable, Section
 
 __all__ = ["html_page", "svg"]
 
@@ -72,7 +72,7 @@ def _section(number: int, section: Section) -> str:
     return "".join(parts) + "</section>\n"
 
 
-def _table(table: Table) -> str:
+def _table(table: ReportTable) -> str:
     head = "".join(f"<th>{escape(cell)}</th>" for cell in table.header)
     rows = "".join(
         "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in table.rows

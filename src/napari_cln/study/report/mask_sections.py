@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import partial
 
 from ..evaluation import Evaluation
-from ..segmentation import Summary
+from ..segmentation import Detection, Summary
 from . import figures
-from .pages import Plot, Section, Table
-from .wording import number, share, with_interval
+from .pages import Plot, ReportTable, Section
+from .wording import number, percentage, with_interval
 
 __all__ = ["axes_section", "detection_section", "gallery_section", "mask_section"]
 
@@ -20,7 +20,7 @@ def mask_section(evaluation: Evaluation) -> Section | None:
         return None
     rows = [
         _summary_row("Dice per node", masks.dice),
-        _summary_row("IoU per node", masks.iou),
+        _summary_row("IoU (Jaccard) per node", masks.iou),
         _summary_row("Dice per frame", masks.frame_dice),
         *(
             _summary_row(f"{name} ({unit})", summary)
@@ -35,7 +35,7 @@ def mask_section(evaluation: Evaluation) -> Section | None:
     ]
     threshold = f"{evaluation.config.iou_threshold:g}"
     outcomes = tuple(
-        (name, share(e, 2), f"{number(100 * e.low)} to {number(100 * e.high)}")
+        (name, percentage(e, 2), f"{number(100 * e.low)} to {number(100 * e.high)}")
         for name, e in (
             (f"found (IoU ≥ {threshold})", masks.found),
             (f"matched loosely (IoU < {threshold})", masks.loose),
@@ -50,16 +50,15 @@ def mask_section(evaluation: Evaluation) -> Section | None:
         plots.append(Plot(caption="Distance of outlines", draw=partial(figures.draw_distances, masks=masks)))
     return Section(
         title="Masks",
-        text="Dice is 2|A∩B|/(|A|+|B|) and IoU |A∩B|/|A∪B|; a node that was not found has 0 and stays "
-        "in. HD95 is the "
-        "greater of the two directed 95th percentiles between borders, ASSD the mean over both borders; "
-        "a node that "
-        f"was not found has none, and is counted below. {masks.empty_both} frames without a node in "
-        "either mask are "
-        "left out of Dice per frame.",
+        text="Dice is 2|A∩B|/(|A|+|B|) and IoU (Jaccard) |A∩B|/|A∪B|; a node that was not found has 0 and "
+        "stays in. HD95 is the greater of the two directed 95th percentiles between borders, ASSD the mean "
+        f"over both borders; a node that was not found has none, and is counted below. {masks.empty_both} "
+        "frames without a node in either mask are left out of Dice per frame.",
         tables=(
-            Table(caption="What became of the reference nodes", header=("", "share", "95 %"), rows=outcomes),
-            Table(
+            ReportTable(
+                caption="What became of the reference nodes", header=("", "share", "95 %"), rows=outcomes
+            ),
+            ReportTable(
                 caption="Overlap and distance",
                 header=(
                     "Measure",
@@ -93,7 +92,7 @@ def _summary_row(name: str, summary: Summary) -> tuple[str, ...]:
 
 
 def detection_section(evaluation: Evaluation) -> Section | None:
-    """Precision, recall, F1, AP and FROC."""
+    """Precision, recall, F1, mAP, AP, their curve, and FROC."""
     found = evaluation.detection
     if found is None:
         return None
@@ -101,17 +100,52 @@ def detection_section(evaluation: Evaluation) -> Section | None:
         ("Precision", f"{found.hits}/{found.finds}", with_interval(found.precision, 3)),
         ("Recall", f"{found.hits}/{found.nodes}", with_interval(found.recall, 3)),
         ("F1", f"{found.hits} hits", with_interval(found.f1, 3)),
-        (f"AP at IoU {found.iou_threshold:g}", f"{found.finds} finds", number(found.average_precision, 3)),
+        *_average_precision_rows(found),
+        (
+            f"AP at IoU {found.iou_threshold:g}, all points",
+            f"{found.finds} finds",
+            number(found.average_precision, 3),
+        ),
         ("False finds per frame", f"{found.frames} frames", number(found.false_per_frame, 3)),
     )
     return Section(
         title="Detection",
         text="Predicted and reference nodes are matched one to one with the greatest sum of IoU. Finds "
-        "are ranked by "
-        "their mean mask probability; finds below the mask threshold do not exist, so the curve ends at "
-        "the circle.",
-        tables=(Table(caption="Detection", header=("", "cases", "value (95 % over patients)"), rows=rows),),
-        plots=(Plot(caption="FROC curve", draw=partial(figures.draw_froc, found=found)),),
+        "are ranked by their mean mask probability; finds below the mask threshold do not exist, so the "
+        "curve ends at the circle. mAP, AP50 and AP75 are COCO's: at each IoU the surest find takes the "
+        "node that it covers best, precision is averaged over 101 recalls, and mAP is the mean over the "
+        "ten IoU from 0.50 to 0.95; a box is the smallest upright one around a node.",
+        tables=(
+            ReportTable(caption="Detection", header=("", "cases", "value (95 % over patients)"), rows=rows),
+        ),
+        plots=(
+            *(
+                (
+                    Plot(
+                        caption="Precision and recall",
+                        draw=partial(figures.draw_precision_recall, found=found),
+                    ),
+                )
+                if found.coco is not None
+                else ()
+            ),
+            Plot(caption="FROC curve", draw=partial(figures.draw_froc, found=found)),
+        ),
+    )
+
+
+def _average_precision_rows(found: Detection) -> tuple[tuple[str, str, str], ...]:
+    """The figures that COCO defines, of masks and of boxes."""
+    if found.coco is None:
+        return ()
+    coco, of = found.coco, f"{found.nodes} nodes, {found.finds} finds"
+    return (
+        ("mAP of masks, IoU 0.50 to 0.95", of, with_interval(coco.masks, 3)),
+        ("AP50 of masks", of, with_interval(coco.masks_50, 3)),
+        ("AP75 of masks", of, with_interval(coco.masks_75, 3)),
+        ("mAP of boxes, IoU 0.50 to 0.95", of, with_interval(coco.boxes, 3)),
+        ("AP50 of boxes", of, with_interval(coco.boxes_50, 3)),
+        ("AP75 of boxes", of, with_interval(coco.boxes_75, 3)),
     )
 
 
@@ -141,9 +175,8 @@ def axes_section(evaluation: Evaluation) -> Section | None:
     return Section(
         title="Size",
         text="Model − reader, of matched nodes alone: nodes that were not found have no size. 95 % of "
-        "differences lie "
-        "between the limits of agreement.",
-        tables=(Table(caption="Agreement on axes", header=header, rows=rows),),
+        "differences lie between the limits of agreement.",
+        tables=(ReportTable(caption="Agreement on axes", header=header, rows=rows),),
         plots=tuple(
             Plot(caption=f"Bland–Altman, {axis.name}", draw=partial(figures.draw_bland_altman, axis=axis))
             for axis in evaluation.axes

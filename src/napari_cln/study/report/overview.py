@@ -14,7 +14,7 @@ FEW = 30
 
 
 def overview(evaluation: Evaluation) -> Overview:
-    """What a head of department needs: what it finds, what it misses, how sure that is."""
+    """The page for a head of department: nodes found and missed, and how sure that is."""
     sentences, tiles = [], []
     nodes, masks = evaluation.nodes, evaluation.segmentation
     if nodes is not None:
@@ -40,9 +40,8 @@ def overview(evaluation: Evaluation) -> Overview:
     if masks is not None:
         missed, wrong = (round(e.value * e.n) for e in (masks.missed, masks.wrong_node))
         sentences.append(
-            f"Of {masks.nodes} nodes it outlines {round(masks.found.value * masks.nodes)} well "
-            f"(IoU ≥ {evaluation.config.iou_threshold:g}), misses {missed}, and in {wrong} it outlines "
-            "another "
+            f"Of {masks.nodes} nodes it outlines {round(masks.found.value * masks.nodes)} well (IoU ≥ "
+            f"{evaluation.config.iou_threshold:g}), misses {missed}, and in {wrong} it outlines another "
             "structure instead."
         )
         tiles.append(Tile(name="Nodes found", value=percent(masks.found.value), detail=_detail(masks.found)))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Overview", "Plot", "Section", "Table", "Tile"]
+__all__ = ["Overview", "Plot", "ReportTable", "Section", "Tile"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class Overview:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Table:
+class ReportTable:
     """Rows of text under a caption."""
 
     caption: str
@@ -57,5 +57,5 @@ class Section:
 
     title: str
     text: str
-    tables: tuple[Table, ...] = ()
+    tables: tuple[ReportTable, ...] = ()
     plots: tuple[Plot, ...] = ()

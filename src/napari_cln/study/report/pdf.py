@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from .figures import style
-from .pages import Overview, Plot, Section, Table
+from .pages import Overview, Plot, ReportTable, Section
 
 __all__ = ["write_pdf"]
 
@@ -65,7 +65,7 @@ class _Pages:
             self.write(line, LEFT + indent, self.y, size, weight=weight)
         self.y -= step * 0.4
 
-    def table(self, table: Table, size: float = 7.0) -> None:
+    def table(self, table: ReportTable, size: float = 7.0) -> None:
         """Columns as wide as their text, the widest ones wrapped; the header again on each page."""
         step = size * LINE / 72
         widths = _widths(table, size)
@@ -134,7 +134,7 @@ def write_pdf(first: Overview, sections: Sequence[Section], path: Path) -> None:
         for sentence in first.sentences:
             pages.paragraph(sentence, 11)
         pages.table(
-            Table(
+            ReportTable(
                 caption="At a glance",
                 header=("", "Value", "Cases and 95 % interval over patients"),
                 rows=tuple((tile.name, tile.value, tile.detail) for tile in first.tiles),
@@ -154,7 +154,7 @@ def write_pdf(first: Overview, sections: Sequence[Section], path: Path) -> None:
         pages.close()
 
 
-def _widths(table: Table, size: float) -> list[float]:
+def _widths(table: ReportTable, size: float) -> list[float]:
     """Widths in inches; what is too wide in all is taken from the widest columns."""
     sign = size * 0.56 / 72
     widths = [

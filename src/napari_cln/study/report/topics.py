@@ -1,4 +1,4 @@
-"""What the three reporting guidelines ask for, under the numbers of each.
+"""Items of the three reporting guidelines, under the numbers of each.
 
 The numbers were compared with published transcriptions of the lists (for CLAIM with two that agree on
 all 44 items), not with the journals' own forms.

@@ -1,4 +1,4 @@
-"""How figures are printed: n beside every %, an interval beside every estimate."""
+"""Figures in words: n beside every %, an interval beside every estimate."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from ...types import Estimate
 from ..diagnosis import Diagnosis, Measure
 
-__all__ = ["NAMES", "interval", "number", "p_value", "percent", "share", "with_interval"]
+__all__ = ["NAMES", "interval", "number", "p_value", "percent", "percentage", "with_interval"]
 
 NAMES = {
     "sensitivity": "Sensitivity",
@@ -51,7 +51,7 @@ def with_interval(estimate: Estimate | None, digits: int = 2, scale: float = 1.0
     return value if math.isnan(estimate.low) else f"{value} ({interval(estimate, digits, scale)})"
 
 
-def share(estimate: Estimate, digits: int = 1) -> str:
+def percentage(estimate: Estimate, digits: int = 1) -> str:
     """A share with its count: ``57.2 % (158/276)``."""
     if not estimate.n:
         return NOTHING

@@ -1,1 +1,1 @@
-"""What an original report said: its text, its vocabulary, a verdict."""
+"""Original reports: their text, their vocabulary, a verdict."""

@@ -265,7 +265,7 @@ def _decide_sentence(findings: list[Finding], number: int, concepts: dict[str, C
 
 
 def _explained(sign: Finding, findings: list[Finding], concepts: dict[str, Concept]) -> bool:
-    """Whether a benign cause is named in this sentence, or in the next one for the same place."""
+    """Tell whether a benign cause is named in this sentence, or in the next one for the same place."""
     return any(
         concepts[f.concept].explains
         and f.status == "affirmed"

@@ -1,4 +1,4 @@
-"""How well two measurements or two readers of the same nodes agree."""
+"""Agreement of two measurements or two readers of the same nodes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a score means what it says: Brier, reliability, calibration line, net benefit."""
+"""Calibration of scores: Brier, reliability, calibration line, net benefit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How sure the figures are: intervals, paired tests, sample size."""
+"""Uncertainty of figures: intervals, paired tests, sample size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is measured: overlap and distance of masks, counts, ROC. One definition each.
+"""Figures of masks and scores: overlap and distance, counts, ROC. One definition each.
 
 Truths are booleans (metastatic), scores lie in [0, 1], and a case is called malignant when its
 score is **at or above** the cutoff. Functions that take ``weights`` of shape (B, N) return one

@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Resampling:
-    """How the bootstrap is drawn: number of resamples, seed, confidence of the interval."""
+    """Settings of the bootstrap: number of resamples, seed, confidence of the interval."""
 
     n: int = 2000
     seed: int = 0
@@ -71,7 +71,7 @@ def bootstrap(
 
 
 def _times(n: int, how: Resampling, step: int) -> Iterator[NDArray[np.uint16]]:
-    """How often each of n patients is drawn, (rows, n), ``step`` rows at a time."""
+    """Numbers of times that each of n patients is drawn, (rows, n), ``step`` rows at a time."""
     if n * how.n > KEPT:
         yield from _draw(n, how, step)
         return

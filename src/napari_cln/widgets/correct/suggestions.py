@@ -19,7 +19,7 @@ from ..._layers import frame_layers, frames_from_layer
 from ...errors import ClnError, DatasetError
 from ...folder.dataset import TrainingFolder
 from ...folder.decisions import undecided
-from ...folder.queue import Signs, Suggestion, appearance, rank, signs_of_case, unlikeness
+from ...folder.queue import FrameSigns, Suggestion, appearance, rank, signs_of_case, unlikeness
 from ...folder.readers import second_readings
 from ...folder.record import case_of
 from ...study.reading import Reading
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
     from .session import Session
-
-__all__ = ["Spot", "SuggestionList"]
 
 Look: TypeAlias = NDArray[np.float32]
 
@@ -166,10 +164,10 @@ def _looks_of_layers(spots: Sequence[Spot]) -> dict[str, Look]:
     return looks
 
 
-def _signs_of_spot(spot: Spot, novelty: float | None) -> Signs:
+def _signs_of_spot(spot: Spot, novelty: float | None) -> FrameSigns:
     image, reading = spot.image, spot.reading
     assert image is not None and reading is not None
-    return Signs(
+    return FrameSigns(
         key=spot.key,
         cine=image.unique_id if image.ndim == 3 else None,
         index=spot.index,

@@ -1,4 +1,4 @@
-"""What importers hand over: annotated frames that are read when their turn comes, and what was used."""
+"""The importers' answer: annotated frames that are read when their turn comes, and what was used."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ __all__ = [
     "Drawn",
     "Found",
     "ImportOptions",
+    "ImportedFrame",
     "Incoming",
     "Outlines",
-    "Parcel",
     "TableUse",
     "below",
-    "inside",
+    "path_inside",
     "untouched",
 ]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImportOptions:
-    """What the user says about a study beyond what is seen from its content.
+    """Facts that the user gives about a study, beyond what is seen from its content.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ class ImportOptions:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Parcel:
+class ImportedFrame:
     """One frame on its way into a training folder.
 
     ``stored`` is set where another training folder wrote it: its record then says everything, and
@@ -88,7 +88,7 @@ class Incoming:
     """A frame that can be read: its name for messages, and how."""
 
     name: str
-    read: Callable[[], Parcel] = field(repr=False)
+    read: Callable[[], ImportedFrame] = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -151,7 +151,7 @@ class Outlines:
 
 
 class TableUse(Struct, frozen=True, kw_only=True):
-    """How a table was read: encoding and separator, headings that were used, by role, and others."""
+    """The reading of a table: encoding and separator, headings that were used, by role, and others."""
 
     name: str
     read_as: str
@@ -161,7 +161,7 @@ class TableUse(Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Found:
-    """What an importer found in a source.
+    """Frames and files that an importer found in a source.
 
     Parameters
     ----------
@@ -189,7 +189,7 @@ class Found:
     notes: tuple[str, ...] = ()
 
 
-def inside(path: Path, roots: tuple[Path, ...]) -> Path:
+def path_inside(path: Path, roots: tuple[Path, ...]) -> Path:
     """The path, when it lies in one of the folders that the user named; links are resolved.
 
     Raises

@@ -48,10 +48,11 @@ def inside(field, sign):
     return f"{value}".replace(".", sign), value
 
 viewer = napari.Viewer(show=False)
-viewer.add_image(np.zeros((60, 80), np.uint8))
+viewer.add_image(np.zeros((3, 60, 80), np.uint8))
 told = {"decimal sign": QLocale().decimalPoint(), "fields": {}, "spin boxes": 0}
 for name in ("Segment", "Correct", "Train", "Evaluate"):
     dock = viewer.window.add_plugin_dock_widget("napari-cln", name)[1]
+    QTest.qWait(50)  # the dock finds the frame in view
     told["spin boxes"] += len(dock.findChildren(QSpinBox)) + len(dock.findChildren(QDoubleSpinBox))
     for field in dock.findChildren(NumberField):
         answers = []

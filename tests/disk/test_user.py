@@ -1,3 +1,5 @@
+"""Pseudonyms of patients, and the salt that they hang on."""
+
 import hashlib
 import re
 import stat
@@ -7,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_cln.disk.user import pseudonym, salt_path
-from napari_cln.io.sources import read_frame
 
 
 @pytest.fixture
@@ -54,12 +55,3 @@ def test_without_a_place_for_the_salt_there_is_no_pseudonym(tmp_path, monkeypatc
     monkeypatch.setenv("NAPARI_CLN_CONFIG", str(tmp_path / "file"))
 
     assert pseudonym("4711") is None
-
-
-def test_frames_of_one_patient_share_the_pseudonym(write_dicom):
-    one, two, other = (
-        read_frame(write_dicom(name=name, PatientID=identity)).patient_id
-        for name, identity in (("a.dcm", "P-1"), ("b.dcm", "P-1 "), ("c.dcm", "P-2"))
-    )
-
-    assert one == two != other
