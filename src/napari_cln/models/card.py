@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import Meta
 
+from ..disk.schema import SchemaError, read
 from ..types import Estimate, PrepareConfig
 from .config import SIDE, YNetConfig
-from .schema import SchemaError, read
 
 __all__ = ["Figure", "ModelCard", "ModelComparison", "TrainingData", "plain_name"]
 

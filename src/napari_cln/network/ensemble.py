@@ -7,8 +7,6 @@ References
 ----------
 .. [1] B. Lakshminarayanan et al., "Simple and scalable predictive uncertainty estimation using deep
        ensembles", NeurIPS 2017. :arxiv:`1612.01474`
-.. [2] M. Gasparin and A. Ramdas, "Merging uncertainty sets via majority vote", 2024.
-       :arxiv:`2401.09379`
 """
 
 from __future__ import annotations
@@ -101,9 +99,14 @@ class Ensemble(Network):
         """Median over the members that know their training data; None where none does.
 
         The median lies above 1 only where at least half of the members call a frame unlike. So its share
-        of false alarms is at most twice that of a member, however many members there are [2]_. With the
+        of false alarms is at most twice that of a member, however many members there are [1]_. With the
         largest value it would grow with their number, and so it may with the mean, which one member
         can lift alone.
+
+        References
+        ----------
+        .. [1] M. Gasparin and A. Ramdas, "Merging uncertainty sets via majority vote", 2024.
+               :arxiv:`2401.09379`
         """
         values = [member.novelty_of(own) for member, own in self._each(features)]
         known = [value for value in values if value is not None]

@@ -18,11 +18,11 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from ..disk.atomic import sync_folder, write_atomically
+from ..disk.schema import SchemaError
 from ..errors import WeightsError
 from ..models.card import ModelCard
 from ..models.config import YNetConfig
 from ..models.library import card_of_weights, find_model, list_models, models_folder, next_card
-from ..models.schema import SchemaError
 from .ensemble import Ensemble
 from .model import Network, YNet
 from .novelty import Novelty

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Any
 
 import numpy as np
 from qtpy.QtCore import QSize, Qt
@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QAbstractSpinBox, QWidget
 from ...compat.window import number_widget
 from ...disk.cells import parse_number
 from ...errors import InputError
+from ...settings import settings_of
 from .dock import Signal, dock_of
 
 MARKED = "NumberField { border: 2px solid #ff6b5e; }"
@@ -274,14 +275,14 @@ def number_options(config: type) -> dict[str, dict[str, Any]]:
     Parameters
     ----------
     config : type
-        A dataclass; a field is annotated with its ``min``, ``max`` and ``step``, as magicgui reads them.
+        A dataclass of settings, see :mod:`napari_cln.settings`.
     """
     options: dict[str, dict[str, Any]] = {}
-    for name, hint in get_type_hints(config, include_extras=True).items():
-        kind, limits = get_args(hint)[:2] if get_origin(hint) is Annotated else (hint, {})
-        if kind in (int, float):
-            usual = {"min": 0, "max": LARGEST_WHOLE} if kind is int else {"min": -math.inf, "max": math.inf}
-            options[name] = {"widget_type": _WIDGETS[kind is int], **usual, **limits}
+    for setting in settings_of(config):
+        if setting.is_number:
+            whole = setting.kind is int
+            usual = {"min": 0, "max": LARGEST_WHOLE} if whole else {"min": -math.inf, "max": math.inf}
+            options[setting.name] = {"widget_type": _WIDGETS[whole], **usual, **setting.bounds}
     return options
 
 
