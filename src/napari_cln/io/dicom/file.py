@@ -12,8 +12,9 @@ from typing import Any, BinaryIO, cast
 import pydicom
 from pydicom import uid
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.filereader import _read_file_meta_info, read_preamble
+from pydicom.filereader import read_preamble
 
+from ...compat.dicom import read_file_meta
 from ...errors import FrameReadError
 from ..limits import MAX_INFLATED_BYTES, check_frames, check_size, reading
 from .codecs import VIDEO_FORMATS, is_native, is_readable, syntax_name
@@ -384,7 +385,7 @@ def _inflate(file: BinaryIO, path: Path) -> BinaryIO:
         If it unpacks to more than `MAX_INFLATED_BYTES`. The file is closed then.
     """
     read_preamble(file, force=True)
-    meta = _read_file_meta_info(cast(BinaryIO, _Metered(file, path)))
+    meta = read_file_meta(cast(BinaryIO, _Metered(file, path)))
     if meta.get("TransferSyntaxUID") != uid.DeflatedExplicitVRLittleEndian:
         file.seek(0)
         return file
