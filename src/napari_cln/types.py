@@ -20,6 +20,7 @@ __all__ = [
     "Annotation",
     "Box",
     "Case",
+    "ColourFlow",
     "Estimate",
     "Explanation",
     "Fold",
@@ -71,10 +72,13 @@ class Region:
     box : Box
     spacing_mm : (float, float), optional
         None for a part that lies over a calibrated one and has no scale of its own.
+    kind : str
+        ``"colour-flow"`` for the box in which a Doppler frame shows flow.
     """
 
     box: Box
     spacing_mm: Spacing | None
+    kind: Literal["tissue", "colour-flow"] = "tissue"
 
     def lies_in(self, other: Region) -> bool:
         """Tell whether the other region's box covers this one's, or is the same."""
@@ -167,6 +171,22 @@ class Frame:
         weights = np.array([0.299, 0.587, 0.114], dtype=np.float32)
         grey: NDArray[np.uint8] = np.rint(self.pixels.astype(np.float32) @ weights).astype(np.uint8)
         return grey
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ColourFlow:
+    """Flow on a Doppler frame.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (H, W)
+        Pixels that show flow in colour.
+    box : (int, int, int, int), optional
+        The box in which flow was measured, from the file or its outline; None where neither tells it.
+    """
+
+    mask: NDArray[np.bool_]
+    box: Box | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
