@@ -6,9 +6,9 @@
 Every network goes through the package's own trainer and :class:`Segmenter`, from the screen to the score
 on the screen's own pixels. BUSI's training part with 60 of usgra's frames without a node trains,
 BUSI's validation part chooses the epoch, the cutoff and the temperature, BUSI's public test part and
-usgra's test part are measured, once. Each run is one line of ``benchmarks/accuracy.jsonl``; a run that
-has its line is not repeated, and one that was interrupted goes on from its checkpoint. ``--table`` prints
-what is there, ``--write`` puts it into ``docs/explanation/accuracy.md``.
+usgra's test part are measured, once. Each run is one line of ``benchmarks/results/accuracy.jsonl``; a run
+that has its line is not repeated, and one that was interrupted goes on from its checkpoint. ``--table``
+prints what is there, ``--write`` puts it into ``benchmarks/results/accuracy.md``.
 
 MONAI's networks need ``pip install --no-deps monai==1.6.1``.
 
@@ -56,8 +56,8 @@ from napari_cln.training.run_folder import Epoch  # noqa: E402
 from napari_cln.training.scoring import fit_operating_point, score_frames  # noqa: E402
 from napari_cln.types import Box, Frame, ModelInput, Prediction, PrepareConfig  # noqa: E402
 
-RECORDS = ROOT / "benchmarks" / "accuracy.jsonl"
-PAGE = ROOT / "docs" / "explanation" / "accuracy.md"
+RECORDS = ROOT / "benchmarks" / "results" / "accuracy.jsonl"
+PAGE = ROOT / "benchmarks" / "results" / "accuracy.md"
 NEGATIVES = 60
 """Frames of usgra that train beside BUSI's."""
 REFERENCE = "Y-Net, best"
@@ -519,7 +519,7 @@ def main() -> None:
     parser.add_argument("--half", choices=("yes", "no"), default="yes", help="see frames at half the side")
     parser.add_argument("--only", nargs="+", choices=(*ALL, *ANSWERS), help="these alone")
     parser.add_argument("--table", action="store_true", help="train nothing")
-    parser.add_argument("--write", action="store_true", help="put the tables into the documentation")
+    parser.add_argument("--write", action="store_true", help="put the tables into benchmarks/results")
     arguments = parser.parse_args()
     arguments.cache.mkdir(parents=True, exist_ok=True)
     jobs = [(name, seed) for seed in range(arguments.seeds) for name in ENTRANTS]

@@ -3,7 +3,7 @@
 All times are ratios of runs that took turns in one process, with the spread of the repeats, since
 machines differ and other work slows both sides. Memory is that of processes of their own. The training
 step, the window, saving, opening and starting have benchmarks of their own, which this one runs last.
-``--write`` puts everything into ``docs/explanation/performance.md``. OpenVINO (extra ``fast``), ONNX
+``--write`` puts everything into ``benchmarks/results/speed.md``. OpenVINO (extra ``fast``), ONNX
 Runtime and MONAI's networks are measured where they are installed; the last two are no dependencies.
 """
 
@@ -56,7 +56,7 @@ from napari_cln.phantom import simulate
 from napari_cln.types import Frame
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "explanation" / "performance.md"
+PAGE = ROOT / "benchmarks" / "results" / "speed.md"
 SIZE = (960, 720)
 TINY = YNetConfig(width=0.05, decoder_width=4, block="rcb", bins=(3,))
 

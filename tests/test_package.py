@@ -41,6 +41,25 @@ def test_the_wheel_holds_manifest_weights_card_and_samples(built):
     assert not [name for name in sizes if "tests" in name or name.endswith(".pyc")]
 
 
+def test_the_wheel_holds_nothing_that_nobody_uses(built):
+    (wheel,) = built.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+
+    code = {name for name in names if name.endswith((".py", ".pyi"))}
+    assert {name.partition("napari_cln/")[2] for name in names - code} == {
+        "py.typed",
+        "napari.yaml",
+        "models/default.json",
+        "models/default.safetensors",
+        "samples/CREDITS.txt",
+        "samples/simulated-cine.dcm",
+        "samples/simulated-frame.dcm",
+        "samples/usgra-vessels.png",
+        "study/reports/dictionary.toml",
+    }
+
+
 def test_the_wheel_registers_plugin_and_command(built):
     (wheel,) = built.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:

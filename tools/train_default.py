@@ -210,7 +210,7 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     save_model(network, arguments.out / "default.safetensors", replace(card, figures=found))
     logs = sorted(arguments.cache.glob("stage-*/log.jsonl"))
-    (arguments.out / "default.jsonl").write_text("".join(path.read_text() for path in logs))
+    (ROOT / "benchmarks" / "results" / "default.jsonl").write_text("".join(path.read_text() for path in logs))
 
 
 def trained_on(data: Path) -> tuple[TrainingData, ...]:

@@ -18,6 +18,7 @@ from ._layers import (
     message_to_layer,
     model_note,
     prediction_to_layer,
+    reading_of,
     readings_to_layer,
     source_to_layer,
 )
@@ -25,7 +26,6 @@ from .batch.masks import MaskFile
 from .errors import ClnError, ExportError, FrameReadError, PredictionError
 from .io.sources import locate_sources, open_source
 from .models.library import IN_USE, read_card
-from .study.reading import read_prediction
 
 if TYPE_CHECKING:
     from .network.inference import Segmenter
@@ -157,7 +157,7 @@ def _segment(frame: Frame) -> list[LayerTuple]:
         return [message_to_layer(f"not segmented: {reason}", frame)]
     unlike = {0} if prediction.status == "unlike-training-data" else set()
     return [
-        readings_to_layer([read_prediction(prediction)], model_note(segmenter.card), frame, unlike),
+        readings_to_layer([reading_of(prediction)], model_note(segmenter.card), frame, unlike),
         prediction_to_layer(prediction),
     ]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -26,6 +27,7 @@ __all__ = [
     "Fold",
     "Frame",
     "Geometry",
+    "LayerKind",
     "Measurement",
     "ModelInput",
     "Node",
@@ -57,6 +59,26 @@ NOT_JUDGED = 2
 CLASS_NAMES = ("benign", "malignant")
 """The network's two classes. A score speaks of malignancy; a truth that cytology or histology
 established is called ``metastatic``."""
+
+
+class LayerKind(StrEnum):
+    """Things that a layer of the viewer shows beside a frame; the value stands in the layer's metadata."""
+
+    NODES = "nodes"
+    """Masks of nodes; a layer without another kind counts as such."""
+    MALIGNANCY = "malignancy"
+    """Words on the canvas: what was found, or why nothing was."""
+    OVERLAY = "overlay"
+    SCAN_AREA = "scan area"
+    AXES = "axes"
+    SCORE_MAP = "score map"
+    """An Image that is no frame, but a map over one."""
+    DIFFERENCE = "difference"
+    """What was painted, against what was given."""
+    READING = "reading"
+    """Another reader's outline."""
+    DEPTH_SCALE = "depth scale"
+
 
 UNLIKE_TRAINING_DATA = (
     "The frame is unlike those that the model was trained on: do not rely on its nodes and scores."

@@ -17,7 +17,7 @@ from napari_cln import _layers
 from napari_cln.errors import DatasetError, FrameReadError
 from napari_cln.io.sources import open_source, read_frame
 from napari_cln.study.reading import read_prediction
-from napari_cln.types import Frame, Prediction
+from napari_cln.types import Frame, LayerKind, Prediction
 
 SAMPLES = Path(_layers.__file__).parents[1] / "samples"
 NOTE = "small · It is for research, not for diagnosis."
@@ -316,8 +316,8 @@ def test_layers_are_found_after_rename_reorder_and_beside_a_duplicate(frame, two
     image.name, labels.name = labels.name, "mine"
     layers.move(3, 0)
 
-    assert _layers.layers_of(image, layers, "nodes") == [labels]
-    assert _layers.layers_of(image, layers, "malignancy") == [points]
+    assert _layers.layers_of(image, layers, LayerKind.NODES) == [labels]
+    assert _layers.layers_of(image, layers, LayerKind.MALIGNANCY) == [points]
     assert _layers.layers_of(twin, layers) == []
     assert _layers.image_of(labels, layers) is image
 

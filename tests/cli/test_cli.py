@@ -386,7 +386,7 @@ def test_every_setting_of_a_run_is_an_option():
     given = vars(parser.parse_args(arguments)).keys()
     for field in fields(TrainConfig):
         option = f"--{field.name.replace('_', '-')}"
-        values = [] if field.type == "bool" else ["best" if field.name == "recipe" else "1"]
+        values = [] if field.type is bool else ["best" if field.name == "recipe" else "1"]
         assert vars(parser.parse_args([*arguments, option, *values])).keys() - given == {field.name}
 
 
@@ -510,7 +510,7 @@ def test_every_setting_of_an_evaluation_is_an_option():
     given = vars(parser.parse_args(arguments)).keys()
     words = {"cutoff_from": "card", "rule": "youden"}
     for field in fields(EvaluationConfig):
-        value = words.get(field.name, "3" if field.name in ("resamples", "seed") else "0.5")
+        value = words.get(field.name, "300" if field.name in ("resamples", "seed") else "0.5")
         option = f"--{field.name.replace('_', '-')}"
         assert vars(parser.parse_args([*arguments, option, value])).keys() - given == {field.name}
 

@@ -16,7 +16,8 @@ from PIL import Image
 from napari_cln.disk.user import config_folder, hashed_key, pseudonym
 from napari_cln.errors import ConflictError, DatasetError
 from napari_cln.folder.dataset import TrainingFolder
-from napari_cln.folder.record import hash_pixels, maker_of
+from napari_cln.folder.pictures import hash_pixels
+from napari_cln.folder.state import maker_of
 from napari_cln.types import Annotation, Frame, Node, Region
 
 
@@ -428,4 +429,5 @@ def test_the_configuration_folder_can_be_chosen(config):
 def test_a_patient_has_one_key_from_a_header_and_from_a_table(tmp_path):
     folder = TrainingFolder.create(tmp_path / "study")
 
-    assert folder.hash_key("patient", pseudonym("Doe 4711") or "") == folder.hash_key("patient", "DOE 4711 ")
+    key_of = folder.dataset.hash_key
+    assert key_of("patient", pseudonym("Doe 4711") or "") == key_of("patient", "DOE 4711 ")

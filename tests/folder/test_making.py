@@ -158,13 +158,13 @@ def test_a_description_that_another_program_wrote_anew_gets_ours_back_and_keeps_
 def test_without_the_private_copy_the_text_that_is_left_tells_the_salt(study, capsys):
     """As in a clone, whose patients' keys were made elsewhere: a wrong salt would part one patient in two."""
     study.layout.description_copy.unlink()
-    text = study.layout.dataset.read_bytes().replace(study.salt.encode(), b"0a1b2c3d")
+    text = study.layout.dataset.read_bytes().replace(study.dataset.salt.encode(), b"0a1b2c3d")
     study.layout.dataset.write_bytes(text[: text.index(b'"screens"')])
 
     assert "another salt than this computer's" in repair_description(study.path)
 
     again = TrainingFolder.open(study.path)
-    assert again.salt == "0a1b2c3d"
+    assert again.dataset.salt == "0a1b2c3d"
     assert unseen_screens(again) != {}
 
 
@@ -176,7 +176,7 @@ def test_where_nothing_is_known_of_the_salt_it_is_said(study):
 
     assert "With which salt the patients' keys were made is not known" in said
     assert "Who has looked at the pictures for names is not known" in said
-    assert TrainingFolder.open(study.path).salt == study.salt
+    assert TrainingFolder.open(study.path).dataset.salt == study.dataset.salt
 
 
 def test_a_damaged_label_does_not_stop_the_repair(study):
@@ -221,7 +221,7 @@ def test_one_flipped_bit_in_the_description_is_read_past_named_and_set_right(stu
         path.write_bytes(flipped)
 
         found = TrainingFolder.open(study.path)
-        assert found.salt == study.salt
+        assert found.dataset.salt == study.dataset.salt
         assert [fault.kind for fault in check_study(found).faults] == ["description"]
         assert main(["check", str(study.path), "--repair"]) == 0
         assert path.read_bytes() == was

@@ -37,7 +37,7 @@ def test_each_kind_of_screen_is_asked_about_once(two_kinds, annotate):
 
     confirm_screens(two_kinds, [SCREEN], "r1")
     two_kinds.save(annotate(3), who="r1")
-    two_kinds.recount()
+    two_kinds.dataset.recount()
 
     assert list(unseen_screens(TrainingFolder.open(two_kinds.path))) == ["Mindray, 224×224"]
 

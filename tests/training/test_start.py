@@ -183,5 +183,7 @@ def test_a_recorded_setting_out_of_its_limits_is_named(study, small, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_text('{"config": {"patience": -1}, "folds": []}')
 
-    with pytest.raises(RunError, match=r"run\.json in run can't be read: patience is -1.*settings are lost"):
+    with pytest.raises(
+        RunError, match=r"run\.json in run can't be read: config\.patience is -1.*settings are lost"
+    ):
         next(train(study, tmp_path / "run", resume=True))

@@ -136,7 +136,7 @@ def test_a_correction_becomes_a_better_model(
     wait_for(lambda: correct.session.filing.saver.is_idle and len(study.ids()) == 13)
     case = study.case(study.identify(read_frame(scan)))
     assert (case.status, case.truth) == ("corrected", "metastatic")
-    assert case.patient == study.hash_key("patient", "a new patient")
+    assert case.patient == study.dataset.hash_key("patient", "a new patient")
     record = study.record(case.id)
     assert {entry.who for entry in record.history} == {"r1"}
     assert {entry.model for entry in record.history} == {shipped}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..errors import FrameReadError
 from ..io.sources import FrameSource, as_frame, open_source
 from ..types import Frame
-from .space import KEY, SCAN_AREA_KEY, LayerTuple, is_stack, name_of, space_of
+from .space import KEY, SCAN_AREA_KEY, LayerTuple, is_stack, space_of, title_of
 
 if TYPE_CHECKING:
     from dask.array import Array
@@ -31,7 +31,7 @@ __all__ = [
 def frame_to_layer(frame: Frame) -> LayerTuple:
     """Image layer of one frame, in mm where one scale holds for all of it."""
     options = space_of(frame) | {
-        "name": name_of(frame),
+        "name": title_of(frame),
         "metadata": {KEY: frame},
         "rgb": frame.pixels.ndim == 3,
     }

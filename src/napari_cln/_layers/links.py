@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..study.reading import digest
-from ..types import Frame
-from .space import FRAME_KEY, IMAGE_KEY, KEY, SCORE_MAP
+from ..types import Frame, LayerKind
+from .space import FRAME_KEY, IMAGE_KEY, KEY
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels, Layer
@@ -31,7 +31,7 @@ def image_of(labels: Labels, layers: Iterable[Layer]) -> Image | None:
     return alike[0] if len(alike) == 1 else None
 
 
-def layers_of(owner: Layer, layers: Iterable[Layer], kind: str | None = None) -> list[Layer]:
+def layers_of(owner: Layer, layers: Iterable[Layer], kind: LayerKind | None = None) -> list[Layer]:
     """Layers that are linked to an Image layer, oldest first.
 
     Parameters
@@ -39,9 +39,8 @@ def layers_of(owner: Layer, layers: Iterable[Layer], kind: str | None = None) ->
     owner : napari.layers.Image
     layers : iterable of Layer
         The viewer's.
-    kind : str, optional
-        ``"nodes"``, or what else ``metadata["napari-cln"]`` says: ``"malignancy"``,
-        ``"overlay"``, ``"scan area"``, ``"axes"``, ``"score map"``.
+    kind : LayerKind, optional
+        Only layers of this kind.
     """
     layers = list(layers)
     _adopt(layers)
@@ -60,12 +59,12 @@ def frame_layers(layers: Iterable[Layer]) -> list[Any]:
 def is_map(layer: Layer) -> bool:
     """Whether an Image layer is no frame, but a map over one."""
     known = layer.metadata.get(KEY)
-    return isinstance(known, str) and known == SCORE_MAP
+    return isinstance(known, str) and known == LayerKind.SCORE_MAP
 
 
 def _kind(layer: Layer) -> str:
     known = layer.metadata.get(KEY)
-    return known if isinstance(known, str) else "nodes"
+    return known if isinstance(known, str) else LayerKind.NODES
 
 
 def _adopt(layers: list[Layer]) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FrameReadError
-from ..types import Box, Explanation, Measurement
-from .space import CLEAR, KEY, PINK, SCORE_MAP, SKY, LayerTuple, space_of
+from ..types import Box, Explanation, LayerKind, Measurement
+from .space import CLEAR, KEY, PINK, SKY, LayerTuple, space_of
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels, Shapes
@@ -33,7 +33,7 @@ def overlay_to_layer(overlay: NDArray[np.bool_], like: Image) -> LayerTuple:
         "name": f"{like.name} · overlay found",
         "colormap": {None: PINK, 0: CLEAR, 1: PINK},
         "opacity": 0.7,
-        "metadata": {KEY: "overlay"},
+        "metadata": {KEY: LayerKind.OVERLAY},
     }
     return overlay.astype(np.uint8), options, "labels"
 
@@ -48,7 +48,7 @@ def scan_area_to_layer(box: Box, like: Image) -> LayerTuple:
         "face_color": "transparent",
         "edge_color": SKY,
         "edge_width": max(_shape(like)[0] / 250, 1),
-        "metadata": {KEY: "scan area"},
+        "metadata": {KEY: LayerKind.SCAN_AREA},
     }
     return [corners], options, "shapes"
 
@@ -102,7 +102,7 @@ def axes_to_layer(sizes: Sequence[Measurement], labels: Labels, index: int = 0) 
         "edge_width": max(labels.data.shape[-2] / 500, 0.5),
         "features": {"length": texts},
         "text": {"string": {"feature": "length"}, "color": "white", "size": 10, "anchor": "lower_right"},
-        "metadata": {KEY: "axes"},
+        "metadata": {KEY: LayerKind.AXES},
     }
     return lines, options, "shapes"
 
@@ -124,7 +124,7 @@ def explanation_to_layer(explanation: Explanation, like: Image, index: int = 0) 
         "colormap": {"name": "against and for", "colors": AGAINST_AND_FOR},
         "contrast_limits": (-limit, limit),
         "blending": "translucent",
-        "metadata": {KEY: SCORE_MAP},
+        "metadata": {KEY: LayerKind.SCORE_MAP},
     }
     if like.ndim == 2:
         return explanation.map, options, "image"

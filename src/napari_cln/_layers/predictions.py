@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from ..study.reading import Reading, describe, digest, node_rows, read_prediction, short_axis
-from ..types import UNLIKE_TRAINING_DATA, Frame, Prediction
+from ..types import UNLIKE_TRAINING_DATA, Frame, LayerKind, Prediction
 from .space import (
     CLEAR,
     FRAME_KEY,
@@ -22,8 +22,8 @@ from .space import (
     YELLOW,
     LayerTuple,
     is_stack,
-    name_of,
     space_of,
+    title_of,
 )
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def readings_to_layer(
     places: list[tuple[float, ...]] = []
     texts: list[str] = []
     rows: list[dict[str, Any]] = []
-    metadata = {KEY: "malignancy"}
+    metadata: dict[str, str] = {KEY: LayerKind.MALIGNANCY}
     lift = 0.015 * _foot(like)[0]  # clear of the mask
     for reading in readings:
         metadata.setdefault(FRAME_KEY, reading.frame_digest)
@@ -106,7 +106,7 @@ def readings_to_layer(
         ]
     colours = [TEXT_COLOURS[row["label"]] for row in rows]
     features = _columns(rows) | {"text": texts, "text_colour": colours}
-    options = _text_options(like) | {"name": f"{name_of(like)} · malignancy", "features": features}
+    options = _text_options(like) | {"name": f"{title_of(like)} · malignancy", "features": features}
     options["metadata"] = metadata
     data = np.array(places, dtype=float).reshape(-1, 3)
     return data[:, -options["ndim"] :], options, "points"
@@ -115,10 +115,10 @@ def readings_to_layer(
 def message_to_layer(message: str, like: Image | Frame) -> LayerTuple:
     """Points layer that says on the canvas why a frame has no prediction."""
     features = {"text": [message], "text_colour": [TEXT_COLOURS["no node found"]]}
-    metadata = {KEY: "malignancy"}
+    metadata: dict[str, str] = {KEY: LayerKind.MALIGNANCY}
     if isinstance(like, Frame):
         metadata[FRAME_KEY] = digest(like.pixels)
-    options = _text_options(like) | {"name": f"{name_of(like)} · not segmented", "features": features}
+    options = _text_options(like) | {"name": f"{title_of(like)} · not segmented", "features": features}
     return np.array([_foot(like)]), options | {"metadata": metadata}, "points"
 
 
@@ -166,7 +166,7 @@ def unlike_frames(labels: Labels) -> set[int]:
 
 def _labels_options(owner: Image | Frame, metadata: dict[str, Any]) -> dict[str, Any]:
     return space_of(owner) | {
-        "name": f"{name_of(owner)} · nodes",
+        "name": f"{title_of(owner)} · nodes",
         "metadata": metadata,
         "colormap": NODE_COLOURS,
         "opacity": 0.35,

@@ -18,12 +18,11 @@ __all__ = [
     "PLACE_KEY",
     "RUN_KEY",
     "SCAN_AREA_KEY",
-    "SCORE_MAP",
     "UNLIKE_KEY",
     "LayerTuple",
     "is_stack",
-    "name_of",
     "space_of",
+    "title_of",
 ]
 
 LayerTuple: TypeAlias = tuple[Any, dict[str, Any], str]
@@ -40,8 +39,6 @@ SCAN_AREA_KEY = "napari-cln scan area"
 """Key in an Image's metadata for a scan area that the user has drawn."""
 OVERLAY_KEY = "napari-cln remove overlay"
 """Key in an Image's metadata that is False where overlays are to stay in the network's input."""
-SCORE_MAP = "score map"
-"""What an Image layer says it shows, under ``KEY``, that is no frame but a map over one."""
 RUN_KEY = "napari-cln frames of a run"
 """Key in a Labels layer's metadata for the set of frames that a run changed, and no reader."""
 UNLIKE_KEY = "napari-cln unlike frames"
@@ -79,7 +76,7 @@ def space_of(like: Image | Frame, ndim: int | None = None) -> dict[str, Any]:
     }
 
 
-def name_of(like: Image | Frame) -> str:
+def title_of(like: Image | Frame) -> str:
     """Name to call derived layers by."""
     if isinstance(like, Frame):
         return like.source.stem if like.source else "frame"

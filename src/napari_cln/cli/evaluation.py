@@ -215,7 +215,7 @@ def _judged(
     from ..types import Prediction
 
     for case, prediction in zip(cases, predictions, strict=True):
-        if isinstance(prediction, Prediction) and study.has_unjudged:
+        if isinstance(prediction, Prediction) and study.dataset.has_unjudged:
             yield judged_part(prediction, study.read_not_judged(case))
         else:
             yield prediction

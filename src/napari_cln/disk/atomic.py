@@ -13,7 +13,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -23,12 +23,14 @@ from ..errors import DatasetError
 __all__ = [
     "TEMPORARY",
     "checked_id",
+    "is_there",
     "keep_former",
     "read_bytes",
     "read_json",
     "replacing",
     "server_time",
     "stage",
+    "staged",
     "sweep",
     "sync_folder",
     "without_collection",
@@ -159,6 +161,59 @@ def replacing(path: Path) -> Iterator[TextIO]:
             temporary.unlink()
         raise
     sync_folder(path.parent)
+
+
+@contextmanager
+def staged(files: Iterable[tuple[Path, bytes]]) -> Iterator[Callable[[int], None]]:
+    """Write several files beside their goals and sync them, to be put in place together.
+
+    Parameters
+    ----------
+    files : iterable of (Path, bytes)
+        Goals in existing folders, and their content.
+
+    Yields
+    ------
+    callable
+        Takes a number n, renames the next n files to their goals, and syncs their folders.
+
+    Raises
+    ------
+    OSError
+        If the disk is full, before any goal is touched.
+
+    Notes
+    -----
+    What is not put in place when the block ends is removed.
+    """
+    waiting: list[tuple[Path, Path]] = []
+
+    def put_in_place(n: int) -> None:
+        folders = []
+        for temporary, goal in waiting[:n]:
+            temporary.replace(goal)
+            if goal.parent not in folders:
+                folders.append(goal.parent)
+        del waiting[:n]
+        for folder in folders:
+            sync_folder(folder)
+
+    try:
+        for goal, data in files:
+            waiting.append((stage(goal, data), goal))
+        yield put_in_place
+    finally:
+        for temporary, _ in waiting:
+            temporary.unlink(missing_ok=True)
+
+
+def is_there(path: Path) -> bool:
+    """Tell whether a path exists, as far as this user may see."""
+    try:
+        path.lstat()
+    except OSError:
+        return False
+    return True
 
 
 def keep_former(path: Path, copy: Path) -> None:

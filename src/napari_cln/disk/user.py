@@ -19,6 +19,8 @@ from pathlib import Path
 
 import platformdirs
 
+from ..errors import DatasetError
+
 __all__ = [
     "config_folder",
     "hashed_key",
@@ -26,6 +28,8 @@ __all__ = [
     "key_of_pseudonym",
     "patient_salt",
     "pseudonym",
+    "read_salt",
+    "salt_fingerprint",
     "salt_path",
 ]
 
@@ -114,3 +118,30 @@ def hashed_key(salt: bytes, kind: str, name: str) -> str:
     spelling = unicodedata.normalize("NFKC", name).strip().casefold()
     data = f"{kind}:{spelling}".encode("utf-8", "surrogateescape")
     return hmac.new(salt, data, hashlib.sha256).hexdigest()[:16]
+
+
+def read_salt() -> bytes:
+    """Read the salt of patient keys, made on first use.
+
+    Raises
+    ------
+    DatasetError
+        If the configuration folder can't be read or written to, or the salt is damaged.
+    """
+    name = salt_path().name
+    try:
+        salt = patient_salt()
+    except OSError as cause:
+        raise DatasetError(
+            f"The salt of the patient keys, {name}, can't be kept ({cause.strerror}). Make your "
+            "configuration folder writable, or name another in the environment variable NAPARI_CLN_CONFIG."
+        ) from cause
+    if is_damaged(salt):
+        held = f"{len(salt)} bytes" if salt.strip(b"\0") or not salt else "nothing but zeros"
+        raise DatasetError(f"{name} is damaged: it holds {held}. Restore it from a backup.")
+    return salt
+
+
+def salt_fingerprint(salt: bytes) -> str:
+    """Eight digits that tell two salts apart and give neither away."""
+    return hashed_key(salt, "fingerprint", "napari-cln")[:8]

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ..disk.atomic import keep_former, stage, sync_folder, write_atomically
+from ..disk.atomic import keep_former, staged, sync_folder, write_atomically
 from .layout import Layout
-from .pictures import Masks, encode_png
+from .pictures import encode_png
 from .record import Record, encode_record
+from .state import State
 
 __all__ = ["commit", "keep_rival", "keep_state", "move_image", "safe_name"]
 
@@ -27,23 +25,18 @@ def _former_stem(record: Record) -> str:
     return f"{time}-{safe_name(last.who if last else '')}-{record.revision}"
 
 
-def commit(
-    layout: Layout, record: Record, masks: Masks, *, image: NDArray[np.uint8] | None, former: Record | None
-) -> None:
+def commit(layout: Layout, state: State, former: Record | None = None) -> None:
     """Write one state of a frame; the caller holds its lock.
 
     Everything is staged and synced first, so that a full disk stops the save before any file is
-    replaced. Then the former state goes to the revisions, and image, mask and record are put in
+    replaced. Then the former state goes to the revisions, and image, masks and record are put in
     place in this order: a crash between two of them leaves a set whose hashes disagree.
 
     Parameters
     ----------
     layout : Layout
-    record : Record
-        The new record, with the hashes of ``masks``.
-    masks : Masks
-    image : ndarray of uint8, shape (H, W), optional
-        The image of a frame that is new to the folder.
+    state : State
+        With an image where the frame is new to the folder.
     former : Record, optional
         The record that this one follows.
 
@@ -54,40 +47,38 @@ def commit(
     OSError
         If the disk is full or the folder read-only.
     """
-    case_id = record.id
+    record, masks = state.record, state.masks
     text = encode_record(record)
+    files: list[tuple[Path, bytes]] = []
+    if state.image is not None:
+        files.append((layout.image(record.id, record.has_mask), encode_png(state.image)))
+    pictures = ((layout.mask(record.id), masks.label), (layout.instances(record.id), masks.instances))
+    files += [(goal, encode_png(pixels)) for goal, pixels in pictures if pixels is not None]
     layout.make()
-    place = layout.image(case_id, record.has_mask)
-    pictures = ((layout.mask(case_id), masks.label), (layout.instances(case_id), masks.instances))
-    staged: list[tuple[Path, Path]] = []
-    try:
-        if image is not None:
-            staged.append((stage(place, encode_png(image)), place))
-        for goal, pixels in pictures:
-            if pixels is not None:
-                staged.append((stage(goal, encode_png(pixels)), goal))
-        goal = layout.record(case_id)
-        staged.append((stage(goal, text), goal))
+    with staged([*files, (layout.record(record.id), text)]) as put_in_place:
         if former is not None:
             keep_state(layout, former)
-            move_image(layout, case_id, record.has_mask)
-        for temporary, goal in staged[:-1]:
-            temporary.replace(goal)
-            if goal.parent != layout.records:  # that folder is synced with the record
-                sync_folder(goal.parent)
+            move_image(layout, record.id, record.has_mask)
+        put_in_place(len(files))
         for goal, pixels in pictures:
             if pixels is None:
                 goal.unlink(missing_ok=True)
-        temporary, goal = staged[-1]
-        temporary.replace(goal)
-        sync_folder(goal.parent)
-    finally:
-        for temporary, _ in staged:
-            temporary.unlink(missing_ok=True)
+        put_in_place(1)
 
 
-def keep_rival(layout: Layout, record: Record, masks: Masks) -> None:
-    """Keep among the revisions a state that came too late to become the frame's own."""
+def keep_rival(layout: Layout, state: State, former: Record | None = None) -> None:
+    """Keep among the revisions a state that came too late to become the frame's own.
+
+    Parameters
+    ----------
+    layout : Layout
+    state : State
+    former : Record, optional
+        The frame's own record, of which a copy is kept too.
+    """
+    if former is not None:
+        keep_state(layout, former)
+    record, masks = state.record, state.masks
     folder = layout.revisions / record.id
     folder.mkdir(parents=True, exist_ok=True)
     stem, number = _former_stem(record), 2

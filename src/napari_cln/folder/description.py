@@ -1,29 +1,35 @@
 """``dataset.json``: nnU-Net's description of a training folder, and ours under ``x_napari_cln``.
 
-It ends with a checksum of its own text, as records do. What is ours is also kept in a private copy,
-from which it can be had again where a power cut left zeros.
+The file makes a folder a training folder: it is written last when one is made, and looked for first when
+one is opened. It ends with a checksum of its own text, as records do. What is ours is also kept in a
+private copy, from which it can be had again where a power cut left zeros.
 """
 
 from __future__ import annotations
 
 import codecs
 import json
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
-from ..disk.atomic import MAX_JSON_BYTES, read_bytes, write_atomically
+from ..disk.atomic import MAX_JSON_BYTES, TEMPORARY, is_there, read_bytes, write_atomically
+from ..disk.locks import lock
 from ..disk.schema import checksum_holds, flip_text_back, is_amiss, with_checksum
+from ..disk.user import config_folder, hashed_key, key_of_pseudonym, read_salt, salt_fingerprint
 from ..errors import DatasetError
-from .layout import Layout
+from .layout import GIT_FILES, Layout
 from .record import SCHEMA, Name, Time, now
 
-__all__ = ["Description", "Ours", "Seen", "is_foreign", "others_of", "salvage"]
+__all__ = ["DatasetFile", "Description", "Ours", "Seen", "is_foreign", "others_of", "salvage"]
 
 OURS = "x_napari_cln"
+_OWN = frozenset({"imagesTr", "imagesNoMask", "labelsTr", "records", "revisions", ".cln"})
+_OWN_FILES = frozenset({*GIT_FILES, "dataset.json", ".git"})
 _RESTORE = "Restore it from git or a backup, or run `napari-cln check --repair` to make it anew."
 
 
@@ -205,3 +211,165 @@ def salvage(path: Path) -> Ours | None:
             msgspec.convert({"schema": SCHEMA, key: value}, Ours)
             found[key] = value
     return msgspec.convert({"schema": SCHEMA} | found, Ours) if found else None
+
+
+class DatasetFile:
+    """The ``dataset.json`` of one training folder, as it was read or written last.
+
+    Parameters
+    ----------
+    layout : Layout
+    description : Description
+    """
+
+    def __init__(self, layout: Layout, description: Description) -> None:
+        self.layout = layout
+        self._description = description
+
+    @classmethod
+    def make(cls, root: Path) -> DatasetFile:
+        """Make a new, empty training folder; one whose making was cut short is finished.
+
+        Raises
+        ------
+        DatasetError
+            If the path exists and holds anything else, or can't be written to.
+        """
+        layout = Layout(root)
+        try:
+            if root.exists() and (not root.is_dir() or any(_foreign_to_a_new_folder(layout))):
+                raise DatasetError(f"{root.name} exists and is not empty. Open it, or choose a new folder.")
+            description = _begun(layout) or Description.new(salt_fingerprint(read_salt()))
+            if description.ours.schema > SCHEMA:
+                raise DatasetError(f"{root.name} was made by a newer napari-cln. Update napari-cln.")
+            layout.make()
+            for folder in (layout.locks, layout.autosave):
+                folder.mkdir(parents=True, exist_ok=True)
+            for file, text in layout.git_files().items():
+                write_atomically(file, text.encode("utf-8", "surrogateescape"))
+            description.write(layout.dataset)  # last: without it, the folder is none yet
+        except OSError as cause:
+            raise DatasetError(
+                f"The training folder {root.name} can't be made ({cause.strerror}). "
+                "Choose a place where you may write, with free space."
+            ) from cause
+        return cls(layout, description)
+
+    @classmethod
+    def find(cls, root: Path) -> DatasetFile:
+        """Read the ``dataset.json`` of a training folder that is there.
+
+        Raises
+        ------
+        DatasetError
+            If there is none, or its description is damaged.
+        """
+        layout = Layout(root)
+        if is_there(layout.dataset):
+            return cls(layout, Description.read(layout.dataset))
+        if layout.records.is_dir() and any(layout.records.glob("*.json")):
+            raise DatasetError(
+                f"{root.name} has records, but its dataset.json is missing. Restore it from git or a "
+                "backup, or make it anew with `napari-cln check --repair`."
+            )
+        if layout.records.is_dir():
+            raise DatasetError(
+                f"{root.name} has no dataset.json yet: its making was cut short. Give the command that "
+                "made it again, which finishes it (`napari-cln import SOURCE --out FOLDER`)."
+            )
+        raise DatasetError(
+            f"{root.name} is not a training folder: it has no dataset.json. "
+            "Make one with TrainingFolder.create, or `napari-cln import`."
+        )
+
+    @property
+    def read_only(self) -> bool:
+        """True where a newer napari-cln wrote the folder, so that this one must not change it."""
+        return self._description.ours.schema > SCHEMA
+
+    @property
+    def salt(self) -> str | None:
+        """Fingerprint of the salt of the patient keys."""
+        return self._description.ours.salt
+
+    @property
+    def has_unjudged(self) -> bool:
+        """True where some masks leave pixels unjudged."""
+        return self._description.has_unjudged
+
+    def hash_key(self, kind: Literal["patient", "cine"], name: str) -> str:
+        """Key of a patient or a cine in this folder.
+
+        A pseudonym that was read with a frame (``Frame.patient_id``) gives the key that the
+        patient's ID itself would give.
+
+        Raises
+        ------
+        DatasetError
+            If the folder was made with another salt: one patient would get two keys.
+        """
+        salt = read_salt()
+        if self.salt != salt_fingerprint(salt):
+            raise DatasetError(
+                f"The patient keys of {self.layout.root.name} were made with another salt than yours. Copy "
+                "the file patient-salt from the computer where the folder was made into "
+                f"{config_folder().name}, your configuration folder."
+            )
+        known = key_of_pseudonym(name) if kind == "patient" else None
+        return known or hashed_key(salt, kind, name)
+
+    def recount(self) -> None:
+        """Bring ``numTraining`` in dataset.json, which nnU-Net checks, up to date.
+
+        Raises
+        ------
+        DatasetError
+            If dataset.json is damaged, or the disk refuses.
+        """
+        try:
+            with lock(self.layout.locks, "dataset", "napari-cln"):
+                self._update(n_masks=self.layout.count_masks())
+        except OSError as cause:
+            raise self.refused(cause) from cause
+
+    def declare_unjudged(self) -> None:
+        """Say that labels may leave pixels unjudged, before the first that does is written."""
+        if not self.has_unjudged:
+            with lock(self.layout.locks, "dataset", "napari-cln"):
+                self._update(has_unjudged=True)
+
+    def _update(self, **changes: object) -> None:
+        description = Description.read(self.layout.dataset)
+        self._description = msgspec.structs.replace(description, **changes)
+        if self._description != description:
+            self._description.write(self.layout.dataset)
+
+    def refused(self, cause: OSError) -> DatasetError:
+        """Make the error for a disk that refuses to take what is written into the folder."""
+        return DatasetError(
+            f"{self.layout.root.name} can't be written to ({cause.strerror}). Free some space, or make the "
+            "folder writable, and try again."
+        )
+
+
+def _foreign_to_a_new_folder(layout: Layout) -> Iterator[Path]:
+    """Files in a folder that :meth:`DatasetFile.make` would not have left when it was cut short."""
+    for path in layout.root.iterdir():
+        if path.name.startswith(TEMPORARY) or path == layout.private:
+            continue
+        if path.is_dir() and path.name in _OWN:
+            for inner in path.rglob("*"):
+                own = (
+                    inner.name.startswith(TEMPORARY) or inner.relative_to(layout.root).as_posix() in GIT_FILES
+                )
+                if not inner.is_dir() and not own:
+                    yield inner
+        elif path.name not in _OWN_FILES or (path == layout.dataset and is_foreign(path)):
+            yield path
+
+
+def _begun(layout: Layout) -> Description | None:
+    """The description of a folder that was made, but has no frame yet; None for one that is damaged."""
+    with suppress(DatasetError):
+        return Description.read(layout.dataset)
+    return None

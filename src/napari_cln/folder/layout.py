@@ -89,6 +89,13 @@ class Layout:
     def image(self, case_id: str, masked: bool) -> Path:
         return (self.images if masked else self.unmasked) / f"{case_id}_0000.png"
 
+    def id_of_image(self, path: Path | None) -> str | None:
+        """Id of the case whose image a path names; None for a file elsewhere."""
+        if path is None or not path.name.endswith("_0000.png"):
+            return None
+        places = (self.images.resolve(), self.unmasked.resolve())
+        return path.name[:16] if path.parent.resolve() in places else None
+
     def mask(self, case_id: str) -> Path:
         return self.labels / f"{case_id}.png"
 

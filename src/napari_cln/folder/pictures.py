@@ -1,37 +1,34 @@
-"""Pictures of a training folder: grey PNG without metadata, and what is kept of a frame and its masks."""
+"""Pictures of a training folder: grey PNG without metadata, their checksums, and their one flipped bit.
+
+Each chunk of a PNG carries the CRC-32 of its content. A CRC is linear, so the difference between the
+one that is carried and the one that is computed tells which single bit differs (W. W. Peterson and
+D. T. Brown, Proc. IRE 49, 1961).
+"""
 
 from __future__ import annotations
 
+import hashlib
 import io
+import struct
 import warnings
-from collections.abc import Iterable
-from dataclasses import dataclass
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import ndimage
 
 from ..disk.atomic import MAX_PNG_BYTES, read_bytes
 from ..errors import DatasetError
-from ..imaging.measurement import measure, spacing_of
-from ..imaging.preprocessing import find_overlay, find_scan_area, paint_over
-from ..types import NOT_JUDGED, Annotation, Box, Frame, Node
-from .record import FINISHED, LABELLED, NodeEntry, hash_pixels, node_entry
 
 __all__ = [
     "MAX_PIXELS",
-    "Masks",
-    "complete_nodes",
-    "crop_frame",
-    "crop_instances",
     "decode_png",
-    "describe_nodes",
     "encode_png",
-    "hashes_of",
-    "label_of",
-    "masks_of",
+    "flip_png_back",
+    "hash_pixels",
+    "is_whole_png",
     "read_png",
 ]
 
@@ -86,151 +83,98 @@ def read_png(path: Path) -> NDArray[np.uint8]:
     return decode_png(data, path.name)
 
 
-def crop_frame(
-    frame: Frame, mask: NDArray[np.bool_], overlay: NDArray[np.bool_] | None = None
-) -> tuple[NDArray[np.uint8], Box]:
-    """Cut out of a frame what a folder keeps: the scan area, and the box of a mask that leaves it.
+def hash_pixels(pixels: NDArray[np.uint8]) -> str:
+    """SHA-256 of pixels in C order, as 64 hexadecimal digits."""
+    return hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
 
-    Burned-in marks are painted over, and what lies in neither of the two is black: names and dates
-    stand beside the scan area.
 
-    Parameters
-    ----------
-    frame : Frame
-    mask : ndarray of bool, shape (H, W)
-    overlay : ndarray of bool, shape (H, W), optional
-        The marks, where they are known; found by :func:`napari_cln.find_overlay` otherwise.
+# ------------------------------------------------------------ checksums
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_ENDS = 12
+"""Bytes of a chunk beside its content: length, kind, CRC."""
+
+
+def is_whole_png(data: bytes) -> bool:
+    """Tell whether every chunk has the checksum that it carries, and nothing follows the last one."""
+    place = len(SIGNATURE)
+    while (end := _end_of_chunk(data, place)) is not None:
+        if zlib.crc32(data[place + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+            return False
+        if data[place + 4 : place + 8] == b"IEND":
+            return data.startswith(SIGNATURE) and end == len(data)
+        place = end
+    return False
+
+
+def flip_png_back(data: bytes) -> bytes | None:
+    """Find the one flipped bit of a PNG.
 
     Returns
     -------
-    image : ndarray of uint8, shape (h, w)
-    box : (int, int, int, int)
-        Where it lies in the frame.
+    bytes or None
+        The file as it was written; None where it is whole, or more than one bit is wrong.
     """
-    area = frame.scan_area or find_scan_area(frame)
-    kept = np.zeros(frame.shape, dtype=bool)
-    kept[area[0] : area[2], area[1] : area[3]] = True
-    rows, columns = np.nonzero(mask)
-    if rows.size:
-        kept[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = True
-    rows, columns = np.nonzero(kept)
-    box = int(rows.min()), int(columns.min()), int(rows.max()) + 1, int(columns.max()) + 1
-    inside = (slice(box[0], box[2]), slice(box[1], box[3]))
-    if overlay is None:
-        overlay = find_overlay(frame, box)
-    image = paint_over(frame.grey[inside], overlay[inside])
-    image[~kept[inside]] = 0
-    return image, box
+    if is_whole_png(data):
+        return None
+    place = len(SIGNATURE)
+    while (end := _end_of_chunk(data, place)) is not None:
+        carried = int.from_bytes(data[end - 4 : end], "big")
+        if zlib.crc32(data[place + 4 : end - 4]) != carried:
+            break
+        place = end
+    for candidate in _candidates(data, place):
+        if is_whole_png(candidate):
+            return candidate
+    return None
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Masks:
-    """The two pictures of one state; ``None`` where the state has none.
-
-    ``label`` has 0 for background, 1 for nodes and 2 for what nobody judged.
-    """
-
-    label: NDArray[np.uint8] | None
-    instances: NDArray[np.uint8] | None
+def _end_of_chunk(data: bytes, place: int) -> int | None:
+    if place + _ENDS > len(data):
+        return None
+    (length,) = struct.unpack(">I", data[place : place + 4])
+    end = place + _ENDS + int(length)
+    return end if end <= len(data) else None
 
 
-def complete_nodes(annotation: Annotation) -> tuple[Node, ...]:
-    """The nodes of an annotation, with one more for each painted id that it does not describe.
-
-    Raises
-    ------
-    DatasetError
-        If the annotation contradicts itself.
-    """
-    instances, nodes = annotation.instances, annotation.nodes
-    if instances.shape != annotation.frame.shape or instances.dtype != np.uint8:
-        raise DatasetError(
-            f"The mask has shape {instances.shape} and dtype {instances.dtype}, the frame "
-            f"{annotation.frame.shape}: save uint8 ids of the frame's own shape."
-        )
-    known = [node.id for node in nodes]
-    if len(set(known)) < len(known) or not all(1 <= node_id <= 255 for node_id in known):
-        raise DatasetError(f"The nodes have the ids {known}: give each its own, from 1 to 255.")
-    painted = np.flatnonzero(np.bincount(instances.ravel(), minlength=256)[1:]) + 1
-    if annotation.status == "no-node" and (painted.size or nodes):
-        raise DatasetError(
-            f"The frame is marked as showing no node, but has {max(painted.size, len(nodes))}. "
-            "Erase them, or save the frame as corrected."
-        )
-    status = annotation.status
-    missing = (Node(id=int(node_id), status=status) for node_id in painted if node_id not in known)
-    return tuple(sorted((*nodes, *missing), key=lambda node: node.id))
+def _candidates(data: bytes, place: int) -> Iterator[bytes]:
+    """The file with each single bit turned that may be the wrong one in the chunk at ``place``."""
+    yield SIGNATURE + data[len(SIGNATURE) :]
+    for bit in range(32):
+        yield _turned(data, place + bit // 8, bit % 8)
+    end = _end_of_chunk(data, place)
+    if end is None:
+        return
+    difference = zlib.crc32(data[place + 4 : end - 4]) ^ int.from_bytes(data[end - 4 : end], "big")
+    if difference.bit_count() == 1:
+        bit = difference.bit_length() - 1
+        yield _turned(data, end - 1 - bit // 8, bit % 8)
+    for i in range(end - 5, place + 3, -1):
+        if (turned := _BITS.get(difference)) is not None:
+            yield _turned(data, i, turned)
+            return
+        # The difference that a flip one byte earlier would have made.
+        low = _LOW[difference >> 24]
+        difference = (difference ^ _TABLE[low]) << 8 | low
 
 
-def masks_of(
-    instances: NDArray[np.uint8],
-    nodes: tuple[Node, ...],
-    status: str,
-    not_judged: NDArray[np.bool_] | None = None,
-) -> Masks:
-    """Label image and node ids that the folder keeps of an annotation.
-
-    A reader stands for the label of a finished frame alone. Nodes that are known but outlined
-    nowhere make a frame with a class and no mask. The ids get a file of their own where the
-    label can't say them: several nodes, or one that is not accepted.
-    """
-    labelled = label_of(instances, nodes)
-    finished = status in FINISHED and (bool(instances.any()) or not nodes)
-    says_all = finished and np.array_equal(instances, labelled)
-    if not_judged is not None:
-        labelled[not_judged & (instances == 0)] = NOT_JUDGED
-    return Masks(
-        label=labelled if finished else None,
-        instances=instances if instances.any() and not says_all else None,
-    )
+def _turned(data: bytes, i: int, bit: int) -> bytes:
+    if i >= len(data):
+        return b""
+    changed = bytearray(data)
+    changed[i] ^= 1 << bit
+    return bytes(changed)
 
 
-def label_of(instances: NDArray[np.uint8], nodes: Iterable[Node]) -> NDArray[np.uint8]:
-    """Label image of a mask of ids: 1 where a node is that a reader stands for."""
-    return np.isin(instances, [node.id for node in nodes if node.status in LABELLED]).astype(np.uint8)
+def _table() -> tuple[int, ...]:
+    table = []
+    for value in range(256):
+        for _ in range(8):
+            value = value >> 1 ^ (0xEDB88320 if value & 1 else 0)
+        table.append(value)
+    return tuple(table)
 
 
-def hashes_of(masks: Masks) -> dict[str, str | None]:
-    """The keys by which a record and its pictures are known to belong together."""
-    return {
-        "mask_sha256": None if masks.label is None else hash_pixels(masks.label),
-        "instances_sha256": None if masks.instances is None else hash_pixels(masks.instances),
-    }
-
-
-def crop_instances(instances: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
-    """The part of a mask inside the stored image.
-
-    Raises
-    ------
-    DatasetError
-        If some of the mask lies outside, where it would be lost.
-    """
-    row0, column0, row1, column1 = box
-    inside = np.ascontiguousarray(instances[row0:row1, column0:column1])
-    lost = np.count_nonzero(instances) - np.count_nonzero(inside)
-    if lost:
-        raise DatasetError(
-            f"{lost} painted pixels lie outside the scan area that the training folder keeps of this frame "
-            f"(rows {row0} to {row1}, columns {column0} to {column1}). Erase them there and save again."
-        )
-    return inside
-
-
-def describe_nodes(annotation: Annotation, nodes: tuple[Node, ...]) -> tuple[NodeEntry, ...]:
-    """The nodes as the record keeps them, with their sizes."""
-    places = ndimage.find_objects(annotation.instances)
-    entries = []
-    for node in nodes:
-        sizes: dict[str, float] = {}
-        place = places[node.id - 1] if node.id <= len(places) else None
-        if place is not None:
-            mask = annotation.instances == node.id
-            # Its box alone: sizes do not depend on the place, and a reader waits.
-            size = measure(mask[place], spacing_of(annotation.frame, mask))
-            sizes["area_px"] = int(size.area_px)
-            for key, value in (("long_mm", size.long_axis_mm), ("short_mm", size.short_axis_mm)):
-                if value is not None:
-                    sizes[key] = round(float(value), 3)
-        entries.append(node_entry(node, **sizes))
-    return tuple(entries)
+_TABLE = _table()
+_LOW = {value >> 24: i for i, value in enumerate(_TABLE)}
+_BITS = {_TABLE[1 << bit]: bit for bit in range(8)}

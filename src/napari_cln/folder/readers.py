@@ -28,7 +28,7 @@ from ..disk.atomic import (
     checked_id,
     keep_former,
     read_bytes,
-    stage,
+    staged,
     sync_folder,
     write_atomically,
 )
@@ -38,7 +38,7 @@ from ..errors import DatasetError
 from ..types import Annotation, Case, Frame, Status, Truth, frame_truth
 from .commits import safe_name
 from .dataset import TrainingFolder
-from .pictures import complete_nodes, encode_png, read_png
+from .pictures import encode_png, hash_pixels, read_png
 from .record import (
     SCHEMA,
     CaseId,
@@ -48,10 +48,10 @@ from .record import (
     Seconds,
     Sha256,
     encode_checked,
-    hash_pixels,
     node_entry,
     now,
 )
+from .state import complete_nodes
 
 __all__ = [
     "ReadingPair",
@@ -157,7 +157,7 @@ def save_reading(study: TrainingFolder, annotation: Annotation, reader: str) -> 
     case = study.case(study.identify(annotation.frame))
     nodes = complete_nodes(annotation)
     named = safe_name(reader) == reader != "nodes"  # <id>.nodes.png holds the ids of the folder's own nodes
-    if annotation.instances.shape != case.shape or study.read_only or not named:
+    if annotation.instances.shape != case.shape or study.dataset.read_only or not named:
         raise DatasetError(
             f"The reading of {case.id} by {reader!r} can't be kept: open the image from the training folder, "
             "and use a reader's name of letters and digits."
@@ -191,17 +191,9 @@ def save_reading(study: TrainingFolder, annotation: Annotation, reader: str) -> 
 
 def _put_in_place(study: TrainingFolder, path: Path, picture: bytes, text: bytes) -> None:
     """Stage both files of a reading, keep the former, then rename the picture, and last the text."""
-    staged: list[tuple[Path, Path]] = []
-    try:
-        for goal, data in ((path.with_suffix(".png"), picture), (path, text)):
-            staged.append((stage(goal, data), goal))
+    with staged([(path.with_suffix(".png"), picture), (path, text)]) as put_in_place:
         _keep_former_reading(study, path)
-        for temporary, goal in staged:
-            temporary.replace(goal)
-        sync_folder(path.parent)
-    finally:
-        for temporary, _ in staged:
-            temporary.unlink(missing_ok=True)
+        put_in_place(2)
 
 
 def restore_reading(study: TrainingFolder, case_id: str, reader: str) -> str | None:
@@ -221,9 +213,9 @@ def restore_reading(study: TrainingFolder, case_id: str, reader: str) -> str | N
     """
     path = _path(study, case_id, reader)
     picture, records = path.with_suffix(".png"), study.layout.records
-    for staged in sorted(records.glob(f"{TEMPORARY}{path.name}-*")):
-        if _fits(staged, picture):
-            staged.replace(path)
+    for left in sorted(records.glob(f"{TEMPORARY}{path.name}-*")):
+        if _fits(left, picture):
+            left.replace(path)
             sync_folder(records)
             return f"The reading of {case_id} by {reader} that was cut short is finished."
     kept = sorted((study.layout.revisions / case_id).glob(f"*-{path.name}.reading"), key=_age, reverse=True)

@@ -10,22 +10,17 @@ keyed hash (:mod:`napari_cln.disk.user`).
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
-import numpy as np
 from msgspec import Meta, Struct
-from numpy.typing import NDArray
 
-from .. import __version__
 from ..disk.schema import checksum_holds, decode_json, misfit_of, with_checksum, with_own_line_ends
-from ..disk.user import hashed_key, is_damaged, patient_salt, salt_path
 from ..errors import DatasetError
 from ..types import (
-    Annotation,
     Case,
     Level,
     Node,
@@ -55,16 +50,10 @@ __all__ = [
     "decode_record",
     "encode_checked",
     "encode_record",
-    "hash_pixels",
-    "history_entry",
-    "maker_of",
     "node_entry",
     "now",
-    "read_salt",
     "record_of",
-    "salt_fingerprint",
     "value_of",
-    "with_history",
 ]
 
 SCHEMA = 1
@@ -72,11 +61,6 @@ FINISHED = ("corrected", "accepted", "no-node")
 """Statuses of a frame whose mask a reader stands for."""
 LABELLED = ("corrected", "accepted")
 """Statuses of a node that belongs in the label image."""
-MERGED_WITHIN = timedelta(minutes=10)
-MERGED = ("predicted", "corrected", "noted", "undone")
-"""Actions whose lines of history are put together; each decision keeps a line of its own."""
-UNSAID = ("taken-back", "noted", "undone")
-"""Actions that do not say what stands: their line has the status beside them."""
 NO_HEADER = "113100"
 """DICOM's code (PS3.16, CID 7050) for: nothing of the header is kept that could name a patient."""
 MAX_SIDE, MAX_PIXELS = 65_535, 2**26
@@ -263,6 +247,11 @@ class Provenance(Struct, frozen=True, kw_only=True):
     readings: Mapping[str, str] | None = None
     p_malignant: float | None = None
 
+    @property
+    def reader(self) -> str:
+        """The reader as the history names them."""
+        return self.who or "a reader"
+
 
 _decoder = msgspec.json.Decoder(Record)
 _CHECK = "Run `napari-cln check` on the training folder: former states are in its revisions folder."
@@ -418,104 +407,4 @@ def now() -> datetime:
 
 def node_entry(node: Node, **sizes: Any) -> NodeEntry:
     """A node as a record keeps it."""
-    return NodeEntry(
-        id=node.id,
-        status=node.status,
-        truth=node.truth,
-        truth_source=node.truth_source,
-        level=node.level,
-        side=node.side,
-        p_malignant=node.p_malignant,
-        **sizes,
-    )
-
-
-def history_entry(annotation: Annotation, about: Provenance, who: str) -> HistoryEntry:
-    """The line of history that a save adds."""
-    based_on, seconds = annotation.based_on, annotation.seconds
-    return HistoryEntry(
-        t=now(),
-        who=who,
-        app=f"napari-cln {__version__}",
-        action=about.action or annotation.status,
-        status=annotation.status if about.action in UNSAID else None,
-        judged_by=about.judged_by if about.judged_by != who else None,
-        model=based_on,
-        untouched=None if based_on is None else annotation.status == "accepted",
-        seconds=None if seconds is None else round(float(seconds), 1),
-        readings=dict(about.readings) if about.readings else None,
-    )
-
-
-def with_history(history: tuple[HistoryEntry, ...], entry: HistoryEntry) -> tuple[HistoryEntry, ...]:
-    """History with one more entry.
-
-    A reader who saves after every stroke would fill the record with one line a stroke, so strokes
-    of one reader that follow each other within ten minutes share a line: first and last time,
-    their number, the seconds summed. What the reader decides has a line of its own, always.
-    """
-    if not history:
-        return (entry,)
-    last = history[-1]
-    keys = ("who", "app", "action", "model", "status", "judged_by")
-    alike = entry.action in MERGED and all(getattr(last, key) == getattr(entry, key) for key in keys)
-    if not alike or entry.t - last.last > MERGED_WITHIN:
-        return (*history, entry)
-    spent = [seconds for seconds in (last.seconds, entry.seconds) if seconds is not None]
-    merged = msgspec.structs.replace(
-        entry,
-        t=last.t,
-        until=entry.t,
-        saves=last.saves + 1,
-        seconds=round(sum(spent), 1) if spent else None,
-    )
-    return (*history[:-1], merged)
-
-
-# ------------------------------------------------------------ names that give nothing away
-
-# fmt: off
-MAKERS = (
-    "Acuson", "Aloka", "Alpinion", "BK", "Butterfly", "Canon", "Chison", "Clarius", "Edan", "Esaote",
-    "Fujifilm", "GE", "Hitachi", "Konica", "Lumify", "Mindray", "Philips", "Samsung", "Siemens", "SonoScape",
-    "SonoSite", "SuperSonic", "Telemed", "Toshiba", "Ultrasonix", "Vinno", "Wisonic", "simulated",
-)
-# fmt: on
-
-
-def hash_pixels(pixels: NDArray[np.uint8]) -> str:
-    """SHA-256 of pixels in C order, as 64 hexadecimal digits."""
-    return hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
-
-
-def read_salt() -> bytes:
-    """Read the salt of patient keys, made on first use.
-
-    Raises
-    ------
-    DatasetError
-        If the configuration folder can't be read or written to.
-    """
-    name = salt_path().name
-    try:
-        salt = patient_salt()
-    except OSError as cause:
-        raise DatasetError(
-            f"The salt of the patient keys, {name}, can't be kept ({cause.strerror}). Make your "
-            "configuration folder writable, or name another in the environment variable NAPARI_CLN_CONFIG."
-        ) from cause
-    if is_damaged(salt):
-        held = f"{len(salt)} bytes" if salt.strip(b"\0") or not salt else "nothing but zeros"
-        raise DatasetError(f"{name} is damaged: it holds {held}. Restore it from a backup.")
-    return salt
-
-
-def salt_fingerprint(salt: bytes) -> str:
-    """Eight digits that tell two salts apart and give neither away."""
-    return hashed_key(salt, "fingerprint", "napari-cln")[:8]
-
-
-def maker_of(vendor: str | None) -> str | None:
-    """Known maker that a vendor text names; ``None`` for any other text, which could name a patient."""
-    words = (vendor or "").casefold().replace("_", " ").replace("-", " ").split()
-    return next((maker for maker in MAKERS if maker.casefold() in words), None)
+    return NodeEntry(**asdict(node), **sizes)

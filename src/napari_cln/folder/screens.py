@@ -139,7 +139,7 @@ def confirm_screens(study: TrainingFolder, screens: Iterable[str], who: str) -> 
     DatasetError
         If the folder is open for reading only, or can't be written to.
     """
-    if study.read_only:
+    if study.dataset.read_only:
         raise DatasetError(f"{study.path.name} is open for reading only. Update napari-cln.")
     try:
         with lock(study.layout.locks, "dataset", who):
@@ -148,4 +148,4 @@ def confirm_screens(study: TrainingFolder, screens: Iterable[str], who: str) -> 
             ours = msgspec.structs.replace(description.ours, screens=seen)
             msgspec.structs.replace(description, ours=ours).write(study.layout.dataset)
     except OSError as cause:
-        raise study.refused(cause) from cause
+        raise study.dataset.refused(cause) from cause

@@ -87,7 +87,7 @@ def simulate_folder(path: str | Path, n: int, seed: int) -> Iterator[Case]:
             about = Provenance(patient=patient, who=WHO, kind="simulated", p_malignant=score)
             yield folder.keep(annotation, about, overlay=phantom.overlay, count=False)
     finally:
-        folder.recount()
+        folder.dataset.recount()
 
 
 def _begun(path: str | Path, n: int, seed: int) -> TrainingFolder | None:
@@ -95,7 +95,8 @@ def _begun(path: str | Path, n: int, seed: int) -> TrainingFolder | None:
     try:
         folder = TrainingFolder.open(path)
         patients = {
-            folder.hash_key("patient", _name(seed, index)) for index in range(-(-n // FRAMES_PER_PATIENT))
+            folder.dataset.hash_key("patient", _name(seed, index))
+            for index in range(-(-n // FRAMES_PER_PATIENT))
         }
         records = [folder.record(case_id) for case_id in folder.ids()]
     except DatasetError:

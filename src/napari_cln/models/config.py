@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeAlias, get_args
 
 from msgspec import Meta
 
-from .schema import check_fields
+from ..settings import check_fields
 
 __all__ = ["YNetConfig"]
 

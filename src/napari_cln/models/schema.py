@@ -1,8 +1,8 @@
 """Text of a file as typed values, each of the right kind and in its range; what does not fit is named.
 
-A schema is a dataclass: its hints say the kinds, and ``Annotated`` with :class:`msgspec.Meta`, or with the
-``{"min": …, "max": …}`` that a form reads, says the ranges. A value that does not fit is one
-:class:`SchemaError`, with its key, the value as it stands in the file, and what it must be.
+A schema is a dataclass: its hints say the kinds, and ``Annotated`` with :class:`msgspec.Meta` says the
+ranges (:mod:`napari_cln.settings`). A value that does not fit is one :class:`SchemaError`, with its key, the
+value as it stands in the file, and what it must be.
 """
 
 from __future__ import annotations
@@ -11,39 +11,22 @@ import codecs
 import json
 import math
 import re
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import fields, is_dataclass
-from functools import lru_cache
+from collections.abc import Collection, Iterator
+from dataclasses import is_dataclass
 from types import UnionType
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeAlias, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
-__all__ = ["SchemaError", "check_fields", "read", "wanted"]
+from ..settings import MAX_SHOWN, SchemaError, hints_of, shown, wanted
+
+__all__ = ["SchemaError", "read"]
 
 T = TypeVar("T")
 Keys: TypeAlias = "tuple[str | int, ...]"
 """Keys and places from the outermost object to a value."""
 
-MAX_SHOWN = 60
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
-_NUMBERS: dict[type, str] = {int: "a whole number", float: "a number"}
-
-
-class SchemaError(ValueError):
-    """A value that does not fit.
-
-    Parameters
-    ----------
-    key : str
-        Where it stands, such as ``config.width``; empty for the whole file.
-    fault : str
-        What is wrong with it, such as ``is NaN, and must be a number from 0 to 1``.
-    """
-
-    def __init__(self, key: str, fault: str) -> None:
-        super().__init__(f"{key} {fault}".strip())
-        self.key = key
 
 
 def read(text: bytes | str, kind: type[T], *, needed: Collection[str] = ()) -> T:
@@ -83,78 +66,6 @@ def read(text: bytes | str, kind: type[T], *, needed: Collection[str] = ()) -> T
     return found
 
 
-def check_fields(settings: object) -> None:
-    """Compare the fields of a dataclass with the kinds and ranges in its hints.
-
-    Raises
-    ------
-    SchemaError
-        Of the first field that does not fit.
-    """
-    kind: Any = type(settings)
-    for name, hint in _hints(kind).items():
-        value = getattr(settings, name)
-        try:
-            msgspec.convert(value, _with_limits(hint))
-        except msgspec.ValidationError as cause:
-            raise SchemaError(name, f"is {_shown(value)}, and must be {wanted(hint)}") from cause
-
-
-def wanted(hint: Any) -> str:
-    """Words for what a hint takes, such as ``a whole number from 1 to 10``."""
-    hint = _with_limits(hint)
-    meta = None
-    if get_origin(hint) is Annotated:
-        hint, meta = get_args(hint)[:2]
-        if meta.description:
-            return str(meta.description)
-    origin, inner = get_origin(hint), get_args(hint)
-    if origin in (Union, UnionType):
-        parts = ["null" if part is type(None) else wanted(part) for part in inner]
-        return " or ".join(parts)
-    if origin is Literal:
-        return " or ".join(_shown(value) for value in inner)
-    if hint in _NUMBERS:
-        return _NUMBERS[hint] + _bounds(meta)
-    if hint is bool:
-        return "true or false"
-    if hint is str:
-        return "text" + (f" of at most {meta.max_length} characters" if meta and meta.max_length else "")
-    if origin is tuple:
-        if inner[-1] is not Ellipsis:
-            return f"[{', '.join(wanted(part) for part in inner)}]"
-        least = meta.min_length if meta and meta.min_length is not None else 0
-        most = f" to {meta.max_length}" if meta and meta.max_length else " or more"
-        return f"a list of {least}{most}, each {wanted(inner[0])}"
-    return "an object"
-
-
-def _bounds(meta: msgspec.Meta | None) -> str:
-    if meta is None:
-        return ""
-    if meta.ge is not None and meta.ge == meta.le:
-        return f": {meta.ge:g}"
-    if meta.ge is not None and meta.le is not None:
-        return f" from {meta.ge:.12g} to {meta.le:.12g}"
-    words = {"at least": meta.ge, "above": meta.gt, "at most": meta.le, "below": meta.lt}
-    said = [f"{word} {value:.12g}" for word, value in words.items() if value is not None]
-    return f" {' and '.join(said)}" if said else ""
-
-
-def _with_limits(hint: Any) -> Any:
-    """The hint with the limits of a form as those of a schema."""
-    if get_origin(hint) is Annotated and isinstance(limits := get_args(hint)[1], Mapping):
-        return Annotated[get_args(hint)[0], msgspec.Meta(ge=limits.get("min"), le=limits.get("max"))]
-    return hint
-
-
-@lru_cache
-def _hints(kind: type) -> dict[str, Any]:
-    names = {field.name for field in fields(kind)}
-    hints = get_type_hints(kind, include_extras=True)
-    return {name: hint for name, hint in hints.items() if name in names}
-
-
 def _inside(hint: Any, step: str | int) -> Any:
     """The hint of what stands under a key or at a place; None where it is not said."""
     if get_origin(hint) is Annotated:
@@ -164,7 +75,7 @@ def _inside(hint: Any, step: str | int) -> Any:
         found = (_inside(part, step) for part in inner if part is not type(None))
         return next((part for part in found if part is not None), None)
     if is_dataclass(hint):
-        return _hints(hint).get(str(step))  # type: ignore[arg-type]  # a class, as all hints
+        return hints_of(hint).get(str(step))  # type: ignore[arg-type]  # a class, as all hints
     if origin is tuple:
         if inner[-1] is Ellipsis:
             return inner[0]
@@ -177,7 +88,7 @@ def _unknown(raw: Any, hint: Any, at: Keys) -> Iterator[Keys]:
     if isinstance(raw, dict):
         kinds = [part for part in (hint, *get_args(hint)) if is_dataclass(part)]
         if kinds:
-            known = _hints(kinds[0])  # type: ignore[arg-type]
+            known = hints_of(kinds[0])  # type: ignore[arg-type]
             for key, value in raw.items():
                 if key not in known:
                     yield (*at, key)
@@ -206,8 +117,8 @@ def _misfit(raw: Any, kind: type, sentence: str) -> SchemaError:
     if hint is None or (is_dataclass(hint) and isinstance(value, dict)):  # the dataclass itself refused
         return SchemaError(f"{_key(tuple(path))}:" if path else "", said)
     if not path:
-        return SchemaError("", f"It is {_shown(value)}, and must be an object.")
-    return SchemaError(_key(tuple(path)), f"is {_shown(value)}, and must be {wanted(hint)}")
+        return SchemaError("", f"It is {shown(value)}, and must be an object.")
+    return SchemaError(_key(tuple(path)), f"is {shown(value)}, and must be {wanted(hint)}")
 
 
 def _odd_text(text: bytes | str, kind: type) -> SchemaError:
@@ -219,9 +130,9 @@ def _odd_text(text: bytes | str, kind: type) -> SchemaError:
             if isinstance(value, _Digits):
                 return SchemaError(_key(path), f"is a number of {len(value)} digits")
             if isinstance(value, float) and not math.isfinite(value):
-                return SchemaError(_key(path), f"is {_shown(value)}, and must be {_wanted_at(path, kind)}")
+                return SchemaError(_key(path), f"is {shown(value)}, and must be {_wanted_at(path, kind)}")
             if isinstance(value, str) and not _is_writable(value):
-                return SchemaError(_key(path), f"is {_shown(value)}, and must be of whole characters")
+                return SchemaError(_key(path), f"is {shown(value)}, and must be of whole characters")
     except RecursionError:
         return SchemaError("", "It is nested too deep.")
     except json.JSONDecodeError as error:
@@ -269,12 +180,3 @@ def _key(path: Keys) -> str:
     """``config.bins[0]``, in characters that any terminal shows."""
     text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
     return text.encode("ascii", "backslashreplace").decode()[:MAX_SHOWN]
-
-
-def _shown(value: Any) -> str:
-    """A value as it stands in a file, cut where it is long."""
-    try:
-        text = json.dumps(value)
-    except (TypeError, ValueError, RecursionError):
-        text = repr(value) if not isinstance(value, int) else "a number of thousands of digits"
-    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"

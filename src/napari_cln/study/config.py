@@ -1,50 +1,69 @@
 """The settings of an evaluation."""
 
-from __future__ import annotations
+# No "from __future__ import annotations": magicgui would read the hints without this module's names.
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from ..errors import RunError
+from ..settings import SchemaError, Seed, Share, check_fields
 
 __all__ = ["EvaluationConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
-    """Settings of an evaluation.
+    """Settings of an evaluation; its form, its command line and its record.
 
     Parameters
     ----------
     split : str
-        Set of cases whose figures are reported; ``"all"`` for every case, whichever its set.
-    cutoff_from : str
-        ``"card"``: the model's own. ``"validation"``: taken by ``rule`` from the cases of that
-        split. ``"test"``: taken on the reported cases themselves, which flatters, and is said so.
-    rule : str
-        ``"youden"`` or ``"sensitivity"`` (at least ``sensitivity``).
+        Set of cases whose figures are reported: ``test``, ``validation``, ``train``, or ``all`` for every
+        case, whichever its set.
+    cutoff_from : {"card", "validation", "test"}
+        ``card`` is the model's own cutoff. ``validation`` takes it by the rule from the cases of that set.
+        ``test`` takes it from the reported cases themselves, which flatters, and is said so.
+    rule : {"youden", "sensitivity"}
+        How a cutoff is taken from cases: by Youden's index, or so that a sensitivity is reached.
     sensitivity : float
+        To be reached, for the second rule.
     cutoff : float, optional
-        A cutoff of your own, instead of all that.
+        A cutoff of your own on the malignancy score, instead of all that.
     prevalence : float, optional
-        At which PPV and NPV are given as well.
+        Share of metastatic nodes at which PPV and NPV are given as well.
     iou_threshold : float
-        From which a matched node counts as found.
+        Intersection over union from which a node counts as found.
     resamples : int
         Of the bootstrap over patients.
     seed : int
+        Of the bootstrap: the same seed, the same intervals.
     confidence : float
+        Of every interval.
     data : str
-        What the cases are, in words; printed on the first page.
+        Description of the cases, in words, for the first page.
+
+    Raises
+    ------
+    RunError
+        If a setting is of another kind or out of its limits, which the message names.
     """
 
-    split: str = "test"
+    split: Annotated[str, Meta(title="NAME")] = "test"
     cutoff_from: Literal["card", "validation", "test"] = "card"
-    # spelled out: magicgui reads the hints without this module's names
     rule: Literal["youden", "sensitivity"] = "youden"
-    sensitivity: Annotated[float, {"min": 0.5, "max": 1.0, "step": 0.01}] = 0.9
-    cutoff: float | None = None
-    prevalence: float | None = None
-    iou_threshold: Annotated[float, {"min": 0.1, "max": 0.9, "step": 0.05}] = 0.5
-    resamples: Annotated[int, {"min": 200, "max": 20000}] = 2000
-    seed: int = 0
-    confidence: Annotated[float, {"min": 0.8, "max": 0.99, "step": 0.01}] = 0.95
-    data: str = ""
+    sensitivity: Share = 0.9
+    cutoff: Share | None = None
+    prevalence: Share | None = None
+    iou_threshold: Annotated[float, Meta(gt=0, lt=1, extra={"step": 0.05})] = 0.5
+    resamples: Annotated[int, Meta(ge=200, le=100_000)] = 2000
+    seed: Seed = 0
+    confidence: Share = 0.95
+    data: Annotated[str, Meta(title="TEXT")] = ""
+
+    def __post_init__(self) -> None:
+        try:
+            check_fields(self)
+        except SchemaError as cause:
+            raise RunError(f"{cause}.") from cause

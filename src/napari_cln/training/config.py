@@ -1,12 +1,14 @@
 """Settings of a training run. Without torch, so that a window can show them at once."""
 
-from __future__ import annotations
+# No "from __future__ import annotations": magicgui would read the hints without this module's names.
 
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
+from msgspec import Meta
+
 from ..errors import RunError
-from ..models.schema import SchemaError, check_fields
+from ..settings import SchemaError, Seed, check_fields
 from .recipes import Recipe
 
 __all__ = ["TrainConfig"]
@@ -19,31 +21,32 @@ class TrainConfig:
     Parameters
     ----------
     recipe : {"best", "paper"}
-        ``"paper"`` is exactly the paper's: cross-entropy on mask and class summed, batch 8,
-        initial rate 0.001, stretched to 256×256. ``"best"`` adds soft Dice, a wider decoder, a
-        score per node, ultrasound augmentation and averaged weights.
+        ``paper`` is exactly the paper's: cross-entropy on mask and class summed, batch 8, initial rate
+        0.001, stretched to 256×256. ``best`` adds soft Dice, a wider decoder, a score per node,
+        ultrasound augmentation and averaged weights.
     classification_only : bool
         Train the network without its mask head.
     epochs : int
-        Passes over the training frames, 1 to 1000.
+        Passes over the training frames.
     folds : int
-        Networks to train, each validated on the patients that it did not see; 1 trains one. At most 10.
+        Networks to train, each validated on the patients that it did not see; 1 trains one.
     ensemble : bool
-        Keep all of them as one model, which answers with the mean of their probabilities and takes as
-        many times as long; by default the one that validated best is kept.
+        Keep the networks of all folds as one model, which answers with the mean of their probabilities
+        and takes as many times as long; without it the one that validated best is kept.
     batch_size : int
-        Frames a step, 1 to 256.
+        Frames a step.
     learning_rate : float
-        0.000001 to 1.
+        Rate at the start of the training.
     patience : int
         Stop after so many epochs without a better validation; 0 trains to the end.
     start_from : str
         Name or path of a model whose weights to start from, as far as they fit the recipe's network; empty
         for new weights.
     compare_with : str
-        Model to be compared with the new one on the same validation frames, by default the one in use;
-        empty for none.
+        Model to be compared with the new one on the same validation frames, such as the one in use; empty
+        for none.
     seed : int
+        Of the split, the first weights and the augmentation: the same seed, the same model.
 
     Raises
     ------
@@ -54,15 +57,15 @@ class TrainConfig:
 
     recipe: Literal["best", "paper"] = "best"
     classification_only: bool = False
-    epochs: Annotated[int, {"min": 1, "max": 1000}] = 50
-    folds: Annotated[int, {"min": 1, "max": 10}] = 5
+    epochs: Annotated[int, Meta(ge=1, le=1000)] = 50
+    folds: Annotated[int, Meta(ge=1, le=10, title="K")] = 5
     ensemble: bool = False
-    batch_size: Annotated[int, {"min": 1, "max": 256}] = 8
-    learning_rate: Annotated[float, {"min": 1e-6, "max": 1.0, "step": 1e-4}] = 1e-3
-    patience: Annotated[int, {"min": 0, "max": 1000}] = 0
-    start_from: str = ""
-    compare_with: str = "in-use"
-    seed: Annotated[int, {"min": 0, "max": 2**31 - 1}] = 0
+    batch_size: Annotated[int, Meta(ge=1, le=256)] = 8
+    learning_rate: Annotated[float, Meta(ge=1e-6, le=1.0, title="RATE", extra={"step": 1e-4})] = 1e-3
+    patience: Annotated[int, Meta(ge=0, le=1000)] = 0
+    start_from: Annotated[str, Meta(title="MODEL")] = ""
+    compare_with: Annotated[str, Meta(title="MODEL")] = "in-use"
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
         try:
@@ -76,7 +79,7 @@ class TrainConfig:
             )
 
     def to_recipe(self) -> Recipe:
-        """The whole recipe that these settings stand for."""
+        """Return the whole recipe that these settings stand for."""
         named = {"best": Recipe.best, "paper": Recipe.paper}
         recipe = named[self.recipe](segmentation=not self.classification_only)
         return replace(recipe, batch_size=self.batch_size, learning_rate=self.learning_rate)

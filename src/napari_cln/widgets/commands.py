@@ -22,12 +22,11 @@ from .._layers import (
 )
 from ..errors import ClnError
 from ..imaging.measurement import measure_nodes
+from ..types import LayerKind
 from .segment.dock import SegmentDock
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-
-__all__ = ["measure_layers", "segment_layers"]
 
 
 def segment_layers(viewer: Viewer) -> None:
@@ -72,7 +71,7 @@ def measure_layer(viewer: ViewerModel, labels: Labels) -> None:
         labels.features = measured_features(annotation, sizes)
     data, options, _ = axes_to_layer(sizes, labels, index)
     owner = labels if image is None else image
-    for old in layers_of(owner, viewer.layers, "axes"):
+    for old in layers_of(owner, viewer.layers, LayerKind.AXES):
         viewer.layers.remove(old)
     axes = Shapes(data, **options)
     link(axes, owner)

@@ -7,9 +7,8 @@ import pytest
 
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.health.check import check_study
-from napari_cln.folder.health.png import flip_png_back, is_whole_png
 from napari_cln.folder.health.repair import repair_all
-from napari_cln.folder.pictures import encode_png
+from napari_cln.folder.pictures import encode_png, flip_png_back, is_whole_png
 from napari_cln.folder.readers import save_reading
 from napari_cln.folder.split.frozen import frozen_split
 from napari_cln.types import Annotation, Frame, Node

@@ -199,7 +199,7 @@ def test_the_same_pixels_twice_are_listed_and_the_later_is_put_away(study, annot
         (first.mask, study.layout.mask(twin)),
     ):
         goal.write_bytes(source.read_bytes())
-    study.recount()
+    study.dataset.recount()
 
     (fault,) = check_study(study).faults
     assert fault.kind == "duplicate"

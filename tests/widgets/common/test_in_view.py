@@ -11,10 +11,10 @@ from qtpy.QtTest import QTest
 from shipped import CINE, FRAME, REAL
 from strokes import drag
 
-from napari_cln._layers import KEY, SCORE_MAP, lie_apart, link, space_of
+from napari_cln._layers import KEY, lie_apart, link, space_of
+from napari_cln.compat.window import grid_of
 from napari_cln.folder.dataset import TrainingFolder
-from napari_cln.types import Annotation, Frame, Node
-from napari_cln.widgets.common.in_view import grid_of
+from napari_cln.types import Annotation, Frame, LayerKind, Node
 from napari_cln.widgets.correct.cases import add_mask
 from napari_cln.widgets.correct.session import Session
 
@@ -69,7 +69,7 @@ def pair(viewer, session) -> tuple[Image, Image]:
     first, second = screens(viewer, "first", "second")
     for image in (second, first):
         put(viewer, image)
-        session.stage.show_image(image)
+        session.navigator.show_image(image)
     return first, second
 
 
@@ -183,9 +183,9 @@ def test_a_decision_on_what_the_canvas_does_not_show_is_refused_until_it_is_show
     assert FAULTS[hinder] in told[-1]
     assert told[-1].startswith("Not taken.")
     assert save(session) == []
-    assert session.stage.image is first
+    assert session.navigator.image is first
 
-    session.stage.mend()
+    session.navigator.mend()
     session.reject()
     assert session.mask.title == "first"
     assert save(session) == ["rejected"]
@@ -208,7 +208,7 @@ def test_an_image_that_the_reader_hid_stays_hidden(viewer, session, pair):
     link(texts, second)
     texts.visible = False
 
-    session.stage.show_image(second)
+    session.navigator.show_image(second)
 
     assert second.visible
     assert mask_of(viewer, second).visible
@@ -223,7 +223,7 @@ def test_a_click_on_another_images_layer_shows_that_image_alone(viewer, session,
     viewer.layers.selection.active = mask_of(viewer, second)
     session.refresh()
 
-    assert session.stage.image is second
+    assert session.navigator.image is second
     assert [layer.name for layer in viewer.layers if layer.visible] == ["second", "second · nodes"]
     session.reject()
     assert save(session) == ["rejected"]
@@ -244,7 +244,7 @@ class TestCines:
     def test_the_message_says_which_frame_a_decision_went_to(self, viewer, session, qtbot, told):
         (cine,) = screens(viewer, "cine", shape=(4, 90, 120))
         put(viewer, cine)
-        session.stage.show_frame(cine, 2)
+        session.navigator.show_frame(cine, 2)
 
         session.accept()
 
@@ -253,9 +253,9 @@ class TestCines:
     def test_a_slider_beyond_the_cine_shows_nothing_to_decide_on(self, viewer, session, told):
         long, short = screens(viewer, "long", "short", shape=(4, 90, 120))
         short.data = short.data[:2]
-        session.stage.show_image(long)
+        session.navigator.show_image(long)
         put(viewer, short)
-        session.stage.show_image(short)
+        session.navigator.show_image(short)
         viewer.dims.set_point(0, 3)
 
         session.no_node()
@@ -269,7 +269,7 @@ class TestCines:
     ):
         noise = np.random.default_rng(1).integers(0, 255, (4, 90, 120), np.uint8)
         cine = viewer.add_image(noise, name="cine", translate=(start, 0, 0), scale=(step, 1, 1))
-        session.stage.show_frame(cine, 3)
+        session.navigator.show_frame(cine, 3)
 
         session.no_node()
 
@@ -279,13 +279,13 @@ class TestCines:
 
     def test_turned_axes_show_no_frame(self, viewer, session, told):
         (cine,) = screens(viewer, "cine", shape=(4, 90, 120))
-        session.stage.show_image(cine)
+        session.navigator.show_image(cine)
         viewer.dims.roll()
 
         session.no_node()
         assert "The axes are turned" in told[-1]
 
-        session.stage.mend()
+        session.navigator.mend()
         session.no_node()
         assert save(session) == ["no-node"]
 
@@ -317,7 +317,7 @@ class TestBrush:
         viewer, canvas = dock.viewer, dock.viewer.window._qt_viewer.canvas.native
         images = [open_image(viewer, path) for path in (FRAME, REAL)]
         dock.walk.path.setCurrentIndex(1)
-        qtbot.waitUntil(lambda: dock.session.stage.image is images[1])
+        qtbot.waitUntil(lambda: dock.session.navigator.image is images[1])
         images[1].mode = "transform"
         QTest.keyClick(canvas, Qt.Key.Key_J, Qt.KeyboardModifier.ShiftModifier)
         labels = viewer.layers.selection.active
@@ -346,10 +346,10 @@ class TestBrush:
         image = open_image(viewer, CINE if way == "cine" else FRAME)
         other = open_image(viewer, REAL)
         viewer.layers.selection.active = image if way == "cine" else other
-        qtbot.waitUntil(lambda: dock.session.stage.image is (image if way == "cine" else other))
+        qtbot.waitUntil(lambda: dock.session.navigator.image is (image if way == "cine" else other))
 
         if way == "suggestion":
-            dock.session.stage.show_frame(image, 0)
+            dock.session.navigator.show_frame(image, 0)
         elif way == "choice":
             dock.image.value = image
         else:
@@ -364,7 +364,7 @@ class TestBrush:
         viewer, canvas = dock.viewer, dock.viewer.window._qt_viewer.canvas.native
         images = [open_image(viewer, path) for path in (FRAME, REAL)]
         dock.walk.path.setCurrentIndex(1)
-        qtbot.waitUntil(lambda: dock.session.stage.image is images[1])
+        qtbot.waitUntil(lambda: dock.session.navigator.image is images[1])
         QTest.keyClick(canvas, Qt.Key.Key_J, Qt.KeyboardModifier.ShiftModifier)
         viewer.reset_view()
         QTest.qWait(200)
@@ -397,7 +397,7 @@ class TestApart:
     def test_a_layer_that_was_moved_is_refused_and_put_back(self, viewer, session, told, move, moved):
         (image,) = screens(viewer, "frame")
         mask = put(viewer, image)
-        session.stage.show_image(image)
+        session.navigator.show_image(image)
         before = [np.array(layer.data_to_world((7, 9))) for layer in (image, mask)]
         setattr(image if moved == "image" else mask, move, MOVES[move])
 
@@ -405,7 +405,7 @@ class TestApart:
         assert told[-1].startswith("Not taken. 'frame' and 'frame · nodes' do not lie on each other")
         assert save(session) == []
 
-        session.stage.mend()
+        session.navigator.mend()
         after = [np.array(layer.data_to_world((7, 9))) for layer in (image, mask)]
         assert np.allclose(before, after)
         session.accept()
@@ -414,14 +414,14 @@ class TestApart:
     def test_strokes_on_a_moved_picture_are_not_saved_and_said_so(self, viewer, session, told):
         (image,) = screens(viewer, "frame")
         mask = put(viewer, image)
-        session.stage.show_image(image)
+        session.navigator.show_image(image)
         image.translate = (4, 0)
 
         mask.data_setitem((np.array([60]), np.array([60])), 1)
 
         assert save(session) == []
         assert told[-1].startswith("What was painted is not saved: image and mask do not lie on each other.")
-        session.stage.mend()
+        session.navigator.mend()
         mask.undo()
         session.flush()
         mask.redo()
@@ -435,9 +435,9 @@ class TestApart:
         scale = tuple(image.scale)
         image.translate, image.scale = (5, 5), (2, 2)
 
-        session.stage.show_image(image)
-        assert session.stage.fault.remedy == "together"
-        session.stage.mend()
+        session.navigator.show_image(image)
+        assert session.navigator.fault.remedy == "together"
+        session.navigator.mend()
 
         assert tuple(image.scale) == scale
         assert tuple(image.translate) == (0, 0)
@@ -446,22 +446,24 @@ class TestApart:
     def test_the_mask_of_a_cine_may_not_be_moved_by_a_frame(self, viewer, session, told):
         (cine,) = screens(viewer, "cine", shape=(4, 90, 120))
         mask = put(viewer, cine)
-        session.stage.show_frame(cine, 2)
+        session.navigator.show_frame(cine, 2)
         mask.translate = (1, 0, 0)
 
         session.accept()
         assert "do not lie on each other" in told[-1]
 
-        session.stage.mend()
+        session.navigator.mend()
         assert tuple(mask.translate) == (0, 0, 0)
 
     @pytest.mark.parametrize("kind", ["score map", "difference", "reading"])
     def test_what_is_shown_beside_the_mask_has_to_lie_on_the_frame_too(self, viewer, session, told, kind):
         (image,) = screens(viewer, "frame")
         put(viewer, image)
-        session.stage.show_image(image)
+        session.navigator.show_image(image)
         data, options = np.zeros((90, 120), np.uint8), {"metadata": {KEY: kind}, **space_of(image, 2)}
-        layer = Image(data.astype(float), **options) if kind == SCORE_MAP else Labels(data, **options)
+        layer = (
+            Image(data.astype(float), **options) if kind == LayerKind.SCORE_MAP else Labels(data, **options)
+        )
         link(layer, image)
         viewer.add_layer(layer)
         viewer.layers.selection.active = mask_of(viewer, image)
@@ -470,7 +472,7 @@ class TestApart:
         session.accept()
         assert "do not lie on each other" in told[-1]
 
-        session.stage.mend()
+        session.navigator.mend()
         assert tuple(layer.translate) == (0, 0)
 
     def test_a_scale_line_is_not_taken_from_a_moved_picture(self, make_napari_viewer, open_image):

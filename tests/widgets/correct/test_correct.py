@@ -635,7 +635,7 @@ class TestFacts:
         press(dock, "accept")
 
         case = only_case(folder)
-        assert case.patient == folder.hash_key("patient", "doe, jane")
+        assert case.patient == folder.dataset.hash_key("patient", "doe, jane")
         assert not any(b"Doe" in path.read_bytes() for path in folder.path.rglob("*") if path.is_file())
 
         open_image(viewer, REAL)

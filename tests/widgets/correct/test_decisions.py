@@ -265,7 +265,7 @@ class Reading(RuleBasedStateMachine):
     def walk(self, number):
         ids = self.folder.ids()
         case_id = ids[number % len(ids)]
-        self.was_aside = self.session.stage.cases.has_aside(case_id, None)
+        self.was_aside = self.session.navigator.cases.has_aside(case_id, None)
         if case_id in self.desks and self.desks[case_id].is_stale:
             self.session.filing.saver.flush()  # else it is a race whether the folder is asked
         self.go(number)
@@ -435,9 +435,9 @@ class Reading(RuleBasedStateMachine):
             class_probabilities={"benign": 0.3, "malignant": 0.7},
             model_id=f"model{which}@123456789abc",
         )
-        Results(session.stage.viewer, session.stage.image, [0], "").put(prediction)
+        Results(session.navigator.viewer, session.navigator.image, [0], "").put(prediction)
         session.refresh()
-        session.stage.mend()
+        session.navigator.mend()
         layer, mask, root = desk.layer, instances.tobytes(), desk.root
         in_place = layer.mask == (layer.reading or EMPTY)
         if mask not in desk.told.origin:

@@ -91,7 +91,7 @@ class CineReading(RuleBasedStateMachine):
         self.session.filing.enter(self.folder)
         self.model = Frames()
         for frame in (*range(N_FRAMES), 0):
-            self.session.stage.show_frame(self.image, frame)
+            self.session.navigator.show_frame(self.image, frame)
 
     def teardown(self):
         if hasattr(self, "session"):
@@ -114,7 +114,7 @@ class CineReading(RuleBasedStateMachine):
 
     @rule(frame=st.integers(0, N_FRAMES - 1))
     def go(self, frame):
-        self.session.stage.show_frame(self.image, frame)
+        self.session.navigator.show_frame(self.image, frame)
         self.model.at = frame
 
     @rule(row=st.integers(2, 20), node=st.integers(0, 2), look=st.booleans())

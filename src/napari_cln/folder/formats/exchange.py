@@ -28,8 +28,9 @@ from ...errors import ClnError, DatasetError, ExportError, listed
 from ...types import Case
 from ..dataset import TrainingFolder
 from ..health.summary import StudySummary, Tally
-from ..record import hash_pixels
+from ..pictures import hash_pixels
 from ..screens import unseen_screens
+from ..state import says
 from .annotations import find_labelme, find_voc, find_yolo
 from .coco import CocoWriter, find_coco_files, read_coco
 from .columns import read_labels
@@ -371,7 +372,7 @@ class StudyImport:
                 self._problems[name] = problem
                 yield ExchangeStep(index=index, total=total, name=name, problem=f"{name}: {problem}")
         finally:
-            self.study.recount()
+            self.study.dataset.recount()
 
     @property
     def report(self) -> ImportReport:
@@ -420,7 +421,8 @@ class StudyImport:
         case_id = self.study.identify(parcel.annotation.frame)
         if self.study.layout.record(case_id).exists():
             record = self.study.record(case_id)
-            if self.study.says(record, parcel.annotation, parcel.about):
+            unjudged = self.study.last_not_judged(record)
+            if says(record, parcel.annotation, parcel.about, self.study.dataset.hash_key, unjudged):
                 return self.study.case(case_id)
             if any(entry.who != "import" for entry in record.history):
                 # The rival goes to the revisions, as one that came after another reader's.

@@ -20,9 +20,10 @@ from ...errors import DatasetError, SplitError, listed
 from ...types import Frame, Split
 from ..description import Description
 from ..layout import Layout
-from ..pictures import encode_png, masks_of
+from ..pictures import encode_png
 from ..record import encode_record
 from ..split.frozen import encode_splits, frozen_split
+from ..state import masks_of
 from .imported import Drawn, ImportOptions, Outlines, path_inside
 from .masks import drawn, mask_meanings, read_mask
 from .meaning import Meaning, meaning_of
@@ -154,9 +155,9 @@ class NnunetWriter:
 
     def close(self) -> str | None:
         """Write the description and the split by patient; say why there is no split, if there is none."""
-        description = Description.new(self._study.salt)
+        description = Description.new(self._study.dataset.salt)
         description = msgspec.structs.replace(
-            description, n_masks=self._masks, has_unjudged=self._study.has_unjudged
+            description, n_masks=self._masks, has_unjudged=self._study.dataset.has_unjudged
         )
         self._layout.dataset.write_bytes(description.encode())
         try:

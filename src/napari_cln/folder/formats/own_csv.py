@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from ...disk.tables import read_table
 from ...errors import DatasetError
-from ..pictures import encode_png, read_png
-from ..record import SCHEMA, hash_pixels, record_of
+from ..pictures import encode_png, hash_pixels, read_png
+from ..record import SCHEMA, record_of
 from .imported import Found, ImportedFrame, Incoming, TableUse, path_inside
 from .stored import ExportedFrame, parcel_of
 

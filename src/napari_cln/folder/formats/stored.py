@@ -15,9 +15,10 @@ from ...errors import DatasetError
 from ...types import Annotation, Case, Frame
 from ..commits import commit, keep_rival
 from ..dataset import TrainingFolder
-from ..pictures import hashes_of, masks_of
-from ..record import SCHEMA, Provenance, Record, case_of, hash_pixels, history_entry
+from ..pictures import hash_pixels
+from ..record import SCHEMA, Provenance, Record, case_of
 from ..screens import PIXELS_SEEN
+from ..state import State, hashes_of, history_entry, masks_of
 from .imported import Found, ImportedFrame, Incoming
 
 __all__ = ["ExportedFrame", "adopt", "find_stored", "parcel_of", "read_stored", "shareable"]
@@ -123,7 +124,7 @@ def adopt(study: TrainingFolder, parcel: ImportedFrame) -> Case:
         raise ValueError("adopt takes parcels that a training folder wrote")
     case_id = parcel.stored.id
     masks = masks_of(annotation.instances, annotation.nodes, annotation.status, annotation.not_judged)
-    history = (history_entry(annotation, about, "import"),)
+    history = (history_entry(annotation, about),)
     record = msgspec.structs.replace(shareable(parcel.stored), history=history, **hashes_of(masks))
     try:
         with lock(study.layout.locks, case_id, "import"):
@@ -131,13 +132,14 @@ def adopt(study: TrainingFolder, parcel: ImportedFrame) -> Case:
                 former = study.record(case_id)
                 if all(getattr(former, key) == getattr(record, key) for key in SAYING):
                     return case_of(former, study.layout)
-                keep_rival(study.layout, record, masks)
+                keep_rival(study.layout, State(record=record, masks=masks))
                 raise DatasetError(
                     f"{case_id} is in the folder already, with other masks, truths or patient. The folder's "
                     "stay; the new ones are kept among the revisions. Compare them in the Correct dock."
                 )
-            study.declare_unjudged(masks)
-            commit(study.layout, record, masks, image=annotation.frame.grey, former=None)
+            if masks.leave_unjudged:
+                study.dataset.declare_unjudged()
+            commit(study.layout, State(record=record, masks=masks, image=annotation.frame.grey))
     except OSError as cause:
-        raise study.refused(cause) from cause
+        raise study.dataset.refused(cause) from cause
     return case_of(record, study.layout)

@@ -15,11 +15,11 @@ from ...disk.schema import OBJECT, Seal, flip_text_back, is_amiss, with_own_line
 from ...errors import DatasetError
 from ...types import NOT_JUDGED
 from ..dataset import TrainingFolder
-from ..pictures import decode_png, label_of
+from ..pictures import decode_png, flip_png_back, hash_pixels, is_whole_png
 from ..readers import read_entry, readers_of
-from ..record import LABELLED, SCHEMA, Record, decode_record, hash_pixels
+from ..record import LABELLED, SCHEMA, Record, decode_record
+from ..state import label_of
 from .fault import Fault, Remedy
-from .png import flip_png_back, is_whole_png
 
 __all__ = ["check_case", "damage_of_text", "is_torn", "mended_picture", "mended_text"]
 

@@ -90,7 +90,7 @@ def check_study(folder: TrainingFolder | str | Path) -> StudyCheck:
 
 def _check_description(study: TrainingFolder) -> Iterator[Fault]:
     description = Description.read(study.layout.dataset)
-    if study.read_only:
+    if study.dataset.read_only:
         yield Fault(
             kind="newer-schema",
             severity="warning",
@@ -107,7 +107,7 @@ def _check_description(study: TrainingFolder) -> Iterator[Fault]:
             advice="Repair to count again.",
             remedy=Remedy.COUNT,
         )
-    elif not study.read_only:
+    elif not study.dataset.read_only:
         yield from _check_seal(study.layout.dataset, OBJECT, "description")
         if damage_of_text(study.layout.dataset) is None and _is_unsealed(study.layout.dataset):
             yield Fault(

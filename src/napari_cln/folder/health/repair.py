@@ -14,26 +14,24 @@ from ... import __version__
 from ...disk.atomic import TEMPORARY, keep_former, read_bytes, sync_folder, write_atomically
 from ...disk.locks import break_lock, lock
 from ...disk.schema import OBJECT, Seal
-from ...disk.user import config_folder
+from ...disk.user import config_folder, read_salt, salt_fingerprint
 from ...errors import ClnError, DatasetError
 from ...types import NOT_JUDGED
 from ..commits import commit, move_image
 from ..dataset import MAX_RECORD_BYTES, TrainingFolder
 from ..description import Description, is_foreign, others_of, salvage
 from ..layout import Layout
-from ..pictures import Masks, encode_png, hashes_of, label_of, read_png
+from ..pictures import encode_png, hash_pixels, read_png
 from ..readers import restore_reading
 from ..record import (
     SCHEMA,
     HistoryEntry,
     Record,
     decode_record,
-    hash_pixels,
     now,
-    read_salt,
-    salt_fingerprint,
 )
 from ..split.frozen import SEAL
+from ..state import Masks, State, hashes_of, label_of
 from .case import is_torn, mended_picture, mended_text
 from .check import check_study
 from .fault import Fault, Remedy
@@ -94,16 +92,16 @@ def repair(study: TrainingFolder, fault: Fault, *, confirmed: bool = False) -> s
         If the fault has no remedy, the folder is open for reading only or can't be written to, or a lock
         was not confirmed.
     """
-    if fault.remedy is None or study.read_only:
+    if fault.remedy is None or study.dataset.read_only:
         raise DatasetError(f"{fault.message} It can't be mended by itself.", fault.advice)
     try:
         if fault.id is None or fault.remedy in (Remedy.BREAK_LOCK, Remedy.CLEAR_LOCK):
             return _mend_folder(study, fault, confirmed=confirmed)
         with lock(study.layout.locks, fault.id, WHO):
             done = _mend_case(study, fault, fault.id)
-        study.recount()
+        study.dataset.recount()
     except OSError as cause:
-        raise study.refused(cause) from cause
+        raise study.dataset.refused(cause) from cause
     return done
 
 
@@ -112,7 +110,7 @@ def _mend_folder(study: TrainingFolder, fault: Fault, *, confirmed: bool) -> str
     layout, name = study.layout, str(fault.id)
     match fault.remedy:
         case Remedy.COUNT:
-            study.recount()
+            study.dataset.recount()
             return "The masks were counted again."
         case Remedy.BREAK_LOCK if fault.lock is not None:
             break_lock(layout.locks, fault.lock, confirmed=confirmed)
@@ -263,15 +261,16 @@ def _pictures(layout: Layout, case_id: str) -> Iterator[NDArray[np.uint8]]:
 def _commit(study: TrainingFolder, record: Record, masks: Masks | None) -> None:
     """Write a restored state; a frame whose masks are lost waits for a reader again."""
     last = HistoryEntry(t=now(), who=WHO, app=f"napari-cln {__version__}", action="repaired")
+    restored = masks or Masks(label=None, instances=None)
     record = msgspec.structs.replace(
         record,
-        **hashes_of(masks or Masks(label=None, instances=None)),
+        **hashes_of(restored),
         revision=record.revision + 1,
         status=record.status if masks else "predicted",
         history=(*record.history, last),
     )
     move_image(study.layout, record.id, record.has_mask)
-    commit(study.layout, record, masks or Masks(label=None, instances=None), image=None, former=None)
+    commit(study.layout, State(record=record, masks=restored))
 
 
 def _put_away(layout: Layout, case_id: str) -> None:

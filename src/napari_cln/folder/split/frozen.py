@@ -59,7 +59,7 @@ def frozen_split(
         As :func:`split`; and if the folder is frozen in another number of folds.
     """
     made, data, kept = _plan(folder, folds, seed)
-    if not freeze or folder.read_only or data == kept:
+    if not freeze or folder.dataset.read_only or data == kept:
         return made  # nothing to write, so no lock is asked for: the folder may be on a medium of its own
     try:
         with lock(folder.layout.locks, "splits", "napari-cln"):
@@ -70,7 +70,7 @@ def frozen_split(
     except OSError as cause:
         if cause.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
             return made
-        raise folder.refused(cause) from cause
+        raise folder.dataset.refused(cause) from cause
 
 
 def _plan(folder: TrainingFolder, folds: int | None, seed: int) -> tuple[list[Fold], bytes, bytes | None]:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image
-from qtpy.QtCore import Qt, QTimer, Signal  # type: ignore[attr-defined]  # the binding's own
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import Signal as Signal  # type: ignore[attr-defined]  # the binding's own
 from qtpy.QtGui import QShowEvent
-from qtpy.QtOpenGLWidgets import QOpenGLWidget
 from qtpy.QtWidgets import (
     QApplication,
     QComboBox,
@@ -23,24 +23,13 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from ...compat.window import make_canvas_current, plain_viewer
 from .in_view import fit_view
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from napari.components import ViewerModel
-
-__all__ = [
-    "OPEN_FIRST",
-    "Dock",
-    "MessageLine",
-    "Signal",
-    "button",
-    "device_box",
-    "dock_of",
-    "form",
-    "small",
-]
 
 OPEN_FIRST = "Open an ultrasound image first: File > Open, or drop it on the canvas."
 
@@ -50,9 +39,7 @@ class Dock(QWidget):
 
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__()
-        # napari hands plugins a proxy whose layers are proxies too, another one at each access: a layer
-        # would not be itself.
-        self.viewer: ViewerModel = getattr(viewer, "__wrapped__", viewer)
+        self.viewer = plain_viewer(viewer)
         self.message = MessageLine()
         self._column = column = QWidget()
         self.column = QVBoxLayout(column)
@@ -103,18 +90,7 @@ class Dock(QWidget):
         self._links.append((emitter, callback))
 
     def _make_canvas_current(self, _event: Any = None) -> None:
-        """Let napari 0.9 free a layer's OpenGL programs in the canvas's own context.
-
-        It frees them in whichever is current. That is Qt's, whenever a panel was drawn last, and the
-        next draw then crashes the process (as in napari issue 8471): with Mesa's drivers, for instance,
-        when a layer with text or shapes is deleted and the view changes.
-        """
-        top: QWidget = self
-        while (parent := top.parentWidget()) is not None:
-            top = parent
-        for canvas in top.findChildren(QOpenGLWidget):
-            if canvas.isValid():
-                canvas.makeCurrent()
+        make_canvas_current(self)
 
     def bind_key(self, key: str, action: Callable[[], None]) -> None:
         """Bind a key of the viewer to an action until the dock is gone."""

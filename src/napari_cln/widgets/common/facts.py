@@ -13,8 +13,6 @@ from ...errors import FrameReadError
 from ...io.sources import open_source
 from ...types import Frame
 
-__all__ = ["Facts", "read_facts", "spacing_text"]
-
 THUMBNAIL = (48, 64)
 SOURCES = {
     "dicom-region": "DICOM",

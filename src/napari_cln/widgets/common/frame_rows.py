@@ -24,14 +24,12 @@ from ...types import Frame
 from .dock import Signal
 from .facts import thumbnail
 
-__all__ = ["StoredFrame", "WorstFrames", "layers_of", "read_frame_of"]
-
 IN_A_ROW, MOST = 4, 8
 OUTLINE = (240, 228, 66)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class StoredFrame:
+class ReferenceFrame:
     """A frame of a training folder with its reference masks."""
 
     id: str
@@ -39,7 +37,7 @@ class StoredFrame:
     instances: NDArray[np.uint8] | None
 
 
-def read_frame_of(folder: Path, case_id: str) -> StoredFrame:
+def read_frame_of(folder: Path, case_id: str) -> ReferenceFrame:
     """Read one frame of a training folder.
 
     Raises
@@ -55,12 +53,12 @@ def read_frame_of(folder: Path, case_id: str) -> StoredFrame:
         spacing_source="typed" if case.spacing_mm else None,
         source=case.image,
     )
-    return StoredFrame(
+    return ReferenceFrame(
         id=case_id, frame=frame, instances=study.read_instances(case) if case.mask is not None else None
     )
 
 
-def layers_of(stored: StoredFrame) -> list[Layer]:
+def reference_layers(stored: ReferenceFrame) -> list[Layer]:
     """The frame as an Image, with its reference masks as Labels in the same place."""
     data, options, _ = frame_to_layer(stored.frame)
     layers: list[Layer] = [Image(data, **options)]
@@ -81,7 +79,7 @@ def _read_pictures(folder: Path, ids: Sequence[str]) -> list[tuple[str, NDArray[
     return pictures
 
 
-def _picture(stored: StoredFrame) -> NDArray[np.uint8]:
+def _picture(stored: ReferenceFrame) -> NDArray[np.uint8]:
     """Thumbnail with the reference's outline, uint8 (48, 64, 3)."""
     picture = thumbnail(stored.frame)
     if stored.instances is not None:

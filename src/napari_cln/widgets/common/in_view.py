@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from napari.layers import Image, Labels, Layer
@@ -18,30 +18,20 @@ from ..._layers import (
     lie_apart,
     put_together,
 )
+from ...compat.window import fit_layers, grid_of
+from ...types import LayerKind
 from .results import HIDDEN_KEY, nodes_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-__all__ = [
-    "Fault",
-    "Tool",
-    "bring_together",
-    "fault_in_view",
-    "fit_view",
-    "frame_at",
-    "grid_of",
-    "show_alone",
-    "take_up",
-]
-
-BESIDE = ("difference", "reading", "overlay", "scan area")
+BESIDE = (LayerKind.DIFFERENCE, LayerKind.READING, LayerKind.OVERLAY, LayerKind.SCAN_AREA)
 TOOLS = ("paint", "erase", "fill", "polygon")
 OPAQUE = ("opaque", "translucent", "translucent_no_depth")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fault:
+class ViewFault:
     """Why nothing can be decided on what the canvas shows, and what mends it.
 
     ``remedy`` is ``"alone"`` (show the frame alone), ``"together"`` (put its layers on each other) or
@@ -65,12 +55,7 @@ def frame_at(image: Image, viewer: ViewerModel) -> int | None:
     return index if 0 <= index < len(image.data) else None
 
 
-def grid_of(viewer: ViewerModel) -> Any:
-    """The viewer's grid, which moved in napari 0.9."""
-    return getattr(viewer, "canvas", viewer).grid
-
-
-def fault_in_view(viewer: ViewerModel, image: Image, labels: Labels | None) -> Fault | None:
+def fault_in_view(viewer: ViewerModel, image: Image, labels: Labels | None) -> ViewFault | None:
     """Why the canvas does not show this frame with this mask, and nothing else; None where it does.
 
     Parameters
@@ -92,10 +77,7 @@ def fit_view(viewer: ViewerModel, images: Sequence[Image] | None = None) -> None
     """Let the canvas show all of some images, by default of those that are shown."""
     if images is None:
         images = [image for image in frame_layers(viewer.layers) if _is_shown(image)]
-    try:
-        viewer.reset_view(layers=images or None)
-    except TypeError:  # napari before 0.9 fits all layers
-        viewer.reset_view()
+    fit_layers(viewer, images)
 
 
 def show_alone(viewer: ViewerModel, image: Image, labels: Labels | None) -> None:
@@ -169,22 +151,24 @@ def bring_together(viewer: ViewerModel, image: Image) -> None:
     put_together(image, layers_of(image, viewer.layers))
 
 
-def _fault_of_view(viewer: ViewerModel, image: Image) -> Fault | None:
+def _fault_of_view(viewer: ViewerModel, image: Image) -> ViewFault | None:
     if viewer.dims.ndisplay != 2:
-        return Fault(reason="The canvas shows three dimensions. Go back to two (Ctrl+Y).", remedy="alone")
+        return ViewFault(reason="The canvas shows three dimensions. Go back to two (Ctrl+Y).", remedy="alone")
     n = viewer.dims.ndim
     if tuple(viewer.dims.order[-2:]) != (n - 2, n - 1):
-        return Fault(reason="The axes are turned: the canvas does not show a frame.", remedy="alone")
+        return ViewFault(reason="The axes are turned: the canvas does not show a frame.", remedy="alone")
     if grid_of(viewer).enabled and len(viewer.layers) > 1:
-        return Fault(reason="The grid shows a frame and its mask apart. Leave it (Ctrl+G).", remedy="alone")
+        return ViewFault(
+            reason="The grid shows a frame and its mask apart. Leave it (Ctrl+G).", remedy="alone"
+        )
     if frame_at(image, viewer) is None:
-        return Fault(reason=f"The slider stands beyond the {len(image.data)} frames of '{image.name}'.")
+        return ViewFault(reason=f"The slider stands beyond the {len(image.data)} frames of '{image.name}'.")
     return None
 
 
-def _fault_of_images(viewer: ViewerModel, image: Image) -> Fault | None:
+def _fault_of_images(viewer: ViewerModel, image: Image) -> ViewFault | None:
     if image not in viewer.layers or not _is_shown(image):
-        return Fault(reason=f"'{image.name}' is hidden: the canvas does not show it.", remedy="alone")
+        return ViewFault(reason=f"'{image.name}' is hidden: the canvas does not show it.", remedy="alone")
     place = viewer.layers.index(image)
     for other in frame_layers(viewer.layers):
         if other is image or not _is_shown(other) or frame_at(other, viewer) is None:
@@ -192,25 +176,25 @@ def _fault_of_images(viewer: ViewerModel, image: Image) -> Fault | None:
         above = viewer.layers.index(other) > place
         if above or not _covers(image, other):
             reason = f"The canvas shows '{other.name}' too, {'over' if above else 'beside'} '{image.name}'."
-            return Fault(reason=reason, remedy="alone")
+            return ViewFault(reason=reason, remedy="alone")
     return None
 
 
-def _fault_of_masks(viewer: ViewerModel, image: Image, labels: Labels) -> Fault | None:
+def _fault_of_masks(viewer: ViewerModel, image: Image, labels: Labels) -> ViewFault | None:
     if not _is_shown(labels):
-        return Fault(reason=f"The mask '{labels.name}' is hidden.", remedy="alone")
+        return ViewFault(reason=f"The mask '{labels.name}' is hidden.", remedy="alone")
     if labels.show_selected_label:
-        return Fault(reason="Only the selected node is shown ('show selected' is on).", remedy="alone")
+        return ViewFault(reason="Only the selected node is shown ('show selected' is on).", remedy="alone")
     for other in _drawn_over(viewer, image, labels):
-        return Fault(reason=f"Another mask is on the canvas too: '{other.name}'.", remedy="alone")
+        return ViewFault(reason=f"Another mask is on the canvas too: '{other.name}'.", remedy="alone")
     return None
 
 
-def _fault_of_places(viewer: ViewerModel, image: Image) -> Fault | None:
+def _fault_of_places(viewer: ViewerModel, image: Image) -> ViewFault | None:
     for layer in layers_of(image, viewer.layers):
         if _is_shown(layer) and lie_apart(image, layer):
             reason = f"'{image.name}' and '{layer.name}' do not lie on each other: one of them was moved."
-            return Fault(reason=reason, remedy="together")
+            return ViewFault(reason=reason, remedy="together")
     return None
 
 

@@ -23,8 +23,6 @@ import psutil  # type: ignore[import-untyped]
 from ...errors import RunError
 from ...training.run_folder import JobRecord, RunFolder
 
-__all__ = ["Job", "find_job", "last_words", "start_job"]
-
 TOKEN = "NAPARI_CLN_JOB"
 MAX_WORDS = 4000
 _REASON = re.compile(r"napari-cln: (.+)|([\w.]*(?:Error|Exception|Killed)\b.*)")

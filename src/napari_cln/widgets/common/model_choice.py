@@ -20,8 +20,6 @@ from ...models.card import ModelCard
 from ...models.library import known_models, model_in_use, read_card
 from .dock import Signal, small
 
-__all__ = ["ModelChoice", "card_text", "offer_everywhere"]
-
 
 def card_text(card: ModelCard) -> str:
     """Card in a few lines: training data, figures, operating point."""

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Any
 
 import numpy as np
-from magicgui.application import use_app
-from magicgui.widgets.bases import RangedWidget
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QKeyEvent, QValidator, QWheelEvent
 from qtpy.QtWidgets import QAbstractSpinBox, QWidget
 
+from ...compat.window import number_widget
 from ...disk.cells import parse_number
 from ...errors import InputError
+from ...settings import settings_of
 from .dock import Signal, dock_of
-
-__all__ = ["NumberField", "check_numbers", "number_options"]
 
 MARKED = "NumberField { border: 2px solid #ff6b5e; }"
 LARGEST_WHOLE = 2**31 - 1
@@ -278,40 +275,15 @@ def number_options(config: type) -> dict[str, dict[str, Any]]:
     Parameters
     ----------
     config : type
-        A dataclass; a field is annotated with its ``min``, ``max`` and ``step``, as magicgui reads them.
+        A dataclass of settings, see :mod:`napari_cln.settings`.
     """
     options: dict[str, dict[str, Any]] = {}
-    for name, hint in get_type_hints(config, include_extras=True).items():
-        kind, limits = get_args(hint)[:2] if get_origin(hint) is Annotated else (hint, {})
-        if kind in (int, float):
-            usual = {"min": 0, "max": LARGEST_WHOLE} if kind is int else {"min": -math.inf, "max": math.inf}
-            options[name] = {"widget_type": _maker(kind is int), **usual, **limits}
+    for setting in settings_of(config):
+        if setting.is_number:
+            whole = setting.kind is int
+            usual = {"min": 0, "max": LARGEST_WHOLE} if whole else {"min": -math.inf, "max": math.inf}
+            options[setting.name] = {"widget_type": _WIDGETS[whole], **usual, **setting.bounds}
     return options
-
-
-_Backend: Any = use_app().get_obj("FloatSpinBox")
-
-
-class _NumberBackend(_Backend):  # type: ignore[misc]  # magicgui chooses the base
-    """What magicgui asks of a number's widget, answered by a :class:`NumberField`."""
-
-    make: Callable[..., NumberField] = NumberField
-
-    def __init__(self, **kwargs: Any) -> None:
-        # Past the base's own, which would make Qt's spin box.
-        super(_Backend, self).__init__(type(self).make, **kwargs)
-
-    def _mgui_set_value(self, value: float) -> None:
-        self._qwidget.setValue(float(value))
-
-    def _mgui_set_step(self, value: float) -> None:
-        self._qwidget.setSingleStep(value)
-
-    def _mgui_set_adaptive_step(self, value: bool) -> None:
-        """Do nothing: steps are the same everywhere."""
-
-    def _mgui_get_adaptive_step(self) -> bool:
-        return False
 
 
 class _WholeField(NumberField):
@@ -319,19 +291,5 @@ class _WholeField(NumberField):
         super().__init__(parent, whole=True)
 
 
-class _WholeBackend(_NumberBackend):
-    make = _WholeField
-
-
-class _Number(RangedWidget):  # type: ignore[misc]  # magicgui is not typed here
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**{**kwargs, "widget_type": _NumberBackend})
-
-
-class _Whole(RangedWidget):  # type: ignore[misc]
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**{**kwargs, "widget_type": _WholeBackend})
-
-
-def _maker(whole: bool) -> type:
-    return _Whole if whole else _Number
+# Made once: magicgui keeps each type of widget for good.
+_WIDGETS = {False: number_widget(NumberField), True: number_widget(_WholeField)}

@@ -12,8 +12,6 @@ from ...disk.atomic import write_atomically
 from ...disk.user import config_folder
 from .dock import Signal
 
-__all__ = ["Place", "next_run", "remember_places", "remembered_places"]
-
 _MEMORY = "train.json"
 
 

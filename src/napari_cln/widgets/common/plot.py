@@ -11,8 +11,6 @@ from matplotlib.figure import Figure
 from ...study.reading import Reading
 from .dock import Signal
 
-__all__ = ["ScorePlot"]
-
 BACK, FORE, LINE, CUT = "#262930", "#9aa5b1", "#f0e442", "#ff9b8a"
 
 

@@ -11,7 +11,6 @@ from napari.layers import Image, Labels, Layer, Points
 from ..._layers import (
     KEY,
     RUN_KEY,
-    SCORE_MAP,
     UNLIKE_KEY,
     cine_to_layer,
     features_of,
@@ -26,15 +25,13 @@ from ..._layers import (
     unlike_frames,
 )
 from ...study.reading import Reading
-from ...types import Prediction
+from ...types import LayerKind, Prediction
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari.components import ViewerModel
     from numpy.typing import NDArray
-
-__all__ = ["Results", "is_touched", "nodes_of", "readings_in", "recut", "unlike_in"]
 
 TOUCHED_KEY = "napari-cln touched frames"
 HIDDEN_KEY = "napari-cln hidden"
@@ -45,7 +42,7 @@ FADED = 0.1
 
 def nodes_of(viewer: ViewerModel, image: Image) -> list[Labels]:
     """Labels layers with the nodes of an Image layer, newest first."""
-    found = layers_of(image, viewer.layers, "nodes")
+    found = layers_of(image, viewer.layers, LayerKind.NODES)
     return [layer for layer in reversed(found) if isinstance(layer, Labels)]
 
 
@@ -138,7 +135,7 @@ class Results:
             # A dict and a set of its own: a duplicated layer shares the old ones.
             labels.metadata[KEY], labels.metadata[UNLIKE_KEY] = known, unlike
             labels.refresh()
-        for kind in ("axes", SCORE_MAP):
+        for kind in (LayerKind.AXES, LayerKind.SCORE_MAP):
             for layer in layers_of(self.image, self.viewer.layers, kind):
                 self.viewer.layers.remove(layer)
         texts = _texts_of(self.viewer, self.image)
@@ -260,7 +257,7 @@ def _is_free(labels: Labels, index: int) -> bool:
 
 
 def _texts_of(viewer: ViewerModel, image: Image) -> Points | None:
-    found = layers_of(image, viewer.layers, "malignancy")
+    found = layers_of(image, viewer.layers, LayerKind.MALIGNANCY)
     return next((layer for layer in found if isinstance(layer, Points)), None)
 
 

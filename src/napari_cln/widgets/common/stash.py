@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 from napari.layers import Image, Labels, Layer
 
 from ..._layers import KEY, is_painted, layers_of, link, readings_of
+from ...types import LayerKind
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-__all__ = ["LayerStash"]
-
-MARKS = ("overlay", "scan area")
+MARKS = (LayerKind.OVERLAY, LayerKind.SCAN_AREA)
 
 
 class LayerStash:

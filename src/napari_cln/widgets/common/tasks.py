@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from ...models.card import ModelCard
     from ...network.inference import Segmenter
 
-__all__ = ["Failure", "Started", "Task", "explain_task", "predict_tasks", "prepared_for"]
-
 
 @dataclass(frozen=True)
 class Task:

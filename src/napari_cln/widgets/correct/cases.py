@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from .painted import PaintedMask
 
-__all__ = ["CaseOpener", "add_mask", "in_frame", "known_annotation", "saved_masks"]
-
 
 def add_mask(viewer: ViewerModel, image: Image, masks: NDArray[np.uint8] | None = None) -> Labels:
     """Add a Labels layer for an Image, with masks of its frame or empty, ready to paint on."""

@@ -9,9 +9,9 @@ from napari.layers import Image
 from superqt.utils import create_worker
 
 from ..._layers import frame_layers, n_frames_of
+from ...compat.window import grid_of
 from ...errors import ClnError, FrameReadError
 from ..common.dock import OPEN_FIRST, Dock
-from ..common.in_view import grid_of
 from .cases import in_frame
 from .filing import NO_FOLDER, NO_NAME, SaveRequest
 from .painted import PaintedMask
@@ -35,9 +35,6 @@ if TYPE_CHECKING:
     from ...folder.autosave import Stroke
     from .nodes import NodeTable
     from .study import StudyRow
-
-
-__all__ = ["CorrectDock"]
 
 SEEN = ("visible", "opacity", "blending", "translate", "scale", "rotate", "shear", "affine")
 """Events of layers that change what the canvas shows."""
@@ -111,7 +108,7 @@ class CorrectDock(Dock):
     def reset_choices(self, _event: Any = None) -> None:
         """List the Image layers again; napari calls it when layers come, go or get a new name."""
         self.view.reset_images()
-        if self.session.stage.image is None and not self.message.text():
+        if self.session.navigator.image is None and not self.message.text():
             self.message.say(OPEN_FIRST, about=OPEN_FIRST)
         self.session.notice()
 
@@ -146,27 +143,27 @@ class CorrectDock(Dock):
         if spot.image is None:
             self.session.open_case(spot.key)
         elif spot.image in self.viewer.layers:
-            self.session.stage.show_frame(spot.image, spot.index)
+            self.session.navigator.show_frame(spot.image, spot.index)
 
     def _choose_image(self, image: Image | None) -> None:
         if image is not None:
-            self.session.stage.show_image(image)
+            self.session.navigator.show_image(image)
 
     # ------------------------------------------------------------ what is told and shown
 
     def _show(self) -> None:
         """Bring the dock in line with the session."""
-        mask, stage = self.session.mask, self.session.stage
-        if mask is not self._shown or stage.image is not self._patient_of:
+        mask, navigator = self.session.mask, self.session.navigator
+        if mask is not self._shown or navigator.image is not self._patient_of:
             self.message.forget(self._shown, self._patient_of)
             self._shown = mask
             self.view.decision.offer(None)
             self._look_for_other_readers()
-        if stage.image is not None:
+        if navigator.image is not None:
             self.message.forget(OPEN_FIRST)
-        if stage.image is not self._patient_of:
+        if navigator.image is not self._patient_of:
             # Never the last image's patient: a wrong key would put one patient on two sides of a split.
-            self._patient_of = stage.image
+            self._patient_of = navigator.image
             self.view.patient.setText("" if mask is None else mask.frame.patient_id or "")
             self.session.take_patient(self.view.patient.text(), typed=False)
         self.view.show_state(state_of(self.session))
@@ -222,7 +219,7 @@ class CorrectDock(Dock):
     # ------------------------------------------------------------ wires
 
     def _connect_fields(self) -> None:
-        view, session = self.view, self.session
+        view, session, navigator = self.view, self.session, self.session.navigator
         view.study.opened.connect(self._open_study)
         view.study.reader_changed.connect(self._take_reader)
         view.study.failed.connect(lambda reason: self.message.say(reason, "bad"))
@@ -230,9 +227,9 @@ class CorrectDock(Dock):
         view.recovery.restored.connect(session.restore)
         view.recovery.discarded.connect(self._discard)
         view.image.changed.connect(self._choose_image)
-        view.state.mend.clicked.connect(lambda: session.stage.mend())
+        view.state.mend.clicked.connect(lambda: session.navigator.mend())
         for button, action in (
-            (view.verdict.empty, session.stage.start_empty),
+            (view.verdict.empty, session.navigator.start_empty),
             (view.verdict.take_saved, session.bring_saved),
             (view.verdict.accept, session.accept),
             (view.verdict.reject, session.reject),
@@ -250,8 +247,8 @@ class CorrectDock(Dock):
         view.worthy.look.clicked.connect(lambda: view.worthy.start(self.viewer, session))
         view.worthy.chosen.connect(self._go_to)
         view.worthy.failed.connect(lambda reason: self.message.say(reason, "bad"))
-        view.scale.draw.clicked.connect(lambda: view.scale.start(session.stage.image, session.stage.index))
-        view.scale.use.clicked.connect(lambda: view.scale.apply(session.stage.image))
+        view.scale.draw.clicked.connect(lambda: view.scale.start(navigator.image, navigator.index))
+        view.scale.use.clicked.connect(lambda: view.scale.apply(navigator.image))
         view.scale.typed.connect(session.let_go)
 
     def _connect_session(self) -> None:
@@ -289,10 +286,10 @@ def _n_frames(image: Image | None) -> int:
 
 def _routes(session: Session, ids: list[str]) -> tuple[Route, ...]:
     """What can be gone through frame by frame; ``ids`` are the training folder's frames."""
-    stage = session.stage
+    navigator = session.navigator
 
     def images() -> list[Image]:
-        return frame_layers(session.stage.viewer.layers)
+        return frame_layers(session.navigator.viewer.layers)
 
     def place(of: Any, among: list[Any]) -> int | None:
         return among.index(of) if of in among else None
@@ -300,20 +297,22 @@ def _routes(session: Session, ids: list[str]) -> tuple[Route, ...]:
     return (
         Route(
             title="frames of this cine",
-            count=lambda: _n_frames(stage.image),
-            position=lambda: stage.index if _n_frames(stage.image) else None,
-            go=lambda index: None if stage.image is None else stage.show_frame(stage.image, index),
+            count=lambda: _n_frames(navigator.image),
+            position=lambda: navigator.index if _n_frames(navigator.image) else None,
+            go=lambda index: (
+                None if navigator.image is None else navigator.show_frame(navigator.image, index)
+            ),
         ),
         Route(
             title="open images",
             count=lambda: len(images()),
-            position=lambda: place(stage.image, images()),
-            go=lambda number: stage.show_image(images()[number]),
+            position=lambda: place(navigator.image, images()),
+            go=lambda number: navigator.show_image(images()[number]),
         ),
         Route(
             title="frames of the training folder",
             count=lambda: len(ids),
-            position=lambda: place(stage.cases.case_id, ids),
+            position=lambda: place(navigator.cases.case_id, ids),
             go=lambda number: session.open_case(ids[number]),
         ),
     )

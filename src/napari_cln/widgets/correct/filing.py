@@ -13,6 +13,7 @@ from time import monotonic
 from typing import Any, Literal, TypeAlias
 from weakref import WeakSet
 
+from msgspec import structs
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QObject
 
@@ -28,8 +29,6 @@ from ..common.dock import Signal
 from .cases import saved_masks
 from .ledger import Given, Judgement, follow_nodes
 from .painted import PaintedMask, annotation_of
-
-__all__ = ["NO_FOLDER", "NO_NAME", "Filing", "SaveRequest", "Saver"]
 
 NO_FOLDER = "Open or make a training folder: your strokes are on the canvas, but not saved yet."
 NO_NAME = "Type your name or initials under Reader: what you painted is kept aside, but not saved yet."
@@ -218,7 +217,7 @@ class Saver(QObject):
             save_reading(request.folder, request.annotation, request.who)
             return
         if request.before is not None:
-            about = replace(request.about, action=None, judged_by=None, readings=None)
+            about = structs.replace(request.about, action=None, judged_by=None, readings=None)
             self._commit(replace(request, annotation=request.before, about=about, pair=None))
         if self._revisions.get(request.key, 0) == 0:
             # The first save looks for burned-in marks, which takes a while.
@@ -476,7 +475,7 @@ class Filing(QObject):
                 patient=self.patient,
                 cine=name_of_cine(mask),
                 who=self.who,
-                kind=kind_of(annotation.frame),
+                kind=source_kind_of(annotation.frame),
                 action=action,
                 judged_by=judge or None,
                 readings=readings,
@@ -555,7 +554,7 @@ def _state_of(mask: PaintedMask) -> Any:
     return mask.seen, mask.judgement, facts, mask.given.note
 
 
-def kind_of(frame: Frame) -> Kind:
+def source_kind_of(frame: Frame) -> Kind:
     """What a frame came from."""
     if frame.spacing_source == "simulated":
         return "simulated"

@@ -18,8 +18,6 @@ from numpy.typing import NDArray
 from ...study.reading import digest
 from ...types import Annotation, Node, Status
 
-__all__ = ["Given", "Judgement", "Ledger", "PackedMasks", "Said", "Typed", "follow_nodes"]
-
 OVERLAP = 0.5
 """Dice from which a node of other masks counts as the same one."""
 

@@ -14,8 +14,6 @@ from ..._layers.predictions import NODE_COLOURS
 from ...types import Node
 from ..common.dock import Signal
 
-__all__ = ["NodeTable"]
-
 LEVELS = ("I", "II", "III", "IV", "V", "VI", "VII")
 # What a cell says, what it stands for, and the whole of it.
 CHOICES: dict[str, tuple[tuple[str, Any, str], ...]] = {

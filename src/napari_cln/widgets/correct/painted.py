@@ -22,6 +22,7 @@ from ..._layers import (
     lie_apart,
     readings_of,
 )
+from ...compat.window import can_step
 from ...errors import ClnError, DatasetError
 from ...study.reading import digest
 from ...types import Annotation, Frame, Node, Prediction, Status
@@ -30,8 +31,6 @@ from .ledger import Given, Judgement, Ledger, PackedMasks, Said, follow_nodes
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-
-__all__ = ["Desk", "PaintedMask", "annotation_of", "say_again", "take_back", "touch"]
 
 FRAMES_KEY = "napari-cln frames"
 """Key in a Labels layer's metadata for the content hash of the frame that each of its masks is of."""
@@ -519,8 +518,7 @@ def step_to(mask: PaintedMask, goal: str, *, back: bool) -> bool:
     """
     labels = mask.labels
     there, home = (labels.undo, labels.redo) if back else (labels.redo, labels.undo)
-    # napari does not tell whether there is anything to undo: asking its list is all there is (0.6 to 0.9)
-    if not getattr(labels, "_undo_history" if back else "_redo_history", ()):
+    if not can_step(labels, back=back):
         return False
     there()
     if _digest(mask.masks) == goal:

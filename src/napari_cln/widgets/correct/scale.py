@@ -19,13 +19,12 @@ from ..._layers import (
     space_of,
 )
 from ...errors import ClnError, FrameReadError, InputError
+from ...types import LayerKind
 from ..common.dock import MessageLine, Signal, button
 from ..common.number_field import NumberField
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-
-__all__ = ["ScaleRow", "set_scale"]
 
 LEAST_PX = 20.0
 """A line shorter than this says little: one pixel is 5 % of it."""
@@ -75,7 +74,7 @@ class ScaleRow(QWidget):
             shapes = Shapes(
                 ndim=2,
                 name=f"{image.name} · depth scale",
-                metadata={KEY: "depth scale"},
+                metadata={KEY: LayerKind.DEPTH_SCALE},
                 edge_color="#56b4e9",
                 edge_width=max(frame.shape[0] / 300, 1),
                 **space_of(image, 2),
@@ -119,5 +118,5 @@ class ScaleRow(QWidget):
         self.typed.emit(image)
 
     def _line(self, image: Image) -> Shapes | None:
-        found = layers_of(image, self.viewer.layers, "depth scale")
+        found = layers_of(image, self.viewer.layers, LayerKind.DEPTH_SCALE)
         return next((layer for layer in found if isinstance(layer, Shapes)), None)

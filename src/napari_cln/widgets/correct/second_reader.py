@@ -21,15 +21,6 @@ from .ledger import Given, PackedMasks
 if TYPE_CHECKING:
     from .session import Session
 
-__all__ = [
-    "Decision",
-    "Disagreement",
-    "decide_for_mask",
-    "decide_for_other",
-    "describe_agreement",
-    "find_undecided",
-]
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Disagreement:

@@ -17,15 +17,13 @@ from ...types import Node, Status
 from ..common.dock import OPEN_FIRST, Signal
 from .filing import NO_FOLDER, NO_NAME, Filing, SaveRequest
 from .ledger import PackedMasks, Said, Typed
+from .navigator import Navigator
 from .painted import Desk, PaintedMask, say_again, take_back, touch
-from .stage import Stage
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
     from ...folder.autosave import Stroke
-
-__all__ = ["Session", "Steps"]
 
 NO_MASK = "There is no mask yet. Segment the frame, or press Empty mask."
 APART = "What was painted is not saved: image and mask do not lie on each other. Press Put together."
@@ -47,7 +45,7 @@ class Session(QObject):
         The masks that were looked at.
     filing : Filing
         Training folder, reader and saves.
-    stage : Stage
+    navigator : Navigator
         What is in view.
     steps : Steps
         Undo, redo, and what is taken back.
@@ -78,20 +76,20 @@ class Session(QObject):
         listen = listen or (lambda emitter, callback: emitter.connect(callback))
         self.filing = Filing()
         self.desk = Desk(viewer, listen, self.notice)
-        self.stage = Stage(viewer, self.desk, self.filing)
-        for part in (self.filing, self.stage):
+        self.navigator = Navigator(viewer, self.desk, self.filing)
+        for part in (self.filing, self.navigator):
             part.setParent(self)
             part.told.connect(self.told)
         self._timer.timeout.connect(self.refresh)
         self.steps = Steps(self)
-        self.stage.changed.connect(self.steps.bind)
-        self.stage.changed.connect(self.changed)
+        self.navigator.changed.connect(self.steps.bind)
+        self.navigator.changed.connect(self.changed)
         self.filing.saved.connect(self._take_saved)
 
     @property
     def mask(self) -> PaintedMask | None:
         """The mask of the frame in view."""
-        return self.stage.mask
+        return self.navigator.mask
 
     @property
     def folder(self) -> TrainingFolder | None:
@@ -105,8 +103,8 @@ class Session(QObject):
     def refresh(self) -> None:
         """Save what has changed, go where the reader has clicked, and find the frame in view."""
         self.look()
-        self.stage.follow()
-        self.stage.find()
+        self.navigator.follow()
+        self.navigator.find()
 
     def flush(self) -> None:
         """Wait until everything is saved."""
@@ -132,8 +130,8 @@ class Session(QObject):
 
     def no_node(self) -> None:
         """Say that the frame was looked at and shows no node; whatever is painted is erased."""
-        if self.mask is None and self.stage.image is not None and self.stage.fault is None:
-            self.stage.start_empty()
+        if self.mask is None and self.navigator.image is not None and self.navigator.fault is None:
+            self.navigator.start_empty()
         if (mask := self.ready()) is None:
             return
         before = None if mask.is_empty else PackedMasks(mask.masks)
@@ -174,17 +172,17 @@ class Session(QObject):
             self.tell(NO_NAME)
         else:
             self.look()
-            self.stage.open_case(self.folder, case_id, self.filing.who if self.second else None)
+            self.navigator.open_case(self.folder, case_id, self.filing.who if self.second else None)
 
     def bring_saved(self) -> None:
         """Put what the training folder has of this frame onto the canvas; one step of undo."""
         if (mask := self.ready(named=False)) is not None:
-            self.stage.bring_saved(mask)
+            self.navigator.bring_saved(mask)
 
     def restore(self, stroke: Stroke) -> None:
         """Put strokes that were never saved back onto their frame, as one step of undo, and save them."""
         if (mask := self.ready()) is not None:
-            self.stage.restore(mask, stroke)
+            self.navigator.restore(mask, stroke)
 
     # ------------------------------------------------------------ what happened
 
@@ -259,14 +257,14 @@ class Session(QObject):
     def ready(self, *, named: bool = True) -> PaintedMask | None:
         """The mask in view, brought up to date; None, and a sentence, where nothing can be decided on."""
         self.refresh()
-        fault, mask = self.stage.fault, self.mask
-        if self.stage.image is None:
+        fault, mask = self.navigator.fault, self.mask
+        if self.navigator.image is None:
             self.tell(OPEN_FIRST, OPEN_FIRST)
         elif fault is not None:
             press = f" Press {fault.way_out}." if fault.way_out else ""
             self.tell(f"Not taken. {fault.reason}{press}")
         elif mask is None:
-            self.tell(NO_MASK, self.stage.image)
+            self.tell(NO_MASK, self.navigator.image)
         elif named and not self.filing.who:
             self.filing.needs_name = True
             self.tell(NO_NAME, NO_NAME)
@@ -354,7 +352,7 @@ class Steps:
         (layer.undo if back else layer.redo)()
         changed = [one for one in session.look(seconds=0.04) if one.labels is layer]
         if changed and in_view and mask not in changed:
-            session.stage.show_frame(changed[0].image, changed[0].index)  # nothing is undone unseen
+            session.navigator.show_frame(changed[0].image, changed[0].index)  # nothing is undone unseen
 
 
 def _release(layers: WeakSet[Labels]) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..._layers import IMAGE_KEY, KEY, image_of, link, space_of
 from ..._layers.space import CLEAR, GREEN, PINK
+from ...types import LayerKind
 from ..common.results import nodes_of
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
     from ...types import Annotation
     from .painted import PaintedMask
-
-__all__ = ["chosen_labels", "show_difference", "show_reading"]
 
 
 def chosen_labels(viewer: ViewerModel, image: Image, former: PaintedMask | None) -> Labels | None:
@@ -42,23 +41,23 @@ def chosen_labels(viewer: ViewerModel, image: Image, former: PaintedMask | None)
 def show_difference(viewer: ViewerModel, mask: PaintedMask | None) -> None:
     """Show what was added to and taken from the given mask, or take that layer away."""
     masks = None if mask is None else _difference(mask)
-    _show_beside(viewer, mask, "difference", masks, "added (green), removed (pink)", (GREEN, PINK))
+    _show_beside(viewer, mask, LayerKind.DIFFERENCE, masks, "added (green), removed (pink)", (GREEN, PINK))
 
 
 def show_reading(viewer: ViewerModel, mask: PaintedMask | None, reading: Annotation | None) -> None:
     """Show the outline of another reader's masks, or take that layer away."""
     masks = None if mask is None or reading is None else reading.mask.view(np.uint8)
     name = "" if reading is None else f"outline of {reading.annotator}"
-    _show_beside(viewer, mask, "reading", masks, name, (PINK,))
+    _show_beside(viewer, mask, LayerKind.READING, masks, name, (PINK,))
     for layer in viewer.layers:
-        if layer.metadata.get(KEY) == "reading":
+        if layer.metadata.get(KEY) == LayerKind.READING:
             layer.contour = 2
 
 
 def _show_beside(
     viewer: ViewerModel,
     mask: PaintedMask | None,
-    kind: str,
+    kind: LayerKind,
     masks: NDArray[np.uint8] | None,
     name: str,
     colours: tuple[str, ...],

@@ -14,8 +14,6 @@ from ...folder.autosave import Stroke
 from ...folder.dataset import TrainingFolder
 from ..common.dock import Signal, button, form, small
 
-__all__ = ["Recovery", "StudyRow"]
-
 READER_FILE = "reader"
 
 

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
     from .session import Session
 
-__all__ = ["Spot", "SuggestionList"]
-
 Look: TypeAlias = NDArray[np.float32]
 
 N_SHOWN = 8

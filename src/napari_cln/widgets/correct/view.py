@@ -16,7 +16,7 @@ from superqt import QCollapsible
 
 from ..._layers import frame_layers
 from ..common.dock import MessageLine, button, form, small
-from ..common.in_view import Fault
+from ..common.in_view import ViewFault
 from ..common.number_field import NumberField
 from .nodes import NodeTable
 from .scale import ScaleRow
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from ...types import Node
     from .painted import PaintedMask
     from .session import Session
-
-__all__ = ["DeskState", "Route", "View", "Walk", "nodes_in_parts", "state_of"]
 
 SAID = {
     "accepted": "accepted",
@@ -60,7 +58,7 @@ class DeskState:
 
     image: Image | None = None
     words: str = ""
-    fault: Fault | None = None
+    fault: ViewFault | None = None
     has_mask: bool = False
     is_behind: bool = False
     node_ids: Sequence[int] = ()
@@ -75,16 +73,16 @@ class DeskState:
 
 def state_of(session: Session) -> DeskState:
     """What a session is to show now."""
-    stage, filing, mask = session.stage, session.filing, session.mask
+    navigator, filing, mask = session.navigator, session.filing, session.mask
     around = DeskState(
-        image=stage.image,
-        fault=stage.fault,
+        image=navigator.image,
+        fault=navigator.fault,
         left_behind=tuple(filing.left.strokes),
         put_aside=tuple(filing.left.put_aside),
         needs_name=filing.needs_name,
     )
     if mask is None:
-        none = "No mask yet: segment the frame, or start an empty one." if stage.image is not None else ""
+        none = "No mask yet: segment the frame, or start an empty one." if navigator.image is not None else ""
         return replace(around, words=none)
     said = mask.ledger.last_said(mask.seen)
     return replace(

@@ -22,12 +22,10 @@ from ..common.frame_rows import read_frame_of
 from ..common.jobs import Job, find_job, last_words, start_job
 from ..common.places import Place
 from .form import EvaluationForm, next_report
-from .outcome import ReportView, is_whole
+from .outcome import ReportView, is_finished
 
 if TYPE_CHECKING:
     import napari
-
-__all__ = ["EvaluateDock"]
 
 START = "Choose a training folder with masks and truths. Then press Evaluate."
 LOOK_EVERY_MS = 1000
@@ -83,7 +81,7 @@ class EvaluateDock(Dock):
         if folder is None or out is None:
             self.message.say(START, "bad", about=START)
             return
-        held = "report" if is_whole(out) else "training run" if RunFolder(out).is_begun else ""
+        held = "report" if is_finished(out) else "training run" if RunFolder(out).is_begun else ""
         if held:
             self.message.say(f"{out.name} already holds a {held}. Choose another folder, or press +.", "bad")
             return
@@ -130,7 +128,7 @@ class EvaluateDock(Dock):
     # ------------------------------------------------------------ what is shown
 
     def _end(self, out: Path) -> None:
-        if is_whole(out):
+        if is_finished(out):
             self.message.say(f"The report is in {out.name}. It is for research, not for diagnosis.", "good")
             self.report.show_report(out)  # which says so where it can't be read
         elif self._stopping:
@@ -148,7 +146,7 @@ class EvaluateDock(Dock):
         if self._job is not None and self._job.is_alive():
             self._timer.start()
             self.look()
-        elif out is not None and is_whole(out):
+        elif out is not None and is_finished(out):
             self._show(alive=False)
             self._end(out)
         else:

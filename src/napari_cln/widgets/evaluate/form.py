@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from magicgui import magicgui
 from qtpy.QtWidgets import QFileDialog, QLabel, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
 from ...study.config import EvaluationConfig
 from ..common.dock import form
+from ..common.form import settings_form
 from ..common.model_choice import ModelChoice
-from ..common.number_field import NumberField, check_numbers, number_options
+from ..common.number_field import NumberField, check_numbers
 from ..common.places import Place
-
-__all__ = ["EvaluationForm", "FilePlace", "next_report"]
 
 FIRST = ("split", "data")
 OWN = ("prevalence", "cutoff")
@@ -60,13 +58,7 @@ class EvaluationForm(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.fields: Any = magicgui(
-            EvaluationConfig,
-            call_button=False,
-            split={"choices": SPLITS},
-            **{name: {"bind": None} for name in OWN},
-            **number_options(EvaluationConfig),
-        )
+        self.fields = settings_form(EvaluationConfig, choices={"split": SPLITS}, leave_out=OWN)
         self.model = ModelChoice()
         self.compare_with = ModelChoice(none="no second model")
         self.readers = FilePlace(
@@ -90,8 +82,9 @@ class EvaluationForm(QWidget):
     def value(self) -> EvaluationConfig:
         """The settings as they stand; InputError where a number was refused."""
         check_numbers(self)
-        config: EvaluationConfig = self.fields()
-        return replace(config, prevalence=self.prevalence.share, cutoff=self.cutoff.share)
+        return EvaluationConfig(
+            **self.fields.asdict(), prevalence=self.prevalence.share, cutoff=self.cutoff.share
+        )
 
     @property
     def arguments(self) -> list[str]:

@@ -17,13 +17,11 @@ from ...study.cases import CaseRow, read_rows
 from ..common.dock import Signal, button, small
 from ..common.tasks import Failure
 
-__all__ = ["ReportView", "WorstFrame", "is_whole", "worst_frames"]
-
 MOST = 50
 NOT_FOR_DIAGNOSIS = "For research, not for diagnosis."
 
 
-def is_whole(report: Path) -> bool:
+def is_finished(report: Path) -> bool:
     """Whether a folder holds a finished report: its last file is there."""
     return (report / "report.json").is_file()
 

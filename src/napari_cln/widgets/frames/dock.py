@@ -24,8 +24,6 @@ from .network_view import NetworkView
 if TYPE_CHECKING:
     import napari
 
-__all__ = ["FramesDock"]
-
 START = "Add files or a folder, or drop them here."
 
 

@@ -15,8 +15,6 @@ from superqt.utils import create_worker
 from ..common.dock import Signal
 from ..common.facts import Facts, read_facts
 
-__all__ = ["FrameList", "FrameView", "Row"]
-
 Index: TypeAlias = QModelIndex | QPersistentModelIndex
 
 STATUS_COLOURS = {"malignant": "#ffc27d", "benign": "#a6e3d0", "painted": "#f0e442", "can't": "#ff9b8a"}
@@ -25,7 +23,7 @@ AT_ONCE = 12
 
 
 @dataclass
-class Row:
+class FileRow:
     """A file in the list."""
 
     path: Path
@@ -39,7 +37,7 @@ class FrameList(QAbstractListModel):
 
     def __init__(self) -> None:
         super().__init__()
-        self.rows: list[Row] = []
+        self.rows: list[FileRow] = []
         self._numbers: dict[Path, int] = {}
         self._wanted: dict[int, None] = {}
         self._worker: Any = None
@@ -51,7 +49,7 @@ class FrameList(QAbstractListModel):
             self.beginInsertRows(QModelIndex(), len(self.rows), len(self.rows) + len(new) - 1)
             for path in new:
                 self._numbers[path] = len(self.rows)
-                self.rows.append(Row(path))
+                self.rows.append(FileRow(path))
             self.endInsertRows()
         return len(new)
 
@@ -157,7 +155,7 @@ class _RowPainter(QStyledItemDelegate):
         return QSize(240, 58)
 
     def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: Index) -> None:
-        row: Row = index.data(Qt.ItemDataRole.UserRole)
+        row: FileRow = index.data(Qt.ItemDataRole.UserRole)
         picture = index.data(Qt.ItemDataRole.DecorationRole)
         area: QRect = option.rect
         painter.save()

@@ -19,14 +19,13 @@ from ..._layers import (
 )
 from ...errors import ClnError
 from ...imaging.preprocessing import find_overlay, find_scan_area
+from ...types import LayerKind
 from ..common.dock import button
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
     from ..common.dock import MessageLine
-
-__all__ = ["NetworkView"]
 
 AGAIN = "Segment again to see its effect."
 
@@ -113,7 +112,7 @@ class NetworkView(QGroupBox):
         if self.image is None or self.image not in self.viewer.layers:
             return
         active = self.viewer.layers.selection.active
-        for kind in ("overlay", "scan area"):
+        for kind in (LayerKind.OVERLAY, LayerKind.SCAN_AREA):
             for layer in layers_of(self.image, self.viewer.layers, kind):
                 self.viewer.layers.remove(layer)
         index = int(self.viewer.dims.current_step[-3]) if self.image.ndim == 3 else 0
@@ -140,5 +139,5 @@ class NetworkView(QGroupBox):
     def _area_layer(self) -> Shapes | None:
         if self.image is None:
             return None
-        found = layers_of(self.image, self.viewer.layers, "scan area")
+        found = layers_of(self.image, self.viewer.layers, LayerKind.SCAN_AREA)
         return next((layer for layer in found if isinstance(layer, Shapes)), None)

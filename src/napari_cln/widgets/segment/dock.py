@@ -26,9 +26,6 @@ from .verdict import Verdict
 if TYPE_CHECKING:
     import napari
 
-__all__ = ["SegmentDock"]
-
-
 MASK_FIRST_MS = 20
 """Time to paint the last mask before its texts and tables are written."""
 FLUSH_MS = 200

@@ -9,15 +9,14 @@ from napari.layers import Image
 from napari.qt.threading import create_worker
 from qtpy.QtWidgets import QPushButton
 
-from ..._layers import SCORE_MAP, explanation_to_layer, layers_of, link
+from ..._layers import explanation_to_layer, layers_of, link
+from ...types import LayerKind
 from ..common.dock import OPEN_FIRST
 from ..common.tasks import Failure, Task, explain_task
 
 if TYPE_CHECKING:
     from ...types import Explanation
     from .dock import SegmentDock
-
-__all__ = ["ScoreMap"]
 
 
 class ScoreMap(QPushButton):
@@ -55,7 +54,7 @@ class ScoreMap(QPushButton):
             return message.say(str(outcome.error), "bad", about=image)
         if image not in viewer.layers:
             return message.say("The layer was deleted before its map was there.")
-        for former in layers_of(image, viewer.layers, SCORE_MAP):
+        for former in layers_of(image, viewer.layers, LayerKind.SCORE_MAP):
             viewer.layers.remove(former)
         active = viewer.layers.selection.active
         data, options, _ = explanation_to_layer(outcome, image, index)

@@ -16,8 +16,6 @@ from ..common.dock import MessageLine, Signal, small
 if TYPE_CHECKING:
     from ..common.plot import ScorePlot
 
-__all__ = ["Verdict"]
-
 
 class Verdict(QWidget):
     """Panel with the numbers of one frame, and a plot where there are several."""

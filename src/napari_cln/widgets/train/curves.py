@@ -7,9 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ..common.plot import BACK, FORE
-from .progress import Progress
-
-__all__ = ["Curves"]
+from .progress import RunProgress
 
 # Okabe and Ito's colours, which the colour-blind tell apart
 COLOURS = ("#f0e442", "#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#0072b2", "#ffffff")
@@ -43,7 +41,7 @@ class Curves(FigureCanvasQTAgg):  # type: ignore[misc]  # matplotlib chooses the
             self.panels[name].set_yticks([0, 0.5, 1])
         self.draw()  # it looks for its fonts now, when the dock is made, and not while a run goes on
 
-    def show_progress(self, progress: Progress) -> None:
+    def show_progress(self, progress: RunProgress) -> None:
         """Draw what is known of each fold."""
         for name, panel in self.panels.items():
             for line in list(panel.lines):

@@ -14,20 +14,18 @@ from ...folder.health.check import check_study
 from ...folder.health.fault import Fault
 from ...training.run_folder import PIECE, RunFolder
 from ..common.dock import Dock, button, form
-from ..common.frame_rows import WorstFrames, layers_of, read_frame_of
+from ..common.frame_rows import WorstFrames, read_frame_of, reference_layers
 from ..common.jobs import Job, find_job, start_job
 from ..common.places import Place, next_run, remember_places, remembered_places
 from ..common.tasks import Failure
 from .curves import Curves
 from .outcome import Outcome
-from .progress import Follower, Progress
+from .progress import Follower, RunProgress
 from .settings import Settings, arguments_of
 from .words import status_of
 
 if TYPE_CHECKING:
     import napari
-
-__all__ = ["TrainDock"]
 
 START = "Choose a training folder: the one that the Correct dock saves to. Then press Start."
 LOOK_EVERY_MS = 1000
@@ -82,7 +80,7 @@ class TrainDock(Dock):
         self._build()
         self._connect()
         self.message.say(START)
-        self._show(Progress(), False)
+        self._show(RunProgress(), False)
         if (places := remembered_places()) is not None:
             self.folder.choose(places[0])
             self.run.choose(places[1])
@@ -202,7 +200,7 @@ class TrainDock(Dock):
     def look(self) -> None:
         """See what the run has written since the last look, and show it."""
         if self._follower is None:
-            self._show(Progress(), False)
+            self._show(RunProgress(), False)
             return
         before = self._follower.offset
         alive = self._job is not None and self._job.is_alive()
@@ -218,7 +216,7 @@ class TrainDock(Dock):
 
     # ------------------------------------------------------------ what is shown
 
-    def _show(self, progress: Progress, alive: bool, *, redraw: bool = True) -> None:
+    def _show(self, progress: RunProgress, alive: bool, *, redraw: bool = True) -> None:
         run = self.run.path
         busy = alive or self._check is not None
         unfinished = run is not None and progress.state != "ended" and RunFolder(run).is_begun
@@ -260,7 +258,7 @@ class TrainDock(Dock):
         except ClnError as error:
             self.message.say(str(error), "bad")
             return
-        for layer in layers_of(stored):
+        for layer in reference_layers(stored):
             self.viewer.add_layer(layer)
 
     def _take_folder(self) -> None:

@@ -14,9 +14,7 @@ from ...models.promotion import doubts_about, promote, say_gap, undo_promotion
 from ...training.run_folder import RunFolder
 from ..common.dock import MessageLine, Signal, button, small
 from ..common.model_choice import offer_everywhere
-from .progress import Progress
-
-__all__ = ["Outcome", "compared"]
+from .progress import RunProgress
 
 
 class Outcome(QWidget):
@@ -47,9 +45,9 @@ class Outcome(QWidget):
         layout.addWidget(self.in_use)
         self.promote.clicked.connect(self.promote_model)
         self.undo.clicked.connect(self.undo_promotion)
-        self.show_run(None, Progress())
+        self.show_run(None, RunProgress())
 
-    def show_run(self, run: RunFolder | None, progress: Progress) -> None:
+    def show_run(self, run: RunFolder | None, progress: RunProgress) -> None:
         """Show what a finished run gave; of any other run, the model in use alone."""
         ended = run is not None and progress.state == "ended"
         self._model = run.model if run is not None and ended else None

@@ -20,8 +20,6 @@ from ...training.run_folder import (
     Stopped,
 )
 
-__all__ = ["FoldProgress", "Follower", "Progress", "spoken_time"]
-
 
 @dataclass
 class FoldProgress:
@@ -37,7 +35,7 @@ class FoldProgress:
 
 
 @dataclass
-class Progress:
+class RunProgress:
     """A run so far.
 
     ``state`` is what its events say: ``"waiting"`` (no event yet), ``"training"``, ``"ended"``,
@@ -137,14 +135,14 @@ class Follower:
 
     Attributes
     ----------
-    progress : Progress
+    progress : RunProgress
     offset : int
         Bytes read so far.
     """
 
     def __init__(self, run: RunFolder) -> None:
         self._events = EventReader(run)
-        self.progress = Progress()
+        self.progress = RunProgress()
 
     @property
     def offset(self) -> int:
@@ -155,7 +153,7 @@ class Follower:
         restarts = self._events.restarts
         events, there_was = self._events.read()
         if self._events.restarts != restarts:
-            self.progress = Progress()  # another run took its place
+            self.progress = RunProgress()  # another run took its place
         for event in events:
             self.progress.take(event)
         return there_was

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict, fields
-from typing import Any
 
-from magicgui import magicgui
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
 from ...models.library import model_in_use
 from ...training.config import TrainConfig
 from ..common.dock import form
+from ..common.form import settings_form
 from ..common.model_choice import ModelChoice
-from ..common.number_field import NumberField, check_numbers, number_options
-
-__all__ = ["Settings", "arguments_of"]
+from ..common.number_field import NumberField, check_numbers
 
 FIRST = ("recipe", "epochs", "folds")
 
@@ -32,7 +29,7 @@ class Settings(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.fields: Any = magicgui(TrainConfig, call_button=False, **number_options(TrainConfig))
+        self.fields = settings_form(TrainConfig)
         self.start_from = ModelChoice(none="new weights")
         self.compare_with = ModelChoice(none="no model")
         self.compare_with.choose(model_in_use())
@@ -69,8 +66,7 @@ class Settings(QWidget):
         """
         check_numbers(self)
         chosen = {name: model.value or "" for name, model in self._models.items()}
-        config: TrainConfig = self.fields(**chosen)
-        return config
+        return TrainConfig(**self.fields.asdict() | chosen)
 
     def show_record(self, record: TrainConfig) -> None:
         """Show the settings of a run's record."""

@@ -5,23 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..common.jobs import Job, last_words
-from .progress import Progress
-
-__all__ = ["status_of"]
+from .progress import RunProgress
 
 GO_ON = "Resume goes on from the last checkpoint."
 GO_ON_THERE = "Resume goes on from there."
 
 
 def status_of(
-    run: Path, progress: Progress, job: Job | None, alive: bool, stopping: bool
+    run: Path, progress: RunProgress, job: Job | None, alive: bool, stopping: bool
 ) -> tuple[str, str] | None:
     """Sentence and mood; None where there is nothing to say.
 
     Parameters
     ----------
     run : Path
-    progress : Progress
+    progress : RunProgress
     job : Job or None
         The process that was started last; None for a run that was started elsewhere.
     alive : bool
@@ -51,7 +49,7 @@ def status_of(
     return f"The training process ended before it was done{reason} {GO_ON}", "bad"
 
 
-def _running(progress: Progress, stopping: bool) -> tuple[str, str]:
+def _running(progress: RunProgress, stopping: bool) -> tuple[str, str]:
     if stopping:
         return "Stopping after the step under way … Press Stop now to end it at once.", "info"
     if progress.state != "training":

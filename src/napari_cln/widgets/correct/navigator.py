@@ -11,8 +11,8 @@ from ..._layers import frame_layers, image_of, layers_of, note_place
 from ...errors import ClnError
 from ..common.dock import OPEN_FIRST, Signal
 from ..common.in_view import (
-    Fault,
     Tool,
+    ViewFault,
     bring_together,
     fault_in_view,
     fit_view,
@@ -32,10 +32,8 @@ if TYPE_CHECKING:
     from ...folder.dataset import TrainingFolder
     from .painted import Desk, PaintedMask
 
-__all__ = ["Stage"]
 
-
-class Stage(QObject):
+class Navigator(QObject):
     """The frame in view, and the ways to another one.
 
     After each step of a walk its mask is the active layer, with the tool that the reader used last.
@@ -89,7 +87,7 @@ class Stage(QObject):
         return 0 if self.image is None else frame_at(self.image, self.viewer) or 0
 
     @property
-    def fault(self) -> Fault | None:
+    def fault(self) -> ViewFault | None:
         """Why nothing can be decided on what the canvas shows; None where it shows the mask at work."""
         return None if self.image is None else fault_in_view(self.viewer, self.image, self.labels)
 

@@ -1,0 +1,117 @@
+"""Private parts of napari, magicgui and Qt, and what differs between their releases.
+
+===================== ===================================== ==============================================
+here                  what it leans on                      goes
+===================== ===================================== ==============================================
+`plain_viewer`        ``PublicOnlyProxy.__wrapped__``       when napari hands docks the viewer itself
+`grid_of`             ``viewer.canvas.grid``                with support of napari before 0.9
+`fit_layers`          ``reset_view(layers=…)``              with support of napari before 0.9
+`can_step`            ``Labels._undo_history``              when napari tells whether a layer can be undone
+`make_canvas_current` the canvas's ``QOpenGLWidget``        when napari frees programs in their own context
+`number_widget`       magicgui's Qt backend                 when a field's Qt widget can be chosen there
+===================== ===================================== ==============================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from magicgui.application import use_app
+from magicgui.widgets.bases import RangedWidget
+from qtpy.QtOpenGLWidgets import QOpenGLWidget
+from qtpy.QtWidgets import QWidget
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Image, Labels
+
+__all__ = ["can_step", "fit_layers", "grid_of", "make_canvas_current", "number_widget", "plain_viewer"]
+
+
+def plain_viewer(viewer: ViewerModel) -> ViewerModel:
+    """Return the viewer behind the proxy that napari hands plugins.
+
+    The proxy's layers are proxies too, another one at each access: a layer would not be itself.
+    """
+    plain: ViewerModel = getattr(viewer, "__wrapped__", viewer)
+    return plain
+
+
+def grid_of(viewer: ViewerModel) -> Any:
+    """Return the viewer's grid, which moved in napari 0.9."""
+    return getattr(viewer, "canvas", viewer).grid
+
+
+def fit_layers(viewer: ViewerModel, layers: Sequence[Image]) -> None:
+    """Let the canvas show all of some layers; all layers where none is given, or before napari 0.9."""
+    try:
+        viewer.reset_view(layers=list(layers) or None)
+    except TypeError:
+        viewer.reset_view()
+
+
+def can_step(labels: Labels, *, back: bool) -> bool:
+    """Tell whether a layer has a stroke to undo, or to redo; napari (0.6 to 0.9) keeps its lists private."""
+    return bool(getattr(labels, "_undo_history" if back else "_redo_history", ()))
+
+
+def make_canvas_current(widget: QWidget) -> None:
+    """Let napari 0.9 free a layer's OpenGL programs in the canvas's own context.
+
+    It frees them in whichever is current. That is Qt's, whenever a panel was drawn last, and the
+    next draw then crashes the process (as in napari issue 8471): with Mesa's drivers, for instance,
+    when a layer with text or shapes is deleted and the view changes.
+
+    Parameters
+    ----------
+    widget : QWidget
+        Any in the canvas's window.
+    """
+    for canvas in widget.window().findChildren(QOpenGLWidget):
+        if canvas.isValid():
+            canvas.makeCurrent()
+
+
+_Backend: Any = use_app().get_obj("FloatSpinBox")
+
+
+class _NumberBackend(_Backend):  # type: ignore[misc]  # magicgui chooses the base
+    """Answers to what magicgui asks of a number's widget, whichever Qt widget that is."""
+
+    make: Callable[..., QWidget]
+
+    def __init__(self, **kwargs: Any) -> None:
+        # Past the base's own, which would make Qt's spin box.
+        super(_Backend, self).__init__(type(self).make, **kwargs)
+
+    def _mgui_set_value(self, value: float) -> None:
+        self._qwidget.setValue(float(value))
+
+    def _mgui_set_step(self, value: float) -> None:
+        self._qwidget.setSingleStep(value)
+
+    def _mgui_set_adaptive_step(self, value: bool) -> None:
+        """Do nothing: steps are the same everywhere."""
+
+    def _mgui_get_adaptive_step(self) -> bool:
+        return False
+
+
+def number_widget(make: Callable[..., QWidget]) -> type:
+    """Return a magicgui widget of a number, shown by a Qt widget of one's own.
+
+    Parameters
+    ----------
+    make : callable
+        Makes the Qt widget from ``parent=…``. It answers to ``value``, ``setValue``, ``minimum``,
+        ``setMinimum``, ``maximum``, ``setMaximum``, ``singleStep`` and ``setSingleStep``, and has a signal
+        ``valueChanged``, as Qt's spin boxes do.
+    """
+    backend = type("NumberBackend", (_NumberBackend,), {"make": staticmethod(make)})
+
+    class Number(RangedWidget):  # type: ignore[misc]  # magicgui is not typed here
+        def __init__(self, **kwargs: Any) -> None:
+            super().__init__(**{**kwargs, "widget_type": backend})
+
+    return Number

@@ -1,0 +1,476 @@
+"""One state of a frame: the record and the pictures that a save writes, made from an annotation.
+
+Nothing here reads or writes a file: the training folder says what it knows of the frame
+(:mod:`napari_cln.folder.dataset`), and :mod:`napari_cln.folder.commits` puts the state on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Literal, TypeAlias
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from .. import __version__
+from ..errors import DatasetError
+from ..imaging.measurement import measure, spacing_of
+from ..imaging.preprocessing import find_overlay, find_scan_area, paint_over
+from ..types import NOT_JUDGED, Annotation, Box, Frame, Node
+from .pictures import hash_pixels
+from .record import (
+    FINISHED,
+    LABELLED,
+    NO_HEADER,
+    SCHEMA,
+    HistoryEntry,
+    NodeEntry,
+    Provenance,
+    Record,
+    Source,
+    StoredImage,
+    node_entry,
+    now,
+)
+
+__all__ = [
+    "KeyOf",
+    "Masks",
+    "State",
+    "complete_nodes",
+    "first_state",
+    "hashes_of",
+    "history_entry",
+    "label_of",
+    "masks_of",
+    "next_state",
+    "says",
+]
+
+KeyOf: TypeAlias = Callable[[Literal["patient", "cine"], str], str]
+"""Gives the key of a patient or a cine in a training folder; see :meth:`.DatasetFile.hash_key`."""
+MERGED_WITHIN = timedelta(minutes=10)
+MERGED = ("predicted", "corrected", "noted", "undone")
+"""Actions whose lines of history are put together; each decision keeps a line of its own."""
+UNSAID = ("taken-back", "noted", "undone")
+"""Actions that do not say what stands: their line has the status beside them."""
+# fmt: off
+MAKERS = (
+    "Acuson", "Aloka", "Alpinion", "BK", "Butterfly", "Canon", "Chison", "Clarius", "Edan", "Esaote",
+    "Fujifilm", "GE", "Hitachi", "Konica", "Lumify", "Mindray", "Philips", "Samsung", "Siemens", "SonoScape",
+    "SonoSite", "SuperSonic", "Telemed", "Toshiba", "Ultrasonix", "Vinno", "Wisonic", "simulated",
+)
+# fmt: on
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Masks:
+    """The two pictures of one state; ``None`` where the state has none.
+
+    ``label`` has 0 for background, 1 for nodes and 2 for what nobody judged.
+    """
+
+    label: NDArray[np.uint8] | None
+    instances: NDArray[np.uint8] | None
+
+    @property
+    def leave_unjudged(self) -> bool:
+        """True where the label says of some pixels that nobody judged them."""
+        return self.label is not None and bool((self.label == NOT_JUDGED).any())
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class State:
+    """One state of a frame: its record, its masks, and the image (H, W) where the folder has none yet."""
+
+    record: Record
+    masks: Masks
+    image: NDArray[np.uint8] | None = None
+
+    def after(self, revision: int) -> State:
+        """The same state as one that follows another revision than the last."""
+        return replace(self, record=msgspec.structs.replace(self.record, revision=revision + 1))
+
+
+def first_state(
+    case_id: str,
+    annotation: Annotation,
+    about: Provenance,
+    key_of: KeyOf,
+    overlay: NDArray[np.bool_] | None = None,
+) -> State:
+    """Make the state of a frame that is new to the folder.
+
+    Parameters
+    ----------
+    case_id : str
+    annotation : Annotation
+    about : Provenance
+    key_of : callable
+        Gives the folder's key of a patient or cine.
+    overlay : ndarray of bool, shape (H, W), optional
+        Burned-in marks of the frame, where they are known; found otherwise.
+
+    Raises
+    ------
+    DatasetError
+        If the annotation contradicts itself.
+    """
+    frame = annotation.frame
+    nodes = complete_nodes(annotation)
+    image, box = crop_frame(frame, annotation.mask, overlay)
+    cine = about.cine
+    if cine is None and frame.n_frames > 1 and frame.source is not None:
+        cine = str(frame.source.absolute())
+    cine_key = key_of("cine", cine) if cine else None
+    patient = about.patient or frame.patient_id
+    row0, column0, row1, column1 = box
+    spacing = spacing_of(frame, annotation.mask) or frame.spacing_mm
+    typed = spacing is not None and frame.spacing_source == "typed"
+    record = Record(
+        schema=SCHEMA,
+        id=case_id,
+        revision=1,
+        status=annotation.status,
+        nodes=(),
+        patient_key=key_of("patient", patient) if patient else f"unknown-{cine_key or case_id}",
+        cine_key=cine_key,
+        split=about.split,
+        image=StoredImage(sha256=hash_pixels(image), rows=image.shape[0], columns=image.shape[1]),
+        source=Source(
+            kind=about.kind,
+            frame=frame.index,
+            rows=frame.shape[0],
+            columns=frame.shape[1],
+            crop=(column0, row0, column1, row1),
+            deid=(NO_HEADER,),
+            manufacturer=maker_of(frame.vendor),
+            decoder=frame.decoder,
+        ),
+        spacing_mm=(float(spacing[0]), float(spacing[1])) if spacing else None,
+        spacing_source=frame.spacing_source if spacing else None,
+        spacing_by=about.reader if typed else None,
+        p_malignant=about.p_malignant,
+        history=(),
+    )
+    return _state(record, annotation, about, nodes, box, image=image)
+
+
+def next_state(
+    former: Record,
+    annotation: Annotation,
+    about: Provenance,
+    key_of: KeyOf,
+    unjudged: NDArray[np.bool_] | None = None,
+) -> State:
+    """Make the state of a frame that follows the one in the folder.
+
+    Parameters
+    ----------
+    former : Record
+    annotation : Annotation
+    about : Provenance
+    key_of : callable
+        Gives the folder's key of a patient or cine.
+    unjudged : ndarray of bool, shape (h, w), optional
+        Pixels of the stored image that nobody judged so far, where the annotation says nothing of it.
+
+    Raises
+    ------
+    DatasetError
+        If the annotation contradicts itself or the record.
+    """
+    nodes = complete_nodes(annotation)
+    box = _stored_box(former, annotation.frame)
+    if former.schema > SCHEMA:
+        raise DatasetError(
+            f"{former.id} was written by a newer napari-cln (schema {former.schema}), so it is not "
+            "changed. Update napari-cln."
+        )
+    record = msgspec.structs.replace(former, revision=former.revision + 1)
+    if about.patient:
+        key = key_of("patient", about.patient)
+        if former.patient_key != key and not former.patient_key.startswith("unknown-"):
+            raise DatasetError(
+                f"{former.id} is in the folder as a frame of another patient: the same pixels can't be "
+                "two patients'. Correct the list of patients; if the folder is wrong, remove the frame's "
+                "record and save it again."
+            )
+        record = msgspec.structs.replace(record, patient_key=key)
+    frame = annotation.frame
+    if frame.spacing_source == "typed" and frame.spacing_mm:
+        spacing = (float(frame.spacing_mm[0]), float(frame.spacing_mm[1]))
+        by = former.spacing_by if former.spacing_mm == spacing else about.reader
+        record = msgspec.structs.replace(record, spacing_mm=spacing, spacing_source="typed", spacing_by=by)
+    return _state(record, annotation, about, nodes, box, unjudged)
+
+
+def _state(
+    record: Record,
+    annotation: Annotation,
+    about: Provenance,
+    nodes: tuple[Node, ...],
+    box: Box,
+    unjudged: NDArray[np.bool_] | None = None,
+    image: NDArray[np.uint8] | None = None,
+) -> State:
+    """The state of a record with what an annotation says of nodes and masks."""
+    masks = _masks(annotation, nodes, box, unjudged)
+    record = msgspec.structs.replace(
+        record,
+        status=annotation.status,
+        note=annotation.note,
+        history=with_history(record.history, history_entry(annotation, about)),
+        nodes=describe_nodes(annotation, nodes),
+        **hashes_of(masks),
+    )
+    return State(record=record, masks=masks, image=image)
+
+
+def _masks(
+    annotation: Annotation, nodes: tuple[Node, ...], box: Box, unjudged: NDArray[np.bool_] | None
+) -> Masks:
+    if annotation.not_judged is not None:
+        unjudged = annotation.not_judged[box[0] : box[2], box[1] : box[3]]
+    return masks_of(crop_instances(annotation.instances, box), nodes, annotation.status, unjudged)
+
+
+def says(
+    record: Record,
+    annotation: Annotation,
+    about: Provenance,
+    key_of: KeyOf,
+    unjudged: NDArray[np.bool_] | None = None,
+) -> bool:
+    """Tell whether a frame's record agrees with an annotation: masks, nodes, status, patient, side.
+
+    Parameters
+    ----------
+    record : Record
+    annotation : Annotation
+    about : Provenance
+    key_of : callable
+    unjudged : ndarray of bool, shape (h, w), optional
+        As for :func:`next_state`.
+    """
+    nodes = complete_nodes(annotation)
+    hashes = hashes_of(_masks(annotation, nodes, _stored_box(record, annotation.frame), unjudged))
+    patient = about.patient or annotation.frame.patient_id
+    return (
+        tuple(entry.node for entry in record.nodes) == nodes
+        and record.status == annotation.status
+        and hashes == {key: getattr(record, key) for key in hashes}
+        and (patient is None or key_of("patient", patient) == record.patient_key)
+        and about.split == record.split
+    )
+
+
+def _stored_box(record: Record, frame: Frame) -> Box:
+    """The part of a frame that the folder keeps of it."""
+    if frame.shape == record.shape:
+        return 0, 0, *record.shape
+    if frame.shape != record.source.shape:
+        rows, columns = record.source.shape
+        raise DatasetError(
+            f"{record.id} was stored from a frame of {rows}×{columns} pixels, this one has "
+            f"{frame.shape[0]}×{frame.shape[1]}. Open the frame that was saved first."
+        )
+    x0, y0, x1, y1 = record.source.crop
+    return y0, x0, y1, x1
+
+
+# ------------------------------------------------------------ pictures
+
+
+def crop_frame(
+    frame: Frame, mask: NDArray[np.bool_], overlay: NDArray[np.bool_] | None = None
+) -> tuple[NDArray[np.uint8], Box]:
+    """Cut out of a frame what a folder keeps: the scan area, and the box of a mask that leaves it.
+
+    Burned-in marks are painted over, and what lies in neither of the two is black: names and dates
+    stand beside the scan area.
+
+    Parameters
+    ----------
+    frame : Frame
+    mask : ndarray of bool, shape (H, W)
+    overlay : ndarray of bool, shape (H, W), optional
+        The marks, where they are known; found by :func:`napari_cln.find_overlay` otherwise.
+
+    Returns
+    -------
+    image : ndarray of uint8, shape (h, w)
+    box : (int, int, int, int)
+        Where it lies in the frame.
+    """
+    area = frame.scan_area or find_scan_area(frame)
+    kept = np.zeros(frame.shape, dtype=bool)
+    kept[area[0] : area[2], area[1] : area[3]] = True
+    rows, columns = np.nonzero(mask)
+    if rows.size:
+        kept[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = True
+    rows, columns = np.nonzero(kept)
+    box = int(rows.min()), int(columns.min()), int(rows.max()) + 1, int(columns.max()) + 1
+    inside = (slice(box[0], box[2]), slice(box[1], box[3]))
+    if overlay is None:
+        overlay = find_overlay(frame, box)
+    image = paint_over(frame.grey[inside], overlay[inside])
+    image[~kept[inside]] = 0
+    return image, box
+
+
+def crop_instances(instances: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
+    """The part of a mask inside the stored image.
+
+    Raises
+    ------
+    DatasetError
+        If some of the mask lies outside, where it would be lost.
+    """
+    row0, column0, row1, column1 = box
+    inside = np.ascontiguousarray(instances[row0:row1, column0:column1])
+    lost = np.count_nonzero(instances) - np.count_nonzero(inside)
+    if lost:
+        raise DatasetError(
+            f"{lost} painted pixels lie outside the scan area that the training folder keeps of this frame "
+            f"(rows {row0} to {row1}, columns {column0} to {column1}). Erase them there and save again."
+        )
+    return inside
+
+
+def masks_of(
+    instances: NDArray[np.uint8],
+    nodes: tuple[Node, ...],
+    status: str,
+    not_judged: NDArray[np.bool_] | None = None,
+) -> Masks:
+    """Label image and node ids that the folder keeps of an annotation.
+
+    A reader stands for the label of a finished frame alone. Nodes that are known but outlined
+    nowhere make a frame with a class and no mask. The ids get a file of their own where the
+    label can't say them: several nodes, or one that is not accepted.
+    """
+    labelled = label_of(instances, nodes)
+    finished = status in FINISHED and (bool(instances.any()) or not nodes)
+    says_all = finished and np.array_equal(instances, labelled)
+    if not_judged is not None:
+        labelled[not_judged & (instances == 0)] = NOT_JUDGED
+    return Masks(
+        label=labelled if finished else None,
+        instances=instances if instances.any() and not says_all else None,
+    )
+
+
+def label_of(instances: NDArray[np.uint8], nodes: Iterable[Node]) -> NDArray[np.uint8]:
+    """Label image of a mask of ids: 1 where a node is that a reader stands for."""
+    return np.isin(instances, [node.id for node in nodes if node.status in LABELLED]).astype(np.uint8)
+
+
+def hashes_of(masks: Masks) -> dict[str, str | None]:
+    """The keys by which a record and its pictures are known to belong together."""
+    return {
+        "mask_sha256": None if masks.label is None else hash_pixels(masks.label),
+        "instances_sha256": None if masks.instances is None else hash_pixels(masks.instances),
+    }
+
+
+# ------------------------------------------------------------ nodes and history
+
+
+def complete_nodes(annotation: Annotation) -> tuple[Node, ...]:
+    """The nodes of an annotation, with one more for each painted id that it does not describe.
+
+    Raises
+    ------
+    DatasetError
+        If the annotation contradicts itself.
+    """
+    instances, nodes = annotation.instances, annotation.nodes
+    if instances.shape != annotation.frame.shape or instances.dtype != np.uint8:
+        raise DatasetError(
+            f"The mask has shape {instances.shape} and dtype {instances.dtype}, the frame "
+            f"{annotation.frame.shape}: save uint8 ids of the frame's own shape."
+        )
+    known = [node.id for node in nodes]
+    if len(set(known)) < len(known) or not all(1 <= node_id <= 255 for node_id in known):
+        raise DatasetError(f"The nodes have the ids {known}: give each its own, from 1 to 255.")
+    painted = np.flatnonzero(np.bincount(instances.ravel(), minlength=256)[1:]) + 1
+    if annotation.status == "no-node" and (painted.size or nodes):
+        raise DatasetError(
+            f"The frame is marked as showing no node, but has {max(painted.size, len(nodes))}. "
+            "Erase them, or save the frame as corrected."
+        )
+    status = annotation.status
+    missing = (Node(id=int(node_id), status=status) for node_id in painted if node_id not in known)
+    return tuple(sorted((*nodes, *missing), key=lambda node: node.id))
+
+
+def describe_nodes(annotation: Annotation, nodes: tuple[Node, ...]) -> tuple[NodeEntry, ...]:
+    """The nodes as the record keeps them, with their sizes."""
+    places = ndimage.find_objects(annotation.instances)
+    entries = []
+    for node in nodes:
+        sizes: dict[str, float] = {}
+        place = places[node.id - 1] if node.id <= len(places) else None
+        if place is not None:
+            mask = annotation.instances == node.id
+            # Its box alone: sizes do not depend on the place, and a reader waits.
+            size = measure(mask[place], spacing_of(annotation.frame, mask))
+            sizes["area_px"] = int(size.area_px)
+            for key, value in (("long_mm", size.long_axis_mm), ("short_mm", size.short_axis_mm)):
+                if value is not None:
+                    sizes[key] = round(float(value), 3)
+        entries.append(node_entry(node, **sizes))
+    return tuple(entries)
+
+
+def history_entry(annotation: Annotation, about: Provenance) -> HistoryEntry:
+    """The line of history that a save adds."""
+    based_on, seconds = annotation.based_on, annotation.seconds
+    return HistoryEntry(
+        t=now(),
+        who=about.reader,
+        app=f"napari-cln {__version__}",
+        action=about.action or annotation.status,
+        status=annotation.status if about.action in UNSAID else None,
+        judged_by=about.judged_by if about.judged_by != about.reader else None,
+        model=based_on,
+        untouched=None if based_on is None else annotation.status == "accepted",
+        seconds=None if seconds is None else round(float(seconds), 1),
+        readings=dict(about.readings) if about.readings else None,
+    )
+
+
+def with_history(history: tuple[HistoryEntry, ...], entry: HistoryEntry) -> tuple[HistoryEntry, ...]:
+    """History with one more entry.
+
+    A reader who saves after every stroke would fill the record with one line a stroke, so strokes
+    of one reader that follow each other within ten minutes share a line: first and last time,
+    their number, the seconds summed. What the reader decides has a line of its own, always.
+    """
+    if not history:
+        return (entry,)
+    last = history[-1]
+    keys = ("who", "app", "action", "model", "status", "judged_by")
+    alike = entry.action in MERGED and all(getattr(last, key) == getattr(entry, key) for key in keys)
+    if not alike or entry.t - last.last > MERGED_WITHIN:
+        return (*history, entry)
+    spent = [seconds for seconds in (last.seconds, entry.seconds) if seconds is not None]
+    merged = msgspec.structs.replace(
+        entry,
+        t=last.t,
+        until=entry.t,
+        saves=last.saves + 1,
+        seconds=round(sum(spent), 1) if spent else None,
+    )
+    return (*history[:-1], merged)
+
+
+def maker_of(vendor: str | None) -> str | None:
+    """Known maker that a vendor text names; ``None`` for any other text, which could name a patient."""
+    words = (vendor or "").casefold().replace("_", " ").replace("-", " ").split()
+    return next((maker for maker in MAKERS if maker.casefold() in words), None)
