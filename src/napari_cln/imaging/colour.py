@@ -20,6 +20,8 @@ Mask = NDArray[np.bool_]
 Grey = NDArray[np.uint8]
 Signed = NDArray[np.int16]
 
+DARKEST_PEN = 60
+"""Luma of the darkest coloured mark; that of slow flow is 10 to 50."""
 TOUCHING = np.ones((3, 3), dtype=bool)
 
 
@@ -239,7 +241,7 @@ def _along(mask: Mask, start: tuple[int, int], end: tuple[int, int]) -> float:
     """Share of a steep line on or beside which the mask is set."""
     rows = np.arange(start[0], end[0] + 1)
     columns = np.rint(np.linspace(start[1], end[1], len(rows))).astype(int)
-    near = [mask[rows, np.clip(columns + shift, 0, mask.shape[1] - 1)] for shift in (-2, -1, 0, 1, 2)]
+    near = [mask[rows, np.clip(columns + shift, 0, mask.shape[1] - 1)] for shift in range(-4, 5)]
     return float(np.any(near, axis=0).mean())
 
 
@@ -257,8 +259,11 @@ class Ink:
     """
 
     def __init__(self, pixels: Grey, coloured: Mask, flow: Mask, lossless: bool) -> None:
-        self.lossless = lossless
         drawn = coloured & ~flow
+        exact = np.unique(_codes(pixels[drawn]), return_counts=True)[1]
+        # a pen that left a tenth of all colour as it is was blurred by no codec
+        lossless = lossless or bool(exact.size and exact.max() >= 0.1 * exact.sum())
+        self.lossless = lossless
         labels, n = ndimage.label(drawn, TOUCHING)
         piece, colour = labels[drawn], _codes(pixels[drawn] if lossless else pixels[drawn] >> 4)
         size = np.bincount(piece, minlength=n + 1)
@@ -273,7 +278,11 @@ class Ink:
         palette = bins[often_there >= max(3, 0.002 * len(shown))]
         pens = np.stack([pens >> 16, (pens >> 8) & 255, pens & 255], axis=-1).astype(np.uint8)
         pens = pens if lossless else (pens << 4) + 8
-        self._hues = np.unique(np.rint(_hue(pens[~np.isin(_codes(pens >> 4), palette)])))
+        # slow flow is darker than what anybody would write with
+        pens = pens[
+            (pens @ np.array([0.299, 0.587, 0.114]) >= DARKEST_PEN) & ~np.isin(_codes(pens >> 4), palette)
+        ]
+        self._hues = np.unique(np.rint(_hue(pens)))
         self._pens = _codes(pens)
         self._pixels = pixels
         self._drawn = drawn
@@ -303,14 +312,14 @@ class Ink:
         return _pieces(rest, 4 if self.lossless else 12)
 
 
-def _codes(colours: Grey) -> NDArray[np.int32]:
+def _codes(colours: NDArray[np.integer]) -> NDArray[np.int32]:
     """One number for each colour, (N,) of (N, 3)."""
     parts = colours.astype(np.int32)
     codes: NDArray[np.int32] = (parts[..., 0] << 16) | (parts[..., 1] << 8) | parts[..., 2]
     return codes
 
 
-def _hue(colours: Grey) -> NDArray[np.float32]:
+def _hue(colours: NDArray[np.integer]) -> NDArray[np.float32]:
     """Angle of colours (N, 3) about grey, in degrees; that of a colour does not change with its strength."""
     red, green, blue = (colours[..., k].astype(np.float32) for k in range(3))
     hue: NDArray[np.float32] = np.degrees(np.arctan2(blue - green, red - green))

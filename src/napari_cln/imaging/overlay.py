@@ -18,7 +18,7 @@ from ..types import Box, ColourFlow, Frame
 from .colour import TOUCHING, Coloured, Ink, find_bar, find_outline, running, separate, top_hat, widen
 from .scan_area import find_scan_area, is_lossless
 
-__all__ = ["Marks", "find_overlay", "paint_over", "read_marks"]
+__all__ = ["Marks", "find_overlay", "paint_over", "read_marks", "spread"]
 
 Mask = NDArray[np.bool_]
 Grey = NDArray[np.uint8]
@@ -152,9 +152,18 @@ def _mostly(mask: Mask, where: Mask) -> Mask:
     if not mask.any():
         return mask
     labels, n = ndimage.label(mask, TOUCHING)
-    kept = np.bincount(labels[where & mask], minlength=n + 1) > 0.5 * np.bincount(labels[mask], minlength=n + 1)
+    kept = np.bincount(labels[where & mask], minlength=n + 1) > 0.5 * np.bincount(
+        labels[mask], minlength=n + 1
+    )
     pieces: Mask = kept[labels] & mask
     return pieces
+
+
+def spread(flow: ColourFlow | None, shape: tuple[int, int]) -> Mask:
+    """What is painted over to take flow out of a grey image: its pixels, and those that they colour."""
+    if flow is None or not flow.mask.any():
+        return np.zeros(shape, dtype=bool)
+    return widen(flow.mask, 5)
 
 
 def paint_over(grey: Grey, overlay: Mask) -> Grey:

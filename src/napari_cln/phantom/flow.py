@@ -112,7 +112,9 @@ def _stream(lumen: Floats, speed: float, blur_mm: float, spacing: Spacing) -> Fl
 
 
 def _grain(rng: np.random.Generator, shape: tuple[int, int], size_mm: float, spacing: Spacing) -> Floats:
-    noise = gaussian_filter(rng.standard_normal(shape).astype(np.float32), [size_mm / step for step in spacing])
+    noise = gaussian_filter(
+        rng.standard_normal(shape).astype(np.float32), [size_mm / step for step in spacing]
+    )
     grain: Floats = noise / max(float(noise.std()), 1e-9)
     return grain
 
@@ -137,7 +139,7 @@ def _flow_of(
         width = max(2, round(width_mm / spacing[1]))
         path = [(float(x / spacing[1]), float(z / spacing[0])) for z, x in line]
         ImageDraw.Draw(drawn).line(path, fill=255, width=width, joint="curve")
-        lumen = np.asarray(drawn, dtype=np.float32) / 255 * body
+        lumen = (np.asarray(drawn) * body).astype(np.float32) / np.float32(255)
         sign = float(rng.choice([-1, 1]))
         speed += _stream(lumen, sign * float(rng.uniform(0.4, 0.9)), BLOOM_MM, spacing)
     return speed
@@ -171,7 +173,9 @@ def _arcs(rng: np.random.Generator, node: PlacedNode) -> list[tuple[Contour, flo
     for _ in range(int(rng.integers(2, 5))):
         first, length = int(rng.integers(n)), int(rng.uniform(0.06, 0.15) * n)
         part = node.contour[np.arange(first, first + length) % n]
-        lines.append((centre + (part - centre) * float(rng.uniform(0.84, 0.93)), float(rng.uniform(0.4, 0.8))))
+        lines.append(
+            (centre + (part - centre) * float(rng.uniform(0.84, 0.93)), float(rng.uniform(0.4, 0.8)))
+        )
     return lines
 
 
