@@ -82,9 +82,9 @@ def _evaluate(options: argparse.Namespace) -> int:
 
     from ..folder.dataset import TrainingFolder
     from ..network.inference import Segmenter
+    from ..study.comparison import read_calls
     from ..study.evaluation import EvaluationConfig, case_rows, evaluate
     from ..study.report import write_report
-    from ..study.tables import read_calls
 
     names = {field.name for field in fields(EvaluationConfig)}
     config = EvaluationConfig(**{name: value for name, value in vars(options).items() if name in names})
@@ -269,7 +269,7 @@ class _Progress:
 
 
 def _reports(options: argparse.Namespace) -> int:
-    from ..study.reports.dictionary import classify_reports, load_dictionary
+    from ..study.reports.text import classify_reports, load_dictionary
 
     dictionary = load_dictionary(options.dictionary) if options.dictionary else None
     counts = classify_reports(options.reports, options.out, dictionary)

@@ -15,8 +15,8 @@ from .arguments import Commands, count, existing, pair, positive
 if TYPE_CHECKING:
     from ..folder.dataset import TrainingFolder
     from ..folder.formats.exchange import ExchangeStep
+    from ..folder.health.case import Fault
     from ..folder.health.check import StudyCheck
-    from ..folder.health.fault import Fault
 
 __all__ = ["add_commands"]
 
