@@ -121,13 +121,14 @@ def flow(frames: int | None) -> Iterator[Row]:
     """Doppler colour found, taken out of the grey image, and read as a pattern."""
     from dataclasses import replace
 
+    from napari_cln.study.statistics.resampling import bootstrap
+
     from napari_cln.imaging.flow import find_flow, flow_of_node
     from napari_cln.network.inference import segment
     from napari_cln.network.weights import load_model
     from napari_cln.phantom import simulate
     from napari_cln.phantom.flow import flow_log_ratio
     from napari_cln.study.statistics.intervals import auc_interval, compare_auc
-    from napari_cln.study.statistics.resampling import bootstrap
 
     n = frames or 200
     network = load_model()
