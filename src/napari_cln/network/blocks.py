@@ -137,6 +137,9 @@ class PyramidPooling(nn.Module):
     divide the map.
     """
 
+    pool: Tensor
+    grow: Tensor
+
     def __init__(self, channels: int, outputs: int, bins: tuple[int, ...], size: int, kernel: int) -> None:
         super().__init__()
         self.bins, self.size, self.kernel = bins, size, kernel
