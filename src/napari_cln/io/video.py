@@ -81,16 +81,23 @@ class VideoStream:
         self._container = av.open(self._data, format=self._format, options={"protocol_whitelist": "file"})
         if not self._container.streams.video:
             raise FrameReadError(f"{self.path.name} holds no video. Export the clip again from the scanner.")
-        clips = [stream for stream in self._container.streams.video if not _is_cover(stream)]
-        self._n_clips = len(clips)
-        self._stream = stream = (clips or self._container.streams.video)[0]
+        self._stream = stream = (self._clips() or self._container.streams.video)[0]
         if stream.pix_fmt is None:
             raise Unreadable("its pictures are in a form that FFmpeg does not know")
         check_size(self.path, stream.height, stream.width)
         # Threads of their own for frames hold some frames each.
         stream.thread_type = "AUTO" if stream.height * stream.width <= THREADED_PIXELS else "SLICE"
         self.is_rgb = not stream.pix_fmt.startswith(("gray", "mono"))
-        self._capacity = max(1, CACHE_BYTES // (stream.height * stream.width * (3 if self.is_rgb else 1)))
+
+    def _clips(self) -> list[Any]:
+        """Video streams that are no picture that goes with the file."""
+        return [stream for stream in self._container.streams.video if not _is_cover(stream)]
+
+    @property
+    def _capacity(self) -> int:
+        """Number of frames that the cache holds."""
+        n_bytes = int(self._stream.height) * int(self._stream.width) * (3 if self.is_rgb else 1)
+        return max(1, CACHE_BYTES // n_bytes)
 
     def _check_tables(self) -> None:
         """Refuse an MP4 whose tables count more frames than can be read.
@@ -123,8 +130,8 @@ class VideoStream:
         if announced > self.n_frames:
             self._drop_stragglers()
             remarks.append(missing_frames(announced, self.n_frames))
-        if self._n_clips > 1:
-            remarks.append(f"The file holds {self._n_clips} videos; the first is read.")
+        if (n_clips := len(self._clips())) > 1:
+            remarks.append(f"The file holds {n_clips} videos; the first is read.")
         ratio = stream.sample_aspect_ratio
         if ratio and ratio != 1:
             form = f"{ratio.numerator}:{ratio.denominator}"
