@@ -13,7 +13,7 @@ from napari_cln.network.model import YNet
 from napari_cln.training import loop
 from napari_cln.training.loop import fit
 from napari_cln.training.run_folder import Collapsed, Epoch, Step, Stopped
-from napari_cln.training.scoring import fit_limits, fit_temperature, score_frames, summarise
+from napari_cln.training.scoring import Limits, fit_limits, fit_temperature, score_frames, summarise
 
 
 def of_kind(events, kind):
@@ -140,7 +140,7 @@ def test_memory_that_runs_out_says_which_batch_size_to_try(samples, recipe, tmp_
 def test_a_mask_head_that_draws_nothing_is_named(samples, recipe, tmp_path):
     never = replace(recipe, learning_rate=0.0)
     empty = replace(samples, images=np.zeros_like(samples.images))
-    start = loop.YNet(recipe.network)
+    start = YNet(recipe.network)
     with torch.no_grad():
         for parameter in start.dec1[1].parameters():
             parameter[0], parameter[1] = 0.5, -0.5
@@ -192,7 +192,7 @@ def test_without_any_known_truth_the_last_weights_are_kept(samples, recipe, tmp_
 
 def test_figures_say_nothing_where_there_is_nothing_to_say(samples, recipe):
     unlabelled = replace(samples, frame_targets=np.full_like(samples.frame_targets, np.nan))
-    network = loop.YNet(recipe.network).eval()
+    network = YNet(recipe.network).eval()
 
     figures = summarise(score_frames(network, unlabelled))
 
@@ -215,10 +215,10 @@ def test_limits_lose_one_node_in_fifty_at_most(samples, recipe, tmp_path):
     scores = score_frames(network, samples)
     peaks = [peak for score in scores for peak in score.peaks]
 
-    smallest, surest = fit_limits(scores, samples.node_areas())
+    found = fit_limits(scores, samples.node_areas())
 
     assert len(peaks) >= 5
-    assert surest <= min(peaks) < surest + 0.001
-    assert smallest == samples.node_areas().min() // 2
-    assert fit_limits(scores * 10, [3, *[40] * 99])[0] == 20  # a slip of the brush is no measure
-    assert fit_limits([], []) == (0, 0.0)
+    assert found.min_peak <= min(peaks) < found.min_peak + 0.001
+    assert found.min_node_area == samples.node_areas().min() // 2
+    assert fit_limits(scores * 10, [3, *[40] * 99]).min_node_area == 20  # a slip of the brush is no measure
+    assert fit_limits([], []) == Limits(min_node_area=0, min_peak=0.0, min_node_chance=0.0)

@@ -8,7 +8,7 @@ __all__ = [
     "HEAD_BYTES",
     "Kind",
     "container_of",
-    "is_dicomdir",
+    "has_no_frames",
     "kind_of_file",
     "other_kind",
     "picture_format",
@@ -20,6 +20,9 @@ HEAD_BYTES = 1024
 """How much of a file is looked at."""
 
 DICOMDIR = b"1.2.840.10008.1.3.10"
+STATED_CLASS = b"\x02\0\x02\0UI"
+ABOUT_IMAGES = tuple(b"1.2.840.10008.5.1.4.1.1." + kind for kind in (b"66.", b"88.", b"11."))
+"""Roots of classes that refer to images: segmentations, reports and key objects, presentation states."""
 PICTURES = (
     (b"\x89PNG\r\n\x1a\n", "PNG"),
     (b"\xff\xd8\xff", "JPEG"),
@@ -109,9 +112,10 @@ def other_kind(head: bytes) -> tuple[str, str] | None:
     return None
 
 
-def is_dicomdir(head: bytes) -> bool:
-    """Tell whether a DICOM file is an index of others."""
-    return DICOMDIR in head
+def has_no_frames(head: bytes) -> bool:
+    """Tell whether a DICOM file is an index of others, or by its class a segmentation or report on them."""
+    at = head.find(STATED_CLASS, 132)
+    return DICOMDIR in head or (at >= 0 and head[at + 8 :].startswith(ABOUT_IMAGES))
 
 
 def _brands(head: bytes) -> set[bytes]:

@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import Meta
 
+from ..disk.schema import SchemaError, read
 from ..types import Estimate, PrepareConfig
 from .config import SIDE, YNetConfig
-from .schema import SchemaError, read
 
 __all__ = ["Figure", "ModelCard", "ModelComparison", "TrainingData", "plain_name"]
 
@@ -144,6 +144,9 @@ class ModelCard:
         Smaller patches are not nodes, in pixels of the network's input.
     min_peak : float
         Patches in which no pixel reaches this probability are not nodes.
+    min_node_chance : float
+        Patches whose chance of being a node stays under it, as the network's arm says, are none. Nothing to
+        a network whose arm knows benign and malignant alone.
     cutoff : float
         Operating point on malignancy, in [0, 1].
     cutoff_from : str
@@ -170,6 +173,7 @@ class ModelCard:
     mask_threshold: Annotated[float, Meta(gt=0, lt=1)] | None = 0.5
     min_node_area: Annotated[int, Meta(ge=0, le=SIDE**2)] = 16
     min_peak: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    min_node_chance: Annotated[float, Meta(ge=0, le=1)] = 0.0
     cutoff: Annotated[float, Meta(ge=0, le=1)] = 0.5
     cutoff_from: Text = "not set: 0.5"
     temperature: Annotated[float, Meta(ge=0.01, le=100)] = 1.0

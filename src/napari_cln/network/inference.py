@@ -20,6 +20,7 @@ from ..types import CLASS_NAMES, Frame, Geometry, ModelInput, Prediction
 from .device import Device, choose_device
 from .engines.openvino import put_to_work
 from .model import Features, Network
+from .patches import chance_of_node, join_pieces, keep_nodes
 from .stream import predict_stream
 from .weights import load_model
 
@@ -159,6 +160,7 @@ class Segmenter:
             else (np.zeros(frame.shape, np.float32), np.zeros(frame.shape, np.uint8))
             for row, (frame, item) in enumerate(zip(frames, inputs, strict=True))
         ]
+        found = self._without_others(features, found, inputs)
         # the frame's own score first, under all its nodes, then one for each node
         rows, guides = [], []
         for row, ((_, instances), item) in enumerate(zip(found, inputs, strict=True)):
@@ -226,7 +228,37 @@ class Segmenter:
         )  # of the frame in one of the map's
         threshold = 0.5 if self.card.mask_threshold is None else self.card.mask_threshold
         smallest = self.card.min_node_area * float(pixels)
-        return probability, split_nodes(probability, threshold, smallest, self.card.min_peak)
+        patches = split_nodes(probability, threshold, smallest, self.card.min_peak)
+        return probability, join_pieces(probability, patches, threshold) if self._knows_nothing else patches
+
+    @property
+    def _knows_nothing(self) -> bool:
+        """Tell whether the network says of a patch that it is no node."""
+        return self.model.config.knows_nothing
+
+    def _without_others(
+        self,
+        features: Features,
+        found: list[tuple[NDArray[np.float32], NDArray[np.uint8]]],
+        inputs: Sequence[ModelInput],
+    ) -> list[tuple[NDArray[np.float32], NDArray[np.uint8]]]:
+        """Leave out the patches of each frame that the arm takes for no node."""
+        if not self._knows_nothing:
+            return found
+        counts = [int(instances.max()) for _, instances in found]
+        guides = [
+            to_model(instances == id_, item.geometry)
+            for (_, instances), item, count in zip(found, inputs, counts, strict=True)
+            for id_ in range(1, count + 1)
+        ]
+        if not guides:
+            return found
+        rows = np.repeat(np.arange(len(found)), counts)
+        chances = chance_of_node(self.model, features, np.stack(guides), rows)
+        return [
+            (probability, keep_nodes(instances, chances[rows == row], self.card.min_node_chance))
+            for row, (probability, instances) in enumerate(found)
+        ]
 
     def _scores(
         self, features: Features, guides: NDArray[np.float32], rows: NDArray[np.intp]
@@ -240,7 +272,7 @@ class Segmenter:
         )
         # on the CPU, since Apple's GPU has no float64
         logits = logits.cpu().double()
-        scores: NDArray[np.float64] = (logits / self.card.temperature).softmax(1)[:, 1].numpy()
+        scores: NDArray[np.float64] = (logits[:, :2] / self.card.temperature).softmax(1)[:, 1].numpy()
         scores[~logits.isfinite().all(1).numpy()] = np.nan
         return scores
 

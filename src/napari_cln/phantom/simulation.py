@@ -10,7 +10,8 @@ substitute for a patient's frame.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,12 +26,15 @@ from .screen import Screen
 from .signs import malignancy_of
 from .speckle import Beam, envelope, log_compress, receiver_noise, scatter
 from .tissue import STEP_MM, Contour, inside, smooth_noise
+from .variety import DEPTHS_MM as VARIED_DEPTHS_MM
+from .variety import Imaging, draw_varied_neck, hide_signs, reverberate
 
 __all__ = ["Phantom", "simulate", "simulate_cine"]
 
 NODE_COUNT = (0.2, 0.55, 0.17, 0.08)
 """Share of frames with 0, 1, 2 and 3 nodes."""
 DEPTHS_MM = (25.0, 30.0, 35.0, 40.0, 45.0, 50.0)
+Scene: TypeAlias = Literal["plain", "varied"]
 WIDTHS_MM = (38.0, 44.0, 50.0)
 """Lengths of common linear probes."""
 
@@ -80,7 +84,12 @@ class Phantom:
 
 
 def simulate(
-    seed: int, *, machine: str | None = None, n_nodes: int | None = None, overlays: bool = True
+    seed: int,
+    *,
+    machine: str | None = None,
+    n_nodes: int | None = None,
+    overlays: bool = True,
+    scene: Scene = "plain",
 ) -> Phantom:
     """Simulate one neck frame.
 
@@ -95,11 +104,14 @@ def simulate(
         0 to 3; drawn at random otherwise.
     overlays : bool
         Burn in what the machine writes on its screen.
+    scene : {"plain", "varied"}
+        ``"varied"`` has nodes that are bright, isoechoic or long, larger vessels, muscle along and across its
+        fibres, trachea, thyroid, and machines in unpractised hands (:mod:`.variety`).
 
     Raises
     ------
     ValueError
-        If the machine is not known or the number of nodes is not 0 to 3.
+        If the machine or the scene is not known, or the number of nodes is not 0 to 3.
 
     Examples
     --------
@@ -107,8 +119,8 @@ def simulate(
     >>> int(phantom.instances.max()), 0 < phantom.malignancy < 1
     (1, True)
     """
-    scene = _Scene(seed, machine, n_nodes)
-    return scene.show(scene.window(0.0), overlays=overlays)
+    drawn = _Scene(seed, machine, n_nodes, scene=scene)
+    return drawn.show(drawn.window(0.0), overlays=overlays)
 
 
 def simulate_cine(
@@ -140,7 +152,16 @@ class _View:
 class _Scene:
     """One neck before one probe."""
 
-    def __init__(self, seed: int, machine: str | None, n_nodes: int | None, slide_mm: float = 0.0) -> None:
+    def __init__(
+        self,
+        seed: int,
+        machine: str | None,
+        n_nodes: int | None,
+        slide_mm: float = 0.0,
+        scene: Scene = "plain",
+    ) -> None:
+        if scene not in get_args(Scene):
+            raise ValueError(f"There is no scene {scene!r}. Choose one of: {', '.join(get_args(Scene))}.")
         if machine is not None and machine not in MACHINES:
             raise ValueError(f"There is no machine {machine!r}. Choose one of: {', '.join(MACHINES)}.")
         if n_nodes is not None and n_nodes not in range(len(NODE_COUNT)):
@@ -158,8 +179,12 @@ class _Scene:
         self._size = self.machine.sizes[int(look.integers(len(self.machine.sizes)))]
         count = int(anatomy.choice(len(NODE_COUNT), p=NODE_COUNT))
         count = count if n_nodes is None else n_nodes
-        self._depth_mm, self._width_mm = float(anatomy.choice(DEPTHS_MM)), float(anatomy.choice(WIDTHS_MM))
-        self._neck, self._placed = _draw(anatomy, self._depth_mm, self._width_mm + slide_mm, count, slide_mm)
+        varied = scene == "varied"
+        self._depth_mm = float(anatomy.choice(VARIED_DEPTHS_MM if varied else DEPTHS_MM))
+        self._width_mm = float(anatomy.choice(WIDTHS_MM))
+        self._neck, self._placed = _draw(
+            anatomy, self._depth_mm, self._width_mm + slide_mm, count, slide_mm, varied=varied
+        )
         scale = (self._depth_mm / 35) ** 0.5  # deeper views use lower frequencies
         self._beam = Beam(
             axial_mm=self.machine.axial_mm * scale,
@@ -167,6 +192,12 @@ class _Scene:
             focus_mm=self._depth_mm * float(look.uniform(0.4, 0.7)),
             spread=float(look.uniform(0.4, 0.8)),
         )
+        self._imaging: Imaging | None = None
+        if varied:
+            self._imaging = imaging = Imaging.draw(look, self.machine.dynamic_range_db)
+            self._gain = {"tissue_db": imaging.tissue_db, "dynamic_range_db": imaging.dynamic_range_db}
+            self._fade_db_per_mm = imaging.fade_db_per_mm
+            self._beam = replace(self._beam, side_lobe=imaging.side_lobe)
         self._contact: NDArray[np.float32] | None = None
         self._looks: list[NDArray[np.complex64]] = []
 
@@ -182,9 +213,12 @@ class _Scene:
         if not self._looks:
             # Drawn once: speckle belongs to the tissue and moves with it.
             self._looks = [scatter(self._speckle, tissue.echo_db) for _ in range(self.machine.looks)]
+        reflectors = tissue.reflectors[part]
+        if self._imaging is not None:
+            reflectors = reverberate(reflectors, self._imaging)
         amplitude = envelope(
             [look[part] for look in self._looks],
-            tissue.reflectors[part],
+            reflectors,
             path + self._contact,
             noise,
             STEP_MM,
@@ -234,7 +268,7 @@ class _Scene:
                     status="accepted",
                     truth="metastatic" if placed.metastatic else "benign",
                     truth_source="simulated",
-                    p_malignant=malignancy_of(placed.signs),
+                    p_malignant=malignancy_of(placed.signs, placed.hidden),
                 )
                 for number, placed in enumerate(self._placed, start=1)
             ),
@@ -246,12 +280,18 @@ class _Scene:
 
 
 def _draw(
-    rng: np.random.Generator, depth_mm: float, width_mm: float, count: int, slide_mm: float
+    rng: np.random.Generator,
+    depth_mm: float,
+    width_mm: float,
+    count: int,
+    slide_mm: float,
+    *,
+    varied: bool = False,
 ) -> tuple[Neck, tuple[PlacedNode, ...]]:
     """Draw necks until one has room for its nodes; largest node first."""
     while True:
-        neck = draw_neck(rng, depth_mm, width_mm)
-        nodes = add_nodes(rng, neck, count, slide_mm=slide_mm)
+        neck = (draw_varied_neck if varied else draw_neck)(rng, depth_mm, width_mm)
+        nodes = add_nodes(rng, neck, count, slide_mm=slide_mm, hide=hide_signs if varied else None)
         if nodes is not None:
             return neck, tuple(sorted(nodes, key=lambda node: -node.axes_mm[0] * node.axes_mm[1]))
 

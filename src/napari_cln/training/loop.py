@@ -18,8 +18,10 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import nn
 
+from ..compat.tensors import processor_has_bfloat16
 from ..errors import RunError
-from ..network.model import YNet
+from ..network.model import Member
+from ..network.u_shaped import network_of
 from .augmentation import augment
 from .checkpoint import Average, Progress, find_state, plan_of, put_back, save_checkpoint, save_weights
 from .data import Batch, Samples, order
@@ -44,7 +46,7 @@ def fit(
     *,
     epochs: int,
     seed: int = 0,
-    start_from: YNet | None = None,
+    start_from: Member | None = None,
     resume: bool = False,
     patience: int | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -62,7 +64,7 @@ def fit(
     epochs : int
     seed : int
         Of the first weights, the order of the frames and their augmentation.
-    start_from : YNet, optional
+    start_from : Member, optional
         Go on from a copy of it; a new one otherwise.
     resume : bool
         Go on from ``checkpoint.pt``; the result equals that of an uninterrupted run. Where that is
@@ -90,7 +92,9 @@ def fit(
     accelerator = Accelerator(mixed_precision=_precision())
     rank, processes, device = accelerator.process_index, accelerator.num_processes, accelerator.device
     torch.manual_seed(seed)
-    network = YNet(recipe.network) if start_from is None else copy.deepcopy(start_from).to("cpu").float()
+    network = (
+        network_of(recipe.network) if start_from is None else copy.deepcopy(start_from).to("cpu").float()
+    )
     network.requires_grad_(True)
     if processes > 1 and device.type == "cuda":  # PyTorch has it for GPUs alone
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
@@ -103,6 +107,7 @@ def fit(
     steps_per_epoch = len(train) // batch_size
     total = epochs * steps_per_epoch
     plan = plan_of(recipe, train, epochs, seed)
+    halved = round(recipe.half * epochs)
     if resume:
         state, notes = find_state(folder, plan)
         for sentence in notes:
@@ -125,6 +130,10 @@ def fit(
         epoch, position = divmod(progress.step, steps_per_epoch)
         if position == 0 and progress.epoch_sums:
             part = validation.take(range(rank, len(validation), processes))
+            if epoch <= halved:
+                part = part.halved()
+            elif epoch == halved + 1 and halved:
+                progress.best = -math.inf  # figures at half the side are of another kind
             with accelerator.autocast():
                 mine_scored = score_frames(average.network(network), part, device=device)
             scores = gather_object(mine_scored) if processes > 1 else mine_scored
@@ -140,6 +149,8 @@ def fit(
         batch = Batch.of(train.take(mine), device)
         keys = [(seed, epoch, int(index)) for index in mine]
         batch = augment(batch, keys, recipe.augmentation, crop=epoch < round(recipe.crops * epochs))
+        if epoch < halved:
+            batch = batch.halved()
         for group in optimizer.param_groups:
             group["lr"] = _rate(recipe, progress.step, total)
         wrapped.train()
@@ -226,7 +237,7 @@ def _precision() -> str:
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     if torch.backends.mps.is_available():
         return "no"
-    return "bf16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "no"
+    return "bf16" if processor_has_bfloat16() else "no"
 
 
 def _optimizer(recipe: Recipe, objective: Objective) -> torch.optim.Optimizer:

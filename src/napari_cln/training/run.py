@@ -20,8 +20,9 @@ from ..folder.dataset import TrainingFolder
 from ..folder.split.frozen import frozen_split
 from ..models.config import YNetConfig
 from ..network.ensemble import Ensemble
-from ..network.model import Network, YNet
+from ..network.model import Member, Network
 from ..network.novelty import fit_novelty
+from ..network.u_shaped import network_of
 from ..network.weights import load_model, save_model
 from ..types import Case, Fold
 from .checkpoint import forget_former, has_checkpoint, load_weights
@@ -156,7 +157,7 @@ def _train(
         settings["loaded"] = f"{start.taken} of {start.of} tensors"
     name = run.path.absolute().name
     scores: list[list[FrameScore]] = []
-    networks: list[YNet] = []
+    networks: list[Member] = []
     areas = np.zeros(0, dtype=np.intp)
     for index, fold in enumerate(folds):
         place = run.fold(index)
@@ -189,7 +190,7 @@ def _train(
                 if isinstance(event, Stopped):
                     return
             state.wait_for_everyone()
-            network = YNet(recipe.network).eval()
+            network = network_of(recipe.network).eval()
             network.load_state_dict(load_weights(place))
             # ids are hashes, so that the first frames are a fair sample
             known = [part.images[:NOVELTY_FRAMES] for part in (train_on, validate_on)]
@@ -223,7 +224,7 @@ def _train(
     )
 
 
-def _finished(path: Path, config: YNetConfig) -> tuple[YNet | None, str]:
+def _finished(path: Path, config: YNetConfig) -> tuple[Member | None, str]:
     """The network of a fold that is done; None for one that is to be trained, and what is damaged."""
     if not path.is_file():
         return None, ""
@@ -231,7 +232,7 @@ def _finished(path: Path, config: YNetConfig) -> tuple[YNet | None, str]:
         network = load_model(path)
     except WeightsError as error:
         return None, f"In {path.parent.name}: {error} It is made again from the fold's best weights."
-    if not isinstance(network, YNet) or network.config != config:
+    if not isinstance(network, Member) or network.config != config:
         return None, f"{path.name} in {path.parent.name} is of another run, and is made again."
     return network, ""
 

@@ -26,9 +26,9 @@ import msgspec
 from msgspec import Meta, Struct
 
 from ..disk.atomic import sweep, write_atomically
+from ..disk.schema import SchemaError, read
 from ..errors import RunError
 from ..models.card import ModelComparison
-from ..models.schema import SchemaError, read
 from ..types import Estimate, Fold
 from .config import TrainConfig
 

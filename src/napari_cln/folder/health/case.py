@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...disk.atomic import MAX_PNG_BYTES, read_bytes
-from ...disk.schema import OBJECT, Seal, flip_text_back, is_amiss, with_own_line_ends
+from ...disk.seals import OBJECT, Seal, flip_text_back, is_amiss, with_own_line_ends
 from ...errors import DatasetError
 from ...types import NOT_JUDGED
 from ..dataset import TrainingFolder

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from ...disk.atomic import MAX_JSON_BYTES, TEMPORARY, read_bytes
 from ...disk.locks import held_locks
-from ...disk.schema import OBJECT, Seal, checksum_holds
+from ...disk.seals import OBJECT, Seal, checksum_holds
 from ...errors import DatasetError, SplitError
 from ...types import Case
 from ..dataset import TrainingFolder
