@@ -93,7 +93,7 @@ def reports(
     dictionary : path
         A dictionary of your own.
     """
-    from ..study.reports.dictionary import classify_reports, load_dictionary
+    from ..study.reports.text import classify_reports, load_dictionary
 
     words = load_dictionary(dictionary) if dictionary else None
     counts = classify_reports(reports, out, words)

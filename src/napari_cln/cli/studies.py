@@ -17,8 +17,8 @@ from .options import Count, Existing, Folder, Positive, command
 if TYPE_CHECKING:
     from ..folder.dataset import TrainingFolder
     from ..folder.formats.exchange import ExchangeStep
+    from ..folder.health.case import Fault
     from ..folder.health.check import StudyCheck
-    from ..folder.health.fault import Fault
 
 __all__ = ["bring_in", "check", "export", "phantom"]
 

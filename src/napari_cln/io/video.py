@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from ..errors import FrameReadError
 from ..types import Frame
-from .boxes import walk_boxes
 from .frame_source import FrameSource
 from .limits import Unreadable, check_frames, check_size, missing_frames
+from .signatures import walk_boxes
 
 __all__ = ["VideoSource", "VideoStream"]
 

@@ -17,18 +17,15 @@ from numpy.typing import NDArray
 
 from ..errors import DatasetError, FrameError, FrameReadError, PredictionError
 from ..types import Annotation, Case, Prediction
-from .axes import AxisAgreement, compare_axes
-from .cases import CaseRow
-from .comparison import Comparison, compare_calls, compare_models
+from .cases import CaseRow, Flow, count_flow
+from .comparison import Comparison, Panel, compare_calls, compare_models, set_side_by_side
 from .config import EvaluationConfig
 from .cutoff import Cutoff, choose_cutoff
 from .diagnosis import Diagnosis, diagnose
-from .flow import Flow, count_flow
 from .gallery import Gallery, Picture
 from .matching import compare, read_instances, reference_instances
-from .panel import Panel, set_side_by_side
-from .segmentation import Detection, Segmentation, detect, segment_summary
-from .statistics.resampling import Resampling
+from .segmentation import AxisAgreement, Detection, Segmentation, compare_axes, detect, segment_summary
+from .statistics.intervals import Resampling
 from .subgroups import Subgroup, split_into_subgroups
 
 __all__ = [

@@ -13,11 +13,11 @@ from ..folder.dataset import TrainingFolder
 from ..folder.pictures import encode_png
 from ..folder.split.frozen import frozen_places, read_splits
 from ..models.library import find_model
+from ..study.comparison import read_calls
 from ..study.config import EvaluationConfig, EvaluationSettings
 from ..study.evaluation import Evaluation, compare_each, evaluate_each
 from ..study.matching import judged_part
 from ..study.report import write_report
-from ..study.tables import read_calls
 from ..training.run_folder import RunFolder
 from ..types import Case, Frame, Prediction
 
