@@ -22,6 +22,7 @@ __all__ = [
     "Box",
     "Case",
     "Checksums",
+    "ColourFlow",
     "Estimate",
     "Explanation",
     "Fold",
@@ -80,6 +81,9 @@ class LayerKind(StrEnum):
     DEPTH_SCALE = "depth scale"
 
 
+FLOW_TAKEN_OUT = (
+    "The frame shows Doppler flow: its colour was taken out of the grey image before the model scored it."
+)
 UNLIKE_TRAINING_DATA = (
     "The frame is unlike those that the model was trained on: do not rely on its nodes and scores."
 )
@@ -94,10 +98,13 @@ class Region:
     box : Box
     spacing_mm : (float, float), optional
         None for a part that lies over a calibrated one and has no scale of its own.
+    kind : str
+        ``"colour-flow"`` for the box in which a Doppler frame shows flow.
     """
 
     box: Box
     spacing_mm: Spacing | None
+    kind: Literal["tissue", "colour-flow"] = "tissue"
 
     def lies_in(self, other: Region) -> bool:
         """Tell whether the other region's box covers this one's, or is the same."""
@@ -192,6 +199,22 @@ class Frame:
         return grey
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ColourFlow:
+    """Flow on a Doppler frame.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (H, W)
+        Pixels that show flow in colour.
+    box : (int, int, int, int), optional
+        The box in which flow was measured, from the file or its outline; None where neither tells it.
+    """
+
+    mask: NDArray[np.bool_]
+    box: Box | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class PrepareConfig:
     """Settings by which a frame becomes the network's input; stored in each model's card."""
@@ -224,11 +247,14 @@ class ModelInput:
     overlay : ndarray of bool, shape (H, W)
         Burned-in marks that were painted over, in frame pixels.
     geometry : Geometry
+    flow : ColourFlow, optional
+        Doppler flow, which was taken out of the image too; None for a frame without Doppler.
     """
 
     image: NDArray[np.float32]
     overlay: NDArray[np.bool_]
     geometry: Geometry
+    flow: ColourFlow | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -256,6 +282,8 @@ class Prediction:
     novelty : float, optional
         How unlike the training data the frame is, at least 0; above 1 it is more so than nearly all
         frames that the model was validated on. None for a model that does not know.
+    flow : ColourFlow, optional
+        Doppler flow, which was taken out of the grey image; None for a frame without Doppler.
     """
 
     frame: Frame
@@ -267,6 +295,7 @@ class Prediction:
     mask_threshold: float | None = 0.5
     cutoff: float = 0.5
     novelty: float | None = None
+    flow: ColourFlow | None = None
 
     @property
     def status(self) -> Literal["ok", "unlike-training-data"]:
@@ -277,7 +306,8 @@ class Prediction:
     def warnings(self) -> tuple[str, ...]:
         """Sentences for the user about the frame, and about what the model can say of it."""
         unlike = (UNLIKE_TRAINING_DATA,) if self.status == "unlike-training-data" else ()
-        return *unlike, *self.frame.warnings
+        flow = (FLOW_TAKEN_OUT,) if self.flow is not None and self.flow.mask.any() else ()
+        return *unlike, *flow, *self.frame.warnings
 
     @property
     def mask(self) -> NDArray[np.bool_]:

@@ -171,7 +171,9 @@ class Segmenter:
         scores = self._scores(features, np.stack(guides), np.array(rows))
         novelty = self._novelty(features, len(frames))
         predictions: list[Prediction | PredictionError] = []
-        for row, (frame, (probability, instances)) in enumerate(zip(frames, found, strict=True)):
+        for row, (frame, item, (probability, instances)) in enumerate(
+            zip(frames, inputs, found, strict=True)
+        ):
             mine = scores[np.array(rows) == row]
             known = novelty[row]
             if not (is_finite[row] and np.isfinite(mine).all() and (known is None or isfinite(known))):
@@ -191,6 +193,7 @@ class Segmenter:
                     mask_threshold=self.card.mask_threshold if maps is not None else None,
                     cutoff=self.card.cutoff,
                     novelty=known,
+                    flow=item.flow,
                 )
             )
         return predictions
