@@ -267,7 +267,7 @@ def radiomics_row(frames: int | None) -> Iterator[Row]:
     fused = fused_rows(rows, {f"p{k}": of[half + k] for k in range(n - half)}, fusion)
     change = compare_auc(truth[half:], [r.score for r in fused], [r.score for r in rows]).difference
     yield Row(
-        what="AUC of the network's score with the signs that a reader knows, less without (fitted on the rest)",
+        what="AUC of the network's score with the signs that a reader knows, less without (of the rest)",
         value=f"{change.value:+.4f} ({change.low:+.4f} to {change.high:+.4f}, n = {change.n})",
         bound="≥ 0 or interval holds 0",
         held=change.high >= 0,

@@ -21,6 +21,7 @@ __all__ = [
     "Annotation",
     "Box",
     "Case",
+    "Checksums",
     "ColourFlow",
     "Estimate",
     "Explanation",
@@ -448,6 +449,15 @@ class Measurement:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Checksums:
+    """SHA-256 of the pixels of a case's pictures, in hexadecimal; None where there is no such picture."""
+
+    image: str | None = None
+    mask: str | None = None
+    instances: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Case:
     """One frame of a training folder.
 
@@ -462,10 +472,8 @@ class Case:
         Number of its state, from 1; each save adds one.
     split : str, optional
         The side on which a data set's authors put the frame.
-    image_sha256, mask_sha256, instances_sha256 : str
-        SHA-256 of the pixels of its pictures; None where there is no such picture.
-    read_only : bool
-        Whether a newer version of the program wrote the record, so that this one must not change it.
+    checksums : Checksums
+        Of the pixels of its pictures.
     """
 
     id: str
@@ -482,10 +490,7 @@ class Case:
     shape: tuple[int, int] = (0, 0)
     revision: int = 1
     split: Split | None = None
-    image_sha256: str = ""
-    mask_sha256: str | None = None
-    instances_sha256: str | None = None
-    read_only: bool = False
+    checksums: Checksums = Checksums()
 
 
 @dataclass(frozen=True, kw_only=True)
