@@ -291,6 +291,29 @@ class ModelInput:
     flow: ColourFlow | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Doubt:
+    """How far a frame's result is to be relied on.
+
+    Parameters
+    ----------
+    chance : float
+        That it fails, in [0, 1]: a node is missed, or one is claimed where none is.
+    level : {"sure", "look twice", "do not rely on it"}
+    reason : str
+        What speaks for a failure most, as a clause; empty where it is sure.
+    """
+
+    chance: float
+    level: Literal["sure", "look twice", "do not rely on it"]
+    reason: str = ""
+
+    def __str__(self) -> str:
+        """The level with its reason, as a sentence."""
+        text = f"{self.level}: {self.reason}" if self.reason else self.level
+        return f"{text[:1].upper()}{text[1:]}."
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Prediction:
     """Mask, nodes and scores that the Y-Net gives one frame.
@@ -318,6 +341,10 @@ class Prediction:
         frames that the model was validated on. None for a model that does not know.
     flow : ColourFlow, optional
         Doppler flow, which was taken out of the grey image; None for a frame without Doppler.
+    clues : tuple of float
+        What speaks for and against the result; empty for a network that has none.
+    doubt : Doubt, optional
+        How far the result is to be relied on; None for a model that does not know.
     """
 
     frame: Frame
@@ -330,6 +357,8 @@ class Prediction:
     cutoff: float = 0.5
     novelty: float | None = None
     flow: ColourFlow | None = None
+    clues: tuple[float, ...] = ()
+    doubt: Doubt | None = None
 
     @property
     def status(self) -> Literal["ok", "unlike-training-data"]:
@@ -340,6 +369,8 @@ class Prediction:
     def warnings(self) -> tuple[str, ...]:
         """Sentences for the user about the frame, and about what the model can say of it."""
         unlike = (UNLIKE_TRAINING_DATA,) if self.status == "unlike-training-data" else ()
+        if not unlike and self.doubt is not None and self.doubt.level != "sure":
+            unlike = (str(self.doubt),)
         flow = (FLOW_TAKEN_OUT,) if self.flow is not None and self.flow.mask.any() else ()
         return *unlike, *flow, *self.frame.warnings
 
