@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from napari_cln.cli import main
-from napari_cln.disk.schema import checksum_holds
+from napari_cln.disk.seals import checksum_holds
 from napari_cln.errors import DatasetError
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.health.check import check_study

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from napari_cln.cli import main
-from napari_cln.disk.schema import sealed, with_checksum
+from napari_cln.disk.seals import sealed, with_checksum
 from napari_cln.errors import ClnError, DatasetError, ExportError
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.decisions import undecided

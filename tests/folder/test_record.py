@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_cln.disk.schema import flip_text_back
+from napari_cln.disk.seals import flip_text_back
 from napari_cln.errors import DatasetError
 from napari_cln.folder.record import (
     HistoryEntry,

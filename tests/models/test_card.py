@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_cln import doctor
+from napari_cln.disk.schema import SchemaError, read
 from napari_cln.errors import WeightsError
 from napari_cln.models.card import ModelCard, plain_name
 from napari_cln.models.config import YNetConfig
 from napari_cln.models.library import known_models, list_models, read_card
-from napari_cln.models.schema import SchemaError, read
 
 SHIPPED = Path(str(files("napari_cln"))) / "models"
 

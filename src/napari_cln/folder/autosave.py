@@ -21,7 +21,8 @@ from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from ..disk.atomic import MAX_JSON_BYTES, checked_id, keep_former, read_bytes, write_atomically
-from ..disk.schema import decode_json, flip_text_back, is_amiss, misfit_of
+from ..disk.schema import SchemaError, decode_json
+from ..disk.seals import flip_text_back, is_amiss
 from ..disk.user import config_folder
 from ..errors import DatasetError
 from ..types import Annotation, Frame, Status
@@ -235,8 +236,8 @@ def _read(path: Path) -> StrokeEntry:
         data = whole
     try:
         return decode_json(_decoder, data)
-    except ValueError as cause:
-        raise DatasetError(f"The stroke {path.name} is damaged: it {misfit_of(cause, data)}.") from cause
+    except SchemaError as cause:
+        raise DatasetError(f"The stroke {path.name} is damaged: it {cause}.") from cause
 
 
 def _encode(entry: StrokeEntry) -> bytes:

@@ -19,7 +19,7 @@ from msgspec import Meta, Struct
 
 from ..disk.atomic import MAX_JSON_BYTES, TEMPORARY, is_there, read_bytes, write_atomically
 from ..disk.locks import lock
-from ..disk.schema import checksum_holds, flip_text_back, is_amiss, with_checksum
+from ..disk.seals import checksum_holds, flip_text_back, is_amiss, with_checksum
 from ..disk.user import config_folder, hashed_key, key_of_pseudonym, read_salt, salt_fingerprint
 from ..errors import DatasetError
 from .layout import GIT_FILES, Layout

@@ -33,7 +33,8 @@ from ..disk.atomic import (
     write_atomically,
 )
 from ..disk.locks import HeldError, lock
-from ..disk.schema import checksum_holds, decode_json, misfit_of, with_own_line_ends
+from ..disk.schema import SchemaError, decode_json
+from ..disk.seals import checksum_holds, with_own_line_ends
 from ..errors import DatasetError
 from ..types import Annotation, Case, Frame, Status, Truth, frame_truth
 from .commits import safe_name
@@ -321,8 +322,8 @@ def read_entry(path: Path) -> ReadingEntry:
         raise DatasetError(f"{path.name} is not as it was saved: its checksum differs. {ask}")
     try:
         return decode_json(_decoder, data)
-    except ValueError as cause:
-        raise DatasetError(f"{path.name} {misfit_of(cause, data)}. {ask}") from cause
+    except SchemaError as cause:
+        raise DatasetError(f"{path.name} {cause}. {ask}") from cause
 
 
 def read_pair(study: TrainingFolder, case_id: str, reader: str) -> ReadingPair:

@@ -18,10 +18,12 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-from ..disk.schema import checksum_holds, decode_json, misfit_of, with_checksum, with_own_line_ends
+from ..disk.schema import JsonObject, SchemaError, decode_json
+from ..disk.seals import checksum_holds, with_checksum, with_own_line_ends
 from ..errors import DatasetError
 from ..types import (
     Case,
+    Checksums,
     Level,
     Node,
     Side,
@@ -202,7 +204,7 @@ class Record(Struct, frozen=True, kw_only=True):
     p_malignant: Share | None = None
     note: NoteText = ""
     history: tuple[HistoryEntry, ...]
-    others: dict[str, Any] = msgspec.field(default_factory=dict, name="x_others")
+    others: JsonObject = msgspec.field(default_factory=dict, name="x_others")
 
     def __post_init__(self) -> None:
         ids = [node.id for node in self.nodes]
@@ -296,12 +298,17 @@ def decode_record(data: bytes, name: str, *, whole: bool = True) -> Record:
 
 def _reason(cause: ValueError, data: bytes, name: str) -> str:
     try:
-        schema = msgspec.json.decode(data, type=dict[str, Any]).get("schema")
+        schema = msgspec.json.decode(data, type=JsonObject).get("schema")
     except (ValueError, RecursionError):
         schema = None
     if isinstance(schema, int) and schema > SCHEMA:
         return f"{name} was written by a newer napari-cln (schema {schema}). Update napari-cln to read it."
-    return f"{name} {misfit_of(cause, data)}. {_CHECK}"
+    return f"{name} {_said(cause)}. {_CHECK}"
+
+
+def _said(cause: ValueError) -> str:
+    """The end of a sentence about a text that can't be read or written."""
+    return str(cause) if isinstance(cause, SchemaError) else f"is not readable JSON ({cause})"
 
 
 def encode_record(record: Record) -> bytes:
@@ -316,9 +323,9 @@ def encode_record(record: Record) -> bytes:
     return encode_checked(value_of(record), known, _decoder, f"{record.id}.json")
 
 
-def value_of(record: Record) -> dict[str, Any]:
+def value_of(record: Record) -> JsonObject:
     """A record as plain values, for a file that holds many."""
-    value: dict[str, Any] = msgspec.to_builtins(record)
+    value: JsonObject = msgspec.to_builtins(record)
     del value["x_others"]
     for key in _OPTIONAL:
         if value[key] is None:
@@ -326,7 +333,7 @@ def value_of(record: Record) -> dict[str, Any]:
     return value | record.others
 
 
-def record_of(value: Mapping[str, Any], name: str) -> Record:
+def record_of(value: Mapping[str, object], name: str) -> Record:
     """The record of plain values.
 
     Raises
@@ -343,7 +350,7 @@ def record_of(value: Mapping[str, Any], name: str) -> Record:
     return msgspec.structs.replace(record, others={}) if record.others else record
 
 
-def encode_checked(value: dict[str, Any], known: T, decoder: msgspec.json.Decoder[T], name: str) -> bytes:
+def encode_checked(value: JsonObject, known: T, decoder: msgspec.json.Decoder[T], name: str) -> bytes:
     """Write a mapping with its checksum, once it is certain that it can be read again.
 
     Parameters
@@ -360,7 +367,6 @@ def encode_checked(value: dict[str, Any], known: T, decoder: msgspec.json.Decode
     DatasetError
         If it can't; the message names the value.
     """
-    data = b""
     try:
         data = with_checksum(value)
         if decode_json(decoder, data) != known:  # msgspec writes what is not finite as null
@@ -368,9 +374,7 @@ def encode_checked(value: dict[str, Any], known: T, decoder: msgspec.json.Decode
                 f"{name} can't be written: it has a number that is not finite. Change that value."
             )
     except ValueError as cause:  # also text that no file can hold: half of a character
-        raise DatasetError(
-            f"{name} can't be written: it {misfit_of(cause, data)}. Change that value."
-        ) from cause
+        raise DatasetError(f"{name} can't be written: it {_said(cause)}. Change that value.") from cause
     return data
 
 
@@ -393,10 +397,9 @@ def case_of(record: Record, layout: Layout) -> Case:
         shape=record.shape,
         revision=record.revision,
         split=record.split,
-        image_sha256=record.image.sha256,
-        mask_sha256=record.mask_sha256,
-        instances_sha256=record.instances_sha256,
-        read_only=record.schema > SCHEMA,
+        checksums=Checksums(
+            image=record.image.sha256, mask=record.mask_sha256, instances=record.instances_sha256
+        ),
     )
 
 

@@ -25,7 +25,7 @@ from ..types import Frame
 from .depth import colour_of, scale_of, to_uint8
 from .frame_source import FrameSource
 from .limits import reading
-from .signatures import HEAD_BYTES, container_of, is_dicomdir, kind_of_file, other_kind
+from .signatures import HEAD_BYTES, container_of, has_no_frames, kind_of_file, other_kind
 
 __all__ = [
     "VIDEO_ENDINGS",
@@ -56,6 +56,7 @@ ENDINGS = VIDEO_ENDINGS | frozenset(
     )
 )
 """Endings of what is opened; HEIC is not read, and says so."""
+DICOM_ENDINGS = (".dcm", ".dicom")
 
 
 def open_source(path: str | os.PathLike[str]) -> FrameSource:
@@ -266,8 +267,9 @@ def find_sources(*patterns: str | os.PathLike[str]) -> list[Path]:
         A file is taken as it is, so that a missing or damaged one is reported when it is
         opened. A folder gives every image, DICOM and video below it, sorted; a glob
         (``*``, ``?``, ``[…]``, ``**``) those that match. In folders and globs, hidden files,
-        other kinds of files and DICOMDIR are left out; a file that has an image's ending
-        but not its content is kept, so that its failure is seen.
+        other kinds of files, and DICOM files that refer to images (DICOMDIR, SEG, SR, PR, KO) are
+        left out; a file that has an image's ending but not its content is kept, so that its
+        failure is seen.
 
     Raises
     ------
@@ -315,9 +317,14 @@ def _files_below(folder: Path) -> Iterator[str]:
 
 
 def _is_source(file: Path) -> bool:
-    if file.suffix.lower() in ENDINGS:
+    ending = file.suffix.lower()
+    if ending in ENDINGS and ending not in DICOM_ENDINGS:
         return True
-    return _is_known(file) and not is_dicomdir(_head(file))
+    try:
+        head = _head(file)
+    except OSError:
+        return ending in ENDINGS
+    return (ending in ENDINGS or kind_of_file(head) is not None) and not has_no_frames(head)
 
 
 def _is_known(file: Path) -> bool:

@@ -11,15 +11,16 @@ from __future__ import annotations
 import json
 import logging
 import os
-import sys
 from contextlib import suppress
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
+from platformdirs import user_data_dir
+
+from ..disk.schema import SchemaError
 from ..errors import WeightsError
 from .card import ModelCard, plain_name
-from .schema import SchemaError
 
 __all__ = [
     "IN_USE",
@@ -70,15 +71,8 @@ def known_models() -> tuple[list[ModelCard], list[WeightsError]]:
 
 def models_folder() -> Path:
     """Folder of the user's own models: ``NAPARI_CLN_MODELS``, or the platform's place for such data."""
-    if chosen := os.environ.get("NAPARI_CLN_MODELS"):
-        return Path(chosen)
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Application Support"
-    else:
-        base = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    return base / "napari-cln" / "models"
+    chosen = os.environ.get("NAPARI_CLN_MODELS")
+    return Path(chosen) if chosen else Path(user_data_dir("napari-cln", appauthor=False)) / "models"
 
 
 def _bundled() -> Path:

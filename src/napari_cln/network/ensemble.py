@@ -7,14 +7,14 @@ References
 ----------
 .. [1] B. Lakshminarayanan et al., "Simple and scalable predictive uncertainty estimation using deep
        ensembles", NeurIPS 2017. :arxiv:`1612.01474`
-.. [2] M. Gasparin and A. Ramdas, "Merging uncertainty sets via majority vote", 2024.
-       :arxiv:`2401.09379`
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from math import log
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..errors import WeightsError
-from .model import Features, Network, YNet
+from .model import Features, Member, Network
 
 __all__ = ["Ensemble"]
 
@@ -72,11 +72,11 @@ class Ensemble(Network):
         self.networks = nn.ModuleList(members)
 
     @property
-    def members(self) -> tuple[YNet, ...]:
+    def members(self) -> tuple[Member, ...]:
         """The Y-Nets, in their order."""
-        return tuple(member for member in self.networks if isinstance(member, YNet))
+        return tuple(member for member in self.networks if isinstance(member, Member))
 
-    def changed(self, change: Callable[[YNet], YNet]) -> Ensemble:
+    def changed(self, change: Callable[[Member], Member]) -> Ensemble:
         """An ensemble of what ``change`` makes of each member; this one stays as it is."""
         made = Ensemble([change(member) for member in self.members])
         made.card = self.card
@@ -85,11 +85,12 @@ class Ensemble(Network):
     def encode(self, x: Tensor) -> Features:
         """Features of frames ``x`` (B, 1, S, S): those of each of K members, (K, B, …)."""
         found = [member.encode(x) for member in self.members]
-        return Features(*(torch.stack(maps) for maps in zip(*found, strict=True)))
+        return Features(*(_stacked(maps) for maps in zip(*found, strict=True)))
 
-    def decode(self, features: Features) -> Tensor:
-        """Logarithm of the mean mask probabilities (B, 2, S, S): background, node."""
-        return _log_of_mean([member.decode(own) for member, own in self._each(features)])
+    def masks(self, features: Features) -> tuple[Tensor, ...]:
+        """Logarithm of the mean mask probabilities (B, 2, S, S), and of those of coarser levels before it."""
+        drawn = [member.masks(own) for member, own in self._each(features)]
+        return tuple(_log_of_mean(level) for level in zip(*drawn, strict=True))
 
     def classify(
         self, features: Features, guide: Tensor | None = None, frames: Tensor | None = None
@@ -101,18 +102,32 @@ class Ensemble(Network):
         """Median over the members that know their training data; None where none does.
 
         The median lies above 1 only where at least half of the members call a frame unlike. So its share
-        of false alarms is at most twice that of a member, however many members there are [2]_. With the
+        of false alarms is at most twice that of a member, however many members there are [1]_. With the
         largest value it would grow with their number, and so it may with the mean, which one member
         can lift alone.
+
+        References
+        ----------
+        .. [1] M. Gasparin and A. Ramdas, "Merging uncertainty sets via majority vote", 2024.
+               :arxiv:`2401.09379`
         """
         values = [member.novelty_of(own) for member, own in self._each(features)]
         known = [value for value in values if value is not None]
         return np.median(known, axis=0).astype(np.float32) if known else None
 
-    def _each(self, features: Features) -> list[tuple[YNet, Features]]:
+    def _each(self, features: Features) -> list[tuple[Member, Features]]:
         """Each member with its own features."""
-        each = (Features(*maps) for maps in zip(*features, strict=True))
+        each = [
+            Features(*(None if maps is None else maps[index] for maps in features))  # type: ignore[arg-type]
+            for index in range(len(self.networks))
+        ]
         return list(zip(self.members, each, strict=True))
+
+
+def _stacked(maps: Sequence[Tensor | None]) -> Any:
+    """Maps of the members as one tensor; None where the networks have none."""
+    known = [one for one in maps if one is not None]
+    return torch.stack(known) if known else None
 
 
 def _log_of_mean(logits: Sequence[Tensor]) -> Tensor:
@@ -121,8 +136,8 @@ def _log_of_mean(logits: Sequence[Tensor]) -> Tensor:
     return each.logsumexp(0) - log(len(logits))
 
 
-def _differences(members: Sequence[YNet]) -> str:
+def _differences(members: Sequence[Member]) -> str:
     """The settings that differ, with their values."""
-    names = vars(members[0].config)
-    values = {name: list(dict.fromkeys(str(vars(m.config)[name]) for m in members)) for name in names}
+    settings = [asdict(member.config) for member in members]
+    values = {name: list(dict.fromkeys(str(one[name]) for one in settings)) for name in settings[0]}
     return ", ".join(f"{name} {' and '.join(found)}" for name, found in values.items() if len(found) > 1)

@@ -18,14 +18,15 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from ..disk.atomic import sync_folder, write_atomically
+from ..disk.schema import SchemaError
 from ..errors import WeightsError
 from ..models.card import ModelCard
 from ..models.config import YNetConfig
 from ..models.library import card_of_weights, find_model, list_models, models_folder, next_card
-from ..models.schema import SchemaError
 from .ensemble import Ensemble
-from .model import Network, YNet
+from .model import Member, Network
 from .novelty import Novelty
+from .u_shaped import network_of
 
 __all__ = ["list_models", "load_model", "models_folder", "save_model"]
 
@@ -115,14 +116,14 @@ def load_model(name_or_path: str | Path = "default") -> Network:
         raise WeightsError(f"{path.name} is not a readable safetensors file. Copy it again.") from cause
     _check_count(state, card.members, path.name)
     with torch.device("meta"):
-        expected = YNet(card.config).state_dict()
+        expected = network_of(card.config).state_dict()
     prefixes = _prefixes(card.members)
     _check_fit(
         state,
         {
             prefix + key: value
             for prefix in prefixes
-            for key, value in (expected | _novelty_shapes(state, prefix, expected)).items()
+            for key, value in (expected | _novelty_shapes(state, prefix, card.config)).items()
         },
         path.name,
     )
@@ -138,7 +139,7 @@ def _prefixes(members: int) -> list[str]:
     return [""] if members == 1 else [f"{index}." for index in range(members)]
 
 
-def _state_of(network: YNet) -> dict[str, torch.Tensor]:
+def _state_of(network: Member) -> dict[str, torch.Tensor]:
     """Weights of a network, and what it knows of its training data."""
     state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
     if network.novelty is not None:
@@ -147,9 +148,9 @@ def _state_of(network: YNet) -> dict[str, torch.Tensor]:
     return state
 
 
-def _network(config: YNetConfig, state: Mapping[str, torch.Tensor], prefix: str) -> YNet:
+def _network(config: YNetConfig, state: Mapping[str, torch.Tensor], prefix: str) -> Member:
     """The network whose keys start with ``prefix``."""
-    network = YNet(config)
+    network = network_of(config)
     network.load_state_dict({key: state[prefix + key] for key in network.state_dict()})
     if prefix + NOVELTY[0] in state:
         mean, factor = (state[prefix + key].float().numpy() for key in NOVELTY)
@@ -158,14 +159,14 @@ def _network(config: YNetConfig, state: Mapping[str, torch.Tensor], prefix: str)
 
 
 def _novelty_shapes(
-    state: Mapping[str, torch.Tensor], prefix: str, expected: Mapping[str, torch.Tensor]
+    state: Mapping[str, torch.Tensor], prefix: str, config: YNetConfig
 ) -> dict[str, torch.Tensor]:
     """What the tensors of a network's novelty look like, if it has any."""
     known = [state[prefix + key] for key in NOVELTY if prefix + key in state]
     if not known:
         return {}
     sources = max(1, *(value.shape[0] if value.ndim else 0 for value in known))
-    size = 2 * expected["stem.0.weight"].shape[0]
+    size = 2 * (config.trunk_channels if config.trunk == "u" else config.channels)[0]
     shapes = ((sources, size), (sources, size, size))
     return {key: torch.empty(shape, device="meta") for key, shape in zip(NOVELTY, shapes, strict=True)}
 

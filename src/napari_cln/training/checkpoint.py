@@ -21,7 +21,7 @@ from torch import nn
 
 from ..disk.atomic import TEMPORARY, keep_former, write_atomically
 from ..errors import RunError
-from ..network.model import YNet
+from ..network.model import Member
 from .data import Samples
 from .loss import Objective
 from .recipes import Recipe
@@ -56,7 +56,7 @@ class Average:
         for key, value in network.state_dict().items():
             self.state[key].lerp_(value.float(), 1 - decay)
 
-    def network(self, like: YNet) -> YNet:
+    def network(self, like: Member) -> Member:
         """A network for evaluation with the averaged weights, on the device of ``like``."""
         averaged = copy.deepcopy(like)
         averaged.load_state_dict(self.state)

@@ -19,7 +19,7 @@ import numpy as np
 
 from ...disk.tables import ENDINGS, is_hidden
 from ...errors import DatasetError, listed
-from ...io.orientation import upright
+from ...io.depth import upright
 from ...io.sources import FrameSource, open_source
 from ...types import Annotation, Frame, Node, Split, Status, Truth
 from ..record import Provenance

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ... import __version__
 from ...disk.atomic import TEMPORARY, keep_former, read_bytes, sync_folder, write_atomically
 from ...disk.locks import break_lock, lock
-from ...disk.schema import OBJECT, Seal
+from ...disk.seals import OBJECT, Seal
 from ...disk.user import config_folder, read_salt, salt_fingerprint
 from ...errors import ClnError, DatasetError
 from ...types import NOT_JUDGED
@@ -32,9 +32,8 @@ from ..record import (
 )
 from ..split.frozen import SEAL
 from ..state import Masks, State, hashes_of, label_of
-from .case import is_torn, mended_picture, mended_text
+from .case import Fault, Remedy, is_torn, mended_picture, mended_text
 from .check import check_study
-from .fault import Fault, Remedy
 
 __all__ = ["repair", "repair_all", "repair_description"]
 

@@ -12,7 +12,8 @@ import msgspec
 
 from ...disk.atomic import MAX_JSON_BYTES, read_bytes, write_atomically
 from ...disk.locks import lock
-from ...disk.schema import Seal, checksum_holds, decode_json, sealed, with_own_line_ends
+from ...disk.schema import decode_json
+from ...disk.seals import Seal, checksum_holds, sealed, with_own_line_ends
 from ...errors import DatasetError, SplitError
 from ...types import Case, Fold
 from ..dataset import TrainingFolder

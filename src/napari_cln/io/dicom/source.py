@@ -59,7 +59,7 @@ STREAM_HEAD = 2**16
 def quiet() -> Iterator[None]:
     """Keep pydicom's remarks on odd values from the user: what matters becomes a sentence here."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"pydicom|PIL")
+        warnings.filterwarnings("ignore", module=r"pydicom|PIL|highdicom")
         yield
 
 
