@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ...disk.tables import is_hidden
 from ...errors import listed
-from ...io.signatures import HEAD_BYTES, is_dicomdir, kind_of_file
+from ...io.signatures import HEAD_BYTES, has_no_frames, kind_of_file
 from .meaning import same_text
 
 __all__ = ["IMAGES", "Pairs", "is_picture", "match_files", "pair_masks", "pictures_below", "role_of"]
@@ -130,7 +130,7 @@ def is_picture(path: Path) -> bool:
             head = file.read(HEAD_BYTES)
     except OSError:
         return False
-    return kind_of_file(head) == "dicom" and not is_dicomdir(head)
+    return kind_of_file(head) == "dicom" and not has_no_frames(head)
 
 
 def role_of(part: str) -> str:
