@@ -23,6 +23,7 @@ from skimage.transform import resize
 
 from ...disk.atomic import read_bytes
 from ...disk.rle import decode_rle, encode_rle
+from ...disk.schema import JsonObject
 from ...disk.tables import is_hidden
 from ...errors import DatasetError, listed
 from ...types import Frame, Node, Split, Truth
@@ -62,8 +63,8 @@ class CocoWriter:
 
     def __init__(self, dest: Path) -> None:
         self._dest = dest
-        self._images: list[dict[str, Any]] = []
-        self._annotations: list[dict[str, Any]] = []
+        self._images: list[JsonObject] = []
+        self._annotations: list[JsonObject] = []
         self._has_unjudged = False
         (dest / "images").mkdir()
 
@@ -152,7 +153,7 @@ def plain_bytes(data: bytes) -> bytes:
     return data.replace(b"\0", b"")
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _load(path: Path) -> JsonObject:
     """A COCO file's content, its lists and ids checked.
 
     Raises

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,7 +20,7 @@ from ...disk.tables import ENDINGS, is_hidden
 from ...errors import DatasetError, listed
 from ...io.depth import upright
 from ...io.sources import FrameSource, open_source
-from ...types import Annotation, Frame, Node, Split, Status, Truth
+from ...types import Annotation, Frame, Level, Node, Side, Split, Status, Truth, TruthSource
 from ..record import Provenance
 from .columns import Labels, TableRow, has_images, read_labels
 from .imported import (
@@ -229,6 +228,28 @@ def _orientation(frame: Frame) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Facts:
+    """Fields of nodes that rows of a table give; ``None`` where they say nothing."""
+
+    truth: Truth = "unknown"
+    level: Level | None = None
+    side: Side | None = None
+    truth_source: TruthSource | None = None
+
+    def of(self, nodes: Sequence[Node]) -> tuple[Node, ...]:
+        """The nodes with these fields; their truths are given where they are drawn."""
+        return tuple(
+            replace(
+                node,
+                level=self.level or node.level,
+                side=self.side or node.side,
+                truth_source=self.truth_source or node.truth_source,
+            )
+            for node in nodes
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Said:
     """Facts that table and folders give about one image file.
 
@@ -240,8 +261,8 @@ class _Said:
     split: Split | None = None
     patient: str | None = None
     cine: str | None = None
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    masks: Mapping[Path, Mapping[str, Any]] = field(default_factory=dict)
+    facts: _Facts = _Facts()
+    masks: Mapping[Path, _Facts] = field(default_factory=dict)
     problem: str | None = None
 
 
@@ -392,18 +413,18 @@ def _said(study: Study, image: Path, rows: Sequence[TableRow], side: Split | Non
             raise DatasetError(
                 f"{image.name} is of {len(cines)} cines in the table.", "Leave the one that holds."
             )
-        masks: dict[Path, dict[str, Any]] = {}
+        masks: dict[Path, _Facts] = {}
         for row in rows:
             if row.mask:
                 own = row.label if row.label in ("benign", "metastatic") else label
-                fields = {"truth": _truth(own), **_facts([row], image)}
+                fields = replace(_facts([row], image), truth=_truth(own))
                 mask = locate(row.mask, masks=True)
                 if masks.setdefault(mask, fields) != fields:
                     raise DatasetError(
                         f"{mask.name} stands in several rows of the table, which say different things of it. "
                         "Leave the one that holds."
                     )
-        facts = {} if masks else _facts(rows, image)
+        facts = _Facts() if masks else _facts(rows, image)
     except DatasetError as cause:
         return _Said(problem=str(cause))
     folder = _patient_folder(study, image) if study.options.patient_folders else None
@@ -417,24 +438,28 @@ def _said(study: Study, image: Path, rows: Sequence[TableRow], side: Split | Non
     )
 
 
-def _facts(rows: Sequence[TableRow], image: Path) -> dict[str, Any]:
-    """Fields of nodes that rows of one image give: level, side, source of the truth.
+def _facts(rows: Sequence[TableRow], image: Path) -> _Facts:
+    """Fields of nodes that rows of one image give.
 
     Raises
     ------
     DatasetError
         If the rows give different values.
     """
-    facts: dict[str, Any] = {}
-    for name in ("level", "side", "truth_source"):
-        said = {str(value) for row in rows if (value := getattr(row, name)) is not None}
-        if len(said) > 1:
-            raise DatasetError(
-                f"{image.name} has the {name.replace('_', ' ')}s {' and '.join(sorted(said))} in {len(rows)} "
-                "rows. Give each row the mask of its node, or leave the one that holds."
-            )
-        if said:
-            facts[name] = next(getattr(row, name) for row in rows if getattr(row, name) is not None)
+    facts = _Facts()
+    for row in rows:
+        for name in ("level", "side", "truth_source"):
+            value, former = getattr(row, name), getattr(facts, name)
+            if None not in (value, former) and value != former:
+                raise DatasetError(
+                    f"{image.name} has the {name.replace('_', ' ')}s {former} and {value} in {len(rows)} "
+                    "rows. Give each row the mask of its node, or leave the one that holds."
+                )
+        facts = _Facts(
+            level=row.level or facts.level,
+            side=row.side or facts.side,
+            truth_source=row.truth_source or facts.truth_source,
+        )
     return facts
 
 
@@ -574,7 +599,7 @@ def _parcel(study: Study, image: Path, said: _Said, index: int | None, pages: in
         notes += ("its mask is empty: it trains the class alone",) if has_outlines else ()
     elif not nodes and has_outlines and said.label == "unknown" and not outlines.judged:
         notes += ("its mask is empty, and nothing says that it shows no node: it waits to be looked at",)
-    nodes = tuple(replace(node, **said.facts) for node in nodes)
+    nodes = said.facts.of(nodes)
     looked = said.label == "no-node" or (outlines.judged and not nodes)
     status: Status = "accepted" if nodes else "no-node" if looked else "predicted"
     annotation = Annotation(
@@ -626,10 +651,9 @@ def _outlines(study: Study, image: Path, said: _Said, frame: Frame, truth: Truth
     if said.masks:
         meanings = mask_meanings(study.options)
         parts = []
-        for path, fields in said.masks.items():
-            part = _read(path, frame, meanings, study.options, fields["truth"])
-            own = {name: value for name, value in fields.items() if name != "truth"}
-            parts.append(replace(part, nodes=tuple(replace(node, **own) for node in part.nodes)))
+        for path, facts in said.masks.items():
+            part = _read(path, frame, meanings, study.options, facts.truth)
+            parts.append(replace(part, nodes=facts.of(part.nodes)))
         return _together(image, parts, list(said.masks))
     draw = study.outlines.draw.get(image)
     if draw is None:
