@@ -2,8 +2,8 @@
 
 Each line is the ratio of two ways that took turns on the same frames, with the share of mask pixels and the
 greatest score that differ from float32: memory order, bfloat16, a captured graph (batch 1 and full batches).
-Then, from screens to predictions, what preparing and the network alone would give; and the training step, with
-losses fetched in each step and every ten. It starts nothing new when the time is over. Without a GPU it does
+Then, from screens to predictions, what preparing and the network alone would give; and the training step,
+with losses fetched in each step and every ten. It starts nothing new when the time is over. Without a GPU it does
 the same on the processor, to see that it runs (``--seconds 60``), but for the captured graph.
 """
 
@@ -14,6 +14,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -127,7 +128,7 @@ def inference(name: str, network: Member, images: Tensor, sizes: list[int], ends
             continue
         x = images[torch.arange(size) % len(images)].to(DEVICE)
         all_ways = list(ways(network, x))
-        times = timed({way.name: (lambda way=way: way.run(x)) for way in all_ways})  # type: ignore[misc]
+        times = timed({way.name: partial(way.run, x) for way in all_ways})
         first = all_ways[0]
         mask, score = (part.clone() for part in first.run(x))
         for way in all_ways:

@@ -24,6 +24,7 @@ from qtpy.QtWidgets import QApplication
 from napari_cln.folder.simulated import simulate_folder
 from napari_cln.models.card import ModelCard
 from napari_cln.network.model import YNet, YNetConfig
+from napari_cln.network.u_shaped import network_of
 from napari_cln.network.weights import save_model
 from napari_cln.phantom import simulate
 from napari_cln.training import loop
