@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..study.reading import digest
 from ..types import Frame, LayerKind
-from .space import FRAME_KEY, IMAGE_KEY, KEY, PLACE_KEY, space_of
+from .space import FRAME_KEY, IMAGE_KEY, KEY, PLACE_KEY, LayerOptions, space_of
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels, Layer
@@ -152,7 +152,7 @@ def put_together(image: Image, layers: Iterable[Layer]) -> None:
                 setattr(layer, name, value)
 
 
-def _place(layer: Layer, n: int | None = None) -> dict[str, Any]:
+def _place(layer: Layer, n: int | None = None) -> LayerOptions:
     """Place of a layer, for one of ``n`` axes: of the last two alone where the numbers differ."""
     matrix = np.asarray(getattr(layer.affine, "affine_matrix", layer.affine), dtype=float)
     m = layer.ndim

@@ -20,6 +20,7 @@ from .space import (
     SKY,
     UNLIKE_KEY,
     YELLOW,
+    LayerOptions,
     LayerTuple,
     is_stack,
     space_of,
@@ -164,7 +165,7 @@ def unlike_frames(labels: Labels) -> set[int]:
     return set(labels.metadata.get(UNLIKE_KEY, ()))
 
 
-def _labels_options(owner: Image | Frame, metadata: dict[str, Any]) -> dict[str, Any]:
+def _labels_options(owner: Image | Frame, metadata: LayerOptions) -> LayerOptions:
     return space_of(owner) | {
         "name": f"{title_of(owner)} · nodes",
         "metadata": metadata,
@@ -173,7 +174,7 @@ def _labels_options(owner: Image | Frame, metadata: dict[str, Any]) -> dict[str,
     }
 
 
-def _text_options(owner: Image | Frame) -> dict[str, Any]:
+def _text_options(owner: Image | Frame) -> LayerOptions:
     return space_of(owner) | {
         "ndim": 3 if is_stack(owner) else 2,
         "text": {

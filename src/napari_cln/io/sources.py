@@ -147,6 +147,11 @@ def read_frame(path: str | os.PathLike[str], index: int = 0) -> Frame:
     index : int
         Position in a cine or multi-page file.
 
+    Returns
+    -------
+    Frame
+        Pixels as stored, uint8 (H, W) or (H, W, 3), and spacing in millimetres where the file says it.
+
     Raises
     ------
     FrameReadError
@@ -267,6 +272,10 @@ def find_sources(*patterns: str | os.PathLike[str]) -> list[Path]:
         other kinds of files, and DICOM files that refer to images (DICOMDIR, SEG, SR, PR, KO) are
         left out; a file that has an image's ending but not its content is kept, so that its
         failure is seen.
+
+    Returns
+    -------
+    list of Path
 
     Raises
     ------

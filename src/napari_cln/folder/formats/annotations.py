@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ...disk.atomic import read_bytes
+from ...disk.schema import JsonObject
 from ...disk.tables import decode_text, is_hidden
 from ...errors import DatasetError
 from ...types import Frame, Node, Split, Truth
@@ -66,7 +67,7 @@ def find_labelme(root: Path, images: Path | None, options: ImportOptions) -> Out
     for path in pictures:
         by_name[same_text(path.name)].append(path)
         by_name[same_text(path.stem)].append(path)
-    contents: dict[Path, dict[str, Any]] = {}
+    contents: dict[Path, JsonObject] = {}
     refused: dict[str, str] = {}
     for path in files:
         try:
@@ -102,7 +103,7 @@ def _is_labelme(path: Path) -> bool:
     return b'"shapes"' in ends and b'"imagePath"' in ends
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _load(path: Path) -> JsonObject:
     """A labelme file's size and shapes, without the picture that it may hold."""
     try:
         content = json.loads(read_bytes(path, MAX_BYTES).removeprefix(b"\xef\xbb\xbf"))

@@ -23,6 +23,7 @@ from skimage.transform import resize
 
 from ...disk.atomic import read_bytes
 from ...disk.rle import decode_rle, encode_rle
+from ...disk.schema import JsonObject
 from ...disk.tables import is_hidden
 from ...errors import DatasetError, listed
 from ...types import Frame, Node, Split, Truth
@@ -56,8 +57,8 @@ class CocoWriter:
 
     def __init__(self, dest: Path) -> None:
         self._dest = dest
-        self._images: list[dict[str, Any]] = []
-        self._annotations: list[dict[str, Any]] = []
+        self._images: list[JsonObject] = []
+        self._annotations: list[JsonObject] = []
         self._has_unjudged = False
         (dest / "images").mkdir()
 
@@ -138,7 +139,7 @@ def _is_coco(path: Path) -> bool:
     return start.startswith(b"{") and any(key in head for key in (b'"images"', b'"annotations"'))
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _load(path: Path) -> JsonObject:
     """A COCO file's content, its lists and ids checked.
 
     Raises

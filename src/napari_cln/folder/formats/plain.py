@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -495,9 +494,16 @@ def _parcel(study: Study, image: Path, said: _Said, index: int | None, pages: in
         nodes = (Node(id=1, status="accepted", truth=truth),)
         notes += ("its mask is empty: it trains the class alone",) if has_outlines else ()
     if said.row is not None:
-        facts = {"level": said.row.level, "side": said.row.side, "truth_source": said.row.truth_source}
-        known: dict[str, Any] = {key: value for key, value in facts.items() if value is not None}
-        nodes = tuple(replace(node, **known) for node in nodes)
+        row = said.row
+        nodes = tuple(
+            replace(
+                node,
+                level=row.level or node.level,
+                side=row.side or node.side,
+                truth_source=row.truth_source or node.truth_source,
+            )
+            for node in nodes
+        )
     looked = said.label == "no-node" or (outlines.judged and not nodes)
     status: Status = "accepted" if nodes else "no-node" if looked else "predicted"
     annotation = Annotation(
