@@ -3,8 +3,8 @@
 Each line is the ratio of two ways that took turns on the same frames, with the share of mask pixels and the
 greatest score that differ from float32: memory order, bfloat16, a captured graph (batch 1 and full batches).
 Then, from screens to predictions, what preparing and the network alone would give; and the training step,
-with losses fetched in each step and every ten. It starts nothing new when the time is over. Without a GPU it does
-the same on the processor, to see that it runs (``--seconds 60``), but for the captured graph.
+with losses fetched in each step and every ten. It starts nothing new when the time is over. Without a GPU it
+does the same on the processor, to see that it runs (``--seconds 60``), but for the captured graph.
 """
 
 from __future__ import annotations
