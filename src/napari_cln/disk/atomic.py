@@ -21,23 +21,6 @@ from typing import TextIO
 from ..errors import DatasetError
 from .schema import JsonObject
 
-__all__ = [
-    "TEMPORARY",
-    "checked_id",
-    "is_there",
-    "keep_former",
-    "read_bytes",
-    "read_json",
-    "replacing",
-    "server_time",
-    "stage",
-    "staged",
-    "sweep",
-    "sync_folder",
-    "without_collection",
-    "write_atomically",
-]
-
 TEMPORARY = ".tmp-"
 MAX_JSON_BYTES = 4 * 2**20
 MAX_PNG_BYTES = 2**28

@@ -8,17 +8,6 @@ from typing import NamedTuple
 
 import msgspec
 
-__all__ = [
-    "OBJECT",
-    "Seal",
-    "checksum_holds",
-    "flip_text_back",
-    "is_amiss",
-    "sealed",
-    "with_checksum",
-    "with_own_line_ends",
-]
-
 _LIKE_A_SEAL = re.compile(rb'[0-9a-f]{64}"[\s\]}]*\Z')
 
 

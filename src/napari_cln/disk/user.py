@@ -21,18 +21,6 @@ import platformdirs
 
 from ..errors import DatasetError
 
-__all__ = [
-    "config_folder",
-    "hashed_key",
-    "is_damaged",
-    "key_of_pseudonym",
-    "patient_salt",
-    "pseudonym",
-    "read_salt",
-    "salt_fingerprint",
-    "salt_path",
-]
-
 _PSEUDONYM = re.compile(r"pt-([0-9a-f]{16})")
 
 

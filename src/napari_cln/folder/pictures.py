@@ -22,16 +22,6 @@ from PIL import Image
 from ..disk.atomic import MAX_PNG_BYTES, read_bytes
 from ..errors import DatasetError
 
-__all__ = [
-    "MAX_PIXELS",
-    "decode_png",
-    "encode_png",
-    "flip_png_back",
-    "hash_pixels",
-    "is_whole_png",
-    "read_png",
-]
-
 MAX_PIXELS = 2**26
 
 

@@ -21,16 +21,6 @@ from numpy.typing import NDArray
 from ..imaging.measurement import unsure_share
 from ..types import Case, Prediction
 
-__all__ = [
-    "FrameSigns",
-    "Suggestion",
-    "appearance",
-    "rank",
-    "signs_of_case",
-    "signs_of_prediction",
-    "unlikeness",
-]
-
 NEIGHBOURS = 5
 """Frames before and after a suggested one that are not asked for too."""
 LEAST = 0.2

@@ -54,21 +54,6 @@ from .record import (
 )
 from .state import complete_nodes
 
-__all__ = [
-    "ReadingPair",
-    "pair_readings",
-    "pair_truths",
-    "read_annotation",
-    "read_pair",
-    "read_pairs",
-    "read_reading",
-    "readers_of",
-    "reading_files",
-    "restore_reading",
-    "save_reading",
-    "second_readings",
-]
-
 _log = logging.getLogger(__name__)
 _READING = re.compile(r"([0-9a-f]{16})\.([A-Za-z0-9_]+)(\.json|\.png)")
 

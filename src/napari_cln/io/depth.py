@@ -25,19 +25,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = [
-    "ORIENTATION_TAG",
-    "Scale",
-    "colour_of",
-    "in_strips",
-    "orientation_of",
-    "orientation_remarks",
-    "scale_of",
-    "swaps_axes",
-    "to_uint8",
-    "upright",
-]
-
 STRIP_SAMPLES = 2**21
 
 

@@ -12,8 +12,6 @@ from ..disk.cells import defused, restored
 from ..errors import DatasetError, ExportError
 from ..types import Truth
 
-__all__ = ["CaseRow", "Flow", "count_flow", "read_rows", "write_rows"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class CaseRow:

@@ -16,8 +16,6 @@ from ..imaging.flow import NodeFlow, flow_of_nodes
 from ..imaging.measurement import measure_nodes, unsure_share
 from ..types import CLASS_NAMES, Measurement, Prediction
 
-__all__ = ["Reading", "describe", "digest", "node_rows", "read_prediction", "size_columns"]
-
 NOTHING_FOUND = "no node found"
 
 

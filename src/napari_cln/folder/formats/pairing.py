@@ -18,8 +18,6 @@ from ...disk.tables import is_hidden
 from ...errors import listed
 from .meaning import same_text
 
-__all__ = ["IMAGES", "Pairs", "match_files", "pair_masks", "pictures_below", "role_of"]
-
 IMAGES = (".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".tif", ".tiff", ".dcm", ".gif", ".webp")
 MASK_WORDS = frozenset(
     ("mask", "masks", "seg", "segs", "segmentation", "segmentations", "label", "labels", "annotation",

@@ -38,8 +38,6 @@ from .masks import MaskPicture, count_pages, drawn, looks_like_a_mask, mask_mean
 from .meaning import Meaning, UnknownWords, same_text, split_of, truth_of
 from .pairing import IMAGES, pair_masks, role_of
 
-__all__ = ["Study", "find_masks", "find_study", "find_table"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Study:

@@ -12,8 +12,6 @@ from scipy.stats import norm, t
 
 from ...types import Estimate
 
-__all__ = ["BlandAltman", "bland_altman", "icc", "kappa"]
-
 NAN = float("nan")
 
 

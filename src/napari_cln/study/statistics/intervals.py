@@ -19,21 +19,6 @@ from scipy.stats import binomtest, chi2, norm, quantile_test, rankdata
 from ...types import Estimate
 from .metrics import Counts, measures
 
-__all__ = [
-    "AucDifference",
-    "McNemar",
-    "Resampling",
-    "auc_interval",
-    "bootstrap",
-    "compare_auc",
-    "likelihood_ratios",
-    "mcnemar",
-    "median_interval",
-    "predictive_values",
-    "proportion",
-    "sample_size",
-]
-
 Floats = NDArray[np.float64]
 NAN = float("nan")
 
