@@ -27,6 +27,11 @@ _PSEUDONYM = re.compile(r"pt-([0-9a-f]{16})")
 def pseudonym(patient_id: str) -> str | None:
     """Pseudonym of a patient: ``pt-`` and 16 hexadecimal digits.
 
+    Parameters
+    ----------
+    patient_id : str
+        As a DICOM header has it; blanks around it and its case do not count.
+
     Returns
     -------
     str or None

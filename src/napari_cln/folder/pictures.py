@@ -26,7 +26,12 @@ MAX_PIXELS = 2**26
 
 
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:
-    """A grey PNG of pixels (H, W) and nothing else: no text, no time, no resolution."""
+    """A grey PNG of pixels (H, W) and nothing else: no text, no time, no resolution.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8, shape (H, W)
+    """
     buffer = io.BytesIO()
     # Level 1: a mask is small whatever the level, and a reader waits after every stroke.
     Image.fromarray(pixels).save(buffer, format="PNG", compress_level=1)

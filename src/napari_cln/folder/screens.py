@@ -132,6 +132,14 @@ def write_sheets(
 def confirm_screens(study: TrainingFolder, screens: Iterable[str], who: str) -> None:
     """Note that a person has looked at pictures of these kinds of screen, and that no name showed.
 
+    Parameters
+    ----------
+    study : TrainingFolder
+    screens : iterable of str
+        Kinds, from :func:`unseen_screens`.
+    who : str
+        The person who looked.
+
     Raises
     ------
     DatasetError

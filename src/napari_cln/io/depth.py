@@ -169,7 +169,14 @@ def swaps_axes(orientation: int) -> bool:
 
 
 def upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Turn an array (H, W, …) as an orientation from 1 to 8 says; other values change nothing."""
+    """Turn an array (H, W, …) as an orientation from 1 to 8 says; other values change nothing.
+
+    Parameters
+    ----------
+    pixels : ndarray, shape (H, W, …)
+    orientation : int
+        As EXIF and TIFF count it.
+    """
     if swaps_axes(orientation):
         pixels = np.swapaxes(pixels, 0, 1)
     if orientation in (3, 4, 7, 8):

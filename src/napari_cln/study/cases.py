@@ -138,6 +138,11 @@ def _cell(value: object) -> object:
 def read_rows(path: str | Path) -> list[CaseRow]:
     """Read a table that :func:`write_rows` wrote; columns that are not its own are passed over.
 
+    Parameters
+    ----------
+    path : str or Path
+        ``cases.csv``.
+
     Raises
     ------
     DatasetError

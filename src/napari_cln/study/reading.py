@@ -73,7 +73,13 @@ class Reading:
 
 
 def digest(array: NDArray[Any]) -> str:
-    """Content hash of an array: of its values, its type and its shape."""
+    """Content hash of an array: of its values, its type and its shape.
+
+    Parameters
+    ----------
+    array : ndarray
+        Of any shape and dtype, both of which count.
+    """
     array = np.ascontiguousarray(array)
     content = hashlib.blake2b(f"{array.dtype.str}{array.shape}".encode(), digest_size=16)
     content.update(array.data)

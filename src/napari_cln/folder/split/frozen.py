@@ -144,6 +144,11 @@ def _unreadable(path: Path) -> SplitError:
 def frozen_places(splits: Splits) -> dict[str, int]:
     """Fold in which each patient and each frame of a split is validated.
 
+    Parameters
+    ----------
+    splits : list
+        From :func:`read_splits`.
+
     Raises
     ------
     SplitError
