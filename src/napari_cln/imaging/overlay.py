@@ -18,6 +18,8 @@ from ..types import Box, ColourFlow, Frame
 from .colour import TOUCHING, Coloured, Ink, find_bar, find_outline, running, separate, top_hat, widen
 from .scan_area import find_scan_area, is_lossless
 
+__all__ = ["Marks", "find_overlay", "paint_over", "read_marks", "spread"]
+
 Mask = NDArray[np.bool_]
 Grey = NDArray[np.uint8]
 Signed = NDArray[np.int16]

@@ -19,6 +19,8 @@ from scipy import ndimage
 from ..types import Box, Frame
 from .measurement import bounds
 
+__all__ = ["find_scan_area", "is_lossless"]
+
 Mask = NDArray[np.bool_]
 Grey = NDArray[np.uint8]
 T = TypeVar("T", bound=np.generic)

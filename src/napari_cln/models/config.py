@@ -9,6 +9,8 @@ from msgspec import Meta
 
 from ..settings import check_fields
 
+__all__ = ["YNetConfig"]
+
 Block: TypeAlias = Literal["esp", "psa", "rcb"]
 Trunk: TypeAlias = Literal["pyramid", "u"]
 Bins: TypeAlias = Annotated[int, Meta(ge=1, le=32)]

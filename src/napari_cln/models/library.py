@@ -22,6 +22,20 @@ from ..disk.schema import SchemaError
 from ..errors import WeightsError
 from .card import ModelCard, plain_name
 
+__all__ = [
+    "IN_USE",
+    "card_of_weights",
+    "find_model",
+    "known_models",
+    "known_name",
+    "list_models",
+    "model_in_use",
+    "models_folder",
+    "next_card",
+    "promotions",
+    "read_card",
+]
+
 MAX_CARD_BYTES = 1_000_000
 DEFAULT = "default"
 IN_USE = "in-use"
