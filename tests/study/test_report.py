@@ -20,6 +20,7 @@ from napari_cln.study.report.overview import overview
 from napari_cln.study.report.wording import interval, number, p_value, percent, percentage
 from napari_cln.study.statistics.intervals import proportion
 
+pytestmark = pytest.mark.slow  # to draw a report takes seconds
 VENDOR = "<script>alert(1)</script> & 东芝 $x$"
 FAST = EvaluationConfig(resamples=200, prevalence=0.2, data="Drawn rectangles, for the tests.")
 
