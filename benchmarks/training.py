@@ -152,19 +152,19 @@ def measure_window(place: Path, seconds: float) -> None:
     without = Lateness()
     pass_time(seconds / 4)
     without.stop("without a run")
-    dock.folder.choose(place / "study")
-    dock.run.choose(place / "run")
-    dock.settings.start_from.choose("small")
-    dock.settings.compare_with.choose("small")
-    dock.settings.fields.epochs.value = 1000
-    dock.settings.fields.folds.value = 2
+    dock.view.folder.choose(place / "study")
+    dock.view.run.choose(place / "run")
+    dock.view.settings.start_from.choose("small")
+    dock.view.settings.compare_with.choose("small")
+    dock.view.settings.fields.epochs.value = 1000
+    dock.view.settings.fields.folds.value = 2
     during = Lateness()
-    dock.start.click()
-    while not dock.curves.isVisible():
+    dock.view.start.click()
+    while not dock.view.curves.isVisible():
         pass_time(0.1)
     pass_time(seconds)
-    during.stop(f"with a run ({len(dock._follower.progress.folds[0].dice)} epochs drawn)")
-    dock._job.kill()
+    during.stop(f"with a run ({len(dock.session.follower.progress.folds[0].dice)} epochs drawn)")
+    dock.session.process.kill()
     dock.close()
 
 

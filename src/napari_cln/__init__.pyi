@@ -1,4 +1,4 @@
-from .batch.job import FrameResult, segment_to_folder
+from .batch.job import FrameResult
 from .errors import (
     ClnError,
     DatasetError,
@@ -13,6 +13,7 @@ from .errors import (
 from .folder.dataset import TrainingFolder
 from .folder.formats.exchange import export_study, import_study
 from .folder.health.check import check_study
+from .imaging.flow import NodeFlow, find_flow
 from .imaging.measurement import measure, measure_nodes
 from .imaging.preprocessing import find_overlay, find_scan_area, prepare, restore
 from .io.sources import find_sources, open_source, read_frame, read_frames
@@ -22,11 +23,15 @@ from .network.inference import Segmenter, choose_device, segment, segment_batch
 from .network.model import YNet, YNetConfig, YNetOutput
 from .network.weights import list_models, load_model, save_model
 from .phantom import simulate
+from .study.config import EvaluationSettings
 from .study.evaluation import Evaluation, EvaluationConfig, evaluate
 from .study.report import write_report
+from .training.config import TrainConfig
+from .training.run import train
 from .types import (
     Annotation,
     Case,
+    ColourFlow,
     Estimate,
     Explanation,
     Fold,
@@ -39,6 +44,9 @@ from .types import (
     PrepareConfig,
     Region,
 )
+from .workflow.evaluate import EvaluationStep, evaluate_folder
+from .workflow.promote import promote
+from .workflow.segment import segment_to_folder
 
 __version__: str
 
@@ -46,12 +54,15 @@ __all__ = [
     "Annotation",
     "Case",
     "ClnError",
+    "ColourFlow",
     "DatasetError",
     "DeviceError",
     "Ensemble",
     "Estimate",
     "Evaluation",
     "EvaluationConfig",
+    "EvaluationSettings",
+    "EvaluationStep",
     "Explanation",
     "ExportError",
     "Fold",
@@ -62,6 +73,7 @@ __all__ = [
     "Measurement",
     "ModelInput",
     "Node",
+    "NodeFlow",
     "Prediction",
     "PredictionError",
     "PrepareConfig",
@@ -69,6 +81,7 @@ __all__ = [
     "RunError",
     "Segmenter",
     "SplitError",
+    "TrainConfig",
     "TrainingFolder",
     "WeightsError",
     "YNet",
@@ -77,8 +90,10 @@ __all__ = [
     "check_study",
     "choose_device",
     "evaluate",
+    "evaluate_folder",
     "explain",
     "export_study",
+    "find_flow",
     "find_overlay",
     "find_scan_area",
     "find_sources",
@@ -89,6 +104,7 @@ __all__ = [
     "measure_nodes",
     "open_source",
     "prepare",
+    "promote",
     "read_frame",
     "read_frames",
     "restore",
@@ -97,5 +113,6 @@ __all__ = [
     "segment_batch",
     "segment_to_folder",
     "simulate",
+    "train",
     "write_report",
 ]

@@ -21,6 +21,8 @@ __all__ = [
     "Annotation",
     "Box",
     "Case",
+    "Checksums",
+    "ColourFlow",
     "Estimate",
     "Explanation",
     "Fold",
@@ -79,6 +81,9 @@ class LayerKind(StrEnum):
     DEPTH_SCALE = "depth scale"
 
 
+FLOW_TAKEN_OUT = (
+    "The frame shows Doppler flow: its colour was taken out of the grey image before the model scored it."
+)
 UNLIKE_TRAINING_DATA = (
     "The frame is unlike those that the model was trained on: do not rely on its nodes and scores."
 )
@@ -93,24 +98,42 @@ class Region:
     box : Box
     spacing_mm : (float, float), optional
         None for a part that lies over a calibrated one and has no scale of its own.
+    kind : str
+        ``"colour-flow"`` for the box in which a Doppler frame shows flow.
     """
 
     box: Box
     spacing_mm: Spacing | None
+    kind: Literal["tissue", "colour-flow"] = "tissue"
 
     def lies_in(self, other: Region) -> bool:
-        """Tell whether the other region's box covers this one's, or is the same."""
+        """Tell whether the other region's box covers this one's, or is the same.
+
+        Parameters
+        ----------
+        other : Region
+        """
         inner, outer = self.box, other.box
         starts = outer[0] <= inner[0] and outer[1] <= inner[1]
         return starts and inner[2] <= outer[2] and inner[3] <= outer[3]
 
     def overlaps(self, other: Region) -> bool:
-        """Tell whether the two boxes share pixels."""
+        """Tell whether the two boxes share pixels.
+
+        Parameters
+        ----------
+        other : Region
+        """
         one, two = self.box, other.box
         return one[0] < two[2] and two[0] < one[2] and one[1] < two[3] and two[1] < one[3]
 
     def has_scale_of(self, other: Region) -> bool:
-        """Tell whether the two scales differ by less than a ten-thousandth; none is like no other."""
+        """Tell whether the two scales differ by less than a ten-thousandth; none is like no other.
+
+        Parameters
+        ----------
+        other : Region
+        """
         if self.spacing_mm is None or other.spacing_mm is None:
             return False
         pairs = zip(self.spacing_mm, other.spacing_mm, strict=True)
@@ -191,21 +214,56 @@ class Frame:
         return grey
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ColourFlow:
+    """Flow on a Doppler frame.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (H, W)
+        Pixels that show flow in colour.
+    box : (int, int, int, int), optional
+        The box in which flow was measured, from the file or its outline; None where neither tells it.
+    """
+
+    mask: NDArray[np.bool_]
+    box: Box | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class PrepareConfig:
-    """Settings by which a frame becomes the network's input; stored in each model's card."""
+    """Settings by which a frame becomes the network's input; stored in each model's card.
+
+    Parameters
+    ----------
+    keep_aspect : bool
+        Letterbox into the square; ``False`` stretches, as in the paper.
+    remove_overlay : bool
+        Paint over burned-in marks that lie on tissue.
+    enhance : bool
+        Contrast-limited adaptive histogram equalisation (CLAHE).
+    """
 
     keep_aspect: bool = True
-    """Letterbox into the square; ``False`` stretches, as in the paper."""
     remove_overlay: bool = True
-    """Paint over burned-in marks that lie on tissue."""
     enhance: bool = False
-    """Contrast-limited adaptive histogram equalisation (CLAHE)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Geometry:
-    """The map from a frame to the network's square and back."""
+    """The map from a frame to the network's square and back.
+
+    Parameters
+    ----------
+    frame_shape : (int, int)
+        Rows and columns of the frame.
+    box : (int, int, int, int)
+        Scan area, half-open: first row, first column, last row + 1, last column + 1.
+    model_shape : (int, int)
+        Rows and columns of the network's input.
+    keep_aspect : bool
+        The scan area lies in the middle of the square; otherwise it is stretched to fill it.
+    """
 
     frame_shape: tuple[int, int]
     box: Box
@@ -223,11 +281,37 @@ class ModelInput:
     overlay : ndarray of bool, shape (H, W)
         Burned-in marks that were painted over, in frame pixels.
     geometry : Geometry
+    flow : ColourFlow, optional
+        Doppler flow, which was taken out of the image too; None for a frame without Doppler.
     """
 
     image: NDArray[np.float32]
     overlay: NDArray[np.bool_]
     geometry: Geometry
+    flow: ColourFlow | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doubt:
+    """How far a frame's result is to be relied on.
+
+    Parameters
+    ----------
+    chance : float
+        That it fails, in [0, 1]: a node is missed, or one is claimed where none is.
+    level : {"sure", "look twice", "do not rely on it"}
+    reason : str
+        What speaks for a failure most, as a clause; empty where it is sure.
+    """
+
+    chance: float
+    level: Literal["sure", "look twice", "do not rely on it"]
+    reason: str = ""
+
+    def __str__(self) -> str:
+        """The level with its reason, as a sentence."""
+        text = f"{self.level}: {self.reason}" if self.reason else self.level
+        return f"{text[:1].upper()}{text[1:]}."
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -255,6 +339,12 @@ class Prediction:
     novelty : float, optional
         How unlike the training data the frame is, at least 0; above 1 it is more so than nearly all
         frames that the model was validated on. None for a model that does not know.
+    flow : ColourFlow, optional
+        Doppler flow, which was taken out of the grey image; None for a frame without Doppler.
+    clues : tuple of float
+        What speaks for and against the result; empty for a network that has none.
+    doubt : Doubt, optional
+        How far the result is to be relied on; None for a model that does not know.
     """
 
     frame: Frame
@@ -266,6 +356,9 @@ class Prediction:
     mask_threshold: float | None = 0.5
     cutoff: float = 0.5
     novelty: float | None = None
+    flow: ColourFlow | None = None
+    clues: tuple[float, ...] = ()
+    doubt: Doubt | None = None
 
     @property
     def status(self) -> Literal["ok", "unlike-training-data"]:
@@ -276,7 +369,10 @@ class Prediction:
     def warnings(self) -> tuple[str, ...]:
         """Sentences for the user about the frame, and about what the model can say of it."""
         unlike = (UNLIKE_TRAINING_DATA,) if self.status == "unlike-training-data" else ()
-        return *unlike, *self.frame.warnings
+        if not unlike and self.doubt is not None and self.doubt.level != "sure":
+            unlike = (str(self.doubt),)
+        flow = (FLOW_TAKEN_OUT,) if self.flow is not None and self.flow.mask.any() else ()
+        return *unlike, *flow, *self.frame.warnings
 
     @property
     def mask(self) -> NDArray[np.bool_]:
@@ -299,7 +395,17 @@ class Prediction:
         return self.label_of(self.malignancy)
 
     def label_of(self, score: float) -> str:
-        """Name of a score at this prediction's cutoff."""
+        """Name a score at this prediction's cutoff.
+
+        Parameters
+        ----------
+        score : float
+            In [0, 1].
+
+        Returns
+        -------
+        {"malignant", "benign"}
+        """
         return CLASS_NAMES[int(score >= self.cutoff)]
 
 
@@ -334,7 +440,22 @@ class Explanation:
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """One node of an annotation; its pixels are ``instances == id``."""
+    """One node of an annotation; its pixels are ``instances == id``.
+
+    Parameters
+    ----------
+    id : int
+        From 1.
+    status : {"predicted", "corrected", "accepted", "rejected", "no-node"}
+    truth : {"benign", "metastatic", "unknown"}
+    truth_source : {"fna", "tg", "histology", "follow-up", "simulated", "none"}
+        How the truth was established.
+    level : str, optional
+        Level of the neck, ``"I"`` to ``"VII"``.
+    side : {"left", "right", "midline"}, optional
+    p_malignant : float, optional
+        Best possible score of a simulated node, in [0, 1].
+    """
 
     id: int
     status: Status = "corrected"
@@ -404,6 +525,17 @@ class Measurement:
 
     The long axis is the greatest distance between two border points; the short axis is the
     greatest width at right angles to it. ``axis_ratio`` is long / short (L/S).
+
+    Parameters
+    ----------
+    area_px, long_axis_px, short_axis_px : float
+        In pixels of the frame.
+    axis_ratio : float, optional
+        None where the short axis is 0.
+    area_mm2, long_axis_mm, short_axis_mm : float, optional
+        In square millimetres and millimetres; None where the frame is not calibrated under the node.
+    long_axis_ends, short_axis_ends : ((float, float), (float, float)), optional
+        Row and column of both ends of each axis, in pixels.
     """
 
     area_px: float
@@ -418,6 +550,15 @@ class Measurement:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Checksums:
+    """SHA-256 of the pixels of a case's pictures, in hexadecimal; None where there is no such picture."""
+
+    image: str | None = None
+    mask: str | None = None
+    instances: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Case:
     """One frame of a training folder.
 
@@ -426,16 +567,29 @@ class Case:
 
     Parameters
     ----------
+    id : str
+        The first 16 hexadecimal digits of the SHA-256 of its grey pixels.
+    image, mask, instances : Path
+        Its pictures (uint8 PNG of one size): grey pixels, 0 and 1, and node ids; None where there is none.
+    nodes : tuple of Node
+    truth : {"benign", "metastatic", "unknown"}
+    patient : str
+        A pseudonym, used only to split.
+    cine : str, optional
+        A pseudonym of the clip that it is of.
+    status : {"predicted", "corrected", "accepted", "rejected", "no-node"}
+    spacing_mm : (float, float), optional
+        Millimetres per pixel along rows and columns.
+    vendor : str, optional
+        Maker of the scanner.
     shape : (int, int)
         Rows and columns of the stored image.
     revision : int
         Number of its state, from 1; each save adds one.
     split : str, optional
         The side on which a data set's authors put the frame.
-    image_sha256, mask_sha256, instances_sha256 : str
-        SHA-256 of the pixels of its pictures; None where there is no such picture.
-    read_only : bool
-        Whether a newer version of the program wrote the record, so that this one must not change it.
+    checksums : Checksums
+        Of the pixels of its pictures.
     """
 
     id: str
@@ -452,15 +606,17 @@ class Case:
     shape: tuple[int, int] = (0, 0)
     revision: int = 1
     split: Split | None = None
-    image_sha256: str = ""
-    mask_sha256: str | None = None
-    instances_sha256: str | None = None
-    read_only: bool = False
+    checksums: Checksums = Checksums()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fold:
-    """Ids of the cases to train on and to validate on; no patient is on both sides."""
+    """Ids of the cases to train on and to validate on; no patient is on both sides.
+
+    Parameters
+    ----------
+    train, validation : tuple of str
+    """
 
     train: tuple[str, ...]
     validation: tuple[str, ...]
@@ -468,7 +624,15 @@ class Fold:
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A figure with its interval and the number it was taken from."""
+    """A figure with its interval and the number it was taken from.
+
+    Parameters
+    ----------
+    value, low, high : float
+        The figure, and both ends of its interval.
+    n : int
+        Cases that it was taken from.
+    """
 
     value: float
     low: float

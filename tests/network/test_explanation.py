@@ -16,7 +16,8 @@ from napari_cln.imaging.preprocessing import find_scan_area
 from napari_cln.io.sources import read_frame
 from napari_cln.models.card import ModelCard
 from napari_cln.network.explanation import contributions, explain
-from napari_cln.network.model import YNet, YNetConfig
+from napari_cln.network.model import Member, YNet, YNetConfig
+from napari_cln.network.u_shaped import network_of
 from napari_cln.types import Frame
 
 SMALL = {"width": 0.125, "decoder_width": 8, "size": 64}
@@ -24,13 +25,14 @@ CONFIGS = {
     "guided": YNetConfig(**SMALL),
     "unguided": YNetConfig(**SMALL, guided=False),
     "classification-only": YNetConfig(**SMALL, segmentation=False, guided=False),
+    "u-shaped": YNetConfig(trunk="u", width=0.125, size=64),
 }
 
 
 @pytest.fixture(scope="module")
-def networks() -> dict[str, YNet]:
+def networks() -> dict[str, Member]:
     torch.manual_seed(1)
-    return {name: YNet(config).eval() for name, config in CONFIGS.items()}
+    return {name: network_of(config).eval() for name, config in CONFIGS.items()}
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from napari_cln.network.model import YNet
 from napari_cln.training import loop
 from napari_cln.training.loop import fit
 from napari_cln.training.run_folder import Collapsed, Epoch, Step, Stopped
-from napari_cln.training.scoring import fit_limits, fit_temperature, score_frames, summarise
+from napari_cln.training.scoring import Limits, fit_limits, fit_temperature, score_frames, summarise
 
 
 def of_kind(events, kind):
@@ -127,6 +127,35 @@ def test_a_loss_that_is_no_number_names_the_frames_and_keeps_the_last_good_check
         assert all(value.isfinite().all() for value in state["network"].values())
 
 
+@pytest.mark.parametrize("every", [1, 4, 10])
+def test_losses_that_are_fetched_late_are_the_same(samples, recipe, tmp_path, monkeypatch, every):
+    monkeypatch.setattr(loop, "LOG_EVERY", every)
+    told = []
+    for name, devices in (("each", ("cpu",)), ("late", ())):
+        monkeypatch.setattr(loop, "EACH_STEP", devices)
+        (tmp_path / name).mkdir()
+        events = list(fit(samples, samples, recipe, tmp_path / name, epochs=2))
+        told.append([(type(e), getattr(e, "step", None), getattr(e, "loss", None)) for e in events])
+
+    assert told[0] == told[1]
+    each, late = (torch.load(tmp_path / name / "best.pt", weights_only=True) for name in ("each", "late"))
+    assert all(torch.equal(each[key], late[key]) for key in each)
+
+
+def test_a_loss_that_is_fetched_late_and_no_number_names_its_own_step(samples, recipe, tmp_path, monkeypatch):
+    poisoned = replace(samples, node_targets=samples.node_targets.copy())
+    poisoned.node_targets[7, 0] = np.inf
+    said = []
+    for devices in (("cpu",), ()):
+        monkeypatch.setattr(loop, "EACH_STEP", devices)
+        with pytest.raises(RunError) as caught:
+            list(fit(poisoned, samples, recipe, tmp_path, epochs=1))
+        said.append(str(caught.value))
+
+    assert said[0] == said[1]
+    assert "frame-0-7" in said[0]
+
+
 def test_memory_that_runs_out_says_which_batch_size_to_try(samples, recipe, tmp_path, monkeypatch):
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
@@ -140,7 +169,7 @@ def test_memory_that_runs_out_says_which_batch_size_to_try(samples, recipe, tmp_
 def test_a_mask_head_that_draws_nothing_is_named(samples, recipe, tmp_path):
     never = replace(recipe, learning_rate=0.0)
     empty = replace(samples, images=np.zeros_like(samples.images))
-    start = loop.YNet(recipe.network)
+    start = YNet(recipe.network)
     with torch.no_grad():
         for parameter in start.dec1[1].parameters():
             parameter[0], parameter[1] = 0.5, -0.5
@@ -192,7 +221,7 @@ def test_without_any_known_truth_the_last_weights_are_kept(samples, recipe, tmp_
 
 def test_figures_say_nothing_where_there_is_nothing_to_say(samples, recipe):
     unlabelled = replace(samples, frame_targets=np.full_like(samples.frame_targets, np.nan))
-    network = loop.YNet(recipe.network).eval()
+    network = YNet(recipe.network).eval()
 
     figures = summarise(score_frames(network, unlabelled))
 
@@ -215,10 +244,10 @@ def test_limits_lose_one_node_in_fifty_at_most(samples, recipe, tmp_path):
     scores = score_frames(network, samples)
     peaks = [peak for score in scores for peak in score.peaks]
 
-    smallest, surest = fit_limits(scores, samples.node_areas())
+    found = fit_limits(scores, samples.node_areas())
 
     assert len(peaks) >= 5
-    assert surest <= min(peaks) < surest + 0.001
-    assert smallest == samples.node_areas().min() // 2
-    assert fit_limits(scores * 10, [3, *[40] * 99])[0] == 20  # a slip of the brush is no measure
-    assert fit_limits([], []) == (0, 0.0)
+    assert found.min_peak <= min(peaks) < found.min_peak + 0.001
+    assert found.min_node_area == samples.node_areas().min() // 2
+    assert fit_limits(scores * 10, [3, *[40] * 99]).min_node_area == 20  # a slip of the brush is no measure
+    assert fit_limits([], []) == Limits(min_node_area=0, min_peak=0.0, min_node_chance=0.0)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
-from napari_cln.cli import main
+from napari_cln.cli import main, parse
 from napari_cln.errors import RunError
 from napari_cln.models.card import ModelCard
 from napari_cln.network.model import YNet, YNetConfig
+from napari_cln.network.u_shaped import UYNet
 from napari_cln.network.weights import load_model, save_model
 from napari_cln.training.config import TrainConfig
 from napari_cln.training.recipes import Recipe
@@ -19,13 +21,14 @@ from napari_cln.training.run_folder import RunFolder, Start
 from napari_cln.training.start import starting_point
 from napari_cln.types import PrepareConfig
 
+PYRAMID = replace(Recipe.best(), network=YNetConfig())
+
 
 @pytest.mark.parametrize(
     ("recipe", "taken", "of"),
     [
-        (Recipe.best(), 273, 273),
+        (PYRAMID, 273, 273),
         (Recipe.paper(), 222, 273),
-        (Recipe.best(segmentation=False), 163, 164),
         (Recipe.paper(segmentation=False), 163, 164),
     ],
 )
@@ -64,7 +67,27 @@ def test_a_model_of_the_recipes_kind_keeps_its_own_sizes_which_is_told(small):
 
     assert start.network.config == load_model(small).config
     assert start.taken == start.of
-    assert "keeps that model's sizes (decoder_width 8 for 32, width 0.125 for 1.0)" in str(start)
+    assert (
+        "keeps that model's sizes (trunk pyramid for u, decoder_width 8 for 32, width 0.125 for 1.0)"
+        in str(start)
+    )
+
+
+def test_a_classifier_alone_keeps_the_trunk_of_its_model():
+    start = starting_point("default", Recipe.best(segmentation=False))
+
+    assert start.network.config == replace(Recipe.best(segmentation=False).network, trunk="pyramid")
+    assert (start.taken, start.of) == (163, 164)
+
+
+def test_a_u_shaped_model_gives_all_its_tensors_to_the_recipe_best(tmp_path):
+    config = YNetConfig(trunk="u", width=0.125)
+    save_model(UYNet(config), tmp_path / "u.safetensors", ModelCard(name="u"))
+
+    start = starting_point(str(tmp_path / "u.safetensors"), Recipe.best())
+
+    assert start.network.config == config
+    assert start.taken == start.of
 
 
 def test_a_model_of_which_too_little_fits_is_refused(small):
@@ -100,7 +123,8 @@ def test_a_classification_only_run_from_the_shipped_model_is_one(study, tmp_path
     assert model.card.recipe["loaded"] == "163 of 164 tensors"
     assert model.card.recipe["start_from"] == load_model("default").model_id
     run = RunFolder(tmp_path / "run")
-    assert [event.weights for event in run.events() if isinstance(event, Start)] == [said]
+    remark = "the network keeps that model's sizes (trunk pyramid for u)"
+    assert [e.weights for e in run.events() if isinstance(e, Start)] == [f"{said}; {remark}"]
     assert run.record().weights == load_model("default").model_id
 
 
@@ -166,11 +190,9 @@ def test_what_is_no_number_is_wrong_use(text, tmp_path, capsys):
 
 @pytest.mark.parametrize("text", ["0,002", "0.002", "2e-3"])
 def test_a_rate_takes_point_and_comma(text):
-    from napari_cln.cli import make_parser
+    _, options = parse(["train", ".", "--out", "run", "--learning-rate", text])
 
-    options = make_parser().parse_args(["train", ".", "--out", "run", "--learning-rate", text])
-
-    assert options.learning_rate == 0.002
+    assert options.arguments["learning_rate"] == 0.002
 
 
 @pytest.mark.parametrize("wrong", [{"epochs": "5"}, {"epochs": 2.5}, {"ensemble": 1}, {"recipe": "worst"}])

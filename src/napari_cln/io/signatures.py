@@ -1,17 +1,20 @@
-"""The kind of a file, by its first bytes."""
+"""The kind of a file, by its first bytes; and the boxes that MP4, JPEG 2000 and JPEG XL are made of."""
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+import io
+from collections.abc import Iterator
+from typing import BinaryIO, Literal, TypeAlias
 
 __all__ = [
     "HEAD_BYTES",
     "Kind",
     "container_of",
-    "is_dicomdir",
+    "has_no_frames",
     "kind_of_file",
     "other_kind",
     "picture_format",
+    "walk_boxes",
 ]
 
 Kind: TypeAlias = Literal["image", "jpegxl", "tiff", "dicom", "video"]
@@ -20,6 +23,9 @@ HEAD_BYTES = 1024
 """How much of a file is looked at."""
 
 DICOMDIR = b"1.2.840.10008.1.3.10"
+STATED_CLASS = b"\x02\0\x02\0UI"
+ABOUT_IMAGES = tuple(b"1.2.840.10008.5.1.4.1.1." + kind for kind in (b"66.", b"88.", b"11."))
+"""Roots of classes that refer to images: segmentations, reports and key objects, presentation states."""
 PICTURES = (
     (b"\x89PNG\r\n\x1a\n", "PNG"),
     (b"\xff\xd8\xff", "JPEG"),
@@ -109,9 +115,10 @@ def other_kind(head: bytes) -> tuple[str, str] | None:
     return None
 
 
-def is_dicomdir(head: bytes) -> bool:
-    """Tell whether a DICOM file is an index of others."""
-    return DICOMDIR in head
+def has_no_frames(head: bytes) -> bool:
+    """Tell whether a DICOM file is an index of others, or by its class a segmentation or report on them."""
+    at = head.find(STATED_CLASS, 132)
+    return DICOMDIR in head or (at >= 0 and head[at + 8 :].startswith(ABOUT_IMAGES))
 
 
 def _brands(head: bytes) -> set[bytes]:
@@ -128,3 +135,33 @@ def _is_bare_dicom(head: bytes) -> bool:
     if tag not in BARE_DICOM or len(head) < 12:
         return False
     return head[4:6] in (b"UL", b"OB", b"UI", b"CS") or head[6:8] == b"\0\0"
+
+
+# ------------------------------------------------------------ boxes
+
+
+def walk_boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
+    """Walk the boxes of a file, without looking into them.
+
+    Parameters
+    ----------
+    file : binary file
+
+    Yields
+    ------
+    (bytes, int, int)
+        Kind, and where the content of the box starts and stops.
+    """
+    end = file.seek(0, io.SEEK_END)
+    at = 0
+    while at + 8 <= end:
+        file.seek(at)
+        head = file.read(16)
+        size, start = int.from_bytes(head[:4], "big"), at + 8
+        if size == 1:
+            size, start = int.from_bytes(head[8:16], "big"), at + 16
+        stop = min(at + size, end) if size else end
+        if stop < start:
+            return
+        yield head[4:8], start, stop
+        at = stop

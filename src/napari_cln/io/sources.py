@@ -25,9 +25,10 @@ from ..types import Frame
 from .depth import colour_of, scale_of, to_uint8
 from .frame_source import FrameSource
 from .limits import reading
-from .signatures import HEAD_BYTES, container_of, is_dicomdir, kind_of_file, other_kind
+from .signatures import HEAD_BYTES, container_of, has_no_frames, kind_of_file, other_kind
 
 __all__ = [
+    "VIDEO_ENDINGS",
     "FrameSource",
     "Source",
     "as_frame",
@@ -44,15 +45,18 @@ Source: TypeAlias = str | os.PathLike[str] | Frame | NDArray[Any]
 READABLE = (
     "PNG, JPEG, BMP, TIFF, GIF, WebP, AVIF, JPEG 2000, JPEG XL, DICOM, AVI, MP4, MOV, MKV, WebM, WMV and MPEG"
 )
-ENDINGS = frozenset(
+VIDEO_ENDINGS = frozenset(
+    (".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".wmv", ".mpg", ".mpeg"),
+)
+ENDINGS = VIDEO_ENDINGS | frozenset(
     f".{ending}"
     for ending in (
         *("png", "apng", "jpg", "jpeg", "bmp", "tif", "tiff", "gif", "webp", "avif", "jp2", "j2k", "jxl"),
         *("dcm", "dicom", "heic", "heif"),
-        *("avi", "mp4", "m4v", "mov", "mkv", "webm", "wmv", "mpg", "mpeg"),
     )
 )
 """Endings of what is opened; HEIC is not read, and says so."""
+DICOM_ENDINGS = (".dcm", ".dicom")
 
 
 def open_source(path: str | os.PathLike[str]) -> FrameSource:
@@ -145,6 +149,11 @@ def read_frame(path: str | os.PathLike[str], index: int = 0) -> Frame:
     path : path-like
     index : int
         Position in a cine or multi-page file.
+
+    Returns
+    -------
+    Frame
+        Pixels as stored, uint8 (H, W) or (H, W, 3), and spacing in millimetres where the file says it.
 
     Raises
     ------
@@ -263,8 +272,13 @@ def find_sources(*patterns: str | os.PathLike[str]) -> list[Path]:
         A file is taken as it is, so that a missing or damaged one is reported when it is
         opened. A folder gives every image, DICOM and video below it, sorted; a glob
         (``*``, ``?``, ``[…]``, ``**``) those that match. In folders and globs, hidden files,
-        other kinds of files and DICOMDIR are left out; a file that has an image's ending
-        but not its content is kept, so that its failure is seen.
+        other kinds of files, and DICOM files that refer to images (DICOMDIR, SEG, SR, PR, KO) are
+        left out; a file that has an image's ending but not its content is kept, so that its
+        failure is seen.
+
+    Returns
+    -------
+    list of Path
 
     Raises
     ------
@@ -312,9 +326,14 @@ def _files_below(folder: Path) -> Iterator[str]:
 
 
 def _is_source(file: Path) -> bool:
-    if file.suffix.lower() in ENDINGS:
+    ending = file.suffix.lower()
+    if ending in ENDINGS and ending not in DICOM_ENDINGS:
         return True
-    return _is_known(file) and not is_dicomdir(_head(file))
+    try:
+        head = _head(file)
+    except OSError:
+        return ending in ENDINGS
+    return (ending in ENDINGS or kind_of_file(head) is not None) and not has_no_frames(head)
 
 
 def _is_known(file: Path) -> bool:

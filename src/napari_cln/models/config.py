@@ -12,6 +12,7 @@ from ..settings import check_fields
 __all__ = ["YNetConfig"]
 
 Block: TypeAlias = Literal["esp", "psa", "rcb"]
+Trunk: TypeAlias = Literal["pyramid", "u"]
 Bins: TypeAlias = Annotated[int, Meta(ge=1, le=32)]
 SIDE = 256
 """Rows and columns of what a frame is prepared to."""
@@ -25,6 +26,9 @@ class YNetConfig:
 
     Parameters
     ----------
+    trunk : {"pyramid", "u"}
+        The paper's encoder and decoder, or those of a U-Net, for which ``block``, ``decoder_width`` and
+        ``bins`` mean nothing; its guided arm may also say that a patch is no node.
     block : {"esp", "psa", "rcb"}
         Encoder block: efficient spatial pyramid (cited by the paper), pyramid squeeze attention
         (its sentence), or plain residual convolution.
@@ -49,6 +53,7 @@ class YNetConfig:
         Of a value that makes no network, or one that no computer holds; it is named with its limits.
     """
 
+    trunk: Trunk = "pyramid"
     block: Block = "esp"
     decoder_width: Annotated[int, Meta(ge=1, le=256)] = 32
     bins: Annotated[tuple[Bins, ...], Meta(min_length=1, max_length=8)] = (3, 5, 7, 9)
@@ -58,6 +63,8 @@ class YNetConfig:
     width: Annotated[float, Meta(ge=0.01, le=4)] = 1.0
 
     def __post_init__(self) -> None:
+        if self.trunk not in get_args(Trunk):
+            raise ValueError(f"There is no trunk '{self.trunk}'. Choose pyramid or u.")
         if self.block not in get_args(Block):
             raise ValueError(
                 f"There is no encoder block '{self.block}'. Choose one of {', '.join(get_args(Block))}."
@@ -79,6 +86,22 @@ class YNetConfig:
         """Channels of the stem, the arm, and the encoder's thin and wide stages."""
         thin, arm, middle, wide = (max(int(n * self.width), 4) for n in (16, 64, 128, 256))
         return thin, arm, middle, wide
+
+    @property
+    def trunk_channels(self) -> tuple[int, int, int, int, int]:
+        """Channels of the five levels of a U-shaped trunk, the finest first."""
+        first, second, third, fourth, fifth = (max(int(n * self.width), 4) for n in (32, 64, 128, 256, 256))
+        return first, second, third, fourth, fifth
+
+    @property
+    def knows_nothing(self) -> bool:
+        """Tell whether the arm has a third class, *no node*."""
+        return self.trunk == "u" and self.guided
+
+    @classmethod
+    def best(cls, *, segmentation: bool = True) -> YNetConfig:
+        """The network that does best so far, joint or classification-only."""
+        return cls(trunk="u", segmentation=segmentation, guided=segmentation)
 
     @classmethod
     def paper(cls, *, segmentation: bool = True) -> YNetConfig:

@@ -12,7 +12,9 @@ References
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from math import log
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..errors import WeightsError
-from .model import Features, Network, YNet
+from .model import Features, Member, Network
 
 __all__ = ["Ensemble"]
 
@@ -70,29 +72,58 @@ class Ensemble(Network):
         self.networks = nn.ModuleList(members)
 
     @property
-    def members(self) -> tuple[YNet, ...]:
+    def members(self) -> tuple[Member, ...]:
         """The Y-Nets, in their order."""
-        return tuple(member for member in self.networks if isinstance(member, YNet))
+        return tuple(member for member in self.networks if isinstance(member, Member))
 
-    def changed(self, change: Callable[[YNet], YNet]) -> Ensemble:
-        """An ensemble of what ``change`` makes of each member; this one stays as it is."""
+    def changed(self, change: Callable[[Member], Member]) -> Ensemble:
+        """Return an ensemble of what ``change`` makes of each member; this one stays as it is.
+
+        Parameters
+        ----------
+        change : callable
+            From a member to another.
+        """
         made = Ensemble([change(member) for member in self.members])
         made.card = self.card
         return made.train(self.training)
 
     def encode(self, x: Tensor) -> Features:
-        """Features of frames ``x`` (B, 1, S, S): those of each of K members, (K, B, …)."""
-        found = [member.encode(x) for member in self.members]
-        return Features(*(torch.stack(maps) for maps in zip(*found, strict=True)))
+        """Features of frames ``x`` (B, 1, S, S): those of each of K members, (K, B, …).
 
-    def decode(self, features: Features) -> Tensor:
-        """Logarithm of the mean mask probabilities (B, 2, S, S): background, node."""
-        return _log_of_mean([member.decode(own) for member, own in self._each(features)])
+        Parameters
+        ----------
+        x : Tensor
+            Prepared frames (B, 1, S, S), float in [0, 1].
+        """
+        found = [member.encode(x) for member in self.members]
+        return Features(*(_stacked(maps) for maps in zip(*found, strict=True)))
+
+    def masks(self, features: Features) -> tuple[Tensor, ...]:
+        """Logarithm of the mean mask probabilities (B, 2, S, S), and of those of coarser levels before it.
+
+        Parameters
+        ----------
+        features : Features
+            As :meth:`encode` gives them.
+        """
+        drawn = [member.masks(own) for member, own in self._each(features)]
+        return tuple(_log_of_mean(level) for level in zip(*drawn, strict=True))
 
     def classify(
         self, features: Features, guide: Tensor | None = None, frames: Tensor | None = None
     ) -> Tensor:
-        """Logarithm of the mean class probabilities (M, 2): benign, malignant."""
+        """Logarithm of the mean class probabilities (M, 2): benign, malignant.
+
+        Parameters
+        ----------
+        features : Features
+            As :meth:`encode` gives them.
+        guide : Tensor, optional
+            Mask probabilities of nodes, (M, 1, S, S).
+        frames : Tensor, optional
+            Frame of each node, (M,), from 0.
+        """
         return _log_of_mean([member.classify(own, guide, frames) for member, own in self._each(features)])
 
     def novelty_of(self, features: Features) -> NDArray[np.float32] | None:
@@ -103,6 +134,11 @@ class Ensemble(Network):
         largest value it would grow with their number, and so it may with the mean, which one member
         can lift alone.
 
+        Parameters
+        ----------
+        features : Features
+            As :meth:`encode` gives them.
+
         References
         ----------
         .. [1] M. Gasparin and A. Ramdas, "Merging uncertainty sets via majority vote", 2024.
@@ -112,10 +148,19 @@ class Ensemble(Network):
         known = [value for value in values if value is not None]
         return np.median(known, axis=0).astype(np.float32) if known else None
 
-    def _each(self, features: Features) -> list[tuple[YNet, Features]]:
+    def _each(self, features: Features) -> list[tuple[Member, Features]]:
         """Each member with its own features."""
-        each = (Features(*maps) for maps in zip(*features, strict=True))
+        each = [
+            Features(*(None if maps is None else maps[index] for maps in features))  # type: ignore[arg-type]
+            for index in range(len(self.networks))
+        ]
         return list(zip(self.members, each, strict=True))
+
+
+def _stacked(maps: Sequence[Tensor | None]) -> Any:
+    """Maps of the members as one tensor; None where the networks have none."""
+    known = [one for one in maps if one is not None]
+    return torch.stack(known) if known else None
 
 
 def _log_of_mean(logits: Sequence[Tensor]) -> Tensor:
@@ -124,8 +169,8 @@ def _log_of_mean(logits: Sequence[Tensor]) -> Tensor:
     return each.logsumexp(0) - log(len(logits))
 
 
-def _differences(members: Sequence[YNet]) -> str:
+def _differences(members: Sequence[Member]) -> str:
     """The settings that differ, with their values."""
-    names = vars(members[0].config)
-    values = {name: list(dict.fromkeys(str(vars(m.config)[name]) for m in members)) for name in names}
+    settings = [asdict(member.config) for member in members]
+    values = {name: list(dict.fromkeys(str(one[name]) for one in settings)) for name in settings[0]}
     return ", ".join(f"{name} {' and '.join(found)}" for name, found in values.items() if len(found) > 1)

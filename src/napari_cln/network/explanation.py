@@ -25,7 +25,7 @@ from ..imaging.preprocessing import prepare, restore, to_model
 from ..io.sources import Source, as_frame
 from ..types import Explanation, Frame, Geometry, ModelInput
 from .inference import NOT_FINITE, Segmenter
-from .model import Features, Network, YNet, shares_of
+from .model import Features, Member, Network
 
 __all__ = ["contributions", "explain", "explain_prepared"]
 
@@ -72,7 +72,7 @@ def explain(
 def explain_prepared(segmenter: Segmenter, frame: Frame, prepared: ModelInput) -> Explanation:
     """Explain one frame whose scan area or marks may have been corrected by hand."""
     network = segmenter.model
-    if not isinstance(network, YNet):
+    if not isinstance(network, Member):
         # the logit of a mean probability is no mean of logits, so that the members' maps don't add up to it
         raise WeightsError(
             f"{network.model_id} is an ensemble of {len(network.members)} networks: its score is no sum over "
@@ -104,12 +104,12 @@ def explain_prepared(segmenter: Segmenter, frame: Frame, prepared: ModelInput) -
     )
 
 
-def contributions(network: YNet, features: Features, guide: Tensor) -> tuple[Tensor, float]:
+def contributions(network: Member, features: Features, guide: Tensor) -> tuple[Tensor, float]:
     """What each cell adds to the difference of the class logits, malignant - benign.
 
     Parameters
     ----------
-    network : YNet
+    network : Member
     features : Features
         Of M frames.
     guide : Tensor, shape (M, 1, S, S), in [0, 1]
@@ -118,20 +118,21 @@ def contributions(network: YNet, features: Features, guide: Tensor) -> tuple[Ten
     Returns
     -------
     (Tensor of shape (M, S/8, S/8), float)
-        Contributions, and the bias that they are added to. A cell of the arm's map, S/32, is spread
-        evenly over the 16 cells that it covers.
+        Contributions, and the bias that they are added to. A cell of a coarser map, such as the arm's,
+        S/32, is spread evenly over the cells that it covers.
     """
     first, second = (part for part in network.head if isinstance(part, nn.Linear))
     difference = second.weight[1] - second.weight[0]  # (64,)
-    weight = difference @ first.weight  # (128,), guided (1152,)
+    weight = difference @ first.weight  # one number for each channel that is pooled
     bias = difference @ first.bias + second.bias[1] - second.bias[0]
-    size = features.arm.shape[1]
-    arm = torch.einsum("c,mcij->mij", weight[:size], features.arm.float()) / features.arm[0, 0].numel()
-    cells = arm.repeat_interleave(4, 1).repeat_interleave(4, 2) / 16
-    if network.config.guided:
-        parts = weight[size:].chunk(2)
-        for part, share in zip(parts, shares_of(guide), strict=True):
-            cells = cells + torch.einsum("c,mcij->mij", part, features.e3.float()) * share[:, 0]
+    maps = network.pooled_maps(features, guide)
+    side = guide.shape[-1] // 8
+    cells = torch.zeros(len(guide), side, side, device=guide.device)
+    parts = torch.split(weight, [of.shape[1] for of, _ in maps])
+    for part, (features_of, share) in zip(parts, maps, strict=True):
+        own = torch.einsum("c,mcij->mij", part, features_of.float()) * share[:, 0]
+        factor = side // own.shape[-1]
+        cells = cells + own.repeat_interleave(factor, 1).repeat_interleave(factor, 2) / factor**2
     return cells, float(bias)
 
 

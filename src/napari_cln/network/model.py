@@ -42,12 +42,19 @@ if TYPE_CHECKING:
     from ..models.card import ModelCard
     from .novelty import Novelty
 
-__all__ = ["Features", "Network", "YNet", "YNetConfig", "YNetOutput", "shares_of"]
+__all__ = ["Features", "Member", "Network", "YNet", "YNetConfig", "YNetOutput", "even_share", "shares_of"]
 
 
 class YNetOutput(NamedTuple):
-    """``mask_logits`` (B, 2, S, S), background then node, or None; ``class_logits`` (B, 2), benign
-    then malignant."""
+    """Logits of a batch of frames.
+
+    Parameters
+    ----------
+    mask_logits : Tensor, optional
+        (B, 2, S, S), background then node; None for a network without a mask head.
+    class_logits : Tensor
+        (B, 2), benign then malignant, or (B, 3), where the third says that there is no node.
+    """
 
     mask_logits: Tensor | None
     class_logits: Tensor
@@ -60,6 +67,8 @@ class Features(NamedTuple):
     e2: Tensor  # (B, 256, S/4, S/4)
     e3: Tensor  # (B, 512, S/8, S/8)
     arm: Tensor  # (B, 128, S/32, S/32)
+    e4: Tensor | None = None  # (B, 256, S/16, S/16) where the arm reads it
+    coarse: Tensor | None = None  # mask logits (B, 2, S/4, S/4) where an engine computed them on the way
 
 
 class Stage(nn.Module):
@@ -99,11 +108,11 @@ class Network(nn.Module, ABC):
 
     @property
     @abstractmethod
-    def members(self) -> tuple[YNet, ...]:
-        """The Y-Nets that answer."""
+    def members(self) -> tuple[Member, ...]:
+        """The networks that answer."""
 
     @abstractmethod
-    def changed(self, change: Callable[[YNet], YNet]) -> Network:
+    def changed(self, change: Callable[[Member], Member]) -> Network:
         """A network of what ``change`` makes of each member; this one stays as it is."""
 
     def forward(self, x: Tensor) -> YNetOutput:
@@ -123,15 +132,19 @@ class Network(nn.Module, ABC):
     def encode(self, x: Tensor) -> Features:
         """Features of frames ``x`` (B, 1, S, S), for the methods below."""
 
-    @abstractmethod
     def decode(self, features: Features) -> Tensor:
         """Mask logits (B, 2, S, S): background, node."""
+        return self.masks(features)[-1]
+
+    @abstractmethod
+    def masks(self, features: Features) -> tuple[Tensor, ...]:
+        """Mask logits (B, 2, S, S), after those of coarser levels of the decoder that draw one too."""
 
     @abstractmethod
     def classify(
         self, features: Features, guide: Tensor | None = None, frames: Tensor | None = None
     ) -> Tensor:
-        """Class logits (M, 2): benign, malignant.
+        """Class logits (M, 2): benign, malignant; (M, 3) where the third says that it is no node.
 
         Parameters
         ----------
@@ -149,7 +162,42 @@ class Network(nn.Module, ABC):
         """How unlike the training data each frame is (B,), above 1 is unlike; None where it is not known."""
 
 
-class YNet(Network):
+class Member(Network):
+    """A network that answers alone.
+
+    Attributes
+    ----------
+    novelty : Novelty or None
+        What the training frames are like; None for a model that does not know.
+    head : nn.Sequential
+        Two linear layers, from what is pooled to class logits.
+    """
+
+    head: nn.Sequential
+
+    def __init__(self, config: YNetConfig) -> None:
+        super().__init__(config)
+        self.novelty: Novelty | None = None
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """Itself."""
+        return (self,)
+
+    def changed(self, change: Callable[[Member], Member]) -> Member:
+        """Return what ``change`` makes of it."""
+        return change(self)
+
+    @abstractmethod
+    def pooled_maps(self, features: Features, guide: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """What the head reads: maps (M, C, s, s), and each cell's share (M, 1, s, s) in the mean of each."""
+
+    def novelty_of(self, features: Features) -> NDArray[np.float32] | None:
+        """Distance of each frame's grain (B,) from that of the training frames; None where not known."""
+        return None if self.novelty is None else self.novelty(pooled_texture(features.e1))
+
+
+class YNet(Member):
     """Mask and malignancy of a frame in one pass.
 
     Parameters
@@ -175,7 +223,6 @@ class YNet(Network):
     def __init__(self, config: YNetConfig | None = None) -> None:
         super().__init__(config or YNetConfig())
         config = self.config
-        self.novelty: Novelty | None = None
         c16, c64, c128, c256 = config.channels
 
         self.stem = conv_norm(1, c16, 7, stride=2)
@@ -190,28 +237,25 @@ class YNet(Network):
 
         if config.segmentation:
             d, bins = config.decoder_width, config.bins
-            self.psp3 = PyramidPooling(2 * c256, c128, bins)
+            self.psp3 = PyramidPooling(2 * c256, c128, bins, config.size // 8, 1)
             self.dec3 = nn.Sequential(
                 conv_norm(2 * c256 + len(bins) * c128, c128, 1), conv_norm(c128, d, 3), conv_norm(d, d, 1)
             )
-            self.psp2 = PyramidPooling(d + 2 * c128, c64, bins)
+            self.psp2 = PyramidPooling(d + 2 * c128, c64, bins, config.size // 4, 3)
             self.dec2 = nn.Sequential(conv_norm(d + 2 * c128 + len(bins) * c64, d, 3), conv_norm(d, d, 1))
-            self.psp1 = PyramidPooling(c16 + d, d, bins)
+            self.psp1 = PyramidPooling(c16 + d, d, bins, config.size // 2, 3)
             self.dec1 = nn.Sequential(
                 conv_norm(c16 + d + len(bins) * d, d, 3), nn.Conv2d(d, 2, 7, padding=3, bias=False)
             )
 
-    @property
-    def members(self) -> tuple[YNet, ...]:
-        """Itself."""
-        return (self,)
-
-    def changed(self, change: Callable[[YNet], YNet]) -> YNet:
-        """What ``change`` makes of it."""
-        return change(self)
-
     def encode(self, x: Tensor) -> Features:
-        """Features of frames ``x`` (B, 1, S, S); sizes below for S = 256."""
+        """Features of frames ``x`` (B, 1, S, S); sizes below for S = 256.
+
+        Parameters
+        ----------
+        x : Tensor
+            Prepared frames (B, 1, S, S), float in [0, 1].
+        """
         e1 = self.stem(x)  # (B, 16, 128, 128)
         e2 = self.enc2(e1)  # (B, 256, 64, 64)
         e3 = self.enc3(e2)  # (B, 512, 32, 32)
@@ -219,13 +263,29 @@ class YNet(Network):
         arm = self.enc5(e4)  # (B, 128, 8, 8)
         return Features(e1, e2, e3, arm)
 
-    def decode(self, features: Features) -> Tensor:
-        """Mask logits (B, 2, S, S): background, node."""
-        return self.levels(features)[-1]
+    def masks(self, features: Features) -> tuple[Tensor, ...]:
+        """Mask logits (B, 2, S, S): background, node.
+
+        Parameters
+        ----------
+        features : Features
+            As :meth:`encode` gives them.
+        """
+        return self.levels(features)[-1:]
 
     def levels(self, features: Features) -> tuple[Tensor, Tensor, Tensor]:
-        """What each level of the decoder draws: maps (B, D, S/8, S/8) and (B, D, S/4, S/4), and then the
-        mask logits (B, 2, S, S)."""
+        """Return the drawings of each level of the decoder, the mask logits last.
+
+        Parameters
+        ----------
+        features : Features
+            As :meth:`encode` gives them.
+
+        Returns
+        -------
+        tuple of Tensor
+            Maps (B, D, S/8, S/8) and (B, D, S/4, S/4), and the mask logits (B, 2, S, S).
+        """
         coarse = _drawn(self.psp3, self.dec3, features.e3)  # (B, D, 32, 32)
         x = torch.cat([_double(coarse), features.e2], 1)  # (B, D + 256, 64, 64)
         finer = _drawn(self.psp2, self.dec2, x)  # (B, D, 64, 64)
@@ -235,7 +295,17 @@ class YNet(Network):
     def classify(
         self, features: Features, guide: Tensor | None = None, frames: Tensor | None = None
     ) -> Tensor:
-        """Class logits (M, 2): benign, malignant; see :meth:`Network.classify`."""
+        """Class logits (M, 2): benign, malignant; see :meth:`Network.classify`.
+
+        Parameters
+        ----------
+        features : Features
+            As :meth:`encode` gives them.
+        guide : Tensor, optional
+            Mask probabilities of nodes, (M, 1, S, S).
+        frames : Tensor, optional
+            Frame of each node, (M,), from 0.
+        """
         pooled = features.arm.mean((2, 3))  # (B, 128)
         if frames is not None:
             pooled = pooled[frames]  # (M, 128)
@@ -249,9 +319,23 @@ class YNet(Network):
         logits: Tensor = self.head(pooled)
         return logits
 
-    def novelty_of(self, features: Features) -> NDArray[np.float32] | None:
-        """Distance of each frame's grain (B,) from that of the training frames; None where not known."""
-        return None if self.novelty is None else self.novelty(pooled_texture(features.e1))
+    def pooled_maps(self, features: Features, guide: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return the maps that the head reads; see :meth:`Member.pooled_maps`.
+
+        Parameters
+        ----------
+        features : Features
+            As :meth:`encode` gives them.
+        guide : Tensor
+            Mask probabilities of nodes, (M, 1, S, S).
+        """
+        maps = [(features.arm, even_share(features.arm))]
+        return maps + [(features.e3, share) for share in shares_of(guide) if self.config.guided]
+
+
+def even_share(features: Tensor) -> Tensor:
+    """Share of each cell in the mean of a whole map (M, C, s, s): (M, 1, s, s)."""
+    return torch.full_like(features[:, :1], 1 / features[0, 0].numel())
 
 
 def _drawn(pooling: nn.Module, layers: nn.Sequential, x: Tensor) -> Tensor:

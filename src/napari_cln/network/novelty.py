@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .model import YNet
+    from .model import Member
 
 __all__ = ["ALARM_RATE", "MIN_VALIDATION", "Novelty", "fit_novelty", "pooled_texture"]
 
@@ -68,7 +68,7 @@ def pooled_texture(e1: Tensor) -> NDArray[np.float32]:
 
 
 def fit_novelty(
-    network: YNet,
+    network: Member,
     sources: Sequence[NDArray[np.uint8]],
     validation: NDArray[np.uint8],
     *,
@@ -116,7 +116,7 @@ def fit_novelty(
 
 
 @torch.inference_mode()
-def _textures(network: YNet, images: NDArray[np.uint8], batch_size: int) -> NDArray[np.float32]:
+def _textures(network: Member, images: NDArray[np.uint8], batch_size: int) -> NDArray[np.float32]:
     """Pooled texture (N, D) of prepared frames (N, S, S)."""
     device = next(network.parameters()).device
     was_training = network.training
@@ -124,7 +124,7 @@ def _textures(network: YNet, images: NDArray[np.uint8], batch_size: int) -> NDAr
     rows = []
     for start in range(0, len(images), batch_size):
         batch = torch.from_numpy(images[start : start + batch_size]).to(device)[:, None].float() / 255
-        rows.append(pooled_texture(network.stem(batch)))
+        rows.append(pooled_texture(network.encode(batch).e1))
     network.train(was_training)
     return np.concatenate(rows)
 

@@ -24,8 +24,9 @@ from ..models.card import ModelCard
 from ..models.config import YNetConfig
 from ..models.library import card_of_weights, find_model, list_models, models_folder, next_card
 from .ensemble import Ensemble
-from .model import Network, YNet
+from .model import Member, Network
 from .novelty import Novelty
+from .u_shaped import network_of
 
 __all__ = ["list_models", "load_model", "models_folder", "save_model"]
 
@@ -40,6 +41,14 @@ def save_model(model: Network, path: Path | str, card: ModelCard) -> ModelCard:
 
     Each file is written whole or not at all, and lasts through a crash; a crash between the two is made up
     for when the model is loaded. The model keeps the card.
+
+    Parameters
+    ----------
+    model : YNet or Ensemble
+    path : path
+        Ends in ``.safetensors``, in an existing folder.
+    card : ModelCard
+        With the model's name and what is known of it.
 
     Returns
     -------
@@ -115,14 +124,14 @@ def load_model(name_or_path: str | Path = "default") -> Network:
         raise WeightsError(f"{path.name} is not a readable safetensors file. Copy it again.") from cause
     _check_count(state, card.members, path.name)
     with torch.device("meta"):
-        expected = YNet(card.config).state_dict()
+        expected = network_of(card.config).state_dict()
     prefixes = _prefixes(card.members)
     _check_fit(
         state,
         {
             prefix + key: value
             for prefix in prefixes
-            for key, value in (expected | _novelty_shapes(state, prefix, expected)).items()
+            for key, value in (expected | _novelty_shapes(state, prefix, card.config)).items()
         },
         path.name,
     )
@@ -138,7 +147,7 @@ def _prefixes(members: int) -> list[str]:
     return [""] if members == 1 else [f"{index}." for index in range(members)]
 
 
-def _state_of(network: YNet) -> dict[str, torch.Tensor]:
+def _state_of(network: Member) -> dict[str, torch.Tensor]:
     """Weights of a network, and what it knows of its training data."""
     state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
     if network.novelty is not None:
@@ -147,9 +156,9 @@ def _state_of(network: YNet) -> dict[str, torch.Tensor]:
     return state
 
 
-def _network(config: YNetConfig, state: Mapping[str, torch.Tensor], prefix: str) -> YNet:
+def _network(config: YNetConfig, state: Mapping[str, torch.Tensor], prefix: str) -> Member:
     """The network whose keys start with ``prefix``."""
-    network = YNet(config)
+    network = network_of(config)
     network.load_state_dict({key: state[prefix + key] for key in network.state_dict()})
     if prefix + NOVELTY[0] in state:
         mean, factor = (state[prefix + key].float().numpy() for key in NOVELTY)
@@ -158,14 +167,14 @@ def _network(config: YNetConfig, state: Mapping[str, torch.Tensor], prefix: str)
 
 
 def _novelty_shapes(
-    state: Mapping[str, torch.Tensor], prefix: str, expected: Mapping[str, torch.Tensor]
+    state: Mapping[str, torch.Tensor], prefix: str, config: YNetConfig
 ) -> dict[str, torch.Tensor]:
     """What the tensors of a network's novelty look like, if it has any."""
     known = [state[prefix + key] for key in NOVELTY if prefix + key in state]
     if not known:
         return {}
     sources = max(1, *(value.shape[0] if value.ndim else 0 for value in known))
-    size = 2 * expected["stem.0.weight"].shape[0]
+    size = 2 * (config.trunk_channels if config.trunk == "u" else config.channels)[0]
     shapes = ((sources, size), (sources, size, size))
     return {key: torch.empty(shape, device="meta") for key, shape in zip(NOVELTY, shapes, strict=True)}
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .tissue import STEP_MM, Contour, Tissue, ellipse, smooth_noise, wave
 
-__all__ = ["Neck", "draw_neck"]
+__all__ = ["Neck", "draw_edge_shadows", "draw_layers", "draw_neck"]
 
 FAT_DB, MUSCLE_DB, THYROID_DB, SKIN_DB, FLUID_DB, NERVE_DB = -9.0, -8.0, 3.0, 5.0, -60.0, -8.0
 VESSEL_BELOW_DB = -14.0
@@ -62,7 +62,7 @@ def draw_neck(rng: np.random.Generator, depth_mm: float, width_mm: float) -> Nec
     neck = Neck(Tissue(depth_mm, width_mm))
     view = rng.choice(["thyroid", "lateral", "longitudinal"], p=[0.45, 0.3, 0.25])
     medial_right = bool(rng.random() < 0.5)
-    _draw_layers(rng, neck, along=view == "longitudinal", medial_right=medial_right)
+    draw_layers(rng, neck, along=view == "longitudinal", medial_right=medial_right)
     if view == "longitudinal":
         _draw_long_vessels(rng, neck)
     else:
@@ -71,7 +71,8 @@ def draw_neck(rng: np.random.Generator, depth_mm: float, width_mm: float) -> Nec
     return neck
 
 
-def _draw_layers(rng: np.random.Generator, neck: Neck, *, along: bool, medial_right: bool) -> None:
+def draw_layers(rng: np.random.Generator, neck: Neck, *, along: bool, medial_right: bool) -> None:
+    """Draw skin, fat, the sternocleidomastoid and the loose tissue under it."""
     tissue = neck.tissue
     x, depth = tissue.lateral, tissue.depth_mm
     # Loose tissue lies in sheets: it varies faster with depth than along the skin.
@@ -193,11 +194,11 @@ def _draw_vessel(
     if not thin:
         centre = contour.mean(axis=0)
         tissue.wall(rng, centre + (contour - centre) * (0.86, 1.0), 1.4, diffuse=0.0)
-        _draw_edge_shadows(tissue, contour)
+        draw_edge_shadows(tissue, contour)
     neck.add(name, contour)
 
 
-def _draw_edge_shadows(tissue: Tissue, contour: Contour) -> None:
+def draw_edge_shadows(tissue: Tissue, contour: Contour) -> None:
     """A round wall bends the beam away: thin shadows hang from both its sides."""
     row, rows = int(contour[:, 0].mean() / STEP_MM[0]), round(3 / STEP_MM[0])
     for edge in (contour[:, 1].min(), contour[:, 1].max()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,6 +38,8 @@ class PlacedNode:
         Direction of the long axis against the lateral direction, radians.
     axes_mm : (float, float)
         Long and short axis.
+    hidden : frozenset of str
+        Signs that were drawn whatever the class.
     """
 
     contour: Contour
@@ -44,6 +47,7 @@ class PlacedNode:
     metastatic: bool
     angle: float
     axes_mm: tuple[float, float]
+    hidden: frozenset[str] = frozenset()
 
 
 def node_contour(
@@ -80,7 +84,12 @@ def node_contour(
 
 
 def add_nodes(
-    rng: np.random.Generator, neck: Neck, count: int, *, slide_mm: float = 0.0
+    rng: np.random.Generator,
+    neck: Neck,
+    count: int,
+    *,
+    slide_mm: float = 0.0,
+    hide: Callable[[np.random.Generator, NodeSigns], tuple[NodeSigns, frozenset[str]]] | None = None,
 ) -> tuple[PlacedNode, ...] | None:
     """Draw, place and paint nodes; None when the neck has no room for so many.
 
@@ -92,6 +101,8 @@ def add_nodes(
     count : int
     slide_mm : float
         Width at either side that nodes keep free, so that they stay in view while a probe slides.
+    hide : callable, optional
+        Changes the signs of a node whatever its class; gives them with the names of those that it changed.
 
     Notes
     -----
@@ -102,7 +113,9 @@ def add_nodes(
     free = _free_places(neck)
     for _ in range(count):
         metastatic = bool(rng.random() < 0.5)
-        signs = draw_signs(rng, metastatic)
+        signs, hidden = draw_signs(rng, metastatic), frozenset[str]()
+        if hide is not None:
+            signs, hidden = hide(rng, signs)
         size = float(np.clip(np.exp(rng.normal(np.log(9.5), 0.28)), 6.0, 16.0))
         node = None
         while node is None and size > 4.5:
@@ -112,7 +125,12 @@ def add_nodes(
             contour = _place(rng, node_contour(rng, axes, signs.border, angle), neck, free, slide_mm)
             if contour is not None:
                 node = PlacedNode(
-                    contour=contour, signs=signs, metastatic=metastatic, angle=angle, axes_mm=axes
+                    contour=contour,
+                    signs=signs,
+                    metastatic=metastatic,
+                    angle=angle,
+                    axes_mm=axes,
+                    hidden=hidden,
                 )
             size *= 0.88
         if node is None:

@@ -14,6 +14,7 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -125,8 +126,14 @@ def draw_signs(rng: np.random.Generator, metastatic: bool) -> NodeSigns:
     )
 
 
-def malignancy_of(signs: NodeSigns) -> float:
+def malignancy_of(signs: NodeSigns, hidden: Set[str] = frozenset()) -> float:
     """Best possible malignancy score: the probability of metastasis given the signs.
+
+    Parameters
+    ----------
+    signs : NodeSigns
+    hidden : set of str
+        Which of ``axis_ratio`` and ``echo_db`` were drawn whatever the class, and say nothing.
 
     Returns
     -------
@@ -136,8 +143,8 @@ def malignancy_of(signs: NodeSigns) -> float:
     """
     log_odds = (
         float(np.log(PRIOR / (1 - PRIOR)))
-        + LOG_AXIS_RATIO.log_ratio(float(np.log(signs.axis_ratio)))
-        + ECHO_DB.log_ratio(signs.echo_db)
+        + (0.0 if "axis_ratio" in hidden else LOG_AXIS_RATIO.log_ratio(float(np.log(signs.axis_ratio))))
+        + (0.0 if "echo_db" in hidden else ECHO_DB.log_ratio(signs.echo_db))
         + LOG_BORDER.log_ratio(float(np.log(signs.border)))
         + HILUM.log_ratio(signs.hilum > 0)
         + (HILUM_SIZE.log_ratio(signs.hilum) if signs.hilum > 0 else 0.0)

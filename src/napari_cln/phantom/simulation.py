@@ -10,14 +10,16 @@ substitute for a patient's frame.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..types import Box, Frame, Node, Region, Truth, frame_truth
+from ..types import Box, Frame, Node, Region, Spacing, Truth, frame_truth
 from .anatomy import Neck, draw_neck
+from .flow import DrawnFlow, Pattern, draw_flow, draw_patterns
 from .machines import MACHINES, Machine
 from .nodes import PlacedNode, add_nodes
 from .overlay import draw_layout, draw_measurements
@@ -25,12 +27,15 @@ from .screen import Screen
 from .signs import malignancy_of
 from .speckle import Beam, envelope, log_compress, receiver_noise, scatter
 from .tissue import STEP_MM, Contour, inside, smooth_noise
+from .variety import DEPTHS_MM as VARIED_DEPTHS_MM
+from .variety import Imaging, draw_varied_neck, hide_signs, reverberate
 
 __all__ = ["Phantom", "simulate", "simulate_cine"]
 
 NODE_COUNT = (0.2, 0.55, 0.17, 0.08)
 """Share of frames with 0, 1, 2 and 3 nodes."""
 DEPTHS_MM = (25.0, 30.0, 35.0, 40.0, 45.0, 50.0)
+Scene: TypeAlias = Literal["plain", "varied"]
 WIDTHS_MM = (38.0, 44.0, 50.0)
 """Lengths of common linear probes."""
 
@@ -57,6 +62,12 @@ class Phantom:
         Every pixel that was drawn over.
     machine : str
         Name of the machine.
+    flow : ndarray of bool, shape (H, W), optional
+        Where Doppler colour lies; None for a frame without Doppler.
+    flow_box : (int, int, int, int), optional
+        The box in which flow was measured.
+    flow_patterns : tuple of str
+        Where the flow of each node lies, in the order of ``nodes``; empty without Doppler.
     """
 
     frame: Frame
@@ -67,6 +78,9 @@ class Phantom:
     structures: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
     overlay: NDArray[np.bool_]
     machine: str
+    flow: NDArray[np.bool_] | None = None
+    flow_box: Box | None = None
+    flow_patterns: tuple[Pattern, ...] = ()
 
     @property
     def malignancy(self) -> float:
@@ -80,7 +94,13 @@ class Phantom:
 
 
 def simulate(
-    seed: int, *, machine: str | None = None, n_nodes: int | None = None, overlays: bool = True
+    seed: int,
+    *,
+    machine: str | None = None,
+    n_nodes: int | None = None,
+    overlays: bool = True,
+    doppler: bool = False,
+    scene: Scene = "plain",
 ) -> Phantom:
     """Simulate one neck frame.
 
@@ -95,11 +115,22 @@ def simulate(
         0 to 3; drawn at random otherwise.
     overlays : bool
         Burn in what the machine writes on its screen.
+    doppler : bool
+        Show a colour box with the flow of vessels and nodes. Its truth is :attr:`Phantom.flow`; tissue,
+        nodes and ``p_malignant``, the best score of the grey signs, are the same without it.
+    scene : {"plain", "varied"}
+        ``"varied"`` has nodes that are bright, isoechoic or long, larger vessels, muscle along and across its
+        fibres, trachea, thyroid, and machines in unpractised hands (:mod:`.variety`).
+
+    Returns
+    -------
+    Phantom
+        Frame, node ids uint8 (H, W), labels, sizes in millimetres, and each node's best possible score.
 
     Raises
     ------
     ValueError
-        If the machine is not known or the number of nodes is not 0 to 3.
+        If the machine or the scene is not known, or the number of nodes is not 0 to 3.
 
     Examples
     --------
@@ -107,8 +138,8 @@ def simulate(
     >>> int(phantom.instances.max()), 0 < phantom.malignancy < 1
     (1, True)
     """
-    scene = _Scene(seed, machine, n_nodes)
-    return scene.show(scene.window(0.0), overlays=overlays)
+    drawn = _Scene(seed, machine, n_nodes, scene=scene)
+    return drawn.show(drawn.window(0.0), overlays=overlays, doppler=doppler)
 
 
 def simulate_cine(
@@ -140,13 +171,24 @@ class _View:
 class _Scene:
     """One neck before one probe."""
 
-    def __init__(self, seed: int, machine: str | None, n_nodes: int | None, slide_mm: float = 0.0) -> None:
+    def __init__(
+        self,
+        seed: int,
+        machine: str | None,
+        n_nodes: int | None,
+        slide_mm: float = 0.0,
+        scene: Scene = "plain",
+    ) -> None:
+        if scene not in get_args(Scene):
+            raise ValueError(f"There is no scene {scene!r}. Choose one of: {', '.join(get_args(Scene))}.")
         if machine is not None and machine not in MACHINES:
             raise ValueError(f"There is no machine {machine!r}. Choose one of: {', '.join(MACHINES)}.")
         if n_nodes is not None and n_nodes not in range(len(NODE_COUNT)):
             raise ValueError(f"A simulated frame has 0 to {len(NODE_COUNT) - 1} nodes, not {n_nodes}.")
         # A stream each, so that the choice of one part leaves the others as they are.
-        anatomy, look, self._speckle, self._marks = (np.random.default_rng([seed, k]) for k in range(4))
+        anatomy, look, self._speckle, self._marks, self._blood = (
+            np.random.default_rng([seed, k]) for k in range(5)
+        )
         names = list(MACHINES)
         drawn = names[int(look.integers(len(names)))]
         self.machine: Machine = MACHINES[machine or drawn]
@@ -158,8 +200,12 @@ class _Scene:
         self._size = self.machine.sizes[int(look.integers(len(self.machine.sizes)))]
         count = int(anatomy.choice(len(NODE_COUNT), p=NODE_COUNT))
         count = count if n_nodes is None else n_nodes
-        self._depth_mm, self._width_mm = float(anatomy.choice(DEPTHS_MM)), float(anatomy.choice(WIDTHS_MM))
-        self._neck, self._placed = _draw(anatomy, self._depth_mm, self._width_mm + slide_mm, count, slide_mm)
+        varied = scene == "varied"
+        self._depth_mm = float(anatomy.choice(VARIED_DEPTHS_MM if varied else DEPTHS_MM))
+        self._width_mm = float(anatomy.choice(WIDTHS_MM))
+        self._neck, self._placed = _draw(
+            anatomy, self._depth_mm, self._width_mm + slide_mm, count, slide_mm, varied=varied
+        )
         scale = (self._depth_mm / 35) ** 0.5  # deeper views use lower frequencies
         self._beam = Beam(
             axial_mm=self.machine.axial_mm * scale,
@@ -167,6 +213,12 @@ class _Scene:
             focus_mm=self._depth_mm * float(look.uniform(0.4, 0.7)),
             spread=float(look.uniform(0.4, 0.8)),
         )
+        self._imaging: Imaging | None = None
+        if varied:
+            self._imaging = imaging = Imaging.draw(look, self.machine.dynamic_range_db)
+            self._gain = {"tissue_db": imaging.tissue_db, "dynamic_range_db": imaging.dynamic_range_db}
+            self._fade_db_per_mm = imaging.fade_db_per_mm
+            self._beam = replace(self._beam, side_lobe=imaging.side_lobe)
         self._contact: NDArray[np.float32] | None = None
         self._looks: list[NDArray[np.complex64]] = []
 
@@ -182,9 +234,12 @@ class _Scene:
         if not self._looks:
             # Drawn once: speckle belongs to the tissue and moves with it.
             self._looks = [scatter(self._speckle, tissue.echo_db) for _ in range(self.machine.looks)]
+        reflectors = tissue.reflectors[part]
+        if self._imaging is not None:
+            reflectors = reverberate(reflectors, self._imaging)
         amplitude = envelope(
             [look[part] for look in self._looks],
-            tissue.reflectors[part],
+            reflectors,
             path + self._contact,
             noise,
             STEP_MM,
@@ -192,7 +247,7 @@ class _Scene:
         )
         return _View(log_compress(amplitude, gamma=self.machine.gamma, **self._gain), first * STEP_MM[1])
 
-    def show(self, view: _View, *, overlays: bool) -> Phantom:
+    def show(self, view: _View, *, overlays: bool, doppler: bool = False) -> Phantom:
         """Put a view on the machine's screen, with its truth."""
         area = _scan_area(self.machine, self._size, self._depth_mm, self._width_mm)
         rows, columns = area[2] - area[0], area[3] - area[1]
@@ -211,11 +266,23 @@ class _Scene:
         instances = np.zeros(self._size, dtype=np.uint8)
         for number, placed in enumerate(self._placed, start=1):
             instances[mask([placed.contour])] = number
+        patterns: tuple[Pattern, ...] = ()
+        drawn, flow = None, None
         pixels, overlay = clean, np.zeros(self._size, dtype=bool)
+        if doppler:
+            patterns = draw_patterns(self._blood, self._placed)
+            drawn = self._flow(view, patterns, (rows, columns), spacing)
+            flow = np.zeros(self._size, dtype=bool)
+            flow[inner] = drawn.mask
+            pixels = np.repeat(clean[..., None], 3, axis=2)
+            pixels[flow] = drawn.colours[drawn.mask]
+        box = None if drawn is None else _moved(drawn.box, area)
         if overlays:
-            screen = Screen(clean)
-            draw_layout(self._marks, screen, self.machine, area, self._depth_mm)
-            draw_measurements(self._marks, screen, self.machine, area, spacing, self._neck, self._placed)
+            screen = Screen(pixels)
+            draw_layout(self._marks, screen, self.machine, area, self._depth_mm, doppler=doppler)
+            draw_measurements(
+                self._marks, screen, self.machine, area, spacing, self._neck, self._placed, box=box
+            )
             pixels, overlay = screen.pixels, screen.overlay
         return Phantom(
             frame=Frame(
@@ -234,7 +301,7 @@ class _Scene:
                     status="accepted",
                     truth="metastatic" if placed.metastatic else "benign",
                     truth_source="simulated",
-                    p_malignant=malignancy_of(placed.signs),
+                    p_malignant=malignancy_of(placed.signs, placed.hidden),
                 )
                 for number, placed in enumerate(self._placed, start=1)
             ),
@@ -242,16 +309,42 @@ class _Scene:
             structures={name: mask(contours) for name, contours in self._neck.structures.items()},
             overlay=overlay,
             machine=self.machine.name,
+            flow=None if flow is None else flow & ~overlay,
+            flow_box=box,
+            flow_patterns=patterns,
         )
+
+    def _flow(
+        self, view: _View, patterns: tuple[Pattern, ...], shape: tuple[int, int], spacing: Spacing
+    ) -> DrawnFlow:
+        """Doppler of the view, on the pixels of the scan area."""
+        moved = tuple(replace(node, contour=node.contour - (0.0, view.start_mm)) for node in self._placed)
+        vessels = [
+            contour - (0.0, view.start_mm)
+            for name in ("carotid", "jugular")
+            for contour in self._neck.structures.get(name, [])
+        ]
+        return draw_flow(self._blood, moved, patterns, vessels, shape, spacing)
+
+
+def _moved(box: Box, area: Box) -> Box:
+    """A box of the scan area on the screen."""
+    return box[0] + area[0], box[1] + area[1], box[2] + area[0], box[3] + area[1]
 
 
 def _draw(
-    rng: np.random.Generator, depth_mm: float, width_mm: float, count: int, slide_mm: float
+    rng: np.random.Generator,
+    depth_mm: float,
+    width_mm: float,
+    count: int,
+    slide_mm: float,
+    *,
+    varied: bool = False,
 ) -> tuple[Neck, tuple[PlacedNode, ...]]:
     """Draw necks until one has room for its nodes; largest node first."""
     while True:
-        neck = draw_neck(rng, depth_mm, width_mm)
-        nodes = add_nodes(rng, neck, count, slide_mm=slide_mm)
+        neck = (draw_varied_neck if varied else draw_neck)(rng, depth_mm, width_mm)
+        nodes = add_nodes(rng, neck, count, slide_mm=slide_mm, hide=hide_signs if varied else None)
         if nodes is not None:
             return neck, tuple(sorted(nodes, key=lambda node: -node.axes_mm[0] * node.axes_mm[1]))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,9 +19,16 @@ from .statistics.calibration import (
     expected_calibration_error,
     reliability,
 )
-from .statistics.intervals import auc_interval, likelihood_ratios, predictive_values, proportion
+from .statistics.intervals import (
+    DEFAULT,
+    Resampling,
+    auc_interval,
+    bootstrap,
+    likelihood_ratios,
+    predictive_values,
+    proportion,
+)
 from .statistics.metrics import MEASURES, Counts, Roc, auc, confusion, measures, roc
-from .statistics.resampling import DEFAULT, Resampling, bootstrap
 
 __all__ = ["Diagnosis", "Measure", "diagnose", "measure_counts", "widest"]
 
@@ -179,7 +186,7 @@ def measure_counts(
     return counts, _measures(counts, low, high, how.confidence)
 
 
-def _weighted(truth: NDArray[np.bool_], called: NDArray[np.bool_], weights: Floats) -> dict[str, Floats]:
+def _weighted(truth: NDArray[np.bool_], called: NDArray[np.bool_], weights: Floats) -> Mapping[str, Floats]:
     """The seven measures of every resample."""
     cells = np.stack([truth & called, truth & ~called, ~truth & ~called, ~truth & called], axis=1)
     return measures(*(weights @ cells.astype(float)).T)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..disk.atomic import write_atomically
 from ..folder.dataset import TrainingFolder
@@ -75,6 +76,16 @@ class Samples:
             has_mask=self.has_mask[chosen],
             node_targets=self.node_targets[chosen],
             frame_targets=self.frame_targets[chosen],
+        )
+
+    def halved(self) -> Samples:
+        """The same frames at half the side."""
+        count, side, _ = self.images.shape
+        cells = self.images.reshape(count, side // 2, 2, side // 2, 2)
+        return replace(
+            self,
+            images=np.rint(cells.mean((2, 4), dtype=np.float32)).astype(np.uint8),
+            instances=np.ascontiguousarray(self.instances[:, ::2, ::2]),
         )
 
     def node_areas(self) -> NDArray[np.intp]:
@@ -219,6 +230,15 @@ class Batch:
             nodes=torch.from_numpy(nodes + np.array([0, 1])).to(device),
             node_target=torch.from_numpy(samples.node_targets[tuple(nodes.T)]).to(device),
             judged=judged,
+        )
+
+    def halved(self) -> Batch:
+        """The same frames at half the side."""
+        return replace(
+            self,
+            image=F.avg_pool2d(self.image, 2),
+            instances=self.instances[..., ::2, ::2].contiguous(),
+            judged=None if self.judged is None else self.judged[..., ::2, ::2].contiguous(),
         )
 
 

@@ -6,11 +6,14 @@ frames all lack labels would otherwise wait for the others for ever.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
-from ..network.model import Features, YNet
+from ..network.model import Features, Member, YNet
 from .data import Batch
 from .recipes import Recipe
 
@@ -25,7 +28,7 @@ class Objective(nn.Module):
 
     Parameters
     ----------
-    network : YNet
+    network : Member
     dice : bool
         Add soft Dice to the mask's cross-entropy.
     class_weight : float
@@ -45,7 +48,7 @@ class Objective(nn.Module):
 
     def __init__(
         self,
-        network: YNet,
+        network: Member,
         *,
         dice: bool,
         class_weight: float,
@@ -54,14 +57,16 @@ class Objective(nn.Module):
     ) -> None:
         super().__init__()
         self.network = network
-        levels = DEEP_WEIGHTS if deep_supervision and network.config.segmentation else ()
+        self.deep = deep_supervision and network.config.segmentation
+        # a U-shaped network has heads of its own, which serve it later as well
+        levels = DEEP_WEIGHTS if self.deep and isinstance(network, YNet) else ()
         self.heads = nn.ModuleList(nn.Conv2d(network.config.decoder_width, 2, 1) for _ in levels)
         self.dice = dice
         self.node_weight = node_weight
         self.class_weight = class_weight
 
     @classmethod
-    def of(cls, network: YNet, recipe: Recipe) -> Objective:
+    def of(cls, network: Member, recipe: Recipe) -> Objective:
         """What a recipe makes small."""
         return cls(
             network,
@@ -79,10 +84,7 @@ class Objective(nn.Module):
         mask = (batch.instances > 0).float()  # (B, 1, S, S)
         probability = mask
         if self.network.config.segmentation:
-            if self.heads:
-                *coarser, drawn = self.network.levels(features)
-            else:
-                coarser, drawn = [], self.network.decode(features)
+            *coarser, drawn = self._drawn(features)
             logits = drawn.float()  # (B, 2, S, S)
             probability = logits.softmax(1)[:, 1:]  # (B, 1, S, S)
             pixelwise = F.cross_entropy(logits, mask[:, 0].long(), reduction="none")  # (B, S, S)
@@ -96,7 +98,9 @@ class Objective(nn.Module):
             if self.node_weight:
                 each, nodes = _mean_of_nodes(pixelwise, batch.instances[:, 0])
                 terms["node_ce"] = self.node_weight * _weighted_mean(each, nodes * batch.mask_weight)
-        if self.network.config.guided:
+        if self.network.config.knows_nothing:
+            terms["class_ce"] = self._class_of_patches(features, batch, probability.detach())
+        elif self.network.config.guided:
             terms["class_ce"] = self._class_of_nodes(features, batch, mask, probability.detach())
         else:
             class_logits = self.network.classify(features).float()
@@ -105,11 +109,19 @@ class Objective(nn.Module):
         terms["total"] = mask_loss + self.class_weight * terms["class_ce"]
         return terms
 
+    def _drawn(self, features: Features) -> list[Tensor]:
+        """Mask logits of each level that is compared with the mask, the coarsest first."""
+        if isinstance(self.network, YNet) and self.heads:
+            *maps, drawn = self.network.levels(features)
+            return [*(head(level) for head, level in zip(self.heads, maps, strict=True)), drawn]
+        levels = self.network.masks(features)
+        return list(levels if self.deep else levels[-1:])
+
     def _deep(self, coarser: list[Tensor], mask: Tensor, judged: Tensor | None = None) -> Tensor:
         """Loss of each frame's masks that the coarser levels draw, grown to the frame's size, (B,)."""
         losses = torch.zeros(len(mask), device=mask.device)
-        for weight, head, level in zip(DEEP_WEIGHTS, self.heads, coarser, strict=True):
-            logits = F.interpolate(head(level).float(), mask.shape[-2:], mode="bilinear")
+        for weight, level in zip(DEEP_WEIGHTS, coarser, strict=True):
+            logits = F.interpolate(level.float(), mask.shape[-2:], mode="bilinear")
             pixelwise = F.cross_entropy(logits, mask[:, 0].long(), reduction="none")
             loss = _mean_of_judged(pixelwise, judged)
             if self.dice:
@@ -136,6 +148,97 @@ class Objective(nn.Module):
         target = torch.cat([batch.node_target, batch.frame_target])
         weight = torch.cat([torch.ones_like(batch.node_target), batch.frame_weight])
         return _class_loss(logits, target, weight)
+
+    def _class_of_patches(self, features: Features, batch: Batch, predicted: Tensor) -> Tensor:
+        """Class loss of nodes, of patches that are none, and of frames as a whole.
+
+        The arm must tell *nothing* from a node where the decoder can't. So it learns from the patches that
+        the decoder draws, also from its unsure ones, on frames without a node and beside real nodes; and
+        from masks of nodes laid where no node is, since a decoder that has learnt its frames proposes
+        little. Patches that are no node weigh together at most as much as those that are.
+        """
+        guides, rows, targets = _patches(batch, predicted)
+        if not len(guides):
+            return features.arm.sum() * 0.0
+        logits = self.network.classify(features, guides, rows).float()
+        weight = torch.ones(len(targets), device=targets.device)
+        nothing = targets[:, 2] > 0.5
+        nodes = (~nothing).sum().clamp_min(1)
+        weight[nothing] = (nodes / nothing.sum().clamp_min(1)).clamp_max(1.0).float()
+        return _weighted_mean(-(targets * logits.log_softmax(1)).sum(1), weight)
+
+
+THRESHOLDS = (0.5, 0.25, 0.1)
+"""Where patches are cut out of a probability, in turn from frame to frame: the sure, and the unsure."""
+MOST_PATCHES = 4
+"""Patches of a frame that the arm learns from, the largest first."""
+IS_NODE, IS_NOTHING = 0.3, 0.1
+"""Overlap (IoU) of a patch with the nodes that it touches: from here on it is one; below this it is none."""
+
+
+def _patches(batch: Batch, predicted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Guides (M, 1, S, S) of patches, the frame of each (M,), and their class targets (M, 3)."""
+    instances = batch.instances[:, 0].cpu().numpy()
+    unjudged = None if batch.judged is None else batch.judged[:, 0].cpu().numpy() < 0.5
+    probability = predicted[:, 0].float().cpu().numpy()
+    known_mask = batch.mask_weight.cpu().numpy() > 0
+    node_target = {
+        (frame, id_): target
+        for (frame, id_), target in zip(batch.nodes.tolist(), batch.node_target.tolist(), strict=True)
+    }
+    frame_target, frame_weight = batch.frame_target.tolist(), batch.frame_weight.tolist()
+    guides: list[NDArray[np.bool_]] = []
+    rows: list[int] = []
+    targets: list[tuple[float, float, float]] = []
+
+    def add(guide: NDArray[np.bool_], row: int, target: float | None) -> None:
+        guides.append(guide)
+        rows.append(row)
+        targets.append((0.0, 0.0, 1.0) if target is None else (1 - target, target, 0.0))
+
+    for (row, id_), target in node_target.items():
+        add(instances[row] == id_, row, target)
+    shapes = list(guides)
+    for row in range(len(instances)):
+        here = instances[row] > 0
+        if frame_weight[row] > 0 and (here.any() or not known_mask[row]):
+            add(np.zeros_like(here), row, frame_target[row])  # what the frame as a whole says
+        if not known_mask[row]:
+            continue
+        if not here.any() and unjudged is None:
+            add(np.zeros_like(here), row, None)
+        if shapes:  # a node's mask where there is none
+            laid = shapes[row % len(shapes)]
+            if not (laid & here).any():
+                add(laid, row, None)
+        threshold = THRESHOLDS[row % len(THRESHOLDS)]
+        labels, count = ndimage.label(probability[row] >= threshold, structure=np.ones((3, 3)))
+        areas = np.bincount(labels.ravel(), minlength=count + 1)
+        areas[0] = 0
+        for number in np.argsort(-areas)[:MOST_PATCHES]:
+            if areas[number] < here.size // 2000:
+                break
+            patch = labels == number
+            if unjudged is not None and (patch & unjudged[row]).any():
+                continue
+            touched = np.unique(instances[row][patch & here])
+            if not touched.size:
+                add(patch, row, None)
+                continue
+            node = np.isin(instances[row], touched)
+            overlap = (patch & node).sum() / (patch | node).sum()
+            known = [node_target.get((row, int(id_))) for id_ in touched]
+            if overlap >= IS_NODE and len(known) == 1 and known[0] is not None:
+                add(patch, row, known[0])
+            elif overlap < IS_NOTHING and (patch & node).sum() < 0.5 * areas[number]:
+                add(patch, row, None)
+    device = predicted.device
+    stacked = np.stack(guides) if guides else np.zeros((0, *instances.shape[1:]), np.bool_)
+    return (
+        torch.from_numpy(stacked).float()[:, None].to(device),
+        torch.tensor(rows, dtype=torch.int64, device=device),
+        torch.tensor(targets, dtype=torch.float32, device=device).reshape(-1, 3),
+    )
 
 
 def _judged(probability: Tensor, judged: Tensor | None) -> Tensor:

@@ -76,7 +76,7 @@ def card_of(
             f"on frames that it did not train on: the ensemble itself has no unseen frame. {LIMITS}"
         )
     temperature, cutoff, cutoff_from = fit_operating_point(pooled, data)
-    min_node_area, min_peak = fit_limits(pooled, areas)
+    found = fit_limits(pooled, areas, knows_nothing=recipe.network.knows_nothing)
     return ModelCard(
         name=plain_name(name),
         created=datetime.now(UTC).date().isoformat(),
@@ -87,8 +87,9 @@ def card_of(
         recipe=settings,
         figures=estimate_figures(pooled, data),
         mask_threshold=0.5 if recipe.network.segmentation else None,
-        min_node_area=min_node_area or ModelCard.min_node_area,
-        min_peak=min_peak,
+        min_node_area=found.min_node_area or ModelCard.min_node_area,
+        min_peak=found.min_peak,
+        min_node_chance=found.min_node_chance,
         cutoff=cutoff,
         cutoff_from=cutoff_from,
         temperature=temperature,

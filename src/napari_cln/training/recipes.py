@@ -40,6 +40,8 @@ class Recipe:
         Weight of a second cross-entropy on the mask, in which every node counts alike, however
         small; 0 for none.
     augmentation : {"ultrasound", "flip"}
+    half : float
+        Part of the epochs, at the start, that see frames at half the side, at a quarter of the time.
     crops : float
         Part of the epochs, at the start, that train on crops of half the side, most of them
         around a node: as many nodes in a quarter of the time, where nodes are small.
@@ -59,6 +61,7 @@ class Recipe:
     class_weight: float = 1.0
     node_weight: float = 0.0
     augmentation: Literal["ultrasound", "flip"] = "ultrasound"
+    half: float = 0.0
     crops: float = 0.0
 
     @classmethod
@@ -66,7 +69,7 @@ class Recipe:
         """The recipe that does best so far; the default. What each step of it gains stands in
         ``docs/explanation/accuracy.md``."""
         return cls(
-            network=YNetConfig(segmentation=segmentation, guided=segmentation),
+            network=YNetConfig.best(segmentation=segmentation),
             deep_supervision=segmentation,
             class_weight=0.3 if segmentation else 1.0,
         )

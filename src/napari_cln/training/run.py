@@ -12,7 +12,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from accelerate import PartialState
 
 from ..errors import ClnError, RunError, WeightsError
@@ -20,8 +19,9 @@ from ..folder.dataset import TrainingFolder
 from ..folder.split.frozen import frozen_split
 from ..models.config import YNetConfig
 from ..network.ensemble import Ensemble
-from ..network.model import Network, YNet
+from ..network.model import Member, Network
 from ..network.novelty import fit_novelty
+from ..network.u_shaped import network_of
 from ..network.weights import load_model, save_model
 from ..types import Case, Fold
 from .checkpoint import forget_former, has_checkpoint, load_weights
@@ -156,13 +156,16 @@ def _train(
         settings["loaded"] = f"{start.taken} of {start.of} tensors"
     name = run.path.absolute().name
     scores: list[list[FrameScore]] = []
-    networks: list[YNet] = []
-    areas = np.zeros(0, dtype=np.intp)
+    networks: list[Member] = []
+    # each frame is prepared once, whatever the number of folds
+    needed = list(dict.fromkeys(id_ for fold in folds for id_ in (*fold.train, *fold.validation)))
+    prepared = Samples.from_cases(study, [cases[id_] for id_ in needed], recipe.prepare)
+    places = {id_: place for place, id_ in enumerate(needed)}
+    areas = prepared.node_areas()
     for index, fold in enumerate(folds):
         place = run.fold(index)
         train_on, validate_on = (
-            Samples.from_cases(study, [cases[id_] for id_ in side], recipe.prepare)
-            for side in (fold.train, fold.validation)
+            prepared.take([places[id_] for id_ in side]) for side in (fold.train, fold.validation)
         )
         network, fault = _finished(place / "model.safetensors", recipe.network)
         if fault:
@@ -189,14 +192,12 @@ def _train(
                 if isinstance(event, Stopped):
                     return
             state.wait_for_everyone()
-            network = YNet(recipe.network).eval()
+            network = network_of(recipe.network).eval()
             network.load_state_dict(load_weights(place))
             # ids are hashes, so that the first frames are a fair sample
             known = [part.images[:NOVELTY_FRAMES] for part in (train_on, validate_on)]
             network.novelty = fit_novelty(network, known[:1], known[1])
         networks.append(network)
-        # each node is on one of the two sides, whichever the fold
-        areas = np.concatenate([train_on.node_areas(), validate_on.node_areas()])
         scores.append(score_frames(network, validate_on))
         if is_new and state.is_main_process:
             card = card_of(f"{name}-fold-{index}", settings, recipe, len(train_on), areas, scores[-1:])
@@ -223,7 +224,7 @@ def _train(
     )
 
 
-def _finished(path: Path, config: YNetConfig) -> tuple[YNet | None, str]:
+def _finished(path: Path, config: YNetConfig) -> tuple[Member | None, str]:
     """The network of a fold that is done; None for one that is to be trained, and what is damaged."""
     if not path.is_file():
         return None, ""
@@ -231,7 +232,7 @@ def _finished(path: Path, config: YNetConfig) -> tuple[YNet | None, str]:
         network = load_model(path)
     except WeightsError as error:
         return None, f"In {path.parent.name}: {error} It is made again from the fold's best weights."
-    if not isinstance(network, YNet) or network.config != config:
+    if not isinstance(network, Member) or network.config != config:
         return None, f"{path.name} in {path.parent.name} is of another run, and is made again."
     return network, ""
 

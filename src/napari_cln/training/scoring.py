@@ -10,20 +10,22 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, logit
+from torch import Tensor
 
 from ..errors import DatasetError
 from ..imaging.measurement import split_nodes
 from ..models.card import Figure
 from ..network.model import Network
+from ..network.patches import chance_of_node
 from ..study.cutoff import choose_cutoff
-from ..study.statistics.intervals import auc_interval, compare_auc, median_interval, proportion
+from ..study.statistics.intervals import auc_interval, bootstrap, compare_auc, median_interval, proportion
 from ..study.statistics.metrics import auc, dice
-from ..study.statistics.resampling import bootstrap
 from ..types import Estimate
 from .data import NOT_JUDGED, Batch, Samples
 
 __all__ = [
     "FrameScore",
+    "Limits",
     "ValidationFigures",
     "compare_scores",
     "estimate_figures",
@@ -46,6 +48,7 @@ class FrameScore:
 
     ``dice`` is NaN where the mask is unknown or both masks are empty; ``has_node`` is None where
     the mask is unknown. ``peaks`` are the highest probabilities of the patches that met a node.
+    ``chances`` are what the network's arm says of those patches: how likely it is that they are a node.
     ``failed`` says that the network gave no finite number: then nothing was found (a Dice of 0 where
     there is a node), and ``malignancy`` is NaN.
     """
@@ -57,6 +60,7 @@ class FrameScore:
     malignancy: float
     target: float
     peaks: tuple[float, ...] = ()
+    chances: tuple[float, ...] = ()
     failed: bool = False
 
 
@@ -77,48 +81,97 @@ def score_frames(
     scores = []
     for start in range(0, len(samples), batch_size):
         part = samples.take(range(start, min(start + batch_size, len(samples))))
-        mask_logits, class_logits = network(Batch.of(part, device).image)
-        is_finite = class_logits.isfinite().all(1)
-        malignancy = class_logits.float().softmax(1)[:, 1].cpu().numpy()
-        probability = np.zeros(part.instances.shape, dtype=np.float32)
-        if mask_logits is not None:
-            is_finite &= mask_logits.flatten(1).amax(1).isfinite() & mask_logits.flatten(1).amin(1).isfinite()
-            probability = mask_logits.float().softmax(1)[:, 1].cpu().numpy()
-        whole = is_finite.cpu().numpy()
-        probability[~whole], malignancy[~whole] = 0, np.nan
-        unjudged = part.instances == NOT_JUDGED
-        probability[unjudged] = 0
-        instances = np.where(unjudged, np.uint8(0), part.instances)
-        masks = probability > 0.5
+        answer = _answers(network, Batch.of(part, device).image, part.instances == NOT_JUDGED)
+        instances = np.where(part.instances == NOT_JUDGED, np.uint8(0), part.instances)
         for index, id_ in enumerate(part.ids):
             reference = instances[index] > 0
-            known = bool(part.has_mask[index]) and mask_logits is not None
+            known = bool(part.has_mask[index]) and network.config.segmentation
+            patches = answer.patches[index]
+            met = _met(patches, instances[index])
+            mask = np.isin(patches, np.flatnonzero(answer.chances[index] >= LENIENT) + 1)
             scores.append(
                 FrameScore(
                     id=id_,
-                    dice=dice(masks[index], reference) if known else float("nan"),
+                    dice=dice(mask, reference) if known else float("nan"),
                     has_node=bool(reference.any()) if known else None,
-                    claimed=bool(masks[index].any()),
-                    malignancy=float(malignancy[index]),
+                    claimed=bool(mask.any()),
+                    malignancy=float(answer.malignancy[index]),
                     target=float(part.frame_targets[index]),
-                    peaks=_peaks(probability[index], instances[index]),
-                    failed=not whole[index],
+                    peaks=tuple(float(answer.probability[index][patches == id_].max()) for id_ in met),
+                    chances=tuple(float(answer.chances[index][id_ - 1]) for id_ in met),
+                    failed=not answer.whole[index],
                 )
             )
     return scores
 
 
-def _peaks(probability: NDArray[np.float32], instances: NDArray[np.uint8]) -> tuple[float, ...]:
-    """Highest probability of each patch whose overlap (IoU) with the nodes it touches is at least 0.1."""
-    patches = split_nodes(probability, 0.5, 1)
+HALF = float(np.nextafter(np.float32(0.5), np.float32(1)))
+"""A pixel's probability from which on it belongs to a node: more likely so than not."""
+LENIENT = 0.2
+"""Chance of a patch from which on it is a node while a network is trained; the card's limit comes later."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Answer:
+    """What a network says of B frames.
+
+    ``patches`` are numbered from 1 on in each frame, and ``chances`` are theirs; ``whole`` is False where
+    the network gave no finite number, and nothing was found then.
+    """
+
+    probability: NDArray[np.float32]  # (B, S, S)
+    patches: list[NDArray[np.uint8]]  # each (S, S)
+    chances: list[NDArray[np.float64]]  # each (N,)
+    malignancy: NDArray[np.float32]  # (B,)
+    whole: NDArray[np.bool_]  # (B,)
+
+
+def _answers(network: Network, images: Tensor, unjudged: NDArray[np.bool_]) -> _Answer:
+    """Ask a network about frames (B, 1, S, S); in what nobody judged (B, S, S) nothing is found."""
+    features = network.encode(images)
+    probability = np.zeros(unjudged.shape, dtype=np.float32)
+    whole = np.ones(len(images), dtype=np.bool_)
+    guide = None
+    if network.config.segmentation:
+        logits = network.decode(features).float()
+        ends = torch.stack([logits.flatten(1).amax(1), logits.flatten(1).amin(1)])
+        whole = ends.isfinite().all(0).cpu().numpy()
+        soft = logits.softmax(1)[:, 1:]
+        probability = soft[:, 0].cpu().numpy()
+        probability[~whole] = 0
+        guide = soft if network.config.guided else None
+    probability[unjudged] = 0
+    patches = [split_nodes(one, HALF, 1) for one in probability]
+    counts = [int(one.max()) for one in patches]
+    rows = np.repeat(np.arange(len(images)), counts)
+    masks = [one == id_ for one, count in zip(patches, counts, strict=True) for id_ in range(1, count + 1)]
+    stacked = np.array(masks, dtype=np.float32).reshape(-1, *unjudged.shape[1:])
+    chances = chance_of_node(network, features, stacked, rows)
+    each = [chances[rows == row] for row in range(len(images))]
+    if network.config.knows_nothing:  # scored as in use, under what is taken for nodes
+        kept = [
+            np.isin(one, np.flatnonzero(of >= LENIENT) + 1) for one, of in zip(patches, each, strict=True)
+        ]
+        guide = torch.from_numpy(np.stack(kept)[:, None].astype(np.float32)).to(images.device)
+    class_logits = network.classify(features, guide).float()[:, :2]
+    whole = whole & class_logits.isfinite().all(1).cpu().numpy()
+    malignancy = class_logits.softmax(1)[:, 1].cpu().numpy()
+    malignancy[~whole] = np.nan
+    for row in np.flatnonzero(~whole):
+        patches[row], each[row] = np.zeros_like(patches[row]), np.zeros(0)
+    return _Answer(probability=probability, patches=patches, chances=each, malignancy=malignancy, whole=whole)
+
+
+def _met(patches: NDArray[np.uint8], instances: NDArray[np.uint8]) -> list[int]:
+    """Numbers of the patches whose overlap (IoU) with the nodes they touch is at least 0.1."""
     found = []
     for id_ in range(1, int(patches.max()) + 1):
         patch = patches == id_
         touched = np.unique(instances[patch & (instances > 0)])
         node = np.isin(instances, touched) & (instances > 0)
         if (patch & node).sum() >= 0.1 * (patch | node).sum():
-            found.append(float(probability[patch].max()))
-    return tuple(found)
+            found.append(id_)
+    return found
 
 
 def _scored(scores: Sequence[FrameScore]) -> list[FrameScore]:
@@ -131,8 +184,17 @@ def _empty(scores: Sequence[FrameScore]) -> list[bool]:
     return [score.claimed for score in scores if score.has_node is False and not score.failed]
 
 
-def fit_limits(scores: Sequence[FrameScore], areas: ArrayLike) -> tuple[int, float]:
-    """What is too small, and what too unsure, to be a node.
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What is too small, or too unsure, to be a node; the values of a model's card."""
+
+    min_node_area: int
+    min_peak: float
+    min_node_chance: float
+
+
+def fit_limits(scores: Sequence[FrameScore], areas: ArrayLike, *, knows_nothing: bool = False) -> Limits:
+    """Find what is too small, and what too unsure, to be a node.
 
     Parameters
     ----------
@@ -140,18 +202,31 @@ def fit_limits(scores: Sequence[FrameScore], areas: ArrayLike) -> tuple[int, flo
         Of validation frames.
     areas : array of int
         Of all nodes that anybody drew, in pixels of the network's input.
+    knows_nothing : bool
+        Whether the network's arm says of a patch that it is no node. That decides then, and not the surest
+        pixel.
 
     Returns
     -------
-    min_node_area : int
-        Half the area that all but ``LOST`` of the drawn nodes have.
-    min_peak : float
-        What the surest pixel of all but ``LOST`` of the nodes that were found reaches; 0 where none was.
+    Limits
+        Half the area that all but ``LOST`` of the drawn nodes have, and what the chance, or the surest
+        pixel, of all but ``LOST`` of the nodes that were found reaches; 0 where none was.
     """
     areas = np.asarray(areas)
-    peaks = [peak for score in scores for peak in score.peaks]
     smallest = int(np.quantile(areas, LOST, method="lower")) // 2 if areas.size else 0
-    return smallest, float(np.floor(1000 * np.quantile(peaks, LOST, method="lower")) / 1000) if peaks else 0.0
+    peaks, chances = (
+        [value for score in scores for value in getattr(score, of)] for of in ("peaks", "chances")
+    )
+    return Limits(
+        min_node_area=smallest,
+        min_peak=0.0 if knows_nothing else _reached(peaks),
+        min_node_chance=_reached(chances) if knows_nothing else 0.0,
+    )
+
+
+def _reached(values: Sequence[float]) -> float:
+    """Number that all but ``LOST`` of the values reach, to three places; 0 where there is none."""
+    return float(np.floor(1000 * np.quantile(values, LOST, method="lower")) / 1000) if values else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import Tensor
 
 from ..errors import RunError
 from ..models.config import YNetConfig
-from ..network.model import YNet
+from ..network.model import Member
+from ..network.u_shaped import network_of
 from ..network.weights import load_model
 from ..types import PrepareConfig
 from .recipes import Recipe
@@ -27,7 +28,7 @@ class StartingPoint:
 
     Parameters
     ----------
-    network : YNet
+    network : Member
     model : str
         Id of the model that its weights are from.
     taken, of : int
@@ -36,7 +37,7 @@ class StartingPoint:
         In what else the model differs from the recipe.
     """
 
-    network: YNet
+    network: Member
     model: str
     taken: int
     of: int
@@ -50,8 +51,8 @@ def starting_point(name_or_path: str, recipe: Recipe, seed: int = 0) -> Starting
     """Put the weights of a model into the network of a recipe, as far as they fit.
 
     The recipe stands: its network, its preparation, its loss. Only a model that draws and scores as the
-    recipe ``best`` asks for keeps its own sizes (width, decoder, bins, block), which the recipe leaves
-    open and which then all fit; ``paper`` is exactly the paper's network.
+    recipe ``best`` asks for keeps its own trunk and sizes (width, decoder, bins, block), which the recipe
+    leaves open and which then all fit; ``paper`` is exactly the paper's network.
 
     Parameters
     ----------
@@ -76,16 +77,18 @@ def starting_point(name_or_path: str, recipe: Recipe, seed: int = 0) -> Starting
     if not name_or_path:
         return None
     model = load_model(name_or_path)
-    if not isinstance(model, YNet):
+    if not isinstance(model, Member):
         raise RunError(
             f"{model.model_id} is an ensemble of {len(model.members)} networks, and a training starts "
             "from one. Choose one of them, such as fold-0/model.safetensors in the folder of its run."
         )
     wanted, theirs = recipe.network, model.config
     same_kind = (wanted.segmentation, wanted.guided) == (theirs.segmentation, theirs.guided)
-    config = theirs if same_kind and recipe.name != "paper" else wanted
+    config = wanted
+    if recipe.name != "paper":  # with the trunk of another kind nothing would fit
+        config = theirs if same_kind else replace(wanted, trunk=theirs.trunk)
     torch.manual_seed(seed)
-    network = YNet(config)
+    network = network_of(config)
     state = model.state_dict()
     fitting = {key: state[key] for key, value in network.state_dict().items() if _fits(state.get(key), value)}
     if _share(network, fitting) < LEAST:
@@ -115,7 +118,7 @@ def _fits(theirs: Tensor | None, ours: Tensor) -> bool:
     return theirs is not None and theirs.shape == ours.shape
 
 
-def _share(network: YNet, fitting: dict[str, Tensor]) -> float:
+def _share(network: Member, fitting: dict[str, Tensor]) -> float:
     """Share of the encoder's numbers that fit."""
     sizes = {key: value.numel() for key, value in network.named_parameters() if key.startswith(ENCODER)}
     return sum(size for key, size in sizes.items() if key in fitting) / sum(sizes.values())
@@ -123,5 +126,5 @@ def _share(network: YNet, fitting: dict[str, Tensor]) -> float:
 
 def _differences(theirs: YNetConfig | PrepareConfig, ours: YNetConfig | PrepareConfig) -> str:
     """The settings in which a model differs from the recipe, its own first."""
-    differing = [name for name, value in vars(ours).items() if vars(theirs)[name] != value]
-    return ", ".join(f"{name} {vars(theirs)[name]} for {vars(ours)[name]}" for name in differing)
+    has, wants = asdict(theirs), asdict(ours)
+    return ", ".join(f"{name} {has[name]} for {value}" for name, value in wants.items() if has[name] != value)

@@ -19,6 +19,7 @@ from napari_cln.network.engines.openvino import CompiledYNet
 from napari_cln.network.ensemble import Ensemble
 from napari_cln.network.inference import Segmenter
 from napari_cln.network.model import YNet, YNetConfig
+from napari_cln.network.u_shaped import network_of
 from napari_cln.network.weights import load_model
 from napari_cln.phantom import simulate
 
@@ -30,6 +31,7 @@ KINDS = [  # not each in both: compiling takes long
     (YNetConfig.paper(segmentation=False), False),
     (YNetConfig(width=0.125, block="rcb", guided=False), False),
     (YNetConfig(width=0.25, block="psa", bins=(1, 2, 4)), True),
+    (YNetConfig(trunk="u", width=0.25), True),
 ]
 
 
@@ -42,7 +44,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def network(config: YNetConfig, seed: int = 0) -> YNet:
     torch.manual_seed(seed)
-    made = YNet(config).eval()
+    made = network_of(config).eval()
     for layer in made.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
             layer.running_mean.uniform_(-0.2, 0.2)
@@ -101,7 +103,9 @@ def test_bfloat16_stays_in_the_layers_that_are_lowered(installed, config):
         if notes["layerType"].astype(str) in ("Convolution", "MatMul", "FullyConnected"):
             name = notes["originalLayersNames"].astype(str).split(",")[0]
             number = notes["runtimePrecision"].astype(str)
-            (lowered if number == "bf16" else kept).add(engine._is_lowered(name, engine.LOWERED))
+            (lowered if number == "bf16" else kept).add(
+                engine._is_lowered(name, engine.LOWERED[config.trunk])
+            )
     assert lowered == {True}
     assert kept == {False}
 
@@ -187,6 +191,7 @@ sys.addaudithook(listen)
 from napari_cln.network.device import choose_device
 from napari_cln.network.engines.openvino import CompiledYNet
 from napari_cln.network.model import YNet, YNetConfig
+from napari_cln.network.u_shaped import network_of
 print(choose_device("cpu").engine)
 CompiledYNet(YNet(YNetConfig(width=0.125)).eval(), mixed_precision=True)(torch.zeros(1, 1, 256, 256))
 print("openvino_telemetry" in sys.modules)

@@ -12,15 +12,16 @@ from typing import Any, BinaryIO, cast
 import pydicom
 from pydicom import uid
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.filereader import _read_file_meta_info, read_preamble
+from pydicom.filereader import read_preamble
 
+from ...compat.dicom import read_file_meta
 from ...errors import FrameReadError
-from ..limits import MAX_INFLATED_BYTES, check_frames, check_size
+from ..limits import MAX_INFLATED_BYTES, check_frames, check_size, reading
 from .codecs import VIDEO_FORMATS, is_native, is_readable, syntax_name
 from .encapsulation import Fragments, find_fragments, group_fragments, read_fragments
 from .palette import COLOURS
 
-__all__ = ["DicomFile"]
+__all__ = ["DicomFile", "read_header"]
 
 TAGS: list[str] = [
     *("Modality", "SOPClassUID", "Manufacturer", "ManufacturerModelName", "PatientID"),
@@ -48,6 +49,17 @@ MAX_ELEMENT_BYTES = 2**20
 """Bytes of an element that is looked at: a megabyte holds the times of a hundred thousand frames."""
 
 INFLATE_STEP = 2**22
+
+SEGMENTATIONS = (uid.SegmentationStorage, "1.2.840.10008.5.1.4.1.1.66.7")
+"""Classes of segmentations; the second, of label maps, is newer than pydicom."""
+
+ABOUT_IMAGES = (
+    ("1.2.840.10008.5.1.4.1.1.66", "a surface or registration that belongs to other images"),
+    ("1.2.840.10008.5.1.4.1.1.88.59", "a selection of other images (key objects)"),
+    ("1.2.840.10008.5.1.4.1.1.88", "a report on other images"),
+    ("1.2.840.10008.5.1.4.1.1.11", "a way to show other images (presentation state)"),
+)
+"""Roots of classes of objects that refer to images and are none."""
 
 
 class _Metered:
@@ -120,7 +132,8 @@ class DicomFile:
     def _look(self) -> None:
         self.remarks: list[str] = []
         self._file = _inflate(self._file, self.path)
-        self.header = self._read_header()
+        self.header = _read_elements(self._file, self.path, TAGS)
+        _check_class(self.header, self.path)
         self.syntax = self._transfer_syntax()
         self.is_little_endian = self.syntax != uid.ExplicitVRBigEndian
         length = self._find_pixel_data()
@@ -131,25 +144,6 @@ class DicomFile:
             )
         self._check_header()
         self._frames = self._find_frames(length)
-
-    def _read_header(self) -> Dataset:
-        """Read the elements in `TAGS`, with bounds on how many there are and how long each is."""
-        metered = cast(BinaryIO, _Metered(self._file, self.path))
-        try:
-            header = pydicom.dcmread(metered, stop_before_pixels=True, force=True, specific_tags=TAGS)
-        except RecursionError as cause:
-            raise FrameReadError(
-                f"{self.path.name} has sequences within sequences, deeper than can be read. "
-                "Export it again from the scanner."
-            ) from cause
-        for tag in header.keys():  # noqa: SIM118  (iterating over the header itself converts its values)
-            element: Any = header.get_item(tag)
-            if isinstance(element.value, bytes) and len(element.value) > MAX_ELEMENT_BYTES:
-                raise FrameReadError(
-                    f"{self.path.name} has an element {tag} of {len(element.value)} bytes in its header, "
-                    "more than a picture needs, which is refused. Export it again from the scanner."
-                )
-        return header
 
     def _transfer_syntax(self) -> uid.UID:
         """Transfer syntax of the file, by how its elements are written where it doesn't say."""
@@ -322,6 +316,66 @@ class DicomFile:
         self._file.close()
 
 
+def read_header(path: Path, tags: list[str]) -> Dataset:
+    """Read some elements of a DICOM file of any class, with the bounds that hold for pictures.
+
+    Parameters
+    ----------
+    path : Path
+    tags : list of str
+        Keywords of the elements.
+
+    Returns
+    -------
+    Dataset
+        With those of the elements that the file has, and its ``file_meta``.
+
+    Raises
+    ------
+    FrameReadError
+        If it has far more or larger elements than a header needs, or can't be read.
+    """
+    with reading(path, "a whole DICOM file"):
+        file = _inflate(path.open("rb"), path)
+        with file:
+            return _read_elements(file, path, tags)
+
+
+def _read_elements(file: BinaryIO, path: Path, tags: list[str]) -> Dataset:
+    """Read the elements in `tags`, with bounds on how many there are and how long each is."""
+    metered = cast(BinaryIO, _Metered(file, path))
+    try:
+        header = pydicom.dcmread(metered, stop_before_pixels=True, force=True, specific_tags=tags)
+    except RecursionError as cause:
+        raise FrameReadError(
+            f"{path.name} has sequences within sequences, deeper than can be read. "
+            "Export it again from the scanner."
+        ) from cause
+    for tag in header.keys():  # noqa: SIM118  (iterating over the header itself converts its values)
+        element: Any = header.get_item(tag)
+        if isinstance(element.value, bytes) and len(element.value) > MAX_ELEMENT_BYTES:
+            raise FrameReadError(
+                f"{path.name} has an element {tag} of {len(element.value)} bytes in its header, "
+                "more than a picture needs, which is refused. Export it again from the scanner."
+            )
+    return header
+
+
+def _check_class(header: Dataset, path: Path) -> None:
+    """Refuse objects that refer to images and are none, though some of them hold pixels."""
+    stated = str(header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID") or "")
+    if stated in SEGMENTATIONS:
+        raise FrameReadError(
+            f"{path.name} is a DICOM segmentation of another image, not a picture. Open the image first, "
+            "then this file."
+        )
+    for root, name in ABOUT_IMAGES:
+        if stated == root or stated.startswith(f"{root}."):
+            raise FrameReadError(
+                f"{path.name} is {name}, without a picture of its own. Open the images that it belongs to."
+            )
+
+
 def _inflate(file: BinaryIO, path: Path) -> BinaryIO:
     """Unpack a deflated file, up to a bound; leave any other as it is.
 
@@ -331,7 +385,7 @@ def _inflate(file: BinaryIO, path: Path) -> BinaryIO:
         If it unpacks to more than `MAX_INFLATED_BYTES`. The file is closed then.
     """
     read_preamble(file, force=True)
-    meta = _read_file_meta_info(cast(BinaryIO, _Metered(file, path)))
+    meta = read_file_meta(cast(BinaryIO, _Metered(file, path)))
     if meta.get("TransferSyntaxUID") != uid.DeflatedExplicitVRLittleEndian:
         file.seek(0)
         return file

@@ -14,6 +14,7 @@ frontend that ``convert_model`` itself uses.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 import platform
@@ -35,8 +36,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ...compat.tensors import settle_layers
 from ...types import Geometry
-from ..model import Features, Network, YNet
+from ..model import Features, Member, Network
 from . import pytorch as pytorch
 
 if TYPE_CHECKING:
@@ -44,8 +46,11 @@ if TYPE_CHECKING:
 
 __all__ = ["LOWERED", "CompiledYNet", "is_wanted", "load_openvino", "put_to_work"]
 
-LOWERED = (*pytorch.LOWERED, "psp1/aten::_convolution", "dec1.1")
-"""Layers that compute in bfloat16: PyTorch's, and the decoder's last convolutions."""
+LOWERED = {
+    "pyramid": (*pytorch.LOWERED["pyramid"], "psp1/aten::_convolution", "dec1.1"),
+    "u": pytorch.LOWERED["u"],
+}
+"""Layers that compute in bfloat16, by the trunk: PyTorch's, and the pyramid decoder's last convolutions."""
 
 KEPT = 8
 """Graphs that a process keeps; the one unused for longest goes first."""
@@ -98,46 +103,62 @@ def put_to_work(network: Network, device: Device) -> tuple[Network, Device]:
     return network.changed(make_copy), device
 
 
-class CompiledYNet(YNet):
-    """A Y-Net whose maps OpenVINO computes; its head, a thousandth of the work, stays with PyTorch.
+class CompiledYNet(Member):
+    """A network whose maps OpenVINO computes; its head, a thousandth of the work, stays with PyTorch.
 
     Parameters
     ----------
-    network : YNet
+    network : Member
         In evaluation mode; stays as it is.
     mixed_precision : bool
         Let the layers ``LOWERED`` compute in bfloat16.
     """
 
-    def __init__(self, network: YNet, *, mixed_precision: bool) -> None:
-        Network.__init__(self, network.config)  # all layers but the head are in the graph
-        self.card, self.novelty, self.head = network.card, network.novelty, network.head
+    def __init__(self, network: Member, *, mixed_precision: bool) -> None:
+        super().__init__(network.config)
+        self.card, self.novelty = network.card, network.novelty
+        self._arm = copy.copy(network)
+        self._arm._modules = {"head": network.head}  # all other layers are in the graph
+        self.head = network.head
         self._graph = _graph_of(network, mixed_precision)
         self._turn = Lock()
         self.eval()
 
     @classmethod
-    def of(cls, network: YNet, *, mixed_precision: bool) -> CompiledYNet:
-        """A network compiled; itself if it is already."""
+    def of(cls, network: Member, *, mixed_precision: bool) -> CompiledYNet:
+        """Compile a network, unless it is compiled already."""
         return network if isinstance(network, cls) else cls(network, mixed_precision=mixed_precision)
 
     def encode(self, x: Tensor) -> Features:
         """Features of frames ``x``; in the place of ``e2``, which only a decoder reads, the mask logits."""
         with self._turn:
             found = self._graph([x.numpy(force=True)])
-        e1, e3, arm, *logits = (torch.from_numpy(found[index]) for index in range(len(found)))
-        return Features(e1, logits[0] if logits else e1, e3, arm)
+        maps = [torch.from_numpy(found[index]) for index in range(len(found))]
+        e1, e3, arm = maps[:3]
+        e4 = maps[3] if self.config.knows_nothing else None
+        *coarse, logits = maps[4 if self.config.knows_nothing else 3 :] or [e1]
+        return Features(e1, logits, e3, arm, e4, *coarse)
 
-    def decode(self, features: Features) -> Tensor:
-        """Mask logits (B, 2, S, S), which came with the features."""
-        return features.e2
+    def masks(self, features: Features) -> tuple[Tensor, ...]:
+        """Mask logits (B, 2, S, S), and those of a coarser level, which came with the features."""
+        return (features.e2,) if features.coarse is None else (features.coarse, features.e2)
+
+    def classify(
+        self, features: Features, guide: Tensor | None = None, frames: Tensor | None = None
+    ) -> Tensor:
+        """Class logits; see :meth:`Network.classify`."""
+        return self._arm.classify(features, guide, frames)
+
+    def pooled_maps(self, features: Features, guide: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """What the head reads; see :meth:`Member.pooled_maps`."""
+        return self._arm.pooled_maps(features, guide)
 
 
-_graphs: OrderedDict[tuple[str, type[YNet], bool, int], Any] = OrderedDict()
+_graphs: OrderedDict[tuple[str, type[Member], bool, int], Any] = OrderedDict()
 _graphs_turn = Lock()
 
 
-def _graph_of(network: YNet, mixed_precision: bool) -> Any:
+def _graph_of(network: Member, mixed_precision: bool) -> Any:
     """The compiled graph of a network; made once for the same weights, precision and threads."""
     digest = hashlib.sha256(repr(network.config).encode())
     for name, value in network.state_dict().items():
@@ -147,14 +168,16 @@ def _graph_of(network: YNet, mixed_precision: bool) -> Any:
     key = (digest.hexdigest(), type(network), mixed_precision, torch.get_num_threads())
     with _graphs_turn:
         if key not in _graphs:
-            _graphs[key] = _compiled(_recorded(network), mixed_precision)
+            _graphs[key] = _compiled(
+                _recorded(network), LOWERED[network.config.trunk] if mixed_precision else ()
+            )
         _graphs.move_to_end(key)
         if len(_graphs) > KEPT:
             _graphs.popitem(last=False)
         return _graphs[key]
 
 
-def _recorded(network: YNet) -> Any:
+def _recorded(network: Member) -> Any:
     """The network as a graph of OpenVINO's, for any number of frames."""
     openvino = load_openvino()
     rows, columns = Geometry.model_shape
@@ -175,26 +198,23 @@ def _recorded(network: YNet) -> Any:
     return graph
 
 
-def _compiled(graph: Any, mixed_precision: bool) -> Any:
+def _compiled(graph: Any, lowered: Sequence[str]) -> Any:
     """The graph for this processor, with as many threads as PyTorch has."""
     core = load_openvino().Core()
-    if mixed_precision:
-        graph = _marked(graph, core)
+    if lowered:
+        graph = _marked(graph, core, lowered)
     options = {
-        "INFERENCE_PRECISION_HINT": "bf16" if mixed_precision else "f32",
+        "INFERENCE_PRECISION_HINT": "bf16" if lowered else "f32",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "ENABLE_CPU_PINNING": False,  # a pinned thread waits for its core, however busy that is
     }
     return core.compile_model(graph, "CPU", options)
 
 
-def _marked(graph: Any, core: Any) -> Any:
+def _marked(graph: Any, core: Any, lowered: Sequence[str]) -> Any:
     """The graph with the mark ``precise`` on all layers but the lowered."""
     openvino = load_openvino()
-    from openvino._offline_transformations import apply_moc_transformations
-
-    # else layers are exchanged for others later on, and those are without the mark
-    apply_moc_transformations(graph, cf=True, smart_reshape=False)
+    settle_layers(graph)  # else the mark would be on layers that are exchanged for others later on
     with TemporaryDirectory() as folder:
         description, values = Path(folder, "graph.xml"), Path(folder, "graph.bin")
         openvino.serialize(graph, description, values)
@@ -202,7 +222,7 @@ def _marked(graph: Any, core: Any) -> Any:
         weights = openvino.Tensor(np.fromfile(values, np.uint8))
     for layer in tree.iter("layer"):
         if layer.get("type") in ("Const", "Parameter", "Result") or _is_lowered(
-            layer.get("name", ""), LOWERED
+            layer.get("name", ""), lowered
         ):
             continue
         notes = layer.find("rt_info")
@@ -226,11 +246,14 @@ def _first_line(error: Exception) -> str:
 class _Maps(nn.Module):
     """What one pass computes, as a plain tuple."""
 
-    def __init__(self, network: YNet) -> None:
+    def __init__(self, network: Member) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         features = self.network.encode(x)
-        maps = (features.e1, features.e3, features.arm)
-        return (*maps, self.network.decode(features)) if self.network.config.segmentation else maps
+        maps = [features.e1, features.e3, features.arm]
+        if self.network.config.knows_nothing and features.e4 is not None:
+            maps.append(features.e4)
+        drawn = self.network.masks(features)[-2:] if self.network.config.segmentation else ()
+        return (*maps, *drawn)

@@ -15,26 +15,27 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ..model import YNet
+from ..model import Member
 
 __all__ = ["LOWERED", "at_work"]
 
-LOWERED = ("enc3", "enc4", "enc5")
-"""Stages of a Y-Net whose convolutions compute in bfloat16."""
+LOWERED = {"pyramid": ("enc3", "enc4", "enc5"), "u": ("enc3", "enc4", "enc5", "dec4")}
+"""Stages of a network whose convolutions compute in bfloat16, by its trunk."""
 
 
-def at_work(network: YNet, *, mixed_precision: bool) -> YNet:
+def at_work(network: Member, *, mixed_precision: bool) -> Member:
     """A copy for prediction alone.
 
     Parameters
     ----------
-    network : YNet
+    network : Member
         In evaluation mode; stays as it is. A copy that is at work already is copied as it is.
     mixed_precision : bool
         Let the stages ``LOWERED`` compute in bfloat16, with float32 between them.
     """
     copied = copy.deepcopy(network).requires_grad_(False)
-    for name in LOWERED if mixed_precision else ():
+    lowered = [name for name in LOWERED[network.config.trunk] if hasattr(copied, name)]
+    for name in lowered if mixed_precision else ():
         stage = getattr(copied, name)
         if not isinstance(stage, _Lowered):
             setattr(copied, name, _Lowered(stage))
@@ -54,8 +55,8 @@ class _Lowered(nn.Module):
             if isinstance(layer, nn.Conv2d):
                 layer.to(torch.bfloat16)
 
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.stage(x.bfloat16())
+    def forward(self, *maps: Tensor) -> Tensor:
+        out: Tensor = self.stage(*(one.bfloat16() for one in maps))
         return out.float()
 
 

@@ -1,0 +1,333 @@
+"""What was found in an image, the identity of that image, and the codes that say it in DICOM.
+
+Codes are those of the standard's context groups (PS3.16). Neck levels go by the jugular groups of
+cancer registries (SEER): II upper, III middle, IV lower; the standard has no code for an undivided
+level I, nor for VII, which stay "cervical lymph node" with the level in the label.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import uid
+from pydicom.dataset import Dataset
+from pydicom.uid import UID
+
+from .... import __version__
+from ....errors import ExportError
+from ....types import Level, Measurement, Node, Side
+from ..file import read_header
+from ..source import quiet
+
+if TYPE_CHECKING:
+    from highdicom.sr import CodedConcept
+
+__all__ = [
+    "EQUIPMENT",
+    "LYMPH_NODE",
+    "MANUFACTURER",
+    "Algorithm",
+    "FrameFindings",
+    "ImageIdentity",
+    "check_findings",
+    "code",
+    "derived_uid",
+    "encode",
+    "label_of",
+    "level_of",
+    "side_code",
+    "side_of",
+    "site_code",
+]
+
+MANUFACTURER = "napari-cln"
+EQUIPMENT = {
+    "manufacturer": MANUFACTURER,
+    "manufacturer_model_name": MANUFACTURER,
+    "software_versions": __version__,
+    "device_serial_number": "0",
+}
+"""Names the program where DICOM asks for the device."""
+
+NEEDED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+PATIENT_AND_STUDY = (
+    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
+    *("StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName"),
+)
+TAGS = [*NEEDED, *PATIENT_AND_STUDY, "SpecificCharacterSet", "InstanceNumber", "Rows", "Columns"]
+DATE, TIME = re.compile(r"\d{8}"), re.compile(r"\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?")
+MULTI_FRAME = (
+    uid.UltrasoundMultiFrameImageStorage,
+    UID("1.2.840.10008.5.1.4.1.1.3"),  # its retired form
+    uid.MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
+    uid.MultiFrameTrueColorSecondaryCaptureImageStorage,
+)
+"""Classes of which DICOM allows to name a frame."""
+
+LYMPH_NODE = ("59441001", "Lymph node")
+SITES: dict[Level | None, tuple[str, str]] = {
+    "II": ("245321008", "Upper jugular lymph node"),
+    "III": ("245322001", "Middle jugular lymph node"),
+    "IV": ("245323006", "Lower jugular lymph node"),
+    "V": ("245324000", "Posterior triangle cervical lymph node"),
+    "VI": ("5727003", "Anterior cervical lymph node"),
+}
+SITE = ("81105003", "Cervical lymph node")
+SIDES: dict[Side | None, tuple[str, str]] = {"left": ("7771000", "Left"), "right": ("24028007", "Right")}
+
+
+def code(value: str, meaning: str, scheme: str = "SCT") -> CodedConcept:
+    """A coded concept, made anew: highdicom's are mutable, and one in two places carries changes over."""
+    from highdicom.sr import CodedConcept
+
+    return CodedConcept(value, scheme, meaning)
+
+
+def site_code(level: Level | None) -> CodedConcept:
+    """Code of the group of lymph nodes at a neck level."""
+    return code(*SITES.get(level, SITE))
+
+
+def side_code(side: Side | None) -> CodedConcept | None:
+    """Code of a side; None for the midline and where it is not known."""
+    return code(*SIDES[side]) if side in SIDES else None
+
+
+def level_of(value: str, label: str) -> Level | None:
+    """Neck level of a site's code, else of the label that :func:`label_of` wrote."""
+    for level, (known, _) in SITES.items():
+        if value == known:
+            return level
+    match = re.fullmatch(r"Node \d+,(?: left| right| midline)? (I|VII)", label)
+    return match[1] if match else None  # type: ignore[return-value]
+
+
+def side_of(value: str, label: str) -> Side | None:
+    """Side of a code, else of the label that :func:`label_of` wrote."""
+    for side, (known, _) in SIDES.items():
+        if value == known:
+            return side
+    return "midline" if re.fullmatch(r"Node \d+, midline( [IV]+)?", label) else None
+
+
+def label_of(node: Node) -> str:
+    """Name of a node for a list of segments: "Node 1, left III"."""
+    place = " ".join(filter(None, (node.side, node.level)))
+    return f"Node {node.id}, {place}" if place else f"Node {node.id}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Algorithm:
+    """The model that found a node or scored it.
+
+    Parameters
+    ----------
+    model_id : str
+        ``name@`` and the first digits of the weights' SHA-256.
+    mask_threshold, cutoff : float, optional
+        Its operating points.
+    """
+
+    model_id: str
+    mask_threshold: float | None = None
+    cutoff: float | None = None
+
+    @property
+    def name(self) -> str:
+        return f"napari-cln {self.model_id.partition('@')[0]}"[:64]
+
+    @property
+    def version(self) -> str:
+        return (self.model_id.partition("@")[2] or "unknown")[:64]
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """Operating points, as DICOM lists them."""
+        points = {"mask threshold": self.mask_threshold, "cutoff": self.cutoff}
+        return {name: f"{value:g}" for name, value in points.items() if value is not None}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FrameFindings:
+    """What was found in one frame of an image.
+
+    Parameters
+    ----------
+    index : int
+        Position in the image file, from 0.
+    instances : ndarray of uint8, shape (H, W)
+        0 background; the ids of ``nodes``, and of others that are left out.
+    nodes : tuple of Node
+    sizes : tuple of Measurement or None
+        Of each node, in their order.
+    frame_score : float, optional
+        Malignancy in [0, 1] of the whole frame, for one without a node.
+    is_doubtful : bool
+        Whether the model says of itself that the frame is unlike what it was trained on.
+    """
+
+    index: int = 0
+    instances: NDArray[np.uint8]
+    nodes: tuple[Node, ...]
+    sizes: tuple[Measurement | None, ...]
+    frame_score: float | None = None
+    is_doubtful: bool = False
+
+    def digest(self) -> bytes:
+        """Content of all that is written of the frame."""
+        said = repr((self.index, self.nodes, self.sizes, self.frame_score, self.is_doubtful))
+        return hashlib.sha256(said.encode() + np.ascontiguousarray(self.instances).tobytes()).digest()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ImageIdentity:
+    """The image that objects refer to: its identifiers, patient and study, and no more of its header.
+
+    Parameters
+    ----------
+    header : Dataset
+        Stands in for the image where highdicom asks for it. It is an ultrasound image of one frame
+        without a frame of reference, the only kind of which highdicom makes a segmentation.
+    sop_class : UID
+        The class that the image really is of.
+    n_frames : int
+    """
+
+    header: Dataset
+    sop_class: UID
+    n_frames: int = 1
+
+    @classmethod
+    def read(cls, path: Path) -> ImageIdentity:
+        """Take the identity from a DICOM file; its pixels are not read.
+
+        Parameters
+        ----------
+        path : Path
+
+        Raises
+        ------
+        FrameReadError
+            If the header can't be read.
+        ExportError
+            If an identifier is missing, or one that DICOM does not allow.
+        """
+        found = read_header(path, [*TAGS, "NumberOfFrames"])
+        for keyword in NEEDED:
+            value = str(found.get(keyword) or "")
+            if not value:
+                raise ExportError(
+                    f"{path.name} has no {keyword}, so no SEG or report can refer to it.",
+                    "Export the image again.",
+                )
+            if not _is_allowed(value):
+                raise ExportError(
+                    f"{path.name} has the identifier {value}, which DICOM does not allow, so no SEG or "
+                    "report can refer to it.",
+                    "Export the image again.",
+                )
+        header = Dataset()
+        with quiet():
+            for keyword in TAGS:
+                if keyword in PATIENT_AND_STUDY or found.get(keyword) not in (None, ""):
+                    setattr(header, keyword, _value(found, keyword))
+        return cls(
+            header=_stand_in(header),
+            sop_class=UID(str(found.SOPClassUID)),
+            n_frames=int(found.get("NumberOfFrames") or 1),
+        )
+
+    @classmethod
+    def of_capture(cls, capture: Dataset) -> ImageIdentity:
+        """The identity of a capture that was made here."""
+        header = Dataset()
+        for keyword in TAGS:
+            if keyword in capture:
+                setattr(header, keyword, capture[keyword].value)
+        return cls(header=_stand_in(header), sop_class=capture.SOPClassUID)
+
+    @property
+    def instance(self) -> str:
+        """SOP Instance UID of the image."""
+        return str(self.header.SOPInstanceUID)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return int(self.header.Rows), int(self.header.Columns)
+
+    def frame_numbers(self, index: int) -> list[int] | None:
+        """The frame's number as DICOM counts, where the image's class has frames to be named."""
+        return [index + 1] if self.sop_class in MULTI_FRAME else None
+
+
+def _stand_in(header: Dataset) -> Dataset:
+    header.SOPClassUID = uid.UltrasoundImageStorage
+    header.Modality = "US"
+    return header
+
+
+def _value(found: Dataset, keyword: str) -> object:
+    """An element's value; empty where it is missing, or a date or time that DICOM does not allow."""
+    value = found.get(keyword)
+    if value is None:
+        return ""
+    if keyword == "StudyTime" and not TIME.fullmatch(str(value)):
+        return ""
+    if keyword in ("StudyDate", "PatientBirthDate") and not DATE.fullmatch(str(value)):
+        return ""
+    if keyword == "PatientSex" and str(value) not in ("M", "F", "O"):
+        return ""
+    return value
+
+
+def _is_allowed(value: str) -> bool:
+    """Tell whether an identifier is one of PS3.5, chapter 9, under a root that exists."""
+    match = re.fullmatch(r"([012])\.(0|[1-9]\d*)(\.(0|[1-9]\d*))*", value)
+    return bool(match) and len(value) <= 64 and (match[1] == "2" or int(match[2]) < 40)  # type: ignore[index]
+
+
+def derived_uid(*parts: str | bytes) -> str:
+    """A unique identifier that is the same whenever it is made of the same parts (PS3.5, B.2)."""
+    content = hashlib.sha256(MANUFACTURER.encode())
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        content.update(len(data).to_bytes(8, "big") + data)
+    return f"2.25.{int.from_bytes(content.digest()[:16], 'big')}"
+
+
+def check_findings(findings: Sequence[FrameFindings], identity: ImageIdentity) -> None:
+    """Refuse masks that are not of the image.
+
+    Raises
+    ------
+    ExportError
+        If a frame is not there, or a mask has another size.
+    """
+    for frame in findings:
+        if not 0 <= frame.index < identity.n_frames:
+            raise ExportError(
+                f"The image has {identity.n_frames} frames, and a mask is of frame {frame.index + 1}.",
+                "Segment it again.",
+            )
+        if frame.instances.shape != identity.shape:
+            raise ExportError(
+                f"The mask has {frame.instances.shape[0]}×{frame.instances.shape[1]} pixels, its image "
+                f"{identity.shape[0]}×{identity.shape[1]}.",
+                "Segment it again.",
+            )
+
+
+def encode(dataset: Dataset) -> bytes:
+    """The bytes of a DICOM file."""
+    buffer = BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()

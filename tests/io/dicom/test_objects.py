@@ -1,0 +1,404 @@
+"""Segmentations and reports of real images: conforming, exact, and without a name that the image lacks."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+
+from napari_cln.errors import ExportError, FrameReadError
+from napari_cln.imaging.measurement import measure
+from napari_cln.io.dicom.objects.capture import capture_of
+from napari_cln.io.dicom.objects.findings import (
+    Algorithm,
+    FrameFindings,
+    ImageIdentity,
+    derived_uid,
+    encode,
+)
+from napari_cln.io.dicom.objects.report import report_of
+from napari_cln.io.dicom.objects.segmentation import read_segmentation, segmentation_of
+from napari_cln.io.sources import find_sources, read_frame
+from napari_cln.types import Node
+
+MODEL = Algorithm(model_id="best@0123456789ab", mask_threshold=0.5, cutoff=0.41)
+NODES = (Node(id=1, level="III", side="left", p_malignant=0.8213), Node(id=2, level="I", p_malignant=0.2))
+LONG_AXIS, SHORT_AXIS, AREA, PROBABILITY = "103339001", "103340004", "42798000", "111047"
+STILL, CINE = "US1_J2KR.dcm", "examples_ybr_color.dcm"
+
+needs_dciodvfy = pytest.mark.skipif(
+    shutil.which("dciodvfy") is None, reason="dciodvfy (Debian's dicom3tools) is not installed"
+)
+
+
+def found(identity: ImageIdentity, *indices: int, spacing=(0.1, 0.2)) -> list[FrameFindings]:
+    """Two nodes, the first not symmetric, so that a turned mask is another."""
+    rows, columns = identity.shape
+    frames = []
+    for index in indices or (0,):
+        mask = np.zeros((rows, columns), dtype=np.uint8)
+        mask[rows // 4 : rows // 3, columns // 4 : columns // 2] = 1
+        mask[rows // 4 : rows // 2, columns // 4 : columns // 4 + 5] = 1
+        mask[rows // 2 + index % 3 : rows // 2 + 17, columns // 2 + 3 : columns // 2 + 26] = 2
+        sizes = (measure(mask == 1, spacing), measure(mask == 2))
+        frames.append(FrameFindings(index=index, instances=mask, nodes=NODES, sizes=sizes))
+    return frames
+
+
+def empty(identity: ImageIdentity) -> list[FrameFindings]:
+    blank = np.zeros(identity.shape, dtype=np.uint8)
+    return [FrameFindings(instances=blank, nodes=(), sizes=(), frame_score=0.31)]
+
+
+def errors_of(path: Path) -> list[str]:
+    done = subprocess.run(["dciodvfy", "-new", str(path)], capture_output=True, text=True, check=False)
+    return [line for line in done.stderr.splitlines() if line.startswith("Error")]
+
+
+def numbers_of(report: pydicom.Dataset) -> dict[str, list[float]]:
+    """Measurements of a report by their code."""
+    found: dict[str, list[float]] = {}
+
+    def walk(item):
+        if item.get("ValueType") == "NUM":
+            value = float(item.MeasuredValueSequence[0].NumericValue)
+            found.setdefault(item.ConceptNameCodeSequence[0].CodeValue, []).append(value)
+        for inner in item.get("ContentSequence", ()):
+            walk(inner)
+
+    walk(report)
+    return found
+
+
+@needs_dciodvfy
+def test_objects_of_every_real_image_conform(shared_data, tmp_path):
+    wrong, refused = {}, []
+    for path in sorted((shared_data / "us_dicom" / "files").glob("*.dcm")):
+        try:
+            identity = ImageIdentity.read(path)
+        except ExportError as error:
+            refused.append(str(error))
+            continue
+        frames = found(identity, *sorted({0, identity.n_frames - 1}))
+        options = {"origin": "predicted", "algorithm": MODEL}
+        for name, made in (
+            ("seg", segmentation_of(frames, identity, **options)),
+            ("sr", report_of(frames, identity, **options)),
+            ("none", report_of(empty(identity), identity, **options)),
+        ):
+            out = tmp_path / f"{path.stem}.{name}.dcm"
+            out.write_bytes(encode(made))
+            if errors := errors_of(out):
+                wrong[out.name] = errors
+
+    assert wrong == {}
+    assert len(list(tmp_path.glob("*.dcm"))) == 75
+    assert len(refused) == 2
+    assert all("identifier 999.999.2." in sentence for sentence in refused)
+
+
+def test_masks_of_every_real_image_come_back_exactly(shared_data, tmp_path):
+    import highdicom
+
+    for path in sorted((shared_data / "us_dicom" / "files").glob("*.dcm")):
+        if "color-p" in path.name:
+            continue  # identifiers that are none
+        identity = ImageIdentity.read(path)
+        frames = found(identity, *sorted({0, identity.n_frames - 1}))
+        out = tmp_path / "a.seg.dcm"
+        out.write_bytes(encode(segmentation_of(frames, identity, origin="predicted", algorithm=MODEL)))
+
+        masks = read_segmentation(out).of(identity.instance, identity.n_frames)
+        assert {index: mask.tolist() for index, mask in masks.items()} == {
+            frame.index: frame.instances.tolist() for frame in frames
+        }
+        seg = highdicom.seg.segread(out)
+        if identity.n_frames == 1:
+            read = seg.get_pixels_by_source_instance(
+                [identity.instance], combine_segments=True, relabel=False
+            )
+        elif identity.frame_numbers(0):
+            numbers = [frame.index + 1 for frame in frames]
+            read = seg.get_pixels_by_source_frame(identity.instance, numbers, combine_segments=True)
+        else:
+            continue  # several frames in the class of stills: highdicom has no way to ask for one
+        assert np.array_equal(read, np.stack([frame.instances for frame in frames]))
+
+
+def test_a_cine_has_one_segmentation_and_pydicom_reads_its_planes(data, tmp_path):
+    identity = ImageIdentity.read(data / "dicom" / CINE)
+    frames = found(identity, 0, 7, 29)
+
+    seg = segmentation_of(frames, identity, origin="predicted", algorithm=MODEL)
+
+    (tmp_path / "a.dcm").write_bytes(encode(seg))
+    read = pydicom.dcmread(tmp_path / "a.dcm")
+    assert read.NumberOfFrames == 6
+    planes = read.pixel_array
+    numbers = [
+        (
+            group.SegmentIdentificationSequence[0].ReferencedSegmentNumber,
+            group.DerivationImageSequence[0].SourceImageSequence[0].ReferencedFrameNumber,
+        )
+        for group in read.PerFrameFunctionalGroupsSequence
+    ]
+    assert numbers == [(1, 1), (1, 8), (1, 30), (2, 1), (2, 8), (2, 30)]
+    by_index = {frame.index: frame.instances for frame in frames}
+    for (segment, number), plane in zip(numbers, planes, strict=True):
+        assert np.array_equal(plane, by_index[number - 1] == segment)
+
+
+def test_a_report_says_sizes_in_millimetres_of_calibrated_nodes_alone(data):
+    identity = ImageIdentity.read(data / "dicom" / STILL)
+    frames = found(identity)
+
+    said = numbers_of(report_of(frames, identity, origin="predicted", algorithm=MODEL))
+
+    size = frames[0].sizes[0]
+    assert said[LONG_AXIS] == [round(size.long_axis_mm, 2)]
+    assert said[SHORT_AXIS] == [round(size.short_axis_mm, 2)]
+    assert said[AREA] == [round(size.area_mm2, 2)]
+    assert said[PROBABILITY] == [82.13, 20.0]
+
+
+def test_a_score_names_its_model_version_and_cutoff(data):
+    identity = ImageIdentity.read(data / "dicom" / STILL)
+
+    report = report_of(found(identity), identity, origin="predicted", algorithm=MODEL)
+
+    said = {item.TextValue for _, item in _contents(report) if item.get("ValueType") == "TEXT"}
+    assert said >= {"napari-cln best", "0123456789ab", "cutoff: 0.41", "mask threshold: 0.5"}
+
+
+def test_no_score_is_said_where_no_model_is_known(data):
+    identity = ImageIdentity.read(data / "dicom" / STILL)
+
+    assert PROBABILITY not in numbers_of(report_of(found(identity), identity, origin="drawn"))
+
+
+def test_doubt_is_said_of_a_frame_that_the_model_does_not_know(data):
+    identity = ImageIdentity.read(data / "dicom" / STILL)
+    (frame,) = found(identity)
+    odd = FrameFindings(instances=frame.instances, nodes=frame.nodes, sizes=frame.sizes, is_doubtful=True)
+
+    options = {"origin": "predicted", "algorithm": MODEL}
+    assert "do not rely on it" in str(report_of([odd], identity, **options))
+    assert "do not rely on it" not in str(report_of([frame], identity, **options))
+
+
+def test_an_outline_lies_on_the_border_of_its_mask(data):
+    from skimage.draw import polygon2mask
+
+    identity = ImageIdentity.read(data / "dicom" / STILL)
+    frames = found(identity)
+
+    report = report_of(frames, identity, origin="drawn")
+
+    (first, *_) = [
+        item.GraphicData
+        for _, item in _contents(report)
+        if item.get("ValueType") == "SCOORD" and len(item.GraphicData) > 8
+    ]
+    points = np.array(first, dtype=float).reshape(-1, 2)
+    # Rows and columns of pixel centres; the polygon covers the centres of the mask's pixels and no other.
+    covered = polygon2mask(identity.shape, points[:, ::-1] - 0.5)
+    assert np.array_equal(covered, frames[0].instances == 1)
+
+
+def _contents(item, depth=0):
+    for inner in item.get("ContentSequence", ()):
+        yield depth, inner
+        yield from _contents(inner, depth + 1)
+
+
+def test_level_and_side_are_read_back(data, tmp_path):
+    identity = ImageIdentity.read(data / "dicom" / STILL)
+    path = tmp_path / "a.dcm"
+    path.write_bytes(encode(segmentation_of(found(identity), identity, origin="drawn")))
+
+    first, second = read_segmentation(path).segments
+
+    assert (first.label, first.node.level, first.node.side) == ("Node 1, left III", "III", "left")
+    assert (second.node.level, second.node.side, second.is_node) == ("I", None, True)
+
+
+def test_side_and_site_of_one_node_do_not_pass_to_another(data):
+    identity = ImageIdentity.read(data / "dicom" / STILL)
+
+    seg = segmentation_of(found(identity), identity, origin="drawn")
+
+    sides = [
+        "AnatomicRegionModifierSequence" in item.AnatomicRegionSequence[0] for item in seg.SegmentSequence
+    ]
+    assert sides == [True, False]
+
+
+def test_a_node_has_one_tracking_identifier_in_both_objects(data):
+    identity = ImageIdentity.read(data / "dicom" / STILL)
+    frames = found(identity)
+    options = {"origin": "predicted", "algorithm": MODEL}
+
+    seg, report = segmentation_of(frames, identity, **options), report_of(frames, identity, **options)
+
+    tracked = {item.TrackingUID for item in seg.SegmentSequence}
+    said = [item.UID for _, item in _contents(report) if item.get("ValueType") == "UIDREF"]
+    assert tracked <= set(said)
+    assert len(tracked) == 2
+
+
+def test_no_private_or_other_element_of_the_image_comes_along(data):
+    image = pydicom.dcmread(data / "dicom" / STILL)
+    identity = ImageIdentity.read(data / "dicom" / STILL)
+
+    seg = segmentation_of(found(identity), identity, origin="drawn")
+
+    assert "InstitutionName" in image or "StationName" in image
+    assert seg.PatientID == image.PatientID
+    assert "InstitutionName" not in seg
+    assert "StationName" not in seg
+    assert not [element for element in seg.iterall() if element.tag.is_private]
+
+
+def test_no_node_makes_a_report_and_no_segmentation(data):
+    identity = ImageIdentity.read(data / "dicom" / STILL)
+
+    assert segmentation_of(empty(identity), identity, origin="predicted", algorithm=MODEL) is None
+    report = report_of(empty(identity), identity, origin="predicted", algorithm=MODEL)
+    said = numbers_of(report)
+    assert said[PROBABILITY] == [31.0]
+    assert not said.keys() & {LONG_AXIS, SHORT_AXIS, AREA}
+
+
+def test_the_same_findings_have_the_same_identifiers_and_others_have_others(data):
+    identity = ImageIdentity.read(data / "dicom" / STILL)
+    frames = found(identity)
+
+    one, again = (segmentation_of(frames, identity, origin="drawn") for _ in range(2))
+    changed = frames[0].instances.copy()
+    changed[0, 0] = 1
+    other = FrameFindings(instances=changed, nodes=NODES, sizes=frames[0].sizes)
+
+    assert one.SOPInstanceUID == again.SOPInstanceUID
+    assert segmentation_of([other], identity, origin="drawn").SOPInstanceUID != one.SOPInstanceUID
+
+
+def test_an_image_with_an_illegal_identifier_is_refused_with_it(data):
+    with pytest.raises(ExportError, match=r"color-pl\.dcm has the identifier 999\.999\.2\.\d.*Export the"):
+        ImageIdentity.read(data / "dicom" / "color-pl.dcm")
+
+
+def test_a_mask_of_another_size_is_refused(data):
+    identity = ImageIdentity.read(data / "dicom" / STILL)
+    small = FrameFindings(instances=np.ones((9, 9), np.uint8), nodes=NODES, sizes=(None, None))
+
+    with pytest.raises(ExportError, match="9×9 pixels, its image 480×640"):
+        segmentation_of([small], identity, origin="drawn")
+
+
+@pytest.fixture
+def written(data, tmp_path) -> dict[str, Path]:
+    """A capture of a real frame, and what refers to it."""
+    pixels = read_frame(data / "dicom" / STILL).grey
+    capture = capture_of(
+        pixels,
+        patient="pt-0123456789abcdef",
+        study=derived_uid("study"),
+        series=derived_uid("series"),
+        instance=derived_uid("image"),
+        number=1,
+        spacing_mm=(0.07, 0.08),
+        cleaned=True,
+    )
+    identity = ImageIdentity.of_capture(capture)
+    frames = found(identity)
+    made = {
+        "sc": capture,
+        "seg": segmentation_of(frames, identity, origin="drawn"),
+        "sr": report_of(frames, identity, origin="drawn"),
+    }
+    for name, dataset in made.items():
+        (tmp_path / f"{name}.dcm").write_bytes(encode(dataset))
+    return {name: tmp_path / f"{name}.dcm" for name in made}
+
+
+def test_a_capture_is_the_frame_with_its_scale(written, data):
+    frame = read_frame(written["sc"])
+
+    assert np.array_equal(frame.pixels, read_frame(data / "dicom" / STILL).grey)
+    assert frame.spacing_mm == (0.07, 0.08)
+    assert frame.warnings == ()
+
+
+@needs_dciodvfy
+def test_a_capture_and_what_refers_to_it_conform(written):
+    assert {name: errors_of(path) for name, path in written.items()} == {"sc": [], "seg": [], "sr": []}
+
+
+def test_what_refers_to_images_is_never_taken_for_a_frame(written):
+    with pytest.raises(FrameReadError, match=r"seg\.dcm is a DICOM segmentation of another image, not a"):
+        read_frame(written["seg"])
+    with pytest.raises(FrameReadError, match=r"sr\.dcm is a report on other images, without a picture"):
+        read_frame(written["sr"])
+
+
+@pytest.mark.parametrize(
+    ("uid", "name"),
+    [
+        ("1.2.840.10008.5.1.4.1.1.88.59", "key objects"),
+        ("1.2.840.10008.5.1.4.1.1.11.1", "presentation state"),
+        ("1.2.840.10008.5.1.4.1.1.66.7", "segmentation"),
+        ("1.2.840.10008.5.1.4.1.1.66.5", "surface or registration"),
+    ],
+)
+def test_an_object_with_the_pixels_of_a_picture_is_known_by_its_class(written, tmp_path, uid, name):
+    dataset = pydicom.dcmread(written["sc"])
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = uid
+    dataset.save_as(tmp_path / "odd.dcm")
+
+    with pytest.raises(FrameReadError, match=name):
+        read_frame(tmp_path / "odd.dcm")
+    assert tmp_path / "odd.dcm" not in find_sources(tmp_path)
+
+
+def test_a_folder_of_an_archive_gives_its_images_alone(written):
+    assert find_sources(written["sc"].parent) == [written["sc"]]
+
+
+def test_a_segmentation_of_probabilities_is_read_from_one_half_up(written, tmp_path):
+    import highdicom
+
+    seg = highdicom.seg.segread(written["seg"])
+    source = pydicom.dcmread(written["sc"])
+    share = np.zeros((1, *read_frame(written["sc"]).shape), dtype=np.float32)
+    share[0, 10:20, 30:60], share[0, 12:15, 40:50] = 0.45, 0.8
+    fractional = highdicom.seg.Segmentation(
+        [source],
+        share[..., None],
+        "FRACTIONAL",
+        [seg.SegmentSequence[0]],
+        series_instance_uid=derived_uid("f"),
+        series_number=9,
+        sop_instance_uid=derived_uid("g"),
+        instance_number=1,
+        manufacturer="m",
+        manufacturer_model_name="m",
+        software_versions="1",
+        device_serial_number="1",
+    )
+    (tmp_path / "f.dcm").write_bytes(encode(fractional))
+
+    (mask,) = read_segmentation(tmp_path / "f.dcm").of(source.SOPInstanceUID).values()
+
+    assert np.array_equal(mask, (share[0] >= 0.5).astype(np.uint8))
+
+
+def test_a_segmentation_that_is_cut_short_is_refused_with_its_name(written, tmp_path):
+    whole = written["seg"].read_bytes()
+    (tmp_path / "cut.dcm").write_bytes(whole[: len(whole) // 2])
+
+    with pytest.raises(FrameReadError, match=r"cut\.dcm"):
+        read_segmentation(tmp_path / "cut.dcm")
