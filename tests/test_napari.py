@@ -23,7 +23,7 @@ from napari_cln.batch.masks import MaskLines
 from napari_cln.batch.rows import FrameKey
 from napari_cln.errors import ExportError, FrameReadError
 from napari_cln.io.sources import ENDINGS
-from napari_cln.models.promotion import promote
+from napari_cln.workflow.promote import promote
 
 SAMPLES = Path(_napari.__file__).parent / "samples"
 FRAME = SAMPLES / "simulated-frame.dcm"
@@ -134,6 +134,7 @@ def test_a_frame_opens_with_its_nodes_and_its_score_on_the_canvas(viewer):
     assert viewer.layers.selection.active is labels
 
 
+@pytest.mark.slow
 def test_a_frame_opens_with_the_model_in_use(viewer, models, tmp_path, monkeypatch):
     monkeypatch.setenv("NAPARI_CLN_MODELS", str(tmp_path / "known"))
     card = promote(models / "small.safetensors", confirmed=True)

@@ -17,7 +17,6 @@ import napari_cln
 from napari_cln.errors import WeightsError
 from napari_cln.models.card import ModelCard
 from napari_cln.models.library import model_in_use
-from napari_cln.models.promotion import promote
 from napari_cln.network import inference
 from napari_cln.network.device import Device
 from napari_cln.network.ensemble import Ensemble
@@ -28,6 +27,7 @@ from napari_cln.network.novelty import Novelty
 from napari_cln.network.weights import load_model, save_model
 from napari_cln.phantom import simulate
 from napari_cln.types import Frame, PrepareConfig
+from napari_cln.workflow.promote import promote
 
 SMALL = {"width": 0.125, "decoder_width": 8}
 CONFIGS = {
@@ -89,6 +89,7 @@ def spread(values: list[torch.Tensor]) -> float:
     return float((torch.stack(values).amax(0) - torch.stack(values).amin(0)).max())
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_probabilities_are_the_mean_of_the_members(members):
     x = torch.rand(2, 1, 64, 64)
@@ -123,6 +124,7 @@ def test_every_node_of_a_frame_is_scored_by_all_members_under_the_same_mask(pair
     torch.testing.assert_close(scores, torch.stack(each).mean(0))
 
 
+@pytest.mark.slow
 def test_segment_answers_with_the_mean(members, frame):
     prediction = segment(frame, Ensemble(members), "cpu")
 
@@ -260,6 +262,7 @@ def knowing(network: YNet, scale: float) -> YNet:
     return network
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scales", "unlike"), [((1e6, 1e-6, 1e-6), False), ((1e6, 1e6, 1e-6), True)])
 def test_half_of_the_members_must_find_a_frame_unlike(frame, scales, unlike):
     members = [

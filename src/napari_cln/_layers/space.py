@@ -1,4 +1,4 @@
-"""Where a layer lies in space, how it is called and coloured."""
+"""Place in space, name and colours of a layer, and the keys of its metadata."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def title_of(like: Image | Frame) -> str:
 
 
 def is_stack(like: Image | Frame) -> bool:
-    """Whether there is a frame axis.
+    """Tell whether there is a frame axis.
 
     Raises
     ------
