@@ -36,6 +36,7 @@ __all__ = [
     "open_source",
     "read_frame",
     "read_frames",
+    "refers_to_images",
 ]
 
 Source: TypeAlias = str | os.PathLike[str] | Frame | NDArray[Any]
@@ -322,6 +323,15 @@ def _is_source(file: Path) -> bool:
     except OSError:
         return ending in ENDINGS
     return (ending in ENDINGS or kind_of_file(head) is not None) and not has_no_frames(head)
+
+
+def refers_to_images(path: Path) -> bool:
+    """Tell whether a DICOM file is an index of others, a segmentation of one, or a report on them."""
+    try:
+        head = _head(path)
+    except OSError:
+        return False
+    return kind_of_file(head) == "dicom" and has_no_frames(head)
 
 
 def _is_known(file: Path) -> bool:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ...disk.tables import is_hidden
 from ...errors import listed
+from ...io.sources import refers_to_images
 from .meaning import same_text
 
 __all__ = ["IMAGES", "Pairs", "match_files", "pair_masks", "pictures_below", "role_of"]
@@ -106,7 +107,8 @@ class Pairs:
 
 
 def pictures_below(folder: Path) -> list[Path]:
-    """Picture files below a folder, sorted; hidden ones and other programs' own are left out."""
+    """Picture files below a folder, sorted; hidden ones, other programs' own, and DICOM files that are no
+    images are left out."""
     return [
         path
         for path in sorted(folder.rglob("*"))
@@ -114,6 +116,7 @@ def pictures_below(folder: Path) -> list[Path]:
         and not is_hidden(path)
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         and path.is_file()
+        and not (path.suffix.casefold() == ".dcm" and refers_to_images(path))
     ]
 
 

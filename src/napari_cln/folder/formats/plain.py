@@ -454,6 +454,13 @@ def _label(study: Study, image: Path, rows: Sequence[TableRow]) -> str:
 def _items(study: Study, image: Path, said: _Said) -> list[Incoming]:
     """One item a frame: a stack that has a mask for each of its frames is all of them."""
     name = "/".join((*_folders(study, image), image.name))
+    if (frames := study.outlines.frames.get(image)) is not None:
+        return [
+            Incoming(
+                name=f"{name}, frame {index + 1}", read=partial(_parcel, study, image, said, index, None)
+            )
+            for index in frames
+        ]
     pages = max((count_pages(path) for path in _mask_files(study, image, said)), default=1)
     if pages == 1:
         return [Incoming(name=name, read=partial(_parcel, study, image, said, None, 1))]
@@ -470,7 +477,7 @@ def _mask_files(study: Study, image: Path, said: _Said) -> list[Path]:
     return [path for path, _ in said.masks]
 
 
-def _parcel(study: Study, image: Path, said: _Said, index: int | None, pages: int) -> ImportedFrame:
+def _parcel(study: Study, image: Path, said: _Said, index: int | None, pages: int | None) -> ImportedFrame:
     if said.problem is not None:
         raise DatasetError(said.problem)
     truth = _truth(said.label)
@@ -525,11 +532,11 @@ def _parcel(study: Study, image: Path, said: _Said, index: int | None, pages: in
 
 
 def _frame(
-    source: FrameSource, index: int | None, pages: int, has_outlines: bool
+    source: FrameSource, index: int | None, pages: int | None, has_outlines: bool
 ) -> tuple[Frame, tuple[str, ...]]:
     """The frame of a file, and what to know of it and of those that are not taken."""
     n, name = source.n_frames, source.path.name
-    if index is not None and pages != n:
+    if index is not None and pages not in (None, n):
         raise DatasetError(
             f"{name} has {n} frame{'s'[: n != 1]}, its mask {pages}. Export both with as many."
         )
