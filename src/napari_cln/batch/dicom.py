@@ -28,8 +28,7 @@ from ..imaging.measurement import measure, spacing_of
 from ..io.dicom.objects.findings import Algorithm, FrameFindings, ImageIdentity, encode
 from ..io.dicom.objects.report import report_of
 from ..io.dicom.objects.segmentation import segmentation_of
-from ..io.signatures import kind_of_file
-from ..io.sources import FrameSource, open_source
+from ..io.sources import FrameSource, is_dicom_image, open_source
 from ..types import Measurement, Node
 from .names import NamedSource, picture_path
 from .rows import COLUMNS
@@ -37,7 +36,6 @@ from .rows import COLUMNS
 __all__ = ["FOLDER", "ArchivedFile", "archive_results"]
 
 FOLDER = "dicom"
-HEAD = 1024
 NO_IDENTITY = (
     "has no DICOM identity, so no SEG or report can refer to it. Import it into a training folder: "
     "`napari-cln export FOLDER --format dicom` writes image, mask and report together."
@@ -125,9 +123,8 @@ def _archive(
         with suppress(FileNotFoundError):
             path.unlink()
     short = source.name.rsplit("/", 1)[-1]
-    with source.path.open("rb") as file:
-        if kind_of_file(file.read(HEAD)) != "dicom":
-            return ArchivedFile(source=source.name, problem=f"{short} {NO_IDENTITY}", is_dicom=False)
+    if not is_dicom_image(source.path):
+        return ArchivedFile(source=source.name, problem=f"{short} {NO_IDENTITY}", is_dicom=False)
     try:
         identity = ImageIdentity.read(source.path)
         with open_source(source.path) as opened:

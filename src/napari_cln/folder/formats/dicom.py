@@ -23,19 +23,19 @@ from ...io.dicom.objects.findings import Algorithm, FrameFindings, ImageIdentity
 from ...io.dicom.objects.report import report_of
 from ...io.dicom.objects.segmentation import (
     Origin,
-    Segment,
     SegmentedImage,
     is_segmentation,
     read_segmentation,
     segmentation_of,
 )
 from ...io.sources import open_source, refers_to_images
-from ...types import Frame, Measurement, Node, Truth
+from ...io.terms import Segment
+from ...types import Frame, Measurement, Node
 from ..dataset import TrainingFolder
 from ..record import LABELLED, Record
 from .imported import Drawn, ImportOptions, Outlines, below
-from .masks import mask_meanings
-from .meaning import Meaning, meaning_of
+from .masks import drawn_segments, mask_meanings
+from .meaning import Meaning
 from .stored import ExportedFrame
 
 __all__ = ["DicomWriter", "find_segmentations"]
@@ -138,34 +138,7 @@ def _draw(
             f"{name} has {mask.shape[0]}×{mask.shape[1]} pixels, its image "
             f"{frame.shape[0]}×{frame.shape[1]}. Export both again."
         )
-    instances = np.zeros(mask.shape, dtype=np.uint8)
-    not_judged = None
-    nodes: list[Node] = []
-    for segment in segments:
-        inside = mask == segment.number
-        meaning = _meaning(segment, name, meanings)
-        if meaning == "not-judged":
-            not_judged = inside if not_judged is None else not_judged | inside
-        elif meaning != "background" and inside.any():
-            truth: Truth = meaning if meaning in ("benign", "metastatic") else "unknown"
-            nodes.append(replace(segment.node, id=len(nodes) + 1, status="accepted", truth=truth))
-            instances[inside] = len(nodes)
-    return Drawn(instances=instances, nodes=tuple(nodes), not_judged=not_judged, notes=notes)
-
-
-def _meaning(segment: Segment, name: str, meanings: Mapping[str, Meaning] | None) -> Meaning:
-    """What a segment is: as the user says, by its code, or by its label."""
-    said = (meanings or {}).get(str(segment.number))
-    if said is not None:
-        return said
-    meaning = "node" if segment.is_node else meaning_of(segment.label)
-    if meaning in ("node", "benign", "metastatic", "background", "not-judged"):
-        return meaning
-    raise DatasetError(
-        f"{name} has the segment {segment.number}, {segment.label[:40]!r}, whose code is no lymph node's.",
-        f"Say what it is, for example --mask-values {segment.number}=node (or background, benign, "
-        "metastatic, not-judged).",
-    )
+    return replace(drawn_segments(mask, segments, name, meanings), notes=notes)
 
 
 class DicomWriter:

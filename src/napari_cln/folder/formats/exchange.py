@@ -52,8 +52,8 @@ NO_TABLE = "none"
 """For ``labels``: the study's tables are not its labels."""
 NOT_READ = {
     **dict.fromkeys(
-        (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd"),
-        "volumes and label maps of this kind are not read: export the masks as PNG",
+        (".nhdr", ".mha", ".mhd", ".hdr", ".img"),
+        "volumes and label maps of this kind are not read: save them as NRRD, NIfTI or PNG",
     ),
     **dict.fromkeys((".zip", ".7z", ".rar", ".gz", ".tar"), "archives are not read: unpack them"),
     **dict.fromkeys(

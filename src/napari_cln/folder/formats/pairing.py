@@ -17,9 +17,19 @@ from pathlib import Path
 from ...disk.tables import is_hidden
 from ...errors import listed
 from ...io.sources import refers_to_images
+from ...io.volumes import is_volume
 from .meaning import same_text
 
-__all__ = ["IMAGES", "Pairs", "match_files", "pair_masks", "pictures_below", "role_of"]
+__all__ = [
+    "IMAGES",
+    "Pairs",
+    "is_picture",
+    "match_files",
+    "pair_masks",
+    "pictures_below",
+    "role_of",
+    "stem_of",
+]
 
 IMAGES = (".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".tif", ".tiff", ".dcm", ".gif", ".webp")
 MASK_WORDS = frozenset(
@@ -112,12 +122,22 @@ def pictures_below(folder: Path) -> list[Path]:
     return [
         path
         for path in sorted(folder.rglob("*"))
-        if path.suffix.casefold() in IMAGES
+        if is_picture(path)
         and not is_hidden(path)
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         and path.is_file()
         and not (path.suffix.casefold() == ".dcm" and refers_to_images(path))
     ]
+
+
+def is_picture(path: Path) -> bool:
+    """Tell whether a file is called like a picture, a mask, or a volume of one slice."""
+    return path.suffix.casefold() in IMAGES or is_volume(path)
+
+
+def stem_of(path: Path) -> str:
+    """A file's name without its ending; of ``a.seg.nrrd`` the word for a mask stays."""
+    return path.name[: -len(".nii.gz")] if path.name.casefold().endswith(".nii.gz") else path.stem
 
 
 def role_of(part: str) -> str:
@@ -192,7 +212,7 @@ def _named(path: Path, root: Path, images: Path | None, masks: Path | None) -> N
     parts = path.relative_to(base).parts[:-1] if path.is_relative_to(base) else ()
     if not role:
         role = next((found for part in reversed(parts) if (found := role_of(part))), "")
-    stem = same_text(path.stem)
+    stem = same_text(stem_of(path))
     match = _MASK_AT_END.fullmatch(stem) or _MASK_AT_START.fullmatch(stem)
     return Named(
         path=path,

@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 
 from ...disk.tables import ENDINGS, is_hidden
-from ...errors import DatasetError, listed
+from ...errors import DatasetError, FrameReadError, listed
 from ...io.orientation import upright
 from ...io.sources import FrameSource, open_source
+from ...io.volumes import check_same_place, is_volume
 from ...types import Annotation, Frame, Node, Split, Status, Truth
 from ..record import Provenance
 from .columns import Labels, TableRow, has_images, read_labels
@@ -37,7 +38,7 @@ from .imported import (
 )
 from .masks import MaskPicture, count_pages, drawn, looks_like_a_mask, mask_meanings, read_mask
 from .meaning import Meaning, UnknownWords, same_text, split_of, truth_of
-from .pairing import IMAGES, pair_masks, role_of
+from .pairing import is_picture, pair_masks, role_of, stem_of
 
 __all__ = ["Study", "find_masks", "find_study", "find_table"]
 
@@ -181,6 +182,11 @@ def _together(image: Path, parts: Sequence[Drawn], masks: Sequence[Path]) -> Dra
 def _read(
     path: Path, frame: Frame, meanings: Mapping[str, Meaning] | None, options: ImportOptions, truth: Truth
 ) -> Drawn:
+    if is_volume(path) and frame.source is not None:
+        try:
+            check_same_place(frame.source, path)
+        except FrameReadError as cause:
+            raise DatasetError(str(cause)) from cause
     picture = read_mask(path, frame.index if count_pages(path) > 1 else 0)
     notes = picture.notes
     turn = _orientation(frame)
@@ -297,10 +303,10 @@ class _Locator:
         self._by_name: dict[str, list[Path]] = defaultdict(list)
         places = [root for root in study.roots if root.is_dir() and study.labels is not None]
         for path in dict.fromkeys(path for root in places for path in sorted(root.rglob("*"))):
-            if path.suffix.casefold() in IMAGES and not is_hidden(path) and path.is_file():
+            if is_picture(path) and not is_hidden(path) and path.is_file():
                 self._by_name[same_text(path.name)].append(path)
-                self._by_name[same_text(path.stem).removesuffix("_0000")].append(path)
-                self._by_name[same_text(path.stem)].append(path)
+                self._by_name[same_text(stem_of(path)).removesuffix("_0000")].append(path)
+                self._by_name[same_text(stem_of(path))].append(path)
 
     def __call__(self, name: str, *, masks: bool = False) -> Path:
         """The file of a cell.

@@ -18,6 +18,7 @@ SOURCES = {
     "dicom-region": "DICOM",
     "dicom-pixel-spacing": "DICOM, pixel spacing",
     "tiff-imagej": "TIFF",
+    "volume": "NRRD or NIfTI",
     "typed": "(typed)",
 }
 

@@ -16,10 +16,10 @@ from pydicom.dataset import Dataset
 
 from ....errors import ExportError
 from ....types import Measurement, Node
+from ...terms import LYMPH_NODE
 from ..source import quiet
 from .findings import (
     EQUIPMENT,
-    LYMPH_NODE,
     MANUFACTURER,
     Algorithm,
     FrameFindings,
