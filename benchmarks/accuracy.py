@@ -45,9 +45,8 @@ from napari_cln.network.ensemble import Ensemble  # noqa: E402
 from napari_cln.network.inference import Segmenter  # noqa: E402
 from napari_cln.network.model import Features, Network, YNet, YNetConfig  # noqa: E402
 from napari_cln.study.statistics.calibration import expected_calibration_error  # noqa: E402
-from napari_cln.study.statistics.intervals import proportion  # noqa: E402
+from napari_cln.study.statistics.intervals import bootstrap, proportion  # noqa: E402
 from napari_cln.study.statistics.metrics import auc, dice  # noqa: E402
-from napari_cln.study.statistics.resampling import bootstrap  # noqa: E402
 from napari_cln.training.data import Batch, Samples  # noqa: E402
 from napari_cln.training.loop import fit  # noqa: E402
 from napari_cln.training.loss import Objective  # noqa: E402

@@ -13,6 +13,7 @@ from .errors import (
 from .folder.dataset import TrainingFolder
 from .folder.formats.exchange import export_study, import_study
 from .folder.health.check import check_study
+from .imaging.flow import NodeFlow, find_flow
 from .imaging.measurement import measure, measure_nodes
 from .imaging.preprocessing import find_overlay, find_scan_area, prepare, restore
 from .io.sources import find_sources, open_source, read_frame, read_frames
@@ -27,6 +28,7 @@ from .study.report import write_report
 from .types import (
     Annotation,
     Case,
+    ColourFlow,
     Estimate,
     Explanation,
     Fold,
@@ -46,6 +48,7 @@ __all__ = [
     "Annotation",
     "Case",
     "ClnError",
+    "ColourFlow",
     "DatasetError",
     "DeviceError",
     "Ensemble",
@@ -62,6 +65,7 @@ __all__ = [
     "Measurement",
     "ModelInput",
     "Node",
+    "NodeFlow",
     "Prediction",
     "PredictionError",
     "PrepareConfig",
@@ -79,6 +83,7 @@ __all__ = [
     "evaluate",
     "explain",
     "export_study",
+    "find_flow",
     "find_overlay",
     "find_scan_area",
     "find_sources",

@@ -29,9 +29,11 @@ __all__ = [
     "Setting",
     "Share",
     "check_fields",
+    "describe",
     "hints_of",
     "settings_of",
     "shown",
+    "texts_of",
     "wanted",
 ]
 
@@ -99,6 +101,11 @@ class Setting:
         return wanted(self.hint)
 
     @property
+    def range(self) -> str:
+        """The limits in words, such as ``from 1 to 10``; empty for none."""
+        return _range(self.limits).strip(" :")
+
+    @property
     def is_number(self) -> bool:
         """True for a whole number or a number."""
         return self.kind in _NUMBERS
@@ -125,37 +132,56 @@ def settings_of(kind: type) -> tuple[Setting, ...]:
     -------
     tuple of Setting
     """
-    texts = _texts(kind)
-    found = []
-    for field in fields(kind):
-        hint = hints_of(kind)[field.name]
-        bare, limits = _split(hint)
-        if get_origin(bare) in (Union, UnionType):  # one that may be None
-            bare, limits = _split(next(part for part in get_args(bare) if part is not NoneType))
-        choices = get_args(bare) if get_origin(bare) is Literal else ()
-        found.append(
-            Setting(
-                name=field.name,
-                kind=str if choices else bare,
-                default=None if field.default is MISSING else field.default,
-                choices=choices,
-                limits=limits or msgspec.Meta(),
-                hint=hint,
-                text=texts.get(field.name, ""),
-            )
+    texts: dict[str, str] = {}
+    for each in reversed(kind.__mro__):
+        texts |= texts_of(each.__doc__)
+    return tuple(
+        describe(
+            field.name,
+            hints_of(kind)[field.name],
+            None if field.default is MISSING else field.default,
+            texts.get(field.name, ""),
         )
-    return tuple(found)
+        for field in fields(kind)
+    )
 
 
-def _texts(kind: type) -> dict[str, str]:
-    """What the docstrings of a class and of those that it extends say of each field, in one paragraph."""
+def describe(name: str, hint: Any, default: Any, text: str) -> Setting:
+    """Describe one field, or one parameter of a function.
+
+    Parameters
+    ----------
+    name : str
+    hint : object
+        Its annotation.
+    default : object
+    text : str
+        What it means.
+    """
+    bare, limits = _split(hint)
+    if get_origin(bare) in (Union, UnionType):  # one that may be None
+        bare, inner = _split(next(part for part in get_args(bare) if part is not NoneType))
+        limits = limits or inner
+    choices = get_args(bare) if get_origin(bare) is Literal else ()
+    return Setting(
+        name=name,
+        kind=str if choices else bare,
+        default=default,
+        choices=choices,
+        limits=limits or msgspec.Meta(),
+        hint=hint,
+        text=text,
+    )
+
+
+def texts_of(docstring: str | None) -> dict[str, str]:
+    """Return what a numpydoc docstring says of each parameter, in one paragraph without markup."""
     from docstring_parser import DocstringStyle, parse
 
     texts: dict[str, str] = {}
-    for each in reversed(kind.__mro__):
-        for part in parse(each.__doc__ or "", DocstringStyle.NUMPYDOC).params:
-            for name in part.arg_name.split(", "):
-                texts[name] = _ROLE.sub(r"\1", " ".join((part.description or "").split())).replace("``", "")
+    for part in parse(docstring or "", DocstringStyle.NUMPYDOC).params:
+        text = _ROLE.sub(r"\1", " ".join((part.description or "").split())).replace("``", "")
+        texts |= dict.fromkeys(part.arg_name.split(", "), text)
     return texts
 
 

@@ -21,6 +21,8 @@ __all__ = [
     "Annotation",
     "Box",
     "Case",
+    "Checksums",
+    "ColourFlow",
     "Estimate",
     "Explanation",
     "Fold",
@@ -81,6 +83,9 @@ class LayerKind(StrEnum):
     DEPTH_SCALE = "depth scale"
 
 
+FLOW_TAKEN_OUT = (
+    "The frame shows Doppler flow: its colour was taken out of the grey image before the model scored it."
+)
 UNLIKE_TRAINING_DATA = (
     "The frame is unlike those that the model was trained on: do not rely on its nodes and scores."
 )
@@ -95,10 +100,13 @@ class Region:
     box : Box
     spacing_mm : (float, float), optional
         None for a part that lies over a calibrated one and has no scale of its own.
+    kind : str
+        ``"colour-flow"`` for the box in which a Doppler frame shows flow.
     """
 
     box: Box
     spacing_mm: Spacing | None
+    kind: Literal["tissue", "colour-flow"] = "tissue"
 
     def lies_in(self, other: Region) -> bool:
         """Tell whether the other region's box covers this one's, or is the same."""
@@ -193,6 +201,22 @@ class Frame:
         return grey
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ColourFlow:
+    """Flow on a Doppler frame.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (H, W)
+        Pixels that show flow in colour.
+    box : (int, int, int, int), optional
+        The box in which flow was measured, from the file or its outline; None where neither tells it.
+    """
+
+    mask: NDArray[np.bool_]
+    box: Box | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class PrepareConfig:
     """Settings by which a frame becomes the network's input; stored in each model's card."""
@@ -225,11 +249,37 @@ class ModelInput:
     overlay : ndarray of bool, shape (H, W)
         Burned-in marks that were painted over, in frame pixels.
     geometry : Geometry
+    flow : ColourFlow, optional
+        Doppler flow, which was taken out of the image too; None for a frame without Doppler.
     """
 
     image: NDArray[np.float32]
     overlay: NDArray[np.bool_]
     geometry: Geometry
+    flow: ColourFlow | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doubt:
+    """How far a frame's result is to be relied on.
+
+    Parameters
+    ----------
+    chance : float
+        That it fails, in [0, 1]: a node is missed, or one is claimed where none is.
+    level : {"sure", "look twice", "do not rely on it"}
+    reason : str
+        What speaks for a failure most, as a clause; empty where it is sure.
+    """
+
+    chance: float
+    level: Literal["sure", "look twice", "do not rely on it"]
+    reason: str = ""
+
+    def __str__(self) -> str:
+        """The level with its reason, as a sentence."""
+        text = f"{self.level}: {self.reason}" if self.reason else self.level
+        return f"{text[:1].upper()}{text[1:]}."
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -257,6 +307,12 @@ class Prediction:
     novelty : float, optional
         How unlike the training data the frame is, at least 0; above 1 it is more so than nearly all
         frames that the model was validated on. None for a model that does not know.
+    flow : ColourFlow, optional
+        Doppler flow, which was taken out of the grey image; None for a frame without Doppler.
+    clues : tuple of float
+        What speaks for and against the result; empty for a network that has none.
+    doubt : Doubt, optional
+        How far the result is to be relied on; None for a model that does not know.
     """
 
     frame: Frame
@@ -268,6 +324,9 @@ class Prediction:
     mask_threshold: float | None = 0.5
     cutoff: float = 0.5
     novelty: float | None = None
+    flow: ColourFlow | None = None
+    clues: tuple[float, ...] = ()
+    doubt: Doubt | None = None
 
     @property
     def status(self) -> Literal["ok", "unlike-training-data"]:
@@ -278,7 +337,10 @@ class Prediction:
     def warnings(self) -> tuple[str, ...]:
         """Sentences for the user about the frame, and about what the model can say of it."""
         unlike = (UNLIKE_TRAINING_DATA,) if self.status == "unlike-training-data" else ()
-        return *unlike, *self.frame.warnings
+        if not unlike and self.doubt is not None and self.doubt.level != "sure":
+            unlike = (str(self.doubt),)
+        flow = (FLOW_TAKEN_OUT,) if self.flow is not None and self.flow.mask.any() else ()
+        return *unlike, *flow, *self.frame.warnings
 
     @property
     def mask(self) -> NDArray[np.bool_]:
@@ -420,6 +482,15 @@ class Measurement:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Checksums:
+    """SHA-256 of the pixels of a case's pictures, in hexadecimal; None where there is no such picture."""
+
+    image: str | None = None
+    mask: str | None = None
+    instances: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Case:
     """One frame of a training folder.
 
@@ -434,10 +505,8 @@ class Case:
         Number of its state, from 1; each save adds one.
     split : str, optional
         The side on which a data set's authors put the frame.
-    image_sha256, mask_sha256, instances_sha256 : str
-        SHA-256 of the pixels of its pictures; None where there is no such picture.
-    read_only : bool
-        Whether a newer version of the program wrote the record, so that this one must not change it.
+    checksums : Checksums
+        Of the pixels of its pictures.
     """
 
     id: str
@@ -454,10 +523,7 @@ class Case:
     shape: tuple[int, int] = (0, 0)
     revision: int = 1
     split: Split | None = None
-    image_sha256: str = ""
-    mask_sha256: str | None = None
-    instances_sha256: str | None = None
-    read_only: bool = False
+    checksums: Checksums = Checksums()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,13 +17,13 @@ import torch
 from PIL import Image
 
 from napari_cln import TrainingFolder, __version__, read_frame, simulate
-from napari_cln.cli import main, make_parser
+from napari_cln.cli import main, parse
 from napari_cln.folder.split.frozen import frozen_split
 from napari_cln.models.card import ModelCard
 from napari_cln.network.model import YNet, YNetConfig
 from napari_cln.network.weights import save_model
 from napari_cln.study.cases import read_rows
-from napari_cln.study.evaluation import EvaluationConfig
+from napari_cln.study.config import EvaluationSettings
 from napari_cln.training.config import TrainConfig
 
 
@@ -153,10 +153,7 @@ WHOLE_NUMBERS = [
 
 @pytest.mark.parametrize(("command", "option"), NUMBERS)
 def test_a_number_takes_point_and_comma(command, option):
-    read = [
-        vars(make_parser().parse_args([command, ".", "--out", "out", option, text]))
-        for text in ("0.25", "0,25")
-    ]
+    read = [parse([command, ".", "--out", "out", option, text])[1].arguments for text in ("0.25", "0,25")]
 
     assert read[0] == read[1]
     assert 0.25 in read[0].values()
@@ -166,7 +163,7 @@ def test_a_number_takes_point_and_comma(command, option):
 @pytest.mark.parametrize(("command", "option"), NUMBERS)
 def test_what_is_not_one_number_is_wrong_use(command, option, text, capsys):
     with pytest.raises(SystemExit, match="2"):
-        make_parser().parse_args([command, ".", "--out", "out", option, text])
+        parse([command, ".", "--out", "out", option, text])
 
     said = capsys.readouterr().err
     assert f"argument {option}: '{text}' is " in said
@@ -177,7 +174,7 @@ def test_what_is_not_one_number_is_wrong_use(command, option, text, capsys):
 @pytest.mark.parametrize(("command", "option"), WHOLE_NUMBERS)
 def test_what_is_not_a_whole_number_is_wrong_use(command, option, text, capsys):
     with pytest.raises(SystemExit, match="2"):
-        make_parser().parse_args([command, ".", "--out", "out", option, text])
+        parse([command, ".", "--out", "out", option, text])
 
     said = capsys.readouterr().err
     assert f"argument {option}: " in said
@@ -187,7 +184,7 @@ def test_what_is_not_a_whole_number_is_wrong_use(command, option, text, capsys):
 @pytest.mark.parametrize("text", ["0", "1", "1,5", "0e-400"])
 def test_a_cutoff_outside_its_range_is_refused_and_never_clamped(text, capsys):
     with pytest.raises(SystemExit, match="2"):
-        make_parser().parse_args(["evaluate", ".", "--out", "out", "--cutoff", text])
+        parse(["evaluate", ".", "--out", "out", "--cutoff", text])
 
     assert f"{text} is not between 0 and 1" in capsys.readouterr().err
 
@@ -381,13 +378,12 @@ def test_train_writes_a_model_that_segments_and_goes_on_when_asked(study, tmp_pa
 
 
 def test_every_setting_of_a_run_is_an_option():
-    parser = make_parser()
     arguments = ["train", ".", "--out", "run"]
-    given = vars(parser.parse_args(arguments)).keys()
+    given = parse(arguments)[1].arguments.keys()
     for field in fields(TrainConfig):
         option = f"--{field.name.replace('_', '-')}"
         values = [] if field.type is bool else ["best" if field.name == "recipe" else "1"]
-        assert vars(parser.parse_args([*arguments, option, *values])).keys() - given == {field.name}
+        assert parse([*arguments, option, *values])[1].arguments.keys() - given == {field.name}
 
 
 @pytest.fixture(scope="module")
@@ -505,14 +501,19 @@ def test_calls_on_no_case_of_the_set_are_refused(frames, tmp_path, model, capsys
 
 
 def test_every_setting_of_an_evaluation_is_an_option():
-    parser = make_parser()
     arguments = ["evaluate", ".", "--out", "report"]
-    given = vars(parser.parse_args(arguments)).keys()
-    words = {"cutoff_from": "card", "rule": "youden"}
-    for field in fields(EvaluationConfig):
+    given = parse(arguments)[1].arguments.keys()
+    words = {
+        "cutoff_from": "card",
+        "rule": "youden",
+        "device": "cpu",
+        "readers": __file__,
+        "reports": __file__,
+    }
+    for field in fields(EvaluationSettings):
         value = words.get(field.name, "300" if field.name in ("resamples", "seed") else "0.5")
         option = f"--{field.name.replace('_', '-')}"
-        assert vars(parser.parse_args([*arguments, option, value])).keys() - given == {field.name}
+        assert parse([*arguments, option, value])[1].arguments.keys() - given == {field.name}
 
 
 def test_reports_are_read_by_the_dictionary(tmp_path, capsys):

@@ -94,7 +94,7 @@ def test_line_ends_that_git_turned_are_read_past_named_and_turned_back(study, an
     cloned = clone(study, "-c", "core.autocrlf=true")
 
     assert b"\r\n" in cloned.layout.record(cloned.ids()[0]).read_bytes()
-    assert [case.mask_sha256 for case in cloned.cases()] == [case.mask_sha256 for case in study.cases()]
+    assert [case.checksums for case in cloned.cases()] == [case.checksums for case in study.cases()]
     assert frozen_split(cloned, freeze=False) == frozen_split(study)
     faults = check_study(cloned).faults
     assert {(fault.kind, fault.severity) for fault in faults} == {

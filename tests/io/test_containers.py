@@ -11,7 +11,7 @@ import tifffile
 from PIL import Image
 
 from napari_cln.errors import FrameReadError
-from napari_cln.io.orientation import upright
+from napari_cln.io.depth import upright
 from napari_cln.io.sources import find_sources, open_source, read_frame
 
 LEFT_OUT = "1 of {} pages are thumbnails, smaller copies or masks and are left out."

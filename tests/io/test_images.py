@@ -10,7 +10,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from napari_cln.errors import FrameReadError
-from napari_cln.io.orientation import upright
+from napari_cln.io.depth import upright
 from napari_cln.io.sources import open_source, read_frame
 
 

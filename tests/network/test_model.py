@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from napari_cln.network import blocks
 from napari_cln.network.blocks import BLOCKS, PyramidPooling, growing_matrix, pooling_matrix
 from napari_cln.network.model import YNet, YNetConfig
 
@@ -83,7 +84,7 @@ def textbook(pooling: PyramidPooling, x: torch.Tensor, convolution: nn.Conv2d) -
 @pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
 def test_the_pyramid_is_convolved_as_if_it_had_been_made(bins, kernel, bias, order):
     torch.manual_seed(0)
-    pooling = PyramidPooling(6, 4, bins).double()
+    pooling = PyramidPooling(6, 4, bins, 32, kernel).double()
     convolution = nn.Conv2d(6 + 4 * len(bins), 5, kernel, padding=kernel // 2, bias=bias).double()
     x = torch.rand(2, 6, 32, 32, dtype=torch.double).to(memory_format=order).requires_grad_()
     learnt = [x, *pooling.parameters(), *convolution.parameters()]
@@ -97,10 +98,32 @@ def test_the_pyramid_is_convolved_as_if_it_had_been_made(bins, kernel, bias, ord
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
 
 
+def test_the_constants_of_the_pyramid_go_along_and_into_no_file(monkeypatch):
+    net = YNet(YNetConfig(**SMALL, size=64)).eval()
+    x = torch.rand(1, 1, 64, 64)
+    before = net(x).mask_logits
+    for name in ("pooling_matrix", "growing_matrix", "shifted_growing_matrix"):
+        monkeypatch.setattr(blocks, name, None)  # none is made on the way
+
+    assert torch.equal(net(x).mask_logits, before)
+    assert not [key for key in net.state_dict() if key.endswith(("pool", "grow"))]
+
+
+def test_the_pyramid_takes_maps_of_another_size_too():
+    torch.manual_seed(0)
+    one = YNet(YNetConfig(**SMALL, size=64)).eval()
+    other = YNet(YNetConfig(**SMALL, size=256)).eval()
+    other.load_state_dict(one.state_dict())
+    x = torch.rand(1, 1, 64, 64)
+
+    assert torch.equal(one(x).mask_logits, other(x).mask_logits)
+
+
 def test_each_node_is_scored_under_its_own_mask():
     torch.manual_seed(0)
     net = YNet(YNetConfig(**SMALL)).eval()
-    features = net.encode(torch.rand(2, 1, 64, 64))
+    x = torch.rand(2, 1, 64, 64)
+    features = net.encode(x)
     guides = torch.zeros(3, 1, 64, 64)
     guides[0, 0, 8:24, 8:24] = 1
     guides[1, 0, 40:56, 40:56] = 1
@@ -109,7 +132,7 @@ def test_each_node_is_scored_under_its_own_mask():
 
     together = net.classify(features, guides, frames)
 
-    alone = net.classify(type(features)(*(map_[:1] for map_ in features)), guides[1:2])
+    alone = net.classify(net.encode(x[:1]), guides[1:2])
     torch.testing.assert_close(together[1:2], alone)
     assert not torch.allclose(together[0], together[1])
     assert not torch.allclose(together[0], together[2])

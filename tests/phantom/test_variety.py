@@ -126,6 +126,12 @@ def test_settings_stay_within_what_a_beam_takes():
         assert imaging.dynamic_range_db > imaging.tissue_db
 
 
+def test_a_vessel_beside_the_frame_is_none_in_it():
+    frame = simulate(2_000_021, scene="varied").frame
+
+    assert frame.pixels.any()
+
+
 def test_an_unknown_scene_is_named_with_the_known_ones():
     with pytest.raises(ValueError, match="plain, varied"):
         simulate(0, scene="odd")

@@ -18,7 +18,7 @@ from napari_cln.study.average_precision import (
 )
 from napari_cln.study.cases import CaseRow, read_rows, write_rows
 from napari_cln.study.matching import compare
-from napari_cln.study.statistics.resampling import Resampling
+from napari_cln.study.statistics.intervals import Resampling
 
 FEW = Resampling(n=200)
 

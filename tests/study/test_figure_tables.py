@@ -3,8 +3,8 @@
 import pytest
 
 from napari_cln.errors import DatasetError
-from napari_cln.study.reports.dictionary import classify_reports
-from napari_cln.study.tables import read_calls
+from napari_cln.study.comparison import read_calls
+from napari_cln.study.reports.text import classify_reports
 
 
 def test_each_column_is_a_reader_and_an_empty_cell_no_call(tmp_path):

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_cln.study.paper import PRINTED_ROWS, PrintedRow, closing_tables
-from napari_cln.study.statistics.metrics import Counts, measures
+from napari_cln.study.statistics.metrics import PRINTED_ROWS, Counts, PrintedRow, closing_tables, measures
 
 BOTH, CLASS_ALONE, REPORTS = PRINTED_ROWS
 

@@ -15,9 +15,9 @@ from napari_cln.study.cases import read_rows
 from napari_cln.study.evaluation import EvaluationConfig, evaluate, evaluate_rows
 from napari_cln.study.report import report_sections, write_report
 from napari_cln.study.report.checklist import reporting_items
-from napari_cln.study.report.html import html_page
 from napari_cln.study.report.overview import overview
-from napari_cln.study.report.wording import interval, number, p_value, percent, percentage
+from napari_cln.study.report.pages import interval, number, p_value, percent, percentage
+from napari_cln.study.report.printing import html_page
 from napari_cln.study.statistics.intervals import proportion
 
 VENDOR = "<script>alert(1)</script> & 东芝 $x$"

@@ -127,6 +127,35 @@ def test_a_loss_that_is_no_number_names_the_frames_and_keeps_the_last_good_check
         assert all(value.isfinite().all() for value in state["network"].values())
 
 
+@pytest.mark.parametrize("every", [1, 4, 10])
+def test_losses_that_are_fetched_late_are_the_same(samples, recipe, tmp_path, monkeypatch, every):
+    monkeypatch.setattr(loop, "LOG_EVERY", every)
+    told = []
+    for name, devices in (("each", ("cpu",)), ("late", ())):
+        monkeypatch.setattr(loop, "EACH_STEP", devices)
+        (tmp_path / name).mkdir()
+        events = list(fit(samples, samples, recipe, tmp_path / name, epochs=2))
+        told.append([(type(e), getattr(e, "step", None), getattr(e, "loss", None)) for e in events])
+
+    assert told[0] == told[1]
+    each, late = (torch.load(tmp_path / name / "best.pt", weights_only=True) for name in ("each", "late"))
+    assert all(torch.equal(each[key], late[key]) for key in each)
+
+
+def test_a_loss_that_is_fetched_late_and_no_number_names_its_own_step(samples, recipe, tmp_path, monkeypatch):
+    poisoned = replace(samples, node_targets=samples.node_targets.copy())
+    poisoned.node_targets[7, 0] = np.inf
+    said = []
+    for devices in (("cpu",), ()):
+        monkeypatch.setattr(loop, "EACH_STEP", devices)
+        with pytest.raises(RunError) as caught:
+            list(fit(poisoned, samples, recipe, tmp_path, epochs=1))
+        said.append(str(caught.value))
+
+    assert said[0] == said[1]
+    assert "frame-0-7" in said[0]
+
+
 def test_memory_that_runs_out_says_which_batch_size_to_try(samples, recipe, tmp_path, monkeypatch):
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")

@@ -188,3 +188,16 @@ def test_the_limits_of_what_is_a_node_come_from_the_frames(finished, study):
 
     assert card.min_node_area == min(area for area in areas if area) // 2  # of eight nodes none may be lost
     assert 0 <= card.min_peak < 1
+
+
+def test_a_frame_is_prepared_once_whatever_the_number_of_folds(study, small, tmp_path, monkeypatch):
+    read = []
+    read_image = type(study).read_image
+    monkeypatch.setattr(
+        type(study), "read_image", lambda folder, case: read.append(case.id) or read_image(folder, case)
+    )
+    config = TrainConfig(epochs=1, folds=2, batch_size=2, start_from=str(small), compare_with="")
+
+    list(train(study, tmp_path / "run", config))
+
+    assert sorted(read) == sorted(case.id for case in study.cases())

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from napari_cln.cli import main
+from napari_cln.cli import main, parse
 from napari_cln.errors import RunError
 from napari_cln.models.card import ModelCard
 from napari_cln.network.model import YNet, YNetConfig
@@ -190,11 +190,9 @@ def test_what_is_no_number_is_wrong_use(text, tmp_path, capsys):
 
 @pytest.mark.parametrize("text", ["0,002", "0.002", "2e-3"])
 def test_a_rate_takes_point_and_comma(text):
-    from napari_cln.cli import make_parser
+    _, options = parse(["train", ".", "--out", "run", "--learning-rate", text])
 
-    options = make_parser().parse_args(["train", ".", "--out", "run", "--learning-rate", text])
-
-    assert options.learning_rate == 0.002
+    assert options.arguments["learning_rate"] == 0.002
 
 
 @pytest.mark.parametrize("wrong", [{"epochs": "5"}, {"epochs": 2.5}, {"ensemble": 1}, {"recipe": "worst"}])

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from ..disk.cells import defused, one_line, printable
+from ..imaging.flow import NodeFlow, flow_of_nodes
 from ..imaging.measurement import measure_nodes
 from ..types import Measurement, Prediction
 
@@ -46,6 +47,9 @@ COLUMNS = (
     "long_axis_mm",
     "short_axis_mm",
     "spacing_source",
+    "flow_share",
+    "flow_central_share",
+    "flow_pattern",
     "status",
     "message",
     "check",
@@ -60,6 +64,8 @@ FORMATS = {
     "area_mm2": ".2f",
     "long_axis_mm": ".2f",
     "short_axis_mm": ".2f",
+    "flow_share": ".4f",
+    "flow_central_share": ".4f",
 }
 KINDS = ("masks", "overlays")
 """Pictures that a frame may have, in the order of their checksums in its cell."""
@@ -109,14 +115,27 @@ def rows_of(key: FrameKey, prediction: Prediction) -> list[Row]:
     if not prediction.node_scores:
         score = _number("malignancy", prediction.malignancy)
         return [common | {"malignancy": score, "label": prediction.label}]
+    n = len(prediction.node_scores)
+    flows = flow_of_nodes(prediction.flow, prediction.instances, range(1, n + 1))
     return [
         common
         | {"node": str(i), "malignancy": _number("malignancy", score), "label": prediction.label_of(score)}
         | _sizes(measurement, prediction)
-        for i, (score, measurement) in enumerate(
-            zip(prediction.node_scores, measure_nodes(prediction), strict=True), start=1
+        | _flow(flow)
+        for i, (score, measurement, flow) in enumerate(
+            zip(prediction.node_scores, measure_nodes(prediction), flows, strict=True), start=1
         )
     ]
+
+
+def _flow(flow: NodeFlow | None) -> Row:
+    """Cells of a node's flow; none where the frame shows no Doppler over it."""
+    if flow is None:
+        return {}
+    row = {"flow_share": _number("flow_share", flow.share), "flow_pattern": flow.pattern}
+    if flow.central_share is None:
+        return row
+    return row | {"flow_central_share": _number("flow_central_share", flow.central_share)}
 
 
 def _sizes(measurement: Measurement, prediction: Prediction) -> Row:

@@ -1,24 +1,41 @@
 """The command ``napari-cln``: a small function a subcommand, which imports what it needs.
 
+The library that reads options is loaded for a command, and not to list them all.
+
 Exit codes: 0 when all went well, 1 when something failed (one sentence says what), 2 for wrong use.
 A traceback is shown on request alone, by ``--debug`` or ``NAPARI_CLN_DEBUG=1``: it may hold paths.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..disk.cells import one_line
 from ..errors import ClnError
-from . import batch, evaluation, health, studies, training
 
-__all__ = ["main", "make_parser"]
+if TYPE_CHECKING:
+    import inspect
+
+__all__ = ["COMMANDS", "main", "parse"]
+
+COMMANDS = {
+    "segment": ("batch:segment", "masks, scores and sizes of every frame in files and folders"),
+    "phantom": ("studies:phantom", "a training folder of simulated frames with exact truth"),
+    "import": ("studies:bring_in", "a study of images, masks and labels into a training folder"),
+    "export": ("studies:export", "a training folder for other programs"),
+    "check": ("studies:check", "a training folder in numbers, its faults, and their repair"),
+    "train": ("training:train", "a better Y-Net from a training folder"),
+    "evaluate": ("evaluation:evaluate", "a report on a model's figures, with intervals"),
+    "reports": ("evaluation:reports", "verdicts of original reports, by a dictionary"),
+    "doctor": ("health:doctor", "what is installed, and which device will be used and why"),
+}
+"""Module and function of each command, and a line on it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,13 +54,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a file name may not fit the terminal
-    debug = os.environ.get("NAPARI_CLN_DEBUG", "") not in ("", "0")
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given or os.environ.get("NAPARI_CLN_DEBUG", "") not in ("", "0")
     hide = False
     try:
-        options = make_parser().parse_args(arguments)
-        debug = vars(options).pop("debug", debug)
-        hide = getattr(options, "names", "path") == "hash"
-        code: int = options.run(options)
+        command, options = parse([word for word in given if word != "--debug"])
+        hide = options.arguments.get("names") == "hash"
+        code = command(*options.args, **options.kwargs)
         sys.stdout.flush()
     except KeyboardInterrupt:
         print("napari-cln: stopped. The same command goes on where it stopped.", file=sys.stderr)
@@ -96,24 +113,58 @@ def _place(error: Exception) -> str:
     return ""
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The parser of all commands; ``options.run(options)`` runs the one that was given."""
+def parse(arguments: Sequence[str]) -> tuple[Callable[..., int], inspect.BoundArguments]:
+    """Read a command line.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        Without the name of the program.
+
+    Returns
+    -------
+    function, arguments
+        What to call with what; of the options, those alone that were given.
+
+    Raises
+    ------
+    SystemExit
+        0 after help or the version; 2 for wrong use, which a line on standard error says.
+    """
     from .. import __version__
 
-    parser = argparse.ArgumentParser(
-        prog="napari-cln",
-        description="Cervical lymph nodes on neck ultrasound: mask and malignancy score. "
-        "For research, not for diagnosis.",
+    match list(arguments):
+        case []:
+            print(_overview(), file=sys.stderr)
+            print("napari-cln: COMMAND is required.", file=sys.stderr)
+            raise SystemExit(2)
+        case ["-h" | "--help", *_]:
+            print(_overview())
+            raise SystemExit(0)
+        case ["--version", *_]:
+            print(f"napari-cln {__version__}")
+            raise SystemExit(0)
+    from .options import read_command
+
+    return read_command(
+        arguments, {name: (f"{__name__}.{place}", line) for name, (place, line) in COMMANDS.items()}
     )
-    parser.add_argument("--version", action="version", version=f"napari-cln {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for room in (batch, studies, training, evaluation, health):
-        room.add_commands(commands)
-    for command in (parser, *commands.choices.values()):
-        command.add_argument(
-            "--debug",
-            action="store_true",
-            default=argparse.SUPPRESS,
-            help="show the traceback of an error; it may hold paths",
-        )
-    return parser
+
+
+def _overview() -> str:
+    """All commands, a line each."""
+    lines = [f"  {name:10}{line}" for name, (_, line) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "Usage: napari-cln COMMAND [OPTIONS]",
+            "",
+            "Cervical lymph nodes on neck ultrasound: mask and malignancy score.",
+            "For research, not for diagnosis.",
+            "",
+            "Commands:",
+            *lines,
+            "",
+            "napari-cln COMMAND --help lists the options of a command. All take --debug as well: show the",
+            "traceback of an error; it may hold paths. napari-cln --version prints the version.",
+        ]
+    )

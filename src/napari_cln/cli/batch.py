@@ -2,91 +2,92 @@
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter, Token
+from msgspec import Meta
 
 from ..errors import RunError
-from .arguments import DEVICES, Commands, positive
+from ..study.config import Device
+from .options import Folder, Positive, command, is_there
 
 if TYPE_CHECKING:
     from ..batch import FrameResult
 
-__all__ = ["add_commands"]
+__all__ = ["segment"]
 
 MOST_SHOWN = 3
 """Failures of one file that are told one by one; the others stand in the table."""
 
 
-def add_commands(commands: Commands) -> None:
-    """Add ``segment``."""
-    segment = commands.add_parser(
-        "segment",
-        help="masks, scores and sizes of every frame in files and folders",
-        epilog="Files are called by their paths in the results. Where these hold names of patients, add "
-        "--names hash.",
-    )
-    segment.add_argument(
-        "paths", nargs="+", type=_path, metavar="PATH", help="file, folder or quoted glob pattern"
-    )
-    segment.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
-    segment.add_argument(
-        "--model", default="default", help="name or .safetensors file (default: %(default)s)"
-    )
-    segment.add_argument("--device", choices=DEVICES, default="auto")
-    segment.add_argument(
-        "--batch-size", type=positive, metavar="N", help="frames at a time (default: by device)"
-    )
-    segment.add_argument(
-        "--masks",
-        choices=("png", "rle"),
-        default="png",
-        help="a picture a frame, or all run-length coded in masks.jsonl (default: %(default)s)",
-    )
-    segment.add_argument("--overlays", action="store_true", help="also draw the outlines, to look at")
-    segment.add_argument(
-        "--scheduler", metavar="ADDRESS", help="work on this Dask cluster, such as tcp://10.0.0.1:8786"
-    )
-    segment.add_argument(
-        "--names",
-        choices=("path", "hash"),
-        default="path",
-        help="names of files and folders may hold patients' names, and stand in all that is written; hash "
-        "puts a salted key in their place (default: %(default)s)",
-    )
-    segment.add_argument("--redo", action="store_true", help="do again what an earlier run has done")
-    segment.set_defaults(run=_segment)
-
-
-def _path(text: str) -> str:
+def _paths(_: Any, tokens: Sequence[Token]) -> list[str]:
     from glob import has_magic
 
-    if not os.path.exists(text) and not has_magic(text):  # noqa: PTH110 - a Path raises where it is too long
-        raise argparse.ArgumentTypeError(f"there is no file or folder {text}")
-    return text
+    return [token.value if has_magic(token.value) else is_there(token.value) for token in tokens]
 
 
-def _segment(options: argparse.Namespace) -> int:
+@command()
+def segment(
+    path: Annotated[list[str], Parameter(converter=_paths)],
+    /,
+    *,
+    out: Folder,
+    model: Annotated[str, Meta(title="MODEL")] = "default",
+    device: Device = "auto",
+    batch_size: Positive | None = None,
+    masks: Literal["png", "rle"] = "png",
+    overlays: bool = False,
+    scheduler: Annotated[str | None, Meta(title="ADDRESS")] = None,
+    names: Literal["path", "hash"] = "path",
+    redo: bool = False,
+) -> int:
+    """Segment every frame of files and folders: masks, scores and sizes.
+
+    Files are called by their paths in the results. Where these hold names of patients, add --names hash.
+
+    Parameters
+    ----------
+    path : str
+        File, folder or quoted glob pattern; several may be given.
+    out : path
+        Folder for the results.
+    model : str
+        Name or .safetensors file; in-use is the one that was promoted last.
+    device : str
+        Device that computes; auto takes the fastest there is.
+    batch_size : int
+        Frames at a time; by default what the device holds.
+    masks : str
+        A picture for each frame, or all run-length coded in masks.jsonl.
+    overlays : bool
+        Also draw the outlines, to look at.
+    scheduler : str
+        Work on this Dask cluster, such as tcp://10.0.0.1:8786.
+    names : str
+        Names of files and folders may hold patients' names, and stand in all that is written; hash puts a
+        salted key in their place.
+    redo : bool
+        Do again what an earlier run has done.
+    """
     from tqdm import tqdm
 
     n_done = n_unlike = n_kept = n_failed = 0
     shown = _Shown()
     layout = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
     with tqdm(total=1.0, bar_format=layout, file=sys.stderr, disable=None) as bar:
-        for result in _job(options)(
-            options.paths,
-            options.out,
-            model=options.model,
-            device=options.device,
-            batch_size=options.batch_size,
-            masks=options.masks,
-            overlays=options.overlays,
-            names=options.names,
-            redo=options.redo,
+        for result in _job(scheduler)(
+            path,
+            out,
+            model=model,
+            device=device,
+            batch_size=batch_size,
+            masks=masks,
+            overlays=overlays,
+            names=names,
+            redo=redo,
         ):
             n_done += result.status in ("ok", "unlike-training-data")
             n_unlike += result.status == "unlike-training-data"
@@ -99,7 +100,7 @@ def _segment(options: argparse.Namespace) -> int:
     kept = f", {n_kept} files done before" if n_kept else ""
     unlike = f", {n_unlike} of them unlike the training data (see the status column)" if n_unlike else ""
     failed = f", {n_failed} failed (see the message column)" if n_failed else ""
-    table = "results.csv" if options.names == "hash" else options.out / "results.csv"
+    table = "results.csv" if names == "hash" else out / "results.csv"
     print(f"{n_done} frames segmented{unlike}{kept}{failed}: {table}")
     return 1 if n_failed else 0
 
@@ -125,9 +126,9 @@ class _Shown:
         return f"failed: {result.source}: {result.message.removesuffix('.')}{more}."
 
 
-def _job(options: argparse.Namespace) -> Callable[..., Iterator[FrameResult]]:
+def _job(scheduler: str | None) -> Callable[..., Iterator[FrameResult]]:
     """The batch job here, or on a cluster."""
-    if options.scheduler is None:
+    if scheduler is None:
         from ..batch import segment_to_folder
 
         return segment_to_folder
@@ -135,4 +136,4 @@ def _job(options: argparse.Namespace) -> Callable[..., Iterator[FrameResult]]:
         from ..cluster import segment_on_cluster
     except ImportError as cause:
         raise RunError("--scheduler needs the extra dask: pip install 'napari-cln[dask]'") from cause
-    return partial(segment_on_cluster, scheduler=options.scheduler)
+    return partial(segment_on_cluster, scheduler=scheduler)

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
+from .options import command
 
-from .arguments import Commands
-
-__all__ = ["add_commands"]
+__all__ = ["doctor"]
 
 
-def add_commands(commands: Commands) -> None:
-    """Add ``doctor``."""
-    doctor = commands.add_parser("doctor", help="what is installed, and which device will be used and why")
-    doctor.set_defaults(run=_doctor)
-
-
-def _doctor(options: argparse.Namespace) -> int:
+@command()
+def doctor() -> int:
+    """Tell what is installed, and which device will be used and why."""
     from ..doctor import examine
 
     for line in examine():

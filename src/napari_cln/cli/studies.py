@@ -2,187 +2,202 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+
+from cyclopts import Group, Parameter, Token
+from msgspec import Meta
 
 from ..errors import DatasetError
-from .arguments import Commands, count, existing, pair, positive
+from .options import Count, Existing, Folder, Positive, command
 
 if TYPE_CHECKING:
     from ..folder.dataset import TrainingFolder
     from ..folder.formats.exchange import ExchangeStep
+    from ..folder.health.case import Fault
     from ..folder.health.check import StudyCheck
-    from ..folder.health.fault import Fault
 
-__all__ = ["add_commands"]
+__all__ = ["bring_in", "check", "export", "phantom"]
 
+MEANINGS = Group("What words and values mean; none is guessed")
 SHOWN = 3
 """Faults of one kind that are listed before the others are counted."""
 
 
-def add_commands(commands: Commands) -> None:
-    """Add ``phantom``, ``import``, ``export`` and ``check``."""
-    phantom = commands.add_parser("phantom", help="a training folder of simulated frames with exact truth")
-    phantom.add_argument("n", type=positive, metavar="N", help="number of frames")
-    phantom.add_argument(
-        "--seed", type=count, default=0, metavar="N", help="same seed, same frames (default: %(default)s)"
-    )
-    phantom.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to make")
-    phantom.set_defaults(run=_phantom)
-    _add_import(commands)
+def _checked_by(check: Callable[[str], object]) -> Any:
+    """Reader of several words, each of which that function takes."""
 
-    export = commands.add_parser("export", help="a training folder for other programs")
-    export.add_argument("folder", type=existing, metavar="FOLDER", help="training folder")
-    export.add_argument("--format", choices=("nnunet", "coco", "csv"), required=True)
-    export.add_argument("--out", type=Path, required=True, metavar="DEST", help="new folder")
-    export.set_defaults(run=_export)
+    def read(_: Any, tokens: Sequence[Token]) -> list[str]:
+        for token in tokens:
+            check(token.value)
+        return [token.value for token in tokens]
 
-    check = commands.add_parser("check", help="a training folder in numbers, its faults, and their repair")
-    check.add_argument("folder", type=existing, metavar="FOLDER", help="training folder")
-    check.add_argument("--repair", action="store_true", help="mend what can be mended without guessing")
-    check.add_argument(
-        "--break-locks", action="store_true", help="show who holds each lock, and ask whether to break it"
-    )
-    check.add_argument(
-        "--pictures", type=Path, metavar="DIR", help="write the pictures that nobody has looked at for names"
-    )
-    check.add_argument(
-        "--seen-by", metavar="READER", help="who has looked at those pictures, and saw no name and no date"
-    )
-    check.add_argument("--all", action="store_true", help="list every fault, not the first few of each kind")
-    check.add_argument("--json", action="store_true", help="print numbers and faults as JSON")
-    check.set_defaults(run=_check)
+    return Parameter(converter=read, consume_multiple=True, group=MEANINGS)
 
 
-def _add_import(commands: Commands) -> None:
-    imports = commands.add_parser(
-        "import",
-        help="a study of images, masks and labels into a training folder",
-        description="Bring a study into a training folder: folders of pictures with masks, COCO, labelme, "
-        "YOLO, Pascal VOC, nnU-Net, exports of other training folders. At its end it says what it made of "
-        "what.",
-    )
-    imports.add_argument(
-        "source", type=existing, metavar="SOURCE", help="folder of the study, or its COCO file"
-    )
-    imports.add_argument(
-        "--out", type=Path, required=True, metavar="FOLDER", help="training folder, new or not"
-    )
-    imports.add_argument("--images", metavar="DIR", help="folder of the images (default: by names and paths)")
-    imports.add_argument("--masks", metavar="DIR", help="folder of the masks (default: by names and paths)")
-    imports.add_argument(
-        "--labels",
-        metavar="FILE",
-        help="table of labels and patients: CSV, TSV or XLSX (default: the only one)",
-    )
-    meanings = imports.add_argument_group("what words and values mean; none is guessed")
-    meanings.add_argument(
-        "--mask-values",
-        type=_mask_value,
-        nargs="+",
-        default=[],
-        metavar="VALUE=MEANING",
-        help="values or colours (#rrggbb) of a mask: background, node, benign, metastatic, not-judged; or "
-        "the word ids alone, where each value is a node of its own",
-    )
-    for option, what, choices in (
-        ("--label-values", "LABEL", "labels, classes and categories: benign, metastatic, no-node, unknown"),
-        ("--split-values", "WORD", "words of a split column or folder: train, validation, test, none"),
-        ("--columns", "ROLE", "heading that holds a role, such as label=Befund or image=Datei"),
-        ("--column-values", "ROLE:WORD", "other words of the table, such as level:4b=IV or side:re=right"),
-    ):
-        meanings.add_argument(
-            option, type=pair, nargs="+", default=[], metavar=f"{what}=MEANING", help=choices
-        )
-    imports.add_argument(
-        "--clean",
-        action=argparse.BooleanOptionalAction,
-        default=None,
-        help="crop to the scan area and paint over burned-in marks (default: for folders of pictures alone)",
-    )
-    imports.add_argument(
-        "--turn-masks",
-        action="store_true",
-        help="masks of turned pictures (EXIF) were drawn on the stored pixels",
-    )
-    imports.add_argument(
-        "--patient-folders", action="store_true", help="the folder of an image is named after its patient"
-    )
-    imports.add_argument("--json", action="store_true", help="print the report as JSON")
-    imports.set_defaults(run=_import)
+def _pair(text: str) -> tuple[str, str]:
+    """``KEY=MEANING``."""
+    key, sign, meaning = text.partition("=")
+    if not (key and sign and meaning):
+        raise ValueError(f"{text} is not of the form KEY=MEANING")
+    return key, meaning
 
 
 def _mask_value(text: str) -> tuple[str, str]:
     if text.strip().casefold() == "ids":
         return "ids", "node"
-    value, meaning = pair(text)
+    value, meaning = _pair(text)
     if not re.fullmatch(r"\d+|#[0-9a-fA-F]{6}", value):
-        raise argparse.ArgumentTypeError(
-            f"{value} is no value of a mask: give a number, #rrggbb, or the word ids"
-        )
+        raise ValueError(f"{value} is no value of a mask: give a number, #rrggbb, or the word ids")
     return value, meaning
 
 
-def _phantom(options: argparse.Namespace) -> int:
+Pairs: TypeAlias = Annotated[Sequence[str], _checked_by(_pair)]
+MaskValues: TypeAlias = Annotated[Sequence[str], _checked_by(_mask_value)]
+
+
+@command()
+def phantom(n: Positive, /, *, out: Folder, seed: Count = 0) -> int:
+    """Simulate neck frames with exact truth into a new training folder.
+
+    Parameters
+    ----------
+    n : int
+        Number of frames.
+    out : path
+        Folder to make.
+    seed : int
+        The same seed gives the same frames.
+    """
     from tqdm import tqdm
 
     from ..folder.simulated import simulate_folder
 
-    for _ in tqdm(simulate_folder(options.out, options.n, options.seed), total=options.n, disable=None):
+    for _ in tqdm(simulate_folder(out, n, seed), total=n, disable=None):
         pass
-    print(f"{options.n} simulated frames: {options.out}")
+    print(f"{n} simulated frames: {out}")
     return 0
 
 
-def _import(options: argparse.Namespace) -> int:
+@command()
+def bring_in(
+    source: Existing,
+    /,
+    *,
+    out: Annotated[Path, Meta(title="FOLDER")],
+    images: Annotated[str | None, Meta(title="DIR")] = None,
+    masks: Annotated[str | None, Meta(title="DIR")] = None,
+    labels: Annotated[str | None, Meta(title="FILE")] = None,
+    mask_values: Annotated[MaskValues, Meta(title="VALUE=MEANING…")] = (),
+    label_values: Annotated[Pairs, Meta(title="LABEL=MEANING…")] = (),
+    split_values: Annotated[Pairs, Meta(title="WORD=MEANING…")] = (),
+    columns: Annotated[Pairs, Meta(title="ROLE=HEADING…")] = (),
+    column_values: Annotated[Pairs, Meta(title="ROLE:WORD=MEANING…")] = (),
+    clean: bool | None = None,
+    turn_masks: bool = False,
+    patient_folders: bool = False,
+    json: bool = False,
+) -> int:
+    """Bring a study into a training folder, and say at the end what was made of what.
+
+    Folders of pictures with masks, COCO, labelme, YOLO, Pascal VOC, nnU-Net, exports of other training
+    folders.
+
+    Parameters
+    ----------
+    source : path
+        Folder of the study, or its COCO file.
+    out : path
+        Training folder, new or not.
+    images, masks : str
+        Folder of these; by default they are told by names and paths.
+    labels : str
+        Table of labels and patients (CSV, TSV or XLSX); by default the only one, none for none.
+    mask_values : str
+        Values or colours (#rrggbb) of a mask: background, node, benign, metastatic, not-judged; or the word
+        ids alone, where each value is a node of its own.
+    label_values : str
+        Labels, classes and categories: benign, metastatic, no-node, unknown.
+    split_values : str
+        Words of a split column or folder: train, validation, test, none.
+    columns : str
+        Heading that holds a role, such as label=Befund or image=Datei.
+    column_values : str
+        Other words of the table, such as level:4b=IV or side:re=right.
+    clean : bool
+        Crop to the scan area and paint over burned-in marks; by default for folders of pictures alone.
+    turn_masks : bool
+        Masks of turned pictures (EXIF) were drawn on the stored pixels.
+    patient_folders : bool
+        The folder of an image is named after its patient.
+    json : bool
+        Print the report as JSON.
+    """
     from msgspec.json import encode, format
 
     from ..folder.formats.exchange import import_study
 
     work = import_study(
-        options.source,
-        options.out,
-        images=options.images,
-        masks=options.masks,
-        labels=options.labels,
-        mask_values=dict(options.mask_values),
-        label_values=dict(options.label_values),
-        split_values=dict(options.split_values),
-        columns=dict(options.columns),
-        column_values=dict(options.column_values),
-        clean=options.clean,
-        turn_masks=options.turn_masks,
-        patient_folders=options.patient_folders,
+        source,
+        out,
+        images=images,
+        masks=masks,
+        labels=labels,
+        mask_values=dict(map(_mask_value, mask_values)),
+        label_values=dict(map(_pair, label_values)),
+        split_values=dict(map(_pair, split_values)),
+        columns=dict(map(_pair, columns)),
+        column_values=dict(map(_pair, column_values)),
+        clean=clean,
+        turn_masks=turn_masks,
+        patient_folders=patient_folders,
     )
     for _ in _with_bar(work):
         pass
     report = work.report
-    if options.json:
+    if json:
         print(format(encode(report), indent=1).decode())
     else:
         for line in report.lines():
             print(line)
         repeated = f", {report.repeated} of the same pixels as others" if report.repeated else ""
         refused = f", {report.refused} refused" if report.refused else ""
-        print(f"{report.taken} frames imported{repeated}{refused}: {options.out}")
+        print(f"{report.taken} frames imported{repeated}{refused}: {out}")
     return 1 if report.refused else 0
 
 
-def _export(options: argparse.Namespace) -> int:
+@command()
+def export(
+    folder: Existing,
+    /,
+    *,
+    format: Literal["nnunet", "coco", "csv"],
+    out: Annotated[Path, Meta(title="DEST")],
+) -> int:
+    """Write a training folder for other programs, whole or not at all.
+
+    Parameters
+    ----------
+    folder : path
+        Training folder.
+    format : str
+        A raw nnU-Net dataset, COCO with run-length codes, or pictures of node ids with a table.
+    out : path
+        New folder.
+    """
     from ..folder.formats.exchange import export_study
 
     n_done = 0
     notes: list[str] = []
-    for step in _with_bar(export_study(options.folder, options.format, options.out)):
+    for step in _with_bar(export_study(folder, format, out)):
         n_done += step.case is not None
         notes += step.notes
     for note in notes:
         print(note, file=sys.stderr)
-    print(f"{n_done} frames exported: {options.out}")
+    print(f"{n_done} frames exported: {out}")
     return 0
 
 
@@ -197,50 +212,81 @@ def _with_bar(steps: Iterable[ExchangeStep]) -> Iterator[ExchangeStep]:
             yield step
 
 
-def _check(options: argparse.Namespace) -> int:
+@command()
+def check(
+    folder: Existing,
+    /,
+    *,
+    repair: bool = False,
+    break_locks: bool = False,
+    pictures: Annotated[Path | None, Meta(title="DIR")] = None,
+    seen_by: Annotated[str, Meta(title="READER")] = "",
+    all: bool = False,
+    json: bool = False,
+) -> int:
+    """Count what is in a training folder, and name its faults and what to do, errors last.
+
+    Parameters
+    ----------
+    folder : path
+        Training folder.
+    repair : bool
+        Mend what can be mended without guessing.
+    break_locks : bool
+        Show who holds each lock, and ask whether to break it.
+    pictures : path
+        Write the pictures that nobody has looked at for names.
+    seen_by : str
+        Who has looked at those pictures, and saw no name and no date.
+    all : bool
+        List every fault, not the first few of each kind.
+    json : bool
+        Print numbers and faults as JSON.
+    """
     from ..folder.dataset import TrainingFolder
     from ..folder.health.check import check_study
-    from ..folder.health.repair import repair, repair_all, repair_description
+    from ..folder.health.repair import repair as mend
+    from ..folder.health.repair import repair_all, repair_description
 
-    to = sys.stderr if options.json else sys.stdout
+    to = sys.stderr if json else sys.stdout
     try:
-        study = TrainingFolder.open(options.folder)
+        study = TrainingFolder.open(folder)
     except DatasetError:
-        if not options.repair:
+        if not repair:
             raise
-        print(f"folder: {repair_description(options.folder)}", file=to)
-        study = TrainingFolder.open(options.folder)
-    if options.repair:
+        print(f"folder: {repair_description(folder)}", file=to)
+        study = TrainingFolder.open(folder)
+    if repair:
         for sentence in repair_all(study):
             print(sentence, file=to)
     found = check_study(study)
-    if options.break_locks:
+    if break_locks:
         for fault in found.faults:
             if fault.lock is not None and _agrees(f"{fault} Break it? [y/N] "):
-                print(repair(study, fault, confirmed=True), file=to)
+                print(mend(study, fault, confirmed=True), file=to)
         found = check_study(study)
     n_errors = sum(fault.severity == "error" for fault in found.faults)
-    if options.json:
+    if json:
         _print_json(found)
         return 1 if n_errors else 0
     for line in found.summary.lines():
         print(line)
-    _see(study, options)
-    for line in _grouped(found.faults, options):
+    _see(study, seen_by, pictures)
+    for line in _grouped(found.faults, 0 if all else SHOWN, repair, break_locks):
         print(line)
     print(f"errors: {n_errors}, warnings: {len(found.faults) - n_errors}")
     return 1 if n_errors else 0
 
 
-def _grouped(faults: Sequence[Fault], options: argparse.Namespace) -> Iterator[str]:
+def _grouped(faults: Sequence[Fault], most: int, repair: bool, break_locks: bool) -> Iterator[str]:
     """Faults as lines; of many of one kind the first few, so that the one that matters is seen."""
     by_kind: dict[tuple[str, str], list[Fault]] = {}
     for fault in faults:
         by_kind.setdefault((fault.severity, fault.kind), []).append(fault)
     for (severity, kind), alike in by_kind.items():
-        shown = alike if options.all else alike[:SHOWN]
+        shown = alike[:most] if most else alike
         for fault in shown:
-            yield f"{severity}: {fault}{_offer(fault, options)}"
+            yield f"{severity}: {fault}{_offer(fault, repair, break_locks)}"
         if len(shown) < len(alike):
             yield f"{severity}: {len(alike) - len(shown)} more of the kind {kind}; --all lists them."
 
@@ -264,17 +310,17 @@ def _print_json(found: StudyCheck) -> None:
     print(format(encode(value), indent=1).decode())
 
 
-def _see(study: TrainingFolder, options: argparse.Namespace) -> None:
+def _see(study: TrainingFolder, seen_by: str, pictures: Path | None) -> None:
     """Tell of pictures that nobody has looked at, write them, or note who has."""
     from ..folder.screens import confirm_screens, unseen_screens, write_sheets
 
     unseen = unseen_screens(study)
-    if options.seen_by:
-        confirm_screens(study, unseen, options.seen_by)
+    if seen_by:
+        confirm_screens(study, unseen, seen_by)
         for screen in unseen:
-            print(f"{screen}: {options.seen_by} has looked at its pictures.")
-    elif options.pictures is not None:
-        for screen, path in write_sheets(study, unseen, options.pictures):
+            print(f"{screen}: {seen_by} has looked at its pictures.")
+    elif pictures is not None:
+        for screen, path in write_sheets(study, unseen, pictures):
             print(f"{screen}: look at {path.name}. If no name and no date shows, add --seen-by READER.")
     elif unseen:
         kinds = f"{len(unseen)} kinds of screen" if len(unseen) > 1 else next(iter(unseen))
@@ -291,9 +337,7 @@ def _agrees(question: str) -> bool:
         return False
 
 
-def _offer(fault: Fault, options: argparse.Namespace) -> str:
+def _offer(fault: Fault, repair: bool, break_locks: bool) -> str:
     """Which option would mend a fault, unless it was given."""
-    option, given = (
-        ("--repair", options.repair) if fault.lock is None else ("--break-locks", options.break_locks)
-    )
+    option, given = ("--repair", repair) if fault.lock is None else ("--break-locks", break_locks)
     return f" Repair ({fault.remedy.value}): add {option}." if fault.remedy and not given else ""

@@ -2,112 +2,63 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from ..disk.cells import parse_number, parse_whole
-from ..errors import ClnError
-from .arguments import Commands, existing
+from msgspec import Meta
+
+from ..training.config import TrainConfig
+from .options import Existing, command, settings_from
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
     from ..training.run_folder import Epoch, Event, Stopped
 
-__all__ = ["add_commands"]
+__all__ = ["train"]
 
 
-def add_commands(commands: Commands) -> None:
-    """Add ``train``."""
-    train = commands.add_parser(
-        "train",
-        help="a better Y-Net from a training folder",
-        description="Train a Y-Net on a training folder. Under torchrun, on several processes or machines.",
-        argument_default=argparse.SUPPRESS,  # a setting that is not given keeps TrainConfig's default
-    )
-    train.add_argument("folder", type=existing, metavar="FOLDER", help="training folder")
-    train.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of the run")
-    train.add_argument("--resume", action="store_true", default=False, help="go on with the run in RUN")
-    settings = train.add_argument_group("settings", "a resumed run keeps those it was started with")
-    settings.add_argument(
-        "--recipe", choices=("best", "paper"), help="the paper's training, or ours (default)"
-    )
-    settings.add_argument("--classification-only", action="store_true", help="train without a mask head")
-    settings.add_argument(
-        "--epochs", type=_setting("epochs", parse_whole), metavar="N", help="passes over the training frames"
-    )
-    settings.add_argument(
-        "--folds",
-        type=_setting("folds", parse_whole),
-        metavar="K",
-        help="networks, each validated on other patients",
-    )
-    settings.add_argument(
-        "--ensemble", action="store_true", help="keep the networks of all folds as one model"
-    )
-    settings.add_argument(
-        "--batch-size", type=_setting("batch_size", parse_whole), metavar="N", help="frames a step"
-    )
-    settings.add_argument("--learning-rate", type=_setting("learning_rate", parse_number), metavar="RATE")
-    settings.add_argument(
-        "--patience",
-        type=_setting("patience", parse_whole),
-        metavar="N",
-        help="stop after N epochs without a better validation; 0: never",
-    )
-    settings.add_argument(
-        "--start-from", metavar="MODEL", help="take over the weights of this model that fit the recipe"
-    )
-    settings.add_argument(
-        "--compare-with", metavar="MODEL", help="model in use, on the same frames; '' for none"
-    )
-    settings.add_argument("--seed", type=_setting("seed", parse_whole), metavar="N")
-    train.set_defaults(run=_train)
+@command(settings=TrainConfig, heading="Settings (a resumed run keeps those it was started with)")
+def train(
+    folder: Existing,
+    /,
+    *,
+    out: Annotated[Path, Meta(title="RUN")],
+    resume: bool = False,
+    settings: Annotated[Path | None, Meta(title="JSON", extra={"exists": True})] = None,
+    **given: Any,
+) -> int:
+    """Train a Y-Net on a training folder. Under torchrun, on several processes or machines.
 
-
-def _setting(name: str, parse: Callable[[str], float]) -> Callable[[str], float]:
-    """Reader of a number that is within the limits of that setting."""
-
-    def read(text: str) -> float:
-        from ..training.config import TrainConfig
-
-        try:
-            number = parse(text)
-        except ValueError as cause:
-            raise argparse.ArgumentTypeError(str(cause).removesuffix(".")) from cause
-        try:
-            TrainConfig(**{name: number})  # type: ignore[arg-type]  # it looks at the kind itself
-        except ClnError as cause:
-            raise argparse.ArgumentTypeError(str(cause).removesuffix(".")) from cause
-        return number
-
-    return read
-
-
-def _train(options: argparse.Namespace) -> int:
+    Parameters
+    ----------
+    folder : path
+        Training folder.
+    out : path
+        Folder of the run.
+    resume : bool
+        Go on with the run in RUN.
+    settings : path
+        File of JSON with the settings below, by their names; options that are given replace them.
+    """
     from tqdm import tqdm
 
-    from ..training.run import TrainConfig, train
+    from ..training import run
     from ..training.run_folder import RunFolder, Stopped
 
-    given = {k: v for k, v in vars(options).items() if k not in ("folder", "out", "resume", "run")}
-    former = RunFolder(options.out).record_to_resume().config if options.resume else TrainConfig()
-    config = replace(former, **given)
+    former = RunFolder(out).record_to_resume().config if resume else TrainConfig()
+    config = settings_from(former, settings, given)
     speaks = os.environ.get("RANK", "0") == "0"  # under torchrun, the first process speaks for all
     last: Event | None = None
     with _requests_to_stop() as asked, tqdm(unit="step", disable=None if speaks else True) as bar:
         try:
-            for last in train(
-                options.folder, options.out, config, resume=options.resume, stop=lambda: bool(asked)
-            ):
+            for last in run.train(folder, out, config, resume=resume, stop=lambda: bool(asked)):
                 if speaks:
                     _show(last, bar)
         except KeyboardInterrupt:  # asked twice
@@ -117,7 +68,7 @@ def _train(options: argparse.Namespace) -> int:
             print(_stopped(last), file=sys.stderr)
         return 128 + (asked or [signal.SIGTERM])[0]  # another process may be the one that was asked
     if speaks:
-        print(f"model: {options.out / 'model.safetensors'}")
+        print(f"model: {out / 'model.safetensors'}")
     return 0
 
 

@@ -146,14 +146,14 @@ class TrainingFolder:
             If the file is missing, damaged, or another than the record's.
         """
         image = read_png(case.image)
-        if hash_pixels(image) != case.image_sha256:
+        if hash_pixels(image) != case.checksums.image:
             raise DatasetError(f"{case.image.name} is not the image that its record describes. {_CHECK}")
         return image
 
     def read_instances(self, case: Case) -> NDArray[np.uint8]:
         """Node ids uint8 (H, W) of a case; all 0 where it has no mask. Errors as of :meth:`read_image`."""
-        label = _read_mask(case.mask, case.mask_sha256)
-        ids = _read_mask(case.instances, case.instances_sha256)
+        label = _read_mask(case.mask, case.checksums.mask)
+        ids = _read_mask(case.instances, case.checksums.instances)
         if ids is not None:
             return ids
         return np.zeros(case.shape, dtype=np.uint8) if label is None else label * (label != NOT_JUDGED)
@@ -163,7 +163,7 @@ class TrainingFolder:
 
         Errors as of :meth:`read_image`.
         """
-        return _unjudged_in(_read_mask(case.mask, case.mask_sha256)) if self.dataset.has_unjudged else None
+        return _unjudged_in(_read_mask(case.mask, case.checksums.mask)) if self.dataset.has_unjudged else None
 
     def last_not_judged(self, record: Record) -> NDArray[np.bool_] | None:
         """Pixels bool (H, W) that nobody judged, in the last state that had such; None without one."""

@@ -23,6 +23,7 @@ from ..disk.seals import checksum_holds, with_checksum, with_own_line_ends
 from ..errors import DatasetError
 from ..types import (
     Case,
+    Checksums,
     Level,
     Node,
     Side,
@@ -396,10 +397,9 @@ def case_of(record: Record, layout: Layout) -> Case:
         shape=record.shape,
         revision=record.revision,
         split=record.split,
-        image_sha256=record.image.sha256,
-        mask_sha256=record.mask_sha256,
-        instances_sha256=record.instances_sha256,
-        read_only=record.schema > SCHEMA,
+        checksums=Checksums(
+            image=record.image.sha256, mask=record.mask_sha256, instances=record.instances_sha256
+        ),
     )
 
 

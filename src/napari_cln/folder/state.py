@@ -19,7 +19,8 @@ from scipy import ndimage
 from .. import __version__
 from ..errors import DatasetError
 from ..imaging.measurement import measure, spacing_of
-from ..imaging.preprocessing import find_overlay, find_scan_area, paint_over
+from ..imaging.overlay import paint_over, read_marks, spread
+from ..imaging.scan_area import find_scan_area
 from ..types import NOT_JUDGED, Annotation, Box, Frame, Node
 from .pictures import hash_pixels
 from .record import (
@@ -291,8 +292,8 @@ def crop_frame(
 ) -> tuple[NDArray[np.uint8], Box]:
     """Cut out of a frame what a folder keeps: the scan area, and the box of a mask that leaves it.
 
-    Burned-in marks are painted over, and what lies in neither of the two is black: names and dates
-    stand beside the scan area.
+    Burned-in marks and Doppler colour are painted over, and what lies in neither of the two is black:
+    names and dates stand beside the scan area.
 
     Parameters
     ----------
@@ -316,9 +317,11 @@ def crop_frame(
     rows, columns = np.nonzero(kept)
     box = int(rows.min()), int(columns.min()), int(rows.max()) + 1, int(columns.max()) + 1
     inside = (slice(box[0], box[2]), slice(box[1], box[3]))
-    if overlay is None:
-        overlay = find_overlay(frame, box)
-    image = paint_over(frame.grey[inside], overlay[inside])
+    flow = None
+    if overlay is None or frame.pixels.ndim == 3:
+        found = read_marks(frame, box)
+        overlay, flow = found.overlay if overlay is None else overlay, found.flow
+    image = paint_over(frame.grey[inside], (overlay | spread(flow, frame.shape))[inside])
     image[~kept[inside]] = 0
     return image, box
 

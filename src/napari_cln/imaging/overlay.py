@@ -8,20 +8,22 @@ three pixels, and were drawn in one grey level, which stands out of the histogra
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ..types import Box, Frame
+from ..types import Box, ColourFlow, Frame
+from .colour import TOUCHING, Coloured, Ink, find_bar, find_outline, running, separate, top_hat, widen
 from .scan_area import find_scan_area, is_lossless
 
-__all__ = ["find_overlay", "paint_over"]
+__all__ = ["Marks", "find_overlay", "paint_over", "read_marks", "spread"]
 
 Mask = NDArray[np.bool_]
 Grey = NDArray[np.uint8]
 Signed = NDArray[np.int16]
 
-TOUCHING = np.ones((3, 3), dtype=bool)
 RING = np.array([(r, c) for r in range(-3, 4) for c in range(-3, 4) if max(abs(r), abs(c)) == 3])
 """Offsets of the pixels three away."""
 WIDEST_MARK = 24
@@ -53,23 +55,115 @@ def find_overlay(frame: Frame, scan_area: Box | None = None) -> Mask:
     Misses: marks of low contrast on bright tissue; thin grey text of less than some ten full
     pixels. See ``docs/explanation/overlay-removal.md`` for measured figures.
     """
-    row0, column0, row1, column1 = scan_area or find_scan_area(frame)
+    return read_marks(frame, scan_area).overlay
+
+
+class Marks(NamedTuple):
+    """What is drawn on a frame: marks, and Doppler flow; None for a frame without Doppler."""
+
+    overlay: Mask
+    flow: ColourFlow | None
+
+
+def read_marks(frame: Frame, scan_area: Box | None = None) -> Marks:
+    """Tell marks, flow and tissue of a frame apart.
+
+    Parameters
+    ----------
+    frame : Frame
+    scan_area : (int, int, int, int), optional
+        Found by :func:`find_scan_area` otherwise.
+
+    Returns
+    -------
+    Marks
+        The overlay as :func:`find_overlay` gives it, and the flow inside the scan area.
+    """
+    row0, column0, row1, column1 = area = scan_area or find_scan_area(frame)
     inside = np.s_[row0:row1, column0:column1]
     grey = np.ascontiguousarray(frame.grey[inside])
     lossless = is_lossless(frame.grey)
     # Strokes grow with the screen; the widest are about one eightieth of its height.
-    peaks = _top_hat(grey, max(7, (frame.shape[0] // 80) | 1))
+    peaks = top_hat(grey, max(7, (frame.shape[0] // 80) | 1))
     nothing = np.zeros(grey.shape, dtype=bool)
     if frame.pixels.ndim == 3:
-        marks, flow = _coloured(frame.pixels[inside], grey, peaks, frame.shape[0], lossless)
+        coloured = separate(frame.pixels[inside], grey, peaks, frame.shape[0], lossless)
     else:
-        marks, flow = nothing, nothing
-    marks = (marks | _white(grey, peaks, marks | flow, lossless)) & ~flow
+        coloured = Coloured(nothing, nothing, nothing)
+    white = _white(grey, peaks, coloured.marks | coloured.flow, lossless)
+    flow, box = _flow(frame, area, coloured, white, lossless)
+    drawn = coloured.flow & ~flow  # a colour bar on the tissue's edge, lines across flow
+    marks = (coloured.marks | white | drawn) & ~flow
 
     overlay = np.zeros(frame.shape, dtype=bool)
     overlay[:] = _has_controls(frame.grey, inside)
     overlay[inside] = marks
-    return overlay
+    if box is None and not flow.any():
+        return Marks(overlay, None)
+    mask = np.zeros(frame.shape, dtype=bool)
+    mask[inside] = flow
+    placed = None if box is None else (box[0] + row0, box[1] + column0, box[2] + row0, box[3] + column0)
+    return Marks(overlay, ColourFlow(mask=mask, box=placed))
+
+
+def _flow(
+    frame: Frame, area: Box, coloured: Coloured, white: Mask, lossless: bool
+) -> tuple[Mask, Box | None]:
+    """Flow of a scan area, and the colour box in its pixels."""
+    flow = coloured.flow
+    if frame.pixels.ndim == 2:
+        return flow, None
+    inside = np.s_[area[0] : area[2], area[1] : area[3]]
+    bar = find_bar(frame.pixels)
+    said = _said_box(frame, area)
+    if said is None and not flow.any() and not bar.any():
+        return flow, None
+    flow = _mostly(flow, ~bar[inside])
+    ink = Ink(frame.pixels[inside], coloured.all & ~bar[inside], flow, lossless)
+    lines = ink.lines_in(flow)
+    flow &= ~lines
+    box = said or find_outline((coloured.marks | white | lines | ink.marks()) & ~flow, flow)
+    if box is None:
+        return flow, None
+    within = np.zeros_like(flow)
+    within[box[0] : box[2], box[1] : box[3]] = True
+    flow = _mostly(flow, within)
+    return flow | ink.specks_in(box), box
+
+
+def _said_box(frame: Frame, area: Box) -> Box | None:
+    """The colour box that the file names, in pixels of the scan area."""
+    for region in frame.regions:
+        if region.kind == "colour-flow":
+            row0, column0, row1, column1 = region.box
+            box = (
+                max(row0 - area[0], 0),
+                max(column0 - area[1], 0),
+                min(row1, area[2]) - area[0],
+                min(column1, area[3]) - area[1],
+            )
+            if box[0] < box[2] and box[1] < box[3]:
+                return box
+    return None
+
+
+def _mostly(mask: Mask, where: Mask) -> Mask:
+    """The pieces of a mask of which more than half lies somewhere."""
+    if not mask.any():
+        return mask
+    labels, n = ndimage.label(mask, TOUCHING)
+    kept = np.bincount(labels[where & mask], minlength=n + 1) > 0.5 * np.bincount(
+        labels[mask], minlength=n + 1
+    )
+    pieces: Mask = kept[labels] & mask
+    return pieces
+
+
+def spread(flow: ColourFlow | None, shape: tuple[int, int]) -> Mask:
+    """What is painted over to take flow out of a grey image: its pixels, and those that they colour."""
+    if flow is None or not flow.mask.any():
+        return np.zeros(shape, dtype=bool)
+    return widen(flow.mask, 5)
 
 
 def paint_over(grey: Grey, overlay: Mask) -> Grey:
@@ -118,92 +212,15 @@ def _has_controls(grey: Grey, inside: tuple[slice, slice]) -> bool:
     return int(np.count_nonzero(bright)) - int(np.count_nonzero(bright[inside])) >= 50
 
 
-def _coloured(pixels: Grey, grey: Grey, peaks: Grey, height: int, lossless: bool) -> tuple[Mask, Mask]:
-    """Coloured marks, and Doppler flow."""
-    red, green, blue = (pixels[..., k].astype(np.int16) for k in range(3))
-    warm, cold = red - green, blue - green
-    nothing = np.zeros(grey.shape, dtype=bool)
-    if not (warm.any() or cold.any()):
-        return nothing, nothing
-    step = max(1, int((grey.size / 40_000) ** 0.5))
-    warm, cold = _without_tint(warm, grey, step), _without_tint(cold, grey, step)
-    chroma = np.maximum(np.maximum(np.abs(warm), np.abs(cold)), np.abs(warm - cold))
-    noise = float(np.percentile(chroma[::step, ::step], 80))
-    if lossless:
-        coloured = chroma > 12 + 3 * noise
-    else:
-        # Halved colour resolution spreads a stroke's colour beyond its brightness.
-        coloured = (chroma > 24 + 2 * noise) & ((chroma > 60) | (peaks > 12))
-    if not coloured.any():
-        return nothing, nothing
-
-    flow = _patches(coloured, chroma > 60, pixels, height, lossless)
-    marks = coloured & ~flow
-    if flow.any():
-        marks = _of_one_hue(marks, warm, cold, chroma, 3.0 if lossless else 12.0)
-    if lossless:
-        marks |= _widen(marks) & (chroma > 3 + 2 * noise) & ~flow  # anti-aliased edges
-    return marks, flow
-
-
-def _without_tint(difference: Signed, grey: Grey, step: int) -> Signed:
-    """Colour difference less that of the tissue, whose map may be tinted (sepia, blue)."""
-    sample, level = difference[::step, ::step].ravel(), grey[::step, ::step].ravel() >> 4
-    lit = level > 0
-    if not lit.any() or (np.abs(sample[lit]) <= 2).mean() >= 0.5:
-        return difference
-    common = np.flatnonzero(np.bincount(level, minlength=16) >= max(30, 0.003 * level.size))
-    if common.size == 0:
-        return difference
-    medians = [float(np.median(sample[level == i])) for i in common]
-    tint = np.rint(np.interp(np.arange(16), common, medians)).astype(np.int16)
-    untinted: Signed = difference - tint[grey >> 4]
-    return untinted
-
-
-def _patches(coloured: Mask, vivid: Mask, pixels: Grey, height: int, lossless: bool) -> Mask:
-    """Coloured areas wider than a stroke and of many colours: Doppler flow."""
-    width = (5 if height <= 600 else 7 if height <= 900 else 9) + (0 if lossless else 4)
-    wide = _widen(~_widen(~vivid, width), width)
-    flow = np.zeros_like(coloured)
-    if not wide.any():
-        return flow
-    labels, _ = ndimage.label(_widen(wide, 7) & coloured, TOUCHING)
-    for i, place in enumerate(ndimage.find_objects(labels), start=1):
-        patch = labels[place] == i
-        if np.count_nonzero(wide[place] & patch) < (height / 90) ** 2:
-            continue
-        colours = pixels[place][patch] >> (0 if lossless else 4)
-        counts = np.sort(np.unique(colours, axis=0, return_counts=True)[1])
-        # A filled mark or dense text is drawn in one colour or two.
-        if counts[-2:].sum() < 0.4 * len(colours):
-            flow[place] |= patch
-    return flow
-
-
-def _of_one_hue(marks: Mask, warm: Signed, cold: Signed, chroma: Signed, tolerance: float) -> Mask:
-    """Pieces of one hue each: anti-aliasing weakens a mark's colour, and specks of flow vary."""
-    labels, n = ndimage.label(marks, TOUCHING)
-    at = marks & (chroma > 30)
-    piece = labels[at]
-    hue = np.arctan2(cold[at].astype(np.float32), warm[at].astype(np.float32))
-    mean = np.arctan2(np.bincount(piece, np.sin(hue), n + 1), np.bincount(piece, np.cos(hue), n + 1))
-    off = np.degrees(np.abs(np.angle(np.exp(1j * (hue - mean[piece])))))
-    counts = np.bincount(piece, minlength=n + 1)
-    keep = (np.bincount(piece, off < tolerance, n + 1) >= 0.75 * counts) & (counts >= 4)
-    kept: Mask = keep[labels]
-    return kept
-
-
 def _white(grey: Grey, peaks: Grey, skip: Mask, lossless: bool) -> Mask:
     """White and grey strokes outside ``skip``."""
-    drop = grey - _running(grey, 3, np.minimum)
+    drop = grey - running(grey, 3, np.minimum)
     sharp = (peaks > 60) & (drop > 70) & ~skip
     unmistakable = (peaks > 100) & (drop > SHARPEST_ECHO) & ~skip
     drawn_in = _pen_levels(grey, drop, sharp, lossless)
     core = _among((peaks > 35) & ~skip, drawn_in, grey)
     if unmistakable.any():
-        core |= _widen(unmistakable) & (peaks > 90) & ~skip
+        core |= widen(unmistakable) & (peaks > 90) & ~skip
     labels, n = ndimage.label(core, TOUCHING)
     places = np.flatnonzero(core)  # strokes are few: from here on pixel by pixel
     piece = labels.ravel()[places]
@@ -218,7 +235,7 @@ def _white(grey: Grey, peaks: Grey, skip: Mask, lossless: bool) -> Mask:
     rows, columns = np.divmod(places, grey.shape[1])
     width = grey.shape[1] + 6
     around = ((rows + 3) * width + columns + 3)[:, None] + (RING @ np.array([width, 1]))
-    free = ~np.pad(_widen(core | skip), 3).ravel()[around]
+    free = ~np.pad(widen(core | skip), 3).ravel()[around]
     height = peaks.ravel()[places].astype(np.int16)[:, None]
     ground = grey.ravel()[places].astype(np.int16)[:, None] - height
     low = np.pad(grey, 3, mode="edge").ravel()[around] - ground < 0.45 * height
@@ -226,7 +243,7 @@ def _white(grey: Grey, peaks: Grey, skip: Mask, lossless: bool) -> Mask:
     keep &= ended >= 0.85 * np.bincount(piece, free.sum(axis=1), n + 1)
     marks = _drawn_at(places[keep[piece]], grey.shape)
     for least in (30, 30, 8):  # blurred strokes, then anti-aliased edges
-        marks = marks | (_widen(marks) & (peaks > least))
+        marks = marks | (widen(marks) & (peaks > least))
     return marks
 
 
@@ -259,29 +276,3 @@ def _drawn_at(places: NDArray[np.intp], shape: tuple[int, ...]) -> Mask:
     mask = np.zeros(shape, dtype=bool)
     mask.ravel()[places] = True
     return mask
-
-
-def _top_hat(grey: Grey, size: int) -> Grey:
-    """Height above the opening by a square: large on strokes and small echoes."""
-    return grey - _running(_running(grey, size, np.minimum), size, np.maximum)
-
-
-def _widen(mask: Mask, size: int = 3) -> Mask:
-    """Dilation by a square."""
-    return _running(mask.view(np.uint8), size, np.maximum).view(np.bool_)
-
-
-def _running(image: Grey, size: int, combine: np.ufunc) -> Grey:
-    """Minimum or maximum over a square of odd size.
-
-    Windows double with each step (van Herk's idea), which costs a tenth of a general filter.
-    """
-    for axis in (0, 1):
-        lines = np.pad(image if axis == 0 else image.T, [(size // 2,) * 2, (0, 0)], mode="edge")
-        window = 1
-        while window < size:
-            step = min(window, size - window)
-            lines = combine(lines[: lines.shape[0] - step], lines[step:])
-            window += step
-        image = lines if axis == 0 else lines.T
-    return image

@@ -13,7 +13,7 @@ from skimage.exposure import equalize_adapthist
 
 from ..types import Box, Frame, Geometry, ModelInput, PrepareConfig
 from .measurement import bounds
-from .overlay import find_overlay, paint_over
+from .overlay import find_overlay, paint_over, read_marks, spread
 from .scan_area import find_scan_area
 
 __all__ = ["find_overlay", "find_scan_area", "paint_over", "prepare", "restore", "to_model"]
@@ -28,7 +28,7 @@ def prepare(
 ) -> ModelInput:
     """Turn a frame into what the network sees.
 
-    Luma inside the scan area, burned-in marks painted over, area-averaged to 256×256.
+    Luma inside the scan area, burned-in marks and Doppler colour painted over, area-averaged to 256×256.
 
     Parameters
     ----------
@@ -61,16 +61,21 @@ def prepare(
     row0, column0, row1, column1 = box
     inside = np.s_[row0:row1, column0:column1]
     painted = np.zeros(frame.shape, dtype=bool)
-    if config.remove_overlay:
-        painted[inside] = (find_overlay(frame, box) if overlay is None else overlay)[inside]
-    tissue = paint_over(frame.grey[inside], painted[inside])
+    flow = None
+    if frame.pixels.ndim == 3 or (config.remove_overlay and overlay is None):
+        found = read_marks(frame, box)
+        flow = found.flow
+        overlay = found.overlay if overlay is None else overlay
+    if config.remove_overlay and overlay is not None:
+        painted[inside] = overlay[inside]
+    tissue = paint_over(frame.grey[inside], (painted | spread(flow, frame.shape))[inside])
     image = _forward(tissue, geometry, smooth=True) / np.float32(255)
     rows, columns = _content(geometry)
     if config.enhance:
         image = equalize_adapthist(image).astype(np.float32)
     square = np.zeros(geometry.model_shape, dtype=np.float32)
     square[rows, columns] = np.clip(image, 0, 1)
-    return ModelInput(image=square, overlay=painted, geometry=geometry)
+    return ModelInput(image=square, overlay=painted, geometry=geometry, flow=flow)
 
 
 def to_model(mask: NDArray[np.bool_], geometry: Geometry) -> NDArray[np.float32]:

@@ -11,7 +11,8 @@
 - Floating point: 0 to 1 or 0 to 255 as such; anything else from least to greatest value,
   with a note. NaN is black.
 
-In a file of many pages the first one decides for all, so that grey does not flicker.
+In a file of many pages the first one decides for all, so that grey does not flicker. A picture that is stored
+turned (EXIF, TIFF) is put upright here too.
 """
 
 from __future__ import annotations
@@ -24,7 +25,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Scale", "colour_of", "in_strips", "scale_of", "to_uint8"]
+__all__ = [
+    "ORIENTATION_TAG",
+    "Scale",
+    "colour_of",
+    "in_strips",
+    "orientation_of",
+    "orientation_remarks",
+    "scale_of",
+    "swaps_axes",
+    "to_uint8",
+    "upright",
+]
 
 STRIP_SAMPLES = 2**21
 
@@ -151,3 +163,37 @@ def colour_of(pixels: NDArray[np.uint8], *, premultiplied: bool = False) -> NDAr
             product = colours[part] * alpha[part].astype(np.uint16) + np.uint16(128)
             colours[part] = (product + (product >> np.uint16(8))) >> np.uint16(8)  # over 255, rounded
     return np.ascontiguousarray(colours[..., 0] if colours.shape[2] == 1 else colours)
+
+
+# ------------------------------------------------------------ orientation
+
+
+ORIENTATION_TAG = 0x0112
+
+
+def orientation_of(value: object) -> int:
+    """Orientation from 1 to 8 that a tag gives; 1, upright, for any other value."""
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def swaps_axes(orientation: int) -> bool:
+    """Tell whether rows become columns when the picture is put upright."""
+    return orientation in (5, 6, 7, 8)
+
+
+def upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Turn an array (H, W, …) as an orientation from 1 to 8 says; other values change nothing."""
+    if swaps_axes(orientation):
+        pixels = np.swapaxes(pixels, 0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def orientation_remarks(orientation: int) -> tuple[str, ...]:
+    """Sentence for the user about a file that is stored turned or mirrored."""
+    if orientation not in range(2, 9):
+        return ()
+    return (f"The file is stored turned or mirrored (EXIF orientation {orientation}) and is read upright.",)

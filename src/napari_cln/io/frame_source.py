@@ -37,7 +37,7 @@ class FrameSource(ABC):
     orientation : int
         How the file stores the picture, as EXIF numbers it: 1 upright (also where the file says
         nothing), 2 to 8 turned or mirrored. ``pixels`` is upright always, so a mask that was drawn
-        on the stored pixels must be turned by :func:`napari_cln.io.orientation.upright`.
+        on the stored pixels must be turned by :func:`napari_cln.io.depth.upright`.
     """
 
     n_frames: int

@@ -12,11 +12,10 @@ from pathlib import Path
 
 from ..errors import FrameReadError
 from ..types import Frame
-from .boxes import walk_boxes
-from .depth import colour_of, scale_of, to_uint8
+from .depth import colour_of, orientation_remarks, scale_of, to_uint8
 from .frame_source import FrameSource
 from .limits import Unreadable, check_size
-from .orientation import orientation_remarks
+from .signatures import walk_boxes
 
 __all__ = ["JpegXL", "JpegXLSource", "describe_jpegxl"]
 

@@ -1,9 +1,11 @@
-"""The kind of a file, by its first bytes."""
+"""The kind of a file, by its first bytes; and the boxes that MP4, JPEG 2000 and JPEG XL are made of."""
 
 from __future__ import annotations
 
+import io
 import zlib
-from typing import Literal, TypeAlias
+from collections.abc import Iterator
+from typing import BinaryIO, Literal, TypeAlias
 
 __all__ = [
     "HEAD_BYTES",
@@ -14,6 +16,7 @@ __all__ = [
     "kind_of_file",
     "other_kind",
     "picture_format",
+    "walk_boxes",
 ]
 
 Kind: TypeAlias = Literal["image", "jpegxl", "tiff", "dicom", "video", "volume"]
@@ -149,3 +152,33 @@ def _is_bare_dicom(head: bytes) -> bool:
     if tag not in BARE_DICOM or len(head) < 12:
         return False
     return head[4:6] in (b"UL", b"OB", b"UI", b"CS") or head[6:8] == b"\0\0"
+
+
+# ------------------------------------------------------------ boxes
+
+
+def walk_boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
+    """Walk the boxes of a file, without looking into them.
+
+    Parameters
+    ----------
+    file : binary file
+
+    Yields
+    ------
+    (bytes, int, int)
+        Kind, and where the content of the box starts and stops.
+    """
+    end = file.seek(0, io.SEEK_END)
+    at = 0
+    while at + 8 <= end:
+        file.seek(at)
+        head = file.read(16)
+        size, start = int.from_bytes(head[:4], "big"), at + 8
+        if size == 1:
+            size, start = int.from_bytes(head[8:16], "big"), at + 16
+        stop = min(at + size, end) if size else end
+        if stop < start:
+            return
+        yield head[4:8], start, stop
+        at = stop

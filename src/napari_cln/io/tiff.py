@@ -15,11 +15,20 @@ from tifffile import PHOTOMETRIC
 
 from ..errors import FrameReadError
 from ..types import Frame, Spacing
-from .depth import Scale, colour_of, scale_of, to_uint8
+from .depth import (
+    ORIENTATION_TAG,
+    Scale,
+    colour_of,
+    orientation_of,
+    orientation_remarks,
+    scale_of,
+    swaps_axes,
+    to_uint8,
+    upright,
+)
 from .frame_source import FrameSource
 from .ifd import Page, choose_pages, list_pages
 from .limits import Unreadable, check_frames, check_size, is_plausible, missing_frames
-from .orientation import ORIENTATION_TAG, orientation_of, orientation_remarks, swaps_axes, upright
 from .streams import check_scans, describe_stream
 
 __all__ = ["TiffSource"]

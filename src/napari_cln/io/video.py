@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from ..errors import FrameReadError
 from ..types import Frame
-from .boxes import walk_boxes
 from .frame_source import FrameSource
 from .limits import Unreadable, check_frames, check_size, missing_frames
+from .signatures import walk_boxes
 
 __all__ = ["VideoSource", "VideoStream"]
 
@@ -59,8 +59,7 @@ class VideoStream:
 
     def __init__(self, path: Path, data: str | BinaryIO, container: str) -> None:
         self.path = path
-        self._data = data
-        self._format = container
+        self._file = data, container
         self._cache: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
         self._next: int | None = None
         if container == "mov":
@@ -76,14 +75,13 @@ class VideoStream:
         self.shape = (first.shape[0], first.shape[1])
 
     def _open(self) -> None:
-        if not isinstance(self._data, str):
-            self._data.seek(0)
-        self._container = av.open(self._data, format=self._format, options={"protocol_whitelist": "file"})
+        data, form = self._file
+        if not isinstance(data, str):
+            data.seek(0)
+        self._container = av.open(data, format=form, options={"protocol_whitelist": "file"})
         if not self._container.streams.video:
             raise FrameReadError(f"{self.path.name} holds no video. Export the clip again from the scanner.")
-        clips = [stream for stream in self._container.streams.video if not _is_cover(stream)]
-        self._n_clips = len(clips)
-        self._stream = stream = (clips or self._container.streams.video)[0]
+        self._stream = stream = (self._clips() or self._container.streams.video)[0]
         if stream.pix_fmt is None:
             raise Unreadable("its pictures are in a form that FFmpeg does not know")
         check_size(self.path, stream.height, stream.width)
@@ -92,12 +90,17 @@ class VideoStream:
         self.is_rgb = not stream.pix_fmt.startswith(("gray", "mono"))
         self._capacity = max(1, CACHE_BYTES // (stream.height * stream.width * (3 if self.is_rgb else 1)))
 
+    def _clips(self) -> list[Any]:
+        """Video streams that are no picture that goes with the file."""
+        return [stream for stream in self._container.streams.video if not _is_cover(stream)]
+
     def _check_tables(self) -> None:
         """Refuse an MP4 whose tables count more frames than can be read.
 
         A table of frames of one size takes twenty bytes, and FFmpeg makes a list of it.
         """
-        with self.path.open("rb") if isinstance(self._data, str) else nullcontext(self._data) as file:
+        data, _ = self._file
+        with self.path.open("rb") if isinstance(data, str) else nullcontext(data) as file:
             check_frames(self.path, max(_frame_counts(file), default=1))
 
     def _list_packets(self) -> None:
@@ -123,8 +126,8 @@ class VideoStream:
         if announced > self.n_frames:
             self._drop_stragglers()
             remarks.append(missing_frames(announced, self.n_frames))
-        if self._n_clips > 1:
-            remarks.append(f"The file holds {self._n_clips} videos; the first is read.")
+        if (n_clips := len(self._clips())) > 1:
+            remarks.append(f"The file holds {n_clips} videos; the first is read.")
         ratio = stream.sample_aspect_ratio
         if ratio and ratio != 1:
             form = f"{ratio.numerator}:{ratio.denominator}"

@@ -15,7 +15,7 @@ from ..disk.schema import SchemaError, read
 from ..types import Estimate, PrepareConfig
 from .config import SIDE, YNetConfig
 
-__all__ = ["Figure", "ModelCard", "ModelComparison", "TrainingData", "plain_name"]
+__all__ = ["DoubtLine", "DoubtModel", "Figure", "ModelCard", "ModelComparison", "TrainingData", "plain_name"]
 
 LIMITS = "This model has never seen a cervical lymph node. It is for research, not for diagnosis."
 NEEDED = (
@@ -112,6 +112,37 @@ class ModelComparison:
         return {name: gap for name, gap in found.items() if gap is not None}
 
 
+Numbers: TypeAlias = Annotated[tuple[float, ...], Meta(min_length=1, max_length=64)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoubtLine:
+    """Logistic regression of failure on clues, each less its mean and divided by its scale."""
+
+    mean: Numbers
+    scale: Numbers
+    weight: Numbers
+    bias: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoubtModel:
+    """What a model knows of its own failures.
+
+    Parameters
+    ----------
+    found, nothing : DoubtLine
+        For frames in which it finds a node, and in which it finds none.
+    look, never : float
+        Chance of failure from which on a result is to be looked at twice, and not to be relied on.
+    """
+
+    found: DoubtLine
+    nothing: DoubtLine
+    look: Annotated[float, Meta(ge=0, le=1)]
+    never: Annotated[float, Meta(ge=0, le=1)]
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelCard:
     """Facts about a model file: its network, its training data, and its figures.
@@ -153,6 +184,8 @@ class ModelCard:
         The rule and the data that gave the cutoff.
     temperature : float
         Divides the class logits, so that a score of 0.7 is right 7 times in 10; 0.01 to 100.
+    doubt : DoubtModel, optional
+        What it knows of its own failures; None for a model that does not know.
     limits : str
         A sentence for the user.
     sha256 : str
@@ -177,6 +210,7 @@ class ModelCard:
     cutoff: Annotated[float, Meta(ge=0, le=1)] = 0.5
     cutoff_from: Text = "not set: 0.5"
     temperature: Annotated[float, Meta(ge=0.01, le=100)] = 1.0
+    doubt: DoubtModel | None = None
     limits: Text = LIMITS
     sha256: Annotated[
         str, Meta(pattern=r"\A([0-9a-f]{64})?\Z", description="64 hexadecimal digits, in small letters")
@@ -224,6 +258,10 @@ def _read(text: str | bytes) -> ModelCard:
         raise SchemaError("config.size", f"is {card.config.size}, and must be {SIDE}, as frames are prepared")
     if card.config.segmentation and card.mask_threshold is None:
         raise SchemaError("mask_threshold", "is null, and must be a number, since the network draws masks")
+    if card.doubt is not None:
+        lines = [values for line in (card.doubt.found, card.doubt.nothing) for values in vars(line).values()]
+        if len({len(values) for values in lines if isinstance(values, tuple)}) != 1:
+            raise SchemaError("doubt", "has lists of several lengths, and must have one number for each clue")
     if not card.limits.strip():
         raise SchemaError("limits", "is empty, and must say what the model can't do")
     return card

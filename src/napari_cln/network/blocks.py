@@ -137,10 +137,16 @@ class PyramidPooling(nn.Module):
     divide the map.
     """
 
-    def __init__(self, channels: int, outputs: int, bins: tuple[int, ...]) -> None:
+    pool: Tensor
+    grow: Tensor
+
+    def __init__(self, channels: int, outputs: int, bins: tuple[int, ...], size: int, kernel: int) -> None:
         super().__init__()
-        self.bins = bins
+        self.bins, self.size, self.kernel = bins, size, kernel
         self.branches = nn.ModuleList(conv_norm(channels, outputs, 1) for _ in bins)
+        # they go to a device with the network, and into no file
+        self.register_buffer("pool", _pool_of(bins, size), persistent=False)
+        self.register_buffer("grow", _grow_of(bins, size, kernel), persistent=False)
 
     def forward(self, x: Tensor, convolution: nn.Conv2d) -> Tensor:
         """What ``convolution`` makes of the pyramid of ``x`` (B, C, S, S): (B, O, S, S).
@@ -153,19 +159,35 @@ class PyramidPooling(nn.Module):
         width = (inputs - channels) // len(self.bins)
         own, *others = torch.split(weight, [channels, *[width] * len(self.bins)], 1)
         out = F.conv2d(x, own, convolution.bias, padding=kernel // 2)
-        pool = torch.cat([pooling_matrix(size, count) for count in self.bins])  # (all bins, S)
+        pool, grow = self._matrices(size, kernel)
         pooled = _both_ways(pool.to(x), x)  # (B, C, all bins, all bins): the blocks on the diagonal serve
-        grows, grown, start = [], [], 0
+        grow = grow.to(x)  # (S, k·all bins)
+        grown, start = [], 0
         for count, branch, other in zip(self.bins, self.branches, others, strict=True):
             block = branch(pooled[..., start : start + count, start : start + count])  # (B, I, b, b)
             rows = other.permute(2, 0, 3, 1).flatten(0, 2)  # (k·O·k, I)
             weighed = (rows @ block.flatten(2)).reshape(-1, kernel, outputs, kernel, count, count)
             small = weighed.permute(0, 2, 1, 4, 3, 5).reshape(-1, outputs, kernel * count, kernel * count)
-            grow = shifted_growing_matrix(count, size, kernel).to(x)  # (S, k·b)
-            grows.append(grow)
-            grown.append(small @ grow.T)  # (B, O, k·b, S)
+            part = grow[:, kernel * start : kernel * (start + count)]  # (S, k·b)
+            grown.append(small @ part.T)  # (B, O, k·b, S)
             start += count
-        return out + torch.cat(grows, 1) @ torch.cat(grown, 2)
+        return out + grow @ torch.cat(grown, 2)
+
+    def _matrices(self, size: int, kernel: int) -> tuple[Tensor, Tensor]:
+        """The constants, made anew for a map of another size than the network was built for."""
+        if (size, kernel) == (self.size, self.kernel):
+            return self.pool, self.grow
+        return _pool_of(self.bins, size), _grow_of(self.bins, size, kernel)
+
+
+def _pool_of(bins: tuple[int, ...], size: int) -> Tensor:
+    """``(all bins, size)``: the pooling matrices one under the other."""
+    return torch.cat([pooling_matrix(size, count) for count in bins])
+
+
+def _grow_of(bins: tuple[int, ...], size: int, kernel: int) -> Tensor:
+    """``(size, kernel·all bins)``: the growing matrices side by side."""
+    return torch.cat([shifted_growing_matrix(count, size, kernel) for count in bins], 1)
 
 
 def _both_ways(matrix: Tensor, x: Tensor) -> Tensor:
@@ -187,14 +209,16 @@ def _both_ways(matrix: Tensor, x: Tensor) -> Tensor:
 @torch.inference_mode(False)
 def pooling_matrix(size: int, bins: int) -> Tensor:
     """``(bins, size)``: each row averages one bin of adaptive average pooling."""
-    return F.adaptive_avg_pool1d(torch.eye(size)[None], bins)[0].T.contiguous()
+    return F.adaptive_avg_pool1d(torch.eye(size, device="cpu")[None], bins)[0].T.contiguous()
 
 
 @lru_cache
 @torch.inference_mode(False)
 def growing_matrix(bins: int, size: int) -> Tensor:
     """``(size, bins)``: bilinear up-sampling along one axis, pixel centres aligned."""
-    return F.interpolate(torch.eye(bins)[None], size, mode="linear", align_corners=False)[0].T.contiguous()
+    return F.interpolate(torch.eye(bins, device="cpu")[None], size, mode="linear", align_corners=False)[
+        0
+    ].T.contiguous()
 
 
 @lru_cache

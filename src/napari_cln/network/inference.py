@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import isfinite
-from typing import Literal, overload
+from typing import Literal, TypeAlias, overload
 
 import numpy as np
 import torch
@@ -16,8 +16,9 @@ from ..imaging.measurement import split_nodes
 from ..imaging.preprocessing import prepare, restore, to_model
 from ..io.sources import Source, as_frame, find_sources, read_frames
 from ..models.card import ModelCard
-from ..types import CLASS_NAMES, Frame, Geometry, ModelInput, Prediction
+from ..types import CLASS_NAMES, Doubt, Frame, Geometry, ModelInput, Prediction
 from .device import Device, choose_device
+from .doubt import CLUES, agreement_of_levels, clues_of, doubt_of
 from .engines.openvino import put_to_work
 from .model import Features, Network
 from .patches import chance_of_node, join_pieces, keep_nodes
@@ -30,6 +31,10 @@ NOT_FINITE = (
     "The model {} gave a number that is not finite for this frame, so that it has no mask and no score. "
     "Choose another model; where this one does so on other frames too, train it again: its weights are bad."
 )
+
+
+Found: TypeAlias = tuple[NDArray[np.float32], NDArray[np.uint8]]
+"""Probability and node ids on a frame's own pixels."""
 
 
 class Segmenter:
@@ -153,14 +158,14 @@ class Segmenter:
     ) -> list[Prediction | PredictionError]:
         images = torch.from_numpy(np.stack([prepared.image for prepared in inputs]))[:, None]
         features = self.model.encode(images.to(self.device.name))
-        maps, is_finite = self._mask(features, len(frames))
+        maps, is_finite, agreement = self._mask(features, len(frames))
         found = [
             self._nodes(maps[row], item.geometry)
             if maps is not None and is_finite[row]
             else (np.zeros(frame.shape, np.float32), np.zeros(frame.shape, np.uint8))
             for row, (frame, item) in enumerate(zip(frames, inputs, strict=True))
         ]
-        found = self._without_others(features, found, inputs)
+        found, chances, left_out = self._without_others(features, found, inputs)
         # the frame's own score first, under all its nodes, then one for each node
         rows, guides = [], []
         for row, ((_, instances), item) in enumerate(zip(found, inputs, strict=True)):
@@ -170,14 +175,30 @@ class Segmenter:
                 guides.append(to_model(mask, item.geometry))
         scores = self._scores(features, np.stack(guides), np.array(rows))
         novelty = self._novelty(features, len(frames))
+        whole = np.zeros((len(frames), *guides[0].shape), np.float32)
+        of_frame = chance_of_node(self.model, features, whole, np.arange(len(frames)))
         predictions: list[Prediction | PredictionError] = []
-        for row, (frame, (probability, instances)) in enumerate(zip(frames, found, strict=True)):
+        for row, (frame, item, (probability, instances)) in enumerate(
+            zip(frames, inputs, found, strict=True)
+        ):
             mine = scores[np.array(rows) == row]
             known = novelty[row]
             if not (is_finite[row] and np.isfinite(mine).all() and (known is None or isfinite(known))):
                 predictions.append(PredictionError(NOT_FINITE.format(self.model.model_id)))
                 continue
             own, *nodes = mine.tolist()
+            clues: tuple[float, ...] = ()
+            if maps is not None and self._knows_nothing:
+                clues = clues_of(
+                    inputs[row].image,
+                    maps[row],
+                    guides[rows.index(row)] >= 0.5,
+                    chances=chances[row],
+                    of_frame=float(of_frame[row]),
+                    n_left_out=left_out[row],
+                    agreement=float(agreement[row]),
+                    novelty=known,
+                )
             if not self.model.config.guided:
                 nodes = [own] * int(instances.max())
             predictions.append(
@@ -191,22 +212,33 @@ class Segmenter:
                     mask_threshold=self.card.mask_threshold if maps is not None else None,
                     cutoff=self.card.cutoff,
                     novelty=known,
+                    clues=clues,
+                    doubt=self._doubt(clues, bool(instances.any()), known),
+                    flow=item.flow,
                 )
             )
         return predictions
 
+    def _doubt(self, clues: tuple[float, ...], found: bool, novelty: float | None) -> Doubt | None:
+        """How far a result is to be relied on; None for a model that does not know."""
+        model = self.card.doubt
+        if model is None or not len(clues) == len(CLUES) == len(model.found.mean):
+            return None
+        return doubt_of(model, clues, found, novelty)
+
     def _mask(
         self, features: Features, n_frames: int
-    ) -> tuple[NDArray[np.float32] | None, NDArray[np.bool_]]:
-        """Probability of a node, (B, 256, 256), None for a network without a mask; and of each frame
-        whether its logits are finite."""
+    ) -> tuple[NDArray[np.float32] | None, NDArray[np.bool_], NDArray[np.float32]]:
+        """Probability of a node, (B, 256, 256), None for a network without a mask; of each frame whether its
+        logits are finite, and how far the levels of the decoder agree."""
         if not self.model.config.segmentation:
-            return None, np.ones(n_frames, np.bool_)
-        logits = self.model.decode(features)
+            return None, np.ones(n_frames, np.bool_), np.ones(n_frames, np.float32)
+        levels = self.model.masks(features)
+        logits = levels[-1]
         probability: NDArray[np.float32] = logits.softmax(1)[:, 1].cpu().numpy()
         # of all ways to ask this the quickest: a fifteenth of isfinite() over the whole map
         ends = torch.stack([logits.flatten(1).amax(1), logits.flatten(1).amin(1)])
-        return probability, ends.isfinite().all(0).cpu().numpy()
+        return probability, ends.isfinite().all(0).cpu().numpy(), agreement_of_levels(levels)
 
     def _novelty(self, features: Features, n_frames: int) -> list[float] | list[None]:
         """How unlike the training data each frame is; None for a model that does not know."""
@@ -237,28 +269,28 @@ class Segmenter:
         return self.model.config.knows_nothing
 
     def _without_others(
-        self,
-        features: Features,
-        found: list[tuple[NDArray[np.float32], NDArray[np.uint8]]],
-        inputs: Sequence[ModelInput],
-    ) -> list[tuple[NDArray[np.float32], NDArray[np.uint8]]]:
-        """Leave out the patches of each frame that the arm takes for no node."""
-        if not self._knows_nothing:
-            return found
+        self, features: Features, found: list[Found], inputs: Sequence[ModelInput]
+    ) -> tuple[list[Found], list[NDArray[np.float64]], list[int]]:
+        """Leave out the patches of each frame that the arm takes for no node; with the chances of those that
+        stay, and the number of those that go."""
         counts = [int(instances.max()) for _, instances in found]
+        if not self._knows_nothing or not any(counts):
+            return found, [np.ones(count) for count in counts], [0] * len(counts)
         guides = [
             to_model(instances == id_, item.geometry)
             for (_, instances), item, count in zip(found, inputs, counts, strict=True)
             for id_ in range(1, count + 1)
         ]
-        if not guides:
-            return found
         rows = np.repeat(np.arange(len(found)), counts)
         chances = chance_of_node(self.model, features, np.stack(guides), rows)
-        return [
-            (probability, keep_nodes(instances, chances[rows == row], self.card.min_node_chance))
-            for row, (probability, instances) in enumerate(found)
+        each = [chances[rows == row] for row in range(len(found))]
+        least = self.card.min_node_chance
+        kept = [
+            (probability, keep_nodes(instances, own, least))
+            for (probability, instances), own in zip(found, each, strict=True)
         ]
+        stay = [own[~(own < least)] for own in each]
+        return kept, stay, [len(own) - len(some) for own, some in zip(each, stay, strict=True)]
 
     def _scores(
         self, features: Features, guides: NDArray[np.float32], rows: NDArray[np.intp]

@@ -230,13 +230,13 @@ class YNet(Member):
 
         if config.segmentation:
             d, bins = config.decoder_width, config.bins
-            self.psp3 = PyramidPooling(2 * c256, c128, bins)
+            self.psp3 = PyramidPooling(2 * c256, c128, bins, config.size // 8, 1)
             self.dec3 = nn.Sequential(
                 conv_norm(2 * c256 + len(bins) * c128, c128, 1), conv_norm(c128, d, 3), conv_norm(d, d, 1)
             )
-            self.psp2 = PyramidPooling(d + 2 * c128, c64, bins)
+            self.psp2 = PyramidPooling(d + 2 * c128, c64, bins, config.size // 4, 3)
             self.dec2 = nn.Sequential(conv_norm(d + 2 * c128 + len(bins) * c64, d, 3), conv_norm(d, d, 1))
-            self.psp1 = PyramidPooling(c16 + d, d, bins)
+            self.psp1 = PyramidPooling(c16 + d, d, bins, config.size // 2, 3)
             self.dec1 = nn.Sequential(
                 conv_norm(c16 + d + len(bins) * d, d, 3), nn.Conv2d(d, 2, 7, padding=3, bias=False)
             )

@@ -19,7 +19,13 @@ __all__ = ["draw_layout", "draw_measurements"]
 
 
 def draw_layout(
-    rng: np.random.Generator, screen: Screen, machine: Machine, area: Box, depth_mm: float
+    rng: np.random.Generator,
+    screen: Screen,
+    machine: Machine,
+    area: Box,
+    depth_mm: float,
+    *,
+    doppler: bool = False,
 ) -> None:
     """Draw what frames the image: banner, parameters, ruler, focus, bar, body mark.
 
@@ -32,12 +38,14 @@ def draw_layout(
         Scan area.
     depth_mm : float
         Depth of the scan area.
+    doppler : bool
+        The frame is a Doppler frame, whose screen has a colour bar; others may have one.
     """
     size = screen.shape[0] * 0.021
     _draw_banner(rng, screen, machine, size)
     _draw_parameters(rng, screen, machine, area, size, depth_mm)
     _draw_ruler(rng, screen, machine, area, depth_mm, size)
-    _draw_bar(screen, machine, area, colour_flow=bool(rng.random() < 0.3), size=size)
+    _draw_bar(screen, machine, area, colour_flow=bool(rng.random() < 0.3) or doppler, size=size)
     if rng.random() < 0.75:
         _draw_body_mark(rng, screen, machine, area)
 
@@ -50,6 +58,8 @@ def draw_measurements(
     spacing: Spacing,
     neck: Neck,
     nodes: tuple[PlacedNode, ...],
+    *,
+    box: Box | None = None,
 ) -> None:
     """Draw what a user put on the tissue: calipers on nodes, vessels or nothing, text, a Doppler box.
 
@@ -64,6 +74,8 @@ def draw_measurements(
         Millimetres per screen pixel.
     neck : Neck
     nodes : tuple of PlacedNode
+    box : (int, int, int, int), optional
+        Of a Doppler frame; others may show the outline of a box anywhere.
     """
 
     def pixel(point: NDArray[np.float64]) -> tuple[float, float]:
@@ -107,7 +119,9 @@ def draw_measurements(
             area[1] + rng.uniform(0.1, 0.7) * (area[3] - area[1]),
         )
         draw_text(screen, at, text, machine.text, size * 1.1)
-    if rng.random() < 0.2:
+    if box is not None:
+        draw_doppler_box(screen, box, machine.ruler)
+    elif rng.random() < 0.2:
         tall, wide = (area[2] - area[0]) * rng.uniform(0.25, 0.5), (area[3] - area[1]) * rng.uniform(0.3, 0.6)
         row = area[0] + rng.uniform(0.1, 0.9) * (area[2] - area[0] - tall)
         column = area[1] + rng.uniform(0.1, 0.9) * (area[3] - area[1] - wide)

@@ -28,12 +28,12 @@ class Screen:
 
     Parameters
     ----------
-    grey : ndarray of uint8, shape (H, W)
+    pixels : ndarray of uint8, shape (H, W) or (H, W, 3)
         The frame without overlays.
     """
 
-    def __init__(self, grey: NDArray[np.uint8]) -> None:
-        self._image = Image.fromarray(grey).convert("RGB")
+    def __init__(self, pixels: NDArray[np.uint8]) -> None:
+        self._image = Image.fromarray(pixels).convert("RGB")
         self._mask = Image.new("1", self._image.size)
 
     @property

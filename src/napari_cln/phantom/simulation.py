@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..types import Box, Frame, Node, Region, Truth, frame_truth
+from ..types import Box, Frame, Node, Region, Spacing, Truth, frame_truth
 from .anatomy import Neck, draw_neck
+from .flow import DrawnFlow, Pattern, draw_flow, draw_patterns
 from .machines import MACHINES, Machine
 from .nodes import PlacedNode, add_nodes
 from .overlay import draw_layout, draw_measurements
@@ -61,6 +62,12 @@ class Phantom:
         Every pixel that was drawn over.
     machine : str
         Name of the machine.
+    flow : ndarray of bool, shape (H, W), optional
+        Where Doppler colour lies; None for a frame without Doppler.
+    flow_box : (int, int, int, int), optional
+        The box in which flow was measured.
+    flow_patterns : tuple of str
+        Where the flow of each node lies, in the order of ``nodes``; empty without Doppler.
     """
 
     frame: Frame
@@ -71,6 +78,9 @@ class Phantom:
     structures: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
     overlay: NDArray[np.bool_]
     machine: str
+    flow: NDArray[np.bool_] | None = None
+    flow_box: Box | None = None
+    flow_patterns: tuple[Pattern, ...] = ()
 
     @property
     def malignancy(self) -> float:
@@ -89,6 +99,7 @@ def simulate(
     machine: str | None = None,
     n_nodes: int | None = None,
     overlays: bool = True,
+    doppler: bool = False,
     scene: Scene = "plain",
 ) -> Phantom:
     """Simulate one neck frame.
@@ -104,6 +115,9 @@ def simulate(
         0 to 3; drawn at random otherwise.
     overlays : bool
         Burn in what the machine writes on its screen.
+    doppler : bool
+        Show a colour box with the flow of vessels and nodes. Its truth is :attr:`Phantom.flow`; tissue,
+        nodes and ``p_malignant``, the best score of the grey signs, are the same without it.
     scene : {"plain", "varied"}
         ``"varied"`` has nodes that are bright, isoechoic or long, larger vessels, muscle along and across its
         fibres, trachea, thyroid, and machines in unpractised hands (:mod:`.variety`).
@@ -120,7 +134,7 @@ def simulate(
     (1, True)
     """
     drawn = _Scene(seed, machine, n_nodes, scene=scene)
-    return drawn.show(drawn.window(0.0), overlays=overlays)
+    return drawn.show(drawn.window(0.0), overlays=overlays, doppler=doppler)
 
 
 def simulate_cine(
@@ -167,7 +181,9 @@ class _Scene:
         if n_nodes is not None and n_nodes not in range(len(NODE_COUNT)):
             raise ValueError(f"A simulated frame has 0 to {len(NODE_COUNT) - 1} nodes, not {n_nodes}.")
         # A stream each, so that the choice of one part leaves the others as they are.
-        anatomy, look, self._speckle, self._marks = (np.random.default_rng([seed, k]) for k in range(4))
+        anatomy, look, self._speckle, self._marks, self._blood = (
+            np.random.default_rng([seed, k]) for k in range(5)
+        )
         names = list(MACHINES)
         drawn = names[int(look.integers(len(names)))]
         self.machine: Machine = MACHINES[machine or drawn]
@@ -226,7 +242,7 @@ class _Scene:
         )
         return _View(log_compress(amplitude, gamma=self.machine.gamma, **self._gain), first * STEP_MM[1])
 
-    def show(self, view: _View, *, overlays: bool) -> Phantom:
+    def show(self, view: _View, *, overlays: bool, doppler: bool = False) -> Phantom:
         """Put a view on the machine's screen, with its truth."""
         area = _scan_area(self.machine, self._size, self._depth_mm, self._width_mm)
         rows, columns = area[2] - area[0], area[3] - area[1]
@@ -245,11 +261,23 @@ class _Scene:
         instances = np.zeros(self._size, dtype=np.uint8)
         for number, placed in enumerate(self._placed, start=1):
             instances[mask([placed.contour])] = number
+        patterns: tuple[Pattern, ...] = ()
+        drawn, flow = None, None
         pixels, overlay = clean, np.zeros(self._size, dtype=bool)
+        if doppler:
+            patterns = draw_patterns(self._blood, self._placed)
+            drawn = self._flow(view, patterns, (rows, columns), spacing)
+            flow = np.zeros(self._size, dtype=bool)
+            flow[inner] = drawn.mask
+            pixels = np.repeat(clean[..., None], 3, axis=2)
+            pixels[flow] = drawn.colours[drawn.mask]
+        box = None if drawn is None else _moved(drawn.box, area)
         if overlays:
-            screen = Screen(clean)
-            draw_layout(self._marks, screen, self.machine, area, self._depth_mm)
-            draw_measurements(self._marks, screen, self.machine, area, spacing, self._neck, self._placed)
+            screen = Screen(pixels)
+            draw_layout(self._marks, screen, self.machine, area, self._depth_mm, doppler=doppler)
+            draw_measurements(
+                self._marks, screen, self.machine, area, spacing, self._neck, self._placed, box=box
+            )
             pixels, overlay = screen.pixels, screen.overlay
         return Phantom(
             frame=Frame(
@@ -276,7 +304,27 @@ class _Scene:
             structures={name: mask(contours) for name, contours in self._neck.structures.items()},
             overlay=overlay,
             machine=self.machine.name,
+            flow=None if flow is None else flow & ~overlay,
+            flow_box=box,
+            flow_patterns=patterns,
         )
+
+    def _flow(
+        self, view: _View, patterns: tuple[Pattern, ...], shape: tuple[int, int], spacing: Spacing
+    ) -> DrawnFlow:
+        """Doppler of the view, on the pixels of the scan area."""
+        moved = tuple(replace(node, contour=node.contour - (0.0, view.start_mm)) for node in self._placed)
+        vessels = [
+            contour - (0.0, view.start_mm)
+            for name in ("carotid", "jugular")
+            for contour in self._neck.structures.get(name, [])
+        ]
+        return draw_flow(self._blood, moved, patterns, vessels, shape, spacing)
+
+
+def _moved(box: Box, area: Box) -> Box:
+    """A box of the scan area on the screen."""
+    return box[0] + area[0], box[1] + area[1], box[2] + area[0], box[3] + area[1]
 
 
 def _draw(

@@ -182,8 +182,8 @@ def _draw_lumen(rng: np.random.Generator, neck: Neck, name: str, contour: Contou
     artery = name == "carotid"
     tissue.fill(contour, float(rng.uniform(FLUID_DB, -35)), loss_db=BLOOD_GAIN_DB)
     centre = contour.mean(axis=0)
-    if rng.random() < 0.5:  # haze under the near wall
-        rows, columns = tissue.indices(contour)
+    rows, columns = tissue.indices(contour)
+    if rows.size and rng.random() < 0.5:  # haze under the near wall
         depth = (rows - rows.min()) * STEP_MM[0]
         haze = float(rng.uniform(-24, -14)) - 8 * depth
         tissue.echo_db[rows, columns] = np.maximum(tissue.echo_db[rows, columns], haze)

@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from ..types import Estimate
 from .cases import CaseRow
-from .statistics.resampling import DEFAULT, Resampling, bootstrap
+from .statistics.intervals import DEFAULT, Resampling, bootstrap
 
 __all__ = [
     "OVERLAPS",

@@ -1,23 +1,47 @@
-"""Two tests on the same nodes: a second model, a reader, or the original reports."""
+"""Several tests on the same nodes: a second model, readers, or the original reports.
+
+Two are compared in pairs; all of them stand side by side on the nodes that every one has judged, as in the
+paper's Table 3.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..disk.cells import restored
+from ..disk.tables import read_table
 from ..errors import DatasetError
 from ..types import Estimate
 from .cases import CaseRow
 from .diagnosis import Measure, measure_counts, widest
 from .statistics.agreement import kappa
-from .statistics.intervals import AucDifference, McNemar, auc_interval, compare_auc, mcnemar
+from .statistics.intervals import (
+    DEFAULT,
+    AucDifference,
+    McNemar,
+    Resampling,
+    auc_interval,
+    bootstrap,
+    compare_auc,
+    mcnemar,
+)
 from .statistics.metrics import MEASURES, Counts, auc, measures
-from .statistics.resampling import DEFAULT, Resampling, bootstrap
 
-__all__ = ["CALLS", "Comparison", "compare_calls", "compare_models", "verdicts"]
+__all__ = [
+    "CALLS",
+    "Comparison",
+    "Panel",
+    "compare_calls",
+    "compare_models",
+    "read_calls",
+    "set_side_by_side",
+    "verdicts",
+]
 
 Floats = NDArray[np.float64]
 SHARES = MEASURES[:5]
@@ -260,3 +284,126 @@ def _mean(values: Sequence[float], patients: Sequence[str], how: Resampling) -> 
     x = np.asarray(values, dtype=float)
     low, high = bootstrap(lambda weights: weights @ x / weights.sum(axis=1), patients, how)
     return Estimate(value=float(x.mean()), low=float(low), high=float(high), n=x.size)
+
+
+# ------------------------------------------------------------ all tests side by side
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """The seven measures of several tests on the same nodes.
+
+    Parameters
+    ----------
+    nodes, patients : int
+        Judged by every test.
+    of : int
+        Nodes of known truth in all.
+    tests : tuple of (str, tuple of Measure)
+        The model first.
+    """
+
+    nodes: int
+    patients: int
+    of: int
+    tests: tuple[tuple[str, tuple[Measure, ...]], ...]
+
+
+def set_side_by_side(
+    rows: Sequence[CaseRow],
+    cutoff: float,
+    readers: Mapping[str, Mapping[str, str]],
+    others: Mapping[str, tuple[Sequence[CaseRow], float]],
+    how: Resampling = DEFAULT,
+) -> Panel | None:
+    """Judge every test by the nodes on which all of them have a verdict.
+
+    Parameters
+    ----------
+    rows : sequence of CaseRow
+        Nodes with a known truth, scored by the model.
+    cutoff : float
+    readers : mapping
+        Name of a reader, or of the reports, to the calls by case id.
+    others : mapping
+        Name of another model to its rows and its cutoff.
+    how : Resampling
+
+    Returns
+    -------
+    Panel or None
+        None where there is no other test, or no node that all have judged.
+    """
+    said: dict[str, list[bool | None]] = {"model": [row.score >= cutoff for row in rows]}
+    for name, (theirs, their_cutoff) in others.items():
+        scores = {row.key: row.score for row in theirs if row.kind != "stray"}
+        said[name] = [
+            None if (score := scores.get(row.key)) is None else score >= their_cutoff for row in rows
+        ]
+    for name, calls in readers.items():
+        said[name] = [verdict for _, verdict in verdicts(name, rows, calls)]
+    shared = [i for i in range(len(rows)) if all(calls[i] is not None for calls in said.values())]
+    if len(said) == 1 or not shared:
+        return None
+    truth = [rows[i].truth == "metastatic" for i in shared]
+    patients = [rows[i].patient for i in shared]
+    return Panel(
+        nodes=len(shared),
+        patients=len(set(patients)),
+        of=len(rows),
+        tests=tuple(
+            (name, measure_counts(truth, [bool(calls[i]) for i in shared], patients, how)[1])
+            for name, calls in said.items()
+        ),
+    )
+
+
+# ------------------------------------------------------------ tables of calls
+
+
+NOT_READERS = ("id", "evidence", "text")
+
+
+def read_calls(path: str | Path, name: str | None = None) -> dict[str, dict[str, str]]:
+    """Calls of readers by case id, for :func:`napari_cln.evaluate`.
+
+    Parameters
+    ----------
+    path : path
+        CSV, TSV or XLSX. A column ``id`` (a frame's, or ``frame/node``), and a column for each reader, headed
+        by the reader's name, with malignant, benign or undetermined. An empty cell is no call.
+    name : str, optional
+        Of the only reader, whose column is ``label``: what ``napari-cln reports`` writes.
+
+    Returns
+    -------
+    dict of str to dict of str to str
+
+    Raises
+    ------
+    DatasetError
+        If the file can't be read, lacks a column, has another word, or two calls on one case.
+    """
+    path = Path(path)
+    table = read_table(path)
+    table.require(("id", "label") if name else ("id",))
+    readers = [heading for heading in table.headings if heading not in NOT_READERS]
+    columns = {name: "label"} if name else {reader: reader for reader in readers}
+    if not columns or not table.rows:
+        raise DatasetError(f"{path.name} holds no calls. Give a column id and a column for each reader.")
+    calls: dict[str, dict[str, str]] = {reader: {} for reader in columns}
+    for line, row in zip(table.lines, table.rows, strict=True):
+        for reader, column in columns.items():
+            call = row[column].casefold()
+            if not call:
+                continue
+            if call not in CALLS:
+                raise DatasetError(
+                    f"{path.name} has {call[:40]!r} in line {line}. The words are malignant, benign and "
+                    "undetermined."
+                )
+            if calls[reader].setdefault(restored(row["id"]).strip(), call) != call:
+                raise DatasetError(
+                    f"{path.name} has two calls of {reader} on {row['id']}. Leave the one that holds."
+                )
+    return calls

@@ -2,15 +2,17 @@
 
 # No "from __future__ import annotations": magicgui would read the hints without this module's names.
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from dataclasses import dataclass, fields
+from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta
 
 from ..errors import RunError
 from ..settings import SchemaError, Seed, Share, check_fields
 
-__all__ = ["EvaluationConfig"]
+__all__ = ["Device", "EvaluationConfig", "EvaluationSettings"]
+
+Device: TypeAlias = Literal["auto", "cpu", "cuda", "mps"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,3 +69,36 @@ class EvaluationConfig:
             check_fields(self)
         except SchemaError as cause:
             raise RunError(f"{cause}.") from cause
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSettings(EvaluationConfig):
+    """Settings of the evaluation of a training folder: those of the figures, and what is compared.
+
+    Parameters
+    ----------
+    model : str
+        Name of a model, or its .safetensors file.
+    device : {"auto", "cpu", "cuda", "mps"}
+        Device that computes; auto takes the fastest there is.
+    compare_with : str
+        A second model on the same nodes, with its cutoff taken by the same rule; empty for none.
+    readers : str
+        Table of calls of readers: a column id, and one for each reader with malignant, benign or
+        undetermined; empty for none.
+    reports : str
+        Verdicts of the original reports, as ``napari-cln reports`` writes them; empty for none.
+    """
+
+    model: Annotated[str, Meta(title="MODEL")] = "default"
+    device: Device = "auto"
+    compare_with: Annotated[str, Meta(title="MODEL")] = ""
+    readers: Annotated[str, Meta(title="CSV", extra={"exists": True})] = ""
+    reports: Annotated[str, Meta(title="CSV", extra={"exists": True})] = ""
+
+    @property
+    def figures(self) -> EvaluationConfig:
+        """The settings of the figures alone, which a report may show."""
+        return EvaluationConfig(
+            **{field.name: getattr(self, field.name) for field in fields(EvaluationConfig)}
+        )

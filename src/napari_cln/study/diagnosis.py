@@ -19,9 +19,16 @@ from .statistics.calibration import (
     expected_calibration_error,
     reliability,
 )
-from .statistics.intervals import auc_interval, likelihood_ratios, predictive_values, proportion
+from .statistics.intervals import (
+    DEFAULT,
+    Resampling,
+    auc_interval,
+    bootstrap,
+    likelihood_ratios,
+    predictive_values,
+    proportion,
+)
 from .statistics.metrics import MEASURES, Counts, Roc, auc, confusion, measures, roc
-from .statistics.resampling import DEFAULT, Resampling, bootstrap
 
 __all__ = ["Diagnosis", "Measure", "diagnose", "measure_counts", "widest"]
 

@@ -7,30 +7,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DatasetError, FrameError, FrameReadError, PredictionError
 from ..types import Annotation, Case, Prediction
-from .axes import AxisAgreement, compare_axes
-from .cases import CaseRow
-from .comparison import Comparison, compare_calls, compare_models
+from .cases import CaseRow, Flow, count_flow
+from .comparison import Comparison, Panel, compare_calls, compare_models, set_side_by_side
 from .config import EvaluationConfig
 from .cutoff import Cutoff, choose_cutoff
 from .diagnosis import Diagnosis, diagnose
-from .flow import Flow, count_flow
 from .gallery import Gallery, Picture
 from .matching import compare, read_instances, reference_instances
-from .panel import Panel, set_side_by_side
-from .segmentation import Detection, Segmentation, detect, segment_summary
-from .statistics.resampling import Resampling
+from .segmentation import AxisAgreement, Detection, Segmentation, compare_axes, detect, segment_summary
+from .statistics.intervals import Resampling
 from .subgroups import Subgroup, split_into_subgroups
 
-__all__ = ["Evaluation", "EvaluationConfig", "case_rows", "evaluate", "evaluate_rows"]
+__all__ = [
+    "Evaluation",
+    "EvaluationConfig",
+    "case_rows",
+    "compare_each",
+    "evaluate",
+    "evaluate_each",
+    "evaluate_rows",
+]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -108,9 +116,37 @@ def evaluate(
     PredictionError
         If the network gave no finite number for any frame.
     """
+    return _end_of(
+        evaluate_each(
+            cases,
+            predictions,
+            config,
+            splits=splits,
+            read=read,
+            readers=readers,
+            others=others,
+            partitions=partitions,
+            learned_from=learned_from,
+        )
+    )
+
+
+def evaluate_each(
+    cases: Iterable[Case | Annotation],
+    predictions: Iterable[Prediction | FrameError],
+    config: EvaluationConfig | None = None,
+    *,
+    splits: Mapping[str, str] | None = None,
+    read: Callable[[Case], NDArray[np.uint8] | None] = read_instances,
+    readers: Mapping[str, Mapping[str, str]] | None = None,
+    others: Mapping[str, Sequence[CaseRow]] | None = None,
+    partitions: Mapping[str, Collection[str]] | None = None,
+    learned_from: Collection[str] = (),
+) -> Generator[None, None, Evaluation]:
+    """Evaluate as :func:`evaluate` does, step by step: yield after each frame, return the evaluation."""
     config = config or EvaluationConfig()
     with Gallery() as gallery:
-        rows, lost = _compare_all(cases, predictions, splits, read, config.split, gallery)
+        rows, lost = yield from _compare_each(cases, predictions, splits, read, config.split, gallery)
         evaluation = evaluate_rows(
             rows,
             config,
@@ -136,18 +172,40 @@ def case_rows(
     splits: Mapping[str, str] | None = None,
     read: Callable[[Case], NDArray[np.uint8] | None] = read_instances,
 ) -> list[CaseRow]:
-    """The table of another model, for the comparison; arguments and errors as :func:`evaluate`."""
-    return _compare_all(cases, predictions, splits, read)[0]
+    """Return the table of another model, for the comparison; arguments and errors as :func:`evaluate`."""
+    return _end_of(compare_each(cases, predictions, splits=splits, read=read))
 
 
-def _compare_all(
+def compare_each(
+    cases: Iterable[Case | Annotation],
+    predictions: Iterable[Prediction | FrameError],
+    *,
+    splits: Mapping[str, str] | None = None,
+    read: Callable[[Case], NDArray[np.uint8] | None] = read_instances,
+) -> Generator[None, None, list[CaseRow]]:
+    """Make the table of :func:`case_rows` step by step: yield after each frame, return the rows."""
+    rows, _ = yield from _compare_each(cases, predictions, splits, read)
+    return rows
+
+
+def _end_of(work: Generator[None, None, T]) -> T:
+    """Result of some work, once all its steps are done."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+
+def _compare_each(
     cases: Iterable[Case | Annotation],
     predictions: Iterable[Prediction | FrameError],
     splits: Mapping[str, str] | None,
     read: Callable[[Case], NDArray[np.uint8] | None],
     shown: str = "",
     gallery: Gallery | None = None,
-) -> tuple[list[CaseRow], list[FrameError]]:
+) -> Generator[None, None, tuple[list[CaseRow], list[FrameError]]]:
     """Rows of all frames, and what stands for the others; frames of the split ``shown`` go to the gallery."""
     rows: list[CaseRow] = []
     lost: list[FrameError] = []
@@ -159,16 +217,17 @@ def _compare_all(
             )
         if isinstance(prediction, FrameReadError | PredictionError):
             lost.append(prediction)
-            continue
-        split = splits.get(case.id) if splits and isinstance(case, Case) else None
-        instances = reference_instances(case, read)
-        found = compare(case, instances, prediction, split)
-        rows += found
-        first = found[0]
-        if gallery is None or instances is None or first.frame_dice is None:
-            continue
-        if _of_split([first], shown):
-            gallery.add(case, prediction, instances, first.id, first.frame_dice)
+        else:
+            split = splits.get(case.id) if splits and isinstance(case, Case) else None
+            instances = reference_instances(case, read)
+            found = compare(case, instances, prediction, split)
+            rows += found
+            first = found[0]
+            dice = first.frame_dice if _of_split([first], shown) else None
+            if gallery is not None and instances is not None and dice is not None:
+                gallery.add(case, prediction, instances, first.id, dice)
+        del prediction  # its maps, while the caller looks at the progress
+        yield
     if not rows:
         for error in lost:
             if isinstance(error, PredictionError):

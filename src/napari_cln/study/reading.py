@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..imaging.flow import NodeFlow, flow_of_nodes
 from ..imaging.measurement import measure_nodes, unsure_share
 from ..types import CLASS_NAMES, Measurement, Prediction
 
@@ -45,6 +46,8 @@ class Reading:
         Malignancy in [0, 1] of the frame as a whole.
     unsure : float, optional
         From :func:`napari_cln.imaging.measurement.unsure_share`.
+    flows : tuple of NodeFlow or None
+        Flow in each node; empty for a frame without Doppler.
     """
 
     index: int
@@ -59,6 +62,7 @@ class Reading:
     mask_digest: str
     frame_score: float | None = None
     unsure: float | None = None
+    flows: tuple[NodeFlow | None, ...] = ()
 
     def label_of(self, score: float) -> str:
         """Name of a score at the cutoff."""
@@ -97,6 +101,9 @@ def read_prediction(prediction: Prediction) -> Reading:
         mask_digest=digest(prediction.instances),
         frame_score=float(prediction.class_probabilities["malignant"]),
         unsure=unsure_share(prediction),
+        flows=flow_of_nodes(prediction.flow, prediction.instances, range(1, len(corners) + 1))
+        if prediction.flow is not None
+        else (),
     )
 
 
@@ -106,13 +113,24 @@ def node_rows(reading: Reading) -> list[dict[str, Any]]:
     Sizes are NaN where there is none to give: for the frame, and in mm without calibration.
     """
     common = {"frame": reading.index, "cutoff": reading.cutoff, "model": reading.model_id}
-    rows = [
-        {"node": 0, "malignancy": reading.malignancy, "label": reading.label} | common | size_columns(None)
-    ]
-    for node, (score, size) in enumerate(zip(reading.node_scores, reading.sizes, strict=True), start=1):
-        label = reading.label_of(score)
-        rows.append({"node": node, "malignancy": score, "label": label} | common | size_columns(size))
+    whole = {"node": 0, "malignancy": reading.malignancy, "label": reading.label}
+    rows = [whole | common | size_columns(None) | flow_columns(None)]
+    flows = reading.flows or (None,) * len(reading.sizes)
+    for node, (score, size, flow) in enumerate(
+        zip(reading.node_scores, reading.sizes, flows, strict=True), start=1
+    ):
+        own = {"node": node, "malignancy": score, "label": reading.label_of(score)}
+        rows.append(own | common | size_columns(size) | flow_columns(flow))
     return rows
+
+
+def flow_columns(flow: NodeFlow | None) -> dict[str, float | str]:
+    """Flow of one node as table columns; NaN and no text where the frame shows no Doppler."""
+    nothing = float("nan")
+    if flow is None:
+        return {"flow_share": nothing, "flow_central_share": nothing, "flow_pattern": ""}
+    central = nothing if flow.central_share is None else flow.central_share
+    return {"flow_share": flow.share, "flow_central_share": central, "flow_pattern": flow.pattern}
 
 
 def size_columns(size: Measurement | None) -> dict[str, float]:

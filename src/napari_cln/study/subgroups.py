@@ -11,9 +11,8 @@ from ..types import Estimate
 from .cases import CaseRow
 from .diagnosis import measure_counts, widest
 from .segmentation import summary_of
-from .statistics.intervals import auc_interval
+from .statistics.intervals import DEFAULT, Resampling, auc_interval, bootstrap
 from .statistics.metrics import auc
-from .statistics.resampling import DEFAULT, Resampling, bootstrap
 
 __all__ = ["Subgroup", "split_into_subgroups"]
 

@@ -3,13 +3,15 @@
 # No "from __future__ import annotations": magicgui would read the hints without this module's names.
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta
 
 from ..errors import RunError
 from ..settings import SchemaError, Seed, check_fields
-from .recipes import Recipe
+
+if TYPE_CHECKING:
+    from .recipes import Recipe
 
 __all__ = ["TrainConfig"]
 
@@ -78,8 +80,10 @@ class TrainConfig:
                 "Choose 2 folds or more, or no ensemble."
             )
 
-    def to_recipe(self) -> Recipe:
+    def to_recipe(self) -> "Recipe":
         """Return the whole recipe that these settings stand for."""
+        from .recipes import Recipe  # NumPy comes with it, which a command's help can do without
+
         named = {"best": Recipe.best, "paper": Recipe.paper}
         recipe = named[self.recipe](segmentation=not self.classification_only)
         return replace(recipe, batch_size=self.batch_size, learning_rate=self.learning_rate)

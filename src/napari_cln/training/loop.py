@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from torch import nn
+from torch import Tensor, nn
 
 from ..compat.tensors import processor_has_bfloat16
 from ..errors import RunError
@@ -36,6 +36,8 @@ LOG_EVERY = 10
 """Steps between two lines of the progress log."""
 CHECKPOINT_EVERY = 100
 """Steps between two checkpoints, beside the one at each epoch's end."""
+EACH_STEP = ("cpu",)
+"""Devices that are asked for the loss in each step; the others would wait for it."""
 
 
 def fit(
@@ -89,95 +91,163 @@ def fit(
     RunError
         If the loss is no number, memory runs out, or the checkpoint belongs to another run.
     """
-    accelerator = Accelerator(mixed_precision=_precision())
-    rank, processes, device = accelerator.process_index, accelerator.num_processes, accelerator.device
-    torch.manual_seed(seed)
-    network = (
-        network_of(recipe.network) if start_from is None else copy.deepcopy(start_from).to("cpu").float()
-    )
-    network.requires_grad_(True)
-    if processes > 1 and device.type == "cuda":  # PyTorch has it for GPUs alone
-        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
-    objective = Objective.of(network, recipe)
-    objective = objective.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = _optimizer(recipe, objective)
-    average = Average(network, recipe.average)
-    progress = Progress()
-    batch_size = min(recipe.batch_size, len(train))
-    steps_per_epoch = len(train) // batch_size
-    total = epochs * steps_per_epoch
-    plan = plan_of(recipe, train, epochs, seed)
-    halved = round(recipe.half * epochs)
+    training = _Training(train, validation, recipe, folder, epochs, seed, start_from, fold)
     if resume:
-        state, notes = find_state(folder, plan)
-        for sentence in notes:
+        for sentence in training.resume():
             yield Note(message=sentence)
-        if state is not None:
-            progress = put_back(state, objective, optimizer, average)
-    wrapped, stepper = accelerator.prepare(objective, optimizer)
-
-    started = time.monotonic() - progress.seconds
-
-    def save() -> None:
-        if accelerator.is_main_process:
-            save_checkpoint(folder, plan, objective, optimizer, average, progress)
-
-    while progress.step < total or progress.epoch_sums:
-        if _any_process(stop(), accelerator):
-            save()
-            yield Stopped(fold=fold, step=progress.step, of=total)
+    training.begin()
+    progress = training.progress
+    while progress.step < training.total or progress.epoch_sums:
+        if _any_process(stop(), training.accelerator):
+            training.save()
+            yield Stopped(fold=fold, step=progress.step, of=training.total)
             return
-        epoch, position = divmod(progress.step, steps_per_epoch)
+        epoch, position = divmod(progress.step, training.steps_per_epoch)
         if position == 0 and progress.epoch_sums:
-            part = validation.take(range(rank, len(validation), processes))
-            if epoch <= halved:
-                part = part.halved()
-            elif epoch == halved + 1 and halved:
-                progress.best = -math.inf  # figures at half the side are of another kind
-            with accelerator.autocast():
-                mine_scored = score_frames(average.network(network), part, device=device)
-            scores = gather_object(mine_scored) if processes > 1 else mine_scored
-            judged = _judge(scores, progress, fold, epoch, _means(progress.epoch_sums, steps_per_epoch))
-            if progress.waited == 0 and accelerator.is_main_process:
-                save_weights(folder, average)
-            yield from judged
+            yield from training.validate(epoch)
             if patience is not None and progress.waited >= patience:
-                break
+                return
             continue
-        chosen = order(len(train), seed, epoch)[position * batch_size : (position + 1) * batch_size]
-        mine = chosen[rank::processes]
-        batch = Batch.of(train.take(mine), device)
-        keys = [(seed, epoch, int(index)) for index in mine]
-        batch = augment(batch, keys, recipe.augmentation, crop=epoch < round(recipe.crops * epochs))
-        if epoch < halved:
-            batch = batch.halved()
-        for group in optimizer.param_groups:
-            group["lr"] = _rate(recipe, progress.step, total)
-        wrapped.train()
-        try:
-            terms = wrapped(batch)
-            if not torch.isfinite(terms["total"]):
-                raise RunError(_not_a_number(progress.step, [train.ids[index] for index in mine]))
-            accelerator.backward(terms["total"])
-            stepper.step()
-        except torch.OutOfMemoryError as cause:
-            raise RunError(
-                f"Memory ran out with {batch_size} frames a step. "
-                f"Choose a batch size of {max(batch_size // 2, 1)}, or train on the CPU."
-            ) from cause
-        stepper.zero_grad()
-        average.update(network, progress.step)
-        progress.step += 1
-        progress.seconds = time.monotonic() - started
-        for name, value in terms.items():
-            for sums in (progress.sums, progress.epoch_sums):
-                sums[name] = sums.get(name, 0.0) + float(value.detach())
-        if progress.step % LOG_EVERY == 0:
+        training.step(epoch, position)
+        ends = progress.step % training.steps_per_epoch == 0
+        is_logged, is_saved = progress.step % LOG_EVERY == 0, progress.step % CHECKPOINT_EVERY == 0 or ends
+        if is_logged or is_saved or training.device.type in EACH_STEP:
+            training.fetch()
+        if is_logged:
             losses = _means(progress.sums, LOG_EVERY)
             seconds = round(progress.seconds, 1)
-            yield Step(fold=fold, step=progress.step, of=total, seconds=seconds, loss=losses)
-        if progress.step % CHECKPOINT_EVERY == 0 or progress.step % steps_per_epoch == 0:
-            save()
+            yield Step(fold=fold, step=progress.step, of=training.total, seconds=seconds, loss=losses)
+        if is_saved:
+            training.save()
+
+
+class _Training:
+    """One network, its optimiser and how far they are.
+
+    The terms of the loss stay on the device until :meth:`fetch`: to ask for a number in each step would make
+    a GPU wait for the processor each time.
+    """
+
+    def __init__(
+        self,
+        train: Samples,
+        validation: Samples,
+        recipe: Recipe,
+        folder: Path,
+        epochs: int,
+        seed: int,
+        start_from: Member | None,
+        fold: int,
+    ) -> None:
+        self.train, self.validation, self.recipe, self.folder = train, validation, recipe, folder
+        self.epochs, self.seed, self.fold = epochs, seed, fold
+        self.accelerator = Accelerator(mixed_precision=_precision())
+        self.rank, self.processes = self.accelerator.process_index, self.accelerator.num_processes
+        self.device = self.accelerator.device
+        torch.manual_seed(seed)
+        network = (
+            network_of(recipe.network) if start_from is None else copy.deepcopy(start_from).to("cpu").float()
+        )
+        network.requires_grad_(True)
+        if self.processes > 1 and self.device.type == "cuda":  # PyTorch has it for GPUs alone
+            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+        self.network = network
+        objective = Objective.of(network, recipe)
+        self.objective = objective.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer = _optimizer(recipe, self.objective)
+        self.average = Average(network, recipe.average)
+        self.progress = Progress()
+        self.batch_size = min(recipe.batch_size, len(train))
+        self.steps_per_epoch = len(train) // self.batch_size
+        self.total = epochs * self.steps_per_epoch
+        self.halved = round(recipe.half * epochs)
+        self._plan = plan_of(recipe, train, epochs, seed)
+        self._terms: list[tuple[int, dict[str, Tensor], list[str]]] = []
+
+    def resume(self) -> list[str]:
+        """Go on from the checkpoint; what is damaged is told."""
+        state, notes = find_state(self.folder, self._plan)
+        if state is not None:
+            self.progress = put_back(state, self.objective, self.optimizer, self.average)
+        return notes
+
+    def begin(self) -> None:
+        """Hand network and optimiser to their device, and start the clock."""
+        self._wrapped, self._stepper = self.accelerator.prepare(self.objective, self.optimizer)
+        self._started = time.monotonic() - self.progress.seconds
+
+    def step(self, epoch: int, position: int) -> None:
+        """Take one step on the frames at a position of an epoch's order."""
+        first = position * self.batch_size
+        mine = order(len(self.train), self.seed, epoch)[first : first + self.batch_size]
+        mine = mine[self.rank :: self.processes]
+        batch = Batch.of(self.train.take(mine), self.device)
+        keys = [(self.seed, epoch, int(index)) for index in mine]
+        crop = epoch < round(self.recipe.crops * self.epochs)
+        batch = augment(batch, keys, self.recipe.augmentation, crop=crop)
+        if epoch < self.halved:
+            batch = batch.halved()
+        for group in self.optimizer.param_groups:
+            group["lr"] = _rate(self.recipe, self.progress.step, self.total)
+        self._wrapped.train()
+        try:
+            terms = self._wrapped(batch)
+            kept = {name: value.detach() for name, value in terms.items()}
+            self._terms.append((self.progress.step, kept, [self.train.ids[index] for index in mine]))
+            if self.device.type in EACH_STEP:
+                self._check()
+            self.accelerator.backward(terms["total"])
+            self._stepper.step()
+        except torch.OutOfMemoryError as cause:
+            raise RunError(
+                f"Memory ran out with {self.batch_size} frames a step. "
+                f"Choose a batch size of {max(self.batch_size // 2, 1)}, or train on the CPU."
+            ) from cause
+        self._stepper.zero_grad()
+        self.average.update(self.network, self.progress.step)
+        self.progress.step += 1
+        self.progress.seconds = time.monotonic() - self._started
+
+    def _check(self) -> None:
+        """Raise of the first step whose loss is not a number, with its frames."""
+        for step, terms, ids in self._terms:
+            if not torch.isfinite(terms["total"]):
+                raise RunError(_not_a_number(step, ids))
+
+    def fetch(self) -> None:
+        """Add the terms of the last steps to the sums."""
+        totals = [terms["total"] for _, terms, _ in self._terms]
+        if totals and not torch.isfinite(torch.stack(totals)).all():
+            self._check()
+        for _, terms, _ in self._terms:
+            for name, value in terms.items():
+                for sums in (self.progress.sums, self.progress.epoch_sums):
+                    sums[name] = sums.get(name, 0.0) + float(value)
+        self._terms.clear()
+
+    def validate(self, epoch: int) -> list[Event]:
+        """Judge the averaged weights after an epoch, and keep them where they are the best so far."""
+        part = self.validation.take(range(self.rank, len(self.validation), self.processes))
+        if epoch <= self.halved:
+            part = part.halved()
+        elif epoch == self.halved + 1 and self.halved:
+            self.progress.best = -math.inf  # figures at half the side are of another kind
+        with self.accelerator.autocast():
+            scores = score_frames(self.average.network(self.network), part, device=self.device)
+        scores = gather_object(scores) if self.processes > 1 else scores
+        losses = _means(self.progress.epoch_sums, self.steps_per_epoch)
+        events = _judge(scores, self.progress, self.fold, epoch, losses)
+        if self.progress.waited == 0 and self.accelerator.is_main_process:
+            save_weights(self.folder, self.average)
+        return events
+
+    def save(self) -> None:
+        """Write the whole state, with the terms of all steps so far."""
+        self.fetch()
+        if self.accelerator.is_main_process:
+            save_checkpoint(
+                self.folder, self._plan, self.objective, self.optimizer, self.average, self.progress
+            )
 
 
 def _any_process(stop: bool, accelerator: Accelerator) -> bool:

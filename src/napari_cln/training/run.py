@@ -12,7 +12,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from accelerate import PartialState
 
 from ..errors import ClnError, RunError, WeightsError
@@ -158,12 +157,15 @@ def _train(
     name = run.path.absolute().name
     scores: list[list[FrameScore]] = []
     networks: list[Member] = []
-    areas = np.zeros(0, dtype=np.intp)
+    # each frame is prepared once, whatever the number of folds
+    needed = list(dict.fromkeys(id_ for fold in folds for id_ in (*fold.train, *fold.validation)))
+    prepared = Samples.from_cases(study, [cases[id_] for id_ in needed], recipe.prepare)
+    places = {id_: place for place, id_ in enumerate(needed)}
+    areas = prepared.node_areas()
     for index, fold in enumerate(folds):
         place = run.fold(index)
         train_on, validate_on = (
-            Samples.from_cases(study, [cases[id_] for id_ in side], recipe.prepare)
-            for side in (fold.train, fold.validation)
+            prepared.take([places[id_] for id_ in side]) for side in (fold.train, fold.validation)
         )
         network, fault = _finished(place / "model.safetensors", recipe.network)
         if fault:
@@ -196,8 +198,6 @@ def _train(
             known = [part.images[:NOVELTY_FRAMES] for part in (train_on, validate_on)]
             network.novelty = fit_novelty(network, known[:1], known[1])
         networks.append(network)
-        # each node is on one of the two sides, whichever the fold
-        areas = np.concatenate([train_on.node_areas(), validate_on.node_areas()])
         scores.append(score_frames(network, validate_on))
         if is_new and state.is_main_process:
             card = card_of(f"{name}-fold-{index}", settings, recipe, len(train_on), areas, scores[-1:])

@@ -4,6 +4,7 @@
 
     run.json               settings and folds, to resume with and to repeat
     progress.jsonl         one line per event, to follow from anywhere
+    settings.json          those that a window handed to the process it started
     job.json, log.txt      which process it is, and what it printed, where a window started it
     fold-0/ …              model.safetensors + .json, checkpoint.pt and best.pt of each fold
     model.safetensors      the fold that validated best, or all of them as an ensemble, with model.json,
@@ -19,7 +20,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -46,8 +47,11 @@ __all__ = [
     "Step",
     "Stopped",
     "TrainingRecord",
+    "read_settings",
 ]
 
+T = TypeVar("T")
+SETTINGS = "settings.json"
 PIECE = 256 * 1024
 """Bytes that :meth:`EventReader.read` takes at once: some 10 ms of work."""
 MAX_LINE = 2**20
@@ -279,6 +283,11 @@ class RunFolder:
         """Write ``run.json``, whole or not at all."""
         write_atomically(self._record, msgspec.json.format(msgspec.json.encode(record), indent=1))
 
+    def write_settings(self, settings: object) -> Path:
+        """Write settings for a process that is to be started, whole or not at all, and return the file."""
+        write_atomically(self.path / SETTINGS, msgspec.json.format(msgspec.json.encode(settings), indent=1))
+        return self.path / SETTINGS
+
     def note(self, event: Event) -> None:
         """Add an event to ``progress.jsonl``."""
         with self.progress.open("ab") as log:
@@ -363,6 +372,30 @@ class RunFolder:
                 return log.read(limit).decode(errors="replace").splitlines()
         except OSError:
             return []
+
+
+def read_settings(path: Path | str, kind: type[T]) -> T:
+    """Read settings from a file of JSON.
+
+    Parameters
+    ----------
+    path : path
+    kind : type
+        A settings dataclass; what the file does not name has its default.
+
+    Raises
+    ------
+    RunError
+        If it can't be read, holds what is no setting, or one out of its limits.
+    """
+    path = Path(path)
+    try:
+        return read(_bytes_of(path, MAX_RECORD_BYTES), kind)
+    except OSError as cause:
+        raise RunError(f"{path.name} can't be read ({cause.strerror}). Check the file.") from cause
+    except (SchemaError, RunError) as cause:
+        fault = str(cause).removesuffix(".")
+        raise RunError(f"{path.name} holds no settings: {fault}. Correct the file.") from cause
 
 
 class EventReader:

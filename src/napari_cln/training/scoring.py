@@ -18,9 +18,8 @@ from ..models.card import Figure
 from ..network.model import Network
 from ..network.patches import chance_of_node
 from ..study.cutoff import choose_cutoff
-from ..study.statistics.intervals import auc_interval, compare_auc, median_interval, proportion
+from ..study.statistics.intervals import auc_interval, bootstrap, compare_auc, median_interval, proportion
 from ..study.statistics.metrics import auc, dice
-from ..study.statistics.resampling import bootstrap
 from ..types import Estimate
 from .data import NOT_JUDGED, Batch, Samples
 

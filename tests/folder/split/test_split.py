@@ -8,7 +8,7 @@ from napari_cln.errors import SplitError
 from napari_cln.folder.split.deal import split
 from napari_cln.folder.split.frozen import encode_splits, frozen_places, frozen_split
 from napari_cln.folder.split.groups import group_cases
-from napari_cln.types import Case
+from napari_cln.types import Case, Checksums
 
 TRUTHS = st.sampled_from(["benign", "metastatic", "unknown"])
 
@@ -25,7 +25,7 @@ def case(n, patient, truth="benign", cine=None, side=None, pixels=None):
         cine=cine,
         status="corrected",
         split=side,
-        image_sha256=pixels or f"{n}",
+        checksums=Checksums(image=pixels or f"{n}"),
     )
 
 

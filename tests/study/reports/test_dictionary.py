@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_cln.errors import DatasetError, ExportError
-from napari_cln.study.reports.dictionary import classify_reports, load_dictionary, read_report
+from napari_cln.study.reports.text import classify_reports, load_dictionary, read_report
 
 HERE = Path(__file__).parent
 BUNDLED = Path(load_dictionary.__code__.co_filename).parent / "dictionary.toml"

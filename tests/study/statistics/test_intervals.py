@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_cln.study.statistics.intervals import (
+    Resampling,
     auc_interval,
+    bootstrap,
     compare_auc,
     likelihood_ratios,
     mcnemar,
@@ -19,7 +21,6 @@ from napari_cln.study.statistics.intervals import (
     sample_size,
 )
 from napari_cln.study.statistics.metrics import Counts, auc, measures, roc
-from napari_cln.study.statistics.resampling import Resampling, bootstrap
 
 PAPER = Counts(tp=158, fn=118, tn=236, fp=35)
 counts = st.integers(0, 500)

@@ -18,7 +18,7 @@ from qtpy.QtCore import QObject, Qt, QUrl, Slot
 from qtpy.QtGui import QDesktopServices
 
 from napari_cln import TrainingFolder
-from napari_cln.cli import make_parser
+from napari_cln.cli import parse
 from napari_cln.folder.simulated import simulate_folder
 from napari_cln.study.cases import CaseRow, write_rows
 from napari_cln.study.evaluation import evaluate_rows
@@ -84,13 +84,13 @@ def test_settings_that_differ_become_options_that_the_command_takes(dock, tmp_pa
     dock.form.prevalence.setValue(25)
     dock.form.readers.choose(tmp_path)
 
-    options = make_parser().parse_args(["evaluate", ".", "--out=r", *dock.form.arguments])
+    _, options = parse(["evaluate", ".", "--out=r", *dock.form.arguments])
 
-    assert (options.model, options.compare_with, options.split) == ("small", "default", "validation")
-    assert (options.rule, options.sensitivity, options.prevalence) == ("sensitivity", 0.95, 0.25)
-    assert (options.data, options.readers) == ("-12 necks, one hospital", tmp_path)
-    assert not hasattr(options, "resamples")
-    assert not hasattr(options, "cutoff")
+    given = options.arguments
+    assert (given["model"], given["compare_with"], given["split"]) == ("small", "default", "validation")
+    assert (given["rule"], given["sensitivity"], given["prevalence"]) == ("sensitivity", 0.95, 0.25)
+    assert (given["data"], given["readers"]) == ("-12 necks, one hospital", str(tmp_path))
+    assert given.keys().isdisjoint({"resamples", "cutoff"})
 
 
 def test_the_form_says_what_each_setting_is(dock):

@@ -146,7 +146,7 @@ def test_settings_that_differ_become_options(dock):
 
 
 def test_the_command_line_takes_every_option_of_the_form(dock, study):
-    from napari_cln.cli import make_parser
+    from napari_cln.cli import parse
 
     fields = dock.settings.fields
     fields.recipe.value, fields.classification_only.value = "paper", True
@@ -157,9 +157,9 @@ def test_the_command_line_takes_every_option_of_the_form(dock, study):
     dock.settings.compare_with.choose("small")
     config = dock.settings.value
 
-    options = make_parser().parse_args(["train", str(study), "--out", "run", *arguments_of(config)])
+    _, options = parse(["train", str(study), "--out", "run", *arguments_of(config)])
 
-    assert {name: getattr(options, name) for name in vars(config)} == vars(config)
+    assert {name: options.arguments[name] for name in vars(config)} == vars(config)
 
 
 def test_the_form_shows_the_record_of_a_run(qtbot):

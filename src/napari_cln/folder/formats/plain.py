@@ -19,7 +19,7 @@ import numpy as np
 
 from ...disk.tables import ENDINGS, is_hidden
 from ...errors import DatasetError, FrameReadError, listed
-from ...io.orientation import upright
+from ...io.depth import upright
 from ...io.sources import FrameSource, open_source
 from ...io.volumes import check_same_place, is_volume
 from ...types import Annotation, Frame, Node, Split, Status, Truth

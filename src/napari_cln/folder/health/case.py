@@ -1,16 +1,22 @@
-"""Faults of one frame: its record, its image, its masks, its former states, and whether they fit together."""
+"""Faults of one frame: its record, its image, its masks, its former states, and whether they fit together.
+
+A fault says what is wrong, what to do, and which remedy repair has for it.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...disk.atomic import MAX_PNG_BYTES, read_bytes
+from ...disk.locks import LockOwner
 from ...disk.seals import OBJECT, Seal, flip_text_back, is_amiss, with_own_line_ends
 from ...errors import DatasetError
 from ...types import NOT_JUDGED
@@ -19,9 +25,8 @@ from ..pictures import decode_png, flip_png_back, hash_pixels, is_whole_png
 from ..readers import read_entry, readers_of
 from ..record import LABELLED, SCHEMA, Record, decode_record
 from ..state import label_of
-from .fault import Fault, Remedy
 
-__all__ = ["check_case", "damage_of_text", "is_torn", "mended_picture", "mended_text"]
+__all__ = ["Fault", "Remedy", "check_case", "damage_of_text", "is_torn", "mended_picture", "mended_text"]
 
 _PUT_AWAY = re.compile(r".*-repair-\d+\.(records|labelsTr|imagesTr|imagesNoMask)\..*")
 _BACKUP = "Put the file back from git or a backup, or import the frame again."
@@ -435,3 +440,60 @@ def _bit_flip(case_id: str, path: Path, damage: Damage) -> Fault:
         remedy=damage.remedy,
         path=path,
     )
+
+
+class Remedy(Enum):
+    """Act of repair; the value says it to the user."""
+
+    COUNT = "count again"
+    BREAK_LOCK = "break the lock"
+    CLEAR_LOCK = "remove the lock that nobody holds"
+    FINISH_SAVE = "finish the save or move the file to the revisions"
+    PUT_AWAY = "move the later one to the revisions"
+    RESTORE_RECORD = "go back to the last good state among the revisions"
+    MOVE_IMAGE = "move the image"
+    ROLL_BACK = "finish the save, or go back to the state before it"
+    FLIP_BACK = "set the flipped bit right"
+    LINE_ENDS = "turn the line ends back"
+    REWRITE = "write the picture anew"
+    RESTORE_READING = "finish the reading, or go back to the one before"
+    SEAL = "add the checksum"
+    GIT = "add the lines that git needs"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """One thing that is wrong with a training folder.
+
+    Parameters
+    ----------
+    kind : str
+        ``record``, ``image``, ``torn``, ``mask``, ``empty-mask``, ``orphan``, ``duplicate``,
+        ``no-split``, …: ``docs/reference/training-folder.md`` lists them.
+    message : str
+        What is wrong, with the value.
+    advice : str
+        What to do.
+    id : str, optional
+        The frame.
+    severity : str
+        An ``error`` stops a training run; a ``warning`` is shown.
+    remedy : Remedy, optional
+        What :func:`napari_cln.folder.health.repair.repair` would do; ``None`` where only a person can.
+    lock : LockOwner, optional
+        Of a lock that may have been left behind.
+    path : Path, optional
+        The file, where it is not the frame's own record.
+    """
+
+    kind: str
+    message: str
+    advice: str
+    id: str | None = None
+    severity: Literal["error", "warning"] = "error"
+    remedy: Remedy | None = None
+    lock: LockOwner | None = None
+    path: Path | None = None
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.advice}"

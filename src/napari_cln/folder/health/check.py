@@ -24,8 +24,7 @@ from ..split.deal import split
 from ..split.frozen import MAX_BYTES as MAX_SEALED_BYTES
 from ..split.frozen import SEAL, frozen_places, read_splits
 from ..split.groups import check_groups, find_duplicates, group_cases, is_trainable, name_frames
-from .case import check_case, damage_of_text
-from .fault import Fault, Remedy
+from .case import Fault, Remedy, check_case, damage_of_text
 from .summary import StudySummary, Tally
 
 __all__ = ["StudyCheck", "check_study"]

@@ -32,9 +32,8 @@ from ..record import (
 )
 from ..split.frozen import SEAL
 from ..state import Masks, State, hashes_of, label_of
-from .case import is_torn, mended_picture, mended_text
+from .case import Fault, Remedy, is_torn, mended_picture, mended_text
 from .check import check_study
-from .fault import Fault, Remedy
 
 __all__ = ["repair", "repair_all", "repair_description"]
 

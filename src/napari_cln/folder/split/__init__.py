@@ -1,1 +1,4 @@
-"""Folds by patient: what must stay together, how it is dealt, and the folds frozen on disk."""
+"""Folds by patient: groups that stay together, how they are dealt, and the folds frozen on disk.
+
+Knows cases, no pixels.
+"""

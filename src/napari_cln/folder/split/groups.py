@@ -82,8 +82,8 @@ def find_duplicates(cases: Iterable[Case]) -> list[tuple[Case, ...]]:
     """Cases that have the same stored pixels."""
     same: dict[str, list[Case]] = defaultdict(list)
     for case in cases:
-        if case.image_sha256:
-            same[case.image_sha256].append(case)
+        if case.checksums.image:
+            same[case.checksums.image].append(case)
     return [tuple(members) for members in same.values() if len(members) > 1]
 
 

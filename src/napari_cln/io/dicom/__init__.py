@@ -1,1 +1,4 @@
-"""DICOM stills and cines: codecs, colour, calibrated regions. Nothing here knows other kinds of files."""
+"""DICOM stills and cines: codecs, colour, calibrated regions.
+
+Nothing here knows other kinds of files.
+"""

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydicom.dataset import Dataset
 
@@ -72,7 +72,12 @@ def calibrate(header: Dataset, shape: tuple[int, int]) -> Calibration:
         if reason is not None:
             reasons.append(reason)
         if region is not None:
-            regions[region] = None  # once for tissue, and colour flow over that tissue
+            # once for tissue, and colour flow over that tissue
+            other = replace(region, kind="tissue" if region.kind == "colour-flow" else "colour-flow")
+            if region.kind == "colour-flow":
+                regions.pop(other, None)
+            if other not in regions:
+                regions[region] = None
     scaled = [region for region in regions if region.spacing_mm is not None]
     if not scaled:
         # Of several reasons, the one that came nearest to a scale.
@@ -132,7 +137,9 @@ def _region(item: Dataset, shape: tuple[int, int]) -> tuple[Region | None, str |
     covers = kind == (TWO_DIMENSIONAL, TISSUE) or kind[0] in (M_MODE, SPECTRUM)
     if box is None or (reason is not None and not covers):
         return None, reason
-    return Region(box=box, spacing_mm=None if isinstance(spacing, str) else spacing), reason
+    flow = kind == (TWO_DIMENSIONAL, COLOUR_FLOW)
+    scale = None if isinstance(spacing, str) else spacing
+    return Region(box=box, spacing_mm=scale, kind="colour-flow" if flow else "tissue"), reason
 
 
 def _spacing(item: Dataset) -> Spacing | str:

@@ -12,11 +12,10 @@ from ..evaluation import Evaluation
 from .checklist import checklist_section
 from .diagnosis_sections import diagnosis_section, flow_section
 from .group_sections import comparison_section, subgroup_section
-from .html import html_page
 from .mask_sections import axes_section, detection_section, gallery_section, mask_section
 from .overview import overview
 from .pages import Section
-from .pdf import write_pdf
+from .printing import html_page, write_pdf
 
 __all__ = ["report_sections", "write_report"]
 

@@ -7,8 +7,7 @@ from functools import partial
 from ..diagnosis import Diagnosis
 from ..evaluation import Evaluation
 from . import figures
-from .pages import Plot, ReportTable, Section
-from .wording import interval, measure_rows, number, percent, with_interval
+from .pages import Plot, ReportTable, Section, interval, measure_rows, number, percent, with_interval
 
 __all__ = ["diagnosis_section", "flow_section"]
 

@@ -15,13 +15,12 @@ from matplotlib.font_manager import fontManager
 from matplotlib.ticker import MaxNLocator
 
 from ...types import Estimate
-from ..axes import AxisAgreement
 from ..diagnosis import Diagnosis
 from ..gallery import Picture
-from ..segmentation import Detection, Segmentation, Summary
+from ..segmentation import AxisAgreement, Detection, Segmentation, Summary
 from ..statistics.intervals import proportion
 from ..subgroups import Subgroup
-from .wording import number
+from .pages import number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,12 +5,11 @@ from __future__ import annotations
 from functools import partial
 
 from ...types import Estimate
+from ..comparison import Panel
 from ..diagnosis import Measure
 from ..evaluation import Evaluation
-from ..panel import Panel
 from . import figures
-from .pages import Plot, ReportTable, Section
-from .wording import NAMES, interval, number, p_value, percentage, with_interval
+from .pages import NAMES, Plot, ReportTable, Section, interval, number, p_value, percentage, with_interval
 
 __all__ = ["comparison_section", "subgroup_section"]
 

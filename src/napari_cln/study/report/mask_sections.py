@@ -7,8 +7,7 @@ from functools import partial
 from ..evaluation import Evaluation
 from ..segmentation import Detection, Summary
 from . import figures
-from .pages import Plot, ReportTable, Section
-from .wording import number, percentage, with_interval
+from .pages import Plot, ReportTable, Section, number, percentage, with_interval
 
 __all__ = ["axes_section", "detection_section", "gallery_section", "mask_section"]
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from ...types import Estimate
 from ..evaluation import Evaluation
-from .pages import Overview, Tile
-from .wording import NAMES, interval, number, percent
+from .pages import NAMES, Overview, Tile, interval, number, percent
 
 __all__ = ["overview", "shared_patients"]
 

@@ -1,15 +1,35 @@
-"""The parts a report is made of, before they are printed as HTML or PDF."""
+"""The parts a report is made of, before they are printed, and its figures in words.
+
+n stands beside every %, an interval beside every estimate.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ...types import Estimate
+from ..diagnosis import Diagnosis, Measure
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Overview", "Plot", "ReportTable", "Section", "Tile"]
+__all__ = [
+    "NAMES",
+    "Overview",
+    "Plot",
+    "ReportTable",
+    "Section",
+    "Tile",
+    "interval",
+    "number",
+    "p_value",
+    "percent",
+    "percentage",
+    "with_interval",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,3 +79,83 @@ class Section:
     text: str
     tables: tuple[ReportTable, ...] = ()
     plots: tuple[Plot, ...] = ()
+
+
+# ------------------------------------------------------------ numbers in words
+
+
+NAMES = {
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "accuracy": "Accuracy",
+    "ppv": "PPV",
+    "npv": "NPV",
+    "positive_lr": "+LR",
+    "negative_lr": "−LR",
+}
+NOTHING = "–"
+
+
+def number(value: float, digits: int = 2) -> str:
+    """A number with a fixed number of decimals; "–" where there is none, "∞" where it has no bound."""
+    if math.isnan(value):
+        return NOTHING
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    text = f"{value:.{digits}f}"
+    return text.replace("-", "−") if float(text) else text.removeprefix("-")
+
+
+def percent(value: float, digits: int = 1) -> str:
+    """A share in percent."""
+    return NOTHING if math.isnan(value) else f"{number(100 * value, digits)} %"
+
+
+def interval(estimate: Estimate, digits: int = 2, scale: float = 1.0) -> str:
+    """Lower to upper limit."""
+    if math.isnan(estimate.low):
+        return NOTHING
+    return f"{number(scale * estimate.low, digits)} to {number(scale * estimate.high, digits)}"
+
+
+def with_interval(estimate: Estimate | None, digits: int = 2, scale: float = 1.0) -> str:
+    """Value and limits in one cell."""
+    if estimate is None or math.isnan(estimate.value):
+        return NOTHING
+    value = number(scale * estimate.value, digits)
+    return value if math.isnan(estimate.low) else f"{value} ({interval(estimate, digits, scale)})"
+
+
+def percentage(estimate: Estimate, digits: int = 1) -> str:
+    """A share with its count: ``57.2 % (158/276)``."""
+    if not estimate.n:
+        return NOTHING
+    return f"{percent(estimate.value, digits)} ({round(estimate.value * estimate.n)}/{estimate.n})"
+
+
+def p_value(p: float) -> str:
+    """A p value to two significant digits."""
+    if math.isnan(p):
+        return NOTHING
+    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def measure_rows(diagnosis: Diagnosis) -> list[tuple[str, ...]]:
+    """The seven measures as table rows: name, value, cases, three intervals."""
+    return [measure_row(measure) for measure in diagnosis.measures]
+
+
+def measure_row(measure: Measure) -> tuple[str, ...]:
+    """One measure: shares in percent with k/n, likelihood ratios plain."""
+    e = measure.estimate
+    if measure.exact is None:
+        cells = number(e.value), str(e.n), interval(e), NOTHING, interval(measure.clustered)
+    else:
+        cells = (
+            percent(e.value, 2),
+            f"{measure.k}/{e.n}",
+            interval(e, 2, 100),
+            interval(measure.exact, 2, 100),
+            interval(measure.clustered, 2, 100),
+        )
+    return NAMES[measure.name], *cells

@@ -1,1 +1,4 @@
-"""Original reports: their text, their vocabulary, a verdict."""
+"""Original reports: their text, their vocabulary, a verdict.
+
+Knows words alone, and no picture.
+"""

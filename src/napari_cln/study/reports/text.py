@@ -1,4 +1,4 @@
-"""From the words of a report to its label: sentences, clauses, scope, place.
+"""From the words of reports, one or a table of them, to their labels: sentences, clauses, scope, place.
 
 The scope rules follow NegEx: a negation before a finding reaches on, one after it reaches
 back, both to the end of the clause.
@@ -10,16 +10,22 @@ References
 
 from __future__ import annotations
 
+import csv
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Literal, NamedTuple
 
+from ...disk.cells import defused
+from ...disk.tables import read_table
+from ...errors import ExportError
 from .vocabulary import Concept, Dictionary, Label, load_dictionary
 
-__all__ = ["Finding", "ReportReading", "read_report"]
+__all__ = ["Dictionary", "Finding", "ReportReading", "classify_reports", "load_dictionary", "read_report"]
 
 Status = Literal["affirmed", "negated", "doubted", "past", "elsewhere"]
 
@@ -279,3 +285,53 @@ def _explained(sign: Finding, findings: list[Finding], concepts: dict[str, Conce
         )
         for f in findings
     )
+
+
+# ------------------------------------------------------------ a table of reports
+
+
+def classify_reports(
+    source: str | Path, out: str | Path, dictionary: Dictionary | None = None
+) -> Counter[str]:
+    """Read a table of reports and write a CSV of labels with their evidence.
+
+    Parameters
+    ----------
+    source : path
+        CSV, TSV or XLSX with the columns ``id`` and ``text``.
+    out : path
+        Columns ``id``, ``label``, ``evidence``: each matched word with its place in the text. UTF-8. What a
+        spreadsheet would run as a formula gets an apostrophe.
+    dictionary : Dictionary, optional
+
+    Returns
+    -------
+    Counter
+        Number of reports of each label.
+
+    Raises
+    ------
+    DatasetError
+        If the file can't be read or lacks a column.
+    ExportError
+        If the result can't be written.
+    """
+    counts: Counter[str] = Counter()
+    rows = []
+    table = read_table(source, strip=False)
+    table.require(("id", "text"))
+    for row in table.rows:
+        reading = read_report(row["text"], dictionary)
+        counts[reading.label] += 1
+        rows.append([defused(row["id"].strip()), reading.label, defused(reading.evidence)])
+    try:
+        with Path(out).open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["id", "label", "evidence"])
+            writer.writerows(rows)
+    except OSError as cause:
+        raise ExportError(
+            f"{Path(out).name} can't be written. "
+            "Check that its folder exists, and that no other program has it open."
+        ) from cause
+    return counts

@@ -1,1 +1,4 @@
-"""Figures over numbers: definitions, intervals, agreement, calibration. Knows no frame and no file."""
+"""Figures over numbers: definitions, intervals, agreement, calibration.
+
+Arrays in, figures out. Knows no frame, no case and no file.
+"""

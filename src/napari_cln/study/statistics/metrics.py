@@ -2,11 +2,12 @@
 
 Truths are booleans (metastatic), scores lie in [0, 1], and a case is called malignant when its
 score is **at or above** the cutoff. Functions that take ``weights`` of shape (B, N) return one
-value a row of them: that is what :func:`napari_cln.study.statistics.resampling.bootstrap` feeds.
+value a row of them: that is what :func:`napari_cln.study.statistics.intervals.bootstrap` feeds.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,10 +20,13 @@ from ...types import Spacing
 
 __all__ = [
     "MEASURES",
+    "PRINTED_ROWS",
     "Counts",
     "OutlineDistances",
+    "PrintedRow",
     "Roc",
     "auc",
+    "closing_tables",
     "confusion",
     "dice",
     "iou",
@@ -253,3 +257,68 @@ def roc(truth: ArrayLike, score: ArrayLike) -> Roc:
     fp = np.concatenate([[0], np.cumsum(~t[order])[last]])
     with np.errstate(invalid="ignore"):
         return Roc(np.concatenate([[np.inf], s[order][last]]), tp / t.sum(), 1 - fp / (~t).sum())
+
+
+# ------------------------------------------------------------ the tables behind printed figures
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrintedRow:
+    """A row of figures in percent, as printed."""
+
+    name: str
+    sensitivity: float
+    specificity: float
+    accuracy: float
+    ppv: float
+    npv: float
+
+
+PRINTED_ROWS = (
+    PrintedRow(
+        name="Y-Net, mask and class",
+        sensitivity=57.25,
+        specificity=87.08,
+        accuracy=72.03,
+        ppv=81.87,
+        npv=66.67,
+    ),
+    PrintedRow(
+        name="Y-Net, class alone", sensitivity=84.78, specificity=80.23, accuracy=82.45, ppv=79.35, npv=85.61
+    ),
+    PrintedRow(
+        name="original reports", sensitivity=95.14, specificity=34.3, accuracy=64.66, ppv=59.02, npv=87.71
+    ),
+)
+"""Table 3 of the paper."""
+
+
+def closing_tables(row: PrintedRow, n: int, tolerance: float = 0.006) -> tuple[Counts, ...]:
+    """Every two by two table of ``n`` cases whose five measures are the printed ones.
+
+    Parameters
+    ----------
+    row : PrintedRow
+    n : int
+        Cases.
+    tolerance : float
+        In percentage points; 0.005 is the rounding of two decimals.
+
+    Examples
+    --------
+    >>> closing_tables(PRINTED_ROWS[0], 547)
+    (Counts(tp=158, fn=118, tn=236, fp=35),)
+    """
+    positives = np.arange(1, n)
+    spread = np.arange(-1, 2)
+    # Sensitivity and specificity leave at most one whole number each; its neighbours are
+    # tried too, so that rounding cannot hide a solution.
+    tp = (np.rint(row.sensitivity / 100 * positives)[:, None] + spread)[:, :, None]
+    tn = (np.rint(row.specificity / 100 * (n - positives))[:, None] + spread)[:, None, :]
+    fn, fp = positives[:, None, None] - tp, n - positives[:, None, None] - tn
+    fits = (tp >= 0) & (fn >= 0) & (tn >= 0) & (fp >= 0)
+    for name, value in measures(*np.broadcast_arrays(tp, fn, tn, fp)).items():
+        if hasattr(row, name):
+            fits &= np.abs(100 * value - getattr(row, name)) <= tolerance
+    cells = np.stack([cell[fits] for cell in np.broadcast_arrays(tp, fn, tn, fp)], axis=1)
+    return tuple(Counts(*(int(cell) for cell in table)) for table in cells)

@@ -10,8 +10,8 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QToolButton
 from superqt.utils import create_worker
 
 from ...errors import ClnError, RunError
+from ...folder.health.case import Fault
 from ...folder.health.check import check_study
-from ...folder.health.fault import Fault
 from ...training.run_folder import PIECE, RunFolder
 from ..common.dock import Dock, button, form
 from ..common.frame_rows import WorstFrames, read_frame_of, reference_layers

@@ -1,0 +1,232 @@
+"""How likely a result is wrong, from what the network computes anyway.
+
+A frame *fails* where a node is missed (a Dice under 0.1) or one is claimed where none is. Some clues speak
+of it, which cost next to nothing: what the arm says of the patches and of the frame as a whole, whether the
+decoder's coarse level draws what its finest does, how sure the mask is and how sharp its edge, how the patch
+stands out from its rim, how large it is, how many patches were left out, and how unlike the training frames
+the grain is. A logistic regression, one for frames with a node and one for frames without, turns them into
+a chance of failure. It is fitted on validation frames, and says of another organ what it says of those it
+knows only as far as the clues mean the same there: ``docs/explanation/unlike-training-data.md`` has what was
+measured on sources held out of the fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+from scipy.optimize import minimize
+from scipy.special import expit
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..models.card import DoubtLine, DoubtModel
+from ..types import Doubt
+
+__all__ = ["CLUES", "agreement_of_levels", "clues_of", "doubt_of", "fit_doubt"]
+
+CLUES = {
+    "patch": "the network is not sure that this is a node",
+    "frame": "the frame as a whole does not look as if it had a node",
+    "agreement": "coarse and fine levels of the network draw different masks",
+    "sureness": "the network is unsure of the pixels of the mask",
+    "edge": "the outline is blurred",
+    "contrast": "it hardly differs from what is around it",
+    "area": "its size is unusual",
+    "rivals": "several other places look like nodes",
+    "grain": "the frame is unlike those that the model was trained on",
+}
+"""What is known of a frame's result, and what is wrong where it speaks for a failure."""
+NOTHING_FOUND = "there may be a node that was not found"
+PENALTY = 1.0
+"""Ridge of the regression on standardised clues; frames are few."""
+LEAST_FAILURES = 5
+"""Fewer failures, or fewer results that hold, give no regression."""
+FALSE_ALARMS, GRAVE_ALARMS = 0.15, 0.03
+"""Share of frames with a good result that may be called doubtful, and not to be relied on."""
+
+
+def agreement_of_levels(masks: Sequence[Tensor]) -> NDArray[np.float32]:
+    """Dice of the probabilities that the two finest levels draw, (B,); 1 where there is one level alone.
+
+    Parameters
+    ----------
+    masks : sequence of Tensor, each of shape (B, 2, …)
+        Mask logits, from :meth:`~napari_cln.network.model.Network.masks`.
+    """
+    fine = masks[-1].float().softmax(1)[:, 1:]
+    if len(masks) < 2:
+        return np.ones(len(fine), np.float32)
+    coarse = masks[-2].float().softmax(1)[:, 1:]
+    fine = F.avg_pool2d(fine, fine.shape[-1] // coarse.shape[-1])
+    both, sizes = torch.minimum(fine, coarse).sum((1, 2, 3)), (fine + coarse).sum((1, 2, 3))
+    agreed: NDArray[np.float32] = ((2 * both + 1) / (sizes + 1)).cpu().numpy()
+    return agreed
+
+
+def clues_of(
+    image: NDArray[np.float32],
+    probability: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+    *,
+    chances: NDArray[np.float64],
+    of_frame: float,
+    n_left_out: int,
+    agreement: float,
+    novelty: float | None,
+) -> tuple[float, ...]:
+    """Collect the clues about one frame's result, in the order of ``CLUES``.
+
+    Parameters
+    ----------
+    image : ndarray of float32, shape (S, S), in [0, 1]
+        As the network saw it.
+    probability : ndarray of float32, shape (S, S), in [0, 1]
+        As it was drawn.
+    mask : ndarray of bool, shape (S, S)
+        All nodes that were kept.
+    chances : ndarray, shape (N,)
+        Chance that each of them is a node, as the arm says.
+    of_frame : float
+        The same of the frame as a whole.
+    n_left_out : int
+        Patches that were taken for no node.
+    agreement : float
+        From :func:`agreement_of_levels`.
+    novelty : float, optional
+        Distance from the training frames.
+    """
+    found = bool(mask.any())
+    p = probability[mask] if found else probability[probability >= min(0.1, float(probability.max()))]
+    ring = ndimage.binary_dilation(mask, iterations=6) & ~mask if found else mask
+    unsure = ((probability > 0.25) & (probability < 0.75)).sum()
+    perimeter = (mask & ~ndimage.binary_erosion(mask)).sum()
+    clues = np.array(
+        [
+            _logit(float(chances.min()) if found and len(chances) else 0.5),
+            _logit(of_frame),
+            agreement,
+            float(p.mean()),
+            float(unsure) / max(float(perimeter), 32.0),
+            abs(float(image[mask].mean() - image[ring].mean())) if ring.any() else 0.0,
+            float(np.log(max(int(mask.sum()), 16))),
+            float(np.log1p(n_left_out + max(len(chances) - 1, 0))),
+            min(novelty or 0.0, 5.0),
+        ]
+    )
+    return tuple(clues.tolist())
+
+
+def fit_doubt(clues: ArrayLike, found: ArrayLike, failed: ArrayLike, good: ArrayLike) -> DoubtModel | None:
+    """Learn how likely a result fails.
+
+    Parameters
+    ----------
+    clues : array, shape (N, K)
+        From :func:`clues_of`, of frames that the network was not trained on.
+    found : array of bool, shape (N,)
+        Whether a node was found.
+    failed : array of bool, shape (N,)
+        Whether the Dice is under 0.1 where there is a node, or one was claimed where there is none.
+    good : array of bool, shape (N,)
+        Whether the Dice is at least 0.7: of these frames at most ``FALSE_ALARMS`` may be called doubtful.
+
+    Returns
+    -------
+    DoubtModel or None
+        None where too few results fail, or hold: nothing can be learnt from them.
+    """
+    clues, found, failed, good = (np.asarray(values) for values in (clues, found, failed, good))
+    if min(failed.sum(), (~failed).sum()) < LEAST_FAILURES or not good.any():
+        return None
+    lines = []
+    for part in (found, ~found):
+        enough = min(failed[part].sum(), (~failed[part]).sum()) >= LEAST_FAILURES
+        # with too few of one kind the share of failures is all that is known
+        lines.append(_line(clues[part], failed[part].astype(float), slopes=enough))
+    model = DoubtModel(found=lines[0], nothing=lines[1], look=0.5, never=0.5)
+    chance = chance_of_failure(model, clues, found)
+    look, never = (float(np.quantile(chance[good], 1 - share)) for share in (FALSE_ALARMS, GRAVE_ALARMS))
+    return DoubtModel(
+        found=lines[0], nothing=lines[1], look=round(look, 4), never=round(max(never, 0.5, look), 4)
+    )
+
+
+def chance_of_failure(
+    model: DoubtModel, clues: NDArray[np.float64], found: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Chance that each result fails, (N,), by its clues (N, K)."""
+    lines = np.where(found[:, None], _parts(model.found, clues), _parts(model.nothing, clues))
+    biases = np.where(found, model.found.bias, model.nothing.bias)
+    chance: NDArray[np.float64] = expit(lines.sum(axis=1) + biases)
+    return chance
+
+
+def doubt_of(model: DoubtModel, clues: Sequence[float], found: bool, novelty: float | None) -> Doubt:
+    """Say how far a result is to be relied on, and why.
+
+    Parameters
+    ----------
+    model : DoubtModel
+        From the model's card.
+    clues : sequence of float
+        From :func:`clues_of`.
+    found : bool
+        Whether a node was found.
+    novelty : float, optional
+        Above 1 the frame is unlike all training frames, and nothing is to be relied on.
+    """
+    row = np.array(clues, dtype=np.float64)[None]
+    chance = float(chance_of_failure(model, row, np.array([found]))[0])
+    unlike = novelty is not None and novelty > 1
+    if unlike or chance >= model.never:
+        level: Literal["sure", "look twice", "do not rely on it"] = "do not rely on it"
+    else:
+        level = "look twice" if chance >= model.look else "sure"
+    if unlike:
+        reason = CLUES["grain"]
+    elif level == "sure":
+        reason = ""
+    elif not found:
+        reason = NOTHING_FOUND
+    else:
+        reason = list(CLUES.values())[int(np.argmax(_parts(model.found, row)[0]))]
+    return Doubt(chance=chance, level=level, reason=reason)
+
+
+def _parts(line: DoubtLine, clues: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What each clue adds to the logit, (N, K)."""
+    parts: NDArray[np.float64] = (clues - line.mean) / np.array(line.scale) * line.weight
+    return parts
+
+
+def _line(clues: NDArray[np.float64], failed: NDArray[np.float64], *, slopes: bool) -> DoubtLine:
+    """Ridge logistic regression; the bias alone, with one more of each kind, where slopes can't be learnt."""
+    width = clues.shape[1]
+    if not slopes:
+        share = (failed.sum() + 1) / (len(failed) + 2)
+        zeros, ones = (0.0,) * width, (1.0,) * width
+        return DoubtLine(mean=zeros, scale=ones, weight=zeros, bias=_logit(float(share)))
+    mean, scale = clues.mean(axis=0), np.maximum(clues.std(axis=0), 1e-3)
+    x = (clues - mean) / scale
+
+    def loss(theta: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        logits = x @ theta[1:] + theta[0]
+        value = np.logaddexp(0, logits) - failed * logits
+        error = expit(logits) - failed
+        gradient = np.concatenate([[error.sum()], x.T @ error + PENALTY * theta[1:]])
+        return float(value.sum() + PENALTY / 2 * (theta[1:] ** 2).sum()), gradient
+
+    theta = minimize(loss, np.zeros(width + 1), jac=True, method="L-BFGS-B").x
+    rounded = [tuple(round(float(value), 6) for value in values) for values in (mean, scale, theta[1:])]
+    return DoubtLine(mean=rounded[0], scale=rounded[1], weight=rounded[2], bias=round(float(theta[0]), 6))
+
+
+def _logit(share: float) -> float:
+    """Log odds, within what a float32 softmax can tell apart."""
+    clipped = min(max(share, 1e-3), 1 - 1e-3)
+    return float(np.log(clipped / (1 - clipped)))

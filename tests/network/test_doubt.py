@@ -1,0 +1,150 @@
+"""Doubt tells results that fail from those that hold, and says why."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from napari_cln.disk.schema import SchemaError
+from napari_cln.models.card import DoubtLine, ModelCard
+from napari_cln.network.doubt import (
+    CLUES,
+    FALSE_ALARMS,
+    agreement_of_levels,
+    chance_of_failure,
+    clues_of,
+    doubt_of,
+    fit_doubt,
+)
+from napari_cln.network.inference import Segmenter
+from napari_cln.network.model import YNetConfig
+from napari_cln.network.u_shaped import UYNet
+from napari_cln.phantom import simulate
+from napari_cln.types import Prediction
+
+
+@pytest.fixture(scope="module")
+def known() -> dict[str, np.ndarray]:
+    """Results that fail where the arm is unsure of the patch, or finds nothing on a frame that has a node."""
+    rng = np.random.default_rng(3)
+    clues = rng.normal(size=(600, len(CLUES)))
+    found = rng.random(600) < 0.7
+    logit = np.where(found, -3 * clues[:, 0], 3 * clues[:, 1])
+    failed = rng.random(600) < 1 / (1 + np.exp(-logit))
+    return {"clues": clues, "found": found, "failed": failed, "good": ~failed & found}
+
+
+@pytest.fixture(scope="module")
+def model(known):
+    return fit_doubt(**known)
+
+
+def test_it_ranks_failures_before_results_that_hold(known, model):
+    chance = chance_of_failure(model, known["clues"], known["found"])
+
+    assert np.mean(chance[known["failed"]][:, None] > chance[~known["failed"]]) > 0.85
+
+
+def test_few_good_results_are_called_doubtful(known, model):
+    levels = [
+        doubt_of(model, row, found, None).level
+        for row, found in zip(known["clues"], known["found"], strict=True)
+    ]
+    doubtful = np.array([level != "sure" for level in levels])
+
+    assert doubtful[known["good"]].mean() <= FALSE_ALARMS + 0.01
+    assert doubtful[known["failed"]].mean() > 0.5
+    assert model.look <= model.never
+
+
+def test_the_reason_is_what_speaks_for_a_failure_most(model):
+    unsure = np.zeros(len(CLUES))
+    unsure[0] = -4.0
+
+    doubt = doubt_of(model, unsure, True, None)
+
+    assert doubt.level == "do not rely on it"
+    assert str(doubt) == "Do not rely on it: the network is not sure that this is a node."
+
+
+def test_a_frame_unlike_all_is_never_relied_on(model):
+    sure = np.zeros(len(CLUES))
+    sure[0] = 4.0
+
+    assert doubt_of(model, sure, True, 0.9).level == "sure"
+    assert doubt_of(model, sure, True, 1.1).level == "do not rely on it"
+    assert "unlike" in doubt_of(model, sure, True, 1.1).reason
+
+
+def test_nothing_is_learnt_from_results_that_all_hold(known):
+    failed = np.zeros(600, bool)
+    failed[:3] = True
+
+    assert fit_doubt(known["clues"], known["found"], failed, ~failed) is None
+
+
+def test_levels_that_draw_the_same_agree_and_others_do_not():
+    fine = torch.full((2, 2, 64, 64), 0.0)
+    fine[:, 0], fine[:, 1] = 9, -9
+    fine[:, 0, 16:32, 16:32], fine[:, 1, 16:32, 16:32] = -9, 9
+    coarse = fine[..., ::4, ::4].clone()
+    coarse[1] = coarse[1].roll(8, -1)
+
+    same, other = agreement_of_levels([coarse, fine])
+
+    assert same > 0.95
+    assert other < 0.2
+    assert agreement_of_levels([fine]).tolist() == [1, 1]
+
+
+def test_clues_are_finite_whether_something_was_found_or_not():
+    image = np.random.default_rng(0).random((64, 64), np.float32)
+    mask = np.zeros((64, 64), bool)
+    for chances in ([], [0.9, 0.4]):
+        mask[20:40, 20:40] = bool(chances)
+        clues = clues_of(
+            image,
+            mask * np.float32(0.9),
+            mask,
+            chances=np.array(chances),
+            of_frame=0.7,
+            n_left_out=1,
+            agreement=0.8,
+            novelty=None,
+        )
+        assert len(clues) == len(CLUES)
+        assert np.isfinite(clues).all()
+
+
+@pytest.fixture
+def network() -> UYNet:
+    torch.manual_seed(0)
+    return UYNet(YNetConfig(trunk="u", width=0.125)).eval()
+
+
+def predicted(network: UYNet, model) -> Prediction:
+    network.card = ModelCard(name="u", config=network.config, doubt=model)
+    return next(Segmenter(network, "cpu").predict([simulate(3).frame]))
+
+
+def test_a_prediction_carries_it_and_says_so(network, model):
+    never = replace(model, look=0.0, never=0.0)
+
+    doubted, plain = predicted(network, never), predicted(network, None)
+
+    assert doubted.doubt.level == "do not rely on it"
+    assert str(doubted.doubt) in doubted.warnings
+    assert plain.doubt is None
+    assert len(plain.clues) == len(CLUES)
+
+
+def test_a_card_gives_it_back_and_refuses_one_with_a_hole(model):
+    card = ModelCard(name="u", doubt=model)
+
+    assert ModelCard.from_json(card.to_json()).doubt == model
+    short = replace(model, nothing=DoubtLine(mean=(0.0,), scale=(1.0,), weight=(0.0,), bias=0.0))
+    with pytest.raises(SchemaError, match="one number for each clue"):
+        ModelCard(name="u", doubt=short).to_json()
