@@ -13,6 +13,7 @@ from PIL import Image
 
 from napari_cln.batch.dicom import archive_results
 from napari_cln.batch.names import name_sources
+from napari_cln.cli import main
 from napari_cln.io.dicom.objects.segmentation import read_segmentation
 
 STILL, CINE, ILLEGAL = "US1_J2KR.dcm", "OBXXXX1A_rle_2frame.dcm", "color-pl.dcm"
@@ -127,3 +128,26 @@ def test_a_mask_that_was_removed_is_missed(archived):
     made = {file.source: file for file in archive_results(root / "out", sources, anew={f"neck/{STILL}"})}
 
     assert f"{STILL}.png is missing or damaged" in made[f"neck/{STILL}"].problem
+
+
+def test_the_command_writes_objects_and_names_what_it_can_not(results, networks, tmp_path, capsys):
+    out = tmp_path / "out"
+
+    study, model = str(results / "in"), networks["first"]
+    code = main(["segment", study, "--out", str(out), "--model", model, "--dicom", "--device", "cpu"])
+
+    said = capsys.readouterr()
+    assert code == 1
+    assert "4 DICOM objects written, 1 files refused" in said.out
+    assert "not archived: neck/color-pl.dcm: color-pl.dcm has the identifier 999.999.2." in said.err
+    assert "note: 1 files are no DICOM" in said.err
+    assert len(list((out / "dicom" / "neck").glob("*.dcm"))) == 4
+
+
+@pytest.mark.parametrize("other", [["--masks", "rle"], ["--names", "hash"]])
+def test_settings_that_contradict_each_other_are_refused(results, tmp_path, capsys, other):
+    code = main(["segment", str(results / "in"), "--out", str(tmp_path / "out"), "--dicom", *other])
+
+    assert code == 1
+    assert "Leave out one" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

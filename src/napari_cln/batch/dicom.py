@@ -29,13 +29,15 @@ from ..io.dicom.objects.findings import Algorithm, FrameFindings, ImageIdentity,
 from ..io.dicom.objects.report import report_of
 from ..io.dicom.objects.segmentation import segmentation_of
 from ..io.sources import FrameSource, is_dicom_image, open_source
-from ..types import Measurement, Node
+from ..types import UNLIKE_TRAINING_DATA, Measurement, Node
 from .names import NamedSource, picture_path
 from .rows import COLUMNS
 
 __all__ = ["FOLDER", "ArchivedFile", "archive_results"]
 
 FOLDER = "dicom"
+DOUBTED = ("look twice", "do not rely on it")
+"""Levels of doubt that a prediction's first warning begins with."""
 NO_IDENTITY = (
     "has no DICOM identity, so no SEG or report can refer to it. Import it into a training folder: "
     "`napari-cln export FOLDER --format dicom` writes image, mask and report together."
@@ -187,8 +189,17 @@ def _findings(
         nodes=tuple(nodes),
         sizes=tuple(sizes),
         frame_score=None if found or not rows[0]["malignancy"] else float(rows[0]["malignancy"]),
-        is_doubtful=rows[0]["status"] == "unlike-training-data",
+        caution=_caution(rows[0]),
     )
+
+
+def _caution(row: dict[str, str]) -> str:
+    """The model's own doubt about a frame, which the table tells before what else there is to know of it."""
+    if row["status"] == "unlike-training-data":
+        return UNLIKE_TRAINING_DATA
+    sentence, _, _ = row["message"].partition(". ")
+    doubted = any(sentence.casefold().startswith(level) for level in DOUBTED)
+    return f"{sentence.removesuffix('.')}." if doubted else ""
 
 
 def _read_mask(path: Path) -> NDArray[np.uint8]:

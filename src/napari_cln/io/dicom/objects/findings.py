@@ -129,8 +129,8 @@ class FrameFindings:
         Of each node, in their order.
     frame_score : float, optional
         Malignancy in [0, 1] of the whole frame, for one without a node.
-    is_doubtful : bool
-        Whether the model says of itself that the frame is unlike what it was trained on.
+    caution : str
+        The model's own doubt about the frame, as a sentence; empty for none.
     """
 
     index: int = 0
@@ -138,11 +138,11 @@ class FrameFindings:
     nodes: tuple[Node, ...]
     sizes: tuple[Measurement | None, ...]
     frame_score: float | None = None
-    is_doubtful: bool = False
+    caution: str = ""
 
     def digest(self) -> bytes:
         """Content of all that is written of the frame."""
-        said = repr((self.index, self.nodes, self.sizes, self.frame_score, self.is_doubtful))
+        said = repr((self.index, self.nodes, self.sizes, self.frame_score, self.caution))
         return hashlib.sha256(said.encode() + np.ascontiguousarray(self.instances).tobytes()).digest()
 
 
