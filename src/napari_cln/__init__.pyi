@@ -1,4 +1,4 @@
-from .batch.job import FrameResult, segment_to_folder
+from .batch.job import FrameResult
 from .errors import (
     ClnError,
     DatasetError,
@@ -17,14 +17,18 @@ from .imaging.flow import NodeFlow, find_flow
 from .imaging.measurement import measure, measure_nodes
 from .imaging.preprocessing import find_overlay, find_scan_area, prepare, restore
 from .io.sources import find_sources, open_source, read_frame, read_frames
+from .models.promotion import promote
 from .network.ensemble import Ensemble
 from .network.explanation import explain
 from .network.inference import Segmenter, choose_device, segment, segment_batch
 from .network.model import YNet, YNetConfig, YNetOutput
 from .network.weights import list_models, load_model, save_model
 from .phantom import simulate
+from .study.config import EvaluationSettings
 from .study.evaluation import Evaluation, EvaluationConfig, evaluate
 from .study.report import write_report
+from .training.config import TrainConfig
+from .training.run import train
 from .types import (
     Annotation,
     Case,
@@ -41,6 +45,8 @@ from .types import (
     PrepareConfig,
     Region,
 )
+from .workflow.evaluate import EvaluationStep, evaluate_folder
+from .workflow.segment import segment_to_folder
 
 __version__: str
 
@@ -55,6 +61,8 @@ __all__ = [
     "Estimate",
     "Evaluation",
     "EvaluationConfig",
+    "EvaluationSettings",
+    "EvaluationStep",
     "Explanation",
     "ExportError",
     "Fold",
@@ -73,6 +81,7 @@ __all__ = [
     "RunError",
     "Segmenter",
     "SplitError",
+    "TrainConfig",
     "TrainingFolder",
     "WeightsError",
     "YNet",
@@ -81,6 +90,7 @@ __all__ = [
     "check_study",
     "choose_device",
     "evaluate",
+    "evaluate_folder",
     "explain",
     "export_study",
     "find_flow",
@@ -94,6 +104,7 @@ __all__ = [
     "measure_nodes",
     "open_source",
     "prepare",
+    "promote",
     "read_frame",
     "read_frames",
     "restore",
@@ -102,5 +113,6 @@ __all__ = [
     "segment_batch",
     "segment_to_folder",
     "simulate",
+    "train",
     "write_report",
 ]

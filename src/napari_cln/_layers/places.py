@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..types import Frame
-from .space import KEY, PLACE_KEY, space_of
+from .space import KEY, PLACE_KEY, LayerOptions, space_of
 
 if TYPE_CHECKING:
     from napari.layers import Image, Layer
@@ -78,7 +78,7 @@ def put_together(image: Image, layers: Iterable[Layer]) -> None:
                 setattr(layer, name, value)
 
 
-def _place(layer: Layer, n: int | None = None) -> dict[str, Any]:
+def _place(layer: Layer, n: int | None = None) -> LayerOptions:
     """Where a layer lies, for a layer of ``n`` axes: of the last two alone where the numbers differ."""
     matrix = np.asarray(getattr(layer.affine, "affine_matrix", layer.affine), dtype=float)
     m = layer.ndim

@@ -21,6 +21,7 @@ from .space import (
     SOURCE_KEY,
     UNLIKE_KEY,
     YELLOW,
+    LayerOptions,
     LayerTuple,
     is_stack,
     path_of,
@@ -167,7 +168,7 @@ def unlike_frames(labels: Labels) -> set[int]:
     return set(labels.metadata.get(UNLIKE_KEY, ()))
 
 
-def labels_options(owner: Image | Frame, metadata: dict[str, Any]) -> dict[str, Any]:
+def labels_options(owner: Image | Frame, metadata: LayerOptions) -> LayerOptions:
     """Place, name and colours of a Labels layer of nodes."""
     return space_of(owner) | {
         "name": f"{title_of(owner)} · nodes",
@@ -177,7 +178,7 @@ def labels_options(owner: Image | Frame, metadata: dict[str, Any]) -> dict[str, 
     }
 
 
-def _text_options(owner: Image | Frame) -> dict[str, Any]:
+def _text_options(owner: Image | Frame) -> LayerOptions:
     return space_of(owner) | {
         "ndim": 3 if is_stack(owner) else 2,
         "text": {

@@ -21,6 +21,7 @@ __all__ = [
     "SCAN_AREA_KEY",
     "SOURCE_KEY",
     "UNLIKE_KEY",
+    "LayerOptions",
     "LayerTuple",
     "is_stack",
     "path_of",
@@ -28,7 +29,10 @@ __all__ = [
     "title_of",
 ]
 
-LayerTuple: TypeAlias = tuple[Any, dict[str, Any], str]
+LayerOptions: TypeAlias = dict[str, Any]
+"""Keyword arguments of a layer, as napari hands them on."""
+
+LayerTuple: TypeAlias = tuple[Any, LayerOptions, str]
 
 KEY = "napari-cln"
 """Key in ``layer.metadata`` under which a layer says what it shows."""
@@ -55,7 +59,7 @@ YELLOW, SKY, PINK, GREEN, ORANGE = "#f0e442", "#56b4e9", "#cc79a7", "#009e73", "
 CLEAR = "#00000000"
 
 
-def space_of(like: Image | Frame, ndim: int | None = None) -> dict[str, Any]:
+def space_of(like: Image | Frame, ndim: int | None = None) -> LayerOptions:
     """Place in space for a layer derived from an Image layer or a frame.
 
     Parameters

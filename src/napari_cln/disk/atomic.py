@@ -16,9 +16,10 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from ..errors import DatasetError
+from .schema import JsonObject
 
 __all__ = [
     "TEMPORARY",
@@ -267,7 +268,7 @@ def read_bytes(path: Path | str, limit: int) -> bytes:
         os.close(descriptor)
 
 
-def read_json(path: Path | str, limit: int = MAX_JSON_BYTES) -> dict[str, Any]:
+def read_json(path: Path | str, limit: int = MAX_JSON_BYTES) -> JsonObject:
     """Read a JSON object, bounded in size and depth.
 
     Raises

@@ -23,9 +23,10 @@ from msgspec import Struct
 from msgspec import field as struct_field
 
 from ...disk.atomic import read_json
+from ...disk.cells import printable
 from ...disk.tables import ENDINGS, is_hidden
 from ...errors import ClnError, DatasetError, ExportError, listed
-from ...io.sources import refers_to_images
+from ...io.sources import VIDEO_ENDINGS, refers_to_images
 from ...types import Case
 from ..dataset import TrainingFolder
 from ..health.summary import StudySummary, Tally
@@ -50,6 +51,7 @@ MAX_LISTED = 8
 DICOM_ENDINGS = ("", ".dcm", ".dicom", ".ima")
 NO_TABLE = "none"
 """For ``labels``: the study's tables are not its labels."""
+UNFORESEEN = (OSError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, MemoryError)
 NOT_READ = {
     **dict.fromkeys(
         (".nhdr", ".mha", ".mhd", ".hdr", ".img"),
@@ -61,6 +63,8 @@ NOT_READ = {
     ),
     **dict.fromkeys((".npy", ".npz", ".mat", ".pkl", ".h5"), "arrays are not read: export the masks as PNG"),
     **dict.fromkeys(ENDINGS, "tables that are not the one of labels: name another by --labels"),
+    **dict.fromkeys(VIDEO_ENDINGS, "videos are not imported: export the frames that you want as pictures"),
+    **dict.fromkeys((".heic", ".heif"), "pictures of this kind are not read: save them as PNG or JPEG"),
     **dict.fromkeys((".json", ".xml"), "annotations that no known format explains: export them as COCO"),
 }
 
@@ -159,7 +163,7 @@ class ImportReport(Struct, frozen=True, kw_only=True):
             said.append(f"refused     {name}: {problem}")
         if (more := len(self.problems) - MAX_LISTED) > 0:
             said.append(f"refused     {more} more; --json names them all")
-        return said
+        return [printable(line) for line in said]
 
 
 def _columns(table: TableUse) -> str:
@@ -353,6 +357,8 @@ def _unused(root: Path, found: Found, out: Path) -> dict[str, str]:
 
 
 def _why(path: Path) -> str:
+    if path.is_symlink() and not path.exists():
+        return "a link that leads nowhere"
     name = path.name.casefold()
     ending = ".nii.gz" if name.endswith(".nii.gz") else path.suffix.casefold()
     return NOT_READ.get(ending, "")
@@ -426,6 +432,13 @@ class StudyImport:
             case = self._keep(parcel)
         except ClnError as cause:
             return step(problem=str(cause))
+        except UNFORESEEN as cause:
+            # One frame that nobody foresaw must not stop the others.
+            kind = type(cause).__name__
+            return step(
+                problem=f"{item.name} can't be taken ({kind}). Check its files; if they are right, please "
+                "open an issue in the repository of napari-cln."
+            )
         self._taken[case_id] = item.name, said
         self._n_taken += 1
         self._tally.add(case, parcel.annotation.instances, item.name)

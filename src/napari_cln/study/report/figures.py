@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
@@ -52,7 +52,7 @@ CHINESE = ("Noto Sans CJK SC", "Microsoft YaHei", "PingFang SC", "SimHei", "WenQ
 def style() -> Iterator[None]:
     """Fonts and lines for print; text becomes outlines in SVG, so that it looks alike everywhere."""
     there = {font.name for font in fontManager.ttflist}
-    settings: dict[str, Any] = {
+    settings: dict[str, object] = {
         "font.family": ["DejaVu Sans", *(name for name in CHINESE if name in there)],
         "font.size": 8,
         "text.parse_math": False,

@@ -7,6 +7,7 @@ value a row of them: that is what :func:`napari_cln.study.statistics.intervals.b
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -191,7 +192,7 @@ def confusion(truth: ArrayLike, called: ArrayLike) -> Counts:
     return Counts(*(int(np.sum(x)) for x in (t & c, t & ~c, ~t & ~c, ~t & c)))
 
 
-def measures(tp: ArrayLike, fn: ArrayLike, tn: ArrayLike, fp: ArrayLike) -> dict[str, Any]:
+def measures(tp: ArrayLike, fn: ArrayLike, tn: ArrayLike, fp: ArrayLike) -> Mapping[str, Any]:
     """Sensitivity, specificity, accuracy, predictive values and likelihood ratios.
 
     Works on numbers and elementwise on arrays. A share of nothing is NaN; a likelihood ratio

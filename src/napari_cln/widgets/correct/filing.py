@@ -23,6 +23,7 @@ from ...folder.dataset import TrainingFolder
 from ...folder.decisions import adjudicate
 from ...folder.readers import ReadingPair, save_reading
 from ...folder.record import Provenance
+from ...io.sources import VIDEO_ENDINGS
 from ...study.reading import digest
 from ...types import Annotation, Case, Frame
 from ..common.dock import Signal
@@ -34,7 +35,6 @@ NO_FOLDER = "Open or make a training folder: your strokes are on the canvas, but
 NO_NAME = "Type your name or initials under Reader: what you painted is kept aside, but not saved yet."
 AWAY_S = 120.0
 """Longer pauses between two saves are not counted as work on the frame."""
-VIDEO = (".avi", ".mp4", ".mov", ".mkv")
 
 Kind: TypeAlias = Literal["file", "dicom", "video", "simulated"]
 Key: TypeAlias = tuple[str, str]
@@ -559,7 +559,7 @@ def source_kind_of(frame: Frame) -> Kind:
     if frame.spacing_source == "simulated":
         return "simulated"
     suffix = "" if frame.source is None else frame.source.suffix.lower()
-    if suffix in VIDEO:
+    if suffix in VIDEO_ENDINGS:
         return "video"
     return "dicom" if suffix in (".dcm", ".dicom") or "DICOM" in (frame.decoder or "") else "file"
 
