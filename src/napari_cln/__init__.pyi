@@ -17,7 +17,6 @@ from .imaging.flow import NodeFlow, find_flow
 from .imaging.measurement import measure, measure_nodes
 from .imaging.preprocessing import find_overlay, find_scan_area, prepare, restore
 from .io.sources import find_sources, open_source, read_frame, read_frames
-from .models.promotion import promote
 from .network.ensemble import Ensemble
 from .network.explanation import explain
 from .network.inference import Segmenter, choose_device, segment, segment_batch
@@ -46,6 +45,7 @@ from .types import (
     Region,
 )
 from .workflow.evaluate import EvaluationStep, evaluate_folder
+from .workflow.promote import promote
 from .workflow.segment import segment_to_folder
 
 __version__: str

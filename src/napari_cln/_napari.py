@@ -1,4 +1,4 @@
-"""What napari's manifest points at without a window: reader, writer, sample data."""
+"""Targets of napari's manifest that need no window: reader, writer, sample data."""
 
 from __future__ import annotations
 
@@ -34,16 +34,6 @@ from .models.library import IN_USE, read_card
 if TYPE_CHECKING:
     from .network.inference import Segmenter
     from .types import Frame
-
-__all__ = [
-    "get_reader",
-    "get_segmenter",
-    "open_sample_cine",
-    "open_sample_frame",
-    "open_sample_real",
-    "write_masks",
-    "write_segmentation",
-]
 
 SAMPLES = Path(__file__).parent / "samples"
 

@@ -34,18 +34,6 @@ if TYPE_CHECKING:
 
     from ..models.card import ModelCard
 
-__all__ = [
-    "cine_to_layer",
-    "features_of",
-    "labels_options",
-    "message_to_layer",
-    "model_note",
-    "prediction_to_layer",
-    "readings_of",
-    "readings_to_layer",
-    "unlike_frames",
-]
-
 NODE_COLOURS = {None: YELLOW, 0: CLEAR, 1: YELLOW, 2: SKY, 3: PINK, 4: GREEN, 5: ORANGE}
 TEXT_COLOURS = {"malignant": "#ffc27d", "benign": "#a6e3d0", "no node found": "#e8e8e8"}
 
@@ -127,7 +115,7 @@ def message_to_layer(message: str, like: Image | Frame) -> LayerTuple:
 
 
 def model_note(card: ModelCard) -> str:
-    """What to say of a model wherever its numbers are shown: its name and its limits, a line each."""
+    """Return the words about a model wherever its numbers are shown: name and limits, a line each."""
     return f"{card.name} · {card.limits}".replace(". ", ".\n")
 
 
@@ -146,14 +134,14 @@ def features_of(readings: Sequence[Reading], *, cine: bool = False) -> dict[str,
 
 
 def reading_of(prediction: Prediction) -> Reading:
-    """What a prediction says of its frame: measured once, in whichever thread asks first."""
+    """Return the reading of a prediction: measured once, in whichever thread asks first."""
     if (reading := _read.get(prediction)) is None:
         reading = _read[prediction] = read_prediction(prediction)
     return reading
 
 
 def readings_of(labels: Labels) -> dict[int, Reading]:
-    """What was predicted in a Labels layer, by frame; empty for a layer of another kind."""
+    """Return the readings of a Labels layer, by frame; empty for a layer of another kind."""
     known = labels.metadata.get(KEY)
     if isinstance(known, Prediction):
         return {0: reading_of(known)}
@@ -194,7 +182,7 @@ def _text_options(owner: Image | Frame) -> LayerOptions:
 
 
 def _foot(like: Image | Frame) -> tuple[float, float]:
-    """Where a text of three lines stands in the lower left corner of a frame."""
+    """Place of a text of three lines in the lower left corner of a frame."""
     height = like.shape[0] if isinstance(like, Frame) else like.data.shape[like.ndim - 2]
     return 0.93 * height, 0.0
 

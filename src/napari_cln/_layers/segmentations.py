@@ -24,8 +24,6 @@ from .space import FRAME_KEY, KEY, SOURCE_KEY, LayerTuple, space_of
 if TYPE_CHECKING:
     from napari.layers import Labels
 
-__all__ = ["SEGMENTATION_ENDINGS", "encode_labels", "is_segmentation_file", "segmentation_to_layers"]
-
 SEGMENTATION_ENDINGS = (".seg.dcm", *VOLUME_ENDINGS)
 MAX_NEIGHBOURS = 1000
 """Files beside a segmentation that are looked at for its image."""

@@ -1,4 +1,4 @@
-"""Where a layer lies in space, how it is called and coloured."""
+"""Place in space, name and colours of a layer, and the keys of its metadata."""
 
 from __future__ import annotations
 
@@ -10,24 +10,6 @@ from ..types import Frame
 
 if TYPE_CHECKING:
     from napari.layers import Image
-
-__all__ = [
-    "FRAME_KEY",
-    "IMAGE_KEY",
-    "KEY",
-    "OVERLAY_KEY",
-    "PLACE_KEY",
-    "RUN_KEY",
-    "SCAN_AREA_KEY",
-    "SOURCE_KEY",
-    "UNLIKE_KEY",
-    "LayerOptions",
-    "LayerTuple",
-    "is_stack",
-    "path_of",
-    "space_of",
-    "title_of",
-]
 
 LayerOptions: TypeAlias = dict[str, Any]
 """Keyword arguments of a layer, as napari hands them on."""
@@ -100,7 +82,7 @@ def path_of(like: Image | Frame) -> Path | None:
 
 
 def is_stack(like: Image | Frame) -> bool:
-    """Whether there is a frame axis.
+    """Tell whether there is a frame axis.
 
     Raises
     ------

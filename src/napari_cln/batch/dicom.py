@@ -33,8 +33,6 @@ from ..types import UNLIKE_TRAINING_DATA, Measurement, Node
 from .names import NamedSource, picture_path
 from .rows import COLUMNS
 
-__all__ = ["FOLDER", "ArchivedFile", "archive_results"]
-
 FOLDER = "dicom"
 DOUBTED = ("look twice", "do not rely on it")
 """Levels of doubt that a prediction's first warning begins with."""

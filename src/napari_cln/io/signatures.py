@@ -7,18 +7,6 @@ import zlib
 from collections.abc import Iterator
 from typing import BinaryIO, Literal, TypeAlias
 
-__all__ = [
-    "HEAD_BYTES",
-    "Kind",
-    "container_of",
-    "has_no_frames",
-    "is_nifti",
-    "kind_of_file",
-    "other_kind",
-    "picture_format",
-    "walk_boxes",
-]
-
 Kind: TypeAlias = Literal["image", "jpegxl", "tiff", "dicom", "video", "volume"]
 
 HEAD_BYTES = 1024

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 
 from ..types import Level, Node, Side
 
-__all__ = ["LYMPH_NODE", "Segment", "label_of", "level_of", "side_of", "side_term", "site_term"]
-
 LYMPH_NODE = ("59441001", "Lymph node")
 SITES: dict[Level | None, tuple[str, str]] = {
     "II": ("245321008", "Upper jugular lymph node"),

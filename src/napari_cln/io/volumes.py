@@ -28,17 +28,6 @@ from .limits import MAX_FRAME_BYTES, Unreadable, check_size, is_plausible, readi
 from .signatures import HEAD_BYTES, is_nifti
 from .terms import LYMPH_NODE, Segment, label_of, level_of, side_of, side_term, site_term
 
-__all__ = [
-    "VOLUME_ENDINGS",
-    "Volume",
-    "VolumeSource",
-    "check_same_place",
-    "encode_volume",
-    "is_volume",
-    "read_volume",
-    "volume_ending",
-]
-
 VOLUME_ENDINGS = (".seg.nrrd", ".nrrd", ".nii.gz", ".nii")
 """Endings of what is read and written, the longer ones first."""
 MAX_HEADER_BYTES = 2**20

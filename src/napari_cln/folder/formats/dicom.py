@@ -38,8 +38,6 @@ from .masks import drawn_segments, mask_meanings
 from .meaning import Meaning
 from .stored import ExportedFrame
 
-__all__ = ["DicomWriter", "find_segmentations"]
-
 
 def find_segmentations(
     source: Path, files: Sequence[Path], images: Path | None, options: ImportOptions

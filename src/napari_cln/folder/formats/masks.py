@@ -21,19 +21,6 @@ from ..pictures import MAX_PIXELS
 from .imported import Drawn, ImportOptions
 from .meaning import Meaning, meaning_of
 
-__all__ = [
-    "IDS",
-    "MaskPicture",
-    "count_pages",
-    "drawn",
-    "drawn_segments",
-    "has_two_values",
-    "looks_like_a_mask",
-    "mask_meanings",
-    "pieces_of",
-    "read_mask",
-]
-
 IDS = "ids"
 """For ``mask_values``: each value of a mask is a node of its own."""
 VOC_VOID = (224, 224, 192)

@@ -20,17 +20,6 @@ from ...io.signatures import HEAD_BYTES, has_no_frames, kind_of_file
 from ...io.volumes import is_volume
 from .meaning import same_text
 
-__all__ = [
-    "IMAGES",
-    "Pairs",
-    "is_picture",
-    "match_files",
-    "pair_masks",
-    "pictures_below",
-    "role_of",
-    "stem_of",
-]
-
 IMAGES = (".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".tif", ".tiff", ".dcm", ".gif", ".webp")
 MASK_WORDS = frozenset(
     ("mask", "masks", "seg", "segs", "segmentation", "segmentations", "label", "labels", "annotation",

@@ -49,8 +49,6 @@ from .pairing import is_picture, pair_masks, role_of, stem_of
 
 LONELY = "is a mask without an image of its name, or fits several"
 
-__all__ = ["Study", "find_masks", "find_study", "find_table"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Study:

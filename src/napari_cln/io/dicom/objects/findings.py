@@ -26,20 +26,6 @@ from ..source import quiet
 if TYPE_CHECKING:
     from highdicom.sr import CodedConcept
 
-__all__ = [
-    "EQUIPMENT",
-    "MANUFACTURER",
-    "Algorithm",
-    "FrameFindings",
-    "ImageIdentity",
-    "check_findings",
-    "code",
-    "derived_uid",
-    "encode",
-    "side_code",
-    "site_code",
-]
-
 MANUFACTURER = "napari-cln"
 EQUIPMENT = {
     "manufacturer": MANUFACTURER,

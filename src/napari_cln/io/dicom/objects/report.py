@@ -32,8 +32,6 @@ from .findings import (
 )
 from .segmentation import Origin, tracking_uid
 
-__all__ = ["report_of"]
-
 SERIES_NUMBER = 502
 OWN = "99NAPARICLN"
 """Scheme of the codes that the standard lacks."""
