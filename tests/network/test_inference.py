@@ -70,6 +70,7 @@ def test_a_prediction_lies_on_the_frames_own_pixels(finder, frames):
     assert prediction.malignancy == max(prediction.node_scores)
 
 
+@pytest.mark.slow
 def test_the_result_of_a_frame_does_not_depend_on_its_neighbours(finder, frames):
     alone = [segment(frame, finder) for frame in frames]
 
@@ -177,6 +178,7 @@ class HoldsTwoFrames(DrawsDarkPatches):
         return super().encode(x)
 
 
+@pytest.mark.slow
 def test_when_memory_runs_out_the_batch_is_halved_and_the_work_goes_on(finder, frames):
     alone = [segment(frame, finder) for frame in frames]
     finder.__class__ = HoldsTwoFrames
@@ -256,6 +258,7 @@ def three_threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 def test_a_stream_is_read_as_it_is_used(finder, frames, three_threads):
     taken = []
 
@@ -276,6 +279,7 @@ def test_a_stream_is_read_as_it_is_used(finder, frames, three_threads):
     assert len(taken) == 1
 
 
+@pytest.mark.slow
 def test_frames_that_are_done_are_let_go(finder, frames, three_threads):
     made = []
 
@@ -337,6 +341,7 @@ class CountsThreads(DrawsDarkPatches):
 SEEN: list[int] = []
 
 
+@pytest.mark.slow
 def test_cores_that_are_spared_are_spared_for_this_stream_alone(frames, three_threads):
     torch.manual_seed(0)
     network = CountsThreads(YNetConfig(width=0.125, decoder_width=8)).eval()
