@@ -34,6 +34,18 @@ if TYPE_CHECKING:
 
     from ..models.card import ModelCard
 
+__all__ = [
+    "cine_to_layer",
+    "features_of",
+    "labels_options",
+    "message_to_layer",
+    "model_note",
+    "prediction_to_layer",
+    "readings_of",
+    "readings_to_layer",
+    "unlike_frames",
+]
+
 NODE_COLOURS = {None: YELLOW, 0: CLEAR, 1: YELLOW, 2: SKY, 3: PINK, 4: GREEN, 5: ORANGE}
 TEXT_COLOURS = {"malignant": "#ffc27d", "benign": "#a6e3d0", "no node found": "#e8e8e8"}
 

@@ -27,6 +27,20 @@ from .frame_source import FrameSource
 from .limits import reading
 from .signatures import HEAD_BYTES, container_of, has_no_frames, kind_of_file, other_kind
 
+__all__ = [
+    "VIDEO_ENDINGS",
+    "FrameSource",
+    "Source",
+    "as_frame",
+    "find_sources",
+    "is_dicom_image",
+    "locate_sources",
+    "open_source",
+    "read_frame",
+    "read_frames",
+    "refers_to_images",
+]
+
 Source: TypeAlias = str | os.PathLike[str] | Frame | NDArray[Any]
 """What stands for a frame or several."""
 

@@ -44,6 +44,8 @@ from .own_csv import CsvWriter, find_csv, is_own_table
 from .plain import Study, find_masks, find_study, find_table
 from .stored import adopt, find_stored, read_stored
 
+__all__ = ["FORMATS", "ExchangeStep", "ImportReport", "StudyImport", "export_study", "import_study"]
+
 FORMATS = ("nnunet", "coco", "csv", "dicom")
 MAX_LISTED = 8
 DICOM_ENDINGS = ("", ".dcm", ".dicom", ".ima")
