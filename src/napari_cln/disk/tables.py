@@ -19,8 +19,6 @@ from pathlib import Path
 
 from ..errors import DatasetError
 
-__all__ = ["ENDINGS", "Table", "decode_text", "is_hidden", "read_table"]
-
 ENDINGS = (".csv", ".tsv", ".xlsx", ".xlsm")
 MAX_BYTES = 2**28
 MAX_UNPACKED_BYTES = 2**30

@@ -26,8 +26,6 @@ from ..errors import DatasetError
 from .layout import GIT_FILES, Layout
 from .record import SCHEMA, Name, Time, now
 
-__all__ = ["DatasetFile", "Description", "Ours", "Seen", "is_foreign", "others_of", "salvage"]
-
 OURS = "x_napari_cln"
 _OWN = frozenset({"imagesTr", "imagesNoMask", "labelsTr", "records", "revisions", ".cln"})
 _OWN_FILES = frozenset({*GIT_FILES, "dataset.json", ".git"})

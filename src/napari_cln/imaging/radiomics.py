@@ -26,17 +26,6 @@ from ..types import Frame, Spacing
 from .measurement import bounds, measure, spacing_of
 from .overlay import read_marks
 
-__all__ = [
-    "CODES",
-    "Radiomics",
-    "cooccurrence_features",
-    "discretise",
-    "radiomics",
-    "run_length_features",
-    "statistics",
-    "zone_features",
-]
-
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Levels = NDArray[np.intp]

@@ -183,7 +183,13 @@ def read_card(name_or_path: str | Path) -> ModelCard:
 
 
 def next_card(path: Path) -> Path:
-    """Path of a model's card while its weights are being written; see :func:`card_of_weights`."""
+    """Path of a model's card while its weights are being written; see :func:`card_of_weights`.
+
+    Parameters
+    ----------
+    path : Path
+        Of the weights.
+    """
     return path.with_suffix(".json.next")
 
 

@@ -12,8 +12,6 @@ from ..disk.cells import defused, restored
 from ..errors import DatasetError, ExportError
 from ..types import Truth
 
-__all__ = ["CaseRow", "Flow", "count_flow", "read_rows", "write_rows"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class CaseRow:
@@ -139,6 +137,11 @@ def _cell(value: object) -> object:
 
 def read_rows(path: str | Path) -> list[CaseRow]:
     """Read a table that :func:`write_rows` wrote; columns that are not its own are passed over.
+
+    Parameters
+    ----------
+    path : str or Path
+        ``cases.csv``.
 
     Raises
     ------

@@ -30,8 +30,6 @@ from .statistics.intervals import (
 )
 from .statistics.metrics import MEASURES, Counts, Roc, auc, confusion, measures, roc
 
-__all__ = ["Diagnosis", "Measure", "diagnose", "measure_counts", "widest"]
-
 Floats = NDArray[np.float64]
 THRESHOLDS = np.linspace(0.01, 0.99, 99)
 

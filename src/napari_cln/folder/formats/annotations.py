@@ -33,8 +33,6 @@ from .masks import MaskPicture, drawn, mask_meanings, read_mask
 from .meaning import Meaning, same_text, split_of
 from .pairing import match_files, pictures_below
 
-__all__ = ["find_labelme", "find_voc", "find_yolo"]
-
 MAX_BYTES = 2**27
 MAX_SHAPES = 10_000
 _YOLO_LINE = re.compile(r"\s*\d+(\s+[-+]?[\d.]+(e[-+]?\d+)?){4,}\s*", re.IGNORECASE)

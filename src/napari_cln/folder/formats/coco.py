@@ -34,16 +34,6 @@ from .meaning import Meaning, meaning_of, same_text, split_of
 from .pairing import pictures_below, role_of
 from .stored import ExportedFrame, parcel_of
 
-__all__ = [
-    "CocoWriter",
-    "category_meanings",
-    "find_coco_files",
-    "nodes_from",
-    "paint_polygon",
-    "plain_bytes",
-    "read_coco",
-]
-
 MAX_BYTES = 2**28
 MAX_CORNERS = 100_000
 MAX_SIDE = 65_535

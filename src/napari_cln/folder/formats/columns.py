@@ -15,8 +15,6 @@ from ...types import Level, Side, Split, Truth, TruthSource
 from .imported import ImportOptions, TableUse
 from .meaning import SIDES, SOURCES, UnknownWords, level_of, same_text, split_of, truth_of, words_of
 
-__all__ = ["ROLES", "Labels", "TableRow", "find_columns", "has_images", "read_labels"]
-
 ROLES: dict[str, tuple[str, ...]] = {
     "image": ("image", "images", "img", "image file", "image name", "image path", "file", "filename",
               "file name", "path", "picture", "frame", "image id"),

@@ -18,8 +18,6 @@ from ..record import SCHEMA, record_of
 from .imported import Found, ImportedFrame, Incoming, TableUse, path_inside
 from .stored import ExportedFrame, parcel_of
 
-__all__ = ["CsvWriter", "find_csv", "is_own_table"]
-
 TABLE = "labels.csv"
 NODE = ("truth", "truth_source", "level", "side", "p_malignant")
 UNJUDGED = "not_judged"

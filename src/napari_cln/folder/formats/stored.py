@@ -21,8 +21,6 @@ from ..screens import PIXELS_SEEN
 from ..state import State, hashes_of, history_entry, masks_of
 from .imported import Found, ImportedFrame, Incoming
 
-__all__ = ["ExportedFrame", "adopt", "find_stored", "parcel_of", "read_stored", "shareable"]
-
 SAYING = ("nodes", "status", "patient_key", "mask_sha256", "instances_sha256")
 """What a frame's record says; two that agree in it are one."""
 

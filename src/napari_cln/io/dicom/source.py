@@ -38,8 +38,6 @@ from .palette import Palette, palette_of
 if TYPE_CHECKING:
     from ..video import VideoStream
 
-__all__ = ["DicomSource"]
-
 ULTRASOUND = "1.2.840.10008.5.1.4.1.1.6."
 GREEN_REMARK = "More than 30 % of the picture is strongly green: its colours may be decoded wrongly."
 

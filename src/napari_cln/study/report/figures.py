@@ -27,21 +27,6 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-__all__ = [
-    "draw_bland_altman",
-    "draw_calibration",
-    "draw_decision",
-    "draw_distances",
-    "draw_froc",
-    "draw_overlap",
-    "draw_picture",
-    "draw_precision_recall",
-    "draw_roc",
-    "draw_scores",
-    "draw_subgroups",
-    "style",
-]
-
 DARK, MIDDLE, LIGHT = "#111111", "#777777", "#cccccc"
 MANY = 2000
 """Points above which a scatter becomes an image inside the vector file."""

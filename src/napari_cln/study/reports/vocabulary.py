@@ -13,8 +13,6 @@ from typing import Any, Literal
 
 from ...errors import DatasetError
 
-__all__ = ["Concept", "Dictionary", "Label", "load_dictionary"]
-
 Label = Literal["malignant", "benign", "undetermined"]
 LABELS = ("malignant", "benign", "undetermined")
 

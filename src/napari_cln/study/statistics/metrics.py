@@ -19,24 +19,6 @@ from scipy.spatial import cKDTree
 from ...imaging.measurement import bounds
 from ...types import Spacing
 
-__all__ = [
-    "MEASURES",
-    "PRINTED_ROWS",
-    "Counts",
-    "OutlineDistances",
-    "PrintedRow",
-    "Roc",
-    "auc",
-    "closing_tables",
-    "confusion",
-    "dice",
-    "iou",
-    "measures",
-    "outline_distances",
-    "roc",
-    "surface_distances",
-]
-
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
