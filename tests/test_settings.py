@@ -146,7 +146,7 @@ def test_help_is_plain_text_in_a_pipe(command, capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["trian"], 'Did you mean "train"?'),
+        (["trainx"], 'Did you mean "train"?'),
         (["train", ".", "--out", "r", "--epcohs", "3"], "Did you mean --epochs?"),
         (["train", ".", "--out"], "--out needs a value."),
         (["train", "."], "--out is required."),
