@@ -58,7 +58,7 @@ class CaseRow:
         None where the node was not found; in mm where the frame is calibrated.
     reference_long_mm, … : float, optional
         Axes of the reader's and of the model's mask.
-    vendor, level, side : str, optional
+    vendor, hospital, level, side : str, optional
     model : str
     """
 
@@ -96,6 +96,7 @@ class CaseRow:
     predicted_long_px: float | None = None
     predicted_short_px: float | None = None
     vendor: str | None = None
+    hospital: str | None = None
     level: str | None = None
     side: str | None = None
     model: str = ""

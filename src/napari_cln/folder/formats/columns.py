@@ -12,6 +12,7 @@ from typing import Any
 from ...disk.tables import Table, read_table
 from ...errors import DatasetError, listed
 from ...types import Level, Side, Split, Truth, TruthSource
+from .clinical import ClinicalValues, read_clinical
 from .imported import ImportOptions, TableUse
 from .meaning import SIDES, SOURCES, UnknownWords, level_of, same_text, split_of, truth_of, words_of
 
@@ -32,6 +33,8 @@ ROLES: dict[str, tuple[str, ...]] = {
     "truth_source": ("truth source",),
     "level": ("level", "neck level"),
     "side": ("side", "laterality"),
+    "hospital": ("hospital", "centre", "center", "institution", "site", "clinic"),
+    "scanner": ("scanner", "manufacturer", "vendor", "machine", "maker"),
 }  # fmt: skip
 """Headings by what they hold, the surest first; compared without case, blanks and signs."""
 
@@ -58,6 +61,9 @@ class TableRow:
     level: Level | None = None
     side: Side | None = None
     truth_source: TruthSource | None = None
+    hospital: str | None = None
+    scanner: str | None = None
+    clinical: ClinicalValues = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,8 +142,20 @@ def read_labels(path: Path, options: ImportOptions) -> Labels:
             "images. Call that column image, or say which it is by --columns image=HEADING; --labels none "
             "imports without a table."
         )
-    rows = _rows(table, columns, options)
-    unused = tuple(heading for heading in table.headings if heading not in columns.values())
+    columns = {role: heading for role, heading in columns.items() if heading not in options.clinical}
+    if "image" not in columns:
+        raise DatasetError(f"--clinical names the column of images of {path.name}. Leave it out there.")
+    clinical = read_clinical(table, options.clinical)
+    rows = [
+        replace(row, clinical=record)
+        for row, record in zip(_rows(table, columns, options), clinical, strict=True)
+    ]
+    kept = {same_text(heading) for heading in options.clinical}
+    unused = tuple(
+        heading
+        for heading in table.headings
+        if heading not in columns.values() and same_text(heading) not in kept
+    )
     use = TableUse(name=path.name, read_as=table.read_as, used=columns, unused=unused)
     patients, notes = _patients(table, columns)
     rows = [_with_patient(row, patients) for row in rows]
@@ -157,6 +175,7 @@ def _rows(table: Table, columns: Mapping[str, str], options: ImportOptions) -> l
             )
         facts: dict[str, Any] = {"line": line, "image": cell["image"], "cine": cell.get("cine") or None}
         facts["patient"] = cell.get("patient") or None
+        facts["hospital"], facts["scanner"] = cell.get("hospital") or None, cell.get("scanner") or None
         if "mask" in cell:
             facts["mask"] = cell["mask"]
         if (word := cell.get("label")) is not None:

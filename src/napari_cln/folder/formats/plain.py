@@ -520,6 +520,9 @@ def _parcel(study: Study, image: Path, said: _Said, index: int | None, pages: in
         kind="import",
         split=said.split,
         action="imported",
+        hospital=said.row.hospital if said.row is not None else None,
+        scanner=said.row.scanner if said.row is not None else None,
+        clinical=dict(said.row.clinical) if said.row is not None else {},
     )
     return ImportedFrame(annotation=annotation, about=about, overlay=overlay, notes=notes)
 
