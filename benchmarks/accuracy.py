@@ -37,13 +37,14 @@ os.environ["NAPARI_CLN_ENGINE"] = "pytorch"
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
 
-from measure_default import busi, real, usgra  # noqa: E402
+from measure_default import busi, muscle, real, usgra  # noqa: E402
 from napari_cln.imaging.measurement import bounds  # noqa: E402
 from napari_cln.imaging.preprocessing import prepare  # noqa: E402
 from napari_cln.models.card import ModelCard  # noqa: E402
 from napari_cln.network.ensemble import Ensemble  # noqa: E402
 from napari_cln.network.inference import Segmenter  # noqa: E402
-from napari_cln.network.model import Features, Network, YNet, YNetConfig  # noqa: E402
+from napari_cln.network.model import Features, Member, Network, YNet, YNetConfig  # noqa: E402
+from napari_cln.network.u_shaped import UYNet  # noqa: E402
 from napari_cln.study.statistics.calibration import expected_calibration_error  # noqa: E402
 from napari_cln.study.statistics.intervals import bootstrap, proportion  # noqa: E402
 from napari_cln.study.statistics.metrics import auc, dice  # noqa: E402
@@ -52,14 +53,14 @@ from napari_cln.training.loop import fit  # noqa: E402
 from napari_cln.training.loss import Objective  # noqa: E402
 from napari_cln.training.recipes import Recipe  # noqa: E402
 from napari_cln.training.run_folder import Epoch  # noqa: E402
-from napari_cln.training.scoring import fit_operating_point, score_frames  # noqa: E402
+from napari_cln.training.scoring import fit_limits, fit_operating_point, score_frames  # noqa: E402
 from napari_cln.types import Box, Frame, ModelInput, Prediction, PrepareConfig  # noqa: E402
 
 RECORDS = ROOT / "benchmarks" / "results" / "accuracy.jsonl"
 PAGE = ROOT / "benchmarks" / "results" / "accuracy.md"
 NEGATIVES = 60
 """Frames of usgra that train beside BUSI's."""
-REFERENCE = "Y-Net, best"
+REFERENCE = "Y-Net, pyramid"
 
 
 class Half(YNet):
@@ -70,6 +71,22 @@ class Half(YNet):
 
     def levels(self, features: Features) -> tuple[Tensor, Tensor, Tensor]:
         *coarser, logits = super().levels(features)
+        return *coarser, F.interpolate(logits.float(), scale_factor=2.0, mode="bilinear")
+
+    def classify(
+        self, features: Features, guide: Tensor | None = None, frames: Tensor | None = None
+    ) -> Tensor:
+        return super().classify(features, None if guide is None else F.avg_pool2d(guide.float(), 2), frames)
+
+
+class HalfU(UYNet):
+    """A U-shaped Y-Net that sees frames at half the side; masks, and guides, keep theirs."""
+
+    def encode(self, x: Tensor) -> Features:
+        return super().encode(F.avg_pool2d(x, 2))
+
+    def masks(self, features: Features) -> tuple[Tensor, ...]:
+        *coarser, logits = super().masks(features)
         return *coarser, F.interpolate(logits.float(), scale_factor=2.0, mode="bilinear")
 
     def classify(
@@ -93,14 +110,19 @@ class Peer(YNet):
     def encode(self, x: Tensor) -> Features:
         return Features(*[F.avg_pool2d(x, self.factor)] * 4)
 
-    def decode(self, features: Features) -> Tensor:
+    def masks(self, features: Features) -> tuple[Tensor, ...]:
         logits: Tensor = self.network(features.e1)
-        return F.interpolate(logits.float(), scale_factor=float(self.factor), mode="bilinear")
+        return (F.interpolate(logits.float(), scale_factor=float(self.factor), mode="bilinear"),)
 
     def classify(
         self, features: Features, guide: Tensor | None = None, frames: Tensor | None = None
     ) -> Tensor:
         return torch.zeros(len(features.e1) if frames is None else len(frames), 2).to(features.e1.device)
+
+
+def u_shaped(half: bool) -> Member:
+    """The network of the recipe ``best``."""
+    return (HalfU if half else UYNet)(YNetConfig.best())
 
 
 def unet(half: bool) -> YNet:
@@ -131,24 +153,28 @@ class Entrant:
     """A network and how it is trained."""
 
     recipe: Recipe
-    build: Callable[[bool], YNet] | None = None
+    build: Callable[[bool], Member] | None = None
     scores: bool = True
     """Whether its score means anything."""
 
-    def network(self, half: bool, seed: int) -> YNet:
+    def network(self, half: bool, seed: int) -> Member:
         torch.manual_seed(seed)
         return (self.build or ynet(self.recipe.network))(half)
 
 
-BEST = Recipe.best()
+BEST = replace(Recipe.best(), network=YNetConfig())
+"""The recipe ``best`` on the network that it had before its trunk was U-shaped."""
 PLAIN = replace(BEST, deep_supervision=False)
 """The recipe as it was when its steps were compared."""
 MASK_ALONE = replace(BEST, network=YNetConfig(guided=False), class_weight=0.0)
 PEERS = replace(MASK_ALONE, deep_supervision=False)
-WITHOUT = "Y-Net, best without deep supervision"
+WITHOUT = "Y-Net, pyramid without deep supervision"
 ENTRANTS = {
     REFERENCE: Entrant(recipe=BEST),
-    "Y-Net, classification alone": Entrant(recipe=Recipe.best(segmentation=False)),
+    "Y-Net, best": Entrant(recipe=Recipe.best(), build=u_shaped),
+    "Y-Net, classification alone": Entrant(
+        recipe=replace(Recipe.best(segmentation=False), network=YNetConfig(segmentation=False, guided=False))
+    ),
     "Y-Net, paper": Entrant(recipe=Recipe.paper()),
     "Y-Net, mask alone": Entrant(recipe=MASK_ALONE, scores=False),
     WITHOUT: Entrant(recipe=PLAIN),
@@ -179,8 +205,8 @@ class Mirrored(Half):
     def encode(self, x: Tensor) -> Features:
         return super().encode(x.flip(-1))
 
-    def decode(self, features: Features) -> Tensor:
-        return super().decode(features).flip(-1)
+    def masks(self, features: Features) -> tuple[Tensor, ...]:
+        return tuple(level.flip(-1) for level in super().masks(features))
 
     def classify(
         self, features: Features, guide: Tensor | None = None, frames: Tensor | None = None
@@ -306,12 +332,16 @@ def told(
     kind: type[Segmenter] = Segmenter,
 ) -> dict[str, Any]:
     """What a trained network says of the test frames, with the operating point of validation frames."""
-    temperature, cutoff, _ = fit_operating_point(score_frames(network, validation), "validation")
+    scores = score_frames(network, validation)
+    temperature, cutoff, _ = fit_operating_point(scores, "validation")
+    knows = network.config.knows_nothing
+    limits = fit_limits(scores, validation.node_areas(), knows_nothing=knows)
     network.card = ModelCard(
         name=name,
         config=network.config,
         prepare=recipe.prepare,
         mask_threshold=0.5 if recipe.network.segmentation else None,
+        min_node_chance=limits.min_node_chance,
         temperature=temperature,
         cutoff=cutoff,
     )
@@ -347,7 +377,12 @@ def answer(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any
 
 def measured(segmenter: Segmenter, data: Path) -> Iterator[dict[str, Any]]:
     """What the network says of each test frame, beside the truth."""
-    for source, frames in (("busi", busi(data, "public_test")), ("usgra", usgra(data, "test"))):
+    sources = {
+        "busi": busi(data, "public_test"),
+        "usgra": usgra(data, "test"),
+        "muscle": muscle(data, "test"),
+    }
+    for source, frames in sources.items():
         for index, annotation in enumerate(frames):
             (prediction,) = segmenter.predict([annotation.frame])
             yield {
@@ -393,6 +428,7 @@ def records(arguments: argparse.Namespace) -> dict[tuple[str, int], dict[str, An
         recipe = BEST if name in ANSWERS else ALL[name].recipe if name in ALL else None
         now = recipe and json.loads(json.dumps(asdict(recipe)))
         then = json.loads(json.dumps(asdict(Recipe()))) | line["recipe"]  # steps that it did not know yet
+        then["network"] = json.loads(json.dumps(asdict(YNetConfig()))) | then["network"]
         if then == now and all(line[key] == value for key, value in asked(arguments).items()):
             found[name, line["seed"]] = line
     return found
@@ -415,13 +451,14 @@ class Results:
         self.cutoffs = np.array([run["cutoff"] for run in runs])
 
     def figures(self, weights: np.ndarray) -> np.ndarray:
-        """Figures (B, 7) of frames that count so often (B, N): each a mean over the seeds."""
+        """Figures (B, 8) of frames that count so often (B, N): each a mean over the seeds."""
         dices, called = self.dice, self.score >= self.cutoffs[:, None]
         total = weights.sum(1)
         columns = [
             _quantile(dices, weights, 0.5),
             _quantile(dices, weights, 0.25),
             weights @ dices.mean(0) / total,
+            weights @ (dices / (2 - dices)).mean(0) / total,
             weights @ (dices < 0.1).mean(0) / total,
             np.mean([auc(self.truth, score, weights) for score in self.score], axis=0),
             weights @ (called & self.truth).mean(0) / (weights @ self.truth),
@@ -436,7 +473,7 @@ class Results:
     def claims(self, source: str) -> str:
         """Share of the frames without a lesion on which one is claimed, over all seeds."""
         of = self.claimed[:, ~self.lesion & np.char.startswith(self.ids, source)]
-        return str(proportion(int(of.sum()), of.size))
+        return str(proportion(int(of.sum()), of.size)) if of.size else "–"
 
 
 def _quantile(values: np.ndarray, weights: np.ndarray, share: float) -> np.ndarray:
@@ -449,7 +486,16 @@ def _quantile(values: np.ndarray, weights: np.ndarray, share: float) -> np.ndarr
     return np.mean(found, axis=0)
 
 
-FIGURES = ("Dice, median", "lower quartile", "mean", "under 0.1", "AUC", "sensitivity", "specificity")
+FIGURES = (
+    "Dice, median",
+    "lower quartile",
+    "mean",
+    "IoU (Jaccard), mean",
+    "under 0.1",
+    "AUC",
+    "sensitivity",
+    "specificity",
+)
 
 
 def table(arguments: argparse.Namespace, names: list[str]) -> str:
@@ -465,8 +511,8 @@ def table(arguments: argparse.Namespace, names: list[str]) -> str:
         return f"There is no run of '{first_name}' yet."
     first = [f"| network | seeds | {' | '.join(FIGURES)} | ECE |", "|" + "---|" * (len(FIGURES) + 3)]
     second = [
-        "| network | a lesion claimed, BUSI normal | usgra | parameters | a training step, ratio |",
-        "|---|---|---|---|---|",
+        "| network | a lesion claimed, BUSI normal | usgra | muscle | parameters | a training step, ratio |",
+        "|---|---|---|---|---|---|",
     ]
     third = [
         f"| {first_name}, minus | seeds | mean Dice | under 0.1 | AUC |",
@@ -482,10 +528,10 @@ def table(arguments: argparse.Namespace, names: list[str]) -> str:
         values = result.figures(np.ones((1, n)))[0]
         low, high = bootstrap(result.figures, np.arange(n))
         shown = [f"{v:.3f} ({a:.3f}–{b:.3f})" for v, a, b in zip(values, low, high, strict=True)]
-        shown = [cell if (masked if i < 4 else scored) else "–" for i, cell in enumerate(shown)]
+        shown = [cell if (masked if i < 5 else scored) else "–" for i, cell in enumerate(shown)]
         ece = f"{result.ece():.3f}" if scored else "–"
         first.append(f"| {name} | {len(result.runs)} | {' | '.join(shown)} | {ece} |")
-        claims = [result.claims(source) if masked else "–" for source in ("busi", "usgra")]
+        claims = [result.claims(source) if masked else "–" for source in ("busi", "usgra", "muscle")]
         sizes = [
             f"{result.runs[0]['parameters'] / 1e6:.2f} M" if name in ALL else "–",
             f"{times[name]:.2f}" if name in times else "–",
@@ -499,7 +545,7 @@ def table(arguments: argparse.Namespace, names: list[str]) -> str:
             a = reference  # the mean of its seeds, beside all of them as one
 
         def difference(weights: np.ndarray, a: Results = a, b: Results = b) -> np.ndarray:
-            return (a.figures(weights) - b.figures(weights))[:, [2, 3, 4]]
+            return (a.figures(weights) - b.figures(weights))[:, [2, 4, 5]]
 
         values = difference(np.ones((1, n)))[0]
         low, high = bootstrap(difference, np.arange(n))

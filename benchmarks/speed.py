@@ -43,7 +43,7 @@ from torch.nn import functional as F
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 
 from measure_default import busi, usgra
-from napari_cln.batch import segment_to_folder
+from napari_cln import segment_to_folder
 from napari_cln.imaging.preprocessing import prepare
 from napari_cln.models.card import ModelCard
 from napari_cln.network.blocks import PyramidPooling

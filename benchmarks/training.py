@@ -24,6 +24,7 @@ from qtpy.QtWidgets import QApplication
 from napari_cln.folder.simulated import simulate_folder
 from napari_cln.models.card import ModelCard
 from napari_cln.network.model import YNet, YNetConfig
+from napari_cln.network.u_shaped import network_of
 from napari_cln.network.weights import save_model
 from napari_cln.phantom import simulate
 from napari_cln.training import loop
@@ -54,7 +55,7 @@ def measure_throughput(place: Path, n_frames: int, steps: int, repeats: int) -> 
     samples = few.take([index % n_frames for index in range(total * recipe.batch_size)])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
-    objective = Objective.of(YNet(recipe.network), recipe).to(device, memory_format=torch.channels_last)
+    objective = Objective.of(network_of(recipe.network), recipe).to(device, memory_format=torch.channels_last)
     objective.train()
     optimizer = torch.optim.AdamW(objective.parameters(), recipe.learning_rate)
     visits = order(len(samples), 0, 0).reshape(total, recipe.batch_size)
@@ -152,19 +153,19 @@ def measure_window(place: Path, seconds: float) -> None:
     without = Lateness()
     pass_time(seconds / 4)
     without.stop("without a run")
-    dock.folder.choose(place / "study")
-    dock.run.choose(place / "run")
-    dock.settings.start_from.choose("small")
-    dock.settings.compare_with.choose("small")
-    dock.settings.fields.epochs.value = 1000
-    dock.settings.fields.folds.value = 2
+    dock.view.folder.choose(place / "study")
+    dock.view.run.choose(place / "run")
+    dock.view.settings.start_from.choose("small")
+    dock.view.settings.compare_with.choose("small")
+    dock.view.settings.fields.epochs.value = 1000
+    dock.view.settings.fields.folds.value = 2
     during = Lateness()
-    dock.start.click()
-    while not dock.curves.isVisible():
+    dock.view.start.click()
+    while not dock.view.curves.isVisible():
         pass_time(0.1)
     pass_time(seconds)
-    during.stop(f"with a run ({len(dock._follower.progress.folds[0].dice)} epochs drawn)")
-    dock._job.kill()
+    during.stop(f"with a run ({len(dock.session.follower.progress.folds[0].dice)} epochs drawn)")
+    dock.session.process.kill()
     dock.close()
 
 

@@ -109,13 +109,13 @@ def key_press(repeats: int) -> Iterator[str]:
     for _ in range(repeats + 1):
         for layer in [layer for layer in viewer.layers if layer.name != "frame"]:
             viewer.layers.remove(layer)
-        wait_for(lambda: dock._worker is None)
+        wait_for(lambda: not dock.session.is_running)
         settle()
         begun = time.perf_counter()
         QTest.keyClick(canvas, Qt.Key.Key_S, Qt.KeyboardModifier.ShiftModifier)
         wait_for(lambda begun=begun: paints.last > came.get("Labels", begun) > begun)
         to_mask.append(1e3 * (paints.last - begun))
-        wait_for(lambda: dock._worker is None)
+        wait_for(lambda: not dock.session.is_running)
         begun = time.perf_counter()
         with torch.inference_mode():
             segmenter.model(x)
@@ -133,7 +133,7 @@ def key_press(repeats: int) -> Iterator[str]:
         QTest.keyClick(canvas, Qt.Key.Key_S, Qt.KeyboardModifier.ShiftModifier)
         wait_for(lambda shown=shown: bool(shown) and paints.last > shown[0])
         again.append(1e3 * (paints.last - begun))
-        wait_for(lambda: dock._worker is None)
+        wait_for(lambda: not dock.session.is_running)
         for layer in [layer for layer in viewer.layers if layer.name != "frame"]:
             viewer.layers.remove(layer)
         settle()
@@ -180,13 +180,16 @@ def cine(n_frames: int) -> Iterator[str]:
         if not scrub:
             # vispy draws each letter's picture when it is first needed, and napari loads pandas
             began = time.monotonic()
-            said = watched(viewer, False, lambda began=began: dock._done < 5 or time.monotonic() < began + 5)
+            run = dock.session.run
+            said = watched(
+                viewer, False, lambda run=run, began=began: run.done < 5 or time.monotonic() < began + 5
+            )
             yield f"until the first mask, score plot and texts stand: {said}"
-        wait_for(lambda: dock._done > 4)
-        said = watched(viewer, scrub, lambda: dock._worker is not None)
+        wait_for(lambda: dock.session.run.done > 4)
+        said = watched(viewer, scrub, lambda: dock.session.is_running)
         yield f"while a cine of {n_frames} frames is segmented, {name}: {said} (target: 0)"
-        dock.cancel()
-        wait_for(lambda: dock._worker is None)
+        dock.session.cancel()
+        wait_for(lambda: not dock.session.is_running)
     viewer.close()
     viewer = napari.Viewer()
     viewer.add_image(np.stack([few[i % 8] for i in range(n_frames)]), name="cine")

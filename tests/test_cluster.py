@@ -22,8 +22,8 @@ import pytest
 import torch
 from PIL import Image
 
-from napari_cln import simulate
-from napari_cln.batch import MaskFile, segment_to_folder
+from napari_cln import segment_to_folder, simulate
+from napari_cln.batch import MaskFile
 from napari_cln.batch.names import sources_outside
 from napari_cln.batch.part import FATAL, segment_part
 from napari_cln.cluster import segment_on_cluster

@@ -23,7 +23,7 @@ from napari_cln.batch.masks import MaskLines
 from napari_cln.batch.rows import FrameKey
 from napari_cln.errors import ExportError, FrameReadError
 from napari_cln.io.sources import ENDINGS
-from napari_cln.models.promotion import promote
+from napari_cln.workflow.promote import promote
 
 SAMPLES = Path(_napari.__file__).parent / "samples"
 FRAME = SAMPLES / "simulated-frame.dcm"

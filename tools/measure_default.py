@@ -7,7 +7,7 @@ usgra's frames without a node and the echocardiograms of ``us_dicom`` are looked
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,13 @@ from scipy.special import expit, logit
 from skimage.measure import label
 
 from napari_cln.io.sources import open_source, read_frame
-from napari_cln.models.card import Figure, ModelCard
+from napari_cln.models.card import DoubtModel, Figure, ModelCard
+from napari_cln.network.doubt import chance_of_failure, fit_doubt
 from napari_cln.network.inference import Segmenter
-from napari_cln.network.model import YNet
+from napari_cln.network.model import Member
 from napari_cln.network.novelty import fit_novelty
 from napari_cln.phantom import simulate
+from napari_cln.phantom.simulation import Scene
 from napari_cln.study.cutoff import choose_cutoff
 from napari_cln.study.detection import match_nodes
 from napari_cln.study.statistics.intervals import auc_interval, median_interval, proportion
@@ -36,6 +38,7 @@ from napari_cln.types import Annotation, Estimate, Frame, Node, PrepareConfig, T
 NAN = float("nan")
 SEEDS = {"train": 1_000_000, "validation": 2_000_000, "test": 3_000_000}
 """First seed of each part; no frame is in two."""
+MUSCLE_VALIDATION = ("d1_S9", "d3_120")
 NOVELTY_FRAMES = 600
 """Training frames of each source from which the model learns what they are like."""
 
@@ -57,6 +60,21 @@ def usgra(data: Path, part: str) -> Iterator[Annotation]:
     """Real frames with vessels and nerves, and no node that anybody marked."""
     for _, frame in _frames(data / "usgra", part):
         yield Annotation(frame=frame, instances=np.zeros(frame.shape, dtype=np.uint8), status="no-node")
+
+
+def muscle(data: Path, part: str) -> Iterator[Annotation]:
+    """Real frames of thigh and calf muscle, and no node in any: ``part`` is train, validation or test.
+
+    The set has no validation part: two groups of its training part are one.
+    """
+    with (data / "muscle" / "labels.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            own = "validation" if row["group"] in MUSCLE_VALIDATION else row["split"]
+            if own == part:
+                frame = read_frame(data / "muscle" / row["image"])
+                yield Annotation(
+                    frame=frame, instances=np.zeros(frame.shape, dtype=np.uint8), status="no-node"
+                )
 
 
 def busi(data: Path, part: str) -> Iterator[Annotation]:
@@ -103,12 +121,30 @@ class Measured:
     nodes: tuple[tuple[float, float, float], ...]
     """Overlap (IoU), best possible score and given score (NaN where missed) of each node."""
     novelty: float | None
+    clues: tuple[float, ...] = ()
+    doubt: float | None = None
+    """Chance that the result fails, as the model says."""
+
+    @property
+    def has_node(self) -> bool:
+        """Whether there is a node to be found."""
+        return bool(self.nodes)
+
+    @property
+    def failed(self) -> bool:
+        """Whether a node was missed, or one claimed where none is."""
+        return self.dice < 0.1 if self.has_node else self.claimed
+
+    @property
+    def good(self) -> bool:
+        """Whether the result holds well."""
+        return self.dice >= 0.7 if self.has_node else not self.claimed
 
 
-def drawn(part: str, count: int) -> Iterator[Annotation]:
+def drawn(part: str, count: int, scene: Scene = "plain", first: int = 0) -> Iterator[Annotation]:
     """Simulated frames of a part."""
-    for seed in range(SEEDS[part], SEEDS[part] + count):
-        phantom = simulate(seed)
+    for seed in range(SEEDS[part] + first, SEEDS[part] + first + count):
+        phantom = simulate(seed, scene=scene)
         yield Annotation(frame=phantom.frame, instances=phantom.instances, nodes=phantom.nodes)
 
 
@@ -129,30 +165,49 @@ def measured(segmenter: Segmenter, annotations: Iterable[Annotation]) -> list[Me
                 claimed=bool(prediction.mask.any()),
                 nodes=tuple(zip([pair.iou for pair in pairs], targets, scores, strict=True)),
                 novelty=prediction.novelty,
+                clues=prediction.clues,
+                doubt=None if prediction.doubt is None else prediction.doubt.chance,
             )
         )
     return rows
 
 
-def calibrated(network: YNet, card: ModelCard, count: int, data: Path) -> ModelCard:
-    """The card with temperature and cutoff from validation frames, simulated and real."""
+def validation_sources(count: int, data: Path) -> dict[str, Iterable[Annotation]]:
+    """Frames that no training sees, by their source: they set limits, temperature, cutoff and doubt."""
+    vessels = list(usgra(data, "train"))
+    return {
+        "simulated": drawn("validation", count),
+        "simulated, varied": drawn("validation", count, "varied"),
+        "breast": busi(data, "val"),
+        "vessels and nerves": [frame for index, frame in enumerate(vessels) if index % 4 == 3],
+        "muscle": muscle(data, "validation"),
+    }
+
+
+def calibrated(
+    network: Member, card: ModelCard, sources: Mapping[str, Iterable[Annotation]]
+) -> tuple[ModelCard, dict[str, list[Measured]]]:
+    """Set temperature, cutoff and doubt from validation frames, and give what was measured on them."""
     network.card = card
     segmenter = Segmenter(network, "cpu")
-    rows = measured(segmenter, drawn("validation", count)) + measured(segmenter, busi(data, "val"))
+    found = {name: measured(segmenter, frames) for name, frames in sources.items()}
+    rows = [row for source in found.values() for row in source]
     scored = np.array([node[1:] for row in rows for node in row.nodes if not np.isnan(node[2])])
     temperature = fit_temperature(scored[:, 1], scored[:, 0])
     labelled = [row for row in rows if row.label != "unknown"]
     scores = expit(logit([row.malignancy for row in labelled]) / temperature)
     cutoff = choose_cutoff([row.label == "metastatic" for row in labelled], scores)
-    return replace(
+    card = replace(
         card,
         temperature=round(temperature, 4),
         cutoff=round(cutoff.value, 4),
         cutoff_from=f"{cutoff.rule} on {len(labelled)} validation frames, simulated and of BUSI",
+        doubt=_fitted([row for row in rows if row.clues]),
     )
+    return card, found
 
 
-def learn_training_data(network: YNet, sources: Sequence[Samples], validation: Sequence[Samples]) -> None:
+def learn_training_data(network: Member, sources: Sequence[Samples], validation: Sequence[Samples]) -> None:
     """Let the network know what its training frames are like: the simulated, and the real ones.
 
     There is no validation part of usgra, the last of the sources: one in four of its training frames
@@ -162,6 +217,39 @@ def learn_training_data(network: YNet, sources: Sequence[Samples], validation: S
     kept_out = np.arange(len(real)) % 4 == 3
     known = [part.images for part in validation] + [real[kept_out]]
     network.novelty = fit_novelty(network, [*others, real[~kept_out]], np.concatenate(known))
+
+
+def _fitted(rows: list[Measured]) -> DoubtModel | None:
+    """What the network knows of its failures; None where it has no clues, or too few failures."""
+    if not rows:
+        return None
+    return fit_doubt(
+        [row.clues for row in rows],
+        [row.claimed for row in rows],
+        [row.failed for row in rows],
+        [row.good and row.has_node for row in rows],
+    )
+
+
+def doubt_figures(sources: Mapping[str, list[Measured]]) -> Iterator[tuple[str, str, Estimate]]:
+    """How well doubt ranks failures on each source that is held out of its fit."""
+    for name, held_out in sources.items():
+        others = [row for other, rows in sources.items() if other != name for row in rows]
+        model = _fitted(others)
+        truth = [row.failed for row in held_out]
+        if model is None or len(set(truth)) < 2:
+            continue
+        found = np.array([row.claimed for row in held_out])
+        chance = chance_of_failure(model, np.array([row.clues for row in held_out]), found)
+        yield "AUROC of doubt for failure", f"{name}, held out of its fit", auc_interval(truth, chance)
+        good = np.array([row.good and row.has_node for row in held_out])
+        if good.any():
+            alarms = int((chance[good] >= model.look).sum())
+            yield (
+                "doubted though Dice is at least 0.7",
+                f"{name}, held out",
+                proportion(alarms, int(good.sum())),
+            )
 
 
 def photographs() -> Iterator[Frame]:
@@ -249,6 +337,7 @@ def figures(segmenter: Segmenter, count: int, data: Path) -> tuple[Figure, ...]:
         f"{count} simulated frames of seeds never trained on": drawn("test", count),
         "BUSI, public test part (breast lesions; a stand-in)": busi(data, "public_test"),
         "usgra, test part (real vessels and nerves)": usgra(data, "test"),
+        "muscle, test part (thigh and calf)": muscle(data, "test"),
     }
     result, novelty = [], {}
     for source, frames in sources.items():

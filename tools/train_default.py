@@ -4,10 +4,11 @@
 
     python tools/train_default.py --data ../shared/data
 
-Simulated frames (fresh seeds, drawn once and kept in the cache) teach mask and score; real frames of
-vessels and nerves (usgra, CC BY 4.0), which hold no node, teach the mask what a node is not; at last
-breast lesions (BUSI's training part) show it what real lesions look like. Stop it at any time: the next
-start goes on where it was.
+Simulated frames, plain and varied (fresh seeds, drawn once and kept in the cache), teach mask and score; real
+frames of vessels, nerves and muscle (CC0 and CC BY), which hold no node, teach what a node is not; breast
+lesions (BUSI's training part) show what real lesions look like. First all see half the side, at a quarter of
+the time, then the full side. Stop it at any time: the next start goes on where it was.
+``--start-from MODEL`` takes the weights of a model and trains the last stage alone.
 """
 
 from __future__ import annotations
@@ -20,25 +21,42 @@ from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import torch
 
-from measure_default import NOVELTY_FRAMES, SEEDS, busi, calibrated, figures, learn_training_data, real, usgra
-from napari_cln.models.card import ModelCard, TrainingData
+from measure_default import (
+    NOVELTY_FRAMES,
+    busi,
+    calibrated,
+    doubt_figures,
+    drawn,
+    figures,
+    learn_training_data,
+    muscle,
+    real,
+    usgra,
+    validation_sources,
+)
+from napari_cln.models.card import Figure, ModelCard, TrainingData
 from napari_cln.network.inference import Segmenter
-from napari_cln.network.model import YNet
+from napari_cln.network.model import Member
+from napari_cln.network.u_shaped import network_of
 from napari_cln.network.weights import load_model, save_model
-from napari_cln.phantom import simulate
+from napari_cln.phantom.simulation import Scene
 from napari_cln.training.data import Samples
 from napari_cln.training.loop import fit
 from napari_cln.training.recipes import Recipe
-from napari_cln.training.scoring import fit_limits, score_frames
-from napari_cln.types import Annotation
+from napari_cln.training.scoring import Limits, fit_limits, score_frames
 
 ROOT = Path(__file__).parents[1]
-VALIDATION_FRAMES = 200
+VALIDATION_FRAMES = 60
+"""Simulated frames of each scene."""
 CHUNK = 100
 """Simulated frames in one file of the cache."""
+SCENES: tuple[Scene, ...] = ("plain", "varied")
+VARIED = 10_000
+"""Where the seeds of the varied scene begin within a part."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,61 +64,39 @@ class Stage:
     """One part of the training."""
 
     recipe: Recipe
-    frames: int
-    """Simulated frames; those of usgra come on top."""
+    plain: int
+    """Simulated frames of the plain neck; the real frames come on top."""
+    varied: int
+    """Those of the varied neck."""
     epochs: int
-    busi: int = 0
+    busi: int = 2
     """How often an epoch shows each frame of BUSI's training part."""
 
 
-# the weights that ship were made before the recipe had deep supervision
-BEST = replace(Recipe.best(), deep_supervision=False)
+BEST = replace(Recipe.best(), class_weight=0.5, node_weight=0.3)
 STAGES = (
-    # mostly on crops: what a node looks like is learnt in a quarter of the time
-    Stage(recipe=replace(BEST, crops=2 / 3, class_weight=1.0), frames=1400, epochs=6),
-    # whole frames alone, gently, with more weight on the score, which is learnt last
-    Stage(recipe=replace(BEST, learning_rate=5e-4, class_weight=2.0), frames=1800, epochs=2),
-    # more frames, and every node counts alike: what was left to learn were the nodes it missed
-    Stage(
-        recipe=replace(BEST, crops=4 / 9, class_weight=2.0, node_weight=0.5),
-        frames=4000,
-        epochs=9,
-    ),
-    # real lesions, more than half of the frames of a step, without forgetting the simulated nodes
-    Stage(recipe=replace(BEST, class_weight=1.0, node_weight=0.5), frames=800, epochs=7, busi=3),
+    Stage(recipe=replace(BEST, half=1.0), plain=600, varied=800, epochs=40),
+    Stage(recipe=replace(BEST, learning_rate=5e-4), plain=600, varied=800, epochs=20),
 )
 
 
-def prepared_chunk(job: tuple[Path, str, int, int]) -> Path:
+def prepared_chunk(job: tuple[Path, str, Scene, int, int]) -> Path:
     """Simulate, prepare and store some frames, unless they are there already."""
-    path, part, first, count = job
+    path, part, scene, first, count = job
     if not path.is_file():
         os.nice(19)
-        config = Recipe.best().prepare
-        frames = []
-        for seed in range(SEEDS[part] + first, SEEDS[part] + first + count):
-            phantom = simulate(seed)
-            annotation = Annotation(frame=phantom.frame, instances=phantom.instances, nodes=phantom.nodes)
-            frames.append(
-                Samples.from_annotation(
-                    f"simulated-{seed}", annotation, config, frame_target=phantom.malignancy
-                )
-            )
-        Samples.join(frames).save(path)
+        simulated_frames = drawn(part, count, scene, first)
+        real(simulated_frames, f"{scene}-{part}-{first}", Recipe.best().prepare).save(path)
     return path
 
 
-def simulated(part: str, count: int, cache: Path) -> Samples:
-    """``count`` simulated frames of a part, through the cache, on all processors."""
-    jobs = [
-        (
-            cache / f"{part}-{first:06d}-{min(CHUNK, count - first)}.npz",
-            part,
-            first,
-            min(CHUNK, count - first),
-        )
-        for first in range(0, count, CHUNK)
-    ]
+def simulated(part: str, scene: Scene, count: int, cache: Path) -> Samples:
+    """Take ``count`` simulated frames of a part, through the cache, on all processors."""
+    jobs = []
+    for start in range(0, count, CHUNK):
+        size = min(CHUNK, count - start)
+        first = start + (VARIED if scene == "varied" and part == "train" else 0)
+        jobs.append((cache / f"{scene}-{part}-{first:06d}-{size}.npz", part, scene, first, size))
     missing = [job for job in jobs if not job[0].is_file()]
     if missing:
         with multiprocessing.get_context("spawn").Pool() as pool:
@@ -109,36 +105,49 @@ def simulated(part: str, count: int, cache: Path) -> Samples:
     return Samples.join(Samples.load(path) for path, *_ in jobs)
 
 
-def train(arguments: argparse.Namespace) -> YNet:
+def train(arguments: argparse.Namespace) -> Member:
     """Train stage by stage, or go on training; each stage starts from the best weights of the one before."""
     config = Recipe.best().prepare
-    drawn = simulated("validation", VALIDATION_FRAMES, arguments.cache)
+    kept_out = real_validation(arguments.data)
     vessels = real(usgra(arguments.data, "train"), "usgra", config)
+    vessels = vessels.take(np.flatnonzero(np.arange(len(vessels)) % 4 != 3))
+    fibres = real(muscle(arguments.data, "train"), "muscle", config)
     lesions = real(busi(arguments.data, "train"), "busi", config)
-    more = real(busi(arguments.data, "val"), "busi-val", config)
-    network: YNet | None = None
+    network: Member | None = None
     stages = list(enumerate(STAGES, start=1))
     if arguments.start_from:
-        network, stages = load_model(arguments.start_from), stages[-1:]
+        network, stages = load_model(arguments.start_from).members[0], stages[-1:]
     for number, stage in stages:
         folder = arguments.cache / f"stage-{number}"
         folder.mkdir(exist_ok=True)
         resume = (folder / "checkpoint.pt").is_file()
         frames = Samples.join(
-            [simulated("train", stage.frames, arguments.cache), vessels, *[lesions] * stage.busi]
+            [
+                simulated("train", "plain", stage.plain, arguments.cache),
+                simulated("train", "varied", stage.varied, arguments.cache),
+                *[lesions] * stage.busi,
+                vessels,
+                fibres,
+            ]
+        )
+        validation = Samples.join(
+            [
+                *(simulated("validation", scene, VALIDATION_FRAMES, arguments.cache) for scene in SCENES),
+                kept_out,
+            ]
         )
         print(f"stage {number}: {len(frames)} frames, {stage.epochs} epochs", flush=True)
         with (folder / "log.jsonl").open("a" if resume else "w") as log:
             for event in fit(
                 frames,
-                Samples.join([drawn, more]) if stage.busi else drawn,
+                validation,
                 stage.recipe,
                 folder,
                 epochs=stage.epochs,
                 start_from=network,
                 resume=resume,
             ):
-                line = json.dumps({"stage": number, **event})
+                line = json.dumps({"stage": number, **msgspec.to_builtins(event)})
                 print(line, flush=True)
                 log.write(line + "\n")
                 log.flush()
@@ -147,11 +156,27 @@ def train(arguments: argparse.Namespace) -> YNet:
     return network
 
 
-def best_of(folder: Path, stage: Stage) -> YNet:
-    """The network of the stage's best epoch."""
-    network = YNet(stage.recipe.network).eval()
+def real_validation(data: Path) -> Samples:
+    """Real frames that no training sees: of breast, of vessels and nerves, of muscle."""
+    sources = validation_sources(0, data)
+    return Samples.join(
+        real(sources[name], name, Recipe.best().prepare)
+        for name in ("breast", "vessels and nerves", "muscle")
+    )
+
+
+def best_of(folder: Path, stage: Stage) -> Member:
+    """Load the network of the stage's best epoch."""
+    network = network_of(stage.recipe.network).eval()
     network.load_state_dict(torch.load(folder / "best.pt", weights_only=True, map_location="cpu"))
     return network
+
+
+def limits_of(network: Member, parts: list[Samples], areas: np.ndarray) -> Limits:
+    """Find the mildest limits of the sources: no kind of frame may lose more than its share of nodes."""
+    knows = network.config.knows_nothing
+    each = [fit_limits(score_frames(network, part), areas, knows_nothing=knows) for part in parts]
+    return Limits(**{name: min(vars(one)[name] for one in each) for name in vars(each[0])})
 
 
 def main() -> None:
@@ -174,7 +199,7 @@ def main() -> None:
     )
     left_out = ("name", "network", "prepare")
     stages = [
-        {"frames": stage.frames, "epochs": stage.epochs, "busi": stage.busi}
+        {"plain": stage.plain, "varied": stage.varied, "epochs": stage.epochs, "busi": stage.busi}
         | {key: value for key, value in asdict(stage.recipe).items() if key not in left_out}
         for stage in STAGES
     ]
@@ -187,24 +212,26 @@ def main() -> None:
         recipe={"name": last.recipe.name, "seed": 0, "stages": stages},
     )
     prepare = last.recipe.prepare
-    drawn, lesions, vessels = (
-        simulated("train", NOVELTY_FRAMES, arguments.cache),
+    plain = simulated("train", "plain", min(NOVELTY_FRAMES, last.plain), arguments.cache)
+    lesions, fibres, vessels = (
         real(busi(arguments.data, "train"), "busi", prepare),
+        real(muscle(arguments.data, "train"), "muscle", prepare),
         real(usgra(arguments.data, "train"), "usgra", prepare),
     )
-    validation = (
-        simulated("validation", VALIDATION_FRAMES, arguments.cache),
+    validation = [
+        *(simulated("validation", scene, VALIDATION_FRAMES, arguments.cache) for scene in SCENES),
         real(busi(arguments.data, "val"), "busi-val", prepare),
-    )
-    learn_training_data(network, [drawn, lesions, vessels], validation)
-    areas = np.concatenate([part.node_areas() for part in (drawn, lesions, *validation)])
-    # the mildest of the sources: no kind of frame may lose more than its share of nodes
-    limits = [fit_limits(score_frames(network, part), areas) for part in validation]
-    min_node_area, min_peak = (min(limit) for limit in zip(*limits, strict=True))
-    card = replace(card, min_node_area=min_node_area, min_peak=min_peak)
-    card = calibrated(network, card, min(arguments.test_frames, VALIDATION_FRAMES), arguments.data)
+    ]
+    known = [*validation, real(muscle(arguments.data, "validation"), "muscle-validation", prepare)]
+    learn_training_data(network, [plain, lesions, fibres, vessels], known)
+    areas = np.concatenate([part.node_areas() for part in (plain, lesions, *validation)])
+    card = replace(card, **vars(limits_of(network, validation, areas)))
+    card, rows = calibrated(network, card, validation_sources(VALIDATION_FRAMES, arguments.data))
     network.card = card
     found = figures(Segmenter(network, "cpu"), arguments.test_frames, arguments.data)
+    found += tuple(
+        Figure(name=name, data=source, estimate=estimate) for name, source, estimate in doubt_figures(rows)
+    )
     for figure in found:
         print(figure)
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -218,7 +245,7 @@ def trained_on(data: Path) -> tuple[TrainingData, ...]:
     return (
         TrainingData(
             name="simulated neck frames (napari_cln.simulate)",
-            n=max(stage.frames for stage in STAGES),
+            n=max(stage.plain + stage.varied for stage in STAGES),
             licence="BSD-3-Clause",
             citation="napari-cln contributors",
         ),
@@ -227,6 +254,13 @@ def trained_on(data: Path) -> tuple[TrainingData, ...]:
             n=sum(1 for _ in usgra(data, "train")),
             licence="CC BY 4.0",
             citation="usgra-seg, github.com/tmkand/usgra-seg, examiner TMK, 2025",
+        ),
+        TrainingData(
+            name="muscle of thigh and calf, training part: as frames without a node",
+            n=sum(1 for _ in muscle(data, "train")),
+            licence="CC0-1.0 and CC BY 4.0",
+            citation="T. van der Zee, github.com/timvanderzee/ultrasound-automated-algorithm; Drazan et al., "
+            "PeerJ 2019; Seynnes and Cronin, PLOS ONE 2020",
         ),
         TrainingData(
             name="BUSI, training part: breast lesions, a stand-in for nodes",

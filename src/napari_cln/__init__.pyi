@@ -1,4 +1,4 @@
-from .batch.job import FrameResult, segment_to_folder
+from .batch.job import FrameResult
 from .errors import (
     ClnError,
     DatasetError,
@@ -25,9 +25,12 @@ from .network.model import YNet, YNetConfig, YNetOutput
 from .network.weights import list_models, load_model, save_model
 from .phantom import simulate
 from .study.cases import CaseRow, read_rows
+from .study.config import EvaluationSettings
 from .study.evaluation import Evaluation, EvaluationConfig, evaluate
 from .study.fusion import Fusion, fit_fusion, fuse, read_fusion
 from .study.report import write_report
+from .training.config import TrainConfig
+from .training.run import train
 from .types import (
     Annotation,
     Case,
@@ -44,6 +47,9 @@ from .types import (
     PrepareConfig,
     Region,
 )
+from .workflow.evaluate import EvaluationStep, evaluate_folder
+from .workflow.promote import promote
+from .workflow.segment import segment_to_folder
 
 __version__: str
 
@@ -59,6 +65,8 @@ __all__ = [
     "Estimate",
     "Evaluation",
     "EvaluationConfig",
+    "EvaluationSettings",
+    "EvaluationStep",
     "Explanation",
     "ExportError",
     "Fold",
@@ -79,6 +87,7 @@ __all__ = [
     "RunError",
     "Segmenter",
     "SplitError",
+    "TrainConfig",
     "TrainingFolder",
     "WeightsError",
     "YNet",
@@ -87,6 +96,7 @@ __all__ = [
     "check_study",
     "choose_device",
     "evaluate",
+    "evaluate_folder",
     "explain",
     "export_study",
     "find_flow",
@@ -102,6 +112,7 @@ __all__ = [
     "measure_nodes",
     "open_source",
     "prepare",
+    "promote",
     "radiomics",
     "read_frame",
     "read_frames",
@@ -113,5 +124,6 @@ __all__ = [
     "segment_batch",
     "segment_to_folder",
     "simulate",
+    "train",
     "write_report",
 ]

@@ -1,4 +1,4 @@
-"""What napari's manifest points at without a window: reader, writer, sample data."""
+"""Targets of napari's manifest that need no window: reader, writer, sample data."""
 
 from __future__ import annotations
 

@@ -107,18 +107,33 @@ class Region:
     kind: Literal["tissue", "colour-flow"] = "tissue"
 
     def lies_in(self, other: Region) -> bool:
-        """Tell whether the other region's box covers this one's, or is the same."""
+        """Tell whether the other region's box covers this one's, or is the same.
+
+        Parameters
+        ----------
+        other : Region
+        """
         inner, outer = self.box, other.box
         starts = outer[0] <= inner[0] and outer[1] <= inner[1]
         return starts and inner[2] <= outer[2] and inner[3] <= outer[3]
 
     def overlaps(self, other: Region) -> bool:
-        """Tell whether the two boxes share pixels."""
+        """Tell whether the two boxes share pixels.
+
+        Parameters
+        ----------
+        other : Region
+        """
         one, two = self.box, other.box
         return one[0] < two[2] and two[0] < one[2] and one[1] < two[3] and two[1] < one[3]
 
     def has_scale_of(self, other: Region) -> bool:
-        """Tell whether the two scales differ by less than a ten-thousandth; none is like no other."""
+        """Tell whether the two scales differ by less than a ten-thousandth; none is like no other.
+
+        Parameters
+        ----------
+        other : Region
+        """
         if self.spacing_mm is None or other.spacing_mm is None:
             return False
         pairs = zip(self.spacing_mm, other.spacing_mm, strict=True)
@@ -217,19 +232,38 @@ class ColourFlow:
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareConfig:
-    """Settings by which a frame becomes the network's input; stored in each model's card."""
+    """Settings by which a frame becomes the network's input; stored in each model's card.
+
+    Parameters
+    ----------
+    keep_aspect : bool
+        Letterbox into the square; ``False`` stretches, as in the paper.
+    remove_overlay : bool
+        Paint over burned-in marks that lie on tissue.
+    enhance : bool
+        Contrast-limited adaptive histogram equalisation (CLAHE).
+    """
 
     keep_aspect: bool = True
-    """Letterbox into the square; ``False`` stretches, as in the paper."""
     remove_overlay: bool = True
-    """Paint over burned-in marks that lie on tissue."""
     enhance: bool = False
-    """Contrast-limited adaptive histogram equalisation (CLAHE)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Geometry:
-    """The map from a frame to the network's square and back."""
+    """The map from a frame to the network's square and back.
+
+    Parameters
+    ----------
+    frame_shape : (int, int)
+        Rows and columns of the frame.
+    box : (int, int, int, int)
+        Scan area, half-open: first row, first column, last row + 1, last column + 1.
+    model_shape : (int, int)
+        Rows and columns of the network's input.
+    keep_aspect : bool
+        The scan area lies in the middle of the square; otherwise it is stretched to fill it.
+    """
 
     frame_shape: tuple[int, int]
     box: Box
@@ -361,7 +395,17 @@ class Prediction:
         return self.label_of(self.malignancy)
 
     def label_of(self, score: float) -> str:
-        """Name of a score at this prediction's cutoff."""
+        """Name a score at this prediction's cutoff.
+
+        Parameters
+        ----------
+        score : float
+            In [0, 1].
+
+        Returns
+        -------
+        {"malignant", "benign"}
+        """
         return CLASS_NAMES[int(score >= self.cutoff)]
 
 
@@ -396,7 +440,22 @@ class Explanation:
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """One node of an annotation; its pixels are ``instances == id``."""
+    """One node of an annotation; its pixels are ``instances == id``.
+
+    Parameters
+    ----------
+    id : int
+        From 1.
+    status : {"predicted", "corrected", "accepted", "rejected", "no-node"}
+    truth : {"benign", "metastatic", "unknown"}
+    truth_source : {"fna", "tg", "histology", "follow-up", "simulated", "none"}
+        How the truth was established.
+    level : str, optional
+        Level of the neck, ``"I"`` to ``"VII"``.
+    side : {"left", "right", "midline"}, optional
+    p_malignant : float, optional
+        Best possible score of a simulated node, in [0, 1].
+    """
 
     id: int
     status: Status = "corrected"
@@ -466,6 +525,17 @@ class Measurement:
 
     The long axis is the greatest distance between two border points; the short axis is the
     greatest width at right angles to it. ``axis_ratio`` is long / short (L/S).
+
+    Parameters
+    ----------
+    area_px, long_axis_px, short_axis_px : float
+        In pixels of the frame.
+    axis_ratio : float, optional
+        None where the short axis is 0.
+    area_mm2, long_axis_mm, short_axis_mm : float, optional
+        In square millimetres and millimetres; None where the frame is not calibrated under the node.
+    long_axis_ends, short_axis_ends : ((float, float), (float, float)), optional
+        Row and column of both ends of each axis, in pixels.
     """
 
     area_px: float
@@ -497,6 +567,21 @@ class Case:
 
     Parameters
     ----------
+    id : str
+        The first 16 hexadecimal digits of the SHA-256 of its grey pixels.
+    image, mask, instances : Path
+        Its pictures (uint8 PNG of one size): grey pixels, 0 and 1, and node ids; None where there is none.
+    nodes : tuple of Node
+    truth : {"benign", "metastatic", "unknown"}
+    patient : str
+        A pseudonym, used only to split.
+    cine : str, optional
+        A pseudonym of the clip that it is of.
+    status : {"predicted", "corrected", "accepted", "rejected", "no-node"}
+    spacing_mm : (float, float), optional
+        Millimetres per pixel along rows and columns.
+    vendor : str, optional
+        Maker of the scanner.
     hospital : str, optional
         Letter or key of the hospital where the frame was made.
     shape : (int, int)
@@ -529,7 +614,12 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class Fold:
-    """Ids of the cases to train on and to validate on; no patient is on both sides."""
+    """Ids of the cases to train on and to validate on; no patient is on both sides.
+
+    Parameters
+    ----------
+    train, validation : tuple of str
+    """
 
     train: tuple[str, ...]
     validation: tuple[str, ...]
@@ -537,7 +627,15 @@ class Fold:
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A figure with its interval and the number it was taken from."""
+    """A figure with its interval and the number it was taken from.
+
+    Parameters
+    ----------
+    value, low, high : float
+        The figure, and both ends of its interval.
+    n : int
+        Cases that it was taken from.
+    """
 
     value: float
     low: float

@@ -13,7 +13,7 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from napari_cln.batch import FrameResult, segment_to_folder
+from napari_cln import FrameResult, segment_to_folder
 from napari_cln.batch.masks import MaskFile
 
 
@@ -65,7 +65,7 @@ def cine_with_damaged_frames(path: Path, n: int, is_whole: Callable[[int], bool]
 def in_a_process(study: Path, out: Path, model: str, preamble: str = "") -> subprocess.Popen[str]:
     code = f"""
 import os, resource, sys
-from napari_cln.batch import segment_to_folder
+from napari_cln import segment_to_folder
 from napari_cln.errors import ClnError
 {preamble}
 try:

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from napari_cln.batch import segment_to_folder
+from napari_cln import segment_to_folder
 from napari_cln.batch.job import open_results
 from napari_cln.batch.masks import MaskFile, MaskLines
 from napari_cln.batch.names import sources_outside

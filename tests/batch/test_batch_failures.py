@@ -10,7 +10,7 @@ import pytest
 from batch_runs import cine_with_damaged_frames, in_a_process, run, table
 from PIL import Image
 
-from napari_cln.batch import segment_to_folder
+from napari_cln import segment_to_folder
 from napari_cln.batch.job import open_results, segment_sources
 from napari_cln.batch.names import sources_outside
 from napari_cln.errors import DeviceError, ExportError

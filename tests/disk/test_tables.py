@@ -23,7 +23,7 @@ def text_of(rows, separator):
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "cp1252"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "cp1252"])
 def test_every_dialect_gives_the_same_table(tmp_path, separator, encoding):
     path = tmp_path / "t.csv"
     path.write_bytes(text_of(ROWS, separator).encode(encoding))
@@ -136,3 +136,24 @@ def test_no_bytes_end_in_anything_but_a_table_or_its_sentence(tmp_path_factory, 
         read_table(path)
     except DatasetError as error:
         assert "t.csv" in str(error)
+
+
+def test_merged_cells_are_refused(tmp_path):
+    book = Workbook()
+    for row in (["image", "patient"], ["a.png", "P1"], ["b.png", None]):
+        book.active.append(row)
+    book.active.merge_cells("B2:B3")
+    book.save(tmp_path / "t.xlsx")
+
+    with pytest.raises(DatasetError, match=r"merged cells \(B2:B3\)"):
+        read_table(tmp_path / "t.xlsx")
+
+
+def test_a_formula_without_a_value_is_refused(tmp_path):
+    book = Workbook()
+    for row in (["image", "patient"], ["a.png", '="P"&1']):
+        book.active.append(row)
+    book.save(tmp_path / "t.xlsx")
+
+    with pytest.raises(DatasetError, match="formula without a value in cell B2"):
+        read_table(tmp_path / "t.xlsx")

@@ -17,7 +17,6 @@ import napari_cln
 from napari_cln.errors import WeightsError
 from napari_cln.models.card import ModelCard
 from napari_cln.models.library import model_in_use
-from napari_cln.models.promotion import promote
 from napari_cln.network import inference
 from napari_cln.network.device import Device
 from napari_cln.network.ensemble import Ensemble
@@ -28,6 +27,7 @@ from napari_cln.network.novelty import Novelty
 from napari_cln.network.weights import load_model, save_model
 from napari_cln.phantom import simulate
 from napari_cln.types import Frame, PrepareConfig
+from napari_cln.workflow.promote import promote
 
 SMALL = {"width": 0.125, "decoder_width": 8}
 CONFIGS = {

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from napari_cln.batch import segment_to_folder
+from napari_cln import segment_to_folder
 from napari_cln.errors import PredictionError
 from napari_cln.imaging.preprocessing import prepare
 from napari_cln.models.card import ModelCard

@@ -24,7 +24,7 @@ from napari_cln.folder.formats.exchange import import_study
 from napari_cln.folder.health.check import check_study
 from napari_cln.io.sources import read_frame
 from napari_cln.models.library import model_in_use, read_card
-from napari_cln.widgets.common.jobs import find_job
+from napari_cln.workflow.process import find_job
 
 DONE_MS, TRAINED_MS = 120_000, 600_000
 """A loaded computer takes many times the minute that a quiet one does."""
@@ -92,16 +92,16 @@ def test_a_correction_becomes_a_better_model(
     # Open: the path is typed into the Frames dock.
     scan = Path(shutil.copy(data / "usgra" / "test_0009.png", tmp_path / "scan.png"))
     bring_up(frames)
-    retype(frames.pattern, str(scan))
+    retype(frames.view.pattern, str(scan))
     wait_for(lambda: len(viewer.layers) == 1)
     (image,) = layers_of_kind(viewer, Image)
     assert np.array_equal(image.data, read_frame(scan).pixels)
 
     # Segment: Shift+S, with the model that ships.
     bring_up(segment)
-    assert segment.model.value == "default"
+    assert segment.view.model.value == "default"
     qtbot.keyClick(canvas, Qt.Key.Key_S, Qt.KeyboardModifier.ShiftModifier)
-    wait_for(lambda: layers_of_kind(viewer, Labels) and segment._worker is None)
+    wait_for(lambda: layers_of_kind(viewer, Labels) and not segment.session.is_running)
     (labels,) = layers_of_kind(viewer, Labels)
     shipped = labels.metadata[KEY].model_id
     assert shipped == read_card("default").model_id
@@ -146,39 +146,39 @@ def test_a_correction_becomes_a_better_model(
 
     # Train: two epochs from the model in use, in a process of its own.
     bring_up(train)
-    retype(train.folder.field, str(study.path))
-    assert train.run.path == run
-    train.settings.start_from.choose("default")
-    assert train.settings.compare_with.value == "default"
+    retype(train.view.folder.field, str(study.path))
+    assert train.view.run.path == run
+    train.view.settings.start_from.choose("default")
+    assert train.view.settings.compare_with.value == "default"
     for name, value in (("epochs", 2), ("folds", 1), ("batch_size", 4)):
-        retype(train.settings.fields[name].native, str(value))
-    press(train.start)
-    wait_for(train.stop.isEnabled)
-    wait_for(lambda: train.outcome.promote.isVisibleTo(train), TRAINED_MS)
+        retype(train.view.settings.fields[name].native, str(value))
+    press(train.view.start)
+    wait_for(train.view.stop.isEnabled)
+    wait_for(lambda: train.view.outcome.promote.isVisibleTo(train), TRAINED_MS)
     assert train.message.text().startswith("Training in study-run-1 is done.")
     trained = read_card(str(run / "model.safetensors"))
     events = [json.loads(line) for line in (run / "progress.jsonl").read_text().splitlines()]
     assert [event["epoch"] for event in events if event["event"] == "epoch"] == [1, 2]
     assert trained.model_id != shipped == trained.recipe["start_from"]
     assert events[0]["frames"] == 13
-    assert "Compared with default@" in train.outcome.comparison.text()
+    assert "Compared with default@" in train.view.outcome.comparison.text()
     folds = json.loads(study.layout.splits.read_text())
     assert case.id in {name for fold in folds for side in ("train", "val") for name in fold[side]}
     assert model_in_use() == "default"  # never without being asked
 
     # Promote: the Segment dock names the new model at once.
     monkeypatch.setattr(QMessageBox, "question", lambda *_: QMessageBox.StandardButton.Yes)
-    press(train.outcome.promote)
-    assert model_in_use() == segment.model.value == trained.name
+    press(train.view.outcome.promote)
+    assert model_in_use() == segment.view.model.value == trained.name
     assert f"{trained.model_id} is in use now, instead of default." in train.message.text()
 
     # Segment again: the new model's own layer, and the painted one is kept.
     bring_up(segment)
-    press(segment.run_frame)
-    wait_for(lambda: len(layers_of_kind(viewer, Labels)) == 2 and segment._worker is None)
+    press(segment.view.run_frame)
+    wait_for(lambda: len(layers_of_kind(viewer, Labels)) == 2 and not segment.session.is_running)
     (again,) = [layer for layer in layers_of_kind(viewer, Labels) if layer is not labels]
     assert again.metadata[KEY].model_id == trained.model_id
-    assert trained.name in segment.model.names.currentText()
+    assert trained.name in segment.view.model.names.currentText()
     assert np.array_equal(labels.data, painted)
     correct.session.refresh()
     wait_for(lambda: correct.session.filing.saver.is_idle)

@@ -92,7 +92,7 @@ def test_the_menu_command_segments_the_selected_layers(make_napari_viewer, open_
 
     commands.segment_layers(viewer)
     dock = next(widget for widget in viewer.window.dock_widgets.values() if isinstance(widget, SegmentDock))
-    qtbot.waitUntil(lambda: dock._worker is None, timeout=60_000)
+    qtbot.waitUntil(lambda: not dock.session.is_running, timeout=60_000)
 
     assert any(isinstance(layer, Labels) for layer in viewer.layers)
 

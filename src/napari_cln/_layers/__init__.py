@@ -15,9 +15,17 @@ from .frames import (
     n_frames_of,
     source_to_layer,
 )
-from .links import frame_layers, image_of, is_map, layers_of, link
+from .links import (
+    frame_layers,
+    image_of,
+    is_map,
+    layers_of,
+    lie_apart,
+    link,
+    note_place,
+    put_together,
+)
 from .marks import axes_to_layer, box_from_layer, explanation_to_layer, overlay_to_layer, scan_area_to_layer
-from .places import lie_apart, note_place, put_together
 from .predictions import (
     cine_to_layer,
     features_of,

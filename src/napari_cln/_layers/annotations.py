@@ -20,7 +20,7 @@ __all__ = ["annotation_from_layer", "is_painted", "measured_features"]
 
 
 def is_painted(labels: Labels, index: int = 0) -> bool:
-    """Whether a frame's masks are not, or no longer, those that were predicted.
+    """Tell whether a frame's masks are not, or no longer, those that were predicted.
 
     Contents are compared, so that undo, redo and plain assignment are all seen.
     """

@@ -1,4 +1,4 @@
-"""What was found on a frame beside its nodes: overlay, scan area, axes of nodes, where a score comes from."""
+"""Marks on a frame beside its nodes: overlay, scan area, axes of nodes, the map of a score."""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ from .space import (
     SKY,
     UNLIKE_KEY,
     YELLOW,
+    LayerOptions,
     LayerTuple,
     is_stack,
     space_of,
@@ -123,7 +124,7 @@ def message_to_layer(message: str, like: Image | Frame) -> LayerTuple:
 
 
 def model_note(card: ModelCard) -> str:
-    """What to say of a model wherever its numbers are shown: its name and its limits, a line each."""
+    """Return the words about a model wherever its numbers are shown: name and limits, a line each."""
     return f"{card.name} · {card.limits}".replace(". ", ".\n")
 
 
@@ -142,14 +143,14 @@ def features_of(readings: Sequence[Reading], *, cine: bool = False) -> dict[str,
 
 
 def reading_of(prediction: Prediction) -> Reading:
-    """What a prediction says of its frame: measured once, in whichever thread asks first."""
+    """Return the reading of a prediction: measured once, in whichever thread asks first."""
     if (reading := _read.get(prediction)) is None:
         reading = _read[prediction] = read_prediction(prediction)
     return reading
 
 
 def readings_of(labels: Labels) -> dict[int, Reading]:
-    """What was predicted in a Labels layer, by frame; empty for a layer of another kind."""
+    """Return the readings of a Labels layer, by frame; empty for a layer of another kind."""
     known = labels.metadata.get(KEY)
     if isinstance(known, Prediction):
         return {0: reading_of(known)}
@@ -164,7 +165,7 @@ def unlike_frames(labels: Labels) -> set[int]:
     return set(labels.metadata.get(UNLIKE_KEY, ()))
 
 
-def _labels_options(owner: Image | Frame, metadata: dict[str, Any]) -> dict[str, Any]:
+def _labels_options(owner: Image | Frame, metadata: LayerOptions) -> LayerOptions:
     return space_of(owner) | {
         "name": f"{title_of(owner)} · nodes",
         "metadata": metadata,
@@ -173,7 +174,7 @@ def _labels_options(owner: Image | Frame, metadata: dict[str, Any]) -> dict[str,
     }
 
 
-def _text_options(owner: Image | Frame) -> dict[str, Any]:
+def _text_options(owner: Image | Frame) -> LayerOptions:
     return space_of(owner) | {
         "ndim": 3 if is_stack(owner) else 2,
         "text": {
@@ -189,7 +190,7 @@ def _text_options(owner: Image | Frame) -> dict[str, Any]:
 
 
 def _foot(like: Image | Frame) -> tuple[float, float]:
-    """Where a text of three lines stands in the lower left corner of a frame."""
+    """Place of a text of three lines in the lower left corner of a frame."""
     height = like.shape[0] if isinstance(like, Frame) else like.data.shape[like.ndim - 2]
     return 0.93 * height, 0.0
 

@@ -1,4 +1,4 @@
-"""Where a layer lies in space, how it is called and coloured."""
+"""Place in space, name and colours of a layer, and the keys of its metadata."""
 
 from __future__ import annotations
 
@@ -19,13 +19,17 @@ __all__ = [
     "RUN_KEY",
     "SCAN_AREA_KEY",
     "UNLIKE_KEY",
+    "LayerOptions",
     "LayerTuple",
     "is_stack",
     "space_of",
     "title_of",
 ]
 
-LayerTuple: TypeAlias = tuple[Any, dict[str, Any], str]
+LayerOptions: TypeAlias = dict[str, Any]
+"""Keyword arguments of a layer, as napari hands them on."""
+
+LayerTuple: TypeAlias = tuple[Any, LayerOptions, str]
 
 KEY = "napari-cln"
 """Key in ``layer.metadata`` under which a layer says what it shows."""
@@ -50,7 +54,7 @@ YELLOW, SKY, PINK, GREEN, ORANGE = "#f0e442", "#56b4e9", "#cc79a7", "#009e73", "
 CLEAR = "#00000000"
 
 
-def space_of(like: Image | Frame, ndim: int | None = None) -> dict[str, Any]:
+def space_of(like: Image | Frame, ndim: int | None = None) -> LayerOptions:
     """Place in space for a layer derived from an Image layer or a frame.
 
     Parameters
@@ -84,7 +88,7 @@ def title_of(like: Image | Frame) -> str:
 
 
 def is_stack(like: Image | Frame) -> bool:
-    """Whether there is a frame axis.
+    """Tell whether there is a frame axis.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""Many files → a folder of results: ``results.csv``, masks and, on request, outlines to look at."""
+"""Results of many files on disk: ``results.csv``, masks and, on request, outlines to look at."""
 
-from .job import FrameResult, segment_to_folder
+from .job import FrameResult
 from .masks import MaskFile
 from .names import list_sources
 
-__all__ = ["FrameResult", "MaskFile", "list_sources", "segment_to_folder"]
+__all__ = ["FrameResult", "MaskFile", "list_sources"]

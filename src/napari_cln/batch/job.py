@@ -17,7 +17,7 @@ from ..disk.cells import one_line
 from ..errors import ClnError, DeviceError, FrameReadError
 from ..io.sources import FrameSource, open_source
 from ..types import Frame
-from .names import NamedSource, Naming, mark_of_naming, sources_outside
+from .names import NamedSource
 from .outlines import draw_outlines
 from .results import ResultsFolder
 from .rows import FrameKey, rows_of
@@ -25,7 +25,6 @@ from .rows import FrameKey, rows_of
 if TYPE_CHECKING:
     from ..models.card import ModelCard
     from ..network.inference import Segmenter
-    from ..network.model import Network
     from ..types import Prediction
 
 __all__ = [
@@ -34,7 +33,6 @@ __all__ = [
     "notes_of",
     "open_results",
     "segment_sources",
-    "segment_to_folder",
 ]
 
 MOST_FAILURES = 100
@@ -86,69 +84,6 @@ class _Step:
     @property
     def key(self) -> FrameKey:
         return FrameKey(self.source.name, self.frame)
-
-
-def segment_to_folder(
-    paths: Iterable[str | Path],
-    out: str | Path,
-    *,
-    model: str | Path | Network = "default",
-    device: str = "auto",
-    batch_size: int | None = None,
-    masks: Literal["png", "rle"] = "png",
-    overlays: bool = False,
-    names: Naming = "path",
-    redo: bool = False,
-) -> Iterator[FrameResult]:
-    """Segment every frame under some paths into a folder of results, doing only what is missing.
-
-    Parameters
-    ----------
-    paths : iterable of str or Path
-        Files, folders and glob patterns.
-    out : str or Path
-        The folder of results: ``results.csv``, ``masks/`` or ``masks.jsonl``, ``run.jsonl``.
-    model, device, batch_size
-        As for :func:`napari_cln.segment_batch`.
-    masks : {"png", "rle"}
-        A picture for each frame, or all in ``masks.jsonl``, run-length coded, for millions of
-        frames; :class:`~napari_cln.batch.masks.MaskFile` and napari read it.
-    overlays : bool
-        Also draw the outlines on each frame's scan area, in ``overlays/``.
-    names : {"path", "hash"}
-        Files are called by their path, which may hold a patient's name; or by a salted hash of it, the
-        same in every run on this computer, in all that is written and told.
-    redo : bool
-        Do again what an earlier run, maybe of another model, has done.
-
-    Yields
-    ------
-    FrameResult
-        As each frame is written. A file that can't be read is a ``"failed"`` one, and the job
-        goes on. Where the results of an earlier run were damaged, a ``"note"`` comes first.
-
-    Raises
-    ------
-    RunError
-        If ``out`` holds results of another model or version, or under other names, or another run is
-        writing there.
-    ExportError
-        If the results can't be written, as on a full disk.
-    FrameReadError, WeightsError, DeviceError
-        If there is nothing to read, or the model or the device can't be had.
-    """
-    from ..network.inference import Segmenter
-
-    out = Path(out)
-    sources, naming = sources_outside(out, paths, names), mark_of_naming(names)
-    segmenter = Segmenter(model, device, batch_size)
-    with open_results(
-        out, segmenter.card, masks=masks, overlays=overlays, naming=naming, redo=redo
-    ) as results:
-        yield from notes_of(results)
-        forget_changed(sources, results)
-        yield from segment_sources(sources, segmenter, results)
-        results.sort()
 
 
 def open_results(

@@ -11,12 +11,13 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, overload
+from typing import BinaryIO, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..disk.rle import decode_rle, encode_rle
+from ..disk.schema import JsonObject
 from ..errors import FrameReadError
 from ..io.limits import MAX_FRAME_PIXELS
 from .pictures import check_of_pixels
@@ -161,7 +162,7 @@ class MaskFile(Sequence[NDArray[np.uint8]]):
         return instances
 
 
-def _lines(path: Path) -> Iterator[tuple[int, FrameKey | None, dict[str, Any]]]:
+def _lines(path: Path) -> Iterator[tuple[int, FrameKey | None, JsonObject]]:
     """Place, frame and content of each line; no frame for one that is not whole."""
     offset = 0
     with path.open("rb") as file:
@@ -171,7 +172,7 @@ def _lines(path: Path) -> Iterator[tuple[int, FrameKey | None, dict[str, Any]]]:
             offset += len(text)
 
 
-def _read_line(text: bytes) -> tuple[FrameKey | None, dict[str, Any]]:
+def _read_line(text: bytes) -> tuple[FrameKey | None, JsonObject]:
     try:
         line = json.loads(text) if text.endswith(b"\n") else {}
         rows, columns = line["size"]
@@ -189,17 +190,17 @@ def _read_line(text: bytes) -> tuple[FrameKey | None, dict[str, Any]]:
     return (key, line) if whole else (None, {})
 
 
-def _signed(line: dict[str, Any], check: str) -> dict[str, Any]:
+def _signed(line: JsonObject, check: str) -> JsonObject:
     """A line with its own checksum and that of the mask."""
     return line | {"check": f"{checksum(_text(line) + check.encode())}-{check}"}
 
 
-def _is_whole(line: dict[str, Any]) -> bool:
+def _is_whole(line: JsonObject) -> bool:
     rest = {name: value for name, value in line.items() if name != "check"}
     return _signed(rest, line["check"].partition("-")[2]) == line
 
 
-def _text(line: dict[str, Any]) -> bytes:
+def _text(line: JsonObject) -> bytes:
     return json.dumps(line, ensure_ascii=False).encode()
 
 

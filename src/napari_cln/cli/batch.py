@@ -129,7 +129,7 @@ class _Shown:
 def _job(scheduler: str | None) -> Callable[..., Iterator[FrameResult]]:
     """The batch job here, or on a cluster."""
     if scheduler is None:
-        from ..batch import segment_to_folder
+        from ..workflow.segment import segment_to_folder
 
         return segment_to_folder
     try:

@@ -11,8 +11,6 @@ from msgspec import Meta
 
 from .options import Existing, command
 
-__all__ = ["fuse"]
-
 Names = Annotated[Sequence[str], Parameter(consume_multiple=True)]
 
 

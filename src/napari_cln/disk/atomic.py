@@ -16,26 +16,10 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from ..errors import DatasetError
-
-__all__ = [
-    "TEMPORARY",
-    "checked_id",
-    "is_there",
-    "keep_former",
-    "read_bytes",
-    "read_json",
-    "replacing",
-    "server_time",
-    "stage",
-    "staged",
-    "sweep",
-    "sync_folder",
-    "without_collection",
-    "write_atomically",
-]
+from .schema import JsonObject
 
 TEMPORARY = ".tmp-"
 MAX_JSON_BYTES = 4 * 2**20
@@ -85,7 +69,13 @@ def stage(path: Path, data: bytes) -> Path:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames in a folder durable, where the system can (not on Windows, nor on some mounts)."""
+    """Make renames in a folder durable, where the system can (not on Windows, nor on some mounts).
+
+    Parameters
+    ----------
+    folder : Path
+        Whose entries were changed.
+    """
     if os.name == "nt":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -217,7 +207,15 @@ def is_there(path: Path) -> bool:
 
 
 def keep_former(path: Path, copy: Path) -> None:
-    """Keep the bytes that ``path`` has now under another name: a hard link, else a copy."""
+    """Keep the bytes that ``path`` has now under another name: a hard link, else a copy.
+
+    Parameters
+    ----------
+    path : Path
+        File that is about to be replaced.
+    copy : Path
+        Name on the same disk; where it exists already, nothing is done.
+    """
     with suppress(FileExistsError):
         try:
             os.link(path, copy, follow_symlinks=False)
@@ -232,6 +230,12 @@ def keep_former(path: Path, copy: Path) -> None:
 
 def read_bytes(path: Path | str, limit: int) -> bytes:
     """Read a regular file of at most ``limit`` bytes; a symbolic link is not followed.
+
+    Parameters
+    ----------
+    path : Path or str
+    limit : int
+        Greatest size in bytes.
 
     Raises
     ------
@@ -267,8 +271,14 @@ def read_bytes(path: Path | str, limit: int) -> bytes:
         os.close(descriptor)
 
 
-def read_json(path: Path | str, limit: int = MAX_JSON_BYTES) -> dict[str, Any]:
+def read_json(path: Path | str, limit: int = MAX_JSON_BYTES) -> JsonObject:
     """Read a JSON object, bounded in size and depth.
+
+    Parameters
+    ----------
+    path : Path or str
+    limit : int
+        Greatest size in bytes.
 
     Raises
     ------
@@ -299,6 +309,12 @@ def sweep(folders: Iterable[Path], older_than_s: float = 3600.0) -> int:
     """Remove temporary files that a crash left, and return how many; young ones may be in use.
 
     Their age is measured by the clock of the file server: this computer's may be hours off.
+
+    Parameters
+    ----------
+    folders : iterable of Path
+    older_than_s : float
+        Age in seconds from which a temporary file is a leftover.
     """
     removed = 0
     for folder in folders:

@@ -10,8 +10,6 @@ from __future__ import annotations
 import math
 import re
 
-__all__ = ["defused", "one_line", "parse_number", "parse_whole", "printable", "restored"]
-
 _STARTS = r"(^|[,;|\t\r\n\"])"
 # blanks, controls and signs without a width, which spreadsheets pass over; and apostrophes, ours among them
 _PASSED_OVER = (

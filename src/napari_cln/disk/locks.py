@@ -34,9 +34,6 @@ from ..errors import DatasetError
 from .atomic import read_bytes, server_time
 from .schema import decode_json
 
-__all__ = ["HeldError", "LockOwner", "break_lock", "held_locks", "lock"]
-
-
 PATIENCE_S = 10.0
 """A save takes milliseconds: who holds a lock for longer than this is stuck or gone."""
 LEFT_AFTER_S = 3.0

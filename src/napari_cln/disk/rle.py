@@ -10,8 +10,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["decode_rle", "encode_rle"]
-
 MAX_BITS = 40
 """Bits of a run: far above the pixels of any picture, so that a code without end ends."""
 

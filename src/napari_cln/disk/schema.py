@@ -41,6 +41,13 @@ _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 def decode_json(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
     """Decode JSON by a typed decoder.
 
+    Parameters
+    ----------
+    decoder : msgspec.json.Decoder
+        Of the type that is wanted.
+    data : bytes
+        UTF-8.
+
     Raises
     ------
     SchemaError

@@ -8,17 +8,6 @@ from typing import NamedTuple
 
 import msgspec
 
-__all__ = [
-    "OBJECT",
-    "Seal",
-    "checksum_holds",
-    "flip_text_back",
-    "is_amiss",
-    "sealed",
-    "with_checksum",
-    "with_own_line_ends",
-]
-
 _LIKE_A_SEAL = re.compile(rb'[0-9a-f]{64}"[\s\]}]*\Z')
 
 
@@ -56,7 +45,15 @@ def with_checksum(value: object) -> bytes:
 
 
 def sealed(text: bytes, seal: Seal) -> bytes:
-    """Put a checksum into a text that ends as ``seal`` says, without a last line end."""
+    """Put a checksum into a text that ends as ``seal`` says, without a last line end.
+
+    Parameters
+    ----------
+    text : bytes
+        UTF-8, without a checksum.
+    seal : Seal
+        Place of the checksum.
+    """
     return text.removesuffix(seal.end) + seal.before + _digest(text) + seal.behind
 
 
@@ -83,7 +80,14 @@ def checksum_holds(data: bytes, seal: Seal = OBJECT, *, anywhere: bool = True) -
 
 
 def is_amiss(data: bytes, seal: Seal = OBJECT) -> bool:
-    """Tell whether a sealed text differs from what was written; the flipped bit may be in the seal."""
+    """Tell whether a sealed text differs from what was written; the flipped bit may be in the seal.
+
+    Parameters
+    ----------
+    data : bytes
+    seal : Seal
+        Place of the checksum.
+    """
     holds = checksum_holds(data, seal, anywhere=False)
     return holds is False or (holds is None and _LIKE_A_SEAL.search(data[-100:]) is not None)
 
@@ -94,6 +98,12 @@ def _digest(text: bytes) -> bytes:
 
 def with_own_line_ends(data: bytes, seal: Seal = OBJECT) -> bytes | None:
     """The text as it was written, where only its line ends were turned, as git does on Windows.
+
+    Parameters
+    ----------
+    data : bytes
+    seal : Seal
+        Place of the checksum.
 
     Returns
     -------

@@ -19,9 +19,7 @@ from pathlib import Path
 
 from ..errors import DatasetError
 
-__all__ = ["ENDINGS", "Table", "decode_text", "is_hidden", "read_table"]
-
-ENDINGS = (".csv", ".tsv", ".xlsx")
+ENDINGS = (".csv", ".tsv", ".xlsx", ".xlsm")
 MAX_BYTES = 2**28
 MAX_UNPACKED_BYTES = 2**30
 MAX_ROWS, MAX_COLUMNS, MAX_CELL = 2_000_000, 2_000, 100_000
@@ -194,9 +192,10 @@ def decode_text(data: bytes) -> tuple[str, str]:
     """
     if (encoding := _UTF16.get(data[:2])) is not None:
         return data.decode(encoding), "UTF-16"
-    odd = data[1:400:2]
-    if len(odd) > 1 and odd.count(0) > 0.8 * len(odd):  # without a mark, in letters of one byte
-        return data.decode("utf-16-le"), "UTF-16"
+    for first, order in ((1, "utf-16-le"), (0, "utf-16-be")):
+        half = data[first:400:2]
+        if len(half) > 1 and half.count(0) > 0.8 * len(half) and data[1 - first : 400 : 2].count(0) == 0:
+            return data.decode(order), "UTF-16"  # without a mark, in letters of one byte
     try:
         return data.decode("utf-8-sig"), "UTF-8"
     except UnicodeDecodeError:
@@ -237,7 +236,9 @@ def _sheet(path: Path, data: bytes) -> tuple[list[tuple[int, list[str]]], str]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = archive.infolist()
-        names = {entry.filename for entry in entries}
+            names = {entry.filename for entry in entries}
+            if sum(entry.file_size for entry in entries) <= MAX_UNPACKED_BYTES:
+                _check_cells(path, archive)
         if "xl/workbook.xml" not in names:
             raise DatasetError(
                 f"{path.name} is an archive, but no XLSX workbook. Unpack it, or save it as CSV."
@@ -266,6 +267,37 @@ def _sheet(path: Path, data: bytes) -> tuple[list[tuple[int, list[str]]], str]:
         )
     title, cells = filled[0]
     return cells, f"XLSX, sheet {title}"
+
+
+def _check_cells(path: Path, archive: zipfile.ZipFile) -> None:
+    """Refuse what a reader of values would show as empty: merged cells, and formulas without a value."""
+    for entry in archive.infolist():
+        if not re.fullmatch(r"xl/worksheets/[^/]+\.xml", entry.filename):
+            continue
+        for cell in _cells_of(archive, entry):
+            if match := re.search(rb'<mergeCell [^>]*ref="([A-Z0-9:]{1,20})"', cell):
+                raise DatasetError(
+                    f"{path.name} has merged cells ({match[1].decode()}), of which all but the first are "
+                    "empty. Unmerge them, fill each cell, and save the table."
+                )
+            if (b"<f>" in cell or b"<f " in cell) and not re.search(rb"<v>[^<]", cell):
+                place = re.match(rb'[^>]*r="([A-Z0-9]{1,12})"', cell)
+                raise DatasetError(
+                    f"{path.name} has a formula without a value in cell "
+                    f"{place[1].decode() if place else '?'}. Open it in a spreadsheet program and save it "
+                    "there, so that the values are in the file."
+                )
+
+
+def _cells_of(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Iterator[bytes]:
+    """Text of a sheet, cell by cell, without holding more than some megabytes of it."""
+    rest = b""
+    with archive.open(entry) as file:
+        while block := file.read(2**20):
+            *whole, rest = (rest + block).split(b"<c ")
+            yield from whole
+            rest = rest[-(2**20) :]
+    yield rest
 
 
 def _rows(sheet: object) -> Iterator[tuple[int, list[str]]]:

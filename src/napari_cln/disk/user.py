@@ -21,23 +21,16 @@ import platformdirs
 
 from ..errors import DatasetError
 
-__all__ = [
-    "config_folder",
-    "hashed_key",
-    "is_damaged",
-    "key_of_pseudonym",
-    "patient_salt",
-    "pseudonym",
-    "read_salt",
-    "salt_fingerprint",
-    "salt_path",
-]
-
 _PSEUDONYM = re.compile(r"pt-([0-9a-f]{16})")
 
 
 def pseudonym(patient_id: str) -> str | None:
     """Pseudonym of a patient: ``pt-`` and 16 hexadecimal digits.
+
+    Parameters
+    ----------
+    patient_id : str
+        As a DICOM header has it; blanks around it and its case do not count.
 
     Returns
     -------

@@ -30,8 +30,6 @@ from .layout import Layout
 from .pictures import encode_png, read_png
 from .record import CaseId, Name, NodeEntry, NoteText, Seconds, encode_checked, node_entry, now
 
-__all__ = ["Autosave", "Stroke"]
-
 DISCARDED_FOR_S = 86_400.0
 """Seconds for which a discarded stroke can still be had back: one day."""
 

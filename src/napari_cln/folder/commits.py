@@ -10,8 +10,6 @@ from .pictures import encode_png
 from .record import Record, encode_record
 from .state import State
 
-__all__ = ["commit", "keep_rival", "keep_state", "move_image", "safe_name"]
-
 
 def safe_name(who: str) -> str:
     """A reader's name as part of a file name: letters, digits, ``_``, at most 24."""

@@ -106,11 +106,22 @@ class TrainingFolder:
         return [case_id for case_id, _ in _find_records(self.layout)]
 
     def case(self, case_id: str) -> Case:
-        """One frame by its id; errors as of :meth:`record`."""
+        """One frame by its id; errors as of :meth:`record`.
+
+        Parameters
+        ----------
+        case_id : str
+            16 hexadecimal digits.
+        """
         return case_of(self.record(case_id), self.layout)
 
     def record(self, case_id: str) -> Record:
         """The whole record of a frame, checked.
+
+        Parameters
+        ----------
+        case_id : str
+            16 hexadecimal digits.
 
         Raises
         ------
@@ -128,6 +139,11 @@ class TrainingFolder:
         """Records of the former states of a frame, and of rivals that came too late, by their number.
 
         The number, not the time, is their order: clocks jump, and two computers disagree.
+
+        Parameters
+        ----------
+        case_id : str
+            16 hexadecimal digits.
         """
         kept = []
         for path in (self.layout.revisions / checked_id(case_id)).glob("*.json"):
@@ -140,6 +156,10 @@ class TrainingFolder:
     def read_image(self, case: Case) -> NDArray[np.uint8]:
         """Grey pixels (H, W) of a case, overlay-free, original resolution.
 
+        Parameters
+        ----------
+        case : Case
+
         Raises
         ------
         DatasetError
@@ -151,7 +171,12 @@ class TrainingFolder:
         return image
 
     def read_instances(self, case: Case) -> NDArray[np.uint8]:
-        """Node ids uint8 (H, W) of a case; all 0 where it has no mask. Errors as of :meth:`read_image`."""
+        """Node ids uint8 (H, W) of a case; all 0 where it has no mask. Errors as of :meth:`read_image`.
+
+        Parameters
+        ----------
+        case : Case
+        """
         label = _read_mask(case.mask, case.checksums.mask)
         ids = _read_mask(case.instances, case.checksums.instances)
         if ids is not None:
@@ -162,11 +187,20 @@ class TrainingFolder:
         """Pixels bool (H, W) of which nobody says whether a node is there; None where all are judged.
 
         Errors as of :meth:`read_image`.
+
+        Parameters
+        ----------
+        case : Case
         """
         return _unjudged_in(_read_mask(case.mask, case.checksums.mask)) if self.dataset.has_unjudged else None
 
     def last_not_judged(self, record: Record) -> NDArray[np.bool_] | None:
-        """Pixels bool (H, W) that nobody judged, in the last state that had such; None without one."""
+        """Pixels bool (H, W) that nobody judged, in the last state that had such; None without one.
+
+        Parameters
+        ----------
+        record : Record
+        """
         if self.dataset.has_unjudged:
             kept = sorted((self.layout.revisions / record.id).glob("*.png"), reverse=True)
             labels = (path for path in kept if "nodes" not in path.name)
@@ -233,8 +267,17 @@ class TrainingFolder:
     ) -> Case:
         """Save an annotation, with all that is known of where it comes from; see :meth:`save`.
 
-        With ``count`` false, ``numTraining`` is not brought up to date, nor are strokes set aside where
-        the disk refuses: an import counts once, at its end, and has its source to read again.
+        Parameters
+        ----------
+        annotation : Annotation
+        about : Provenance
+        expected_revision : int, optional
+            State that the reader saw; another one in the folder is a conflict.
+        overlay : ndarray of bool, shape (H, W), optional
+            Burned-in marks, where they were found already.
+        count : bool
+            Bring ``numTraining`` up to date, and set strokes aside where the disk refuses. An import counts
+            once, at its end, and has its source to read again.
         """
         if self.dataset.read_only:
             raise DatasetError(
@@ -280,6 +323,10 @@ class TrainingFolder:
 
         An image that was opened from the folder keeps the id it has there, though cropping and painting
         over gave it other pixels than its source.
+
+        Parameters
+        ----------
+        frame : Frame
         """
         digest = hash_pixels(frame.grey)
         if (stored := self.layout.id_of_image(frame.source)) is not None:

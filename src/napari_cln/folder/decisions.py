@@ -8,8 +8,6 @@ from .dataset import TrainingFolder
 from .readers import ReadingPair, read_pairs
 from .record import FINISHED, Provenance
 
-__all__ = ["adjudicate", "may_decide", "undecided"]
-
 JUDGED = ("corrected", "accepted", "rejected", "no-node", "imported")
 """Actions by which a reader, or an import, says what a frame shows."""
 

@@ -12,20 +12,19 @@ import json
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
 from ..disk.atomic import MAX_JSON_BYTES, TEMPORARY, is_there, read_bytes, write_atomically
 from ..disk.locks import lock
+from ..disk.schema import JsonObject
 from ..disk.seals import checksum_holds, flip_text_back, is_amiss, with_checksum
 from ..disk.user import config_folder, hashed_key, key_of_pseudonym, read_salt, salt_fingerprint
 from ..errors import DatasetError
 from .layout import GIT_FILES, Layout
 from .record import SCHEMA, Name, Time, now
-
-__all__ = ["DatasetFile", "Description", "Ours", "Seen", "is_foreign", "others_of", "salvage"]
 
 OURS = "x_napari_cln"
 _OWN = frozenset({"imagesTr", "imagesNoMask", "labelsTr", "records", "revisions", ".cln"})
@@ -66,7 +65,7 @@ class Description(Struct, frozen=True, kw_only=True):
     ours: Ours
     n_masks: int = 0
     has_unjudged: bool = False
-    others: dict[str, Any] = {}
+    others: JsonObject = {}
 
     @classmethod
     def new(cls, salt: str | None) -> Description:
@@ -137,7 +136,7 @@ class Description(Struct, frozen=True, kw_only=True):
                 write_atomically(copy, with_checksum(msgspec.to_builtins(self.ours)))
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> JsonObject:
     """A JSON object; what msgspec reads can be written again, which json does not promise of NaN."""
     try:
         data = read_bytes(path, MAX_JSON_BYTES)
@@ -164,7 +163,7 @@ def is_foreign(path: Path) -> bool:
         return False
 
 
-def others_of(path: Path) -> dict[str, Any]:
+def others_of(path: Path) -> JsonObject:
     """Keys of other programs in a ``dataset.json``; none where it can't be read."""
     try:
         return {key: value for key, value in _read(path).items() if key not in (OURS, "checksum")}
@@ -203,7 +202,7 @@ def salvage(path: Path) -> Ours | None:
     text = ""
     with suppress(OSError, DatasetError):
         text = read_bytes(path, MAX_JSON_BYTES).decode("utf-8", "replace")
-    found: dict[str, Any] = {}
+    found: JsonObject = {}
     for key in Ours.__struct_fields__:
         with suppress(ValueError, RecursionError):
             _, _, rest = text.partition(f'"{key}":')

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-__all__ = ["GIT_FILES", "Layout"]
-
 _LABEL = re.compile(r"[0-9a-f]{16}\.png")
 _ATTRIBUTES, _IGNORE = ".gitattributes", ".gitignore"
 GIT_FILES = {

@@ -22,21 +22,16 @@ from PIL import Image
 from ..disk.atomic import MAX_PNG_BYTES, read_bytes
 from ..errors import DatasetError
 
-__all__ = [
-    "MAX_PIXELS",
-    "decode_png",
-    "encode_png",
-    "flip_png_back",
-    "hash_pixels",
-    "is_whole_png",
-    "read_png",
-]
-
 MAX_PIXELS = 2**26
 
 
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:
-    """A grey PNG of pixels (H, W) and nothing else: no text, no time, no resolution."""
+    """A grey PNG of pixels (H, W) and nothing else: no text, no time, no resolution.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8, shape (H, W)
+    """
     buffer = io.BytesIO()
     # Level 1: a mask is small whatever the level, and a reader waits after every stroke.
     Image.fromarray(pixels).save(buffer, format="PNG", compress_level=1)

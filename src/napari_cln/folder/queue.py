@@ -21,16 +21,6 @@ from numpy.typing import NDArray
 from ..imaging.measurement import unsure_share
 from ..types import Case, Prediction
 
-__all__ = [
-    "FrameSigns",
-    "Suggestion",
-    "appearance",
-    "rank",
-    "signs_of_case",
-    "signs_of_prediction",
-    "unlikeness",
-]
-
 NEIGHBOURS = 5
 """Frames before and after a suggested one that are not asked for too."""
 LEAST = 0.2
@@ -178,6 +168,18 @@ def signs_of_case(
 
     Novelty counts for frames alone that nobody has looked at: a labelled frame that is like no
     other has had its minute.
+
+    Parameters
+    ----------
+    case : Case
+    index : int
+        Number of the frame in its cine.
+    cutoff : float
+        On malignancy, in [0, 1].
+    novelty : float, optional
+        From :func:`unlikeness`, in [0, 1].
+    agreement : float, optional
+        Dice of two readers, in [0, 1].
     """
     scores = tuple(node.p_malignant for node in case.nodes if node.p_malignant is not None)
     return FrameSigns(

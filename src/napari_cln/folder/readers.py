@@ -54,21 +54,6 @@ from .record import (
 )
 from .state import complete_nodes
 
-__all__ = [
-    "ReadingPair",
-    "pair_readings",
-    "pair_truths",
-    "read_annotation",
-    "read_pair",
-    "read_pairs",
-    "read_reading",
-    "readers_of",
-    "reading_files",
-    "restore_reading",
-    "save_reading",
-    "second_readings",
-]
-
 _log = logging.getLogger(__name__)
 _READING = re.compile(r"([0-9a-f]{16})\.([A-Za-z0-9_]+)(\.json|\.png)")
 
@@ -110,6 +95,16 @@ class ReadingPair:
 
 def read_annotation(study: TrainingFolder, case: Case) -> Annotation:
     """Read what the folder says about a frame, ready to be shown, corrected and saved again.
+
+    Parameters
+    ----------
+    study : TrainingFolder
+    case : Case
+
+    Returns
+    -------
+    Annotation
+        In the pixels of the stored image, its masks uint8 (H, W).
 
     Raises
     ------
@@ -276,6 +271,13 @@ def readers_of(study: TrainingFolder, case_id: str) -> list[str]:
 def read_reading(study: TrainingFolder, case: Case, reader: str) -> Annotation:
     """A second reading, on the stored image.
 
+    Parameters
+    ----------
+    study : TrainingFolder
+    case : Case
+    reader : str
+        Letters, digits and ``_``.
+
     Raises
     ------
     DatasetError
@@ -328,6 +330,13 @@ def read_entry(path: Path) -> ReadingEntry:
 
 def read_pair(study: TrainingFolder, case_id: str, reader: str) -> ReadingPair:
     """A second reading of a frame, beside what the folder says of it.
+
+    Parameters
+    ----------
+    study : TrainingFolder
+    case_id : str
+    reader : str
+        Of the second reading.
 
     Raises
     ------
@@ -384,6 +393,17 @@ def pair_truths(study: TrainingFolder, reader: str) -> tuple[list[Truth], list[T
     """Truths of all frames that a second reader has read: the folder's, and theirs; opens no picture.
 
     Frames of which a file can't be read are left out, logged, and named by ``check``.
+
+    Parameters
+    ----------
+    study : TrainingFolder
+    reader : str
+        Of the second readings.
+
+    Returns
+    -------
+    first, second : list of str
+        Truths of the same frames, in the same order.
     """
     first: list[Truth] = []
     second: list[Truth] = []

@@ -36,28 +36,6 @@ from ..types import (
 )
 from .layout import Layout
 
-__all__ = [
-    "FINISHED",
-    "LABELLED",
-    "NO_HEADER",
-    "SCHEMA",
-    "HistoryEntry",
-    "NodeEntry",
-    "Provenance",
-    "Record",
-    "Source",
-    "SourceKind",
-    "StoredImage",
-    "case_of",
-    "decode_record",
-    "encode_checked",
-    "encode_record",
-    "node_entry",
-    "now",
-    "record_of",
-    "value_of",
-]
-
 SCHEMA = 1
 FINISHED = ("corrected", "accepted", "no-node")
 """Statuses of a frame whose mask a reader stands for."""

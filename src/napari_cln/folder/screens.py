@@ -24,8 +24,6 @@ from .description import Description, Seen
 from .pictures import encode_png
 from .record import Record, now
 
-__all__ = ["PIXELS_SEEN", "confirm_screens", "contact_sheet", "unseen_screens", "write_sheets"]
-
 PIXELS_SEEN = "113101"
 """DICOM's code (PS3.16, CID 7050) for: the pixels were cleaned, and a person has looked at them."""
 N_SHOWN, N_ACROSS = 20, 5
@@ -133,6 +131,14 @@ def write_sheets(
 
 def confirm_screens(study: TrainingFolder, screens: Iterable[str], who: str) -> None:
     """Note that a person has looked at pictures of these kinds of screen, and that no name showed.
+
+    Parameters
+    ----------
+    study : TrainingFolder
+    screens : iterable of str
+        Kinds, from :func:`unseen_screens`.
+    who : str
+        The person who looked.
 
     Raises
     ------

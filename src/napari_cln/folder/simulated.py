@@ -13,8 +13,6 @@ from ..types import Annotation, Case
 from .dataset import TrainingFolder
 from .record import Provenance
 
-__all__ = ["simulate_folder", "simulated_frames"]
-
 FRAMES_PER_PATIENT = 3
 WHO = "simulation"
 

@@ -40,20 +40,6 @@ from .record import (
     now,
 )
 
-__all__ = [
-    "KeyOf",
-    "Masks",
-    "State",
-    "complete_nodes",
-    "first_state",
-    "hashes_of",
-    "history_entry",
-    "label_of",
-    "masks_of",
-    "next_state",
-    "says",
-]
-
 KeyOf: TypeAlias = Callable[[Literal["patient", "cine"], str], str]
 """Gives the key of a patient or a cine in a training folder; see :meth:`.DatasetFile.hash_key`."""
 MERGED_WITHIN = timedelta(minutes=10)

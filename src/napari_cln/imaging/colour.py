@@ -14,8 +14,6 @@ from scipy import ndimage
 
 from ..types import Box
 
-__all__ = ["Coloured", "Ink", "find_bar", "find_outline", "running", "separate", "top_hat", "widen"]
-
 Mask = NDArray[np.bool_]
 Grey = NDArray[np.uint8]
 Signed = NDArray[np.int16]

@@ -162,7 +162,13 @@ def _owners(regions: Sequence[Region], box: Box) -> NDArray[np.int32]:
 
 
 def bounds(mask: NDArray[np.generic]) -> tuple[slice, slice] | None:
-    """Rows and columns outside which a mask is 0; None where it is 0 everywhere."""
+    """Rows and columns outside which a mask is 0; None where it is 0 everywhere.
+
+    Parameters
+    ----------
+    mask : ndarray, shape (H, W)
+        Anything but 0 counts.
+    """
     rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
     if not rows.size:
         return None
@@ -266,6 +272,10 @@ def unsure_share(prediction: Prediction) -> float | None:
 
     A pixel, inside the mask or out, is unsure where its probability lies nearer to the operating
     point than to 0 or 1; their number is given relative to the mask's.
+
+    Parameters
+    ----------
+    prediction : Prediction
 
     Returns
     -------

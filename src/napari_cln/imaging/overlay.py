@@ -160,7 +160,14 @@ def _mostly(mask: Mask, where: Mask) -> Mask:
 
 
 def spread(flow: ColourFlow | None, shape: tuple[int, int]) -> Mask:
-    """What is painted over to take flow out of a grey image: its pixels, and those that they colour."""
+    """What is painted over to take flow out of a grey image: its pixels, and those that they colour.
+
+    Parameters
+    ----------
+    flow : ColourFlow or None
+    shape : (int, int)
+        Of the frame, ``(H, W)``.
+    """
     if flow is None or not flow.mask.any():
         return np.zeros(shape, dtype=bool)
     return widen(flow.mask, 5)

@@ -26,16 +26,7 @@ from ..types import Frame, Spacing
 from .measurement import bounds, measure, spacing_of
 from .overlay import read_marks
 
-__all__ = [
-    "CODES",
-    "Radiomics",
-    "cooccurrence_features",
-    "discretise",
-    "radiomics",
-    "run_length_features",
-    "statistics",
-    "zone_features",
-]
+__all__ = ["Radiomics", "radiomics"]
 
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]

@@ -25,19 +25,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = [
-    "ORIENTATION_TAG",
-    "Scale",
-    "colour_of",
-    "in_strips",
-    "orientation_of",
-    "orientation_remarks",
-    "scale_of",
-    "swaps_axes",
-    "to_uint8",
-    "upright",
-]
-
 STRIP_SAMPLES = 2**21
 
 
@@ -182,7 +169,14 @@ def swaps_axes(orientation: int) -> bool:
 
 
 def upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Turn an array (H, W, …) as an orientation from 1 to 8 says; other values change nothing."""
+    """Turn an array (H, W, …) as an orientation from 1 to 8 says; other values change nothing.
+
+    Parameters
+    ----------
+    pixels : ndarray, shape (H, W, …)
+    orientation : int
+        As EXIF and TIFF count it.
+    """
     if swaps_axes(orientation):
         pixels = np.swapaxes(pixels, 0, 1)
     if orientation in (3, 4, 7, 8):

@@ -14,8 +14,6 @@ from typing import Self
 from ..types import Frame
 from .limits import reading
 
-__all__ = ["FrameSource"]
-
 
 class FrameSource(ABC):
     """A file that is open for reading frame by frame.

@@ -13,8 +13,6 @@ from typing import BinaryIO, TypeAlias
 
 from .limits import MAX_FRAMES
 
-__all__ = ["Page", "choose_pages", "list_pages"]
-
 NEW_SUBFILE, OLD_SUBFILE, COLUMNS, ROWS, SUB_DIRECTORIES = 254, 255, 256, 257, 330
 WANTED = frozenset({NEW_SUBFILE, OLD_SUBFILE, COLUMNS, ROWS, SUB_DIRECTORIES})
 INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}

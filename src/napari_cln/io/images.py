@@ -31,8 +31,6 @@ from .limits import MAX_FRAME_PIXELS, check_frames, check_size, missing_frames
 from .signatures import HEAD_BYTES, picture_format, walk_boxes
 from .streams import check_scans, describe_stream, webp_size
 
-__all__ = ["ImageSource", "Png", "describe_png"]
-
 AS_STORED = ("L", "LA", "RGB", "RGBA")
 NEEDED = {"AVIF": "avif", "WEBP": "webp", "JPEG2000": "jpg_2000"}
 """Parts that Pillow must be built with, by format."""

@@ -17,8 +17,6 @@ from .frame_source import FrameSource
 from .limits import Unreadable, check_size
 from .signatures import walk_boxes
 
-__all__ = ["JpegXL", "JpegXLSource", "describe_jpegxl"]
-
 CODE_STREAM = b"\xff\x0a"
 CODE_STREAMS = (b"jxlc", b"jxlp")
 CONTAINER = b"\0\0\0\x0cJXL \r\n\x87\n"

@@ -11,21 +11,6 @@ from pathlib import Path
 
 from ..errors import FrameReadError
 
-__all__ = [
-    "MAX_CINE_PIXELS",
-    "MAX_FRAMES",
-    "MAX_FRAME_BYTES",
-    "MAX_FRAME_PIXELS",
-    "MAX_INFLATED_BYTES",
-    "PLAUSIBLE_MM",
-    "Unreadable",
-    "check_frames",
-    "check_size",
-    "is_plausible",
-    "missing_frames",
-    "reading",
-]
-
 MAX_FRAME_PIXELS = 2**25
 """Pixels of one frame: an 8K screen. Reading and segmenting one in colour takes about 1 GB."""
 

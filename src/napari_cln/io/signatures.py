@@ -6,17 +6,6 @@ import io
 from collections.abc import Iterator
 from typing import BinaryIO, Literal, TypeAlias
 
-__all__ = [
-    "HEAD_BYTES",
-    "Kind",
-    "container_of",
-    "has_no_frames",
-    "kind_of_file",
-    "other_kind",
-    "picture_format",
-    "walk_boxes",
-]
-
 Kind: TypeAlias = Literal["image", "jpegxl", "tiff", "dicom", "video"]
 
 HEAD_BYTES = 1024

@@ -28,6 +28,7 @@ from .limits import reading
 from .signatures import HEAD_BYTES, container_of, has_no_frames, kind_of_file, other_kind
 
 __all__ = [
+    "VIDEO_ENDINGS",
     "FrameSource",
     "Source",
     "as_frame",
@@ -44,12 +45,14 @@ Source: TypeAlias = str | os.PathLike[str] | Frame | NDArray[Any]
 READABLE = (
     "PNG, JPEG, BMP, TIFF, GIF, WebP, AVIF, JPEG 2000, JPEG XL, DICOM, AVI, MP4, MOV, MKV, WebM, WMV and MPEG"
 )
-ENDINGS = frozenset(
+VIDEO_ENDINGS = frozenset(
+    (".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".wmv", ".mpg", ".mpeg"),
+)
+ENDINGS = VIDEO_ENDINGS | frozenset(
     f".{ending}"
     for ending in (
         *("png", "apng", "jpg", "jpeg", "bmp", "tif", "tiff", "gif", "webp", "avif", "jp2", "j2k", "jxl"),
         *("dcm", "dicom", "heic", "heif"),
-        *("avi", "mp4", "m4v", "mov", "mkv", "webm", "wmv", "mpg", "mpeg"),
     )
 )
 """Endings of what is opened; HEIC is not read, and says so."""
@@ -146,6 +149,11 @@ def read_frame(path: str | os.PathLike[str], index: int = 0) -> Frame:
     path : path-like
     index : int
         Position in a cine or multi-page file.
+
+    Returns
+    -------
+    Frame
+        Pixels as stored, uint8 (H, W) or (H, W, 3), and spacing in millimetres where the file says it.
 
     Raises
     ------
@@ -267,6 +275,10 @@ def find_sources(*patterns: str | os.PathLike[str]) -> list[Path]:
         other kinds of files, and DICOM files that refer to images (DICOMDIR, SEG, SR, PR, KO) are
         left out; a file that has an image's ending but not its content is kept, so that its
         failure is seen.
+
+    Returns
+    -------
+    list of Path
 
     Raises
     ------

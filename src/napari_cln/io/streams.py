@@ -8,8 +8,6 @@ from typing import Literal, TypeAlias
 from .jpegxl import describe_jpegxl
 from .limits import Unreadable
 
-__all__ = ["Colours", "Process", "Stream", "check_scans", "check_stream", "describe_stream", "webp_size"]
-
 SOI, APP0, APP14, SOS = 0xD8, 0xE0, 0xEE, 0xDA
 JPEG_LS_FRAME = 0xF7
 NOT_FRAMES = (0xC4, 0xC8, 0xCC)  # tables and reserved markers among the start-of-frame ones

@@ -31,8 +31,6 @@ from .ifd import Page, choose_pages, list_pages
 from .limits import Unreadable, check_frames, check_size, is_plausible, missing_frames
 from .streams import check_scans, describe_stream
 
-__all__ = ["TiffSource"]
-
 GREY = (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE)
 COLOUR = (PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR, PHOTOMETRIC.PALETTE)
 CAMERA = (PHOTOMETRIC.CFA, PHOTOMETRIC.LINEAR_RAW)

@@ -25,8 +25,6 @@ from .frame_source import FrameSource
 from .limits import Unreadable, check_frames, check_size, missing_frames
 from .signatures import walk_boxes
 
-__all__ = ["VideoSource", "VideoStream"]
-
 CACHE_BYTES = 2**26
 MAX_TABLE_BYTES = 2**26
 ATTACHED_PICTURE = 0x400

@@ -15,8 +15,6 @@ from ..disk.schema import SchemaError, read
 from ..types import Estimate, PrepareConfig
 from .config import SIDE, YNetConfig
 
-__all__ = ["DoubtLine", "DoubtModel", "Figure", "ModelCard", "ModelComparison", "TrainingData", "plain_name"]
-
 LIMITS = "This model has never seen a cervical lymph node. It is for research, not for diagnosis."
 NEEDED = (
     "name",

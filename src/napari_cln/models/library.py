@@ -47,9 +47,13 @@ _log = logging.getLogger(__name__)
 
 
 def list_models() -> list[ModelCard]:
-    """Cards of all models known by name: the bundled ones, then those in :func:`models_folder`.
+    """List the cards of all models known by name: the bundled ones, then those in :func:`models_folder`.
 
     A card that can't be read is left out, and named in the log.
+
+    Returns
+    -------
+    list of ModelCard
     """
     cards, faults = known_models()
     for fault in faults:
@@ -179,7 +183,13 @@ def read_card(name_or_path: str | Path) -> ModelCard:
 
 
 def next_card(path: Path) -> Path:
-    """Path of a model's card while its weights are being written; see :func:`card_of_weights`."""
+    """Path of a model's card while its weights are being written; see :func:`card_of_weights`.
+
+    Parameters
+    ----------
+    path : Path
+        Of the weights.
+    """
     return path.with_suffix(".json.next")
 
 

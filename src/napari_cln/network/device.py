@@ -27,12 +27,16 @@ class Device:
 
 
 def choose_device(wanted: str = "auto") -> Device:
-    """The device to run on.
+    """Choose the device to run on.
 
     Parameters
     ----------
     wanted : {"auto", "cpu", "cuda", "mps"}
         ``"auto"`` takes an NVIDIA GPU, else Apple's, else the CPU.
+
+    Returns
+    -------
+    Device
 
     Raises
     ------

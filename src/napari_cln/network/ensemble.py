@@ -77,25 +77,53 @@ class Ensemble(Network):
         return tuple(member for member in self.networks if isinstance(member, Member))
 
     def changed(self, change: Callable[[Member], Member]) -> Ensemble:
-        """An ensemble of what ``change`` makes of each member; this one stays as it is."""
+        """Return an ensemble of what ``change`` makes of each member; this one stays as it is.
+
+        Parameters
+        ----------
+        change : callable
+            From a member to another.
+        """
         made = Ensemble([change(member) for member in self.members])
         made.card = self.card
         return made.train(self.training)
 
     def encode(self, x: Tensor) -> Features:
-        """Features of frames ``x`` (B, 1, S, S): those of each of K members, (K, B, …)."""
+        """Features of frames ``x`` (B, 1, S, S): those of each of K members, (K, B, …).
+
+        Parameters
+        ----------
+        x : Tensor
+            Prepared frames (B, 1, S, S), float in [0, 1].
+        """
         found = [member.encode(x) for member in self.members]
         return Features(*(_stacked(maps) for maps in zip(*found, strict=True)))
 
     def masks(self, features: Features) -> tuple[Tensor, ...]:
-        """Logarithm of the mean mask probabilities (B, 2, S, S), and of those of coarser levels before it."""
+        """Logarithm of the mean mask probabilities (B, 2, S, S), and of those of coarser levels before it.
+
+        Parameters
+        ----------
+        features : Features
+            As :meth:`encode` gives them.
+        """
         drawn = [member.masks(own) for member, own in self._each(features)]
         return tuple(_log_of_mean(level) for level in zip(*drawn, strict=True))
 
     def classify(
         self, features: Features, guide: Tensor | None = None, frames: Tensor | None = None
     ) -> Tensor:
-        """Logarithm of the mean class probabilities (M, 2): benign, malignant."""
+        """Logarithm of the mean class probabilities (M, 2): benign, malignant.
+
+        Parameters
+        ----------
+        features : Features
+            As :meth:`encode` gives them.
+        guide : Tensor, optional
+            Mask probabilities of nodes, (M, 1, S, S).
+        frames : Tensor, optional
+            Frame of each node, (M,), from 0.
+        """
         return _log_of_mean([member.classify(own, guide, frames) for member, own in self._each(features)])
 
     def novelty_of(self, features: Features) -> NDArray[np.float32] | None:
@@ -105,6 +133,11 @@ class Ensemble(Network):
         of false alarms is at most twice that of a member, however many members there are [1]_. With the
         largest value it would grow with their number, and so it may with the mean, which one member
         can lift alone.
+
+        Parameters
+        ----------
+        features : Features
+            As :meth:`encode` gives them.
 
         References
         ----------

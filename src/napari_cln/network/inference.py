@@ -316,7 +316,7 @@ def segment(
     *,
     index: int = 0,
 ) -> Prediction:
-    """Mask and malignancy of one frame.
+    """Find the nodes of one frame and score them.
 
     Parameters
     ----------
@@ -327,6 +327,11 @@ def segment(
     device : {"auto", "cpu", "cuda", "mps"}
     index : int
         Which frame, where the source holds several.
+
+    Returns
+    -------
+    Prediction
+        Probabilities float32 (H, W) in the frame's own size, a score in [0, 1] for each node.
 
     Raises
     ------
@@ -373,6 +378,13 @@ def segment_batch(
     ------
     Prediction, FrameReadError or PredictionError
         As each batch finishes: progress is the iteration itself.
+
+    Raises
+    ------
+    FrameReadError, PredictionError
+        Of the first such frame, unless ``on_error`` is ``"yield"``.
+    WeightsError, DeviceError
+        If the model or the device can't be had.
     """
     for outcome in Segmenter(model, device, batch_size).predict(_frames(sources)):
         if on_error == "raise" and not isinstance(outcome, Prediction):

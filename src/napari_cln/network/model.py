@@ -46,8 +46,15 @@ __all__ = ["Features", "Member", "Network", "YNet", "YNetConfig", "YNetOutput", 
 
 
 class YNetOutput(NamedTuple):
-    """``mask_logits`` (B, 2, S, S), background then node, or None; ``class_logits`` (B, 2), benign
-    then malignant, or (B, 3), where the third says that there is no node."""
+    """Logits of a batch of frames.
+
+    Parameters
+    ----------
+    mask_logits : Tensor, optional
+        (B, 2, S, S), background then node; None for a network without a mask head.
+    class_logits : Tensor
+        (B, 2), benign then malignant, or (B, 3), where the third says that there is no node.
+    """
 
     mask_logits: Tensor | None
     class_logits: Tensor
@@ -242,7 +249,13 @@ class YNet(Member):
             )
 
     def encode(self, x: Tensor) -> Features:
-        """Features of frames ``x`` (B, 1, S, S); sizes below for S = 256."""
+        """Features of frames ``x`` (B, 1, S, S); sizes below for S = 256.
+
+        Parameters
+        ----------
+        x : Tensor
+            Prepared frames (B, 1, S, S), float in [0, 1].
+        """
         e1 = self.stem(x)  # (B, 16, 128, 128)
         e2 = self.enc2(e1)  # (B, 256, 64, 64)
         e3 = self.enc3(e2)  # (B, 512, 32, 32)
@@ -251,12 +264,28 @@ class YNet(Member):
         return Features(e1, e2, e3, arm)
 
     def masks(self, features: Features) -> tuple[Tensor, ...]:
-        """Mask logits (B, 2, S, S): background, node."""
+        """Mask logits (B, 2, S, S): background, node.
+
+        Parameters
+        ----------
+        features : Features
+            As :meth:`encode` gives them.
+        """
         return self.levels(features)[-1:]
 
     def levels(self, features: Features) -> tuple[Tensor, Tensor, Tensor]:
-        """What each level of the decoder draws: maps (B, D, S/8, S/8) and (B, D, S/4, S/4), and then the
-        mask logits (B, 2, S, S)."""
+        """Return the drawings of each level of the decoder, the mask logits last.
+
+        Parameters
+        ----------
+        features : Features
+            As :meth:`encode` gives them.
+
+        Returns
+        -------
+        tuple of Tensor
+            Maps (B, D, S/8, S/8) and (B, D, S/4, S/4), and the mask logits (B, 2, S, S).
+        """
         coarse = _drawn(self.psp3, self.dec3, features.e3)  # (B, D, 32, 32)
         x = torch.cat([_double(coarse), features.e2], 1)  # (B, D + 256, 64, 64)
         finer = _drawn(self.psp2, self.dec2, x)  # (B, D, 64, 64)
@@ -266,7 +295,17 @@ class YNet(Member):
     def classify(
         self, features: Features, guide: Tensor | None = None, frames: Tensor | None = None
     ) -> Tensor:
-        """Class logits (M, 2): benign, malignant; see :meth:`Network.classify`."""
+        """Class logits (M, 2): benign, malignant; see :meth:`Network.classify`.
+
+        Parameters
+        ----------
+        features : Features
+            As :meth:`encode` gives them.
+        guide : Tensor, optional
+            Mask probabilities of nodes, (M, 1, S, S).
+        frames : Tensor, optional
+            Frame of each node, (M,), from 0.
+        """
         pooled = features.arm.mean((2, 3))  # (B, 128)
         if frames is not None:
             pooled = pooled[frames]  # (M, 128)
@@ -281,7 +320,15 @@ class YNet(Member):
         return logits
 
     def pooled_maps(self, features: Features, guide: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """What the head reads; see :meth:`Member.pooled_maps`."""
+        """Return the maps that the head reads; see :meth:`Member.pooled_maps`.
+
+        Parameters
+        ----------
+        features : Features
+            As :meth:`encode` gives them.
+        guide : Tensor
+            Mask probabilities of nodes, (M, 1, S, S).
+        """
         maps = [(features.arm, even_share(features.arm))]
         return maps + [(features.e3, share) for share in shares_of(guide) if self.config.guided]
 

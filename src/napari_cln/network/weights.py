@@ -42,6 +42,14 @@ def save_model(model: Network, path: Path | str, card: ModelCard) -> ModelCard:
     Each file is written whole or not at all, and lasts through a crash; a crash between the two is made up
     for when the model is loaded. The model keeps the card.
 
+    Parameters
+    ----------
+    model : YNet or Ensemble
+    path : path
+        Ends in ``.safetensors``, in an existing folder.
+    card : ModelCard
+        With the model's name and what is known of it.
+
     Returns
     -------
     ModelCard

@@ -122,6 +122,11 @@ def simulate(
         ``"varied"`` has nodes that are bright, isoechoic or long, larger vessels, muscle along and across its
         fibres, trachea, thyroid, and machines in unpractised hands (:mod:`.variety`).
 
+    Returns
+    -------
+    Phantom
+        Frame, node ids uint8 (H, W), labels, sizes in millimetres, and each node's best possible score.
+
     Raises
     ------
     ValueError

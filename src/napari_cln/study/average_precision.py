@@ -19,18 +19,6 @@ from ..types import Estimate
 from .cases import CaseRow
 from .statistics.intervals import DEFAULT, Resampling, bootstrap
 
-__all__ = [
-    "OVERLAPS",
-    "AveragePrecision",
-    "Curve",
-    "Overlaps",
-    "average_precisions",
-    "coco_average_precision",
-    "coco_hits",
-    "overlaps_of",
-    "written_hits",
-]
-
 Floats = NDArray[np.float64]
 Instances = NDArray[np.uint8]
 

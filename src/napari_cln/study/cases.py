@@ -12,7 +12,7 @@ from ..disk.cells import defused, restored
 from ..errors import DatasetError, ExportError
 from ..types import Truth
 
-__all__ = ["CaseRow", "Flow", "count_flow", "read_rows", "write_rows"]
+__all__ = ["CaseRow", "read_rows"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +140,11 @@ def _cell(value: object) -> object:
 
 def read_rows(path: str | Path) -> list[CaseRow]:
     """Read a table that :func:`write_rows` wrote; columns that are not its own are passed over.
+
+    Parameters
+    ----------
+    path : str or Path
+        ``cases.csv``.
 
     Raises
     ------

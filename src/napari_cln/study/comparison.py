@@ -32,17 +32,6 @@ from .statistics.intervals import (
 )
 from .statistics.metrics import MEASURES, Counts, auc, measures
 
-__all__ = [
-    "CALLS",
-    "Comparison",
-    "Panel",
-    "compare_calls",
-    "compare_models",
-    "read_calls",
-    "set_side_by_side",
-    "verdicts",
-]
-
 Floats = NDArray[np.float64]
 SHARES = MEASURES[:5]
 

@@ -11,8 +11,6 @@ from numpy.typing import ArrayLike
 from ..errors import DatasetError
 from .statistics.metrics import roc
 
-__all__ = ["Cutoff", "CutoffRule", "choose_cutoff"]
-
 CutoffRule = Literal["youden", "sensitivity"]
 
 

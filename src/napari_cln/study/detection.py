@@ -8,8 +8,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
 
-__all__ = ["Froc", "Pair", "average_precision", "froc", "match_nodes"]
-
 Floats = NDArray[np.float64]
 
 

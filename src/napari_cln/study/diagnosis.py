@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,8 +29,6 @@ from .statistics.intervals import (
     proportion,
 )
 from .statistics.metrics import MEASURES, Counts, Roc, auc, confusion, measures, roc
-
-__all__ = ["Diagnosis", "Measure", "diagnose", "measure_counts", "widest"]
 
 Floats = NDArray[np.float64]
 THRESHOLDS = np.linspace(0.01, 0.99, 99)
@@ -186,7 +184,7 @@ def measure_counts(
     return counts, _measures(counts, low, high, how.confidence)
 
 
-def _weighted(truth: NDArray[np.bool_], called: NDArray[np.bool_], weights: Floats) -> dict[str, Floats]:
+def _weighted(truth: NDArray[np.bool_], called: NDArray[np.bool_], weights: Floats) -> Mapping[str, Floats]:
     """The seven measures of every resample."""
     cells = np.stack([truth & called, truth & ~called, ~truth & ~called, ~truth & called], axis=1)
     return measures(*(weights @ cells.astype(float)).T)

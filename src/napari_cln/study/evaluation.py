@@ -46,12 +46,34 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Evaluation:
-    """All figures of one model on one set of cases; :mod:`napari_cln.study.report` prints it.
+    """Figures of one model on one set of cases; :mod:`napari_cln.study.report` prints them.
 
-    ``nodes`` and ``patients`` are the diagnosis per node and per patient, None without a case of
-    known truth; ``segmentation`` and ``detection`` are None for a model that only classifies.
-    ``partitions`` holds the patients of each split of the study, and ``learned_from`` counts the
-    reported frames that the model's own training run had, where that is known.
+    Parameters
+    ----------
+    config : EvaluationConfig
+    model : str
+        Id of the model, or of several, by commas.
+    rows : tuple of CaseRow
+        The table that every figure is taken from.
+    flow : Flow
+        Counts of frames and nodes from the folder to each figure.
+    cutoff : Cutoff
+    nodes, patients : Diagnosis, optional
+        Per node and per patient; None without a case of known truth.
+    segmentation, detection : Segmentation, Detection, optional
+        None for a model that only classifies.
+    axes : tuple of AxisAgreement
+    subgroups : tuple of Subgroup
+    comparisons : tuple of Comparison
+        With other models, readers and reports.
+    panel : Panel, optional
+        All of them side by side.
+    partitions : mapping of str to frozenset of str
+        Patients of each split of the study.
+    learned_from : int
+        Reported frames that the model's own training run had, where that is known.
+    pictures : tuple of Picture
+        The best, median and worst frames.
     """
 
     config: EvaluationConfig

@@ -25,20 +25,7 @@ from .cutoff import choose_cutoff
 from .statistics.calibration import calibration_line
 from .statistics.intervals import auc_interval
 
-__all__ = [
-    "ClinicalRecord",
-    "Fusion",
-    "RecordBeside",
-    "Variable",
-    "fit_fusion",
-    "fit_ridge",
-    "fuse",
-    "fused_rows",
-    "missing_of",
-    "read_fusion",
-    "record_of",
-    "write_fusion",
-]
+__all__ = ["Fusion", "fit_fusion", "fuse", "read_fusion"]
 
 Floats = NDArray[np.float64]
 Value: TypeAlias = float | str | None

@@ -19,8 +19,6 @@ from ..imaging.scan_area import find_scan_area
 from ..io.sources import read_frame
 from ..types import Annotation, Box, Case, Frame, Prediction
 
-__all__ = ["Gallery", "Picture"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class _Candidate:

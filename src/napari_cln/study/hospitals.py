@@ -15,8 +15,6 @@ from .diagnosis import measure_counts, widest
 from .statistics.intervals import DEFAULT, Resampling, auc_interval, bootstrap
 from .statistics.metrics import auc
 
-__all__ = ["Transfer", "compare_hospitals"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Transfer:

@@ -19,8 +19,6 @@ from .cases import CaseRow
 from .detection import Pair, match_nodes
 from .statistics.metrics import dice, outline_distances
 
-__all__ = ["TOUCH", "compare", "judged_part", "read_instances", "reference_instances"]
-
 TOUCH = 0.05
 """A pair with a lower Dice is no pair: the outlines touch, but show two structures. The paper's
 wrong nodes have a Dice of 0 to 0.002."""

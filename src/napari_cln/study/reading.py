@@ -16,8 +16,6 @@ from ..imaging.flow import NodeFlow, flow_of_nodes
 from ..imaging.measurement import measure_nodes, unsure_share
 from ..types import CLASS_NAMES, Measurement, Prediction
 
-__all__ = ["Reading", "describe", "digest", "node_rows", "read_prediction", "size_columns"]
-
 NOTHING_FOUND = "no node found"
 
 
@@ -75,7 +73,13 @@ class Reading:
 
 
 def digest(array: NDArray[Any]) -> str:
-    """Content hash of an array: of its values, its type and its shape."""
+    """Content hash of an array: of its values, its type and its shape.
+
+    Parameters
+    ----------
+    array : ndarray
+        Of any shape and dtype, both of which count.
+    """
     array = np.ascontiguousarray(array)
     content = hashlib.blake2b(f"{array.dtype.str}{array.shape}".encode(), digest_size=16)
     content.update(array.data)

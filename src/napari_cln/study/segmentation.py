@@ -16,17 +16,6 @@ from .diagnosis import widest
 from .statistics.agreement import BlandAltman, bland_altman, icc
 from .statistics.intervals import DEFAULT, Resampling, bootstrap, median_interval, proportion
 
-__all__ = [
-    "AxisAgreement",
-    "Detection",
-    "Segmentation",
-    "Summary",
-    "compare_axes",
-    "detect",
-    "segment_summary",
-    "summary_of",
-]
-
 Floats = NDArray[np.float64]
 
 

@@ -14,8 +14,6 @@ from .segmentation import summary_of
 from .statistics.intervals import DEFAULT, Resampling, auc_interval, bootstrap
 from .statistics.metrics import auc
 
-__all__ = ["Subgroup", "split_into_subgroups"]
-
 SIZES_MM = (5.0, 10.0)
 """Short axis below and above which a node counts as small and large."""
 

@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from ..disk.atomic import TEMPORARY, keep_former, write_atomically
+from ..disk.schema import JsonObject
 from ..errors import RunError
 from ..network.model import Member
 from .data import Samples
@@ -88,7 +89,7 @@ class Progress:
     epoch_sums: dict[str, float] = field(default_factory=dict)
 
 
-def plan_of(recipe: Recipe, train: Samples, epochs: int, seed: int) -> dict[str, Any]:
+def plan_of(recipe: Recipe, train: Samples, epochs: int, seed: int) -> JsonObject:
     """What a resumed run must share with the run before."""
     digest = sha256(train.images.tobytes() + train.instances.tobytes() + train.node_targets.tobytes())
     return {"recipe": asdict(recipe), "epochs": epochs, "seed": seed, "frames": digest.hexdigest()}
@@ -113,7 +114,7 @@ def load_weights(folder: Path) -> dict[str, torch.Tensor]:
 
 def save_checkpoint(
     folder: Path,
-    plan: dict[str, Any],
+    plan: JsonObject,
     objective: Objective,
     optimizer: torch.optim.Optimizer,
     average: Average,
@@ -142,7 +143,7 @@ def has_checkpoint(folder: Path) -> bool:
     return any((folder / name).exists() for name in (LAST, FORMER))
 
 
-def find_state(folder: Path, plan: dict[str, Any]) -> tuple[dict[str, Any] | None, list[str]]:
+def find_state(folder: Path, plan: JsonObject) -> tuple[JsonObject | None, list[str]]:
     """Find the state to go on from.
 
     Parameters
@@ -199,7 +200,7 @@ def find_state(folder: Path, plan: dict[str, Any]) -> tuple[dict[str, Any] | Non
 
 
 def put_back(
-    state: dict[str, Any], objective: Objective, optimizer: torch.optim.Optimizer, average: Average
+    state: JsonObject, objective: Objective, optimizer: torch.optim.Optimizer, average: Average
 ) -> Progress:
     """Put the state of a run back into its parts."""
     objective.network.load_state_dict(state["network"])

@@ -12,8 +12,6 @@ from ..folder.dataset import TrainingFolder
 from ..study.cases import CaseRow, read_rows
 from ..study.fusion import ClinicalRecord, Fusion, fit_fusion, write_fusion
 
-__all__ = ["fuse_study", "records_of", "records_of_table"]
-
 
 def fuse_study(
     folder: TrainingFolder | str | Path | None,

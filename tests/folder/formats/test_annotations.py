@@ -364,3 +364,140 @@ def test_labelled_test_images_of_nnunet_are_test_frames(frames, tmp_path):
     report, _, _ = take(frames, tmp_path)
 
     assert report.study.splits == {"test": 1, "none": 1}
+
+
+def test_ids_of_coco_are_the_same_as_text_and_as_numbers(frames, tmp_path):
+    content = coco({"segmentation": [SQUARE]})
+    for entry in content["images"]:
+        entry["id"] = str(entry["id"])
+    write(frames / "a.json", content)
+
+    report, _, _study = take(frames, tmp_path)
+
+    assert report.study.with_mask == 1
+
+
+@pytest.mark.parametrize("names", [["benign", "malignant"], ["node", "vessel"]])
+def test_a_category_with_two_names_is_refused(frames, tmp_path, names):
+    content = coco({"segmentation": [SQUARE]})
+    content["categories"] = [{"id": 1, "name": name} for name in names]
+    write(frames / "a.json", content)
+
+    with pytest.raises(DatasetError, match=f"'{names[0]}', '{names[1]}' as names of the one category"):
+        take(frames, tmp_path)
+
+
+def test_the_only_category_is_no_node_where_it_names_something_else(frames, tmp_path):
+    write(frames / "a.json", coco({"segmentation": [SQUARE]}, names=("carotid artery",)))
+
+    with pytest.raises(DatasetError, match="'carotid artery', whose meaning is not known"):
+        take(frames, tmp_path)
+
+
+def test_attributes_that_are_not_used_are_named(frames, tmp_path):
+    content = coco({"segmentation": [SQUARE]})
+    content["annotations"][0]["attributes"] = {"malignant": True, "occluded": False}
+    write(frames / "a.json", content)
+
+    report, _, _ = take(frames, tmp_path)
+
+    assert any("attributes of outlines that are not used: malignant" in remark for remark in report.remarks)
+
+
+def test_coco_in_which_no_image_is_found_says_why(frames, tmp_path):
+    write(frames / "a.json", coco({"segmentation": [SQUARE]}, files=("gone.png", "lost.png")))
+
+    with pytest.raises(DatasetError, match=r"a\.json: gone\.png: gone\.png was found 0 times"):
+        take(frames, tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_annotations_are_read_in_the_encodings_of_windows(frames, tmp_path, encoding):
+    (frames / "a.json").write_bytes(json.dumps(coco({"segmentation": [SQUARE]})).encode(encoding))
+
+    report, _, _ = take(frames, tmp_path)
+
+    assert report.study.with_mask == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"shape_type": "mask", "points": [[0, 0], [9, 9]], "mask": "!!!"},
+        {"points": [[1, 2, 3]] * 4},
+        {"points": None},
+        {"shape_type": "mask", "points": [[0, 0], [9, 9]], "mask": "BOMB"},
+    ],
+    ids=["no picture", "three numbers a corner", "no points", "bomb"],
+)
+def test_a_shape_that_can_not_be_read_refuses_its_frame_alone(frames, tmp_path, change):
+    shape = {"label": "node", "points": [[20, 30], [60, 30], [60, 70]], "shape_type": "polygon"}
+    if change.get("mask") == "BOMB":
+        stream = io.BytesIO()
+        Image.fromarray(np.zeros((15_000, 15_000), bool)).save(stream, "png")
+        change = change | {"mask": base64.b64encode(stream.getvalue()).decode()}
+    write(frames / "a.json", {"shapes": [shape | change], "imagePath": "a.png"})
+    write(frames / "b.json", {"shapes": [shape], "imagePath": "b.png"})
+
+    report, steps, _ = take(frames, tmp_path)
+
+    assert report.taken == 1
+    assert "a.json" in steps["a.png"].problem
+
+
+def test_a_shape_without_a_label_is_a_node(frames, tmp_path):
+    shape = {"label": None, "points": [[20, 30], [60, 30], [60, 70]], "shape_type": "polygon"}
+    write(frames / "a.json", {"shapes": [shape], "imagePath": "a.png"})
+
+    report, _, _ = take(frames, tmp_path)
+
+    assert report.study.with_mask == 1
+
+
+@pytest.mark.parametrize("line", ["0 0,1 0,1 0,3 0,1 0,3 0,4", "0 nan nan 0.3 0.1 0.3 0.4", "node 0.1 0.1"])
+def test_a_damaged_file_of_yolo_refuses_its_image(frames, tmp_path, line):
+    write(frames / "a.txt", line)
+    write(frames / "b.txt", "0 0.1 0.1 0.3 0.1 0.3 0.4")
+
+    report, steps, _ = take(frames, tmp_path)
+
+    assert report.taken == 1
+    assert "a.txt can't be read" in steps["a.png"].problem
+
+
+def test_names_of_classes_that_unfold_without_end_are_passed_over(frames, tmp_path):
+    text = "a: &a [x,x,x,x,x,x,x,x,x]\n"
+    for former, name in zip("abcdefghi", "bcdefghij", strict=True):
+        text += f"{name}: &{name} [{','.join([f'*{former}'] * 9)}]\n"
+    write(frames / "data.yaml", text + "names: *j\n")
+    write(frames / "a.txt", "0 0.1 0.1 0.3 0.1 0.3 0.4")
+
+    report, _, _ = take(frames, tmp_path)
+
+    assert "data.yaml" in report.unused_files
+
+
+@pytest.mark.parametrize("name", ["classes.txt", "labelmap.txt", "ImageSets/Segmentation/train.txt"])
+def test_a_list_that_is_no_text_is_named(frames, tmp_path, name):
+    write(frames / "a.txt", "0 0.1 0.1 0.3 0.1 0.3 0.4")
+    if name != "classes.txt":
+        (frames / "SegmentationClass").mkdir()
+        Image.fromarray(np.zeros((224, 224), np.uint8)).save(frames / "SegmentationClass" / "a.png")
+    write(frames / name, "")
+    (frames / name).write_bytes(bytes([1, 0x81, 0x8D, 0x8F, 0xFF, 0x90, 0x9D]))
+
+    with pytest.raises(DatasetError, match=f"{name.rpartition('/')[2]} is no text that can be read"):
+        take(frames, tmp_path)
+
+
+def test_an_image_in_the_lists_of_two_sides_is_refused(frames, tmp_path):
+    (frames / "SegmentationClass").mkdir()
+    for name in ("a", "b"):
+        Image.fromarray(np.zeros((224, 224), np.uint8)).save(frames / "SegmentationClass" / f"{name}.png")
+    write(frames / "ImageSets" / "Segmentation" / "train.txt", "a\nb\n")
+    write(frames / "ImageSets" / "Segmentation" / "test.txt", "b\n")
+
+    report, steps, _ = take(frames, tmp_path)
+
+    assert report.study.splits == {"train": 1}
+    assert "lists of test and train" in steps["b.png"].problem

@@ -244,3 +244,128 @@ def test_a_folder_of_test_frames_alone_has_no_error(put, tmp_path):
 
     assert [fault.severity for fault in faults if fault.kind == "no-split"] == ["warning"]
     assert not any(fault.severity == "error" for fault in faults)
+
+
+def with_table(root, text, name="labels.csv"):
+    (root / name).write_text(text)
+    return root
+
+
+def test_each_node_has_the_level_of_its_own_row(put, tmp_path):
+    put(0, "1.png", "a.png")
+    root = put(1, "2.png", "b.png")
+    first = np.array(Image.open(root / "a.png"))
+    first[:, 112:] = 0
+    second = np.zeros_like(first)
+    second[150:190, 150:200] = 255
+    Image.fromarray(np.where(first > 0, 255, 0).astype(np.uint8)).save(root / "a.png")
+    Image.fromarray(second).save(root / "b.png")
+    with_table(root, "image,mask,label,level,side\n1.png,b.png,benign,IV,right\n1.png,a.png,benign,II,left\n")
+
+    _, steps, study = take(root, tmp_path)
+
+    case = steps["1.png"].case
+    ids = study.read_instances(case)
+    by_level = {node.level: node for node in case.nodes}
+    assert ids[170, 170] == by_level["IV"].id
+    assert {(node.level, node.side) for node in case.nodes} == {("IV", "right"), ("II", "left")}
+
+
+def test_rows_of_one_image_that_contradict_each_other_are_refused(put, tmp_path):
+    root = with_table(put(0, "1.png"), "image,label,level\n1.png,benign,II\n1.png,benign,IV\n")
+
+    _, steps, _ = take(root, tmp_path)
+
+    assert "levels II and IV in 2 rows" in steps["1.png"].problem
+
+
+def test_a_column_that_is_not_used_is_not_said_to_be(put, tmp_path):
+    root = with_table(put(0, "1.png"), "image,node,label\n1.png,1,benign\n")
+
+    report, _, _ = take(root, tmp_path)
+
+    assert report.tables[0].unused == ("node",)
+
+
+@pytest.mark.parametrize("word", ["n/a", "#N/A", "nan", "unknown", "-"])
+def test_a_patient_that_is_not_known_is_no_patient(put, tmp_path, word):
+    put(0, "1.png")
+    root = with_table(put(1, "2.png"), f"image,patient\n1.png,{word}\n2.png,{word}\n")
+
+    report, _, _ = take(root, tmp_path)
+
+    assert report.study.patients == 0
+    assert any("taken as not known" in remark for remark in report.remarks)
+
+
+@pytest.mark.parametrize("word", ["#REF!", "#NAME?", "#DIV/0!"])
+def test_a_formula_that_failed_is_refused(put, tmp_path, word):
+    root = with_table(put(0, "1.png"), f"image,patient\n1.png,{word}\n")
+
+    with pytest.raises(DatasetError, match="line 2, column 'patient': a formula"):
+        take(root, tmp_path)
+
+
+def test_dates_in_the_place_of_patients_are_told(put, tmp_path):
+    root = with_table(put(0, "1.png"), "image,patient\n1.png,03-Dec\n")
+
+    report, _, _ = take(root, tmp_path)
+
+    assert any("dates in the place of patients: '03-Dec'" in remark for remark in report.remarks)
+
+
+def test_two_columns_of_labels_that_differ_are_refused(put, tmp_path):
+    root = with_table(put(0, "1.png"), "image,class,pathology\n1.png,benign,malignant\n")
+
+    with pytest.raises(DatasetError, match='--columns "label=pathology"'):
+        take(root, tmp_path)
+
+
+def test_a_name_that_no_disk_takes_refuses_its_row_alone(put, tmp_path):
+    root = with_table(put(0, "1.png"), f"image,label\n{'x' * 5000}.png,benign\n1.png,benign\n")
+
+    report, _, _ = take(root, tmp_path)
+
+    assert report.taken == 1
+    assert "is no name that a file can have" in report.problems["labels.csv, line 2"]
+
+
+@pytest.mark.parametrize("name", ["benign_cases", "Malignant nodes"])
+def test_a_folder_that_only_resembles_a_class_is_asked_about(put, tmp_path, name):
+    with pytest.raises(DatasetError, match=rf"'{name}' \(1 time\).*--label-values"):
+        take(put(0, f"{name}/1.png"), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["images_benign", "2_malignant"])
+def test_a_class_beside_a_role_or_a_number_is_the_class(put, tmp_path, name):
+    report, _, _ = take(put(0, f"{name}/1.png"), tmp_path)
+
+    assert sum(report.study.labels.get(label, 0) for label in ("benign", "metastatic")) == 1
+
+
+def test_an_empty_mask_that_says_nothing_is_told(put, tmp_path):
+    root = put(0, "images/1.png")
+    (root / "masks").mkdir()
+    Image.fromarray(np.zeros((224, 224), np.uint8)).save(root / "masks" / "1.png")
+
+    _, steps, _ = take(root, tmp_path)
+
+    assert "its mask is empty" in steps["images/1.png"].note
+
+
+def test_dicom_files_without_an_ending_are_images(data, tmp_path):
+    root = tmp_path / "source"
+    root.mkdir()
+    shutil.copy(data / "cases" / "20_folder_without_endings" / "study" / "IM0001", root / "IM0001")
+
+    report, _, _ = take(root, tmp_path)
+
+    assert report.taken == 1
+
+
+def test_a_training_folder_without_its_records_is_not_taken_for_an_empty_one(put, tmp_path):
+    take(put(0, "images/1.png", "masks/1.png"), tmp_path)
+    shutil.rmtree(tmp_path / "study" / "records")
+
+    with pytest.raises(DatasetError, match="without their records"):
+        import_study(tmp_path / "study", tmp_path / "other")

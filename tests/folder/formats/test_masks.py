@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from scipy import ndimage
 
 from napari_cln.errors import DatasetError
 from napari_cln.folder.formats.masks import drawn, looks_like_a_mask, read_mask
@@ -134,3 +135,37 @@ def test_nodes_hold_every_pixel_of_a_mask_and_no_other(tmp_path_factory, places)
 
     assert np.array_equal(made.instances > 0, mask > 0)
     assert sorted({*np.unique(made.instances)} - {0}) == [node.id for node in made.nodes]
+
+
+@pytest.mark.parametrize("colours", [[255, 255, 255, 0, 0, 0], [250, 250, 250, 0, 0, 0]])
+def test_a_palette_that_begins_with_white_is_read_by_its_colours(tmp_path, colours):
+    picture = Image.fromarray((~DISC).astype(np.uint8), "P")
+    picture.putpalette(colours)
+    picture.save(tmp_path / "m.png")
+
+    assert np.array_equal(nodes(tmp_path / "m.png").instances, DISC)
+
+
+@pytest.mark.parametrize("strength", [1, 40, 127, 255])
+def test_an_overlay_is_a_mask_however_faint_it_was_drawn(tmp_path, strength):
+    made = nodes(saved(tmp_path, stacked(DISC * 255, 0, 0, DISC * strength)))
+
+    assert np.array_equal(made.instances, DISC)
+
+
+@pytest.mark.parametrize("kind", ["ids", "smooth", "jpeg"])
+def test_a_mask_that_is_given_as_a_frame_is_known(tmp_path, kind):
+    big = np.kron(DISC, np.ones((4, 4), bool))
+    if kind == "ids":
+        pixels = big.astype(np.uint8)
+        pixels[:, 150:] *= 2
+    else:
+        pixels = (ndimage.gaussian_filter(big * 255.0, 1 if kind == "smooth" else 0)).astype(np.uint8)
+    path = saved(tmp_path, pixels, "m.jpg" if kind == "jpeg" else "m.png")
+
+    assert looks_like_a_mask(read_frame(path).pixels)
+
+
+def test_a_mask_that_is_missing_is_called_missing(tmp_path):
+    with pytest.raises(DatasetError, match=r"m\.png, its mask, is missing"):
+        read_mask(tmp_path / "m.png")

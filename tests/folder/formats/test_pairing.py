@@ -155,3 +155,21 @@ def test_every_mask_goes_to_the_image_of_its_own_patient(tmp_path_factory, studi
     pairs, refused, rest = found(root)
 
     assert (pairs, refused, rest.lonely) == (wanted, set(), [])
+
+
+def test_files_that_are_named_after_their_role_alone_are_pairs(tmp_path):
+    for name in (
+        "left/image.png",
+        "left/mask.png",
+        "right/imaging.png",
+        "right/segmentation.png",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+
+    pairs = pair_masks(tmp_path)
+
+    assert pairs.masks == {
+        tmp_path / "left/image.png": [tmp_path / "left/mask.png"],
+        tmp_path / "right/imaging.png": [tmp_path / "right/segmentation.png"],
+    }

@@ -233,7 +233,7 @@ def test_a_click_on_another_images_layer_shows_that_image_alone(viewer, session,
 def test_facts_that_are_typed_while_another_frame_is_shown_are_refused(viewer, session, pair, told):
     show_second_over(viewer, *pair)
 
-    session.take_facts({1: Node(id=1, truth="metastatic")})
+    session.notes.take_facts({1: Node(id=1, truth="metastatic")})
 
     assert told[-1].startswith("Not taken. The canvas shows 'second' too")
     assert session.mask.given.facts == {}
@@ -298,9 +298,9 @@ class TestBrush:
     def dock(self, make_napari_viewer, folder):
         viewer = make_napari_viewer(show=True)
         _, dock = viewer.window.add_plugin_dock_widget("napari-cln", "Correct")
-        dock.study.reader.setText("r1")
-        dock.study.reader.editingFinished.emit()
-        dock.study.open_folder(folder.path)
+        dock.view.study.reader.setText("r1")
+        dock.view.study.reader.editingFinished.emit()
+        dock.view.study.open_folder(folder.path)
         return dock
 
     @pytest.mark.parametrize(
@@ -316,7 +316,7 @@ class TestBrush:
     def test_a_step_of_the_walk_puts_the_tool_into_the_hand(self, dock, open_image, qtbot, had, has):
         viewer, canvas = dock.viewer, dock.viewer.window._qt_viewer.canvas.native
         images = [open_image(viewer, path) for path in (FRAME, REAL)]
-        dock.walk.path.setCurrentIndex(1)
+        dock.view.walk.path.setCurrentIndex(1)
         qtbot.waitUntil(lambda: dock.session.navigator.image is images[1])
         images[1].mode = "transform"
         QTest.keyClick(canvas, Qt.Key.Key_J, Qt.KeyboardModifier.ShiftModifier)
@@ -341,8 +341,8 @@ class TestBrush:
                 folder.save(
                     Annotation(frame=known, instances=np.zeros((90, 120), np.uint8), status="no-node")
                 )
-            dock.study.open_folder(folder.path)
-            dock.walk.path.setCurrentIndex(2)
+            dock.view.study.open_folder(folder.path)
+            dock.view.walk.path.setCurrentIndex(2)
         image = open_image(viewer, CINE if way == "cine" else FRAME)
         other = open_image(viewer, REAL)
         viewer.layers.selection.active = image if way == "cine" else other
@@ -351,7 +351,7 @@ class TestBrush:
         if way == "suggestion":
             dock.session.navigator.show_frame(image, 0)
         elif way == "choice":
-            dock.image.value = image
+            dock.view.image.value = image
         else:
             QTest.keyClick(canvas, Qt.Key.Key_K, Qt.KeyboardModifier.ShiftModifier)
 
@@ -363,7 +363,7 @@ class TestBrush:
     def test_a_stroke_after_a_step_paints_and_drags_no_picture(self, dock, folder, open_image, qtbot):
         viewer, canvas = dock.viewer, dock.viewer.window._qt_viewer.canvas.native
         images = [open_image(viewer, path) for path in (FRAME, REAL)]
-        dock.walk.path.setCurrentIndex(1)
+        dock.view.walk.path.setCurrentIndex(1)
         qtbot.waitUntil(lambda: dock.session.navigator.image is images[1])
         QTest.keyClick(canvas, Qt.Key.Key_J, Qt.KeyboardModifier.ShiftModifier)
         viewer.reset_view()
@@ -479,12 +479,12 @@ class TestApart:
         viewer = make_napari_viewer()
         _, dock = viewer.window.add_plugin_dock_widget("napari-cln", "Correct")
         image = open_image(viewer, REAL)
-        dock.view.scale.start(image, 0)
+        dock.scale.start(image, 0)
         line = next(layer for layer in viewer.layers if isinstance(layer, Shapes))
         line.add_lines([[100, 200], [200, 200]])
         image.scale = (2, 2)
 
-        dock.view.scale.apply(image)
+        dock.scale.apply(image, dock.view.scale.length)
 
         assert "do not lie on each other" in dock.message.text()
         assert str(image.units[-1]) == "pixel"
@@ -492,9 +492,9 @@ class TestApart:
     def test_a_picture_dragged_by_the_mouse_is_refused(self, make_napari_viewer, folder, open_image, qtbot):
         viewer = make_napari_viewer(show=True)
         _, dock = viewer.window.add_plugin_dock_widget("napari-cln", "Correct")
-        dock.study.reader.setText("r1")
-        dock.study.reader.editingFinished.emit()
-        dock.study.open_folder(folder.path)
+        dock.view.study.reader.setText("r1")
+        dock.view.study.reader.editingFinished.emit()
+        dock.view.study.open_folder(folder.path)
         image = open_image(viewer, REAL)
         put(viewer, image)
         viewer.reset_view()

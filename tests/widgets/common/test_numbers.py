@@ -16,7 +16,6 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
 from napari_cln.errors import InputError
-from napari_cln.widgets.common.dock import Dock
 from napari_cln.widgets.common.number_field import NumberField, check_numbers
 from napari_cln.widgets.correct.dock import CorrectDock
 from napari_cln.widgets.evaluate.dock import EvaluateDock
@@ -224,11 +223,11 @@ class TestActions:
     def test_a_scale_is_not_set(self, viewer, open_image, data):
         dock = CorrectDock(viewer)
         image = open_image(viewer, data / "usgra" / "test_0009.png")
-        dock.view.scale.start(image, 0)
+        dock.scale.start(image, 0)
         viewer.layers.selection.active.add_lines([[100, 200], [200, 200]])
         retype(dock.view.scale.length, "1.000,0")
 
-        dock.view.scale.apply(image)
+        dock.scale.apply(image, dock.view.scale.length)
 
         assert tuple(image.scale) == (1, 1)
         assert "not one number" in dock.message.text()
@@ -236,28 +235,27 @@ class TestActions:
     def test_no_frame_is_segmented(self, viewer, open_image, data):
         _, dock = viewer.window.add_plugin_dock_widget("napari-cln", "Segment")
         open_image(viewer, data / "usgra" / "test_0009.png")
-        retype(dock.cutoff, "9")
+        retype(dock.view.cutoff, "9")
 
         dock.segment_frame()
 
-        assert dock._worker is None
+        assert not dock.session.is_running
         assert dock.message.text() == "Cutoff: 9 is out of range. Give 0 to 1."
 
     def test_the_cutoff_that_was_typed_stays_while_the_models_are_listed_anew(self, viewer):
         dock = SegmentDock(viewer)
-        retype(dock.cutoff, "0,3")
+        retype(dock.view.cutoff, "0,3")
 
-        dock.model.refresh()
+        dock.view.model.refresh()
 
-        assert dock.cutoff.value() == 0.3
+        assert dock.view.cutoff.value() == 0.3
 
     @pytest.mark.parametrize(
         ("kind", "start"), [(EvaluateDock, "start_evaluation"), (TrainDock, "start_run")]
     )
     def test_no_process_is_started(self, viewer, tmp_path, kind, start):
         dock = kind(viewer)
-        assert isinstance(dock, Dock)
-        dock.folder.choose(tmp_path / "study")
+        dock.view.folder.choose(tmp_path / "study")
         for field in dock.findChildren(NumberField)[-1:]:
             retype(field, "many")
 

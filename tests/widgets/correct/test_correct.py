@@ -390,13 +390,13 @@ class TestTakenBack:
 
     def test_a_decision_can_be_taken_back_after_a_walk(self, dock, folder, finish, press):
         ids = fill(folder)
-        dock.study.open_folder(folder.path)
-        dock.walk.path.setCurrentIndex(2)
-        dock.walk.step(1)
+        dock.view.study.open_folder(folder.path)
+        dock.view.walk.path.setCurrentIndex(2)
+        dock.view.walk.step(1)
         press(dock, "reject")
-        dock.walk.step(1)
+        dock.view.walk.step(1)
         finish(dock)
-        dock.walk.step(-1)
+        dock.view.walk.step(-1)
         finish(dock)
 
         press(dock, "take_back")
@@ -432,11 +432,11 @@ class TestTakenBack:
     def test_an_undo_in_a_cine_goes_to_the_frame_that_it_changes(self, viewer, dock, open_cine, finish, key):
         open_cine(viewer)
         finish(dock)
-        dock.walk.number.setValue(2)
+        dock.view.walk.number.setValue(2)
         labels = viewer.layers.selection.active
         labels.data_setitem((np.array([1]), np.array([50]), np.array([60])), 1)
         finish(dock)
-        dock.walk.number.setValue(5)
+        dock.view.walk.number.setValue(5)
         finish(dock)
 
         key("Z", "Control")
@@ -481,7 +481,7 @@ class TestTakenBack:
         case_id = fill(folder)[0]
         before = folder.record(case_id)
         name(dock, "r2")
-        dock.study.second.setChecked(True)
+        dock.view.study.second.setChecked(True)
         dock.open_case(case_id)
         press(dock, "no_node")
         assert read_reading(folder, folder.case(case_id), "r2").status == "no-node"
@@ -505,17 +505,17 @@ class TestReaderWithoutAName:
     @pytest.fixture
     def dock(self, viewer, folder) -> CorrectDock:
         _, dock = viewer.window.add_plugin_dock_widget("napari-cln", "Correct")
-        dock.study.open_folder(folder.path)
+        dock.view.study.open_folder(folder.path)
         return dock
 
-    def test_strokes_wait_for_the_name_and_are_kept_aside(self, dock, folder, predicted, finish):
+    def test_strokes_wait_for_the_name_and_are_kept_aside(self, dock, folder, predicted, finish, qtbot):
         finish(dock)
         predicted.paint((260, 330), 1)
         finish(dock)
         assert dock.message.text().startswith("Type your name or initials under Reader")
-        assert "border" in dock.study.reader.styleSheet()
+        assert "border" in dock.view.study.reader.styleSheet()
         assert folder.ids() == []
-        assert [stroke.who for stroke in folder.autosave.list()] == [""]
+        qtbot.waitUntil(lambda: [stroke.who for stroke in folder.autosave.list()] == [""], timeout=10_000)
 
         name(dock, "r7")
         finish(dock)
@@ -524,7 +524,7 @@ class TestReaderWithoutAName:
         assert [line.who for line in folder.record(case.id).history] == ["r7"]
         assert case.status == "corrected"
         assert folder.autosave.list() == []
-        assert dock.study.reader.styleSheet() == ""
+        assert dock.view.study.reader.styleSheet() == ""
 
     @pytest.mark.parametrize("button", ["accept", "reject", "no_node"])
     def test_nothing_is_decided(self, dock, folder, predicted, finish, press, button):
@@ -591,10 +591,10 @@ class TestWhatIsSaid:
             name(dock, who)
             dock.open_case(case_id)
             dock.session.refresh()
-            dock._look_for_other_readers()
+            dock.second.look()
             qtbot.waitUntil(lambda: "read it yourself" in dock.view.decision.text.text(), timeout=20_000)
             assert not dock.view.decision.row.isVisibleTo(dock)
-            dock.view.decision.kept.emit()
+            dock.view.decision.keep.click()
             finish(dock)
             assert "another reader decides" in dock.message.text()
 
@@ -649,7 +649,7 @@ class TestFaults:
             raise OSError(errno.ENOSPC, "No space left on device")
 
         with monkeypatch.context() as patch:
-            patch.setattr(commits, "stage", full)
+            patch.setattr(commits, "staged", full)
             predicted.paint((260, 330), 1)
             finish(dock)
         assert "No space left on device" in dock.message.text()
@@ -894,10 +894,10 @@ class TestWays:
         (labels,) = [layer for layer in viewer.layers if isinstance(layer, Labels)]
         labels.paint((300, 300), 1)
         finish(dock)
-        dock.view.scale.start(image, 0)
+        dock.scale.start(image, 0)
         viewer.layers.selection.active.add_lines([[100, 700], [300, 700]])
         dock.view.scale.length.setValue(20)
-        dock.view.scale.apply(image)
+        dock.scale.apply(image, dock.view.scale.length)
         finish(dock)
 
         assert tuple(image.scale) == tuple(labels.scale) == (0.1, 0.1)
@@ -907,7 +907,7 @@ class TestWays:
         assert record.spacing_by == "r1"
 
     def test_a_scale_that_the_file_states_is_not_typed_over(self, viewer, dock, open_image):
-        dock.view.scale.start(open_image(viewer, FRAME), 0)
+        dock.scale.start(open_image(viewer, FRAME), 0)
 
         assert "says its scale itself" in dock.message.text()
 

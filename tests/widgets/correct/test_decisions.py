@@ -417,7 +417,7 @@ class Reading(RuleBasedStateMachine):
     def type_a_truth(self, truth):
         desk = self.desk
         if 1 in array(desk.layer.mask):
-            self.session.take_facts({1: Node(id=1, truth=truth)})
+            self.session.notes.take_facts({1: Node(id=1, truth=truth)})
             desk.look()
             desk.type(truth)
             desk.file()

@@ -23,9 +23,9 @@ from napari_cln.folder.simulated import simulate_folder
 from napari_cln.study.cases import CaseRow, write_rows
 from napari_cln.study.evaluation import evaluate_rows
 from napari_cln.study.report import write_report
-from napari_cln.widgets.common.jobs import find_job
 from napari_cln.widgets.evaluate.dock import EvaluateDock
-from napari_cln.widgets.evaluate.outcome import worst_frames
+from napari_cln.widgets.evaluate.session import worst_frames
+from napari_cln.workflow.process import find_job
 
 DONE_S = 240
 
@@ -74,17 +74,17 @@ def rows_of(dice: dict[str, float]) -> list[CaseRow]:
 
 
 def test_settings_that_differ_become_options_that_the_command_takes(dock, tmp_path):
-    dock.form.model.choose("small")
-    dock.form.compare_with.choose("default")
-    dock.form.fields.split.value = "validation"
-    dock.form.fields.data.value = "-12 necks, one hospital"
-    dock.form.fields.cutoff_from.value = "validation"
-    dock.form.fields.rule.value = "sensitivity"
-    dock.form.fields.sensitivity.value = 0.95
-    dock.form.prevalence.setValue(25)
-    dock.form.readers.choose(tmp_path)
+    dock.view.form.model.choose("small")
+    dock.view.form.compare_with.choose("default")
+    dock.view.form.fields.split.value = "validation"
+    dock.view.form.fields.data.value = "-12 necks, one hospital"
+    dock.view.form.fields.cutoff_from.value = "validation"
+    dock.view.form.fields.rule.value = "sensitivity"
+    dock.view.form.fields.sensitivity.value = 0.95
+    dock.view.form.prevalence.setValue(25)
+    dock.view.form.readers.choose(tmp_path)
 
-    _, options = parse(["evaluate", ".", "--out=r", *dock.form.arguments])
+    _, options = parse(["evaluate", ".", "--out=r", *dock.view.form.arguments])
 
     given = options.arguments
     assert (given["model"], given["compare_with"], given["split"]) == ("small", "default", "validation")
@@ -94,31 +94,31 @@ def test_settings_that_differ_become_options_that_the_command_takes(dock, tmp_pa
 
 
 def test_the_form_says_what_each_setting_is(dock):
-    assert dock.form.fields.split.tooltip.startswith("Set of cases whose figures are reported")
-    assert dock.form.fields.resamples.min == 200
+    assert dock.view.form.fields.split.tooltip.startswith("Set of cases whose figures are reported")
+    assert dock.view.form.fields.resamples.min == 200
 
 
 def test_a_folder_for_the_report_is_proposed(dock, study):
-    dock.folder.choose(study)
+    dock.view.folder.choose(study)
 
-    assert dock.out.path == study.with_name("neck-report-1")
+    assert dock.view.out.path == study.with_name("neck-report-1")
 
 
 # ------------------------------------------------------------ sentences
 
 
 def test_without_a_folder_it_says_what_to_choose(dock, qtbot):
-    press(qtbot, dock.start)
+    press(qtbot, dock.view.start)
 
     assert dock.message.text() == "Choose a training folder with masks and truths. Then press Evaluate."
 
 
 def test_a_report_is_not_written_over(dock, study, qtbot, tmp_path):
     write_report(evaluate_rows(rows_of({"a": 0.5})), tmp_path / "report")
-    dock.folder.choose(study)
-    dock.out.choose(tmp_path / "report")
+    dock.view.folder.choose(study)
+    dock.view.out.choose(tmp_path / "report")
 
-    press(qtbot, dock.start)
+    press(qtbot, dock.view.start)
 
     assert dock.message.text().startswith("report already holds a report. Choose another folder")
 
@@ -130,48 +130,48 @@ def test_a_training_run_is_neither_followed_nor_written_into(dock, study, qtbot,
     (run / "job.json").write_text(
         json.dumps({"pid": os.getpid(), "token": "x", "host": "here", "command": "train"})
     )
-    dock.folder.choose(study)
-    dock.out.choose(run)
+    dock.view.folder.choose(study)
+    dock.view.out.choose(run)
 
-    assert dock._job is None
-    press(qtbot, dock.start)
+    assert dock.session.process.job is None
+    press(qtbot, dock.view.start)
     assert dock.message.text().startswith("run already holds a training run.")
 
 
 def test_what_stopped_the_process_is_said_in_its_sentence(dock, study, qtbot, tmp_path):
-    dock.folder.choose(study)
-    dock.out.choose(tmp_path / "report")
-    dock.form.model.choose("small")
-    dock.form.fields.split.value = "validation"
+    dock.view.folder.choose(study)
+    dock.view.out.choose(tmp_path / "report")
+    dock.view.form.model.choose("small")
+    dock.view.form.fields.split.value = "validation"
 
-    press(qtbot, dock.start)
-    qtbot.waitUntil(lambda: dock.start.isEnabled(), timeout=DONE_S * 1000)
+    press(qtbot, dock.view.start)
+    qtbot.waitUntil(lambda: dock.view.start.isEnabled(), timeout=DONE_S * 1000)
 
     assert dock.message.text().startswith("No report was made. No frame of neck is in the set 'validation'")
-    assert not dock.report.isVisibleTo(dock)
+    assert not dock.view.report.isVisibleTo(dock)
 
 
 def test_stop_ends_the_process_and_nothing_is_reported(dock, study, qtbot, tmp_path):
-    dock.folder.choose(study)
-    dock.out.choose(tmp_path / "report")
-    press(qtbot, dock.start)
+    dock.view.folder.choose(study)
+    dock.view.out.choose(tmp_path / "report")
+    press(qtbot, dock.view.start)
     job = find_job(tmp_path / "report", "evaluate")
 
-    press(qtbot, dock.stop)
+    press(qtbot, dock.view.stop)
     qtbot.waitUntil(lambda: not job.is_alive(), timeout=20_000)
     dock.look()
 
     assert dock.message.text() == "Stopped. Nothing was reported."
-    assert dock.start.isEnabled()
+    assert dock.view.start.isEnabled()
 
 
 def test_a_report_that_is_torn_is_named(dock, tmp_path):
     (tmp_path / "report").mkdir()
     (tmp_path / "report" / "report.json").write_text("{")
 
-    dock.out.choose(tmp_path / "report")
+    dock.view.out.choose(tmp_path / "report")
 
-    assert not dock.report.isVisibleTo(dock)
+    assert not dock.view.report.isVisibleTo(dock)
     assert "report holds no readable report" in dock.message.text()
 
 
@@ -214,33 +214,33 @@ class Browser(QObject):
 def test_an_evaluation_from_the_button_to_both_outlines(make_napari_viewer, study, qtbot, tmp_path):
     viewer = make_napari_viewer()
     _, dock = viewer.window.add_plugin_dock_widget("napari-cln", "Evaluate")
-    dock.folder.choose(study)
-    dock.out.choose(tmp_path / "report")
-    dock.form.model.choose("small")
-    dock.form.fields.resamples.value = 200
+    dock.view.folder.choose(study)
+    dock.view.out.choose(tmp_path / "report")
+    dock.view.form.model.choose("small")
+    dock.view.form.fields.resamples.value = 200
 
-    press(qtbot, dock.start)
-    assert dock.stop.isEnabled()
-    assert not dock.folder.isEnabled()
-    qtbot.waitUntil(lambda: dock.report.isVisibleTo(dock), timeout=DONE_S * 1000)
+    press(qtbot, dock.view.start)
+    assert dock.view.stop.isEnabled()
+    assert not dock.view.folder.isEnabled()
+    qtbot.waitUntil(lambda: dock.view.report.isVisibleTo(dock), timeout=DONE_S * 1000)
 
     assert dock.message.text() == "The report is in report. It is for research, not for diagnosis."
-    assert dock.report.limits.text() == "For research, not for diagnosis."
-    assert "Sensitivity: " in dock.report.figures.text()
-    assert " nodes · " in dock.report.figures.text()
-    qtbot.waitUntil(lambda: bool(dock.report.ids), timeout=30_000)
+    assert dock.view.report.limits.text() == "For research, not for diagnosis."
+    assert "Sensitivity: " in dock.view.report.figures.text()
+    assert " nodes · " in dock.view.report.figures.text()
+    qtbot.waitUntil(lambda: bool(dock.view.report.ids), timeout=30_000)
 
     with (tmp_path / "report" / "cases.csv").open() as file:
         dice = {row["id"]: row["frame_dice"] for row in csv.DictReader(file)}
-    worst = dock.report.ids[0]
+    worst = dock.view.report.ids[0]
     assert float(dice[worst]) == min(float(value) for value in dice.values() if value)
     for row in (0, 1):
-        place = dock.report.worst.visualItemRect(dock.report.worst.item(row)).center()
-        qtbot.mouseClick(dock.report.worst.viewport(), Qt.MouseButton.LeftButton, pos=place)
+        place = dock.view.report.worst.visualItemRect(dock.view.report.worst.item(row)).center()
+        qtbot.mouseClick(dock.view.report.worst.viewport(), Qt.MouseButton.LeftButton, pos=place)
     image, reader, model = viewer.layers
     assert [type(layer) for layer in viewer.layers] == [Image, Labels, Labels]
     folder = TrainingFolder.open(study)
-    case = folder.case(dock.report.ids[1])
+    case = folder.case(dock.view.report.ids[1])
     np.testing.assert_array_equal(reader.data, folder.read_instances(case))
     assert image.data.shape == reader.data.shape == model.data.shape
     assert reader.contour == model.contour == 2
@@ -248,11 +248,11 @@ def test_an_evaluation_from_the_button_to_both_outlines(make_napari_viewer, stud
 
     browser = Browser()
     QDesktopServices.setUrlHandler("file", browser, "take")
-    press(qtbot, dock.report.open)
+    press(qtbot, dock.view.report.open)
     QDesktopServices.unsetUrlHandler("file")
     assert [url.fileName() for url in browser.urls] == ["report.html"]
 
-    dock.out.choose(tmp_path / "another")
-    assert not dock.report.isVisibleTo(dock)
-    dock.out.choose(tmp_path / "report")
-    assert dock.report.isVisibleTo(dock)
+    dock.view.out.choose(tmp_path / "another")
+    assert not dock.view.report.isVisibleTo(dock)
+    dock.view.out.choose(tmp_path / "report")
+    assert dock.view.report.isVisibleTo(dock)

@@ -44,10 +44,10 @@ def study(tmp_path):
 @pytest.fixture
 def add(qtbot):
     def add(dock, *patterns) -> None:
-        n_before = len(dock.frames.rows)
+        n_before = len(dock.session.frames.rows)
         dock.add(*patterns)
-        qtbot.waitUntil(lambda: dock._search is None, timeout=20_000)
-        qtbot.waitUntil(lambda: len(dock.frames.rows) > n_before, timeout=20_000)
+        qtbot.waitUntil(lambda: dock.session.search is None, timeout=20_000)
+        qtbot.waitUntil(lambda: len(dock.session.frames.rows) > n_before, timeout=20_000)
 
     return add
 
@@ -59,41 +59,47 @@ def shown(viewer) -> list[str]:
 def test_a_folder_is_listed_and_its_first_frame_shown(viewer, dock, study, add):
     add(dock, study)
 
-    assert [row.path.name for row in dock.frames.rows] == ["a.png", "b.dcm", "c.dcm", "d.png", "e.png"]
+    assert [row.path.name for row in dock.session.frames.rows] == [
+        "a.png",
+        "b.dcm",
+        "c.dcm",
+        "d.png",
+        "e.png",
+    ]
     assert shown(viewer) == ["a"]
-    assert dock.position.text() == "1 / 5"
+    assert dock.view.position.text() == "1 / 5"
 
 
 def test_next_and_previous_by_button_and_key(viewer, dock, study, add, qtbot):
     add(dock, study)
     canvas = viewer.window._qt_viewer.canvas.native
 
-    qtbot.mouseClick(dock.forward, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(dock.view.forward, Qt.MouseButton.LeftButton)
     assert shown(viewer) == ["b"]
     qtbot.keyClick(canvas, Qt.Key.Key_N, Qt.KeyboardModifier.ShiftModifier)
     assert shown(viewer) == ["c"]
     qtbot.keyClick(canvas, Qt.Key.Key_B, Qt.KeyboardModifier.ShiftModifier)
-    qtbot.mouseClick(dock.back, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(dock.view.back, Qt.MouseButton.LeftButton)
     assert shown(viewer) == ["a"]
-    qtbot.mouseClick(dock.back, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(dock.view.back, Qt.MouseButton.LeftButton)
     assert dock.message.text() == "This is the first frame."
 
 
 def test_a_row_says_size_spacing_and_its_source(dock, study, add, qtbot):
     add(dock, study)
     for row in range(5):  # what painting asks for
-        dock.frames.data(dock.frames.index(row), Qt.ItemDataRole.DecorationRole)
+        dock.session.frames.data(dock.session.frames.index(row), Qt.ItemDataRole.DecorationRole)
 
-    qtbot.waitUntil(lambda: all(row.facts is not None for row in dock.frames.rows), timeout=20_000)
+    qtbot.waitUntil(lambda: all(row.facts is not None for row in dock.session.frames.rows), timeout=20_000)
 
-    facts = {row.path.name: row.facts for row in dock.frames.rows}
+    facts = {row.path.name: row.facts for row in dock.session.frames.rows}
     frame = napari_cln.read_frame(FRAME)
     assert facts["b.dcm"].text == f"800×600 · {frame.spacing_mm[0]:.3f} mm DICOM"
     assert facts["c.dcm"].text.startswith("800×600 ×12 · ")
     assert facts["a.png"].text.endswith("no mm")
-    assert dock.frames.rows[0].picture.width() == 64
+    assert dock.session.frames.rows[0].picture.width() == 64
     assert "d.png" in facts["d.png"].error
-    assert dock.frames.rows[3].status == "can't be read"
+    assert dock.session.frames.rows[3].status == "can't be read"
 
 
 def test_only_rows_in_view_are_read(dock, tmp_path, add, qtbot):
@@ -101,19 +107,19 @@ def test_only_rows_in_view_are_read(dock, tmp_path, add, qtbot):
     for number in range(200):
         (tmp_path / f"{number:03}.png").write_bytes(content)
     add(dock, tmp_path)
-    dock.view.resize(280, 300)
-    dock.view.grab()
+    dock.view.list.resize(280, 300)
+    dock.view.list.grab()
 
-    qtbot.waitUntil(lambda: dock.frames.rows[2].facts is not None, timeout=20_000)
-    qtbot.waitUntil(lambda: dock.frames._worker is None, timeout=20_000)
+    qtbot.waitUntil(lambda: dock.session.frames.rows[2].facts is not None, timeout=20_000)
+    qtbot.waitUntil(lambda: dock.session.frames._work is None, timeout=20_000)
 
-    assert sum(row.facts is not None for row in dock.frames.rows) < 40
+    assert sum(row.facts is not None for row in dock.session.frames.rows) < 40
 
 
 def test_a_damaged_file_says_why_and_the_next_one_opens(viewer, dock, study, add):
     add(dock, study)
 
-    dock.view.setCurrentIndex(dock.frames.index(3))
+    dock.view.list.setCurrentIndex(dock.session.frames.index(3))
     assert "d.png" in dock.message.text()
     assert shown(viewer) == []
     dock.next()
@@ -122,17 +128,17 @@ def test_a_damaged_file_says_why_and_the_next_one_opens(viewer, dock, study, add
 
 def test_a_folder_without_frames_says_so(dock, tmp_path, qtbot):
     dock.add(tmp_path)
-    qtbot.waitUntil(lambda: dock._search is None, timeout=20_000)
+    qtbot.waitUntil(lambda: dock.session.search is None, timeout=20_000)
 
     assert "holds no image, DICOM or video" in dock.message.text()
 
 
 def test_a_pattern_is_typed(dock, study, qtbot):
-    qtbot.keyClicks(dock.pattern, str(study / "*.dcm"))
-    qtbot.keyClick(dock.pattern, Qt.Key.Key_Return)
-    qtbot.waitUntil(lambda: len(dock.frames.rows) == 2, timeout=20_000)
+    qtbot.keyClicks(dock.view.pattern, str(study / "*.dcm"))
+    qtbot.keyClick(dock.view.pattern, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: len(dock.session.frames.rows) == 2, timeout=20_000)
 
-    assert [row.path.name for row in dock.frames.rows] == ["b.dcm", "c.dcm"]
+    assert [row.path.name for row in dock.session.frames.rows] == ["b.dcm", "c.dcm"]
 
 
 def test_files_are_dropped_on_the_dock(dock, study, qtbot):
@@ -141,9 +147,9 @@ def test_files_are_dropped_on_the_dock(dock, study, qtbot):
     copy, left, none = Qt.DropAction.CopyAction, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
 
     dock.dropEvent(QDropEvent(QPointF(QPoint(5, 5)), copy, data, left, none))
-    qtbot.waitUntil(lambda: len(dock.frames.rows) == 1, timeout=20_000)
+    qtbot.waitUntil(lambda: len(dock.session.frames.rows) == 1, timeout=20_000)
 
-    assert dock.frames.rows[0].path.name == "e.png"
+    assert dock.session.frames.rows[0].path.name == "e.png"
 
 
 def test_paint_and_its_undo_survive_a_look_at_other_frames(viewer, dock, study, add):
@@ -155,7 +161,7 @@ def test_paint_and_its_undo_survive_a_look_at_other_frames(viewer, dock, study, 
     dock.next()
     assert labels not in viewer.layers
     assert shown(viewer) == ["b"]
-    assert dock.frames.rows[0].status == "painted"
+    assert dock.session.frames.rows[0].status == "painted"
     dock.previous()
 
     assert labels in viewer.layers
@@ -189,8 +195,8 @@ def test_overlay_and_scan_area_are_shown_on_request(viewer, dock, study, add):
     (image,) = viewer.layers
     frame = napari_cln.read_frame(FRAME)
 
-    dock.sight.show_overlay.setChecked(True)
-    dock.sight.show_area.setChecked(True)
+    dock.view.network.show_overlay.setChecked(True)
+    dock.view.network.show_area.setChecked(True)
 
     (overlay,) = (layer for layer in viewer.layers if isinstance(layer, Labels))
     (area,) = (layer for layer in viewer.layers if isinstance(layer, Shapes))
@@ -200,8 +206,8 @@ def test_overlay_and_scan_area_are_shown_on_request(viewer, dock, study, add):
     assert area.data[0].max(axis=0) == pytest.approx([row1 - 0.5, column1 - 0.5])
     assert tuple(overlay.scale) == tuple(area.scale) == tuple(image.scale)
 
-    dock.sight.show_overlay.setChecked(False)
-    dock.sight.show_area.setChecked(False)
+    dock.view.network.show_overlay.setChecked(False)
+    dock.view.network.show_area.setChecked(False)
     assert list(viewer.layers) == [image]
 
 
@@ -209,18 +215,18 @@ def test_a_drawn_scan_area_is_what_the_network_sees(viewer, dock, study, add, sm
     add(dock, study / "e.png")
     (image,) = viewer.layers
 
-    qtbot.mouseClick(dock.sight.draw, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(dock.view.network.draw, Qt.MouseButton.LeftButton)
     (area,) = (layer for layer in viewer.layers if isinstance(layer, Shapes))
     assert area.mode == "add_rectangle"
     area.add_rectangles(np.array([[20, 30], [20, 120], [100, 120], [100, 30]]) - 0.5)
-    qtbot.mouseClick(dock.sight.use, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(dock.view.network.use, Qt.MouseButton.LeftButton)
 
     assert frame_from_layer(image).scan_area == (20, 30, 100, 120)
     _, segment = viewer.window.add_plugin_dock_widget("napari-cln", "Segment")
     assert isinstance(segment, SegmentDock)
-    segment.model.choose(small_model)
+    segment.view.model.choose(small_model)
     segment.segment_frame()
-    qtbot.waitUntil(lambda: segment._worker is None, timeout=60_000)
+    qtbot.waitUntil(lambda: not segment.session.is_running, timeout=60_000)
     probability = next(
         layer.metadata[KEY].probability
         for layer in viewer.layers
@@ -231,34 +237,34 @@ def test_a_drawn_scan_area_is_what_the_network_sees(viewer, dock, study, add, sm
     probability[20:100, 30:120] = 0
     assert not probability.any()
 
-    qtbot.mouseClick(dock.sight.find_again, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(dock.view.network.find_again, Qt.MouseButton.LeftButton)
     assert frame_from_layer(image).scan_area is None
 
 
 def test_the_overlay_can_be_left_in(viewer, dock, study, add):
-    from napari_cln.widgets.common.tasks import Task, prepared_for
+    from napari_cln.widgets.segment.run import Task, prepared_for
 
     add(dock, study / "a.png")
     (image,) = viewer.layers
     card = napari_cln.load_model("default").card
 
     assert prepared_for(Task(image, (0,)), card).remove_overlay
-    dock.sight.remove_overlay.setChecked(False)
+    dock.view.network.remove_overlay.setChecked(False)
     assert not prepared_for(Task(image, (0,)), card).remove_overlay
 
 
 def test_a_prediction_is_the_status_of_its_row(viewer, dock, study, add, small_model, qtbot):
     add(dock, study / "e.png", study / "a.png")
     _, segment = viewer.window.add_plugin_dock_widget("napari-cln", "Segment")
-    segment.model.choose(small_model)
+    segment.view.model.choose(small_model)
 
     segment.segment_frame()
-    qtbot.waitUntil(lambda: segment._worker is None, timeout=60_000)
+    qtbot.waitUntil(lambda: not segment.session.is_running, timeout=60_000)
 
-    qtbot.waitUntil(lambda: dock.frames.rows[0].status not in ("", "not segmented"), timeout=5_000)
+    qtbot.waitUntil(lambda: dock.session.frames.rows[0].status not in ("", "not segmented"), timeout=5_000)
     prediction = napari_cln.segment(study / "e.png", small_model)
-    assert dock.frames.rows[0].status == f"{prediction.label} {prediction.malignancy:.2f}"
+    assert dock.session.frames.rows[0].status == f"{prediction.label} {prediction.malignancy:.2f}"
     dock.next()
-    assert dock.frames.rows[1].status == "not segmented"
+    assert dock.session.frames.rows[1].status == "not segmented"
     dock.previous()
     assert any(isinstance(layer, Labels) for layer in viewer.layers)

@@ -27,8 +27,8 @@ def viewer(make_napari_viewer):
 @pytest.fixture
 def dock(viewer, small_model) -> SegmentDock:
     _, dock = viewer.window.add_plugin_dock_widget("napari-cln")
-    dock.model.choose(small_model)
-    dock.device.setCurrentIndex(dock.device.findData("cpu"))
+    dock.view.model.choose(small_model)
+    dock.view.device.setCurrentIndex(dock.view.device.findData("cpu"))
     return dock
 
 
@@ -39,7 +39,7 @@ def layers(viewer, kind: type) -> list:
 @pytest.fixture
 def finish(qtbot):
     def finish(dock) -> None:
-        qtbot.waitUntil(lambda: dock._worker is None, timeout=60_000)
+        qtbot.waitUntil(lambda: not dock.session.is_running, timeout=60_000)
 
     return finish
 
@@ -49,7 +49,7 @@ def segment(qtbot, finish):
     """Press the button with the mouse, and wait."""
 
     def segment(dock, button: str = "run_frame") -> None:
-        qtbot.mouseClick(getattr(dock, button), Qt.MouseButton.LeftButton)
+        qtbot.mouseClick(getattr(dock.view, button), Qt.MouseButton.LeftButton)
         finish(dock)
 
     return segment
@@ -71,10 +71,10 @@ def test_a_press_of_the_button_gives_what_segment_gives(viewer, dock, open_image
     assert np.array_equal(labels.data, expected.instances)
     assert labels.metadata[KEY].malignancy == pytest.approx(expected.malignancy, abs=1e-6)
     assert f"{expected.malignancy:.2f}" in points.text.values[0]
-    assert f"{expected.malignancy:.2f}" in dock.verdict.headline.text()
+    assert f"{expected.malignancy:.2f}" in dock.view.verdict.headline.text()
     assert tuple(labels.scale) == tuple(image.scale)
     assert dock.message.text().startswith("Segmented 1 frame in ")
-    assert "CPU" in dock.device_reason.text()
+    assert "CPU" in dock.view.device_reason.text()
 
 
 @pytest.fixture
@@ -92,27 +92,29 @@ def wary_model(models, tmp_path, monkeypatch) -> str:
 
 def test_a_frame_unlike_the_training_data_says_so(viewer, dock, open_image, segment, small_model, wary_model):
     open_image(viewer, FRAME)
-    dock.model.choose(wary_model)
+    dock.view.model.choose(wary_model)
 
     segment(dock)
 
     (points,) = layers(viewer, Points)
-    assert dock.verdict.unlike.isVisibleTo(dock.verdict)
-    assert dock.verdict.unlike.text().startswith("The frame is unlike those that the model was trained on")
+    assert dock.view.verdict.unlike.isVisibleTo(dock.view.verdict)
+    assert dock.view.verdict.unlike.text().startswith(
+        "The frame is unlike those that the model was trained on"
+    )
     assert "unlike those" in points.text.values[0]
 
 
 def test_in_a_cine_each_frame_says_whether_it_is_unlike(viewer, dock, open_cine, segment, wary_model):
     cine = open_cine(viewer, 3)
     cine.data[1] = 0
-    dock.model.choose(wary_model)
+    dock.view.model.choose(wary_model)
 
     segment(dock, "run_all")
 
     shown = []
     for index in range(3):
         viewer.dims.set_current_step(0, index)
-        shown.append(dock.verdict.unlike.isVisibleTo(dock.verdict))
+        shown.append(dock.view.verdict.unlike.isVisibleTo(dock.view.verdict))
     assert shown == [True, False, True]
     (labels,) = layers(viewer, Labels)
     assert unlike_frames(labels) == {0, 2}
@@ -126,8 +128,8 @@ def test_a_press_of_the_button_shows_where_the_score_comes_from(
     viewer.layers.selection.active = image
 
     for _ in range(2):  # the second map takes the place of the first
-        qtbot.mouseClick(dock.score_map, Qt.MouseButton.LeftButton)
-        qtbot.waitUntil(dock.score_map.isEnabled, timeout=60_000)
+        qtbot.mouseClick(dock.view.score_map, Qt.MouseButton.LeftButton)
+        qtbot.waitUntil(dock.view.score_map.isEnabled, timeout=60_000)
         qtbot.waitUntil(lambda: dock.message.text().startswith("Orange adds"), timeout=60_000)
 
     first, score_map = layers(viewer, Image)
@@ -136,7 +138,7 @@ def test_a_press_of_the_button_shows_where_the_score_comes_from(
     np.testing.assert_allclose(score_map.data, expected.map, atol=1e-6)
     assert tuple(score_map.scale) == tuple(image.scale)
     assert score_map.contrast_limits == [-np.abs(expected.map).max(), np.abs(expected.map).max()]
-    assert dock.image.choices == (image,)
+    assert dock.view.image.choices == (image,)
     assert viewer.layers.selection.active is image
     segment(dock)
     assert layers(viewer, Image) == [image], "a map of an old score is not left beside a new one"
@@ -146,7 +148,7 @@ def test_in_a_cine_the_map_lies_on_its_own_frame(viewer, dock, open_cine, qtbot,
     cine = open_cine(viewer, 3)
     viewer.dims.set_current_step(0, 2)
 
-    qtbot.mouseClick(dock.score_map, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(dock.view.score_map, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: dock.message.text().startswith("Orange adds"), timeout=60_000)
 
     score_map = layers(viewer, Image)[1]
@@ -165,9 +167,9 @@ def test_shift_s_on_the_canvas_segments(viewer, dock, open_image, qtbot, finish)
 
 
 def test_the_card_says_what_the_model_never_saw(dock):
-    assert "never seen a cervical lymph node" in dock.model.limits.text()
-    assert "small@" in dock.model._card.text()
-    assert dock.cutoff.value() == pytest.approx(0.41)
+    assert "never seen a cervical lymph node" in dock.view.model.limits.text()
+    assert "small@" in dock.view.model._card.text()
+    assert dock.view.cutoff.value() == pytest.approx(0.41)
 
 
 def test_a_model_that_was_just_trained_is_offered_at_once(dock, models, monkeypatch, tmp_path):
@@ -177,10 +179,10 @@ def test_a_model_that_was_just_trained_is_offered_at_once(dock, models, monkeypa
     card.write_text(card.read_text().replace('"name": "small"', '"name": "mine"'))
     monkeypatch.setenv("NAPARI_CLN_MODELS", str(tmp_path))
 
-    dock.model.names.showPopup()
-    dock.model.names.hidePopup()
+    dock.view.model.names.showPopup()
+    dock.view.model.names.hidePopup()
 
-    assert dock.model.names.findData("mine") >= 0
+    assert dock.view.model.names.findData("mine") >= 0
 
 
 def test_another_prediction_is_one_step_of_undo(viewer, dock, open_image, segment):
@@ -257,7 +259,7 @@ def test_a_layer_deleted_during_a_run_leaves_no_orphan(viewer, dock, open_image,
 def test_a_window_closed_during_a_run_ends_quietly(viewer, dock, open_cine, qtbot):
     open_cine(viewer, 60)
     dock.segment_all()
-    worker = dock._worker
+    worker = dock.session.run.work.worker
 
     with qtbot.waitSignal(worker.finished, timeout=60_000):
         viewer.close()
@@ -266,7 +268,7 @@ def test_a_window_closed_during_a_run_ends_quietly(viewer, dock, open_cine, qtbo
 def test_a_dock_closed_during_a_run_ends_quietly(viewer, dock, open_cine, qtbot):
     open_cine(viewer, 60)
     dock.segment_all()
-    worker = dock._worker
+    worker = dock.session.run.work.worker
 
     with qtbot.waitSignal(worker.finished, timeout=60_000):
         viewer.window.remove_dock_widget(dock)
@@ -288,7 +290,7 @@ def test_a_failed_run_greys_the_old_mask_and_the_next_brings_it_back(
     broken.write_bytes(content)
     shutil.copy(models / "small.json", tmp_path / "broken.json")
 
-    dock.model.choose(str(broken))
+    dock.view.model.choose(str(broken))
     segment(dock)
 
     assert "broken.safetensors is damaged or was changed" in dock.message.text()
@@ -296,7 +298,7 @@ def test_a_failed_run_greys_the_old_mask_and_the_next_brings_it_back(
     assert points.visible
     assert points.text.values[0].startswith("segmentation failed: broken.safetensors is damaged")
 
-    dock.model.choose("small")
+    dock.view.model.choose("small")
     segment(dock)
     assert labels.opacity == pytest.approx(0.35)
     assert points.text.values[0].startswith(("malignancy", "no node found"))
@@ -311,7 +313,7 @@ def test_frames_without_a_finite_number_are_told_and_the_others_have_their_masks
     with torch.no_grad():
         network.stem[0].weight.fill_(1e38)  # what is bright overflows, what is black does not
     save_model(network, tmp_path / "huge.safetensors", replace(network.card, name="huge"))
-    dock.model.choose(str(tmp_path / "huge.safetensors"))
+    dock.view.model.choose(str(tmp_path / "huge.safetensors"))
 
     segment(dock, "run_all")
 
@@ -324,15 +326,15 @@ def test_a_file_that_is_no_model_is_named(dock, tmp_path):
     path = tmp_path / "weights.safetensors"
     path.write_bytes(b"nothing")
 
-    dock.model.choose(str(path))
+    dock.view.model.choose(str(path))
 
     assert "weights.json is missing" in dock.message.text()
-    assert dock.model.limits.text() == "This model can't be used."
+    assert dock.view.model.limits.text() == "This model can't be used."
 
 
 def test_renamed_and_reordered_layers_are_still_the_right_ones(viewer, dock, open_image, segment):
     image, other = open_image(viewer, FRAME), open_image(viewer, REAL)
-    dock.image.value = image
+    dock.view.image.value = image
     segment(dock)
     (labels,) = layers(viewer, Labels)
     image.name, labels.name, other.name = "z", "mine", "simulated-frame"
@@ -341,8 +343,8 @@ def test_renamed_and_reordered_layers_are_still_the_right_ones(viewer, dock, ope
     segment(dock)
 
     assert layers(viewer, Labels) == [labels]
-    assert [str(choice) for choice in dock.image.choices] == ["z", "simulated-frame"]
-    assert dock.image.value is image
+    assert [str(choice) for choice in dock.view.image.choices] == ["z", "simulated-frame"]
+    assert dock.view.image.value is image
 
 
 def test_a_duplicated_image_gets_masks_of_its_own(viewer, dock, open_image, segment):
@@ -353,7 +355,7 @@ def test_a_duplicated_image_gets_masks_of_its_own(viewer, dock, open_image, segm
 
     _duplicate_layer(viewer.layers)
     twin = viewer.layers[viewer.layers.index(image) + 1]
-    dock.image.value = twin
+    dock.view.image.value = twin
     segment(dock)
 
     assert isinstance(twin, Image)
@@ -364,9 +366,9 @@ def test_selecting_an_image_chooses_it(viewer, dock, open_image):
     first, second = open_image(viewer, FRAME), open_image(viewer, REAL)
 
     viewer.layers.selection.active = first
-    assert dock.image.value is first
+    assert dock.view.image.value is first
     viewer.layers.selection.active = second
-    assert dock.image.value is second
+    assert dock.view.image.value is second
 
 
 def test_selected_layers_are_segmented_and_no_others(viewer, dock, open_image, segment):
@@ -377,8 +379,8 @@ def test_selected_layers_are_segmented_and_no_others(viewer, dock, open_image, s
 
     assert len(layers(viewer, Labels)) == 2
     assert dock.message.text().startswith("Segmented 2 frames")
-    dock.image.value = third
-    assert not dock.verdict.headline.isVisibleTo(dock)
+    dock.view.image.value = third
+    assert not dock.view.verdict.headline.isVisibleTo(dock)
 
 
 def test_moving_the_cutoff_relabels_without_a_run(viewer, dock, open_image, segment):
@@ -387,11 +389,11 @@ def test_moving_the_cutoff_relabels_without_a_run(viewer, dock, open_image, segm
     (labels,), (points,) = layers(viewer, Labels), layers(viewer, Points)
     score = labels.metadata[KEY].malignancy
 
-    dock.cutoff.setValue(min(score + 0.05, 1))
+    dock.view.cutoff.setValue(min(score + 0.05, 1))
 
     assert set(labels.features["label"]) == {"benign"}
-    assert f"→ benign at cutoff {dock.cutoff.value():.2f}" in points.text.values[0]
-    assert "benign" in dock.verdict.headline.text()
+    assert f"→ benign at cutoff {dock.view.cutoff.value():.2f}" in points.text.values[0]
+    assert "benign" in dock.view.verdict.headline.text()
 
 
 def test_an_image_that_another_plugin_opened_is_segmented(viewer, dock, segment):
@@ -422,9 +424,9 @@ class TestCine:
         expected = list(napari_cln.segment_batch([CINE], small_model, "cpu"))
         assert labels.data.shape == image.data.shape[:3]
         assert np.array_equal(labels.data, np.stack([one.instances for one in expected]))
-        assert list(dock.verdict.plot.scores) == list(range(12))
+        assert list(dock.view.verdict.plot.scores) == list(range(12))
         scores = [one.malignancy for one in expected]
-        assert list(dock.verdict.plot.scores.values()) == pytest.approx(scores, abs=1e-5)
+        assert list(dock.view.verdict.plot.scores.values()) == pytest.approx(scores, abs=1e-5)
         assert set(points.data[:, 0]) == set(range(12))
         assert dock.message.text().startswith("Segmented 12 frames")
 
@@ -437,7 +439,7 @@ class TestCine:
         qtbot.waitUntil(lambda: bool(layers(viewer, Points)), timeout=60_000)
         (points,), written = layers(viewer, Points), []
         points.events.data.connect(lambda _event: written.append(set(points.data[:, 0])))
-        qtbot.waitUntil(lambda: dock._done > 25, timeout=60_000)
+        qtbot.waitUntil(lambda: dock.session.run.done > 25, timeout=60_000)
         assert written == []
         assert 0 in points.data[:, 0]
 
@@ -451,7 +453,7 @@ class TestCine:
     def test_what_moves_is_drawn_without_drawing_the_axes(self, viewer, dock, open_cine, segment, qtbot):
         open_cine(viewer)
         segment(dock, "run_all")
-        plot, drawn = dock.verdict.plot, []
+        plot, drawn = dock.view.verdict.plot, []
         plot.draw()
         plot.mpl_connect("draw_event", drawn.append)
         before = np.array(plot.buffer_rgba())
@@ -476,14 +478,14 @@ class TestCine:
         (labels,) = layers(viewer, Labels)
         assert set(labels.metadata[KEY]) == {4}
         assert np.flatnonzero(labels.data.any(axis=(1, 2))).tolist() == [4]
-        assert dock.verdict.headline.isVisibleTo(dock)
+        assert dock.view.verdict.headline.isVisibleTo(dock)
         viewer.dims.set_current_step(0, 5)
-        assert not dock.verdict.headline.isVisibleTo(dock)
+        assert not dock.view.verdict.headline.isVisibleTo(dock)
 
     def test_a_click_on_the_plot_moves_the_slider(self, viewer, dock, open_cine, segment, qtbot):
         open_cine(viewer)
         segment(dock)
-        plot = dock.verdict.plot
+        plot = dock.view.verdict.plot
         plot.draw()
         x, y = plot._axes.transData.transform((4, 0.5))
         place = QPoint(round(x), round(plot.figure.bbox.height - y)) / plot.device_pixel_ratio
@@ -495,14 +497,14 @@ class TestCine:
     def test_cancel_stops_and_keeps_what_is_done(self, viewer, dock, open_cine, finish, qtbot):
         open_cine(viewer, 60)
         dock.segment_all()
-        qtbot.waitUntil(lambda: dock._done > 0, timeout=60_000)
+        qtbot.waitUntil(lambda: dock.session.run.done > 0, timeout=60_000)
 
-        qtbot.mouseClick(dock.stop, Qt.MouseButton.LeftButton)
+        qtbot.mouseClick(dock.view.stop, Qt.MouseButton.LeftButton)
         finish(dock)
 
-        assert 0 < dock._done < 60
-        assert f"Cancelled after {dock._done} of 60 frames" in dock.message.text()
-        assert len(layers(viewer, Labels)[0].metadata[KEY]) == dock._done
+        assert 0 < dock.session.run.done < 60
+        assert f"Cancelled after {dock.session.run.done} of 60 frames" in dock.message.text()
+        assert len(layers(viewer, Labels)[0].metadata[KEY]) == dock.session.run.done
 
     def test_a_painted_frame_is_left_alone(self, viewer, dock, open_cine, segment):
         open_cine(viewer)

@@ -27,12 +27,13 @@ from napari_cln.models.library import model_in_use, read_card
 from napari_cln.training.config import TrainConfig
 from napari_cln.training.run_folder import RunFolder
 from napari_cln.types import Estimate
-from napari_cln.widgets.common.jobs import TOKEN, find_job
 from napari_cln.widgets.correct.dock import CorrectDock
 from napari_cln.widgets.train.dock import TrainDock
-from napari_cln.widgets.train.outcome import compared
 from napari_cln.widgets.train.progress import Follower
-from napari_cln.widgets.train.settings import Settings, arguments_of
+from napari_cln.widgets.train.session import arguments_of
+from napari_cln.widgets.train.view import TrainForm
+from napari_cln.workflow.process import TOKEN, find_job
+from napari_cln.workflow.promote import describe_comparison
 
 DONE_S = 240
 
@@ -86,13 +87,13 @@ def dock(open_dock) -> TrainDock:
 
 def fill(dock: TrainDock, study: Path, run: Path, epochs: int = 2) -> TrainDock:
     """Settings that are over soon."""
-    dock.folder.choose(study)
-    dock.run.choose(run)
-    dock.settings.start_from.choose("small")
-    dock.settings.compare_with.choose("small")
-    dock.settings.fields.epochs.value = epochs
-    dock.settings.fields.folds.value = 1
-    dock.settings.fields.batch_size.value = 4
+    dock.view.folder.choose(study)
+    dock.view.run.choose(run)
+    dock.view.settings.start_from.choose("small")
+    dock.view.settings.compare_with.choose("small")
+    dock.view.settings.fields.epochs.value = epochs
+    dock.view.settings.fields.folds.value = 1
+    dock.view.settings.fields.batch_size.value = 4
     return dock
 
 
@@ -126,21 +127,21 @@ def epoch(number: int, fold: int = 0, **other) -> dict:
 
 
 def test_the_form_is_the_dataclass(dock):
-    fields = dock.settings.fields
+    fields = dock.view.settings.fields
 
     assert (fields.epochs.value, fields.epochs.min, fields.epochs.max) == (50, 1, 1000)
     assert fields.folds.tooltip.startswith("Networks to train, each validated on the patients")
     assert fields.learning_rate.value == 1e-3
-    assert dock.settings.value.compare_with == "default"
-    assert dock.settings.value.start_from == ""
+    assert dock.view.settings.value.compare_with == "default"
+    assert dock.view.settings.value.start_from == ""
 
 
 def test_settings_that_differ_become_options(dock):
-    dock.settings.fields.epochs.value = 7
-    dock.settings.fields.classification_only.value = True
-    dock.settings.compare_with.names.setCurrentIndex(0)
+    dock.view.settings.fields.epochs.value = 7
+    dock.view.settings.fields.classification_only.value = True
+    dock.view.settings.compare_with.names.setCurrentIndex(0)
 
-    options = arguments_of(dock.settings.value)
+    options = arguments_of(dock.view.settings.value)
 
     assert options == ["--classification-only", "--epochs", "7", "--compare-with", ""]
 
@@ -148,14 +149,14 @@ def test_settings_that_differ_become_options(dock):
 def test_the_command_line_takes_every_option_of_the_form(dock, study):
     from napari_cln.cli import parse
 
-    fields = dock.settings.fields
+    fields = dock.view.settings.fields
     fields.recipe.value, fields.classification_only.value = "paper", True
     fields.ensemble.value = True
     fields.epochs.value, fields.folds.value, fields.batch_size.value = 3, 2, 4
     fields.learning_rate.value, fields.patience.value, fields.seed.value = 1e-5, 6, 9
-    dock.settings.start_from.choose("small")
-    dock.settings.compare_with.choose("small")
-    config = dock.settings.value
+    dock.view.settings.start_from.choose("small")
+    dock.view.settings.compare_with.choose("small")
+    config = dock.view.settings.value
 
     _, options = parse(["train", str(study), "--out", "run", *arguments_of(config)])
 
@@ -163,7 +164,7 @@ def test_the_command_line_takes_every_option_of_the_form(dock, study):
 
 
 def test_the_form_shows_the_record_of_a_run(qtbot):
-    settings = Settings()
+    settings = TrainForm()
     qtbot.addWidget(settings)
     record = TrainConfig(recipe="paper", epochs=7, learning_rate=1e-5, patience=3, compare_with="")
 
@@ -173,20 +174,20 @@ def test_the_form_shows_the_record_of_a_run(qtbot):
 
 
 def test_a_damaged_record_is_named_and_leaves_the_form_as_it_is(dock, tmp_path):
-    before = dock.settings.value
+    before = dock.view.settings.value
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_text('{"config": {"epochs": "many"}}')
 
-    dock.run.choose(tmp_path / "run")
+    dock.view.run.choose(tmp_path / "run")
 
     assert 'run.json in run can\'t be read: config.epochs is "many"' in dock.message.text()
-    assert dock.settings.value == before
+    assert dock.view.settings.value == before
 
 
 def test_settings_that_contradict_each_other_start_nothing(ready, qtbot, tmp_path):
-    ready.settings.fields.ensemble.value = True
+    ready.view.settings.fields.ensemble.value = True
 
-    press(qtbot, ready.start)
+    press(qtbot, ready.view.start)
 
     assert ready.message.text().startswith("An ensemble needs the networks of several folds")
     assert not (tmp_path / "run").exists()
@@ -196,19 +197,19 @@ def test_settings_that_contradict_each_other_start_nothing(ready, qtbot, tmp_pat
 
 
 def test_without_a_folder_it_says_what_to_do(dock, qtbot):
-    press(qtbot, dock.start)
+    press(qtbot, dock.view.start)
 
     assert "Choose a training folder" in dock.message.text()
 
 
 def test_a_folder_that_is_none_is_named(dock, qtbot, tmp_path):
-    dock.folder.choose(tmp_path)
-    dock.run.choose(tmp_path / "run")
+    dock.view.folder.choose(tmp_path)
+    dock.view.run.choose(tmp_path / "run")
 
-    press(qtbot, dock.start)
+    press(qtbot, dock.view.start)
     qtbot.waitUntil(lambda: "is not a training folder" in dock.message.text(), timeout=20_000)
 
-    assert dock.start.isEnabled()
+    assert dock.view.start.isEnabled()
     assert not (tmp_path / "run").exists()
 
 
@@ -216,9 +217,9 @@ def test_a_fault_of_the_folder_stops_the_run_before_it_starts(ready, qtbot, stud
     copy = tmp_path / "damaged"
     shutil.copytree(study, copy)
     (copy / "imagesTr" / "holiday.png").write_bytes(b"no frame")
-    ready.folder.choose(copy)
+    ready.view.folder.choose(copy)
 
-    press(qtbot, ready.start)
+    press(qtbot, ready.view.start)
     qtbot.waitUntil(lambda: ready.message.text().startswith("Not started."), timeout=30_000)
 
     assert "holiday.png" in ready.message.text()
@@ -226,9 +227,9 @@ def test_a_fault_of_the_folder_stops_the_run_before_it_starts(ready, qtbot, stud
 
 
 def test_a_new_run_lies_beside_the_training_folder(dock, study, qtbot):
-    dock.folder.choose(study)
+    dock.view.folder.choose(study)
 
-    assert dock.run.path == study.with_name("neck-run-1")
+    assert dock.view.run.path == study.with_name("neck-run-1")
 
 
 def test_the_folder_that_is_corrected_is_the_one_to_train_on(qtbot, study, tmp_path):
@@ -239,30 +240,30 @@ def test_the_folder_that_is_corrected_is_the_one_to_train_on(qtbot, study, tmp_p
     for dock in (train, correct, another):
         qtbot.addWidget(dock)
 
-    correct.study.open_folder(study)
+    correct.view.study.open_folder(study)
     later = TrainDock(viewer)
     qtbot.addWidget(later)
     sleeper = running(tmp_path / "run")
     follow(later, tmp_path / "run", START, epoch(1))
     shutil.copytree(study, tmp_path / "copy")
-    correct.study.open_folder(tmp_path / "copy")
+    correct.view.study.open_folder(tmp_path / "copy")
     sleeper.kill()
     sleeper.communicate()
 
-    assert (train.folder.path, train.run.path) == (tmp_path / "copy", tmp_path / "copy-run-1")
-    assert (later.folder.path, later.run.path) == (study, tmp_path / "run")
-    assert another.folder.path is None
+    assert (train.view.folder.path, train.view.run.path) == (tmp_path / "copy", tmp_path / "copy-run-1")
+    assert (later.view.folder.path, later.view.run.path) == (study, tmp_path / "run")
+    assert another.view.folder.path is None
 
 
 def test_a_folder_that_holds_a_run_is_not_overwritten(ready, qtbot, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_text('{"config": {"epochs": 9}}')
-    ready._take_run()
+    ready.session._take_run()
 
-    press(qtbot, ready.start)
+    press(qtbot, ready.view.start)
 
     assert "run already holds a run" in ready.message.text()
-    assert ready.settings.fields.epochs.value == 9
+    assert ready.view.settings.fields.epochs.value == 9
 
 
 # ------------------------------------------------------------ what a run says
@@ -270,7 +271,7 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(ready, qtbot, tmp_path):
 
 def follow(dock: TrainDock, run: Path, *events: dict) -> TrainDock:
     write_events(run, *events)
-    dock.run.choose(run)
+    dock.view.run.choose(run)
     return dock
 
 
@@ -279,10 +280,10 @@ def test_curves_of_each_fold_and_the_time_left_are_shown(dock, tmp_path):
 
     follow(dock, tmp_path / "run", *events)
 
-    dice, auc = (dock.curves.panels[name].lines for name in ("dice", "auc"))
+    dice, auc = (dock.view.curves.panels[name].lines for name in ("dice", "auc"))
     assert [list(line.get_ydata()) for line in dice] == [pytest.approx([0.1, 0.2, 0.3, 0.4]), [0.1]]
     assert [len(line.get_xdata()) for line in auc] == [4, 0]
-    assert dock.bar.value() == 625  # five of eight epochs
+    assert dock.view.process.bar.value() == 625  # five of eight epochs
     assert dock.message.text().startswith("Fold 2 of 2, epoch 2 of 4 on cpu, Dice 0.100, about 3 min left.")
 
 
@@ -292,7 +293,7 @@ def test_a_loss_that_is_no_number_is_told_with_the_frames(dock, tmp_path):
     follow(dock, tmp_path / "run", START, epoch(1), {"event": "failed", "message": reason})
 
     assert dock.message.text() == reason
-    assert not dock.stop.isEnabled()
+    assert not dock.view.stop.isEnabled()
 
 
 def test_memory_that_ran_out_is_told_with_advice(dock, tmp_path):
@@ -309,7 +310,7 @@ def test_a_run_of_few_steps_has_a_loss_curve_too(dock, tmp_path):
 
     follow(dock, tmp_path / "run", START, epoch(1, loss=loss), step, epoch(2, loss=loss))
 
-    (line,) = dock.curves.panels["loss"].lines
+    (line,) = dock.view.curves.panels["loss"].lines
     assert list(line.get_xdata()) == [1, 2]
     assert list(line.get_ydata()) == [0.5, 0.25]  # of an epoch that told of its steps, these
 
@@ -367,7 +368,7 @@ def test_another_process_with_the_number_of_an_old_run_is_neither_followed_nor_s
     follow(dock, run, START, epoch(1))
     find_job(run, "train").kill()
 
-    assert not dock.stop.isEnabled()
+    assert not dock.view.stop.isEnabled()
     assert "ended before it was done, without a word" in dock.message.text()
     assert sleeper.poll() is None
     sleeper.kill()
@@ -396,10 +397,10 @@ def test_stop_ends_the_process_and_all_that_it_started(dock, qtbot, tmp_path):
     (run / "job.json").write_text(json.dumps(noted))
     follow(dock, run, START, epoch(1))
 
-    press(qtbot, dock.stop)
-    assert dock.stop.text() == "Stop now"
+    press(qtbot, dock.view.stop)
+    assert dock.view.stop.text() == "Stop now"
     assert process.poll() is None
-    press(qtbot, dock.stop)
+    press(qtbot, dock.view.stop)
 
     assert process.wait(timeout=20) == -signal.SIGKILL
     _, alive = psutil.wait_procs([grandchild], timeout=20)
@@ -420,7 +421,7 @@ def test_a_run_on_another_computer_is_followed_and_not_stopped(dock, tmp_path):
     follow(dock, run, START, epoch(1))
 
     assert "It was started on elsewhere: stop it there." in dock.message.text()
-    assert not dock.stop.isEnabled()
+    assert not dock.view.stop.isEnabled()
 
 
 def test_lines_that_are_torn_foreign_or_wrong_change_nothing(tmp_path):
@@ -459,17 +460,17 @@ def test_a_look_never_takes_a_tenth_of_a_second(dock, qtbot, tmp_path):
     ]
     write_events(tmp_path / "run", START | {"epochs": 100}, *steps, epoch(100))
     longest = 0.0
-    dock.run.choose(tmp_path / "run")
+    dock.view.run.choose(tmp_path / "run")
 
-    while dock._follower.progress.folds[0].dice == {}:
+    while dock.session.follower.progress.folds[0].dice == {}:
         began = time.thread_time()
         dock.look()
         longest = max(longest, time.thread_time() - began)
     began = time.thread_time()
-    dock.curves.draw()
+    dock.view.curves.draw()
     drawn = time.thread_time() - began
 
-    assert len(dock._follower.progress.folds[0].loss) == 100_000
+    assert len(dock.session.follower.progress.folds[0].loss) == 100_000
     assert longest < 0.1
     assert drawn < 0.1
 
@@ -478,7 +479,7 @@ def test_the_comparison_speaks_of_intervals():
     better = Estimate(value=0.03, low=0.01, high=0.05, n=40)
     same = Estimate(value=0.01, low=-0.02, high=0.04, n=40)
 
-    words, mood = compared(ModelComparison(model="small@0123", dice=better, auc=same))
+    words, mood = describe_comparison(ModelComparison(model="small@0123", dice=better, auc=same))
 
     assert "mean Dice +0.030 (95 % interval +0.010 to +0.050, n = 40)" in words
     assert "Better in one figure; the other shows no difference." in words
@@ -490,7 +491,7 @@ def test_figures_name_their_frames_once(dock, tmp_path):
 
     follow(dock, tmp_path / "run", START, epoch(1), {"event": "end", "fold": 0, "figures": figures})
 
-    lines = dock.outcome.figures.text().split("\n")
+    lines = dock.view.outcome.figures.text().split("\n")
     assert lines == ["On 9 frames:", "Dice: 0.9 (0.8–1.0, n = 9)", "AUC: 0.7 (0.6–0.8, n = 9)"]
 
 
@@ -503,7 +504,7 @@ def test_figures_name_their_frames_once(dock, tmp_path):
     ],
 )
 def test_a_comparison_that_is_missing_is_told(comparison, words):
-    assert words in compared(comparison)[0]
+    assert words in describe_comparison(comparison)[0]
 
 
 @pytest.fixture
@@ -531,23 +532,23 @@ def test_a_model_that_is_worse_is_promoted_only_after_a_yes(dock, qtbot, models,
     gap = {"value": -0.96, "low": -0.98, "high": -0.94, "n": 12}
     in_use = read_card("default").model_id
     ended(tmp_path / "run", models, {"event": "comparison", "with": in_use, "dice": gap, "auc": None})
-    dock.run.choose(tmp_path / "run")
+    dock.view.run.choose(tmp_path / "run")
     (tmp_path / "models" / "small.json").unlink()  # or it would be known already under that name
     (tmp_path / "models" / "small.safetensors").unlink()
 
-    press(qtbot, dock.outcome.promote)
+    press(qtbot, dock.view.outcome.promote)
     assert f"does worse than {in_use} on the same frames: mean Dice -0.960 (95 % interval" in asked[0]
     assert (dock.message.text(), model_in_use()) == ("Not promoted. default stays in use.", "default")
 
-    press(qtbot, dock.outcome.promote)
+    press(qtbot, dock.view.outcome.promote)
     assert model_in_use() == "small"
 
 
 def test_a_model_that_was_not_compared_is_promoted_only_after_a_yes(dock, qtbot, models, tmp_path, asked):
     ended(tmp_path / "run", models)
-    dock.run.choose(tmp_path / "run")
+    dock.view.run.choose(tmp_path / "run")
 
-    press(qtbot, dock.outcome.promote)
+    press(qtbot, dock.view.outcome.promote)
 
     assert "was not compared with the model in use" in asked[0]
     assert model_in_use() == "default"
@@ -557,9 +558,9 @@ def test_a_model_that_is_better_is_promoted_unasked(dock, qtbot, models, tmp_pat
     gap = {"value": 0.1, "low": 0.05, "high": 0.15, "n": 12}
     in_use = read_card("default").model_id
     ended(tmp_path / "run", models, {"event": "comparison", "with": in_use, "dice": gap, "auc": gap})
-    dock.run.choose(tmp_path / "run")
+    dock.view.run.choose(tmp_path / "run")
 
-    press(qtbot, dock.outcome.promote)
+    press(qtbot, dock.view.outcome.promote)
 
     assert asked == []
     assert model_in_use() == "small"
@@ -596,7 +597,7 @@ def test_a_damaged_note_of_the_process_is_told(dock, tmp_path):
     follow(dock, tmp_path / "run", START, epoch(1))
 
     assert "job.json in run can't be read: " in dock.message.text()
-    assert not dock.stop.isEnabled()
+    assert not dock.view.stop.isEnabled()
 
 
 def test_the_window_needs_no_torch_to_open_the_dock():
@@ -612,50 +613,50 @@ def test_a_run_is_followed_promoted_and_taken_back(open_dock, study, qtbot, view
     """Start, curves, worst frames, figures, promotion, the Segment dock, undo: one real run."""
     ready = fill(open_dock(viewer), study, tmp_path / "run")
     _, segment = viewer.window.add_plugin_dock_widget("napari-cln", "Segment")
-    segment.model.choose("default")
+    segment.view.model.choose("default")
 
-    press(qtbot, ready.start)
-    qtbot.waitUntil(lambda: ready.stop.isEnabled(), timeout=30_000)
+    press(qtbot, ready.view.start)
+    qtbot.waitUntil(lambda: ready.view.stop.isEnabled(), timeout=30_000)
     job = find_job(tmp_path / "run", "train")
     assert os.getsid(job.pid) != os.getsid(0)  # its own session: it outlives this one
-    qtbot.waitUntil(lambda: ready.outcome.promote.isVisibleTo(ready), timeout=DONE_S * 1000)
+    qtbot.waitUntil(lambda: ready.view.outcome.promote.isVisibleTo(ready), timeout=DONE_S * 1000)
 
     assert ready.message.text().startswith("Training in run is done.")
-    assert [len(line.get_xdata()) for line in ready.curves.panels["dice"].lines] == [2]
-    assert "n = " in ready.outcome.figures.text()
-    assert "Compared with small@" in ready.outcome.comparison.text()
+    assert [len(line.get_xdata()) for line in ready.view.curves.panels["dice"].lines] == [2]
+    assert "n = " in ready.view.outcome.figures.text()
+    assert "Compared with small@" in ready.view.outcome.comparison.text()
     assert model_in_use() == "default"
     qtbot.waitUntil(lambda: not job.is_alive(), timeout=30_000)
     written = [path.read_text() for path in (tmp_path / "run").glob("*.[tj]*")]
     assert len(written) >= 5  # log, job, record, progress, card
     assert not any(str(tmp_path) in text or str(study) in text for text in written)
 
-    qtbot.waitUntil(lambda: bool(ready.worst.buttons), timeout=30_000)
-    qtbot.mouseClick(ready.worst.buttons[0], Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: bool(ready.view.worst.buttons), timeout=30_000)
+    qtbot.mouseClick(ready.view.worst.buttons[0], Qt.MouseButton.LeftButton)
     assert [type(layer) for layer in viewer.layers] == [Image, Labels]
     assert viewer.layers[0].data.shape == viewer.layers[1].data.shape
 
-    press(qtbot, ready.outcome.promote)  # asks, since it was compared with another than the one in use
+    press(qtbot, ready.view.outcome.promote)  # asks, since it was compared with another than the one in use
     assert "small@" in asked[0]
     assert "in place of default?" in asked[0]
     assert model_in_use() == "default"
-    press(qtbot, ready.outcome.promote)
-    assert segment.model.value == model_in_use() == "run"
+    press(qtbot, ready.view.outcome.promote)
+    assert segment.view.model.value == model_in_use() == "run"
     assert "is in use now, instead of default." in ready.message.text()
-    assert not ready.outcome.promote.isEnabled()
+    assert not ready.view.outcome.promote.isEnabled()
 
-    press(qtbot, ready.outcome.undo)
-    assert segment.model.value == model_in_use() == "default"
-    assert segment.model.names.findData("run") >= 0
+    press(qtbot, ready.view.outcome.undo)
+    assert segment.view.model.value == model_in_use() == "default"
+    assert segment.view.model.names.findData("run") >= 0
 
 
 def test_a_run_outlives_the_window_and_is_found_again(open_dock, study, qtbot, tmp_path):
     """Close the window in mid-run, open another: it follows, stops and resumes the same process."""
     first = fill(TrainDock(ViewerModel()), study, tmp_path / "run", epochs=400)
     first.show()
-    press(qtbot, first.start)
-    qtbot.waitUntil(lambda: first.curves.isVisible(), timeout=DONE_S * 1000)
-    job = first._job
+    press(qtbot, first.view.start)
+    qtbot.waitUntil(lambda: first.view.curves.isVisible(), timeout=DONE_S * 1000)
+    job = first.session.process.job
     first.close()
     first.deleteLater()
     qtbot.wait(200)
@@ -663,23 +664,25 @@ def test_a_run_outlives_the_window_and_is_found_again(open_dock, study, qtbot, t
 
     second = open_dock()
 
-    assert second.run.path == tmp_path / "run"
-    assert second.folder.path == study
-    assert second.settings.value.epochs == 400
+    assert second.view.run.path == tmp_path / "run"
+    assert second.view.folder.path == study
+    assert second.view.settings.value.epochs == 400
     assert second.message.text().startswith("Fold 1 of 1, epoch ")
-    assert not second.start.isEnabled()
-    press(qtbot, second.stop)
+    assert not second.view.start.isEnabled()
+    press(qtbot, second.view.stop)
     qtbot.waitUntil(lambda: not job.is_alive(), timeout=60_000)
-    qtbot.waitUntil(lambda: second.resume.isEnabled(), timeout=10_000)
+    qtbot.waitUntil(lambda: second.view.resume.isEnabled(), timeout=10_000)
     told = re.fullmatch(
         r"Stopped after step (\d+) of \d+\. Resume goes on from there\.", second.message.text()
     )
     checkpoint = torch.load(tmp_path / "run" / "fold-0" / "checkpoint.pt", weights_only=True)
     assert checkpoint["progress"]["step"] == int(told[1])
-    reached = max(second._follower.progress.folds[0].dice)
+    reached = max(second.session.follower.progress.folds[0].dice)
 
-    press(qtbot, second.resume)
-    qtbot.waitUntil(lambda: max(second._follower.progress.folds[0].dice) > reached, timeout=DONE_S * 1000)
-    assert second._job.pid != job.pid
-    second._job.kill()
+    press(qtbot, second.view.resume)
+    qtbot.waitUntil(
+        lambda: max(second.session.follower.progress.folds[0].dice) > reached, timeout=DONE_S * 1000
+    )
+    assert second.session.process.job.pid != job.pid
+    second.session.process.job.kill()
     qtbot.waitUntil(lambda: "without a word, as when it is killed" in second.message.text(), timeout=10_000)

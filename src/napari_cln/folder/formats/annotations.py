@@ -23,16 +23,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ...disk.atomic import read_bytes
+from ...disk.schema import JsonObject
 from ...disk.tables import decode_text, is_hidden
-from ...errors import DatasetError
+from ...errors import DatasetError, listed
 from ...types import Frame, Node, Split, Truth
-from .coco import category_meanings, nodes_from, paint_polygon
+from .coco import OTHERS_LEFT_OUT, category_meanings, nodes_from, paint_polygon, plain_bytes
 from .imported import Drawn, ImportOptions, Outlines, below
 from .masks import MaskPicture, drawn, mask_meanings, read_mask
 from .meaning import Meaning, same_text, split_of
 from .pairing import match_files, pictures_below
-
-__all__ = ["find_labelme", "find_voc", "find_yolo"]
 
 MAX_BYTES = 2**27
 MAX_SHAPES = 10_000
@@ -66,7 +65,7 @@ def find_labelme(root: Path, images: Path | None, options: ImportOptions) -> Out
     for path in pictures:
         by_name[same_text(path.name)].append(path)
         by_name[same_text(path.stem)].append(path)
-    contents: dict[Path, dict[str, Any]] = {}
+    contents: dict[Path, JsonObject] = {}
     refused: dict[str, str] = {}
     for path in files:
         try:
@@ -77,9 +76,19 @@ def find_labelme(root: Path, images: Path | None, options: ImportOptions) -> Out
             contents[image] = content | {"file": path}
         except DatasetError as cause:
             refused[below(path, root)] = str(cause)
-    labels = {str(shape.get("label", "")) for content in contents.values() for shape in content["shapes"]}
+    labels = {_label_of(shape) for content in contents.values() for shape in content["shapes"]}
     notes: list[str] = []
     truths = category_meanings({label: label for label in labels}, set(labels), "labelme", options, notes)
+    flags = {
+        str(name)[:40]
+        for content in contents.values()
+        for said in (content.get("flags"), *(shape.get("flags") for shape in content["shapes"]))
+        if isinstance(said, dict)
+        for name, value in said.items()
+        if value
+    }
+    if flags:
+        notes.append(f"labelme has flags that are not used: {listed(sorted(flags), 8)}")
     return Outlines(
         kind="labelme",
         draw={image: partial(_draw_shapes, content, truths) for image, content in contents.items()},
@@ -91,6 +100,11 @@ def find_labelme(root: Path, images: Path | None, options: ImportOptions) -> Out
     )
 
 
+def _label_of(shape: Mapping[str, Any]) -> str:
+    label = shape.get("label")
+    return "" if label is None else str(label)
+
+
 def _is_labelme(path: Path) -> bool:
     try:
         with path.open("rb") as file:
@@ -99,10 +113,11 @@ def _is_labelme(path: Path) -> bool:
             ends = head + file.read()
     except OSError:
         return False
+    ends = plain_bytes(ends)
     return b'"shapes"' in ends and b'"imagePath"' in ends
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _load(path: Path) -> JsonObject:
     """A labelme file's size and shapes, without the picture that it may hold."""
     try:
         content = json.loads(read_bytes(path, MAX_BYTES).removeprefix(b"\xef\xbb\xbf"))
@@ -115,7 +130,7 @@ def _load(path: Path) -> dict[str, Any]:
         raise DatasetError(f"{path.name} has no list of shapes. Save it again in labelme.")
     if len(shapes) > MAX_SHAPES:
         raise DatasetError(f"{path.name} has {len(shapes)} shapes, more than a frame can show.")
-    return {key: content.get(key) for key in ("shapes", "imagePath", "imageHeight", "imageWidth")}
+    return {key: content.get(key) for key in ("shapes", "imagePath", "imageHeight", "imageWidth", "flags")}
 
 
 def _image_of(path: Path, said: str, by_name: Mapping[str, Sequence[Path]]) -> Path:
@@ -138,15 +153,19 @@ def _draw_shapes(content: Mapping[str, Any], truths: Mapping[Any, Meaning], fram
         kind = str(shape.get("shape_type") or "polygon")
         try:
             mask = _shape(shape, kind, frame.shape, scale)
-        except (ValueError, TypeError, KeyError, OverflowError, OSError, SyntaxError) as cause:
+        except (ValueError, TypeError, KeyError, OverflowError) as cause:
             raise DatasetError(
                 f"A shape of {name} can't be read ({cause}). Save it again in labelme."
+            ) from cause
+        except (OSError, SyntaxError, Image.DecompressionBombError) as cause:
+            raise DatasetError(
+                f"A shape of {name} holds no picture of a mask that can be read. Save it again in labelme."
             ) from cause
         if mask is None:
             not_taken[kind] += 1
             continue
         group = shape.get("group_id")
-        key = (str(shape.get("label", "")), f"group {group}" if group is not None else index)
+        key = (_label_of(shape), f"group {group}" if group is not None else index)
         grouped[key] = mask | grouped[key] if key in grouped else mask
     masks = [
         (truths.get(label, "node"), mask)
@@ -154,7 +173,12 @@ def _draw_shapes(content: Mapping[str, Any], truths: Mapping[Any, Meaning], fram
         if truths.get(label, "node") not in ("background", "no-node")
     ]
     made = nodes_from(masks, frame.shape, name)
-    notes = [*made.notes, *(f"{n} shapes of the kind {kind} are not taken" for kind, n in not_taken.items())]
+    others = [OTHERS_LEFT_OUT.format(n)] if (n := len(grouped) - len(masks)) else []
+    notes = [
+        *made.notes,
+        *others,
+        *(f"{n} shapes of the kind {kind} are not taken" for kind, n in not_taken.items()),
+    ]
     if scale != (1.0, 1.0):
         notes.append("its outlines are for a picture of another size, and were scaled to its own")
     return replace(made, notes=tuple(notes))
@@ -166,7 +190,7 @@ def _shape(
     """Mask of one shape; None for a kind that outlines nothing."""
     points = shape.get("points")
     if kind == "polygon":
-        return paint_polygon([value for point in points for value in point], size, scale)  # type: ignore[union-attr]
+        return paint_polygon(points, size, scale)
     if kind in ("rectangle", "mask"):
         (x0, y0), (x1, y1) = np.asarray(points, dtype=float).reshape(2, 2)
         if kind == "rectangle":
@@ -174,6 +198,8 @@ def _shape(
         if scale != (1.0, 1.0):
             raise ValueError("a mask for a picture of another size")
         with Image.open(io.BytesIO(base64.b64decode(str(shape["mask"])))) as picture:
+            if picture.width > size[1] + 1 or picture.height > size[0] + 1:
+                raise ValueError("a mask that is larger than its picture")
             inner = np.asarray(picture.convert("L")) > 0
         mask = np.zeros(size, dtype=bool)
         row, column = round(min(y0, y1)), round(min(x0, x1))
@@ -225,13 +251,16 @@ def find_yolo(root: Path, images: Path | None, options: ImportOptions) -> Outlin
     """
     pictures = pictures_below(images or root)
     stems = {same_text(path.stem) for path in pictures}
-    files = [
+    texts = [
         path
         for path in sorted(root.rglob("*.txt"))
-        if same_text(path.stem) in stems and not is_hidden(path) and path.is_file() and _is_yolo(path)
+        if same_text(path.stem) in stems and not is_hidden(path) and path.is_file()
     ]
+    files = [path for path in texts if _is_yolo(path)]
     if not any(path.stat().st_size for path in files):
         return None
+    beside = {path.parent for path in files}
+    files = [path for path in texts if path.parent in beside]  # one that is damaged refuses its image
     pairs = match_files(root, pictures, files)
     names, named_in = _yolo_names(root)
     lines = {image: _yolo_lines(found[0]) for image, found in pairs.masks.items()}
@@ -278,13 +307,16 @@ def _yolo_names(root: Path) -> tuple[dict[int, str], Path | None]:
         except (yaml.YAMLError, DatasetError, OSError, ValueError, RecursionError):
             continue
         names = content.get("names") if isinstance(content, dict) else None
+        given = names.values() if isinstance(names, dict) else names if isinstance(names, list) else ()
+        if not all(isinstance(name, str | int | float) for name in given):
+            continue
         if isinstance(names, list):
             return {i: str(name) for i, name in enumerate(names)}, path
         if isinstance(names, dict) and all(isinstance(key, int) for key in names):
             return {key: str(name) for key, name in names.items()}, path
     for path in sorted(root.rglob("*")):
         if path.name.casefold() in ("classes.txt", "obj.names", "names.txt") and path.is_file():
-            text = decode_text(read_bytes(path, 2**20))[0]
+            text = _text(path, 2**20)
             return {i: line.strip() for i, line in enumerate(text.splitlines()) if line.strip()}, path
     return {}, None
 
@@ -325,6 +357,15 @@ def _draw_yolo(
     return replace(
         made, notes=(*made.notes, *([f"{boxes} boxes without an outline are not taken"] * bool(boxes)))
     )
+
+
+def _text(path: Path, most: int) -> str:
+    try:
+        return decode_text(read_bytes(path, most))[0]
+    except UnicodeDecodeError as cause:
+        raise DatasetError(f"{path.name} is no text that can be read. Save it as UTF-8.") from cause
+    except OSError as cause:
+        raise DatasetError(f"{path.name} can't be read ({cause.strerror}). Check its permissions.") from cause
 
 
 # ------------------------------------------------------------ Pascal VOC
@@ -378,12 +419,18 @@ def find_voc(root: Path, images: Path | None, options: ImportOptions) -> Outline
         draw[image] = partial(_draw_voc, found[0], nodes_at, named, truths, options)
     for image, reason in pairs.refused.items():
         draw[image] = partial(_refuse, f"{image.name}: {reason}")
-    splits, lists = _voc_splits(root, pictures)
+    sides, lists = _voc_splits(root, pictures)
+    for image, several in sides.items():
+        if len(several) > 1:
+            reason = (
+                f"{image.name} is in the lists of {' and '.join(sorted(several))}. Leave the one that holds."
+            )
+            draw[image] = partial(_refuse, reason)
     return Outlines(
         kind="Pascal VOC",
         draw=draw,
         images=tuple(pictures),
-        splits=splits,
+        splits={image: next(iter(side)) for image, side in sides.items() if len(side) == 1},
         used=frozenset((*masks, *by_stem.values(), *lists, *((named_in,) if named_in else ()))),
         refused={below(path, root): "is the mask of no image" for path in pairs.lonely},
         notes=tuple(notes),
@@ -393,9 +440,9 @@ def find_voc(root: Path, images: Path | None, options: ImportOptions) -> Outline
 
 def _voc_colours(root: Path) -> tuple[dict[int, str], Path | None]:
     """Name of each colour, and the file that gives it."""
-    for path in sorted(root.rglob("labelmap.txt")):
+    for path in filter(Path.is_file, sorted(root.rglob("labelmap.txt"))):
         colours: dict[int, str] = {}
-        for line in decode_text(read_bytes(path, 2**20))[0].splitlines():
+        for line in _text(path, 2**20).splitlines():
             if match := re.match(r"\s*([^#:]+):(\d+),(\d+),(\d+)", line):
                 red, green, blue = (int(match[i]) for i in (2, 3, 4))
                 colours[(red << 16) | (green << 8) | blue] = match[1].strip()
@@ -403,20 +450,20 @@ def _voc_colours(root: Path) -> tuple[dict[int, str], Path | None]:
     return {}, None
 
 
-def _voc_splits(root: Path, pictures: Sequence[Path]) -> tuple[dict[Path, Split], list[Path]]:
-    """Side of each image by the lists in ``ImageSets``, and the lists."""
+def _voc_splits(root: Path, pictures: Sequence[Path]) -> tuple[dict[Path, set[Split]], list[Path]]:
+    """Sides of each image by the lists in ``ImageSets``, and the lists."""
     by_stem = {same_text(path.stem): path for path in pictures}
-    splits: dict[Path, Split] = {}
+    sides: dict[Path, set[Split]] = defaultdict(set)
     lists = []
-    for path in sorted(root.rglob("ImageSets/**/*.txt")):
+    for path in filter(Path.is_file, sorted(root.rglob("ImageSets/**/*.txt"))):
         side = split_of(path.stem)[1]
         if side is None:
             continue
         lists.append(path)
-        for line in decode_text(read_bytes(path, MAX_BYTES))[0].split():
+        for line in _text(path, MAX_BYTES).split():
             if (image := by_stem.get(same_text(line))) is not None:
-                splits[image] = side
-    return splits, lists
+                sides[image].add(side)
+    return sides, lists
 
 
 def _draw_voc(

@@ -10,8 +10,6 @@ from ...disk.tables import Table
 from ...errors import DatasetError, listed
 from .meaning import same_text
 
-__all__ = ["ClinicalValues", "read_clinical"]
-
 ClinicalValues = Mapping[str, float | str]
 """What is known of a patient, by the heading of its column; a missing value is no entry."""
 

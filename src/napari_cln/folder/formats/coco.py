@@ -23,6 +23,7 @@ from skimage.transform import resize
 
 from ...disk.atomic import read_bytes
 from ...disk.rle import decode_rle, encode_rle
+from ...disk.schema import JsonObject
 from ...disk.tables import is_hidden
 from ...errors import DatasetError, listed
 from ...types import Frame, Node, Split, Truth
@@ -30,23 +31,19 @@ from ..pictures import MAX_PIXELS, encode_png, read_png
 from ..record import record_of, value_of
 from .imported import Drawn, Found, ImportOptions, Incoming, Outlines, path_inside
 from .meaning import Meaning, meaning_of, same_text, split_of
-from .pairing import pictures_below
+from .pairing import pictures_below, role_of
 from .stored import ExportedFrame, parcel_of
-
-__all__ = [
-    "CocoWriter",
-    "category_meanings",
-    "find_coco_files",
-    "nodes_from",
-    "paint_polygon",
-    "read_coco",
-]
 
 MAX_BYTES = 2**28
 MAX_CORNERS = 100_000
 MAX_SIDE = 65_535
 FAR = 1e6
 """Pixels beyond which a corner lies nowhere near a picture."""
+OTHER_STRUCTURES = frozenset(
+    ("vessel", "vessels", "artery", "vein", "carotid", "jugular", "muscle", "nerve", "thyroid", "trachea")
+)
+"""Words of a category that is no node even where it is the only one."""
+OTHERS_LEFT_OUT = "{} of its outlines are of what is no node, and are left out"
 CATEGORY = {"id": 1, "name": "lymph node", "supercategory": "anatomy"}
 NOT_JUDGED = {"id": 2, "name": "not judged", "supercategory": "none"}
 
@@ -56,8 +53,8 @@ class CocoWriter:
 
     def __init__(self, dest: Path) -> None:
         self._dest = dest
-        self._images: list[dict[str, Any]] = []
-        self._annotations: list[dict[str, Any]] = []
+        self._images: list[JsonObject] = []
+        self._annotations: list[JsonObject] = []
         self._has_unjudged = False
         (dest / "images").mkdir()
 
@@ -132,13 +129,21 @@ def _is_coco(path: Path) -> bool:
             tail = file.read()
     except OSError:
         return False
-    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    head, tail = plain_bytes(head), plain_bytes(tail)
+    start = head.lstrip()
     if b'"shapes"' in head and b'"imagePath"' in head + tail:
         return False  # labelme
     return start.startswith(b"{") and any(key in head for key in (b'"images"', b'"annotations"'))
 
 
-def _load(path: Path) -> dict[str, Any]:
+def plain_bytes(data: bytes) -> bytes:
+    """Part of a text without byte-order marks, and without the zeros of UTF-16: enough to look for keys."""
+    for mark in (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"):
+        data = data.removeprefix(mark)
+    return data.replace(b"\0", b"")
+
+
+def _load(path: Path) -> JsonObject:
     """A COCO file's content, its lists and ids checked.
 
     Raises
@@ -147,7 +152,8 @@ def _load(path: Path) -> dict[str, Any]:
         If it is no COCO file.
     """
     wrong = (
-        f"{path.name} is not a COCO file: it must have images, annotations and categories. Export it again."
+        f"{path.name} is not a COCO file: it must have images, annotations and categories. Export it again, "
+        "or put it elsewhere if it is something else."
     )
     try:
         content = json.loads(read_bytes(path, MAX_BYTES).removeprefix(b"\xef\xbb\xbf"))
@@ -205,11 +211,15 @@ def read_coco(
         except DatasetError as cause:
             refused[f"{entry.table.name}: {str(name)[:80]}"] = str(cause)
     draw = {image: partial(_draw, image, tuple(found)) for image, found in by_image.items()}
+    sides = {image: {entry.split for entry in found if entry.split} for image, found in by_image.items()}
+    for image, several in sides.items():
+        if len(several) > 1:
+            draw[image] = partial(_refuse_sides, image.name, listed(sorted(several)))
     return Outlines(
         kind=f"COCO ({listed(path.name for path in files)})",
         draw=draw,
         images=tuple(by_image),
-        splits={image: found[0].split for image, found in by_image.items() if found[0].split},
+        splits={image: next(iter(side)) for image, side in sides.items() if len(side) == 1},
         used=frozenset(files),
         refused=refused,
         notes=tuple(notes),
@@ -221,6 +231,15 @@ def read_coco(
 def _entries(
     path: Path, content: Mapping[str, Any], options: ImportOptions, notes: list[str], refused: dict[str, str]
 ) -> list[_Entry]:
+    named: dict[Any, set[str]] = defaultdict(set)
+    for entry in content["categories"]:
+        named[_id(entry.get("id"))].add(str(entry.get("name", "")))
+    for key, names in named.items():
+        if len(names) > 1:
+            raise DatasetError(
+                f"{path.name} has {listed(map(repr, sorted(names)))} as names of the one category {key!r}. "
+                "Leave the one that holds."
+            )
     truths = category_meanings(
         {_id(entry.get("id")): str(entry.get("name", "")) for entry in content["categories"]},
         {_id(entry.get("category_id")) for entry in content["annotations"]},
@@ -244,16 +263,31 @@ def _entries(
         entries.append(
             _Entry(table=path, value=value, outlines=tuple(outlines.pop(key, ())), truths=truths, split=split)
         )
+    if more := _unknown_attributes(content["annotations"]):
+        notes.append(f"{path.name} has attributes of outlines that are not used: {listed(more, 8)}")
     if strays := sum(map(len, outlines.values())):
         notes.append(f"{path.name} has {strays} outlines of images that it does not list; they are not taken")
     return entries
 
 
+def _unknown_attributes(annotations: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names of what an annotation tool lets its users say of an outline, beside its category."""
+    names: set[str] = set()
+    for entry in annotations:
+        if isinstance(attributes := entry.get("attributes"), dict):
+            names.update(
+                str(name)[:40] for name, value in attributes.items() if value not in (None, "", False)
+            )
+    return sorted(names - {"occluded", "rotation", "track_id", "keyframe", "outside", "id"})
+
+
 def _id(value: Any) -> int | str | None:
     """An id as COCO has them; None for what is none."""
-    return (
-        value if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)) else None
-    )
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, str):  # some programs write ids as text at one place and as numbers at another
+        return int(value) if re.fullmatch(r"0|-?[1-9][0-9]{0,17}", value) else value
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def category_meanings(
@@ -280,7 +314,10 @@ def category_meanings(
     """
     meanings = {key: meaning_of(name, options.label_values) for key, name in names.items()}
     unknown = [key for key, meaning in meanings.items() if meaning is None]
-    if unknown and len(names) > 1:
+    others = [
+        key for key in unknown if OTHER_STRUCTURES & set(re.findall(r"[^\W\d_]+", same_text(names[key])))
+    ]
+    if unknown and (len(names) > 1 or others):
         first = names[unknown[0]]
         raise DatasetError(
             f"{where} has the categories {listed((repr(names[key]) for key in unknown), 8)}, whose meaning "
@@ -297,6 +334,7 @@ class _Images:
     """Finds the file that an entry names: beside the COCO file, or below the folder of images."""
 
     def __init__(self, files: Sequence[Path], images: Path | None, root: Path) -> None:
+        self._root = root
         self._roots = (*((images,) if images else ()), *dict.fromkeys(path.parent for path in files), root)
         self._by_name: dict[str, list[Path]] = defaultdict(list)
         for path in pictures_below(images or root):
@@ -316,6 +354,7 @@ class _Images:
         if len(found) > 1:
             ends = [path for path in found if path.as_posix().endswith(plain.as_posix())]
             found = ends or found
+            found = [path for path in found if not self._is_mask(path)] or found
         if len(found) != 1:
             raise DatasetError(
                 f"{plain.name[:80]} was found {len(found)} times. Name the folder of the images with "
@@ -323,8 +362,16 @@ class _Images:
             )
         return found[0]
 
+    def _is_mask(self, path: Path) -> bool:
+        parts = path.relative_to(self._root).parts[:-1] if path.is_relative_to(self._root) else ()
+        return any(role_of(part) == "mask" for part in parts)
+
 
 # ------------------------------------------------------------ one frame
+
+
+def _refuse_sides(name: str, sides: str, _frame: Frame) -> Drawn:
+    raise DatasetError(f"{name} is listed on the sides {sides} at once. Leave it on the one that holds.")
 
 
 def _draw(image: Path, entries: Sequence[_Entry], frame: Frame) -> Drawn:
@@ -341,7 +388,7 @@ def _draw(image: Path, entries: Sequence[_Entry], frame: Frame) -> Drawn:
     entry = filled[0]
     size = _size(entry, frame)
     masks: list[tuple[Meaning, NDArray[np.bool_]]] = []
-    boxes = 0
+    boxes = others = 0
     for outline in entry.outlines:
         category = _id(outline.get("category_id"))
         if category not in entry.truths:
@@ -351,6 +398,7 @@ def _draw(image: Path, entries: Sequence[_Entry], frame: Frame) -> Drawn:
             )
         meaning = entry.truths[category]
         if meaning in ("background", "no-node"):
+            others += 1
             continue
         if not outline.get("segmentation"):
             boxes += 1
@@ -363,6 +411,8 @@ def _draw(image: Path, entries: Sequence[_Entry], frame: Frame) -> Drawn:
             f"its outlines are for {size[0]}×{size[1]} pixels, and were scaled to its {frame.shape[0]}×"
             f"{frame.shape[1]}"
         )
+    if others:
+        notes.append(OTHERS_LEFT_OUT.format(others))
     if boxes:
         notes.append(f"{boxes} boxes without an outline are not taken")
     return replace(drawn, notes=tuple(notes))
@@ -495,7 +545,10 @@ def paint_polygon(
     ValueError
         If it has no three corners, or one that is no number or far from any picture.
     """
-    corners = np.asarray(ring, dtype=float).reshape(-1, 2)[:, ::-1]
+    given = np.asarray(ring, dtype=float)
+    if given.size % 2 or (given.ndim > 1 and given.shape[-1] != 2):
+        raise ValueError("corners that are not x and y in turn")
+    corners = given.reshape(-1, 2)[:, ::-1]
     if not 3 <= len(corners) <= MAX_CORNERS:
         raise ValueError(f"a polygon of {len(corners)} corners")
     if not np.isfinite(corners).all() or np.abs(corners).max() > FAR:

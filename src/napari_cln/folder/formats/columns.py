@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,6 @@ from ...types import Level, Side, Split, Truth, TruthSource
 from .clinical import ClinicalValues, read_clinical
 from .imported import ImportOptions, TableUse
 from .meaning import SIDES, SOURCES, UnknownWords, level_of, same_text, split_of, truth_of, words_of
-
-__all__ = ["ROLES", "Labels", "TableRow", "find_columns", "has_images", "read_labels"]
 
 ROLES: dict[str, tuple[str, ...]] = {
     "image": ("image", "images", "img", "image file", "image name", "image path", "file", "filename",
@@ -43,6 +41,10 @@ CHOICES = {
     "side": "left, right, midline or none",
     "truth_source": "fna, tg, histology, follow-up or none",
 }
+NOT_KNOWN = frozenset(("n/a", "na", "nan", "none", "null", "unknown", "-", "--", "?", "#n/a"))
+"""Words by which people and programs say that a patient is not known."""
+_SHEET_ERROR = re.compile(r"#(REF!|VALUE!|NAME\?|DIV/0!|NULL!|NUM!|SPILL!|CALC!|BEZUG!|WERT!)", re.IGNORECASE)
+_DATE = re.compile(r"\d{4}-\d\d-\d\d( .*)?|\d{1,2}[-. ]{1,2}[^\W\d_]{3,4}\.?|[^\W\d_]{3,4}[-. ]{1,2}\d\d")
 _SHORTENED = re.compile(r"\d+([.,]\d+)?[eE]\+?\d+")
 _WHOLE_FLOAT = re.compile(r"(\d+)[.,]0+")
 
@@ -122,6 +124,13 @@ def read_labels(path: Path, options: ImportOptions) -> Labels:
         message names them and the option that says what they mean.
     """
     table = read_table(path)
+    for line, texts in zip(table.lines, table.rows, strict=True):
+        for heading, text in texts.items():
+            if _SHEET_ERROR.fullmatch(text):
+                raise DatasetError(
+                    f"{path.name} has {text} in line {line}, column {heading!r}: a formula of the "
+                    "spreadsheet failed. Correct it, and save the table."
+                )
     columns = find_columns(table.headings)
     for role, heading in options.columns.items():
         if role not in ROLES:
@@ -142,15 +151,16 @@ def read_labels(path: Path, options: ImportOptions) -> Labels:
             "images. Call that column image, or say which it is by --columns image=HEADING; --labels none "
             "imports without a table."
         )
-    columns = {role: heading for role, heading in columns.items() if heading not in options.clinical}
+    kept = {same_text(heading) for heading in options.clinical}
+    columns = {role: heading for role, heading in columns.items() if same_text(heading) not in kept}
     if "image" not in columns:
         raise DatasetError(f"--clinical names the column of images of {path.name}. Leave it out there.")
+    columns.pop("node", None)  # of the exports of training folders; a row is a node by its mask here
+    rows = _rows(table, columns, options)
+    if "label" not in options.columns:
+        _check_other_labels(table, columns, rows, options)
     clinical = read_clinical(table, options.clinical)
-    rows = [
-        replace(row, clinical=record)
-        for row, record in zip(_rows(table, columns, options), clinical, strict=True)
-    ]
-    kept = {same_text(heading) for heading in options.clinical}
+    rows = [replace(row, clinical=record) for row, record in zip(rows, clinical, strict=True)]
     unused = tuple(
         heading
         for heading in table.headings
@@ -205,6 +215,24 @@ def _rows(table: Table, columns: Mapping[str, str], options: ImportOptions) -> l
     return rows
 
 
+def _check_other_labels(
+    table: Table, columns: Mapping[str, str], rows: Sequence[TableRow], options: ImportOptions
+) -> None:
+    """Refuse a table with a second column of labels that says something else than the one that is read."""
+    names = {_plain(name) for name in ROLES["label"]}
+    for heading in table.headings:
+        if _plain(heading) not in names or heading in columns.values():
+            continue
+        for row, texts in zip(rows, table.rows, strict=True):
+            other = truth_of(texts[heading], options.label_values)
+            if other not in (None, "unknown") and row.label not in (None, "unknown", other):
+                raise DatasetError(
+                    f"{table.name} says {row.label} in column {columns['label']!r} of line {row.line} and "
+                    f"{other} in column {heading!r}. Say which of them holds the labels: "
+                    f'--columns "label={heading}"'
+                )
+
+
 def _side_of(text: str) -> Side | None:
     return SIDES.get(words_of(text))
 
@@ -213,7 +241,7 @@ def _source_of(text: str) -> TruthSource | None:
     return SOURCES.get(words_of(text))
 
 
-def _patients(table: Table, columns: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
+def _patients(table: Table, columns: Mapping[str, str]) -> tuple[dict[str, str | None], tuple[str, ...]]:
     """Spelling of each patient that holds, and notes on spellings that may be one patient's.
 
     Spreadsheets and pandas write a whole number with a point (12.0): that is the same number. Leading
@@ -224,8 +252,12 @@ def _patients(table: Table, columns: Mapping[str, str]) -> tuple[dict[str, str],
     if heading is None:
         return {}, ()
     spelt: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    missing, dates = Counter[str](), Counter[str]()
     for line, texts in zip(table.lines, table.rows, strict=True):
-        if text := texts[heading]:
+        if same_text(text := texts[heading]) in NOT_KNOWN:
+            missing[text] += 1
+        elif text:
+            dates.update([text] if _DATE.fullmatch(text) else ())
             if _SHORTENED.fullmatch(text):
                 raise DatasetError(
                     f"{table.name} has the patient {text!r} in line {line}: a spreadsheet shortened a long "
@@ -233,8 +265,16 @@ def _patients(table: Table, columns: Mapping[str, str]) -> tuple[dict[str, str],
                     "again, and save the table."
                 )
             spelt[_alike(text)][text].append(line)
-    holds: dict[str, str] = {}
+    holds: dict[str, str | None] = dict.fromkeys(missing)
     notes = []
+    if missing:
+        words = listed((f"{word!r} ({n} time{'s'[: n != 1]})" for word, n in missing.items()), 6)
+        notes.append(f"{table.name} has {words} in the place of a patient: taken as not known")
+    if dates:
+        notes.append(
+            f"{table.name} has dates in the place of patients: {listed(map(repr, dates), 6)}. A spreadsheet "
+            "makes them of numbers such as 3-12: look at the column as text"
+        )
     for spellings in spelt.values():
         names = sorted(spellings, key=lambda name: (bool(_WHOLE_FLOAT.fullmatch(name)), len(name), name))
         holds |= dict.fromkeys(names, names[0])
@@ -257,5 +297,5 @@ def _alike(patient: str) -> str:
     return " ".join(run.lstrip("0") or "0" for run in re.findall(r"\d+|[^\W\d_]+", text)) or text
 
 
-def _with_patient(row: TableRow, patients: Mapping[str, str]) -> TableRow:
+def _with_patient(row: TableRow, patients: Mapping[str, str | None]) -> TableRow:
     return replace(row, patient=patients.get(row.patient, row.patient)) if row.patient else row

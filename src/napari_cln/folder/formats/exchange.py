@@ -23,8 +23,10 @@ from msgspec import Struct
 from msgspec import field as struct_field
 
 from ...disk.atomic import read_json
+from ...disk.cells import printable
 from ...disk.tables import ENDINGS, is_hidden
 from ...errors import ClnError, DatasetError, ExportError, listed
+from ...io.sources import VIDEO_ENDINGS
 from ...types import Case
 from ..dataset import TrainingFolder
 from ..health.summary import StudySummary, Tally
@@ -48,6 +50,7 @@ FORMATS = ("nnunet", "coco", "csv")
 MAX_LISTED = 8
 NO_TABLE = "none"
 """For ``labels``: the study's tables are not its labels."""
+UNFORESEEN = (OSError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, MemoryError)
 NOT_READ = {
     **dict.fromkeys(
         (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd"),
@@ -59,6 +62,8 @@ NOT_READ = {
     ),
     **dict.fromkeys((".npy", ".npz", ".mat", ".pkl", ".h5"), "arrays are not read: export the masks as PNG"),
     **dict.fromkeys(ENDINGS, "tables that are not the one of labels: name another by --labels"),
+    **dict.fromkeys(VIDEO_ENDINGS, "videos are not imported: export the frames that you want as pictures"),
+    **dict.fromkeys((".heic", ".heif"), "pictures of this kind are not read: save them as PNG or JPEG"),
     **dict.fromkeys((".json", ".xml"), "annotations that no known format explains: export them as COCO"),
 }
 
@@ -157,7 +162,7 @@ class ImportReport(Struct, frozen=True, kw_only=True):
             said.append(f"refused     {name}: {problem}")
         if (more := len(self.problems) - MAX_LISTED) > 0:
             said.append(f"refused     {more} more; --json names them all")
-        return said
+        return [printable(line) for line in said]
 
 
 def _columns(table: TableUse) -> str:
@@ -341,6 +346,8 @@ def _unused(root: Path, found: Found, out: Path) -> dict[str, str]:
 
 
 def _why(path: Path) -> str:
+    if path.is_symlink() and not path.exists():
+        return "a link that leads nowhere"
     name = path.name.casefold()
     ending = ".nii.gz" if name.endswith(".nii.gz") else path.suffix.casefold()
     return NOT_READ.get(ending, "")
@@ -414,6 +421,13 @@ class StudyImport:
             case = self._keep(parcel)
         except ClnError as cause:
             return step(problem=str(cause))
+        except UNFORESEEN as cause:
+            # One frame that nobody foresaw must not stop the others.
+            kind = type(cause).__name__
+            return step(
+                problem=f"{item.name} can't be taken ({kind}). Check its files; if they are right, please "
+                "open an issue in the repository of napari-cln."
+            )
         self._taken[case_id] = item.name, said
         self._n_taken += 1
         self._tally.add(case, parcel.annotation.instances, item.name)

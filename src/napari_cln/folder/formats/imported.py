@@ -14,19 +14,6 @@ from ...errors import DatasetError
 from ...types import Annotation, Box, Frame, Node, Split
 from ..record import Provenance, Record
 
-__all__ = [
-    "Drawn",
-    "Found",
-    "ImportOptions",
-    "ImportedFrame",
-    "Incoming",
-    "Outlines",
-    "TableUse",
-    "below",
-    "path_inside",
-    "untouched",
-]
-
 
 @dataclass(frozen=True, kw_only=True)
 class ImportOptions:

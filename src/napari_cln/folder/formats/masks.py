@@ -19,17 +19,6 @@ from ..pictures import MAX_PIXELS
 from .imported import Drawn, ImportOptions
 from .meaning import Meaning, meaning_of
 
-__all__ = [
-    "IDS",
-    "MaskPicture",
-    "count_pages",
-    "drawn",
-    "looks_like_a_mask",
-    "mask_meanings",
-    "pieces_of",
-    "read_mask",
-]
-
 IDS = "ids"
 """For ``mask_values``: each value of a mask is a node of its own."""
 VOC_VOID = (224, 224, 192)
@@ -37,6 +26,8 @@ VOC_VOID = (224, 224, 192)
 MAX_KINDS = 16
 MAX_NODES = 255
 NEAR_GREY = 24
+SOLID = 5
+"""Pixels around one within which the areas of a mask have one value."""
 LEAST_EXTREME = 0.5
 """Share of the pixels that are not background which a smoothed mask has near its largest value."""
 
@@ -138,6 +129,8 @@ def read_mask(path: Path, page: int = 0) -> MaskPicture:
             return _picture(shown, path.name, lossy=image.format in ("JPEG", "MPO"))
     except DatasetError:
         raise
+    except FileNotFoundError as cause:
+        raise DatasetError(f"{path.name}, its mask, is missing. Add it, or leave the image out.") from cause
     except (
         OSError,
         SyntaxError,
@@ -156,17 +149,19 @@ def read_mask(path: Path, page: int = 0) -> MaskPicture:
 
 def _picture(image: Image.Image, name: str, *, lossy: bool) -> MaskPicture:
     mode = image.mode
-    if mode == "P" and "transparency" not in image.info:
-        palette = image.getpalette() or []
+    palette = (image.getpalette() or []) if mode == "P" else []
+    # A palette whose first colour is not black numbers nothing: its colours are what one sees.
+    if mode == "P" and "transparency" not in image.info and not any(palette[:3]):
         void = 255 if tuple(palette[765:768]) == VOC_VOID else None
         return MaskPicture(values=np.asarray(image).astype(np.int64), void=void)
-    if mode in ("1", "L", "P") and "transparency" not in image.info:
+    if mode in ("1", "L") and "transparency" not in image.info:
         return _grey(np.asarray(image).astype(np.float64), name, lossy=lossy)
     if mode.startswith(("I", "F")):
         return _grey(np.asarray(image).astype(np.float64), name)
     rgba = np.asarray(image.convert("RGBA"))
     colours = rgba[..., :3].astype(np.int64)
-    colours[rgba[..., 3] < 128] = 0
+    # Half of the strongest: an overlay is exported as faint as it was drawn.
+    colours[rgba[..., 3] < max(1, int(rgba[..., 3].max(initial=0)) / 2)] = 0
     return _coloured(colours, name, lossy=lossy)
 
 
@@ -240,7 +235,34 @@ def _coloured(colours: NDArray[np.int64], name: str, *, lossy: bool) -> MaskPict
 
 
 def looks_like_a_mask(pixels: NDArray[np.uint8]) -> bool:
-    """Tell whether a picture that is given as a frame has the two values of a mask.
+    """Tell whether a picture that is given as a frame looks like a mask: few flat areas of few values.
+
+    Borders that were smoothed or compressed are passed over. Ultrasound has speckle, so hardly a pixel of
+    it equals its neighbours where it is not black.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8, shape (H, W) or (H, W, 3)
+    """
+    if has_two_values(pixels):
+        return True
+    grey = (pixels if pixels.ndim == 2 else pixels.max(axis=2)).astype(np.int64)
+    most = int(grey.max(initial=0))
+    shown = grey > 0.1 * most
+    inner = ndimage.binary_erosion(shown, iterations=SOLID)
+    if inner.sum() < 0.3 * shown.sum():
+        return False
+    span = ndimage.maximum_filter(grey, SOLID) - ndimage.minimum_filter(grey, SOLID)
+    if (span[inner] <= 0.03 * most).mean() < 0.9:
+        return False
+    counts = np.bincount(grey[inner])
+    kinds = [value for value in np.argsort(counts)[-3:] if counts[value]]
+    near = np.any([np.abs(grey - value) <= 0.06 * most for value in kinds], axis=0)
+    return bool((near & shown).sum() > 0.8 * shown.sum())
+
+
+def has_two_values(pixels: NDArray[np.uint8]) -> bool:
+    """Tell whether a picture has two values or colours, or one.
 
     Parameters
     ----------

@@ -15,22 +15,6 @@ from typing import Literal, TypeAlias, get_args
 from ...errors import DatasetError, listed
 from ...types import Level, Side, Split, Truth, TruthSource
 
-__all__ = [
-    "LEVELS",
-    "SIDES",
-    "SOURCES",
-    "SPLITS",
-    "TRUTHS",
-    "Meaning",
-    "UnknownWords",
-    "level_of",
-    "meaning_of",
-    "same_text",
-    "split_of",
-    "truth_of",
-    "words_of",
-]
-
 Meaning: TypeAlias = Literal["background", "node", "benign", "metastatic", "no-node", "unknown", "not-judged"]
 TRUTHS = ("benign", "metastatic", "no-node", "unknown")
 

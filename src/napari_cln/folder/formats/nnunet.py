@@ -32,8 +32,6 @@ from .stored import ExportedFrame
 if TYPE_CHECKING:
     from ..dataset import TrainingFolder
 
-__all__ = ["NnunetWriter", "find_nnunet", "is_nnunet"]
-
 
 def is_nnunet(source: Path) -> bool:
     """Tell whether a folder is a raw nnU-Net dataset."""

@@ -6,19 +6,17 @@ import csv
 from collections import defaultdict
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...disk.schema import JsonObject
 from ...disk.tables import read_table
 from ...errors import DatasetError
 from ..pictures import encode_png, hash_pixels, read_png
 from ..record import SCHEMA, record_of
 from .imported import Found, ImportedFrame, Incoming, TableUse, path_inside
 from .stored import ExportedFrame, parcel_of
-
-__all__ = ["CsvWriter", "find_csv", "is_own_table"]
 
 TABLE = "labels.csv"
 NODE = ("truth", "truth_source", "level", "side", "p_malignant")
@@ -127,7 +125,7 @@ def _read(folder: Path, frame_id: str, rows: list[dict[str, str]]) -> ImportedFr
         unjudged = read_png(path_inside(folder / first[UNJUDGED], (folder,))) > 0
     rows_n, columns_n = image.shape
     try:
-        value: dict[str, Any] = {
+        value: JsonObject = {
             "schema": SCHEMA,
             "id": frame_id,
             "revision": 1,

@@ -16,19 +16,18 @@ from pathlib import Path
 
 from ...disk.tables import is_hidden
 from ...errors import listed
+from ...io.signatures import HEAD_BYTES, has_no_frames, kind_of_file
 from .meaning import same_text
-
-__all__ = ["IMAGES", "Pairs", "match_files", "pair_masks", "pictures_below", "role_of"]
 
 IMAGES = (".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".tif", ".tiff", ".dcm", ".gif", ".webp")
 MASK_WORDS = frozenset(
     ("mask", "masks", "seg", "segs", "segmentation", "segmentations", "label", "labels", "annotation",
      "annotations", "gt", "groundtruth", "roi", "rois", "outline", "outlines", "contour", "contours",
-     "segmentationclass", "segmentationobject", "labelstr", "labelsts")
+     "maske", "masken", "segmentationclass", "segmentationobject", "labelstr", "labelsts")
 )  # fmt: skip
 IMAGE_WORDS = frozenset(
     ("image", "images", "img", "imgs", "us", "ultrasound", "bmode", "picture", "pictures", "jpegimages",
-     "original", "originals", "imagestr", "imagests")
+     "original", "originals", "bild", "bilder", "imaging", "imagestr", "imagests")
 )  # fmt: skip
 FILLERS = frozenset(("cp", "ground", "truth", "binary", "the", "and", "png", "files"))
 """Words that say nothing by themselves beside one that says the role: ``cp_masks``, ``ground_truth``."""
@@ -76,6 +75,8 @@ class Named:
     @property
     def image_names(self) -> set[str]:
         """Names by which a mask may call it, if it is an image."""
+        if set(_words(self.stem)) <= IMAGE_WORDS and _words(self.stem):
+            return {_key(self.stem), ""}  # image.png beside mask.png
         match = _IMAGE_AT_END.fullmatch(self.stem) or _IMAGE_AT_START.fullmatch(self.stem)
         return {_key(self.stem), _key(match[1])} if match else {_key(self.stem)}
 
@@ -110,11 +111,24 @@ def pictures_below(folder: Path) -> list[Path]:
     return [
         path
         for path in sorted(folder.rglob("*"))
-        if path.suffix.casefold() in IMAGES
-        and not is_hidden(path)
+        if not is_hidden(path)
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
+        and is_picture(path)
     ]
+
+
+def is_picture(path: Path) -> bool:
+    """Tell whether a path is a picture file: by its ending, or as DICOM that has none or a number."""
+    if path.suffix.casefold() in IMAGES:
+        return path.is_file()
+    if path.suffix.strip(".0123456789") or not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except OSError:
+        return False
+    return kind_of_file(head) == "dicom" and not has_no_frames(head)
 
 
 def role_of(part: str) -> str:
@@ -195,7 +209,7 @@ def _named(path: Path, root: Path, images: Path | None, masks: Path | None) -> N
         path=path,
         role=role,
         stem=stem,
-        base=match[1] if match else stem,
+        base=match[1] if match else "" if stem in MASK_WORDS else stem,
         number=(match[2] or "") if match else "",
         folders=tuple(rest for part in parts if (rest := _without_role(part))),
     )

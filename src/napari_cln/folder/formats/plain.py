@@ -10,10 +10,9 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,8 +20,9 @@ from ...disk.tables import ENDINGS, is_hidden
 from ...errors import DatasetError, listed
 from ...io.depth import upright
 from ...io.sources import FrameSource, open_source
-from ...types import Annotation, Frame, Node, Split, Status, Truth
+from ...types import Annotation, Frame, Level, Node, Side, Split, Status, Truth, TruthSource
 from ..record import Provenance
+from .clinical import ClinicalValues
 from .columns import Labels, TableRow, has_images, read_labels
 from .imported import (
     Drawn,
@@ -35,11 +35,19 @@ from .imported import (
     path_inside,
     untouched,
 )
-from .masks import MaskPicture, count_pages, drawn, looks_like_a_mask, mask_meanings, read_mask
-from .meaning import Meaning, UnknownWords, same_text, split_of, truth_of
-from .pairing import IMAGES, pair_masks, role_of
+from .masks import (
+    MaskPicture,
+    count_pages,
+    drawn,
+    has_two_values,
+    looks_like_a_mask,
+    mask_meanings,
+    read_mask,
+)
+from .meaning import Meaning, UnknownWords, meaning_of, same_text, split_of, truth_of
+from .pairing import is_picture, pair_masks, role_of
 
-__all__ = ["Study", "find_masks", "find_study", "find_table"]
+LONELY = "is a mask without an image of its name, or fits several"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +139,7 @@ def find_masks(root: Path, options: ImportOptions, labels: Labels | None) -> Out
         kind="a folder of pictures with masks" if draw or by_name else "a folder of pictures",
         draw=draw,
         images=tuple(pairs.images),
-        refused={below(path, root): "is a mask without an image of its name" for path in lonely},
+        refused={below(path, root): LONELY for path in lonely},
     )
 
 
@@ -219,18 +227,45 @@ def _orientation(frame: Frame) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Facts:
+    """Fields of nodes that rows of a table give; ``None`` where they say nothing."""
+
+    truth: Truth = "unknown"
+    level: Level | None = None
+    side: Side | None = None
+    truth_source: TruthSource | None = None
+
+    def of(self, nodes: Sequence[Node]) -> tuple[Node, ...]:
+        """The nodes with these fields; their truths are given where they are drawn."""
+        return tuple(
+            replace(
+                node,
+                level=self.level or node.level,
+                side=self.side or node.side,
+                truth_source=self.truth_source or node.truth_source,
+            )
+            for node in nodes
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Said:
     """Facts that table and folders give about one image file.
 
-    ``problem`` is why the image can't be taken, where they contradict each other.
+    ``facts`` are fields of each of its nodes; ``masks`` are the masks that its rows name, each with the
+    fields of its own nodes. ``problem`` is why the image can't be taken, where they contradict each other.
     """
 
-    row: TableRow | None = None
     label: str = "unknown"
     split: Split | None = None
     patient: str | None = None
-    masks: tuple[tuple[Path, Truth], ...] = ()
+    cine: str | None = None
+    facts: _Facts = _Facts()
+    masks: Mapping[Path, _Facts] = field(default_factory=dict)
     problem: str | None = None
+    hospital: str | None = None
+    scanner: str | None = None
+    clinical: ClinicalValues = field(default_factory=dict)
 
 
 def find_study(study: Study) -> Found:
@@ -246,13 +281,19 @@ def find_study(study: Study) -> Found:
     listed_images = study.outlines.images or ()
     images = list(rows) if study.labels is not None else list(listed_images)
     if not images and not missing:
-        lonely = len(study.outlines.refused)
+        if study.labels is not None:
+            raise DatasetError(f"{study.labels.path.name} has no row below its headings. Add one per image.")
+        lonely = sum(reason == LONELY for reason in study.outlines.refused.values())
+        for name, reason in study.outlines.refused.items():
+            if reason != LONELY:
+                raise DatasetError(f"No image of {study.root.name} can be taken. {name}: {reason}")
         more = f" {lonely} pictures are named like masks." if lonely else ""
         raise DatasetError(
             f"No images were found in {study.root.name}.{more}",
             "Name their folder with --images, and the table with --labels.",
         )
     sides = _sides(study, images)
+    _check_classes(study, images, rows)
     items: list[Incoming] = []
     used = {*images, *study.outlines.used}
     n_masks = study.outlines.n_masks
@@ -297,7 +338,7 @@ class _Locator:
         self._by_name: dict[str, list[Path]] = defaultdict(list)
         places = [root for root in study.roots if root.is_dir() and study.labels is not None]
         for path in dict.fromkeys(path for root in places for path in sorted(root.rglob("*"))):
-            if path.suffix.casefold() in IMAGES and not is_hidden(path) and path.is_file():
+            if is_picture(path) and not is_hidden(path):
                 self._by_name[same_text(path.name)].append(path)
                 self._by_name[same_text(path.stem).removesuffix("_0000")].append(path)
                 self._by_name[same_text(path.stem)].append(path)
@@ -311,9 +352,14 @@ class _Locator:
             If there is none or more than one, or it lies outside the study.
         """
         plain = Path(name.replace("\\", "/"))
-        for root in self._roots:
-            if (candidate := root / plain).is_file():
-                return path_inside(candidate, self._roots)
+        try:
+            for root in self._roots:
+                if (candidate := root / plain).is_file():
+                    return path_inside(candidate, self._roots)
+        except (OSError, ValueError) as cause:
+            raise DatasetError(
+                f"{plain.name[:80]} is no name that a file can have. Correct the table."
+            ) from cause
         found = list(dict.fromkeys(self._by_name.get(same_text(plain.name), ())))
         if len(found) > 1:
             wanted = [same_text(part) for part in plain.parts]
@@ -325,7 +371,7 @@ class _Locator:
         if len(found) != 1:
             where = f": {listed('/'.join(path.parts[-3:]) for path in found)}" if found else ""
             raise DatasetError(
-                f"{plain.name} was found {len(found)} times in {self._root.name}{where}.",
+                f"{plain.name[:80]} was found {len(found)} times in {self._root.name}{where}.",
                 "Give its path from the table's folder, or name the folder of the images with --images.",
             )
         return path_inside(found[0], self._roots)
@@ -364,21 +410,67 @@ def _said(study: Study, image: Path, rows: Sequence[TableRow], side: Split | Non
             raise DatasetError(
                 f"{image.name} has {len(patients)} patients in the table.", "Leave the one that holds."
             )
-        masks: dict[Path, Truth] = {}
+        cines = {row.cine for row in rows if row.cine}
+        if len(cines) > 1:
+            raise DatasetError(
+                f"{image.name} is of {len(cines)} cines in the table.", "Leave the one that holds."
+            )
+        masks: dict[Path, _Facts] = {}
         for row in rows:
             if row.mask:
                 own = row.label if row.label in ("benign", "metastatic") else label
-                masks[locate(row.mask, masks=True)] = _truth(own)
+                fields = replace(_facts([row], image), truth=_truth(own))
+                mask = locate(row.mask, masks=True)
+                if masks.setdefault(mask, fields) != fields:
+                    raise DatasetError(
+                        f"{mask.name} stands in several rows of the table, which say different things of it. "
+                        "Leave the one that holds."
+                    )
+        facts = _Facts() if masks else _facts(rows, image)
     except DatasetError as cause:
         return _Said(problem=str(cause))
     folder = _patient_folder(study, image) if study.options.patient_folders else None
     return _Said(
-        row=rows[0] if rows else None,
         label=label,
         split=sides.pop() if sides else None,
         patient=patients.pop() if patients else folder,
-        masks=tuple(masks.items()),
+        cine=cines.pop() if cines else None,
+        facts=facts,
+        masks=masks,
+        hospital=_one(rows, "hospital"),
+        scanner=_one(rows, "scanner"),
+        clinical={name: value for row in rows for name, value in row.clinical.items()},
     )
+
+
+def _one(rows: Sequence[TableRow], name: str) -> str | None:
+    """What the rows of an image say of where it was made, the first that does."""
+    return next((value for row in rows if (value := getattr(row, name))), None)
+
+
+def _facts(rows: Sequence[TableRow], image: Path) -> _Facts:
+    """Fields of nodes that rows of one image give.
+
+    Raises
+    ------
+    DatasetError
+        If the rows give different values.
+    """
+    facts = _Facts()
+    for row in rows:
+        for name in ("level", "side", "truth_source"):
+            value, former = getattr(row, name), getattr(facts, name)
+            if None not in (value, former) and value != former:
+                raise DatasetError(
+                    f"{image.name} has the {name.replace('_', ' ')}s {former} and {value} in {len(rows)} "
+                    "rows. Give each row the mask of its node, or leave the one that holds."
+                )
+        facts = _Facts(
+            level=row.level or facts.level,
+            side=row.side or facts.side,
+            truth_source=row.truth_source or facts.truth_source,
+        )
+    return facts
 
 
 def _truth(label: str | None) -> Truth:
@@ -411,6 +503,23 @@ def _sides(study: Study, images: Sequence[Path]) -> dict[Path, Split]:
     return sides
 
 
+def _check_classes(study: Study, images: Sequence[Path], rows: Mapping[Path, Sequence[TableRow]]) -> None:
+    """Refuse names of folders that hold the word of a class and something else: no class is passed over."""
+    unknown = UnknownWords(f"The name of a folder in {study.root.name}")
+    for image in images:
+        if any(row.label not in (None, "unknown") for row in rows.get(image, ())):
+            continue
+        for part in _folders(study, image):
+            words = re.findall(r"[^\W\d_]+", same_text(part))
+            if (
+                meaning_of(part, study.options.label_values) is None
+                and _class_name(part, study.options) is None
+                and any(meaning_of(word) in ("benign", "metastatic") for word in words)
+            ):
+                unknown.add(part)
+    unknown.refuse("words of a class", "--label-values", "benign, metastatic, no-node or unknown")
+
+
 def _patient_folder(study: Study, image: Path) -> str | None:
     """Name of the folder that stands for the patient: the deepest that is no role, class or split."""
     for part in reversed(_folders(study, image)):
@@ -421,6 +530,9 @@ def _patient_folder(study: Study, image: Path) -> str | None:
 
 def _class_name(part: str, options: ImportOptions) -> str | None:
     truth = truth_of(part, options.label_values)
+    if truth is None:  # images_benign, 2_malignant
+        words = [word for word in re.findall(r"[^\W\d_]+", same_text(part)) if not role_of(word)]
+        truth = truth_of(" ".join(words), options.label_values) if words else None
     return truth if truth in ("benign", "metastatic", "no-node") and same_text(part) != "none" else None
 
 
@@ -467,7 +579,7 @@ def _mask_files(study: Study, image: Path, said: _Said) -> list[Path]:
     draw = study.outlines.draw.get(image)
     if isinstance(draw, partial) and draw.func is _draw:
         return list(draw.args[1])
-    return [path for path, _ in said.masks]
+    return list(said.masks)
 
 
 def _parcel(study: Study, image: Path, said: _Said, index: int | None, pages: int) -> ImportedFrame:
@@ -478,8 +590,9 @@ def _parcel(study: Study, image: Path, said: _Said, index: int | None, pages: in
     with open_source(path_inside(image, study.roots)) as source:
         frame, notes = _frame(source, index, pages, has_outlines)
         if looks_like_a_mask(frame.pixels):
+            few = "two values" if has_two_values(frame.pixels) else "few flat areas"
             raise DatasetError(
-                f"{image.name} has two values alone, as a mask has and no ultrasound picture.",
+                f"{image.name} has {few} alone, as a mask has and no ultrasound picture.",
                 "If it is the mask of an image, name it like that image with _mask at its end, or give a "
                 "table.",
             )
@@ -494,10 +607,9 @@ def _parcel(study: Study, image: Path, said: _Said, index: int | None, pages: in
     if not nodes and truth != "unknown":
         nodes = (Node(id=1, status="accepted", truth=truth),)
         notes += ("its mask is empty: it trains the class alone",) if has_outlines else ()
-    if said.row is not None:
-        facts = {"level": said.row.level, "side": said.row.side, "truth_source": said.row.truth_source}
-        known: dict[str, Any] = {key: value for key, value in facts.items() if value is not None}
-        nodes = tuple(replace(node, **known) for node in nodes)
+    elif not nodes and has_outlines and said.label == "unknown" and not outlines.judged:
+        notes += ("its mask is empty, and nothing says that it shows no node: it waits to be looked at",)
+    nodes = said.facts.of(nodes)
     looked = said.label == "no-node" or (outlines.judged and not nodes)
     status: Status = "accepted" if nodes else "no-node" if looked else "predicted"
     annotation = Annotation(
@@ -511,18 +623,17 @@ def _parcel(study: Study, image: Path, said: _Said, index: int | None, pages: in
     overlay = None
     if not study.clean:
         annotation, overlay = untouched(annotation)
-    cine = said.row.cine if said.row is not None else None
     about = Provenance(
         patient=said.patient,
         # Two patients' clips may both be called "1".
-        cine=f"{said.patient or ''}/{cine}" if cine else None,
+        cine=f"{said.patient or ''}/{said.cine}" if said.cine else None,
         who="import",
         kind="import",
         split=said.split,
         action="imported",
-        hospital=said.row.hospital if said.row is not None else None,
-        scanner=said.row.scanner if said.row is not None else None,
-        clinical=dict(said.row.clinical) if said.row is not None else {},
+        hospital=said.hospital,
+        scanner=said.scanner,
+        clinical=dict(said.clinical),
     )
     return ImportedFrame(annotation=annotation, about=about, overlay=overlay, notes=notes)
 
@@ -552,8 +663,11 @@ def _outlines(study: Study, image: Path, said: _Said, frame: Frame, truth: Truth
     """Nodes of a frame: of the masks that its rows name, else of what lies beside it."""
     if said.masks:
         meanings = mask_meanings(study.options)
-        parts = [_read(path, frame, meanings, study.options, own) for path, own in said.masks]
-        return _together(image, parts, [path for path, _ in said.masks])
+        parts = []
+        for path, facts in said.masks.items():
+            part = _read(path, frame, meanings, study.options, facts.truth)
+            parts.append(replace(part, nodes=facts.of(part.nodes)))
+        return _together(image, parts, list(said.masks))
     draw = study.outlines.draw.get(image)
     if draw is None:
         return Drawn(instances=np.zeros(frame.shape, dtype=np.uint8), nodes=())

@@ -21,8 +21,6 @@ from ..screens import PIXELS_SEEN
 from ..state import State, hashes_of, history_entry, masks_of
 from .imported import Found, ImportedFrame, Incoming
 
-__all__ = ["ExportedFrame", "adopt", "find_stored", "parcel_of", "read_stored", "shareable"]
-
 SAYING = ("nodes", "status", "patient_key", "mask_sha256", "instances_sha256")
 """What a frame's record says; two that agree in it are one."""
 
@@ -67,6 +65,11 @@ def read_stored(study: TrainingFolder) -> Iterator[ExportedFrame]:
 
 def find_stored(study: TrainingFolder) -> Found:
     """The frames of another training folder."""
+    if not study.ids() and any(study.layout.images.glob("*.png")):
+        raise DatasetError(
+            f"{study.path.name} is a training folder with pictures, but without their records.",
+            "Copy it again with its folder records, or restore that from git or a backup.",
+        )
     items = [Incoming(name=case_id, read=partial(_read, study, case_id)) for case_id in study.ids()]
     n_masks = sum(case.mask is not None for case in study.cases())
     return Found(kind="a training folder", items=items, n_images=len(items), n_masks=n_masks)

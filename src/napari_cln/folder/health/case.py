@@ -26,8 +26,6 @@ from ..readers import read_entry, readers_of
 from ..record import LABELLED, SCHEMA, Record, decode_record
 from ..state import label_of
 
-__all__ = ["Fault", "Remedy", "check_case", "damage_of_text", "is_torn", "mended_picture", "mended_text"]
-
 _PUT_AWAY = re.compile(r".*-repair-\d+\.(records|labelsTr|imagesTr|imagesNoMask)\..*")
 _BACKUP = "Put the file back from git or a backup, or import the frame again."
 _LOOK_AFTER = "then look after the disk."

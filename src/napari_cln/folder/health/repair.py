@@ -35,8 +35,6 @@ from ..state import Masks, State, hashes_of, label_of
 from .case import Fault, Remedy, is_torn, mended_picture, mended_text
 from .check import check_study
 
-__all__ = ["repair", "repair_all", "repair_description"]
-
 WHO = "repair"
 ROUNDS = 4
 """A record that is whole again lets its masks be looked at, and so on; four rounds reach the end."""

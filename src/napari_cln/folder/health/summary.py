@@ -16,8 +16,6 @@ from scipy import ndimage
 
 from ...types import Case
 
-__all__ = ["OddMask", "StudySummary", "Tally", "odd_signs"]
-
 WHOLE_FRAME = 0.6
 """Share of a frame from which a mask is odd: a node seldom fills a screen."""
 MANY_NODES = 20

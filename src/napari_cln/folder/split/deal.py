@@ -15,8 +15,6 @@ from ...errors import SplitError
 from ...types import Case, Fold
 from .groups import Group, check_groups, name_frames
 
-__all__ = ["FOLDS", "TRAIN_ONLY", "split"]
-
 FOLDS = 5
 TRAIN_ONLY = -1
 """Place of a patient that the authors of a data set put on the training side."""

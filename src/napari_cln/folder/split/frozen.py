@@ -20,8 +20,6 @@ from ..dataset import TrainingFolder
 from .deal import FOLDS, TRAIN_ONLY, split
 from .groups import check_groups, is_trainable
 
-__all__ = ["SEAL", "encode_splits", "frozen_places", "frozen_split", "read_splits"]
-
 Splits: TypeAlias = list[dict[str, list[str]]]
 _decoder = msgspec.json.Decoder(Splits)
 _PATIENTS = ("train_patients", "val_patients")
@@ -145,6 +143,11 @@ def _unreadable(path: Path) -> SplitError:
 
 def frozen_places(splits: Splits) -> dict[str, int]:
     """Fold in which each patient and each frame of a split is validated.
+
+    Parameters
+    ----------
+    splits : list
+        From :func:`read_splits`.
 
     Raises
     ------

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from ...errors import SplitError
 from ...types import Case, Truth
 
-__all__ = ["Group", "check_groups", "find_duplicates", "group_cases", "is_trainable", "name_frames"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Group:

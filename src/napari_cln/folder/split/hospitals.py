@@ -8,8 +8,6 @@ from ...errors import SplitError
 from ...types import Case, Fold
 from .groups import check_groups, name_frames
 
-__all__ = ["hospital_folds"]
-
 
 def hospital_folds(cases: Iterable[Case]) -> list[Fold]:
     """Divide cases so that each hospital is left out once.

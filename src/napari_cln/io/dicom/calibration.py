@@ -30,8 +30,6 @@ from ...types import Box, Region, Spacing, SpacingSource
 from ..limits import is_plausible
 from .elements import numbers_of
 
-__all__ = ["Calibration", "calibrate"]
-
 TOLERANCE_PX = 2
 TWO_DIMENSIONAL, M_MODE, SPECTRUM = 1, 2, 3
 MAX_REGIONS = 100

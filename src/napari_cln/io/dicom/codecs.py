@@ -23,17 +23,6 @@ from pydicom import uid
 from ..limits import Unreadable
 from ..streams import Colours, Process, Stream
 
-__all__ = [
-    "NEW_NAMES",
-    "VIDEO_FORMATS",
-    "decode",
-    "decoder_name",
-    "inflate",
-    "is_native",
-    "is_readable",
-    "syntax_name",
-]
-
 END_OF_IMAGE = b"\xff\xd9"
 
 NATIVE = (uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian)

@@ -12,16 +12,6 @@ from pydicom.pixels.processing import convert_color_space
 from ..depth import in_strips
 from .elements import numbers_of
 
-__all__ = [
-    "as_stated",
-    "grey_to_uint8",
-    "has_window",
-    "is_green",
-    "is_mostly_grey",
-    "rgb_of_ycbcr",
-    "rgb_to_uint8",
-]
-
 GREEN_FRACTION = 0.3
 GREEN_EXCESS = 64
 GREY_DIFFERENCE = 32

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
-__all__ = ["bytes_of", "numbers_of"]
-
 
 def numbers_of(header: Dataset, keyword: str) -> tuple[float, ...]:
     """Numbers of an optional element; none where it is missing, empty or not made of numbers."""

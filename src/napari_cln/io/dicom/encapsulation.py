@@ -15,8 +15,6 @@ from pydicom.encaps import parse_basic_offsets
 
 from ..limits import Unreadable
 
-__all__ = ["Fragments", "find_fragments", "group_fragments", "is_run_length_coded", "read_fragments"]
-
 Fragments: TypeAlias = list[tuple[int, int]]
 """``(position in the file, bytes)`` of each fragment."""
 

@@ -21,8 +21,6 @@ from .codecs import VIDEO_FORMATS, is_native, is_readable, syntax_name
 from .encapsulation import Fragments, find_fragments, group_fragments, read_fragments
 from .palette import COLOURS
 
-__all__ = ["DicomFile", "read_header"]
-
 TAGS: list[str] = [
     *("Modality", "SOPClassUID", "Manufacturer", "ManufacturerModelName", "PatientID"),
     *("SequenceOfUltrasoundRegions", "PixelSpacing", "PixelAspectRatio"),

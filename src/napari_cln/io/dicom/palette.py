@@ -15,8 +15,6 @@ from pydicom.dataset import Dataset
 
 from .elements import bytes_of, numbers_of
 
-__all__ = ["COLOURS", "Palette", "palette_of"]
-
 COLOURS = ("Red", "Green", "Blue")
 MAX_ENTRIES = 2**16
 DISCRETE, LINEAR, INDIRECT = 0, 1, 2

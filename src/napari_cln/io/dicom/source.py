@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,8 +37,6 @@ from .palette import Palette, palette_of
 
 if TYPE_CHECKING:
     from ..video import VideoStream
-
-__all__ = ["DicomSource"]
 
 ULTRASOUND = "1.2.840.10008.5.1.4.1.1.6."
 GREEN_REMARK = "More than 30 % of the picture is strongly green: its colours may be decoded wrongly."
@@ -114,15 +113,16 @@ class DicomSource(FrameSource):
         calibration = calibrate(header, self.shape)
         self.warnings = (*remarks, *_aspect_remarks(header, calibration))
         maker = (str(header.get(name) or "").strip() for name in ("Manufacturer", "ManufacturerModelName"))
-        self._common: dict[str, Any] = {
+        self._frame = partial(
+            Frame,
             **vars(calibration),
-            "source": self.path,
-            "n_frames": self.n_frames,
-            "frame_time_s": _frame_time(header) if self.n_frames > 1 else None,
-            "patient_id": pseudonym(str(header.get("PatientID") or "")),
-            "vendor": " ".join(filter(None, maker)) or None,
-            "decoder": self._decoder,
-        }
+            source=self.path,
+            n_frames=self.n_frames,
+            frame_time_s=_frame_time(header) if self.n_frames > 1 else None,
+            patient_id=pseudonym(str(header.get("PatientID") or "")),
+            vendor=" ".join(filter(None, maker)) or None,
+            decoder=self._decoder,
+        )
 
     def _open_video(self) -> VideoStream | None:
         """The pixel data as a video, where it is one (MPEG-2, H.264, H.265)."""
@@ -194,7 +194,7 @@ class DicomSource(FrameSource):
         if pixels.shape[:2] != self.shape or (pixels.ndim == 3) != self.is_rgb:
             raise Unreadable(f"the frame has the shape {pixels.shape}")
         new = tuple(remark for remark in remarks if remark not in self.warnings)
-        return Frame(pixels=pixels, index=index, warnings=self.warnings + new, **self._common)
+        return self._frame(pixels=pixels, index=index, warnings=self.warnings + new)
 
     def _decode(self, index: int) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
         """Pixels of a frame, and what is odd about it."""
@@ -254,7 +254,7 @@ class DicomSource(FrameSource):
             if not is_run_length_coded(data):
                 raise Unreadable("a frame is in no known compression")
             data, syntax = encapsulate([data], has_bot=False), RLELossless
-        options: dict[str, Any] = as_pixel_options(
+        options = as_pixel_options(
             header, number_of_frames=1, pixel_keyword="PixelData", pixel_vr=file.pixel_vr
         )
         options["bits_stored"] = file.bits

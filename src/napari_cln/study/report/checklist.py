@@ -9,8 +9,6 @@ from ..evaluation import Evaluation
 from .overview import shared_patients
 from .pages import ReportTable, Section, percentage, with_interval
 
-__all__ = ["TOPICS", "Item", "Topic", "checklist_section", "reporting_items"]
-
 BLANK = "[authors: "
 
 

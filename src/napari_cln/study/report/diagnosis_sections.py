@@ -9,8 +9,6 @@ from ..evaluation import Evaluation
 from . import figures
 from .pages import Plot, ReportTable, Section, interval, measure_rows, number, percent, with_interval
 
-__all__ = ["diagnosis_section", "flow_section"]
-
 HEADER = ("Measure", "Value", "Cases", "95 % Wilson (LR: log)", "95 % exact", "95 % over patients")
 
 

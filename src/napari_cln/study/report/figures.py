@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
@@ -27,21 +27,6 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-__all__ = [
-    "draw_bland_altman",
-    "draw_calibration",
-    "draw_decision",
-    "draw_distances",
-    "draw_froc",
-    "draw_overlap",
-    "draw_picture",
-    "draw_precision_recall",
-    "draw_roc",
-    "draw_scores",
-    "draw_subgroups",
-    "style",
-]
-
 DARK, MIDDLE, LIGHT = "#111111", "#777777", "#cccccc"
 MANY = 2000
 """Points above which a scatter becomes an image inside the vector file."""
@@ -52,7 +37,7 @@ CHINESE = ("Noto Sans CJK SC", "Microsoft YaHei", "PingFang SC", "SimHei", "WenQ
 def style() -> Iterator[None]:
     """Fonts and lines for print; text becomes outlines in SVG, so that it looks alike everywhere."""
     there = {font.name for font in fontManager.ttflist}
-    settings: dict[str, Any] = {
+    settings: dict[str, object] = {
         "font.family": ["DejaVu Sans", *(name for name in CHINESE if name in there)],
         "font.size": 8,
         "text.parse_math": False,

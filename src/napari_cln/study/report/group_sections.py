@@ -11,8 +11,6 @@ from ..evaluation import Evaluation
 from . import figures
 from .pages import NAMES, Plot, ReportTable, Section, interval, number, p_value, percentage, with_interval
 
-__all__ = ["comparison_section", "hospital_section", "subgroup_section"]
-
 
 def subgroup_section(evaluation: Evaluation) -> Section | None:
     """The figures by scanner, level, side and size."""

@@ -9,8 +9,6 @@ from ..segmentation import Detection, Summary
 from . import figures
 from .pages import Plot, ReportTable, Section, number, percentage, with_interval
 
-__all__ = ["axes_section", "detection_section", "gallery_section", "mask_section"]
-
 
 def mask_section(evaluation: Evaluation) -> Section | None:
     """Overlap and distance; what was missed or mistaken."""

@@ -6,8 +6,6 @@ from ...types import Estimate
 from ..evaluation import Evaluation
 from .pages import NAMES, Overview, Tile, interval, number, percent
 
-__all__ = ["overview", "shared_patients"]
-
 FEW = 30
 """Cases of a class below which the first screen warns."""
 

@@ -16,21 +16,6 @@ from ..diagnosis import Diagnosis, Measure
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = [
-    "NAMES",
-    "Overview",
-    "Plot",
-    "ReportTable",
-    "Section",
-    "Tile",
-    "interval",
-    "number",
-    "p_value",
-    "percent",
-    "percentage",
-    "with_interval",
-]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Tile:

@@ -17,8 +17,6 @@ from matplotlib.lines import Line2D
 from .figures import style
 from .pages import Overview, Plot, ReportTable, Section
 
-__all__ = ["html_page", "svg", "write_pdf"]
-
 CSS = """
 :root { color-scheme: light }
 body { font: 15px/1.5 system-ui, "Segoe UI", "Noto Sans", "Microsoft YaHei", sans-serif; color: #111;

@@ -15,7 +15,6 @@ from .pages import Plot, ReportTable, Section, number
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["draw_nomogram", "nomogram_axes", "record_section"]
 
 SCORES = (0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98)
 POINTS = 100.0

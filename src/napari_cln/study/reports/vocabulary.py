@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -11,8 +12,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...errors import DatasetError
-
-__all__ = ["Concept", "Dictionary", "Label", "load_dictionary"]
 
 Label = Literal["malignant", "benign", "undetermined"]
 LABELS = ("malignant", "benign", "undetermined")
@@ -78,7 +77,7 @@ def _bundled() -> Dictionary:
     return _compile(tomllib.loads((files(__package__) / "dictionary.toml").read_text(encoding="utf-8")))
 
 
-def _compile(table: dict[str, Any]) -> Dictionary:
+def _compile(table: Mapping[str, Any]) -> Dictionary:
     """Turn the tables of the file into one pattern."""
     concepts, words = {}, []
     for entry in table["concept"]:

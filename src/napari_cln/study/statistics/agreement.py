@@ -12,8 +12,6 @@ from scipy.stats import norm, t
 
 from ...types import Estimate
 
-__all__ = ["BlandAltman", "bland_altman", "icc", "kappa"]
-
 NAN = float("nan")
 
 
@@ -107,6 +105,13 @@ def icc(first: ArrayLike, second: ArrayLike, confidence: float = 0.95) -> Estima
 
 def kappa(first: ArrayLike, second: ArrayLike, confidence: float = 0.95) -> Estimate:
     """Cohen's kappa: agreement of two readers beyond chance, with its large-sample interval.
+
+    Parameters
+    ----------
+    first, second : array, shape (N,)
+        Calls on the same N nodes; any values that can be compared.
+    confidence : float
+        Of the interval, in (0, 1).
 
     Returns
     -------

@@ -11,16 +11,6 @@ from scipy.stats import norm
 
 from ...types import Estimate
 
-__all__ = [
-    "CalibrationLine",
-    "ReliabilityBin",
-    "brier",
-    "calibration_line",
-    "decision_curve",
-    "expected_calibration_error",
-    "reliability",
-]
-
 Floats = NDArray[np.float64]
 
 

@@ -19,21 +19,6 @@ from scipy.stats import binomtest, chi2, norm, quantile_test, rankdata
 from ...types import Estimate
 from .metrics import Counts, measures
 
-__all__ = [
-    "AucDifference",
-    "McNemar",
-    "Resampling",
-    "auc_interval",
-    "bootstrap",
-    "compare_auc",
-    "likelihood_ratios",
-    "mcnemar",
-    "median_interval",
-    "predictive_values",
-    "proportion",
-    "sample_size",
-]
-
 Floats = NDArray[np.float64]
 NAN = float("nan")
 
@@ -42,6 +27,14 @@ def proportion(
     k: int, n: int, method: Literal["wilson", "exact"] = "wilson", confidence: float = 0.95
 ) -> Estimate:
     """Share ``k / n`` with its Wilson or exact (Clopper–Pearson) interval; NaN when n is 0.
+
+    Parameters
+    ----------
+    k, n : int
+        ``0 <= k <= n``.
+    method : {"wilson", "exact"}
+    confidence : float
+        Of the interval, in (0, 1).
 
     References
     ----------
@@ -127,6 +120,15 @@ def auc_interval(
     one stays inside. Where the classes are separated, or one has a single case, DeLong's
     variance is 0 or undefined, and Newcombe's score interval is given instead.
 
+    Parameters
+    ----------
+    truth : array of bool, shape (N,)
+    score : array, shape (N,)
+        Higher speaks for a true one.
+    method : {"delong", "logit"}
+    confidence : float
+        Of the interval, in (0, 1).
+
     Returns
     -------
     Estimate
@@ -196,6 +198,14 @@ def compare_auc(
 ) -> AucDifference:
     """Compare two scores of the same cases (paired DeLong).
 
+    Parameters
+    ----------
+    truth : array of bool, shape (N,)
+    first, second : array, shape (N,)
+        Scores of the same cases by two tests.
+    confidence : float
+        Of the interval, in (0, 1).
+
     Returns
     -------
     AucDifference
@@ -244,6 +254,12 @@ def median_interval(values: ArrayLike, confidence: float = 0.95) -> Estimate:
     """Median with the exact interval between two order statistics (binomial, distribution-free).
 
     The limits are NaN with fewer than six values, which no 95 % interval can hold.
+
+    Parameters
+    ----------
+    values : array, shape (N,)
+    confidence : float
+        Of the interval, in (0, 1).
     """
     x = np.asarray(values, dtype=float)
     if x.size == 0:

@@ -7,6 +7,7 @@ value a row of them: that is what :func:`napari_cln.study.statistics.intervals.b
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,24 +18,6 @@ from scipy.spatial import cKDTree
 
 from ...imaging.measurement import bounds
 from ...types import Spacing
-
-__all__ = [
-    "MEASURES",
-    "PRINTED_ROWS",
-    "Counts",
-    "OutlineDistances",
-    "PrintedRow",
-    "Roc",
-    "auc",
-    "closing_tables",
-    "confusion",
-    "dice",
-    "iou",
-    "measures",
-    "outline_distances",
-    "roc",
-    "surface_distances",
-]
 
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -191,7 +174,7 @@ def confusion(truth: ArrayLike, called: ArrayLike) -> Counts:
     return Counts(*(int(np.sum(x)) for x in (t & c, t & ~c, ~t & ~c, ~t & c)))
 
 
-def measures(tp: ArrayLike, fn: ArrayLike, tn: ArrayLike, fp: ArrayLike) -> dict[str, Any]:
+def measures(tp: ArrayLike, fn: ArrayLike, tn: ArrayLike, fp: ArrayLike) -> Mapping[str, Any]:
     """Sensitivity, specificity, accuracy, predictive values and likelihood ratios.
 
     Works on numbers and elementwise on arrays. A share of nothing is NaN; a likelihood ratio

@@ -1,4 +1,4 @@
-"""What the canvas shows: one frame with one mask, or why it is not told which."""
+"""The canvas as a reader sees it: one frame with one mask, or the fault that hides which."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OPAQUE = ("opaque", "translucent", "translucent_no_depth")
 
 @dataclass(frozen=True, kw_only=True)
 class ViewFault:
-    """Why nothing can be decided on what the canvas shows, and what mends it.
+    """A reason why nothing can be decided on what the canvas shows, and its remedy.
 
     ``remedy`` is ``"alone"`` (show the frame alone), ``"together"`` (put its layers on each other) or
     None, where only the reader can.
@@ -56,7 +56,7 @@ def frame_at(image: Image, viewer: ViewerModel) -> int | None:
 
 
 def fault_in_view(viewer: ViewerModel, image: Image, labels: Labels | None) -> ViewFault | None:
-    """Why the canvas does not show this frame with this mask, and nothing else; None where it does.
+    """Find why the canvas does not show this frame with this mask, and nothing else; None where it does.
 
     Parameters
     ----------
@@ -120,14 +120,14 @@ def show_alone(viewer: ViewerModel, image: Image, labels: Labels | None) -> None
 
 @dataclass(frozen=True)
 class Tool:
-    """What a reader holds in the hand: a mode of a Labels layer, and the size of the brush."""
+    """A tool in the reader's hand: a mode of a Labels layer, and the size of the brush."""
 
     mode: str = "paint"
     brush_size: float | None = None
 
     @classmethod
     def of(cls, labels: Labels | None) -> Tool:
-        """The tool that is used on a layer; the brush where it is none to paint with."""
+        """Return the tool that is used on a layer; the brush where it is none to paint with."""
         if labels is None:
             return cls()
         mode = str(labels.mode)
@@ -226,7 +226,7 @@ def _shown_part(labels: Labels, viewer: ViewerModel) -> NDArray[np.integer]:
 
 
 def _covers(image: Image, other: Image) -> bool:
-    """Whether nothing of another image, which lies below, is seen."""
+    """Tell whether nothing of another image, which lies below, is seen."""
     if image.opacity < 1 or image.blending not in OPAQUE:
         return False
     ours, theirs = _ends(image), _ends(other)

@@ -5,20 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from qtpy.QtWidgets import (
-    QApplication,
     QComboBox,
     QFileDialog,
-    QHBoxLayout,
     QToolButton,
-    QVBoxLayout,
     QWidget,
 )
-from superqt import QCollapsible
 
 from ...errors import WeightsError
 from ...models.card import ModelCard
 from ...models.library import known_models, model_in_use, read_card
-from .dock import Signal, small
+from .parts import Signal, beside, folded, small, stacked
 
 
 def card_text(card: ModelCard) -> str:
@@ -63,20 +59,9 @@ class ModelChoice(QWidget):
         browse.setToolTip("Choose a model file (.safetensors, with its .json card beside it)")
         self.limits = small()
         self._card = small()
-        self._details = QCollapsible("What this model is")
-        self._details.addWidget(self._card)
-        for part in (self._details, self._details.content()):
-            if (inside := part.layout()) is not None:
-                inside.setContentsMargins(0, 0, 0, 0)
-        row = QHBoxLayout()
-        row.addWidget(self.names, stretch=1)
-        row.addWidget(browse)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        layout.addLayout(row)
-        layout.addWidget(self.limits)
-        layout.addWidget(self._details)
+        self._details = folded("What this model is", self._card)
+        names = beside(self.names, browse, wide=self.names)
+        stacked(self, names, self.limits, self._details, spacing=4)
         browse.clicked.connect(self._browse)
         self.names.currentIndexChanged.connect(lambda _: self._show())
         self.names.opened.connect(self.refresh)
@@ -130,6 +115,13 @@ class ModelChoice(QWidget):
             self.names.addItem(Path(name_or_path).name, name_or_path)
         self.names.setCurrentIndex(self.names.findData(name_or_path))
 
+    def take_promotion(self, name: str, instead_of: str) -> None:
+        """List the models anew, and choose the one in use where the former one was chosen."""
+        had = self.value
+        self.refresh()
+        if had == instead_of:
+            self.choose(name)
+
     def _browse(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self, "Model file", "", "Model files (*.safetensors)")
         if path:
@@ -146,13 +138,3 @@ class ModelChoice(QWidget):
         self.limits.setVisible(bool(self.limits.text()))
         self._details.setVisible(card is not None)
         self.changed.emit()
-
-
-def offer_everywhere(name: str, instead_of: str) -> None:
-    """List the known models anew in every dock, and choose ``name`` where ``instead_of`` was chosen."""
-    for widget in QApplication.allWidgets():
-        if isinstance(widget, ModelChoice):
-            had = widget.value
-            widget.refresh()
-            if had == instead_of:
-                widget.choose(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,9 @@ from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QKeyEvent, QValidator, QWheelEvent
 from qtpy.QtWidgets import QAbstractSpinBox, QWidget
 
-from ...compat.window import number_widget
 from ...disk.cells import parse_number
 from ...errors import InputError
-from ...settings import settings_of
-from .dock import Signal, dock_of
+from .parts import MessageLine, Signal
 
 MARKED = "NumberField { border: 2px solid #ff6b5e; }"
 LARGEST_WHOLE = 2**31 - 1
@@ -43,17 +42,11 @@ class NumberField(QAbstractSpinBox):
         Whether only whole numbers are taken.
     none : str, optional
         What an empty field stands for. Where it is left out, an empty field is refused.
-
-    Signals
-    -------
-    valueChanged
-        Another number was taken; None for an emptied field.
-    refused
-        A sentence.
     """
 
-    valueChanged = Signal(object)
-    refused = Signal(str)
+    valueChanged = Signal(object)  # another number was taken; None for an emptied field
+    refused = Signal(str)  # a sentence
+    settled = Signal()  # what stands in the field is a number, or rightly empty
 
     def __init__(
         self,
@@ -107,7 +100,7 @@ class NumberField(QAbstractSpinBox):
 
     @property
     def is_refused(self) -> bool:
-        """Whether the field shows a text that was not taken."""
+        """True while the field shows a text that was not taken."""
         return bool(self._problem)
 
     # ------------------------------------------------------------ limits and steps
@@ -231,16 +224,13 @@ class NumberField(QAbstractSpinBox):
         self._problem = ""
         self.lineEdit().setText("" if number is None else f"{number}{self.suffix}")
         self._mark()
-        if (dock := dock_of(self)) is not None:
-            dock.message.forget(self)
+        self.settled.emit()
 
     def _refuse(self, text: str, problem: str) -> None:
         self._problem = problem
         self.lineEdit().setText(text)
         self._mark()
         self.refused.emit(problem)
-        if (dock := dock_of(self)) is not None:
-            dock.message.say(problem, "bad", about=self)
 
     def _mark(self) -> None:
         style = MARKED if self._problem else ""
@@ -269,27 +259,8 @@ def check_numbers(form: QWidget) -> None:
         field.number()
 
 
-def number_options(config: type) -> dict[str, dict[str, Any]]:
-    """Options by which magicgui makes a :class:`NumberField` for each number of a dataclass.
-
-    Parameters
-    ----------
-    config : type
-        A dataclass of settings, see :mod:`napari_cln.settings`.
-    """
-    options: dict[str, dict[str, Any]] = {}
-    for setting in settings_of(config):
-        if setting.is_number:
-            whole = setting.kind is int
-            usual = {"min": 0, "max": LARGEST_WHOLE} if whole else {"min": -math.inf, "max": math.inf}
-            options[setting.name] = {"widget_type": _WIDGETS[whole], **usual, **setting.bounds}
-    return options
-
-
-class _WholeField(NumberField):
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent, whole=True)
-
-
-# Made once: magicgui keeps each type of widget for good.
-_WIDGETS = {False: number_widget(NumberField), True: number_widget(_WholeField)}
+def tell_refusals(view: QWidget, message: MessageLine) -> None:
+    """Say on a message line what the number fields of a view refuse, for as long as it stands there."""
+    for field in view.findChildren(NumberField):
+        field.refused.connect(partial(message.say, mood="bad", about=field))
+        field.settled.connect(partial(message.forget, field))

@@ -47,7 +47,7 @@ def nodes_of(viewer: ViewerModel, image: Image) -> list[Labels]:
 
 
 def readings_in(viewer: ViewerModel, image: Image) -> dict[int, Reading]:
-    """What was predicted for an Image layer, by frame; the newest where there are several."""
+    """Return the readings of an Image layer, by frame; the newest where there are several."""
     merged: dict[int, Reading] = {}
     for labels in reversed(nodes_of(viewer, image)):
         merged |= readings_of(labels)
@@ -110,12 +110,12 @@ class Results:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether the Image, and the layers that were written so far, are still there."""
+        """True while the Image, and the layers that were written so far, are there."""
         return all(layer in self.viewer.layers for layer in (self.image, *self._written))
 
     @property
     def has_written(self) -> bool:
-        """Whether any frame of this run was predicted."""
+        """True once a frame of this run was predicted."""
         return bool(self._written)
 
     def begin(self) -> None:
@@ -243,7 +243,7 @@ class Results:
 
 
 def is_touched(labels: Labels) -> bool:
-    """Whether somebody has painted, told quickly: of a cine, the frames that took a stroke are known."""
+    """Tell quickly whether somebody has painted: of a cine, the frames that took a stroke are known."""
     return is_painted(labels) if labels.ndim == 2 else bool(labels.metadata.get(TOUCHED_KEY))
 
 

@@ -67,12 +67,12 @@ class LayerStash:
 
 
 def _is_edited(labels: Labels) -> bool:
-    """Whether anybody has painted in any frame; slow for a cine, and sure."""
+    """Tell whether anybody has painted in any frame; slow for a cine, and sure."""
     return any(is_painted(labels, index) for index in range(1 if labels.ndim == 2 else len(labels.data)))
 
 
 def _is_own(layer: Layer, image: Image) -> bool:
-    """Whether an unlinked Labels layer was painted by hand on this frame."""
+    """Tell whether an unlinked Labels layer was painted by hand on this frame."""
     return (
         isinstance(layer, Labels)
         and not layer.metadata

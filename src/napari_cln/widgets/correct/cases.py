@@ -37,7 +37,7 @@ def add_mask(viewer: ViewerModel, image: Image, masks: NDArray[np.uint8] | None 
 
 
 def saved_masks(folder: TrainingFolder, mask: PaintedMask) -> Annotation:
-    """What the training folder says of a frame, in the frame's own pixels.
+    """Read what the training folder says of a frame, in the frame's own pixels.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def in_frame(folder: TrainingFolder, known: Annotation, case_id: str, frame: Fra
 
 
 def known_annotation(folder: TrainingFolder, case_id: str, second_reader: str | None) -> Annotation:
-    """What opens a frame of the training folder: its own masks, or of a second reader theirs or none.
+    """Read a frame of the training folder to open: its own masks, or of a second reader theirs or none.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def known_annotation(folder: TrainingFolder, case_id: str, second_reader: str | 
 
 
 def _read_whole(folder: TrainingFolder, case_id: str) -> Annotation:
-    """What the folder says of a frame, read again where another process saved it in between."""
+    """Read what the folder says of a frame, again where another process saved it in between."""
     for pause_s in (0.01, 0.03):
         try:
             return read_annotation(folder, folder.case(case_id))
@@ -117,7 +117,7 @@ class CaseOpener:
         self._stash = LayerStash(viewer)
 
     def has_aside(self, case_id: str, second_reader: str | None) -> bool:
-        """Whether a frame was put aside."""
+        """Tell whether a frame was put aside."""
         return _place(case_id, second_reader) in self._stash
 
     def take_from_stash(self, case_id: str, second_reader: str | None, keep: bool) -> Labels | None:

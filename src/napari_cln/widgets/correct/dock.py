@@ -2,108 +2,68 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
-from superqt.utils import create_worker
+from qtpy.QtWidgets import QWidget
 
-from ..._layers import frame_layers, n_frames_of
-from ...compat.window import grid_of
-from ...errors import ClnError, FrameReadError
-from ..common.dock import OPEN_FIRST, Dock
-from .cases import in_frame
-from .filing import NO_FOLDER, NO_NAME, SaveRequest
+from ..._layers import frame_layers
+from ...compat.window import grid_of, plain_viewer
+from ..common.number_field import tell_refusals
+from ..common.parts import OPEN_FIRST, DockBody, Listeners, MessageLine
+from ..common.workplace import workplace_of
+from .filing import NO_FOLDER, NO_NAME
 from .painted import PaintedMask
-from .second_reader import (
-    Disagreement,
-    decide_for_mask,
-    decide_for_other,
-    describe_agreement,
-    find_undecided,
-)
+from .scale import ScaleTool
+from .second_reader import SecondReading
 from .session import Session
-from .shown import show_difference, show_reading
-from .suggestions import Spot
-from .view import Route, View, Walk, state_of
+from .shown import show_difference
+from .suggestions import Suggestions
+from .view import CorrectView, state_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import napari
-
-    from ...folder.autosave import Stroke
-    from .nodes import NodeTable
-    from .study import StudyRow
 
 SEEN = ("visible", "opacity", "blending", "translate", "scale", "rotate", "shear", "affine")
 """Events of layers that change what the canvas shows."""
 MOVED = ("inserted", "removed", "reordered")
 
 
-class CorrectDock(Dock):
+class CorrectDock(QWidget):
     """Dock in which a reader corrects masks and says what is known of the nodes.
-
-    Parameters
-    ----------
-    napari_viewer : napari.Viewer
 
     Attributes
     ----------
     session : Session
-        What the reader does; it needs no window.
-    view : View
+        The reader's work; it needs no window.
+    second, suggestions, scale : SecondReading, Suggestions, ScaleTool
+        Beside it: other readers, frames worth a look, and millimetres for an image that has none.
+    view : CorrectView
         The fields and buttons.
+    message : MessageLine
     """
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
-        super().__init__(napari_viewer)
-        self.session = Session(self.viewer, self.listen)
+        super().__init__()
+        self.viewer = plain_viewer(napari_viewer)
+        self.message = MessageLine()
+        self._listeners = Listeners(self)
+        self.session = Session(self.viewer, self._listeners.listen)
         self.session.setParent(self)
-        self._ids: list[str] = []
+        self.second, self.suggestions = SecondReading(self.session), Suggestions(self.session)
+        self.scale = ScaleTool(self.viewer, self.session)
+        self.view = CorrectView(lambda: frame_layers(self.viewer.layers))
         self._shown: PaintedMask | None = None
         self._patient_of: Image | None = None
-        self.view = View(self.viewer, self.message, _routes(self.session, self._ids))
-        self.column.addWidget(self.view)
-        self.column.addStretch()
+        body = DockBody(self, self.viewer, self.view, self.message)
+        body.dressed.connect(self.view.nodes.wear)
+        body.dress()
         self.session.filing.take_reader(self.view.study.who)
-        self._connect_fields()
+        self._connect_view()
         self._connect_session()
         self._connect_viewer()
+        self._show()
         self.reset_choices()
-
-    # ------------------------------------------------------------ the fields
-
-    @property
-    def study(self) -> StudyRow:
-        """Training folder and reader."""
-        return self.view.study
-
-    @property
-    def image(self) -> Any:
-        """Choice of the image in view."""
-        return self.view.image
-
-    @property
-    def walk(self) -> Walk:
-        """From frame to frame."""
-        return self.view.walk
-
-    @property
-    def nodes(self) -> NodeTable:
-        """What is known of each node."""
-        return self.view.nodes
-
-    # ------------------------------------------------------------ the training folder
-
-    @property
-    def training_folder(self) -> Path | None:
-        """The training folder that is saved to; None where it has none."""
-        return self.session.folder.path if self.session.folder is not None else None
-
-    def open_case(self, case_id: str) -> None:
-        """Show a frame of the training folder."""
-        self.session.open_case(case_id)
 
     def reset_choices(self, _event: Any = None) -> None:
         """List the Image layers again; napari calls it when layers come, go or get a new name."""
@@ -112,207 +72,126 @@ class CorrectDock(Dock):
             self.message.say(OPEN_FIRST, about=OPEN_FIRST)
         self.session.notice()
 
+    def open_case(self, case_id: str) -> None:
+        """Show a frame of the training folder."""
+        self.session.open_case(case_id)
+
+    # ------------------------------------------------------------ what is done
+
     def _open_study(self) -> None:
         folder = self.view.study.folder
         assert folder is not None
-        self.session.look()
-        self._ids[:] = folder.ids()
         self.message.forget(NO_FOLDER)
-        self.message.say(f"{folder.path.name}: {len(self._ids)} frames.", "good")
-        self.session.filing.enter(folder)
-        for dock in self.neighbours():
-            dock.take_training_folder(folder.path)
-        self.session.refresh()
+        self.message.say(f"{folder.path.name}: {len(folder.ids())} frames.", "good")
+        self.session.enter(folder)
+        workplace_of(self.viewer).open_folder(folder.path)
 
     def _take_reader(self) -> None:
         self.message.forget(NO_NAME)
-        self.session.look()  # what was painted until now is the former reader's
-        self.session.filing.take_reader(self.view.study.who)
-        self.session.refresh()
-
-    def _discard(self, stroke: Stroke) -> None:
-        if self.session.folder is not None:
-            self.session.folder.autosave.discard(stroke)
-            self.session.filing.left.find(self.session.folder, self.session.filing.who)
-            self.message.say("The strokes are put aside. They can be had back for one day.")
-            self._show()
-
-    # ------------------------------------------------------------ from frame to frame
-
-    def _go_to(self, spot: Spot) -> None:
-        if spot.image is None:
-            self.session.open_case(spot.key)
-        elif spot.image in self.viewer.layers:
-            self.session.navigator.show_frame(spot.image, spot.index)
+        self.session.take_reader(self.view.study.who)
 
     def _choose_image(self, image: Image | None) -> None:
         if image is not None:
             self.session.navigator.show_image(image)
 
-    # ------------------------------------------------------------ what is told and shown
+    def _type_patient(self) -> None:
+        self.session.notes.take_patient(self.view.patient.text(), typed=self.view.patient.isModified())
+        self.view.patient.setModified(False)
+
+    # ------------------------------------------------------------ what is shown
 
     def _show(self) -> None:
-        """Bring the dock in line with the session."""
-        mask, navigator = self.session.mask, self.session.navigator
-        if mask is not self._shown or navigator.image is not self._patient_of:
+        """Bring the view in line with the session."""
+        mask, image = self.session.mask, self.session.navigator.image
+        if mask is not self._shown or image is not self._patient_of:
             self.message.forget(self._shown, self._patient_of)
             self._shown = mask
-            self.view.decision.offer(None)
-            self._look_for_other_readers()
-        if navigator.image is not None:
+            self.second.forget()
+            self.second.look()
+        if image is not None:
             self.message.forget(OPEN_FIRST)
-        if navigator.image is not self._patient_of:
+        if image is not self._patient_of:
             # Never the last image's patient: a wrong key would put one patient on two sides of a split.
-            self._patient_of = navigator.image
+            self._patient_of = image
             self.view.patient.setText("" if mask is None else mask.frame.patient_id or "")
-            self.session.take_patient(self.view.patient.text(), typed=False)
+            self.session.notes.take_patient(self.view.patient.text(), typed=False)
         self.view.show_state(state_of(self.session))
         show_difference(self.viewer, mask if self.view.difference.isChecked() else None)
 
-    def _take_saved(self, request: SaveRequest) -> None:
-        if request.second and request.is_decision:
-            worker = create_worker(
-                describe_agreement, request.folder, request.who, request.case_id, _start_thread=False
-            )
-            worker.returned.connect(self.message.say)
-            worker.start()
-        if request.case_id not in self._ids:
-            self._ids.append(request.case_id)
-        if request.mask is self.session.mask:
-            self._look_for_other_readers()
-
-    def _type_patient(self) -> None:
-        self.session.take_patient(self.view.patient.text(), typed=self.view.patient.isModified())
-        self.view.patient.setModified(False)
-
-    # ------------------------------------------------------------ two readers
-
-    def _look_for_other_readers(self) -> None:
-        """See beside the window whether another reader sees the frame in view otherwise."""
-        mask, folder = self.session.mask, self.session.folder
-        if mask is None or folder is None or mask.second or not self.session.filing.revision(mask):
-            return
-        worker = create_worker(
-            find_undecided, folder, str(mask.case_id), self.session.filing.who, _start_thread=False
-        )
-        worker.returned.connect(self._offer_decision)
-        worker.start()
-
-    def _offer_decision(self, found: Disagreement) -> None:
-        if self.session.mask is not None and self.session.mask.case_id == found.case_id:
-            self.view.decision.offer(found)
-
-    def _decide(self, *, for_other: bool) -> None:
-        pair = self.view.decision.pair
-        if pair is not None:
-            (decide_for_other if for_other else decide_for_mask)(self.session, pair)
-
     def _show_other(self) -> None:
-        decision, mask, folder = self.view.decision, self.session.mask, self.session.folder
-        pair = decision.pair
-        if pair is None or mask is None or folder is None or not decision.show_other.isChecked():
-            show_reading(self.viewer, None, None)
-            return
-        with suppress(ClnError):  # a frame of another size than the stored one: it is told on taking
-            show_reading(self.viewer, mask, in_frame(folder, pair.second, pair.case.id, mask.frame))
+        self.view.decision.show_found(self.second.found)
+        self.second.show(self.view.decision.show_other.isChecked())
 
     # ------------------------------------------------------------ wires
 
-    def _connect_fields(self) -> None:
+    def _connect_view(self) -> None:
         view, session, navigator = self.view, self.session, self.session.navigator
-        view.study.opened.connect(self._open_study)
-        view.study.reader_changed.connect(self._take_reader)
-        view.study.failed.connect(lambda reason: self.message.say(reason, "bad"))
-        view.study.second.toggled.connect(lambda on: setattr(session, "second", on))
-        view.recovery.restored.connect(session.restore)
-        view.recovery.discarded.connect(self._discard)
-        view.image.changed.connect(self._choose_image)
-        view.state.mend.clicked.connect(lambda: session.navigator.mend())
         for button, action in (
-            (view.verdict.empty, session.navigator.start_empty),
+            (view.state.mend, navigator.mend),
+            (view.verdict.empty, navigator.start_empty),
             (view.verdict.take_saved, session.bring_saved),
             (view.verdict.accept, session.accept),
             (view.verdict.reject, session.reject),
             (view.verdict.no_node, session.no_node),
             (view.verdict.take_back, session.steps.take_back),
+            (view.decision.keep, self.second.decide_for_mask),
+            (view.decision.take, self.second.decide_for_other),
+            (view.worthy.look, self.suggestions.look),
+            (view.scale.draw, lambda: self.scale.start(navigator.image, navigator.index)),
+            (view.scale.use, lambda: self.scale.apply(navigator.image, view.scale.length)),
         ):
             button.clicked.connect(lambda _checked=False, action=action: action())
-        view.nodes.edited.connect(lambda: session.take_facts(view.nodes.nodes))
-        view.note.editingFinished.connect(lambda: session.take_note(view.note.text()))
+        view.study.opened.connect(self._open_study)
+        view.study.reader_changed.connect(self._take_reader)
+        view.study.failed.connect(lambda reason: self.message.say(reason, "bad"))
+        view.study.second.toggled.connect(lambda on: setattr(session, "second", on))
+        view.recovery.restored.connect(session.restore)
+        view.recovery.discarded.connect(session.discard)
+        view.image.changed.connect(self._choose_image)
+        view.walk.asked.connect(session.routes.go)
+        view.nodes.edited.connect(lambda: session.notes.take_facts(view.nodes.nodes))
+        view.note.editingFinished.connect(lambda: session.notes.take_note(view.note.text()))
         view.patient.editingFinished.connect(self._type_patient)
         view.difference.toggled.connect(lambda _: self._show())
-        view.decision.kept.connect(lambda: self._decide(for_other=False))
-        view.decision.taken.connect(lambda: self._decide(for_other=True))
-        view.decision.shown.connect(self._show_other)
-        view.worthy.look.clicked.connect(lambda: view.worthy.start(self.viewer, session))
-        view.worthy.chosen.connect(self._go_to)
-        view.worthy.failed.connect(lambda reason: self.message.say(reason, "bad"))
-        view.scale.draw.clicked.connect(lambda: view.scale.start(navigator.image, navigator.index))
-        view.scale.use.clicked.connect(lambda: view.scale.apply(navigator.image))
-        view.scale.typed.connect(session.let_go)
+        view.decision.show_other.toggled.connect(self.second.show)
+        view.worthy.chosen.connect(self.suggestions.go_to)
+        tell_refusals(view, self.message)
 
     def _connect_session(self) -> None:
-        self.session.changed.connect(self._show)
-        self.session.told.connect(lambda words, mood, about: self.message.say(words, mood, about=about))
-        self.session.saved.connect(self._take_saved)
+        session, view = self.session, self.view
+        session.changed.connect(self._show)
+        session.told.connect(self.message.say)
+        session.saved.connect(self.second.take_saved)
+        self.second.changed.connect(self._show_other)
+        self.second.told.connect(self.message.say)
+        self.suggestions.busy.connect(view.worthy.show_busy)
+        self.suggestions.found.connect(view.worthy.show_found)
+        self.suggestions.failed.connect(lambda reason: self.message.say(reason, "bad"))
+        self.scale.told.connect(self.message.say)
+        self.scale.typed.connect(session.let_go)
 
     def _connect_viewer(self) -> None:
-        viewer, session = self.viewer, self.session
-        self.listen(viewer.dims.events.current_step, session.notice)
-        self.listen(viewer.dims.events.ndisplay, session.notice)
-        self.listen(viewer.dims.events.order, session.notice)
-        self.listen(grid_of(viewer).events, session.notice)
-        self.listen(viewer.layers.events, self._notice_layers)
-        self.listen(viewer.layers.selection.events.active, session.notice)
-        self.bind_key("Shift-A", session.accept)
-        self.bind_key("Shift-R", session.reject)
-        self.bind_key("Shift-X", session.no_node)
-        self.bind_key("Shift-U", session.steps.take_back)
-        self.bind_key("Shift-D", self.view.difference.toggle)
-        self.bind_key("Shift-J", lambda: self.view.walk.step(-1))
-        self.bind_key("Shift-K", lambda: self.view.walk.step(1))
+        viewer, session, listeners = self.viewer, self.session, self._listeners
+        for emitter in (
+            viewer.dims.events.current_step,
+            viewer.dims.events.ndisplay,
+            viewer.dims.events.order,
+            grid_of(viewer).events,
+            viewer.layers.selection.events.active,
+        ):
+            listeners.listen(emitter, session.notice)
+        listeners.listen(viewer.layers.events, self._notice_layers)
+        for key, action in (
+            ("Shift-A", session.accept),
+            ("Shift-R", session.reject),
+            ("Shift-X", session.no_node),
+            ("Shift-U", session.steps.take_back),
+            ("Shift-D", self.view.difference.toggle),
+            ("Shift-J", lambda: self.view.walk.step(-1)),
+            ("Shift-K", lambda: self.view.walk.step(1)),
+        ):
+            listeners.bind_key(viewer, key, action)
 
     def _notice_layers(self, event: Any) -> None:
         if event.type in SEEN or event.type in MOVED:
             self.session.notice()
-
-
-def _n_frames(image: Image | None) -> int:
-    try:
-        return 0 if image is None else n_frames_of(image)
-    except FrameReadError:  # a layer that is no frame; reading it says so
-        return 0
-
-
-def _routes(session: Session, ids: list[str]) -> tuple[Route, ...]:
-    """What can be gone through frame by frame; ``ids`` are the training folder's frames."""
-    navigator = session.navigator
-
-    def images() -> list[Image]:
-        return frame_layers(session.navigator.viewer.layers)
-
-    def place(of: Any, among: list[Any]) -> int | None:
-        return among.index(of) if of in among else None
-
-    return (
-        Route(
-            title="frames of this cine",
-            count=lambda: _n_frames(navigator.image),
-            position=lambda: navigator.index if _n_frames(navigator.image) else None,
-            go=lambda index: (
-                None if navigator.image is None else navigator.show_frame(navigator.image, index)
-            ),
-        ),
-        Route(
-            title="open images",
-            count=lambda: len(images()),
-            position=lambda: place(navigator.image, images()),
-            go=lambda number: navigator.show_image(images()[number]),
-        ),
-        Route(
-            title="frames of the training folder",
-            count=lambda: len(ids),
-            position=lambda: place(navigator.cases.case_id, ids),
-            go=lambda number: session.open_case(ids[number]),
-        ),
-    )

@@ -23,9 +23,10 @@ from ...folder.dataset import TrainingFolder
 from ...folder.decisions import adjudicate
 from ...folder.readers import ReadingPair, save_reading
 from ...folder.record import Provenance
+from ...io.sources import VIDEO_ENDINGS
 from ...study.reading import digest
 from ...types import Annotation, Case, Frame
-from ..common.dock import Signal
+from ..common.parts import Signal
 from .cases import saved_masks
 from .ledger import Given, Judgement, follow_nodes
 from .painted import PaintedMask, annotation_of
@@ -34,7 +35,6 @@ NO_FOLDER = "Open or make a training folder: your strokes are on the canvas, but
 NO_NAME = "Type your name or initials under Reader: what you painted is kept aside, but not saved yet."
 AWAY_S = 120.0
 """Longer pauses between two saves are not counted as work on the frame."""
-VIDEO = (".avi", ".mp4", ".mov", ".mkv")
 
 Kind: TypeAlias = Literal["file", "dicom", "video", "simulated"]
 Key: TypeAlias = tuple[str, str]
@@ -92,17 +92,10 @@ class Saver(QObject):
     Of states that wait, only the newest of a frame is saved, but for decisions: none of them is left out.
     A save that fails because another reader changed the frame makes those behind it fail too, until
     :meth:`expect` says that the reader was told.
-
-    Signals
-    -------
-    saved
-        The SaveRequest.
-    failed
-        The SaveRequest, what went wrong, and where another reader had changed the frame: the revision that
-        was found, and the one that was expected.
     """
 
-    saved = Signal(object)
+    saved = Signal(object)  # the SaveRequest
+    # the SaveRequest, the error, and of a conflict the revisions that were found and expected
     failed = Signal(object, object, object)
 
     def __init__(self) -> None:
@@ -120,11 +113,11 @@ class Saver(QObject):
 
     @property
     def is_idle(self) -> bool:
-        """Whether everything is saved."""
+        """True when everything is saved."""
         return not self._open
 
     def is_pending(self, folder: TrainingFolder, case_id: str | None) -> bool:
-        """Whether states of a frame wait, or one is being saved."""
+        """Tell whether states of a frame wait, or one is being saved."""
         with self._guard:
             return any(request.key == (str(folder.path), case_id) for request in self._open)
 
@@ -134,7 +127,7 @@ class Saver(QObject):
             self._revisions[str(folder.path), case_id] = revision
 
     def knows(self, folder: TrainingFolder, case_id: str) -> bool:
-        """Whether a frame was opened or saved here."""
+        """Tell whether a frame was opened or saved here."""
         return (str(folder.path), case_id) in self._revisions
 
     def revision(self, folder: TrainingFolder | None, case_id: str | None) -> int:
@@ -306,17 +299,10 @@ class Filing(QObject):
     left : LeftBehind
         Strokes that were never saved.
     saver : Saver
-
-    Signals
-    -------
-    told
-        A sentence, its mood, and what it is about.
-    saved
-        The SaveRequest.
     """
 
-    told = Signal(str, str, object)
-    saved = Signal(object)
+    told = Signal(str, str, object)  # a sentence, its mood, and what it is about
+    saved = Signal(object)  # the SaveRequest
 
     def __init__(self) -> None:
         super().__init__()
@@ -407,11 +393,11 @@ class Filing(QObject):
         self._filed[self._key(mask)] = _state_of(mask)
 
     def is_pending(self, mask: PaintedMask) -> bool:
-        """Whether states of a frame wait to be saved."""
+        """Tell whether states of a frame wait to be saved."""
         return self.folder is not None and self.saver.is_pending(self.folder, mask.case_id)
 
     def is_filed(self, mask: PaintedMask) -> bool:
-        """Whether the folder has a mask as it stands now, or will have it when the queue is empty."""
+        """Tell whether the folder has a mask as it stands now, or will have it when the queue is empty."""
         return bool(self._filed.get(self._key(mask)) == _state_of(mask))
 
     def revision(self, mask: PaintedMask) -> int:
@@ -514,15 +500,7 @@ class Filing(QObject):
         mask.is_unsaved = self.is_pending(mask)
         mask.is_behind = mask.is_behind and request.second
         self.left.drop_all(request.case_id)
-        n, status = len(request.annotation.nodes), request.annotation.status
-        state = f"{status}, {n} node{'s'[: n != 1]} · {request.title}"
-        if request.pair is not None:
-            words = f"Decided, with the reading of {request.pair.second.annotator}: {state}"
-        elif request.about.action == "taken-back":
-            words = f"Taken back. It is {state}"
-        else:
-            words = f"Saved: {state}"
-        self.told.emit(words, "good", mask)
+        self.told.emit(_saved_words(request), "good", mask)
         self.saved.emit(request)
 
     def _take_failed(self, request: SaveRequest, error: Exception, rival: tuple[int, int] | None) -> None:
@@ -548,18 +526,26 @@ class Filing(QObject):
         return f"{self.folder.path if self.folder is not None else ''}", f"{mask.case_id} {mask.second}"
 
 
+def _saved_words(request: SaveRequest) -> str:
+    n, status = len(request.annotation.nodes), request.annotation.status
+    state = f"{status}, {n} node{'s'[: n != 1]} · {request.title}"
+    if request.pair is not None:
+        return f"Decided, with the reading of {request.pair.second.annotator}: {state}"
+    return f"Taken back. It is {state}" if request.about.action == "taken-back" else f"Saved: {state}"
+
+
 def _state_of(mask: PaintedMask) -> Any:
-    """What the folder is told of a mask; the same twice in a row is told once."""
+    """State of a mask as the folder is told it; the same twice in a row is told once."""
     facts = tuple(mask.given.facts.get(node) for node in mask.node_ids)
     return mask.seen, mask.judgement, facts, mask.given.note
 
 
 def source_kind_of(frame: Frame) -> Kind:
-    """What a frame came from."""
+    """Return the kind of source that a frame came from."""
     if frame.spacing_source == "simulated":
         return "simulated"
     suffix = "" if frame.source is None else frame.source.suffix.lower()
-    if suffix in VIDEO:
+    if suffix in VIDEO_ENDINGS:
         return "video"
     return "dicom" if suffix in (".dcm", ".dicom") or "DICOM" in (frame.decoder or "") else "file"
 

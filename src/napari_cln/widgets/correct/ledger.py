@@ -1,4 +1,4 @@
-"""What was said of one frame, mask by mask.
+"""Judgements of one frame, mask by mask.
 
 One rule holds here: a status belongs to a mask. What a reader said of a mask last stands for it; undo and
 redo of paint move the mask, and what stands comes with it. So no status is ever carried to a mask that
@@ -81,7 +81,7 @@ class Given:
 
     @classmethod
     def of(cls, known: Annotation, who: str | None) -> Given:
-        """What an annotation says, and who says it."""
+        """Take an annotation, and the reader who stands for it."""
         masks = PackedMasks(known.instances)
         return cls(
             digest=masks.digest,
@@ -112,7 +112,7 @@ class Said:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Typed:
-    """What a reader typed: of nodes, with the masks that they were in then, or a note."""
+    """Facts or a note that a reader typed, with the masks that the nodes were in then."""
 
     given: Given
     masks: PackedMasks | None = None
@@ -132,11 +132,11 @@ class Ledger:
         self._typed: list[Typed] = []
 
     def knows(self, mask: str) -> bool:
-        """Whether a mask was given or painted before."""
+        """Tell whether a mask was given or painted before."""
         return mask in self._from
 
     def origin(self, mask: str) -> Given:
-        """What a known mask was given as, or painted from."""
+        """Return what a known mask was given as, or painted from."""
         return self._from[mask]
 
     def give(self, given: Given) -> Given:
@@ -185,7 +185,7 @@ class Ledger:
         return said
 
     def judgement(self, mask: str, *, is_empty: bool) -> Judgement:
-        """What stands for a mask, and who stands for it.
+        """Return the judgement that stands for a mask, and whose it is.
 
         A mask that was erased is a rejected prediction, not yet a frame without a node: that is for
         the reader to say.
@@ -235,7 +235,7 @@ class Ledger:
 
 
 def follow_nodes(facts: Mapping[int, Node], then: PackedMasks | None, now: NDArray[Any]) -> dict[int, Node]:
-    """What is known of nodes, for other masks of the same frame: it goes with the place, not with the number.
+    """Carry what is known of nodes over to other masks of the frame: by their place, not by their number.
 
     Parameters
     ----------

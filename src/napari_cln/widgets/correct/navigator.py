@@ -1,15 +1,16 @@
-"""What is in view: one image, one frame of it, one mask. A walk from frame to frame changes it."""
+"""The frame in view: one image, one frame of it, one mask; and the ways to another one."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels
 from qtpy.QtCore import QObject
 
-from ..._layers import frame_layers, image_of, layers_of, note_place
-from ...errors import ClnError
-from ..common.dock import OPEN_FIRST, Signal
+from ..._layers import frame_layers, image_of, layers_of, n_frames_of, note_place
+from ...errors import ClnError, FrameReadError
 from ..common.in_view import (
     Tool,
     ViewFault,
@@ -20,6 +21,7 @@ from ..common.in_view import (
     show_alone,
     take_up,
 )
+from ..common.parts import OPEN_FIRST, Signal
 from .cases import CaseOpener, add_mask, known_annotation, saved_masks
 from .filing import NO_FOLDER, Filing
 from .ledger import Given
@@ -50,17 +52,10 @@ class Navigator(QObject):
     image : napari.layers.Image, optional
         The image at work.
     cases : CaseOpener
-
-    Signals
-    -------
-    changed
-        Another frame or another mask is in view, or it is seen otherwise.
-    told
-        A sentence, its mood, and what it is about.
     """
 
-    changed = Signal()
-    told = Signal(str, str, object)
+    changed = Signal()  # another frame or another mask is in view, or it is seen otherwise
+    told = Signal(str, str, object)  # a sentence, its mood, and what it is about
 
     def __init__(self, viewer: ViewerModel, desk: Desk, filing: Filing) -> None:
         super().__init__()
@@ -88,7 +83,7 @@ class Navigator(QObject):
 
     @property
     def fault(self) -> ViewFault | None:
-        """Why nothing can be decided on what the canvas shows; None where it shows the mask at work."""
+        """The reason why nothing can be decided now; None where the canvas shows the mask at work."""
         return None if self.image is None else fault_in_view(self.viewer, self.image, self.labels)
 
     def mend(self) -> None:
@@ -264,3 +259,66 @@ class Navigator(QObject):
             mask.is_unsaved = True
         else:
             self.filing.file(mask)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RouteState:
+    """Frames in an order: how many, and which one is in view (None: none of them)."""
+
+    title: str
+    count: int
+    position: int | None
+
+
+class Routes:
+    """The orders in which frames can be gone through.
+
+    Parameters
+    ----------
+    navigator : Navigator
+    open_case : callable
+        Shows a frame of the training folder.
+
+    Attributes
+    ----------
+    ids : list of str
+        The training folder's frames.
+    """
+
+    def __init__(self, navigator: Navigator, open_case: Callable[[str], None]) -> None:
+        self._navigator, self._open_case = navigator, open_case
+        self.ids: list[str] = []
+
+    @property
+    def states(self) -> tuple[RouteState, ...]:
+        """The cine, the open images and the training folder, as they can be gone through now."""
+        navigator, images = self._navigator, frame_layers(self._navigator.viewer.layers)
+        n_frames = _n_frames(navigator.image)
+        return (
+            RouteState(
+                title="frames of this cine", count=n_frames, position=navigator.index if n_frames else None
+            ),
+            _route("open images", images, navigator.image),
+            _route("frames of the training folder", self.ids, navigator.cases.case_id),
+        )
+
+    def go(self, route: int, number: int) -> None:
+        """Show a frame of one of the orders."""
+        navigator = self._navigator
+        if route == 2:
+            self._open_case(self.ids[number])
+        elif route == 1:
+            navigator.show_image(frame_layers(navigator.viewer.layers)[number])
+        elif navigator.image is not None:
+            navigator.show_frame(navigator.image, number)
+
+
+def _route(title: str, among: Sequence[Any], at: Any) -> RouteState:
+    return RouteState(title=title, count=len(among), position=among.index(at) if at in among else None)
+
+
+def _n_frames(image: Image | None) -> int:
+    try:
+        return 0 if image is None else n_frames_of(image)
+    except FrameReadError:  # a layer that is no frame; reading it says so
+        return 0

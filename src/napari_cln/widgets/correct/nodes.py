@@ -1,4 +1,4 @@
-"""What is known of each node: truth, where the truth comes from, neck level, side."""
+"""Table of the nodes: truth, where the truth comes from, neck level, side."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from qtpy.QtWidgets import QComboBox, QHeaderView, QTableWidget, QTableWidgetIte
 
 from ..._layers.predictions import NODE_COLOURS
 from ...types import Node
-from ..common.dock import Signal
+from ..common.parts import Signal
+from ..common.theme import ThemeColours
 
 LEVELS = ("I", "II", "III", "IV", "V", "VI", "VII")
 # What a cell says, what it stands for, and the whole of it.
@@ -49,6 +50,7 @@ class NodeTable(QTableWidget):
     def __init__(self) -> None:
         super().__init__(0, len(TITLES))
         self.nodes: dict[int, Node] = {}
+        self._colours: ThemeColours | None = None
         self.setHorizontalHeaderLabels(TITLES)
         self.verticalHeader().hide()
         self.setSelectionMode(QTableWidget.SelectionMode.NoSelection)
@@ -72,11 +74,23 @@ class NodeTable(QTableWidget):
         for row, node in enumerate(nodes.values()):
             title = QTableWidgetItem(str(node.id))
             title.setFlags(Qt.ItemFlag.ItemIsEnabled)
-            title.setForeground(QColor(NODE_COLOURS.get(node.id, NODE_COLOURS[None])))
+            self._paint(title)
             self.setItem(row, 0, title)
             for column, name in enumerate(CHOICES, start=1):
                 self.setCellWidget(row, column, self._choice(node, name))
         self._fit()
+
+    def wear(self, colours: ThemeColours) -> None:
+        """Take the colours of a theme: each number has its node's, such that it can be read."""
+        self._colours = colours
+        for row in range(self.rowCount()):
+            if (title := self.item(row, 0)) is not None:
+                self._paint(title)
+
+    def _paint(self, title: QTableWidgetItem) -> None:
+        if self._colours is not None:
+            colour = NODE_COLOURS.get(int(title.text()), NODE_COLOURS[None])
+            title.setForeground(QColor(self._colours.readable(colour)))
 
     def choice(self, node: int, name: str) -> QComboBox:
         """The field of a node: ``"truth"``, ``"truth_source"``, ``"level"`` or ``"side"``."""

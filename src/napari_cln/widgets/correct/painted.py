@@ -114,7 +114,7 @@ class PaintedMask:
 
     @property
     def is_alive(self) -> bool:
-        """Whether both layers are still somewhere."""
+        """True while both layers are somewhere."""
         return self._image() is not None and self._labels() is not None
 
     @property
@@ -149,14 +149,14 @@ class PaintedMask:
 
     @property
     def title(self) -> str:
-        """How the frame is called in a message."""
+        """Name of the frame in a message."""
         if self.image.ndim == 3:
             return f"{self.image.name}, frame {self.index + 1}"
         return str(self.image.name)
 
     @property
     def is_empty(self) -> bool:
-        """Whether no node is painted."""
+        """True where no node is painted."""
         return not self.masks.any()
 
     @property
@@ -167,22 +167,22 @@ class PaintedMask:
 
     @property
     def is_changed(self) -> bool:
-        """Whether the masks are other than those the reader was given."""
+        """True where the masks are other than those the reader was given."""
         return self.seen != self.given.digest
 
     @property
     def judgement(self) -> Judgement:
-        """What stands for the masks on the canvas, and who stands for it."""
+        """The judgement that stands for the masks on the canvas, and whose it is."""
         return self.ledger.judgement(self.seen, is_empty=self.is_empty)
 
     @property
     def status(self) -> Status:
-        """What stands for the masks on the canvas."""
+        """The status that stands for the masks on the canvas."""
         return self.judgement.status
 
     @property
     def lies_apart(self) -> bool:
-        """Whether its layer was moved against the image; the pixels are then not what the reader saw."""
+        """True where its layer was moved against the image; the pixels are then not what the reader saw."""
         image = self._image()
         return image is not None and lie_apart(image, self.labels)
 
@@ -528,7 +528,7 @@ def step_to(mask: PaintedMask, goal: str, *, back: bool) -> bool:
 
 
 def _take_run_note(mask: PaintedMask) -> bool:
-    """Whether a run has changed the masks since the last look."""
+    """Tell whether a run has changed the masks since the last look."""
     noted = mask.labels.metadata.get(RUN_KEY, set())
     was_noted = mask.index in noted
     noted.discard(mask.index)

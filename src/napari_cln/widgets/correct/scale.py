@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from napari.layers import Image, Shapes
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QWidget
+from qtpy.QtCore import QObject
+from qtpy.QtWidgets import QLabel, QWidget
 
 from ..._layers import (
     KEY,
@@ -20,8 +21,8 @@ from ..._layers import (
 )
 from ...errors import ClnError, FrameReadError, InputError
 from ...types import LayerKind
-from ..common.dock import MessageLine, Signal, button
 from ..common.number_field import NumberField
+from ..common.parts import Signal, beside, button
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -40,23 +41,15 @@ def set_scale(viewer: ViewerModel, image: Image, mm_per_px: float) -> None:
     viewer.reset_view()
 
 
-class ScaleRow(QWidget):
-    """Draw a line, type its length, use it."""
+class ScaleTool(QObject):
+    """The line that gives an image its millimetres."""
 
-    typed = Signal(object)
+    typed = Signal(object)  # the Image that has a scale now
+    told = Signal(str, str, object)  # a sentence, its mood, and what it is about
 
-    def __init__(self, viewer: ViewerModel, message: MessageLine) -> None:
-        super().__init__()
-        self.viewer, self.message = viewer, message
-        self.draw = button("Draw line", "Draw a line between two marks of the depth scale")
-        self.length = NumberField(title="Length", limits=(0.1, 500), value=10, suffix=" mm")
-        self.use = button("Use", "Take the line's length as the scale of this image")
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self.draw)
-        row.addWidget(QLabel("is"))
-        row.addWidget(self.length, stretch=1)
-        row.addWidget(self.use)
+    def __init__(self, viewer: ViewerModel, parent: QObject) -> None:
+        super().__init__(parent)
+        self.viewer = viewer
 
     def start(self, image: Image | None, index: int) -> None:
         """Let the reader draw, where the file does not say the scale itself."""
@@ -67,7 +60,7 @@ class ScaleRow(QWidget):
             if frame.regions or (frame.spacing_mm is not None and frame.spacing_source != "typed"):
                 raise FrameReadError("This file says its scale itself, so none has to be typed.")
         except ClnError as error:
-            self.message.say(str(error), "bad")
+            self.told.emit(str(error), "bad", None)
             return
         shapes = self._line(image)
         if shapes is None:
@@ -83,40 +76,49 @@ class ScaleRow(QWidget):
             self.viewer.add_layer(shapes)
         self.viewer.layers.selection.active = shapes
         shapes.mode = "add_line"
-        self.message.say("Drag a line between two marks of the depth scale, type its length, press Use.")
+        words = "Drag a line between two marks of the depth scale, type its length, press Use."
+        self.told.emit(words, "info", None)
 
-    def apply(self, image: Image | None) -> None:
-        """Take the last line that was drawn; ``typed`` tells the Image that has a scale now."""
+    def apply(self, image: Image | None, length: NumberField) -> None:
+        """Take the last line that was drawn, and its length in mm, as the image's scale."""
         shapes = None if image is None else self._line(image)
         if image is None or shapes is None or not len(shapes.data):
-            self.message.say("Press Draw line first, and drag it along the depth scale.", "bad")
+            self.told.emit("Press Draw line first, and drag it along the depth scale.", "bad", None)
             return
         if lie_apart(image, shapes):
-            self.message.say(
+            words = (
                 f"'{image.name}' and its depth scale do not lie on each other: one of them was moved. "
-                "Press Put together, and draw the line anew.",
-                "bad",
-                about=image,
+                "Press Put together, and draw the line anew."
             )
+            self.told.emit(words, "bad", image)
             return
         ends = np.asarray(shapes.data[-1])
         length_px = float(np.hypot(*(ends[-1] - ends[0])[-2:]))
         if length_px < LEAST_PX:
-            self.message.say(
-                f"The line is {length_px:.0f} pixels long, too short for a scale. Draw it over more marks.",
-                "bad",
-            )
+            short = f"The line is {length_px:.0f} pixels long, too short for a scale."
+            self.told.emit(f"{short} Draw it over more marks.", "bad", None)
             return
         try:
-            mm_per_px = self.length.number() / length_px
+            mm_per_px = length.number() / length_px
         except InputError as error:
-            self.message.say(str(error), "bad", about=self.length)
+            self.told.emit(str(error), "bad", length)
             return
         self.viewer.layers.remove(shapes)
         set_scale(self.viewer, image, mm_per_px)
-        self.message.say(f"{mm_per_px:.4f} mm per pixel (typed).", "good")
+        self.told.emit(f"{mm_per_px:.4f} mm per pixel (typed).", "good", None)
         self.typed.emit(image)
 
     def _line(self, image: Image) -> Shapes | None:
         found = layers_of(image, self.viewer.layers, LayerKind.DEPTH_SCALE)
         return next((layer for layer in found if isinstance(layer, Shapes)), None)
+
+
+class ScaleRow(QWidget):
+    """Draw a line, type its length, use it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.draw = button("Draw line", "Draw a line between two marks of the depth scale")
+        self.length = NumberField(title="Length", limits=(0.1, 500), value=10, suffix=" mm")
+        self.use = button("Use", "Take the line's length as the scale of this image")
+        self.setLayout(beside(self.draw, QLabel("is"), self.length, self.use, wide=self.length))

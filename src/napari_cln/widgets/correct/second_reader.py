@@ -1,135 +1,137 @@
-"""Second readers: how well they agree with what the training folder has, and the decision between them."""
+"""Second readers of the frame in view, and the decision between two readings."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import isnan
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QVBoxLayout, QWidget
+from qtpy.QtCore import QObject
+from qtpy.QtWidgets import QCheckBox, QWidget
 
 from ...errors import ClnError
-from ...folder.dataset import TrainingFolder
-from ...folder.decisions import may_decide, undecided
-from ...folder.readers import ReadingPair, pair_truths, read_pair
-from ...study.statistics.agreement import kappa
-from ...study.statistics.metrics import dice
-from ..common.dock import Signal, button, small
+from ...folder.decisions import may_decide
+from ...folder.readers import ReadingPair
+from ...workflow.second_reading import Disagreement, describe_agreement, find_undecided
+from ..common.parts import Signal, beside, button, small, stacked
+from ..common.worker import Work
 from .cases import in_frame
 from .ledger import Given, PackedMasks
+from .shown import show_reading
 
 if TYPE_CHECKING:
+    from .filing import SaveRequest
     from .session import Session
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Disagreement:
-    """What there is to decide on a frame, in words, and the two readings; no words where nothing is.
+class SecondReading(QObject):
+    """The other reader of the frame in view; looked up beside the window.
 
-    ``may_decide`` is False for a reader who is one of the two.
-    """
-
-    case_id: str
-    words: str = ""
-    pair: ReadingPair | None = None
-    may_decide: bool = True
-
-
-def describe_agreement(folder: TrainingFolder, reader: str, case_id: str) -> str:
-    """Dice on this frame, and kappa of the truths over all frames of the second reader."""
-    try:
-        pair = read_pair(folder, case_id, reader)
-        overlap = dice(pair.first.mask, pair.second.mask)
-        same = "both readers see no node" if isnan(overlap) else f"Dice with the first reading {overlap:.2f}"
-        return f"Second reading saved: {same}.{_kappa(folder, reader)}"
-    except ClnError as error:
-        return str(error)
-
-
-def find_undecided(folder: TrainingFolder, case_id: str, who: str) -> Disagreement:
-    """The reading that differs most from what the folder has of a frame; runs in a worker thread.
-
-    Parameters
+    Attributes
     ----------
-    folder : TrainingFolder
-    case_id : str
-    who : str
-        Reader to whom it is shown.
+    found : Disagreement, optional
+        The difference to decide on; None as long as it is not known.
     """
-    try:
-        pairs = undecided(folder, case_id)
-        if not pairs:
-            return Disagreement(case_id=case_id)
-        pair = min(pairs, key=_overlap)
-        reader, truths = str(pair.second.annotator), (pair.first.label, pair.second.label)
-        other = f", {truths[0]} against {truths[1]}" if truths[0] != truths[1] else ""
-        words = f"{reader} reads this frame otherwise: Dice {_overlap(pair):.2f}{other}."
-        words += _kappa(folder, reader)
-        may = may_decide(folder, pair, who)
-        if not may:
-            words += " You have read it yourself, so another reader decides between the two."
-        return Disagreement(case_id=case_id, words=words, pair=pair, may_decide=may)
-    except ClnError as error:
-        return Disagreement(case_id=case_id, words=str(error))
 
+    changed = Signal()  # there is something else to decide
+    told = Signal(str)  # how a second reading agrees with the first
 
-def _overlap(pair: ReadingPair) -> float:
-    overlap = dice(pair.first.mask, pair.second.mask)
-    return 1.0 if isnan(overlap) else overlap  # neither outlines a node: they differ in the truth alone
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._session = session
+        self.found: Disagreement | None = None
 
+    def forget(self) -> None:
+        """Offer nothing: another frame is in view."""
+        self.found = None
+        self.changed.emit()
 
-def _kappa(folder: TrainingFolder, reader: str) -> str:
-    agreement = kappa(*pair_truths(folder, reader))
-    return "" if isnan(agreement.value) else f" Kappa of the truths {agreement}."
+    def look(self) -> None:
+        """See whether another reader sees the frame in view otherwise."""
+        session = self._session
+        mask, folder = session.mask, session.folder
+        if mask is None or folder is None or mask.second or not session.filing.revision(mask):
+            return
+        case_id = str(mask.case_id)
+        work = Work(self, find_undecided, folder, case_id, session.filing.who)
+        work.done.connect(self._take)
+        work.failed.connect(lambda error: self._take(Disagreement(case_id=case_id, words=str(error))))
+        work.start()
 
+    def take_saved(self, request: SaveRequest) -> None:
+        """Say how a second reading that was saved agrees with the first, and look at the frame anew."""
+        if request.second and request.is_decision:
+            work = Work(self, describe_agreement, request.folder, request.who, request.case_id)
+            work.done.connect(self.told.emit)
+            work.failed.connect(lambda error: self.told.emit(str(error)))
+            work.start()
+        if request.mask is self._session.mask:
+            self.look()
 
-def decide_for_mask(session: Session, pair: ReadingPair) -> None:
-    """Decide between two readers for the mask on the canvas: the folder's, or a painted consensus."""
-    if (mask := session.ready()) is None or not _may_decide(session, pair):
-        return
-    if mask.is_behind:
-        session.tell("The folder has another mask than the canvas. Press Saved mask first.")
-    elif mask.is_empty and mask.status != "no-node":
-        session.tell("There is no mask to decide for. Paint one, or press No node here.")
-    else:
-        session.say(mask, "adjudicated", mask.status, pair=pair)
+    def show(self, on: bool) -> None:
+        """Show the other reader's outline on the canvas, or take it away."""
+        session, pair = self._session, self._pair
+        mask, folder = session.mask, session.folder
+        if pair is None or mask is None or folder is None or not on:
+            show_reading(session.viewer, None, None)
+            return
+        with suppress(ClnError):  # a frame of another size than the stored one: it is told on taking
+            reading = in_frame(folder, pair.second, pair.case.id, mask.frame)
+            show_reading(session.viewer, mask, reading)
 
+    def decide_for_mask(self) -> None:
+        """Decide for the mask on the canvas: the folder's, or a painted consensus."""
+        session, pair = self._session, self._pair
+        if pair is None or (mask := session.ready()) is None or not self._may_decide(pair):
+            return
+        if mask.is_behind:
+            session.tell("The folder has another mask than the canvas. Press Saved mask first.")
+        elif mask.is_empty and mask.status != "no-node":
+            session.tell("There is no mask to decide for. Paint one, or press No node here.")
+        else:
+            session.say(mask, "adjudicated", mask.status, pair=pair)
 
-def decide_for_other(session: Session, pair: ReadingPair) -> None:
-    """Decide between two readers for the other's mask: it comes onto the canvas, as one step of undo."""
-    mask, folder = session.ready(), session.folder
-    if mask is None or folder is None or not _may_decide(session, pair):
-        return
-    try:
-        known = in_frame(folder, pair.second, pair.case.id, mask.frame)
-    except ClnError as error:
-        session.tell(str(error))
-        return
-    before = PackedMasks(mask.masks)
-    mask.put(known.instances, mask.ledger.give(Given.of(known, pair.second.annotator)))
-    session.say(mask, "adjudicated", known.status, before=before, pair=pair)
+    def decide_for_other(self) -> None:
+        """Decide for the other's mask: it comes onto the canvas, as one step of undo."""
+        session, pair, folder = self._session, self._pair, self._session.folder
+        if pair is None or folder is None or (mask := session.ready()) is None:
+            return
+        if not self._may_decide(pair):
+            return
+        try:
+            known = in_frame(folder, pair.second, pair.case.id, mask.frame)
+        except ClnError as error:
+            session.tell(str(error))
+            return
+        before = PackedMasks(mask.masks)
+        mask.put(known.instances, mask.ledger.give(Given.of(known, pair.second.annotator)))
+        session.say(mask, "adjudicated", known.status, before=before, pair=pair)
 
+    @property
+    def _pair(self) -> ReadingPair | None:
+        return None if self.found is None else self.found.pair
 
-def _may_decide(session: Session, pair: ReadingPair) -> bool:
-    try:
-        if session.folder is not None and may_decide(session.folder, pair, session.filing.who):
-            return True
-        session.tell("You have read this frame yourself: another reader decides between the two.")
-    except ClnError as error:
-        session.tell(str(error))
-    return False
+    def _take(self, found: Disagreement) -> None:
+        mask = self._session.mask
+        if mask is not None and mask.case_id == found.case_id:
+            self.found = found
+            self.changed.emit()
+
+    def _may_decide(self, pair: ReadingPair) -> bool:
+        session = self._session
+        try:
+            if session.folder is not None and may_decide(session.folder, pair, session.filing.who):
+                return True
+            session.tell("You have read this frame yourself: another reader decides between the two.")
+        except ClnError as error:
+            session.tell(str(error))
+        return False
 
 
 class Decision(QWidget):
-    """Which of two readings holds, or a third that was painted."""
-
-    kept = Signal()
-    taken = Signal()
-    shown = Signal()
+    """Buttons by which one of two readings holds, or a third that was painted."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.pair: ReadingPair | None = None
         self.text = small()
         self.show_other = QCheckBox()
         self.keep = button(
@@ -137,29 +139,19 @@ class Decision(QWidget):
         )
         self.take = button("", "Decide for the other reader's mask; Ctrl+Z takes it off the canvas again")
         self.row = QWidget()
-        row = QHBoxLayout(self.row)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self.keep)
-        row.addWidget(self.take)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        for part in (self.text, self.show_other, self.row):
-            layout.addWidget(part)
-        self.keep.clicked.connect(self.kept)
-        self.take.clicked.connect(self.taken)
-        self.show_other.toggled.connect(lambda _: self.shown.emit())
-        self.offer(None)
+        self.row.setLayout(beside(self.keep, self.take))
+        stacked(self, self.text, self.show_other, self.row)
+        self.show_found(None)
 
-    def offer(self, finding: Disagreement | None) -> None:
-        """Offer what there is to decide; None where it is not known, or there is nothing."""
-        self.pair = None if finding is None else finding.pair
-        self.text.setText("" if finding is None else finding.words)
-        if self.pair is not None:
-            self.show_other.setText(f"show the outline of {self.pair.second.annotator}")
-            self.take.setText(f"Take that of {self.pair.second.annotator}")
+    def show_found(self, found: Disagreement | None) -> None:
+        """Offer what there is to decide; None where it is not known."""
+        pair = None if found is None else found.pair
+        self.text.setText("" if found is None else found.words)
+        if pair is not None:
+            self.show_other.setText(f"show the outline of {pair.second.annotator}")
+            self.take.setText(f"Take that of {pair.second.annotator}")
         else:
             self.show_other.setChecked(False)
-        self.show_other.setVisible(self.pair is not None)
-        self.row.setVisible(finding is not None and self.pair is not None and finding.may_decide)
+        self.show_other.setVisible(pair is not None)
+        self.row.setVisible(pair is not None and found is not None and found.may_decide)
         self.setVisible(bool(self.text.text()))
-        self.shown.emit()

@@ -14,10 +14,10 @@ from qtpy.QtCore import QObject, QTimer
 from ...folder.dataset import TrainingFolder
 from ...folder.readers import ReadingPair
 from ...types import Node, Status
-from ..common.dock import OPEN_FIRST, Signal
+from ..common.parts import OPEN_FIRST, Signal
 from .filing import NO_FOLDER, NO_NAME, Filing, SaveRequest
 from .ledger import PackedMasks, Said, Typed
-from .navigator import Navigator
+from .navigator import Navigator, Routes
 from .painted import Desk, PaintedMask, say_again, take_back, touch
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ UNDO, REDO = KeyMod.CtrlCmd | KeyCode.KeyZ, KeyMod.CtrlCmd | KeyMod.Shift | KeyC
 
 
 class Session(QObject):
-    """What a reader does to the frame in view, and what the training folder is told of it.
+    """A reader's work on the frame in view, and what the training folder is told of it.
 
     Parameters
     ----------
@@ -46,31 +46,26 @@ class Session(QObject):
     filing : Filing
         Training folder, reader and saves.
     navigator : Navigator
-        What is in view.
+        The frame in view.
+    routes : Routes
+        The orders in which frames can be gone through.
     steps : Steps
         Undo, redo, and what is taken back.
+    notes : Notebook
+        Facts that are typed.
     second : bool
         Whether frames of the training folder open for a second, blind reading.
-
-    Signals
-    -------
-    changed
-        What is to be shown may have changed.
-    told
-        A sentence, its mood, and what it is about.
-    saved
-        The SaveRequest.
     """
 
-    changed = Signal()
-    told = Signal(str, str, object)
-    saved = Signal(object)
+    changed = Signal()  # what is to be shown may have changed
+    told = Signal(str, str, object)  # a sentence, its mood, and what it is about
+    saved = Signal(object)  # The SaveRequest
 
     def __init__(
         self, viewer: ViewerModel, listen: Callable[[Any, Callable[..., None]], None] | None = None
     ) -> None:
         super().__init__()
-        self.second = False
+        self.viewer, self.second = viewer, False
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         listen = listen or (lambda emitter, callback: emitter.connect(callback))
@@ -81,7 +76,8 @@ class Session(QObject):
             part.setParent(self)
             part.told.connect(self.told)
         self._timer.timeout.connect(self.refresh)
-        self.steps = Steps(self)
+        self.routes = Routes(self.navigator, self.open_case)
+        self.steps, self.notes = Steps(self), Notebook(self)
         self.navigator.changed.connect(self.steps.bind)
         self.navigator.changed.connect(self.changed)
         self.filing.saved.connect(self._take_saved)
@@ -111,6 +107,27 @@ class Session(QObject):
         self.look(seconds=60)
         self.filing.saver.flush()
 
+    def enter(self, folder: TrainingFolder) -> None:
+        """Save into a training folder from now on."""
+        self.look()
+        self.routes.ids = list(folder.ids())
+        self.filing.enter(folder)
+        self.refresh()
+
+    def take_reader(self, who: str) -> None:
+        """Save in a reader's name from now on; what was painted until now is the former reader's."""
+        self.look()
+        self.filing.take_reader(who)
+        self.refresh()
+
+    def discard(self, stroke: Stroke) -> None:
+        """Put strokes that were never saved aside; they can be had back for one day."""
+        if self.folder is not None:
+            self.folder.autosave.discard(stroke)
+            self.filing.left.find(self.folder, self.filing.who)
+            self.told.emit("The strokes are put aside. They can be had back for one day.", "info", None)
+            self.changed.emit()
+
     # ------------------------------------------------------------ what the reader says
 
     def accept(self) -> None:
@@ -138,32 +155,6 @@ class Session(QObject):
         mask.put(mask.masks * 0)
         self.say(mask, "no-node", "no-node", before=before)
 
-    # ------------------------------------------------------------ what is known beside the mask
-
-    def take_facts(self, facts: Mapping[int, Node]) -> None:
-        """Take what the reader typed of the nodes."""
-        if (mask := self.ready()) is not None:
-            news = {node: fact for node, fact in facts.items() if fact != mask.given.facts.get(node)}
-            mask.ledger.type(Typed(given=mask.given, masks=PackedMasks(mask.masks), facts=news))
-            self.filing.file(mask, "noted")
-        self.changed.emit()
-
-    def take_note(self, note: str) -> None:
-        """Take the reader's note."""
-        if self.mask is not None and note != self.mask.given.note:
-            if (mask := self.ready()) is not None:
-                mask.ledger.type(Typed(given=mask.given, note=note))
-                self.filing.file(mask, "noted")
-            self.changed.emit()
-
-    def take_patient(self, patient: str, *, typed: bool) -> None:
-        """Take the patient of the image in view; one that was typed is saved with a frame that is there."""
-        self.filing.patient = patient.strip() or None
-        if typed and self.mask is not None and self.filing.revision(self.mask):
-            self.filing.file(self.mask, "noted", is_decision=True)
-
-    # ------------------------------------------------------------ masks that come onto the canvas
-
     def open_case(self, case_id: str) -> None:
         """Show a frame of the training folder."""
         if self.folder is None:
@@ -183,8 +174,6 @@ class Session(QObject):
         """Put strokes that were never saved back onto their frame, as one step of undo, and save them."""
         if (mask := self.ready()) is not None:
             self.navigator.restore(mask, stroke)
-
-    # ------------------------------------------------------------ what happened
 
     def look(self, *, seconds: float = 0.015) -> list[PaintedMask]:
         """Save what was painted, undone or redone since the last look; return these masks."""
@@ -239,10 +228,6 @@ class Session(QObject):
         mask.ledger.say(mask.seen, said)
         self.file(mask, action, readings, pair)
 
-    def is_own(self, said: Said | None) -> bool:
-        """Whether there is a decision, and this reader made it."""
-        return said is not None and said.who == self.filing.who
-
     def file(
         self,
         mask: PaintedMask,
@@ -274,6 +259,8 @@ class Session(QObject):
         return None
 
     def _take_saved(self, request: SaveRequest) -> None:
+        if request.case_id not in self.routes.ids:
+            self.routes.ids.append(request.case_id)
         for mask in self.desk:  # another layer of the same frame
             if mask is not request.mask and mask.case_id == request.case_id and not request.second:
                 mask.is_behind = mask.seen != request.mask.seen
@@ -285,15 +272,43 @@ class Session(QObject):
         self.told.emit(sentence, "bad", about or self.mask)
 
 
+class Notebook:
+    """Facts that a reader types beside the mask in view: of its nodes, a note, the patient."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def take_facts(self, facts: Mapping[int, Node]) -> None:
+        """Take what the reader typed of the nodes."""
+        session = self._session
+        if (mask := session.ready()) is not None:
+            news = {node: fact for node, fact in facts.items() if fact != mask.given.facts.get(node)}
+            mask.ledger.type(Typed(given=mask.given, masks=PackedMasks(mask.masks), facts=news))
+            session.filing.file(mask, "noted")
+        session.changed.emit()
+
+    def take_note(self, note: str) -> None:
+        """Take the reader's note."""
+        session = self._session
+        if session.mask is not None and note != session.mask.given.note:
+            if (mask := session.ready()) is not None:
+                mask.ledger.type(Typed(given=mask.given, note=note))
+                session.filing.file(mask, "noted")
+            session.changed.emit()
+
+    def take_patient(self, patient: str, *, typed: bool) -> None:
+        """Take the patient of the image in view; one that was typed is saved with a frame that is there."""
+        filing, mask = self._session.filing, self._session.mask
+        filing.patient = patient.strip() or None
+        if typed and mask is not None and filing.revision(mask):
+            filing.file(mask, "noted", is_decision=True)
+
+
 class Steps:
-    """What is taken back, in the order in which things happened to the mask in view.
+    """Undo and redo, in the order in which things happened to the mask in view.
 
     First what the reader said of it, then the stroke that made it; redo is the way back. Whatever moves
     the mask otherwise, what stands for it comes with it.
-
-    Parameters
-    ----------
-    session : Session
     """
 
     def __init__(self, session: Session) -> None:
@@ -314,7 +329,7 @@ class Steps:
         session = self._session
         if (mask := session.ready()) is None:
             return
-        if not session.is_own(mask.ledger.last_said(mask.seen)):
+        if not self._is_own(mask.ledger.last_said(mask.seen)):
             session.tell("You have decided nothing on this mask that could be taken back.")
             return
         said = take_back(mask)
@@ -325,7 +340,7 @@ class Steps:
         session = self._session
         if (mask := session.ready()) is None:
             return
-        if not session.is_own(mask.ledger.last_taken_back(mask.seen)):
+        if not self._is_own(mask.ledger.last_taken_back(mask.seen)):
             session.tell("You have taken nothing back on this mask.")
             return
         said = say_again(mask)
@@ -339,6 +354,10 @@ class Steps:
         """Do again what :meth:`undo` took back last."""
         self._step(layer, back=False)
 
+    def _is_own(self, said: Said | None) -> bool:
+        """Tell whether there is a decision, and this reader made it."""
+        return said is not None and said.who == self._session.filing.who
+
     def _step(self, layer: Labels, *, back: bool) -> None:
         session = self._session
         session.look()
@@ -346,7 +365,7 @@ class Steps:
         in_view = mask is not None and mask.labels is layer
         if mask is not None and in_view:
             ledger = mask.ledger
-            if session.is_own(ledger.last_said(mask.seen) if back else ledger.last_taken_back(mask.seen)):
+            if self._is_own(ledger.last_said(mask.seen) if back else ledger.last_taken_back(mask.seen)):
                 self.take_back() if back else self.say_again()
                 return
         (layer.undo if back else layer.redo)()

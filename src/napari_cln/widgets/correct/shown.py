@@ -1,4 +1,4 @@
-"""Which mask is at work, and what is shown beside it: what changed, another reader's outline."""
+"""The layer that strokes go to, and layers beside it: the difference, another reader's outline."""
 
 from __future__ import annotations
 

@@ -1,18 +1,18 @@
-"""Which training folder, who reads, and strokes that a crash left behind."""
+"""Choice of the training folder and the reader, and an offer of strokes that a crash left behind."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
 
-from qtpy.QtWidgets import QCheckBox, QFileDialog, QHBoxLayout, QLabel, QLineEdit, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QFileDialog, QLabel, QLineEdit, QWidget
 
 from ...disk.atomic import write_atomically
 from ...disk.user import config_folder
 from ...errors import ClnError
 from ...folder.autosave import Stroke
 from ...folder.dataset import TrainingFolder
-from ..common.dock import Signal, button, form, small
+from ..common.parts import Signal, beside, button, form, small, stacked
 
 READER_FILE = "reader"
 
@@ -37,13 +37,8 @@ class StudyRow(QWidget):
             "Frames of the training folder open without their mask. What you say is kept beside what the "
             "folder has, never in its place."
         )
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.title, stretch=1)
-        buttons.addWidget(self.open_button)
-        buttons.addWidget(self.create_button)
         rows = form()
-        rows.setContentsMargins(0, 0, 0, 0)
-        rows.addRow("Folder", buttons)
+        rows.addRow("Folder", beside(self.title, self.open_button, self.create_button, wide=self.title))
         rows.addRow("Reader", self.reader)
         rows.addRow("", self.second)
         self.setLayout(rows)
@@ -108,13 +103,7 @@ class Recovery(QWidget):
         self.text = small()
         self.restore = button("Restore", "Put the strokes back on this frame; Ctrl+Z takes them off again")
         self.discard = button("Discard", "Not now; they can be had back for one day")
-        row = QHBoxLayout()
-        row.addWidget(self.restore)
-        row.addWidget(self.discard)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.text)
-        layout.addLayout(row)
+        stacked(self, self.text, beside(self.restore, self.discard))
         self.restore.clicked.connect(lambda: self.restored.emit(self.stroke))
         self.discard.clicked.connect(lambda: self.discarded.emit(self.stroke))
         self.offer([], [], None)

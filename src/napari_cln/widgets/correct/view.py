@@ -1,4 +1,4 @@
-"""What the Correct dock shows of a session: one frozen state, and the fields and buttons that show it."""
+"""The Correct dock as it is seen: one frozen state, and the fields and buttons that show it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ import numpy as np
 from magicgui.widgets import ComboBox
 from napari.layers import Image
 from numpy.typing import NDArray
-from qtpy.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QLabel, QLineEdit, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QLineEdit, QWidget
 from scipy import ndimage
-from superqt import QCollapsible
 
-from ..._layers import frame_layers
-from ..common.dock import MessageLine, button, form, small
 from ..common.in_view import ViewFault
 from ..common.number_field import NumberField
+from ..common.parts import Signal, beside, button, folded, form, small, stacked
+from .navigator import RouteState
 from .nodes import NodeTable
 from .scale import ScaleRow
 from .second_reader import Decision
@@ -25,8 +24,6 @@ from .study import Recovery, StudyRow
 from .suggestions import SuggestionList
 
 if TYPE_CHECKING:
-    from napari.components import ViewerModel
-
     from ...folder.autosave import Stroke
     from ...types import Node
     from .painted import PaintedMask
@@ -49,7 +46,7 @@ WORDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class DeskState:
-    """What is shown of the frame in view.
+    """The frame in view, and what can be done with it.
 
     ``taken_back`` says what the reader could take back; ``fault`` why nothing can be decided now;
     ``needs_name`` whether a reader's name is missed; ``case_id`` is the frame in the training folder, for
@@ -69,10 +66,11 @@ class DeskState:
     case_id: str | None = None
     left_behind: Sequence[Stroke] = ()
     put_aside: Sequence[Stroke] = ()
+    routes: Sequence[RouteState] = ()
 
 
 def state_of(session: Session) -> DeskState:
-    """What a session is to show now."""
+    """Return what a session is to show now."""
     navigator, filing, mask = session.navigator, session.filing, session.mask
     around = DeskState(
         image=navigator.image,
@@ -80,6 +78,7 @@ def state_of(session: Session) -> DeskState:
         left_behind=tuple(filing.left.strokes),
         put_aside=tuple(filing.left.put_aside),
         needs_name=filing.needs_name,
+        routes=session.routes.states,
     )
     if mask is None:
         none = "No mask yet: segment the frame, or start an empty one." if navigator.image is not None else ""
@@ -141,22 +140,20 @@ def _describe(mask: PaintedMask, revision: int, who: str) -> str:
     return "\n".join(lines)
 
 
-class View(QWidget):
-    """What the Correct dock is made of.
+class CorrectView(QWidget):
+    """Shows a :class:`DeskState`.
 
     Parameters
     ----------
-    viewer : ViewerModel
-    message : MessageLine
-    routes : sequence of Route
-        What can be gone through frame by frame.
+    images : callable
+        Gives the Image layers to choose from.
     """
 
-    def __init__(self, viewer: ViewerModel, message: MessageLine, routes: Sequence[Route]) -> None:
+    def __init__(self, images: Callable[[], list[Image]]) -> None:
         super().__init__()
         self.study, self.recovery = StudyRow(), Recovery()
-        self.image = ComboBox(choices=lambda _widget: frame_layers(viewer.layers), nullable=False)
-        self.walk, self.worthy = Walk(*routes), SuggestionList()
+        self.image = ComboBox(choices=lambda _widget: images(), nullable=False)
+        self.walk, self.worthy = Walk(), SuggestionList()
         self.state, self.verdict = StateLines(), Verdicts()
         self.decision, self.nodes = Decision(), NodeTable()
         self.patient, self.note = QLineEdit(), QLineEdit()
@@ -164,8 +161,23 @@ class View(QWidget):
         self.note.setToolTip("Saved in the frame's record. No names, no dates.")
         self.difference = QCheckBox("show what changed")
         self.difference.setToolTip("Shift+D. Against the given mask: green was added, pink taken away.")
-        self.scale = ScaleRow(viewer, message)
-        self._lay_out()
+        self.scale = ScaleRow()
+        rows, about = form(), form()
+        rows.addRow("Image", self.image.native)
+        rows.addRow("Go through", self.walk.path)
+        rows.addRow("", self.walk)
+        about.addRow("Patient", self.patient)
+        about.addRow("Note", self.note)
+        stacked(
+            self,
+            self.study,
+            rows,
+            *(self.state, self.recovery, self.decision, self.verdict, self.nodes),
+            about,
+            self.difference,
+            self.worthy,
+            folded("No millimetres? Type the scale", self.scale),
+        ).addStretch()
 
     def show_state(self, state: DeskState) -> None:
         """Bring every field in line with a state."""
@@ -173,7 +185,7 @@ class View(QWidget):
             with self.image.changed.blocked():
                 self.image.value = state.image
         self.study.ask_name(state.needs_name)
-        self.walk.refresh()
+        self.walk.show_state(state)
         self.nodes.show_nodes(state.node_ids, state.facts)
         if self.note.text() != state.note and not self.note.hasFocus():
             self.note.setText(state.note)
@@ -186,43 +198,15 @@ class View(QWidget):
         with self.image.changed.blocked():
             self.image.reset_choices()
 
-    def _lay_out(self) -> None:
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(8)
-        rows, about = form(), form()
-        rows.addRow("Image", self.image.native)
-        rows.addRow("Go through", self.walk.path)
-        rows.addRow("", self.walk)
-        about.addRow("Patient", self.patient)
-        about.addRow("Note", self.note)
-        column.addWidget(self.study)
-        column.addLayout(rows)
-        for part in (self.state, self.recovery, self.decision, self.verdict, self.nodes):
-            column.addWidget(part)
-        column.addLayout(about)
-        column.addWidget(self.difference)
-        column.addWidget(self.worthy)
-        more = QCollapsible("No millimetres? Type the scale")
-        more.addWidget(self.scale)
-        for widget in (more, more.content()):
-            if (inside := widget.layout()) is not None:
-                inside.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(more)
-
 
 class StateLines(QWidget):
-    """What stands for the mask in view; why nothing can be decided, with the button that mends it."""
+    """The judgement of the mask in view; why nothing can be decided, with a button that mends it."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.words, self.fault = small(), small()
-        self.fault.setStyleSheet(f"color: {MessageLine.COLOURS['bad']}; font-size: 11px;")
+        self.words, self.fault = small(), small(role="warning")
         self.mend = button("", "Do what the line above asks for")
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        for part in (self.words, self.fault, self.mend):
-            column.addWidget(part)
+        stacked(self, self.words, self.fault, self.mend)
 
     def text(self) -> str:
         """Return what stands for the mask in view."""
@@ -249,16 +233,8 @@ class Verdicts(QWidget):
         self.reject = button("Reject", "Shift+R: the mask is wrong, and not for training")
         self.no_node = button("No node here", "Shift+X: looked at, and there is no lymph node")
         self.take_back = button("", "Shift+U, or Ctrl+Z: what stood before stands again")
-        pair = QHBoxLayout()
-        pair.addWidget(self.reject)
-        pair.addWidget(self.no_node)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(8)
-        for part in (self.empty, self.take_saved, self.accept):
-            column.addWidget(part)
-        column.addLayout(pair)
-        column.addWidget(self.take_back)
+        pair = beside(self.reject, self.no_node)
+        stacked(self, self.empty, self.take_saved, self.accept, pair, self.take_back)
 
     def show_state(self, state: DeskState) -> None:
         """Offer what a state allows."""
@@ -269,64 +245,51 @@ class Verdicts(QWidget):
         self.take_back.setEnabled(bool(said))  # and never moves what stands below it
 
 
-@dataclass(frozen=True, kw_only=True)
-class Route:
-    """Frames in an order: how many, which one is in view (None: none of them), and how to get to one."""
-
-    title: str
-    count: Callable[[], int]
-    position: Callable[[], int | None]
-    go: Callable[[int], None]
-
-
 class Walk(QWidget):
-    """Previous, next, and a number to jump to."""
+    """Previous, next, and a number to jump to, in one of several orders."""
 
-    def __init__(self, *routes: Route) -> None:
+    asked = Signal(int, int)  # number of an order, and of the frame in it
+
+    def __init__(self) -> None:
         super().__init__()
-        self._routes = routes
-        self._shown: tuple[int | None, int] | None = None
+        self._routes: Sequence[RouteState] = ()
+        self._shown: RouteState | None = None
         self.path = QComboBox()
-        for route in routes:
-            self.path.addItem(route.title)
         self.back = button("◀", "Previous frame: Shift+J")
         self.forward = button("▶", "Next frame: Shift+K")
         self.number = NumberField(title="Frame", limits=(1, 1), whole=True, none="–")
         self.number.setToolTip("Jump to this frame")
         self.total = QLabel()
-        row = QHBoxLayout()
-        row.addWidget(self.back)
-        row.addWidget(self.number, stretch=1)
-        row.addWidget(self.total)
-        row.addWidget(self.forward)
-        row.setContentsMargins(0, 0, 0, 0)
-        self.setLayout(row)
+        self.setLayout(beside(self.back, self.number, self.total, self.forward, wide=self.number))
         self.back.clicked.connect(lambda: self.step(-1))
         self.forward.clicked.connect(lambda: self.step(1))
         self.number.valueChanged.connect(self._jump)
-        self.path.currentIndexChanged.connect(lambda _: self._start_anew())
-        self.refresh()
+        self.path.currentIndexChanged.connect(lambda _: self._refresh())
 
     @property
-    def chosen(self) -> Route:
+    def chosen(self) -> RouteState:
+        """The order that is gone through."""
         return self._routes[self.path.currentIndex()]
 
     def step(self, by: int) -> None:
         """Go forwards or backwards; nothing happens at the ends."""
-        position, n = self.chosen.position(), self.chosen.count()
+        position, n = self.chosen.position, self.chosen.count
         goal = (0 if by > 0 else n - 1) if position is None else position + by
         if 0 <= goal < n:
-            self.chosen.go(goal)
-            self.refresh()
+            self.asked.emit(self.path.currentIndex(), goal)
 
-    def refresh(self) -> None:
+    def show_state(self, state: DeskState) -> None:
         """Show where the frame in view stands."""
-        position, n = self.chosen.position(), self.chosen.count()
-        if (position, n) == self._shown:
-            return  # what is being typed, or was refused, stays
-        self._shown = position, n
+        self._routes = state.routes
+        if not self.path.count():
+            self.path.addItems([route.title for route in state.routes])
+        if self.chosen != self._shown:  # what is being typed, or was refused, stays
+            self._refresh()
+
+    def _refresh(self) -> None:
+        self._shown = self.chosen
+        position, n = self.chosen.position, self.chosen.count
         self.number.blockSignals(True)
-        self.number.setEnabled(n > 0)
         self.number.setRange(1, max(n, 1))
         self.number.setValue(None if position is None else position + 1)
         self.number.blockSignals(False)
@@ -335,10 +298,6 @@ class Walk(QWidget):
         self.forward.setEnabled(n > 0 and position != n - 1)
 
     def _jump(self, number: int | None) -> None:
-        if number is not None and number <= self.chosen.count():
-            self.chosen.go(number - 1)
-        self._start_anew()
-
-    def _start_anew(self) -> None:
-        self._shown = None
-        self.refresh()
+        if number is not None and number <= self.chosen.count:
+            self.asked.emit(self.path.currentIndex(), number - 1)
+        self._refresh()

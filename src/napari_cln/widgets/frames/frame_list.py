@@ -2,24 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from qtpy.QtCore import QAbstractListModel, QModelIndex, QPersistentModelIndex, QRect, QSize, Qt, QTimer
-from qtpy.QtGui import QColor, QImage, QPainter, QPixmap
+import numpy as np
+from numpy.typing import NDArray
+from qtpy.QtCore import (
+    QAbstractListModel,
+    QModelIndex,
+    QObject,
+    QPersistentModelIndex,
+    QRect,
+    QSize,
+    Qt,
+    QTimer,
+)
+from qtpy.QtGui import QColor, QPainter, QPixmap
 from qtpy.QtWidgets import QListView, QStyle, QStyledItemDelegate, QStyleOptionViewItem
-from superqt.utils import create_worker
 
-from ..common.dock import Signal
-from ..common.facts import Facts, read_facts
+from ...errors import FrameReadError
+from ...io.sources import open_source
+from ...types import Frame
+from ..common.parts import Signal
+from ..common.reference_frames import picture_of, thumbnail
+from ..common.theme import ThemeColours
+from ..common.worker import Work
 
 Index: TypeAlias = QModelIndex | QPersistentModelIndex
 
-STATUS_COLOURS = {"malignant": "#ffc27d", "benign": "#a6e3d0", "painted": "#f0e442", "can't": "#ff9b8a"}
+STATUS_ROLES = {"malignant": "malignant", "benign": "benign", "painted": "painted", "can't": "bad"}
+SOURCES = {
+    "dicom-region": "DICOM",
+    "dicom-pixel-spacing": "DICOM, pixel spacing",
+    "tiff-imagej": "TIFF",
+    "typed": "(typed)",
+}
 AT_ONCE = 12
 """Rows read before the list looks again which ones are in view."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Facts:
+    """Thumbnail, size and spacing of a file; ``error`` where it can't be read."""
+
+    thumbnail: NDArray[np.uint8] | None = None
+    text: str = ""
+    details: str = ""
+    error: str | None = None
+
+
+def read_facts(paths: Sequence[Path]) -> Iterator[tuple[Path, Facts]]:
+    """Read the first frame of each file; a file that can't be read gives its reason."""
+    for path in paths:
+        try:
+            with open_source(path) as source:
+                frame, warnings = source[0], source.warnings
+        except FrameReadError as error:
+            yield path, Facts(error=str(error))
+            continue
+        height, width = frame.shape
+        length = f" ×{frame.n_frames}" if frame.n_frames > 1 else ""
+        notes = [frame.spacing_note or "", *warnings, *frame.warnings]
+        yield (
+            path,
+            Facts(
+                thumbnail=thumbnail(frame),
+                text=f"{width}×{height}{length} · {spacing_text(frame)}",
+                details="\n".join(dict.fromkeys(note for note in notes if note)),
+            ),
+        )
+
+
+def spacing_text(frame: Frame) -> str:
+    """Millimetres per pixel and their source, in a few words."""
+    if frame.spacing_mm is None:
+        return "mm by region" if frame.regions else "no mm"
+    row_mm, column_mm = frame.spacing_mm
+    size = f"{row_mm:.3f}" if abs(row_mm - column_mm) < 5e-4 else f"{row_mm:.3f}×{column_mm:.3f}"
+    return f"{size} mm {SOURCES[frame.spacing_source or 'typed']}"
 
 
 @dataclass
@@ -35,12 +97,12 @@ class FileRow:
 class FrameList(QAbstractListModel):
     """Rows of files; facts and thumbnails arrive from a worker thread."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
         self.rows: list[FileRow] = []
         self._numbers: dict[Path, int] = {}
         self._wanted: dict[int, None] = {}
-        self._worker: Any = None
+        self._work: Work | None = None
 
     def add(self, paths: Iterable[Path]) -> int:
         """Append files that are not listed yet; return how many."""
@@ -52,14 +114,6 @@ class FrameList(QAbstractListModel):
                 self.rows.append(FileRow(path))
             self.endInsertRows()
         return len(new)
-
-    def clear(self) -> None:
-        """Empty the list."""
-        self.beginResetModel()
-        self.rows.clear()
-        self._numbers.clear()
-        self._wanted.clear()
-        self.endResetModel()
 
     def set_status(self, path: Path, status: str) -> None:
         """Change what a row says of its file."""
@@ -89,22 +143,20 @@ class FrameList(QAbstractListModel):
     def _want(self, number: int) -> None:
         self._wanted.pop(number, None)
         self._wanted[number] = None
-        if self._worker is None:
+        if self._work is None:
             QTimer.singleShot(0, self._read)
 
     def _read(self) -> None:
         """Read the rows asked for last: those in view. Older wishes were scrolled past."""
-        if self._worker is not None or not self._wanted:
+        if self._work is not None or not self._wanted:
             return
         numbers = list(self._wanted)[-AT_ONCE:]
         self._wanted.clear()
         paths = [self.rows[number].path for number in numbers if number < len(self.rows)]
-        # Not napari's worker: thumbnails are no task to be asked about when the window closes.
-        self._worker = create_worker(read_facts, paths, _start_thread=False)
-        self._worker.yielded.connect(self._take)
-        self._worker.finished.connect(self._next)
-        self.destroyed.connect(self._worker.quit)
-        self._worker.start()
+        self._work = Work(self, read_facts, paths)
+        self._work.stepped.connect(self._take)
+        self._work.ended.connect(self._next)
+        self._work.start()
 
     def _take(self, item: tuple[Path, Facts]) -> None:
         path, facts = item
@@ -116,13 +168,11 @@ class FrameList(QAbstractListModel):
         if facts.error is not None:
             row.status = "can't be read"
         if facts.thumbnail is not None:
-            height, width, _ = facts.thumbnail.shape
-            image = QImage(facts.thumbnail.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888)
-            row.picture = QPixmap.fromImage(image.copy())
+            row.picture = picture_of(facts.thumbnail)
         self._changed(number)
 
     def _next(self) -> None:
-        self._worker = None
+        self._work = None
         self._read()
 
     def _changed(self, number: int) -> None:
@@ -137,11 +187,22 @@ class FrameView(QListView):
 
     def __init__(self, frames: FrameList) -> None:
         super().__init__()
+        self._painter = _RowPainter(self)
         self.setModel(frames)
-        self.setItemDelegate(_RowPainter(self))
+        self.setItemDelegate(self._painter)
         self.setUniformItemSizes(True)
         self.setMinimumHeight(220)
         self.selectionModel().currentChanged.connect(self._tell)
+
+    def show_row(self, number: int) -> None:
+        """Mark a row; -1 marks none."""
+        if number != self.currentIndex().row():
+            self.setCurrentIndex(self.model().index(number, 0))
+
+    def wear(self, colours: ThemeColours) -> None:
+        """Take the colours of a theme."""
+        self._painter.colours = colours
+        self.viewport().update()
 
     def _tell(self, current: QModelIndex, _previous: QModelIndex) -> None:
         if current.isValid():
@@ -151,27 +212,31 @@ class FrameView(QListView):
 class _RowPainter(QStyledItemDelegate):
     """Thumbnail, name, facts and status of a row."""
 
+    colours: ThemeColours | None = None
+
     def sizeHint(self, option: QStyleOptionViewItem, index: Index) -> QSize:  # Qt's name
         return QSize(240, 58)
 
     def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: Index) -> None:
         row: FileRow = index.data(Qt.ItemDataRole.UserRole)
         picture = index.data(Qt.ItemDataRole.DecorationRole)
-        area: QRect = option.rect
+        area, colours = option.rect, self.colours
+        if colours is None:
+            return
         painter.save()
-        selected = bool(option.state & QStyle.StateFlag.State_Selected)
-        painter.fillRect(area, QColor("#3b4252" if selected else "#00000000"))
+        if option.state & QStyle.StateFlag.State_Selected:
+            painter.fillRect(area, QColor(colours.foreground))
         place = QRect(area.left() + 5, area.top() + 5, 64, 48)
         painter.fillRect(place, QColor("black"))
         if picture is not None:
             painter.drawPixmap(place, picture)
         facts = "" if row.facts is None else row.facts.text
-        status_colour = STATUS_COLOURS.get(row.status.split(" ")[0], "#9aa5b1")
+        status = getattr(colours, STATUS_ROLES.get(row.status.split(" ")[0], "quiet"))
         middle, right = Qt.TextElideMode.ElideMiddle, Qt.TextElideMode.ElideRight
         lines = (
-            (row.path.name, "#f0f1f2", 0, middle),
-            (facts, "#9aa5b1", -1, right),
-            (row.status, status_colour, -1, right),
+            (row.path.name, colours.text, 0, middle),
+            (facts, colours.quiet, -1, right),
+            (row.status, status, -1, right),
         )
         font = painter.font()
         for line, (text, colour, smaller, cut) in enumerate(lines):

@@ -1,8 +1,9 @@
-"""What a run's ``progress.jsonl`` says so far, read a piece at a time so that no window waits."""
+"""The progress of a run from its ``progress.jsonl``, read a piece at a time so that no window waits."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ...models.card import ModelComparison
 from ...training.run_folder import (
@@ -19,6 +20,7 @@ from ...training.run_folder import (
     Step,
     Stopped,
 )
+from ...workflow.process import Job, last_words
 
 
 @dataclass
@@ -67,7 +69,7 @@ class RunProgress:
         return min((self.fold + now.epoch / self.n_epochs) / self.n_folds, 1.0)
 
     def say(self) -> str:
-        """Where the run is, in a sentence."""
+        """Return where the run is, in a sentence."""
         now = self.folds.get(self.fold)
         where = f" on {self.device}" if self.device else ""
         if now is None:
@@ -157,6 +159,58 @@ class Follower:
         for event in events:
             self.progress.take(event)
         return there_was
+
+
+GO_ON = "Resume goes on from the last checkpoint."
+GO_ON_THERE = "Resume goes on from there."
+
+
+def status_of(
+    run: Path, progress: RunProgress, job: Job | None, alive: bool, stopping: bool
+) -> tuple[str, str] | None:
+    """Return a sentence and its mood; None where there is nothing to say.
+
+    Parameters
+    ----------
+    run : Path
+    progress : RunProgress
+    job : Job or None
+        The process that was started last; None for a run that was started elsewhere.
+    alive : bool
+        Whether that process runs.
+    stopping : bool
+        Whether the user asked it to stop.
+    """
+    if progress.state == "ended":
+        return f"Training in {run.name} is done. Its model is not in use before you promote it.", "good"
+    if alive:
+        return _running(progress, stopping)
+    if progress.state == "stopped":
+        return f"{progress.message} {GO_ON_THERE}", "info"
+    if stopping:
+        return f"Stopped. {GO_ON}", "info"
+    if progress.state == "failed":
+        return progress.message, "bad"
+    if job is None or not job.is_here:
+        if progress.state == "waiting":
+            return None
+        place = "outside of napari" if job is None else f"on {job.host}"
+        return f"{progress.say()} It was started {place}: stop it there.", "info"
+    said = last_words(run)
+    reason = (
+        f": {said}" if said else ", without a word, as when it is killed or the computer's memory is full."
+    )
+    return f"The training process ended before it was done{reason} {GO_ON}", "bad"
+
+
+def _running(progress: RunProgress, stopping: bool) -> tuple[str, str]:
+    if stopping:
+        return "Stopping after the step under way … Press Stop now to end it at once.", "info"
+    if progress.state != "training":
+        return "Starting: the training process loads its libraries …", "info"
+    if progress.collapsed or progress.note:
+        return " ".join(filter(None, (progress.note, progress.collapsed, progress.say()))), "bad"
+    return progress.say(), "info"
 
 
 def spoken_time(seconds: float) -> str:

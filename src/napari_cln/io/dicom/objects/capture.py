@@ -11,8 +11,6 @@ from ....types import Spacing
 from ..source import quiet
 from .findings import EQUIPMENT, code
 
-__all__ = ["CLEANED_HEADER", "CLEANED_PIXELS", "capture_of"]
-
 CLEANED_HEADER = ("113100", "Basic Application Confidentiality Profile")
 CLEANED_PIXELS = ("113101", "Clean Pixel Data Option")
 SERIES_NUMBER = 500

@@ -30,24 +30,6 @@ from ..source import quiet
 if TYPE_CHECKING:
     from highdicom.sr import CodedConcept
 
-__all__ = [
-    "EQUIPMENT",
-    "LYMPH_NODE",
-    "MANUFACTURER",
-    "Algorithm",
-    "FrameFindings",
-    "ImageIdentity",
-    "check_findings",
-    "code",
-    "derived_uid",
-    "encode",
-    "label_of",
-    "level_of",
-    "side_code",
-    "side_of",
-    "site_code",
-]
-
 MANUFACTURER = "napari-cln"
 EQUIPMENT = {
     "manufacturer": MANUFACTURER,

@@ -7,7 +7,7 @@ or not there. A report is preliminary and unverified, and says a probability, ne
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,8 +31,6 @@ from .findings import (
     site_code,
 )
 from .segmentation import Origin, tracking_uid
-
-__all__ = ["report_of"]
 
 SERIES_NUMBER = 502
 OWN = "99NAPARICLN"
@@ -169,7 +167,7 @@ class _Frame:
             made += self._node(node, size)
         return made
 
-    def _where(self) -> dict[str, Any]:
+    def _where(self) -> Mapping[str, Any]:
         return {
             "referenced_sop_class_uid": self._identity.sop_class,
             "referenced_sop_instance_uid": self._identity.instance,
@@ -210,7 +208,7 @@ class _Frame:
 
         is_still = self._identity.n_frames == 1
 
-        def common() -> dict[str, Any]:
+        def common() -> Mapping[str, Any]:
             uid = tracking_uid(self._nodes_of, node.id, 0 if is_still else self._frame.index)
             return {
                 "tracking_identifier": TrackingIdentifier(

@@ -37,8 +37,6 @@ from .findings import (
     site_code,
 )
 
-__all__ = ["Origin", "SegmentedImage", "is_segmentation", "read_segmentation", "segmentation_of"]
-
 Origin: TypeAlias = Literal["predicted", "corrected", "drawn"]
 """Who made a mask: a model, a reader from a model's, or a reader alone."""
 

@@ -15,9 +15,8 @@ from pathlib import Path
 
 from ..disk.atomic import write_atomically
 from ..errors import WeightsError
-from ..types import Estimate
-from .card import ModelCard, ModelComparison
-from .library import (
+from ..models.card import ModelCard, ModelComparison
+from ..models.library import (
     IN_USE,
     PROMOTED,
     card_of_weights,
@@ -29,8 +28,9 @@ from .library import (
     promotions,
     read_card,
 )
+from ..types import Estimate
 
-__all__ = ["doubts_about", "promote", "say_gap", "undo_promotion"]
+__all__ = ["describe_comparison", "doubts_about", "promote", "say_gap", "undo_promotion"]
 
 # Windows knows files of these names in no folder
 DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
@@ -130,6 +130,49 @@ def say_gap(gap: Estimate) -> str:
     return f"{gap.value:+.3f} (95 % interval {gap.low:+.3f} to {gap.high:+.3f}, n = {gap.n})"
 
 
+def describe_comparison(comparison: ModelComparison | None) -> tuple[str, str]:
+    """Say how a model compares with the one in use.
+
+    Parameters
+    ----------
+    comparison : ModelComparison, optional
+        None where the run made none.
+
+    Returns
+    -------
+    words : str
+        Both differences with their intervals, and which model is better.
+    mood : {"good", "info", "bad"}
+        For the new model.
+    """
+    if comparison is None:
+        return "This run was not compared with another model.", "info"
+    if comparison.message:
+        return f"Not compared with {comparison.model}: {comparison.message}", "bad"
+    lines, moods = [], set()
+    for name, gap in (("mean Dice", comparison.dice), ("AUC", comparison.auc)):
+        if gap is None:
+            lines.append(f"{name}: too few frames to compare")
+            continue
+        lines.append(f"{name} {say_gap(gap)}")
+        moods.add("good" if gap.low > 0 else "bad" if gap.high < 0 else "info")
+    verdict = {
+        frozenset({"good"}): "Better.",
+        frozenset({"good", "info"}): "Better in one figure; the other shows no difference.",
+        frozenset({"bad"}): "Worse.",
+        frozenset({"bad", "info"}): "Worse in one figure; the other shows no difference.",
+        frozenset({"good", "bad"}): "Better in one figure, worse in the other.",
+        frozenset({"info"}): "These frames show no difference.",
+    }.get(frozenset(moods), "These frames can't tell.")
+    mood = "bad" if "bad" in moods else "good" if "good" in moods else "info"
+    return (
+        f"Compared with {comparison.model} on the same validation frames, new − in use:\n"
+        + "\n".join(lines)
+        + f"\n{verdict} They also chose the new model's epoch, which flatters it a little.",
+        mood,
+    )
+
+
 def undo_promotion() -> str:
     """Take the last promotion back; the model stays known by its name.
 
@@ -156,7 +199,7 @@ def undo_promotion() -> str:
 
 
 def _name_for(card: ModelCard) -> str:
-    """The name of the same model, where it is known already; else one that no file in the folder has."""
+    """Return the name of the same model, where it is known already; else one that no file there has."""
     for known in known_models()[0]:
         if replace(known, name=card.name) == card:
             return known.name

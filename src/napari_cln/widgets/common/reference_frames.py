@@ -1,8 +1,8 @@
-"""The validation frames on which a network does worst, as small pictures."""
+"""Frames of a training folder with their reference masks: as layers, and as small pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,16 +15,16 @@ from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QIcon, QImage, QPixmap
 from qtpy.QtWidgets import QGridLayout, QToolButton, QWidget
 from scipy.ndimage import binary_dilation
-from superqt.utils import create_worker
 
 from ..._layers import frame_to_layer
 from ...errors import ClnError
 from ...folder.dataset import TrainingFolder
 from ...types import Frame
-from .dock import Signal
-from .facts import thumbnail
+from .parts import Signal
+from .worker import Work
 
 IN_A_ROW, MOST = 4, 8
+THUMBNAIL = (48, 64)
 OUTLINE = (240, 228, 66)
 
 
@@ -59,15 +59,17 @@ def read_frame_of(folder: Path, case_id: str) -> ReferenceFrame:
 
 
 def reference_layers(stored: ReferenceFrame) -> list[Layer]:
-    """The frame as an Image, with its reference masks as Labels in the same place."""
+    """Return the frame as an Image, with its reference masks as Labels in the same place."""
     data, options, _ = frame_to_layer(stored.frame)
     layers: list[Layer] = [Image(data, **options)]
     if stored.instances is not None:
-        place = {
-            key: options[key] for key in ("scale", "translate", "units", "axis_labels") if key in options
-        }
-        layers.append(Labels(stored.instances, name=f"{stored.id} reference", **place))
+        layers.append(Labels(stored.instances, name=f"{stored.id} reference", **place_of(options)))
     return layers
+
+
+def place_of(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a layer's options that says where it lies, for a layer on the same place."""
+    return {key: options[key] for key in ("scale", "translate", "units", "axis_labels") if key in options}
 
 
 def _read_pictures(folder: Path, ids: Sequence[str]) -> list[tuple[str, NDArray[np.uint8]]]:
@@ -88,6 +90,28 @@ def _picture(stored: ReferenceFrame) -> NDArray[np.uint8]:
     return picture
 
 
+def thumbnail(frame: Frame) -> NDArray[np.uint8]:
+    """Small picture, uint8 (48, 64, 3): whole pixels, letterboxed."""
+    height, width = frame.shape
+    step = max(height / THUMBNAIL[0], width / THUMBNAIL[1])
+    rows = (np.arange(max(int(height / step), 1)) * step).astype(int)
+    columns = (np.arange(max(int(width / step), 1)) * step).astype(int)
+    picture = frame.pixels[rows][:, columns]
+    if picture.ndim == 2:
+        picture = np.repeat(picture[..., np.newaxis], 3, axis=2)
+    canvas = np.zeros((*THUMBNAIL, 3), dtype=np.uint8)
+    top, left = (THUMBNAIL[0] - picture.shape[0]) // 2, (THUMBNAIL[1] - picture.shape[1]) // 2
+    canvas[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+    return canvas
+
+
+def picture_of(pixels: NDArray[np.uint8]) -> QPixmap:
+    """Return a thumbnail, uint8 (H, W, 3), as Qt draws it."""
+    height, width, _ = pixels.shape
+    image = QImage(pixels.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888)
+    return QPixmap.fromImage(image.copy())
+
+
 class WorstFrames(QWidget):
     """Pictures of the frames, the worst first; a click asks to see one."""
 
@@ -97,7 +121,7 @@ class WorstFrames(QWidget):
         super().__init__()
         self.ids: tuple[str, ...] = ()
         self.buttons: list[QToolButton] = []
-        self._worker: Any = None
+        self._work: Work | None = None
         self._wanted: tuple[Path, tuple[str, ...]] | None = None
         self._asked: tuple[Path, tuple[str, ...]] | None = None
         self._grid = QGridLayout(self)
@@ -111,19 +135,19 @@ class WorstFrames(QWidget):
         if wanted == self._wanted:
             return
         self._wanted = wanted
-        if self._worker is None:
+        if self._work is None:
             self._read()
 
     def _read(self) -> None:
         assert self._wanted is not None
         self._asked = self._wanted
-        self._worker = create_worker(_read_pictures, *self._asked, _start_thread=False)
-        self._worker.returned.connect(self._fill)
-        self._worker.finished.connect(self._idle)
-        self._worker.start()
+        self._work = Work(self, _read_pictures, *self._asked)
+        self._work.done.connect(self._fill)
+        self._work.ended.connect(self._idle)
+        self._work.start()
 
     def _idle(self) -> None:
-        self._worker = None
+        self._work = None
         if self._wanted != self._asked:
             self._read()
 
@@ -132,13 +156,9 @@ class WorstFrames(QWidget):
             made.deleteLater()
         self.buttons, self.ids = [], tuple(id_ for id_, _ in pictures)
         for place, (id_, picture) in enumerate(pictures):
-            height, width = picture.shape[:2]
-            image = QImage(
-                np.ascontiguousarray(picture).data, width, height, 3 * width, QImage.Format.Format_RGB888
-            )
             made = QToolButton()
-            made.setIcon(QIcon(QPixmap.fromImage(image)))
-            made.setIconSize(QSize(width, height))
+            made.setIcon(QIcon(picture_of(picture)))
+            made.setIconSize(QSize(*THUMBNAIL[::-1]))
             made.setToolTip(f"{id_}: number {place + 1} from the worst. Click to open it.")
             made.clicked.connect(lambda _=False, id_=id_: self.frame_chosen.emit(id_))
             self._grid.addWidget(made, *divmod(place, IN_A_ROW))

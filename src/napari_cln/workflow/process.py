@@ -1,4 +1,4 @@
-"""A training run as a process of its own, which outlives the window and is found again.
+"""A command as a process of its own, which outlives the window and is found again.
 
 ``job.json`` in the run's folder says which process it is; a token in that process's environment proves
 it, so that a process that got the same number later is never taken for the run, nor stopped.
@@ -20,8 +20,8 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 
-from ...errors import RunError
-from ...training.run_folder import JobRecord, RunFolder
+from ..errors import RunError
+from ..training.run_folder import JobRecord, RunFolder
 
 TOKEN = "NAPARI_CLN_JOB"
 MAX_WORDS = 4000
@@ -53,11 +53,11 @@ class Job:
 
     @property
     def is_here(self) -> bool:
-        """Whether it was started on this computer."""
+        """True where it was started on this computer."""
         return self.host == socket.gethostname()
 
     def is_alive(self) -> bool:
-        """Whether it runs now, on this computer."""
+        """Tell whether it runs now, on this computer."""
         return self._process() is not None
 
     def ask_to_stop(self) -> None:

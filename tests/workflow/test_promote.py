@@ -16,8 +16,8 @@ import pytest
 from napari_cln.errors import WeightsError
 from napari_cln.models.card import ModelCard, ModelComparison
 from napari_cln.models.library import find_model, list_models, model_in_use, promotions, read_card
-from napari_cln.models.promotion import promote, undo_promotion
 from napari_cln.types import Estimate
+from napari_cln.workflow.promote import promote, undo_promotion
 
 
 @pytest.fixture(autouse=True)
@@ -195,7 +195,7 @@ def test_a_kill_between_any_two_writes_leaves_a_model_that_is_whole(trained, fol
     path = trained("neck")
     code = (
         "import os, sys; from pathlib import Path\n"
-        "from napari_cln.models.promotion import promote\n"
+        "from napari_cln.workflow.promote import promote\n"
         "left, rename = [int(sys.argv[2])], Path.replace\n"
         "def replace(self, target):\n"
         "    if not left[0]: os._exit(9)\n"

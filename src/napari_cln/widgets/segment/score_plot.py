@@ -9,9 +9,8 @@ from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
 from matplotlib.figure import Figure
 
 from ...study.reading import Reading
-from .dock import Signal
-
-BACK, FORE, LINE, CUT = "#262930", "#9aa5b1", "#f0e442", "#ff9b8a"
+from ..common.parts import Signal
+from ..common.theme import ThemeColours, paint_figure
 
 
 class ScorePlot(FigureCanvasQTAgg):  # type: ignore[misc]  # matplotlib chooses the base
@@ -22,17 +21,17 @@ class ScorePlot(FigureCanvasQTAgg):  # type: ignore[misc]  # matplotlib chooses 
 
     def __init__(self) -> None:
         self.scores = {}
-        figure = Figure(facecolor=BACK, layout="constrained")
+        figure = Figure(layout="constrained")
         super().__init__(figure)
         self.setFixedHeight(150)
-        self._axes = figure.add_subplot(facecolor=BACK)
-        self._line = self._axes.plot([], [], color=LINE, linewidth=1, marker="o", markersize=2.5)[0]
-        self._cutoff = self._axes.axhline(0.5, color=CUT, linewidth=0.8, linestyle="--")
-        self._here = self._axes.axvline(0, color=FORE, linewidth=0.8)
+        self._axes = figure.add_subplot()
+        self._line = self._axes.plot([], [], linewidth=1, marker="o", markersize=2.5)[0]
+        self._cutoff = self._axes.axhline(0.5, linewidth=0.8, linestyle="--")
+        self._here = self._axes.axvline(0, linewidth=0.8)
         self._axes.set_ylim(-0.03, 1.03)
-        self._axes.set_xlabel("frame", color=FORE, fontsize=8)
-        self._axes.set_ylabel("malignancy", color=FORE, fontsize=8)
-        self._axes.tick_params(colors=FORE, labelsize=8)
+        self._axes.set_xlabel("frame", fontsize=8)
+        self._axes.set_ylabel("malignancy", fontsize=8)
+        self._axes.tick_params(labelsize=8)
         for side in self._axes.spines.values():
             side.set_visible(False)
         # Axes take 50 ms to draw, and stay as they are: what moves is drawn over a copy of them.
@@ -42,6 +41,14 @@ class ScorePlot(FigureCanvasQTAgg):  # type: ignore[misc]  # matplotlib chooses 
         self._ground: Any = None
         self.mpl_connect("draw_event", self._keep_ground)
         self.mpl_connect("button_press_event", self._click)
+
+    def wear(self, colours: ThemeColours) -> None:
+        """Take the colours of a theme."""
+        paint_figure(self.figure, colours)
+        for artist, colour in zip(self._moving, (colours.painted, colours.bad, colours.quiet), strict=True):
+            artist.set_color(colour)
+        self._ground = None
+        self.draw_idle()
 
     def show_readings(self, readings: Mapping[int, Reading], n_frames: int) -> None:
         """Draw the scores of the frames that have one."""

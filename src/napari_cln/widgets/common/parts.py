@@ -1,0 +1,223 @@
+"""Parts that every dock is put together from: a body, a message line, listeners, buttons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image
+from qtpy.QtCore import QObject, Qt, QTimer
+from qtpy.QtCore import Signal as Signal  # type: ignore[attr-defined]  # the binding's own
+from qtpy.QtGui import QShowEvent
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFormLayout,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QCollapsible
+
+from ...compat.window import make_canvas_current
+from .in_view import fit_view
+from .theme import colours_of, set_role, style_of
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+OPEN_FIRST = "Open an ultrasound image first: File > Open, or drop it on the canvas."
+NARROWEST = 280
+
+
+class Listeners:
+    """Connections to napari's events and keys, undone when their owner is gone."""
+
+    def __init__(self, owner: QObject) -> None:
+        self._undo: list[Callable[[], None]] = []
+        owner.destroyed.connect(partial(_undo_all, self._undo))
+
+    def listen(self, emitter: Any, callback: Callable[..., None]) -> None:
+        """Connect to one of napari's events."""
+        emitter.connect(callback)
+        self._undo.append(partial(emitter.disconnect, callback))
+
+    def bind_key(self, viewer: ViewerModel, key: str, action: Callable[[], None]) -> None:
+        """Bind a key of the viewer to an action."""
+        viewer.bind_key(key, lambda _viewer: action(), overwrite=True)
+        self._undo.append(partial(viewer.bind_key, key, None))
+
+
+def _undo_all(undo: list[Callable[[], None]]) -> None:
+    while undo:
+        undo.pop()()
+
+
+class MessageLine(QLabel):
+    """One sentence: news, or the next thing to do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setWordWrap(True)
+        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.setMinimumHeight(34)
+        self.about: object = None
+        self.say("")
+
+    def say(self, sentence: str, mood: str = "info", about: object = None) -> None:
+        """Show a sentence.
+
+        Parameters
+        ----------
+        sentence : str
+        mood : {"info", "good", "bad"}
+        about : object, optional
+            The thing that it is about; :meth:`forget` takes it back when that is over.
+        """
+        self.about = about
+        self.setText(sentence)
+        set_role(self, mood)
+
+    def forget(self, *abouts: object) -> None:
+        """Empty the line if its sentence is about one of these: no message outlives its cause."""
+        if self.about is not None and self.about in abouts:
+            self.say("")
+
+
+class DockBody(QWidget):
+    """The whole of a dock: its view, which scrolls, and below it a message line that stays in sight.
+
+    Parameters
+    ----------
+    dock : QWidget
+        Is filled with it.
+    viewer : ViewerModel
+        Gives the colours. Who saw the whole frame there sees it still when the dock takes its width from
+        the canvas.
+    view : QWidget
+    message : MessageLine
+    """
+
+    dressed = Signal(object)  # the ThemeColours that the dock has now, for what is drawn by hand
+
+    def __init__(self, dock: QWidget, viewer: ViewerModel, view: QWidget, message: MessageLine) -> None:
+        super().__init__()
+        self._viewer, self._sees_all = viewer, _sees_all(viewer)
+        self._scroll, self._column = QScrollArea(), QWidget()
+        inside = QVBoxLayout(self._column)
+        inside.setContentsMargins(8, 8, 8, 8)
+        inside.addWidget(view)
+        self._scroll.setWidgetResizable(True)
+        self._scroll.setFrameShape(QFrame.Shape.NoFrame)
+        self._scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._scroll.setWidget(self._column)
+        whole = stacked(self, self._scroll, message, spacing=0)
+        whole.setStretch(0, 1)
+        stacked(dock, self)
+        self.setMinimumWidth(NARROWEST)
+        self.listeners = Listeners(self)
+        self.listeners.listen(viewer.layers.events.removing, self._keep_canvas_current)
+        self.listeners.listen(viewer.events.theme, self.dress)
+
+    def showEvent(self, event: QShowEvent) -> None:  # Qt's name
+        # Nothing may be cut off at the right: there is no horizontal scroll bar.
+        bar = self._scroll.verticalScrollBar().sizeHint().width()
+        self.setMinimumWidth(max(NARROWEST, self._column.minimumSizeHint().width() + bar))
+        super().showEvent(event)
+        if self._sees_all:
+            QTimer.singleShot(0, partial(fit_view, self._viewer))
+            self._sees_all = False
+
+    def _keep_canvas_current(self, _event: Any = None) -> None:
+        make_canvas_current(self)
+
+    def dress(self, _event: Any = None) -> None:
+        """Take the colours of the theme, and tell them."""
+        colours = colours_of(self._viewer)
+        self.setStyleSheet(style_of(colours))
+        self.dressed.emit(colours)
+
+
+def _sees_all(viewer: ViewerModel) -> bool:
+    """Tell whether every Image layer lies wholly on the canvas."""
+    images = [layer for layer in viewer.layers if isinstance(layer, Image)]
+    for image in images:
+        shown = image.corner_pixels[:, -2:]
+        if (shown[0] > 0).any() or (shown[1] < np.array(image.data.shape[: image.ndim])[-2:] - 1).any():
+            return False
+    return bool(images)
+
+
+def stacked(widget: QWidget, *parts: Any, spacing: int = 8) -> QVBoxLayout:
+    """Lay widgets and layouts below each other, without margins; return the layout."""
+    column = QVBoxLayout(widget)
+    column.setContentsMargins(0, 0, 0, 0)
+    column.setSpacing(spacing)
+    for part in parts:
+        column.addWidget(part) if isinstance(part, QWidget) else column.addLayout(part)
+    return column
+
+
+def beside(*parts: QWidget, wide: QWidget | None = None) -> QHBoxLayout:
+    """Lay widgets beside each other, without margins; one of them may take the space that is left."""
+    row = QHBoxLayout()
+    row.setContentsMargins(0, 0, 0, 0)
+    for part in parts:
+        row.addWidget(part, stretch=int(part is wide))
+    return row
+
+
+def form() -> QFormLayout:
+    """Return rows of label and field."""
+    rows = QFormLayout()
+    rows.setContentsMargins(0, 0, 0, 0)
+    rows.setSpacing(6)
+    rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+    rows.setLabelAlignment(Qt.AlignmentFlag.AlignLeft)
+    return rows
+
+
+def button(text: str, tip: str, *, primary: bool = False) -> QPushButton:
+    """Make a button with its tooltip; a dock has at most one primary one."""
+    made = QPushButton(text)
+    made.setToolTip(tip)
+    if primary:
+        set_role(made, "primary")
+    return made
+
+
+def folded(title: str, inside: QWidget) -> QCollapsible:
+    """Fold a widget away under a title, without margins."""
+    fold = QCollapsible(title)
+    fold.addWidget(inside)
+    for part in (fold, fold.content()):
+        if (layout := part.layout()) is not None:
+            layout.setContentsMargins(0, 0, 0, 0)
+    return fold
+
+
+def device_box() -> QComboBox:
+    """Return a choice of computing device; which of them are there is known once torch is loaded."""
+    box = QComboBox()
+    for name, title in (
+        ("auto", "Automatic"),
+        ("cpu", "CPU"),
+        ("cuda", "NVIDIA GPU (cuda)"),
+        ("mps", "Apple GPU (mps)"),
+    ):
+        box.addItem(title, name)
+    return box
+
+
+def small(text: str = "", role: str = "quiet") -> QLabel:
+    """Make a line of quiet, wrapping text."""
+    label = QLabel(text)
+    label.setWordWrap(True)
+    set_role(label, role)
+    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    return label

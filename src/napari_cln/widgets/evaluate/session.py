@@ -1,0 +1,289 @@
+"""An evaluation: started, followed and stopped, and its report. Needs no window."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image, Labels, Layer
+from napari.utils.colormaps import DirectLabelColormap
+from numpy.typing import NDArray
+from qtpy.QtCore import QObject
+
+from ..._layers import frame_to_layer
+from ...errors import ClnError, DatasetError
+from ...folder.pictures import read_png
+from ...study.cases import CaseRow, read_rows
+from ...training.run_folder import RunFolder
+from ..common.parts import Signal
+from ..common.process_panel import ProcessSession, ProcessState
+from ..common.reference_frames import place_of, read_frame_of
+from ..common.worker import Work
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+START = "Choose a training folder with masks and truths. Then press Evaluate."
+TAIL = 4000
+MOST = 50
+# Okabe and Ito's colours, which the colour-blind tell apart
+COLOURS = {"reader": "#56b4e9", "model": "#e69f00"}
+_FRAME = re.compile(rb"frame (\d+) of (\d+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorstFrame:
+    """A frame with a low Dice, and what went wrong with it."""
+
+    id: str
+    words: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportState:
+    """The first screen of a finished report; ``path`` is None where there is none to show."""
+
+    path: Path | None = None
+    sentences: str = ""
+    figures: str = ""
+    notes: str = ""
+    worst: Sequence[WorstFrame] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateState:
+    """Folders and buttons, and the report."""
+
+    process: ProcessState = field(default_factory=ProcessState)
+    report: ReportState = field(default_factory=ReportState)
+
+
+class EvaluateSession(QObject):
+    """One evaluation at a time, in a process of its own.
+
+    Attributes
+    ----------
+    process : ProcessSession
+        Folders and process.
+    """
+
+    changed = Signal()  # another state is to be shown
+    told = Signal(str, str, object)  # a sentence, its mood, and what it is about
+
+    def __init__(self, viewer: ViewerModel, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self.viewer = viewer
+        self.process = ProcessSession("evaluate", "report", 0, self)
+        self._report = ReportState()
+        self._done = (0, 0)
+        self._shown: list[Layer] = []
+        self.process.followed.connect(self._forget)
+        self.process.looked.connect(self.look)
+        self.process.folder_chosen.connect(self.changed)
+        self.process.out_chosen.connect(self.changed)
+
+    @property
+    def state(self) -> EvaluateState:
+        """The state as it is to be shown now."""
+        process, alive, (done, total) = self.process, self.process.is_alive, self._done
+        shown = ProcessState(
+            folder=process.folder,
+            out=process.out,
+            is_busy=alive,
+            is_alive=alive,
+            is_stopping=process.is_stopping,
+            shows_bar=alive,
+            done=done / total if done < total else None,
+        )
+        return EvaluateState(process=shown, report=self._report)
+
+    # ------------------------------------------------------------ an evaluation
+
+    def start(self, options: Sequence[str]) -> None:
+        """Evaluate in a process of its own, with these options of the command line."""
+        process, out = self.process, self.process.out
+        if process.folder is None or out is None:
+            self.told.emit(START, "bad", START)
+            return
+        held = "report" if is_finished(out) else "training run" if RunFolder(out).is_begun else ""
+        if held:
+            words = f"{out.name} already holds a {held}. Choose another folder, or press +."
+            self.told.emit(words, "bad", None)
+            return
+        try:
+            process.start(*options)
+        except ClnError as error:
+            self.told.emit(str(error), "bad", None)
+
+    def propose(self) -> None:
+        """Take a folder for the report that does not exist yet."""
+        if self.process.folder is None:
+            self.told.emit(START, "bad", START)
+        else:
+            self.process.propose()
+
+    def look(self) -> None:
+        """See how far the evaluation is, and show what it gave when it is done."""
+        process, out = self.process, self.process.out
+        if out is None:
+            process.rest()
+        elif process.is_alive:
+            self._done = done, total = _progress(out)
+            self._say(_words(done, total))
+        else:
+            process.rest()
+            if process.job is not None or is_finished(out):
+                self._end(out)
+        self.changed.emit()
+
+    def _forget(self) -> None:
+        """Show and say nothing of another report: a former result never stands beside a new run."""
+        self._report, self._done = ReportState(), (0, 0)
+        self._say("")
+
+    def _end(self, out: Path) -> None:
+        if is_finished(out):
+            self._say(f"The report is in {out.name}. It is for research, not for diagnosis.", "good")
+            self._show_report(out)  # which says so where it can't be read
+        elif self.process.is_stopping:
+            self._say("Stopped. Nothing was reported.")
+        else:
+            none = "It gave no reason, as when it is killed or memory is full."
+            self._say(f"No report was made. {self.process.last_words or none}", "bad")
+
+    def _say(self, sentence: str, mood: str = "info") -> None:
+        self.told.emit(sentence, mood, None)
+
+    # ------------------------------------------------------------ its report
+
+    def _show_report(self, report: Path) -> None:
+        if report == self._report.path:
+            return
+        try:
+            said = _read(report)
+            self._report = ReportState(
+                path=report,
+                sentences=" ".join(said["sentences"]),
+                figures="\n".join(f"{t['name']}: {t['value']}  ({t['detail']})" for t in said["tiles"]),
+                notes="\n".join(said["notes"][1:]),
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            self._say(f"{report.name} holds no readable report. Evaluate again.", "bad")
+            return
+        work = Work(self, worst_frames, report)
+        work.done.connect(lambda found: self._take_worst(report, found))
+        work.failed.connect(
+            lambda error: self._say(f"The worst frames of {report.name} can't be listed. {error}", "bad")
+        )
+        work.start()
+
+    def _take_worst(self, report: Path, found: list[WorstFrame]) -> None:
+        if report == self._report.path:
+            self._report = ReportState(**{**vars(self._report), "worst": tuple(found)})
+            self.changed.emit()
+
+    def open_frame(self, case_id: str) -> None:
+        """Show a frame of the training folder with the outlines of the reader and of the model."""
+        folder, out = self.process.folder, self.process.out
+        if folder is None or out is None:
+            self.told.emit(START, "bad", START)
+            return
+        try:
+            stored = read_frame_of(folder, case_id)
+        except ClnError as error:
+            self._say(str(error), "bad")
+            return
+        try:
+            predicted = read_png(out / "masks" / f"{case_id}.png")
+        except ClnError:
+            self._say(f"The model's mask of {case_id} is not in {out.name}. Evaluate again.", "bad")
+            return
+        for layer in self._shown:
+            if layer in self.viewer.layers:
+                self.viewer.layers.remove(layer)
+        data, options, _ = frame_to_layer(stored.frame)
+        self._shown = [Image(data, **options)]
+        for name, instances in (("reader", stored.instances), ("model", predicted)):
+            if instances is not None:
+                labels = _outline(f"{case_id} {name}", instances, COLOURS[name], place_of(options))
+                self._shown.append(labels)
+        for layer in self._shown:
+            self.viewer.add_layer(layer)
+        self.viewer.reset_view()
+        self._say("Blue: the reader's outline. Orange: the model's. For research, not for diagnosis.")
+
+
+def _outline(name: str, instances: NDArray[np.uint8], colour: str, place: dict[str, Any]) -> Labels:
+    """Return the nodes of a mask as outlines of one colour, to be looked at and not painted on."""
+    one_colour = DirectLabelColormap(color_dict={None: colour, 0: "transparent"})
+    labels = Labels(instances, name=name, colormap=one_colour, opacity=1.0, **place)
+    labels.contour = 2
+    labels.editable = False
+    return labels
+
+
+def _progress(out: Path) -> tuple[int, int]:
+    """Return how many frames are done, and of how many; 0 of 0 before the first."""
+    try:
+        with RunFolder(out).log.open("rb") as log:
+            log.seek(max(log.seek(0, 2) - TAIL, 0))
+            found = _FRAME.findall(log.read(TAIL))
+    except OSError:
+        return 0, 0
+    return (int(found[-1][0]), int(found[-1][1])) if found else (0, 0)
+
+
+def _words(done: int, total: int) -> str:
+    if not total:
+        return "Starting: the process loads its libraries and the model …"
+    return f"Frame {done} of {total} …" if done < total else "Computing the figures and their intervals …"
+
+
+def is_finished(report: Path) -> bool:
+    """Tell whether a folder holds a finished report: its last file is there."""
+    return (report / "report.json").is_file()
+
+
+def worst_frames(report: Path) -> list[WorstFrame]:
+    """Return the frames of a report's set with the lowest Dice, the worst first.
+
+    Frames without a mask of both are left out: they have no Dice.
+
+    Raises
+    ------
+    ClnError
+        If the report or its table can't be read.
+    """
+    try:
+        rows = read_rows(report / "cases.csv")
+        split = _read(report)["split"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DatasetError(str(error)) from error
+    frames: dict[str, list[CaseRow]] = {}
+    for row in rows:
+        if row.frame_dice is not None and split in (row.split, "all"):
+            frames.setdefault(row.id, []).append(row)
+    ranked = sorted(frames.values(), key=lambda rows: (rows[0].frame_dice, rows[0].id))
+    return [WorstFrame(id=rows[0].id, words=_mistakes(rows)) for rows in ranked[:MOST]]
+
+
+def _mistakes(rows: list[CaseRow]) -> str:
+    nodes = [row for row in rows if row.kind == "node"]
+    wrong = [
+        *(["no node here, one outlined"] if not nodes else []),
+        *(["missed"] if any(row.missed for row in nodes) else []),
+        *(["another structure outlined"] if any(row.wrong_node for row in nodes) else []),
+    ]
+    truths: list[str] = sorted({row.truth for row in nodes}) or ["no node"]
+    parts = [f"Dice {rows[0].frame_dice:.2f}", *wrong, " and ".join(truths)]
+    return " · ".join([*parts, f"score {rows[0].frame_score:.2f}"])
+
+
+def _read(report: Path) -> dict[str, Any]:
+    said: dict[str, Any] = json.loads((report / "report.json").read_bytes())
+    return said

@@ -1,0 +1,173 @@
+"""The fields and buttons of the Segment dock, and the numbers of the frame in view."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from magicgui.widgets import ComboBox
+from napari.layers import Image
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
+
+from ...study.reading import Reading
+from ...types import UNLIKE_TRAINING_DATA, Measurement
+from ..common.model_choice import ModelChoice
+from ..common.number_field import NumberField
+from ..common.parts import Signal, beside, button, device_box, form, small, stacked
+from ..common.theme import set_role
+from .session import SegmentState
+
+if TYPE_CHECKING:
+    from ..common.theme import ThemeColours
+    from .score_plot import ScorePlot
+
+LABEL_ROLES = {"malignant": "malignant", "benign": "benign"}
+
+
+class SegmentView(QWidget):
+    """Shows a :class:`SegmentState`.
+
+    Parameters
+    ----------
+    images : callable
+        Gives the Image layers to choose from.
+    """
+
+    def __init__(self, images: Callable[[], list[Image]]) -> None:
+        super().__init__()
+        self.image = ComboBox(choices=lambda _widget: images(), nullable=False)
+        self.model = ModelChoice()
+        self.device = device_box()
+        self.device_reason = small()
+        self.cutoff = NumberField(title="Cutoff", limits=(0, 1), value=0.5, step=0.01)
+        self.cutoff.setToolTip("A score at or above it is called malignant. Moving it needs no new run.")
+        self.run_frame = button("Segment this frame", "Shift+S", primary=True)
+        self.run_all = button("All frames", "Every frame of the cine")
+        self.run_selected = button("Selected layers", "Every frame of every selected Image layer")
+        self.progress = QProgressBar()
+        self.stop = button("Cancel", "Stop after the batch at hand; what is done stays")
+        self.verdict = Verdict()
+        self.score_map = button(
+            "Where the score comes from",
+            "Lay a map over this frame: orange places add to the malignancy, blue ones take from it",
+        )
+        self._cutoff_shown = 0.5
+        rows = form()
+        rows.addRow("Image", self.image.native)
+        rows.addRow("Model", self.model)
+        rows.addRow("Device", self.device)
+        rows.addRow("", self.device_reason)
+        rows.addRow("Cutoff", self.cutoff)
+        column = stacked(
+            self,
+            rows,
+            self.run_frame,
+            beside(self.run_all, self.run_selected),
+            beside(self.progress, self.stop, wide=self.progress),
+            self.verdict,
+            self.score_map,
+        )
+        column.addStretch()
+
+    def show_state(self, state: SegmentState) -> None:
+        """Bring every field in line with a state."""
+        if state.image in self.image.choices and self.image.value is not state.image:
+            with self.image.changed.blocked():
+                self.image.value = state.image
+        self.device_reason.setText(state.device_reason)
+        if state.cutoff != self._cutoff_shown:  # what is being typed, or was refused, stays
+            self._cutoff_shown = state.cutoff
+            self.cutoff.blockSignals(True)
+            self.cutoff.setValue(state.cutoff)
+            self.cutoff.blockSignals(False)
+        for widget in (self.run_frame, self.run_selected, self.model, self.device):
+            widget.setEnabled(not state.is_running)
+        self.run_all.setEnabled(not state.is_running and state.image is not None and state.image.ndim == 3)
+        self.score_map.setEnabled(not state.is_explaining)
+        self.progress.setVisible(state.is_running)
+        self.stop.setVisible(state.is_running)
+        self.verdict.show_state(state)
+
+    def show_progress(self, done: int, total: int) -> None:
+        """Show how many frames of a run are done; a total of 0 stands for a model that is being loaded."""
+        self.progress.setRange(0, total)
+        self.progress.setValue(done)
+
+    def wear(self, colours: ThemeColours) -> None:
+        """Take the colours of a theme."""
+        self.verdict.wear(colours)
+
+
+class Verdict(QWidget):
+    """The numbers of one frame, and a plot where there are several."""
+
+    frame_chosen = Signal(int)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.headline, self.unlike, self.nodes = QLabel(), QLabel(UNLIKE_TRAINING_DATA), QLabel()
+        self.headline.setStyleSheet("font-size: 20px;")
+        set_role(self.unlike, "bad")
+        self.nodes.setTextFormat(Qt.TextFormat.RichText)
+        self.caveat = small("For research, not for diagnosis.")
+        self.plot: ScorePlot | None = None
+        self._colours: ThemeColours | None = None
+        self._layout: QVBoxLayout = stacked(self, self.headline, self.unlike, self.nodes, self.caveat)
+        self._layout.setContentsMargins(0, 6, 0, 0)
+        for label in (self.headline, self.unlike, self.nodes):
+            label.setWordWrap(True)
+
+    def wear(self, colours: ThemeColours) -> None:
+        """Take the colours of a theme."""
+        self._colours = colours
+        if self.plot is not None:
+            self.plot.wear(colours)
+
+    def show_state(self, state: SegmentState) -> None:
+        """Show the reading of the frame in view, and the scores of all where there are several."""
+        reading = state.readings.get(state.index)
+        self.unlike.setVisible(reading is not None and state.index in state.unlike)
+        for widget in (self.headline, self.nodes, self.caveat):
+            widget.setVisible(reading is not None)
+        if reading is not None:
+            self._show_one(reading)
+        is_plotted = state.n_frames > 1 and bool(state.readings)
+        if is_plotted and self.plot is None:
+            self._add_plot()
+        if self.plot is not None:
+            self.plot.setVisible(is_plotted)
+            self.plot.show_readings(state.readings, state.n_frames)
+            self.plot.show_position(state.index)
+
+    def _add_plot(self) -> None:
+        from .score_plot import ScorePlot  # matplotlib, when there is something to plot
+
+        self.plot = ScorePlot()
+        self.plot.frame_chosen.connect(self.frame_chosen)
+        self._layout.addWidget(self.plot)
+        if self._colours is not None:
+            self.plot.wear(self._colours)
+
+    def _show_one(self, reading: Reading) -> None:
+        self.headline.setText(f"{reading.malignancy:.2f}  {reading.label}")
+        set_role(self.headline, LABEL_ROLES.get(reading.label, "info"))
+        colour = f" style='color: {self._colours.quiet}'" if self._colours is not None else ""
+        rows = "".join(
+            f"<p style='margin: 2px 0'>{node} · {score:.2f} {reading.label_of(score)}<br>"
+            f"<span{colour}>{_axes_text(size)}</span></p>"
+            for node, (score, size) in enumerate(
+                zip(reading.node_scores, reading.sizes, strict=True), start=1
+            )
+        )
+        self.nodes.setText(rows)
+        self.nodes.setVisible(bool(rows))
+
+
+def _axes_text(size: Measurement) -> str:
+    """Short × long axis and their ratio."""
+    if size.short_axis_mm is not None and size.long_axis_mm is not None:
+        axes = f"{size.short_axis_mm:.1f} × {size.long_axis_mm:.1f} mm"
+    else:
+        axes = f"{size.short_axis_px:.0f} × {size.long_axis_px:.0f} px"
+    return axes if size.axis_ratio is None else f"{axes}, L/S {size.axis_ratio:.1f}"

@@ -1,0 +1,121 @@
+"""Frames that are worth a reader's next minute, of predictions at hand and of a training folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from ..errors import DatasetError
+from ..folder.dataset import TrainingFolder
+from ..folder.decisions import undecided
+from ..folder.queue import FrameSigns, Suggestion, appearance, rank, signs_of_case, unlikeness
+from ..folder.readers import second_readings
+from ..folder.record import case_of
+from ..study.reading import Reading
+from ..types import Case, Frame
+from .second_reading import reading_overlap
+
+__all__ = ["Candidate", "suggest_frames"]
+
+N_LABELLED = 300
+"""Labelled frames that are looked at to tell what is new; ids are hashes, so the first are a fair sample."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Candidate:
+    """A predicted frame that is not in the training folder.
+
+    Parameters
+    ----------
+    key : str
+        By which the caller knows it.
+    reading : Reading
+        What was predicted.
+    frame : Frame, optional
+        Left out where it can't be read: it is then not looked at for what is new.
+    cine : str, optional
+        The clip that it is from.
+    index : int
+        Its position there.
+    """
+
+    key: str
+    reading: Reading
+    frame: Frame | None = None
+    cine: str | None = None
+    index: int = 0
+
+
+def suggest_frames(
+    candidates: Iterable[Candidate], folder: TrainingFolder | None, most: int = 8
+) -> list[Suggestion]:
+    """Rank the frames whose correction teaches most.
+
+    Parameters
+    ----------
+    candidates : iterable of Candidate
+        Read one after the other, so that their frames need not be held together.
+    folder : TrainingFolder, optional
+        Whose frames are ranked too; their key is the id of the case.
+    most : int
+        How many to return at most.
+
+    Returns
+    -------
+    list of Suggestion
+        The most urgent first; empty where nothing stands out.
+
+    Raises
+    ------
+    DatasetError
+        If a picture of the folder is damaged.
+    """
+    looks, found = {}, []
+    for one in candidates:
+        if one.frame is not None:
+            looks[one.key] = appearance(one.frame.grey)
+        found.append(replace(one, frame=None))  # the pixels have been looked at
+    cases = [] if folder is None else list(_cases(folder))
+    labelled = []
+    if folder is not None:
+        finished = [case for case, _ in cases if case.mask is not None]
+        waiting = [case for case, _ in cases if case.status == "predicted"]
+        labelled = [appearance(folder.read_image(case)) for case in finished[:N_LABELLED]]
+        looks |= {case.id: appearance(folder.read_image(case)) for case in waiting[:N_LABELLED]}
+    novelty = dict(zip(looks, unlikeness(list(looks.values()), labelled), strict=True))
+    signs = [_signs_of_candidate(one, novelty.get(one.key)) for one in found]
+    if folder is not None:
+        second = second_readings(folder)
+        for case, index in cases:
+            agreement = _agreement(folder, case.id) if case.id in second else None
+            signs.append(signs_of_case(case, index=index, novelty=novelty.get(case.id), agreement=agreement))
+    return rank(signs, most)
+
+
+def _cases(folder: TrainingFolder) -> Iterator[tuple[Case, int]]:
+    """Every case that can be read, with its place in its cine."""
+    for case_id in folder.ids():
+        with suppress(DatasetError):  # `napari-cln check` names what is wrong with it
+            record = folder.record(case_id)
+            yield case_of(record, folder.layout), record.source.frame
+
+
+def _signs_of_candidate(one: Candidate, novelty: float | None) -> FrameSigns:
+    reading = one.reading
+    return FrameSigns(
+        key=one.key,
+        cine=one.cine,
+        index=one.index,
+        node_scores=reading.node_scores,
+        frame_score=reading.frame_score,
+        cutoff=reading.cutoff,
+        finds_masks=reading.label == "no node found",
+        unsure=reading.unsure,
+        novelty=novelty,
+    )
+
+
+def _agreement(folder: TrainingFolder, case_id: str) -> float | None:
+    """Dice with the reader who differs most; None where there is nothing to decide."""
+    return min((reading_overlap(pair) for pair in undecided(folder, case_id)), default=None)

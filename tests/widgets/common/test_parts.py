@@ -1,0 +1,114 @@
+"""The parts that docks are put together from: colours, work beside the window, what docks share."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from napari.components import ViewerModel
+from napari.utils.theme import available_themes
+from qtpy.QtCore import QObject
+
+from napari_cln.widgets.common.theme import CONTRAST, colours_of, contrast
+from napari_cln.widgets.common.worker import Work
+from napari_cln.widgets.common.workplace import workplace_of
+from napari_cln.widgets.evaluate.dock import EvaluateDock
+
+
+@pytest.mark.parametrize("theme", [theme for theme in available_themes() if theme != "system"])
+def test_every_text_can_be_read_in_every_theme(theme):
+    viewer = ViewerModel()
+    viewer.theme = theme
+    colours = colours_of(viewer)
+
+    worst = {
+        name: contrast(colour, colours.background)
+        for name, colour in vars(colours).items()
+        if name not in ("background", "foreground")
+    }
+
+    assert {name: ratio for name, ratio in worst.items() if ratio < CONTRAST} == {}
+
+
+def test_a_dock_changes_its_colours_with_the_theme(qtbot):
+    viewer = ViewerModel()
+    viewer.theme = "dark"
+    dock = EvaluateDock(viewer)
+    qtbot.addWidget(dock)
+    dark = dock.message.parentWidget().styleSheet()
+
+    viewer.theme = "light"
+
+    light = dock.message.parentWidget().styleSheet()
+    assert colours_of(viewer).quiet in light
+    assert light != dark
+
+
+def test_a_contrast_is_that_of_the_guideline():
+    assert contrast("#ffffff", "#000000") == pytest.approx(21)
+    assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
+
+
+@pytest.fixture
+def owner(qapp) -> QObject:
+    return QObject()
+
+
+def heard(work: Work) -> list[tuple[str, object]]:
+    told: list[tuple[str, object]] = []
+    for name in ("stepped", "done", "failed", "stopped", "ended"):
+        getattr(work, name).connect(lambda *said, name=name: told.append((name, *map(str, said))))
+    return told
+
+
+def test_a_function_that_raises_fails_whatever_it_raises(owner, qtbot):
+    def fails() -> None:
+        raise RuntimeError("no memory")  # which a worker of superqt swallows
+
+    work = Work(owner, fails)
+    told = heard(work)
+    with qtbot.waitSignal(work.ended, timeout=10_000):
+        work.start()
+
+    assert told == [("failed", "no memory"), ("ended",)]
+
+
+def test_a_generator_tells_its_steps_and_its_failure(owner, qtbot):
+    def steps(n: int):
+        yield n
+        raise ValueError("after one")
+
+    work = Work(owner, steps, 7)
+    told = heard(work)
+    with qtbot.waitSignal(work.ended, timeout=10_000):
+        work.start()
+
+    assert told == [("stepped", "7"), ("failed", "after one"), ("ended",)]
+
+
+def test_a_generator_stops_between_two_steps(owner, qtbot):
+    going_on = threading.Event()
+
+    def steps():
+        while True:
+            going_on.wait(10)
+            yield 1
+
+    work = Work(owner, steps)
+    told = heard(work)
+    work.start()
+    work.stop()
+    with qtbot.waitSignal(work.ended, timeout=10_000):
+        going_on.set()
+
+    assert ("stopped",) in told
+    assert not any(name in ("done", "failed") for name, *_ in told)
+
+
+def test_docks_of_one_viewer_share_a_workplace_and_no_other_viewer_does(tmp_path):
+    one, other = ViewerModel(), ViewerModel()
+
+    workplace_of(one).open_folder(tmp_path)
+
+    assert workplace_of(one).folder == tmp_path
+    assert workplace_of(other).folder is None
