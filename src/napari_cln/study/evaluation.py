@@ -74,6 +74,10 @@ class Evaluation:
         Reported frames that the model's own training run had, where that is known.
     pictures : tuple of Picture
         The best, median and worst frames.
+    record : RecordBeside, optional
+        The clinical record that was set beside the model, and what of it was missing.
+    transfers : tuple of Transfer
+        Figures from hospital to hospital, where the cases are of several.
     """
 
     config: EvaluationConfig

@@ -469,6 +469,14 @@ def write_fusion(fusion: Fusion, path: str | Path) -> None:
 def read_fusion(path: str | Path) -> Fusion:
     """Read what :func:`write_fusion` wrote.
 
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    Fusion
+
     Raises
     ------
     DatasetError

@@ -94,7 +94,7 @@ def test_a_date_is_refused(study):
 def test_a_long_text_is_refused(study):
     study[1]([row | {"Tg": "Mrs. Meier was seen again after surgery of the thyroid"} for row in ROWS])
 
-    with pytest.raises(DatasetError, match="a text of 52 characters"):
+    with pytest.raises(DatasetError, match="a text of 54 characters"):
         bring_in(study, clinical=["Tg"])
 
 
