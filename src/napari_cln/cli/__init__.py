@@ -32,6 +32,7 @@ COMMANDS = {
     "check": ("studies:check_folder", "a training folder in numbers, its faults, and their repair"),
     "train": ("training:train_network", "a better Y-Net from a training folder"),
     "evaluate": ("evaluation:evaluate_model", "a report on a model's figures, with intervals"),
+    "fuse": ("record:fuse_record", "a clinical record beside a model's scores"),
     "reports": ("evaluation:read_reports", "verdicts of original reports, by a dictionary"),
     "doctor": ("health:tell_health", "what is installed, and which device will be used and why"),
 }
