@@ -45,7 +45,9 @@ Box: TypeAlias = tuple[int, int, int, int]
 Spacing: TypeAlias = tuple[float, float]
 """Millimetres per pixel along ``(row, column)``."""
 
-SpacingSource: TypeAlias = Literal["dicom-region", "dicom-pixel-spacing", "tiff-imagej", "typed", "simulated"]
+SpacingSource: TypeAlias = Literal[
+    "dicom-region", "dicom-pixel-spacing", "tiff-imagej", "volume", "typed", "simulated"
+]
 Truth: TypeAlias = Literal["benign", "metastatic", "unknown"]
 TruthSource: TypeAlias = Literal["fna", "tg", "histology", "follow-up", "simulated", "none"]
 Status: TypeAlias = Literal["predicted", "corrected", "accepted", "rejected", "no-node"]

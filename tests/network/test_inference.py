@@ -18,6 +18,7 @@ from PIL import Image
 from napari_cln.errors import DeviceError, FrameReadError
 from napari_cln.imaging.preprocessing import prepare
 from napari_cln.models.card import ModelCard
+from napari_cln.network import stream as stream_module
 from napari_cln.network.inference import Segmenter, choose_device, segment, segment_batch
 from napari_cln.network.model import Features, YNet, YNetConfig
 from napari_cln.phantom import simulate
@@ -277,6 +278,23 @@ def test_a_stream_is_read_as_it_is_used(finder, frames, three_threads):
     next(one_by_one)
 
     assert len(taken) == 1
+
+
+def test_of_large_frames_fewer_are_at_work_at_once(finder, frames, three_threads, monkeypatch):
+    monkeypatch.setattr(stream_module, "MOST_PIXELS", 3 * max(frame.grey.size for frame in frames))
+    taken = []
+
+    def stream():
+        for frame in frames * 4:
+            taken.append(frame)
+            yield frame
+
+    predictions = Segmenter(finder, "cpu", batch_size=8).predict(stream())
+    for used in range(1, 20):
+        next(predictions)
+        assert len(taken) <= used + 4  # those at work, and the one that was read last
+
+    assert len(list(predictions)) == 1
 
 
 @pytest.mark.slow

@@ -174,7 +174,7 @@ def export(
     folder: Existing,
     /,
     *,
-    format: Literal["nnunet", "coco", "csv"],
+    format: Literal["nnunet", "coco", "csv", "dicom"],
     out: Annotated[Path, Meta(title="DEST")],
 ) -> int:
     """Write a training folder for other programs, whole or not at all.
@@ -184,7 +184,8 @@ def export(
     folder : path
         Training folder.
     format : str
-        A raw nnU-Net dataset, COCO with run-length codes, or pictures of node ids with a table.
+        A raw nnU-Net dataset, COCO with run-length codes, pictures of node ids with a table, or DICOM: a
+        capture, a segmentation and a report of each frame, under pseudonyms.
     out : path
         New folder.
     """

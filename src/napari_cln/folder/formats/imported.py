@@ -113,6 +113,8 @@ class Outlines:
         :class:`DatasetError` for outlines that can't be read, which refuses that frame alone.
     images : tuple of Path, optional
         The images of the study, where the format lists them.
+    frames : mapping of Path to tuple of int
+        Frames of a cine that have outlines, from 0; each is taken for itself.
     splits : mapping of Path to str
         Side of an image, where the format says it.
     used : frozenset of Path
@@ -129,6 +131,7 @@ class Outlines:
     kind: str
     draw: Mapping[Path, Callable[[Frame], Drawn]]
     images: tuple[Path, ...] | None = None
+    frames: Mapping[Path, tuple[int, ...]] = field(default_factory=dict)
     splits: Mapping[Path, Split] = field(default_factory=dict)
     used: frozenset[Path] = frozenset()
     refused: Mapping[str, str] = field(default_factory=dict)

@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from ...disk.tables import ENDINGS, is_hidden
-from ...errors import DatasetError, listed
+from ...errors import DatasetError, FrameReadError, listed
 from ...io.depth import upright
 from ...io.sources import FrameSource, open_source
+from ...io.volumes import check_same_place, is_volume
 from ...types import Annotation, Frame, Level, Node, Side, Split, Status, Truth, TruthSource
 from ..record import Provenance
 from .columns import Labels, TableRow, has_images, read_labels
@@ -44,7 +45,7 @@ from .masks import (
     read_mask,
 )
 from .meaning import Meaning, UnknownWords, meaning_of, same_text, split_of, truth_of
-from .pairing import is_picture, pair_masks, role_of
+from .pairing import is_picture, pair_masks, role_of, stem_of
 
 LONELY = "is a mask without an image of its name, or fits several"
 
@@ -188,6 +189,11 @@ def _together(image: Path, parts: Sequence[Drawn], masks: Sequence[Path]) -> Dra
 def _read(
     path: Path, frame: Frame, meanings: Mapping[str, Meaning] | None, options: ImportOptions, truth: Truth
 ) -> Drawn:
+    if is_volume(path) and frame.source is not None:
+        try:
+            check_same_place(frame.source, path)
+        except FrameReadError as cause:
+            raise DatasetError(str(cause)) from cause
     picture = read_mask(path, frame.index if count_pages(path) > 1 else 0)
     notes = picture.notes
     turn = _orientation(frame)
@@ -336,8 +342,8 @@ class _Locator:
         for path in dict.fromkeys(path for root in places for path in sorted(root.rglob("*"))):
             if is_picture(path) and not is_hidden(path):
                 self._by_name[same_text(path.name)].append(path)
-                self._by_name[same_text(path.stem).removesuffix("_0000")].append(path)
-                self._by_name[same_text(path.stem)].append(path)
+                self._by_name[same_text(stem_of(path)).removesuffix("_0000")].append(path)
+                self._by_name[same_text(stem_of(path))].append(path)
 
     def __call__(self, name: str, *, masks: bool = False) -> Path:
         """The file of a cell.
@@ -554,6 +560,13 @@ def _label(study: Study, image: Path, rows: Sequence[TableRow]) -> str:
 def _items(study: Study, image: Path, said: _Said) -> list[Incoming]:
     """One item a frame: a stack that has a mask for each of its frames is all of them."""
     name = "/".join((*_folders(study, image), image.name))
+    if (frames := study.outlines.frames.get(image)) is not None:
+        return [
+            Incoming(
+                name=f"{name}, frame {index + 1}", read=partial(_parcel, study, image, said, index, None)
+            )
+            for index in frames
+        ]
     pages = max((count_pages(path) for path in _mask_files(study, image, said)), default=1)
     if pages == 1:
         return [Incoming(name=name, read=partial(_parcel, study, image, said, None, 1))]
@@ -570,7 +583,7 @@ def _mask_files(study: Study, image: Path, said: _Said) -> list[Path]:
     return list(said.masks)
 
 
-def _parcel(study: Study, image: Path, said: _Said, index: int | None, pages: int) -> ImportedFrame:
+def _parcel(study: Study, image: Path, said: _Said, index: int | None, pages: int | None) -> ImportedFrame:
     if said.problem is not None:
         raise DatasetError(said.problem)
     truth = _truth(said.label)
@@ -624,11 +637,11 @@ def _parcel(study: Study, image: Path, said: _Said, index: int | None, pages: in
 
 
 def _frame(
-    source: FrameSource, index: int | None, pages: int, has_outlines: bool
+    source: FrameSource, index: int | None, pages: int | None, has_outlines: bool
 ) -> tuple[Frame, tuple[str, ...]]:
     """The frame of a file, and what to know of it and of those that are not taken."""
     n, name = source.n_frames, source.path.name
-    if index is not None and pages != n:
+    if index is not None and pages not in (None, n):
         raise DatasetError(
             f"{name} has {n} frame{'s'[: n != 1]}, its mask {pages}. Export both with as many."
         )
