@@ -584,6 +584,8 @@ class Case:
         Millimetres per pixel along rows and columns.
     vendor : str, optional
         Maker of the scanner.
+    hospital : str, optional
+        Letter or key of the hospital where the frame was made.
     shape : (int, int)
         Rows and columns of the stored image.
     revision : int
@@ -605,6 +607,7 @@ class Case:
     status: Status
     spacing_mm: Spacing | None = None
     vendor: str | None = None
+    hospital: str | None = None
     shape: tuple[int, int] = (0, 0)
     revision: int = 1
     split: Split | None = None
