@@ -16,12 +16,12 @@ from typing import BinaryIO, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from ..disk.atomic import replacing
 from ..disk.rle import decode_rle, encode_rle
 from ..disk.schema import JsonObject
 from ..errors import FrameReadError
 from ..io.limits import MAX_FRAME_PIXELS
 from .pictures import check_of_pixels
-from .record import replacing
 from .rows import FrameKey, checksum
 
 __all__ = ["MaskFile", "MaskLines"]

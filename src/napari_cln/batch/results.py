@@ -29,14 +29,15 @@ import filelock
 import numpy as np
 from numpy.typing import NDArray
 
+from ..disk.atomic import replacing
 from ..errors import ExportError, RunError
-from .earlier import SET_ASIDE, EarlierRun, Note
+from .earlier import SET_ASIDE, EarlierRun, RunNote
 from .masks import MaskFile, MaskLines
 from .names import is_hashed, picture_path
 from .pictures import check_of_pixels, encode_picture
-from .record import AnotherModelError, AnotherNamingError, DoneFrames, RunRecord, SourceRecord, replacing
+from .record import AnotherModelError, AnotherNamingError, DoneFrames, RunRecord, SourceRecord
 from .rows import HEADING, KINDS, FrameKey, FrameRows, Row, failed_row, frame_rows
-from .table import Table
+from .table import ResultsTable
 
 __all__ = ["ResultsFolder"]
 
@@ -67,7 +68,7 @@ class ResultsFolder:
 
     Attributes
     ----------
-    notes : list of Note
+    notes : list of RunNote
         What was damaged or edited meanwhile, and is done again.
 
     Raises
@@ -90,7 +91,7 @@ class ResultsFolder:
         self.path = path
         self.pictures = pictures
         self.run_length = run_length
-        self.notes: list[Note] = []
+        self.notes: list[RunNote] = []
         self._mask_lines: MaskLines | None = None
         self._done = DoneFrames()
         self._csv = path / "results.csv"
@@ -126,7 +127,7 @@ class ResultsFolder:
         """Remove the results of an earlier run; where files are named otherwise, some names would stay."""
         with contextlib.suppress(AnotherModelError):
             RunRecord(record, made_by)
-        keys = set(Table(self._csv, 0).keys())
+        keys = set(ResultsTable(self._csv, 0).keys())
         if "names" in made_by and not all(is_hashed(key.source) for key in keys):
             raise AnotherNamingError(
                 f"{self.path.name} holds results under the files' own names. Choose another --out."
@@ -169,8 +170,8 @@ class ResultsFolder:
             self._record.sources.pop(source, None)
             self._done.forget(source)
 
-    def _frames(self) -> Table:
-        return Table(self._csv, self._record.seed)
+    def _frames(self) -> ResultsTable:
+        return ResultsTable(self._csv, self._record.seed)
 
     # -- adding ------------------------------------------------------------------------------
 

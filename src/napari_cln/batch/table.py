@@ -18,7 +18,7 @@ from typing import BinaryIO, NamedTuple
 from ..disk.cells import parse_number, parse_whole, restored
 from .rows import COLUMNS, FORMATS, HEADING, KINDS, FrameKey, FrameRows, csv_line, signed
 
-__all__ = ["Table"]
+__all__ = ["ResultsTable"]
 
 LONGEST_LINE = 1 << 20
 SEPARATORS = (",", ";", "\t")
@@ -33,7 +33,7 @@ class _Line(NamedTuple):
     text: str | None
 
 
-class Table:
+class ResultsTable:
     """The frames of a ``results.csv`` that are whole; what is odd is known once all were read.
 
     Parameters

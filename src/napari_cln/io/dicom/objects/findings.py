@@ -83,8 +83,8 @@ def side_code(side: Side | None) -> CodedConcept | None:
     return code(*SIDES[side]) if side in SIDES else None
 
 
-def level_of(value: str, label: str) -> Level | None:
-    """Neck level of a site's code, else of the label that :func:`label_of` wrote."""
+def coded_level(value: str, label: str) -> Level | None:
+    """Neck level of a site's code, else of the label that :func:`segment_label` wrote."""
     for level, (known, _) in SITES.items():
         if value == known:
             return level
@@ -93,14 +93,14 @@ def level_of(value: str, label: str) -> Level | None:
 
 
 def side_of(value: str, label: str) -> Side | None:
-    """Side of a code, else of the label that :func:`label_of` wrote."""
+    """Side of a code, else of the label that :func:`segment_label` wrote."""
     for side, (known, _) in SIDES.items():
         if value == known:
             return side
     return "midline" if re.fullmatch(r"Node \d+, midline( [IV]+)?", label) else None
 
 
-def label_of(node: Node) -> str:
+def segment_label(node: Node) -> str:
     """Name of a node for a list of segments: "Node 1, left III"."""
     place = " ".join(filter(None, (node.side, node.level)))
     return f"Node {node.id}, {place}" if place else f"Node {node.id}"

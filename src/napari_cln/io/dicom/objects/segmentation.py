@@ -29,9 +29,9 @@ from .findings import (
     ImageIdentity,
     check_findings,
     code,
+    coded_level,
     derived_uid,
-    label_of,
-    level_of,
+    segment_label,
     side_code,
     side_of,
     site_code,
@@ -131,7 +131,7 @@ def _segment(
             version=algorithm.version,
             parameters=algorithm.parameters or None,
         )
-    label = label_of(node) if tracked else f"Node {node.id}"
+    label = segment_label(node) if tracked else f"Node {node.id}"
     return SegmentDescription(
         segment_number=number,
         segment_label=label,
@@ -358,7 +358,7 @@ def _read_segment(item: Dataset) -> Segment:
         node=Node(
             id=number,
             status="predicted" if automatic else "corrected",
-            level=level_of(_value(region), label),
+            level=coded_level(_value(region), label),
             side=side_of(_value(side), label),
         ),
     )
