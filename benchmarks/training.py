@@ -24,6 +24,7 @@ from qtpy.QtWidgets import QApplication
 from napari_cln.folder.simulated import simulate_folder
 from napari_cln.models.card import ModelCard
 from napari_cln.network.model import YNet, YNetConfig
+from napari_cln.network.u_shaped import network_of
 from napari_cln.network.weights import save_model
 from napari_cln.phantom import simulate
 from napari_cln.training import loop
@@ -54,7 +55,7 @@ def measure_throughput(place: Path, n_frames: int, steps: int, repeats: int) -> 
     samples = few.take([index % n_frames for index in range(total * recipe.batch_size)])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
-    objective = Objective.of(YNet(recipe.network), recipe).to(device, memory_format=torch.channels_last)
+    objective = Objective.of(network_of(recipe.network), recipe).to(device, memory_format=torch.channels_last)
     objective.train()
     optimizer = torch.optim.AdamW(objective.parameters(), recipe.learning_rate)
     visits = order(len(samples), 0, 0).reshape(total, recipe.batch_size)

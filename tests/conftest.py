@@ -2,17 +2,79 @@
 
 from __future__ import annotations
 
+import gc
+import inspect
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
 
 import pytest
 from hypothesis import settings
 
+# The networks under test are small: threads would wait for each other longer than they work.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # no test asserts a time: a busy machine is no fault
-settings.register_profile("napari-cln", deadline=None)
-settings.load_profile("napari-cln")
+settings.register_profile("full", deadline=None)
+settings.register_profile("quick", deadline=None, max_examples=10)
+settings.load_profile("full")
 
 HERE = Path(__file__).parent
+WINDOW = {"make_napari_viewer", "qtbot", "qapp"}
+"""Fixtures that open a window."""
+PROCESSES = {"subprocess", "multiprocessing", "distributed", "signal"}
+"""Modules by which a test starts a process, or kills one."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test by what it needs: a window, processes, a training; one that needs none is a unit."""
+    for item in items:
+        if not isinstance(item, pytest.Function):
+            continue
+        room = item.path.relative_to(HERE).parts[0]
+        needed = {
+            "window": room == "widgets" or not WINDOW.isdisjoint(item.fixturenames),
+            "process": starts_processes(item),
+            "train": room == "training",
+        }
+        marks = [mark for mark, is_needed in needed.items() if is_needed]
+        if not marks and not item.get_closest_marker("slow"):
+            marks = ["unit"]
+        for mark in marks:
+            item.add_marker(mark)
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported out of the garbage collections, of which napari asks one after each window."""
+    gc.freeze()
+
+
+def starts_processes(item: pytest.Function) -> bool:
+    """Return whether a test, its fixtures or a helper that they call uses a module of ``PROCESSES``."""
+    fixtures = item._fixtureinfo.name2fixturedefs.values()
+    waiting = [item.function, *(fixture.func for of_name in fixtures for fixture in of_name)]
+    seen = set()
+    while waiting:
+        function = inspect.unwrap(waiting.pop())
+        if not isinstance(function, FunctionType) or function in seen:
+            continue
+        seen.add(function)
+        if not function.__code__.co_filename.startswith(str(HERE)):
+            continue
+        for name in names_in(function.__code__) & function.__globals__.keys():
+            used = function.__globals__[name]
+            module = used.__name__ if isinstance(used, ModuleType) else getattr(used, "__module__", None)
+            if isinstance(module, str) and module.partition(".")[0] in PROCESSES:
+                return True
+            waiting += vars(used).values() if isinstance(used, type) else [used]
+    return False
+
+
+def names_in(code: CodeType) -> set[str]:
+    """Return every name that a function uses, those of the functions in it included."""
+    inner = (constant for constant in code.co_consts if isinstance(constant, CodeType))
+    return set(code.co_names).union(*(names_in(each) for each in inner))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -276,6 +276,7 @@ def test_the_callers_own_arrays_stay_its_own(cluster, study, tmp_path, model):
     job.close()
 
 
+@pytest.mark.slow
 def test_no_scheduler_is_a_sentence(study, tmp_path, model):
     with pytest.raises(RunError, match=r"There is no Dask scheduler at tcp://127.0.0.1:9\. Start one"):
         list(segment_on_cluster([study], tmp_path / "out", scheduler="tcp://127.0.0.1:9", model=model))

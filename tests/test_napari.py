@@ -134,6 +134,7 @@ def test_a_frame_opens_with_its_nodes_and_its_score_on_the_canvas(viewer):
     assert viewer.layers.selection.active is labels
 
 
+@pytest.mark.slow
 def test_a_frame_opens_with_the_model_in_use(viewer, models, tmp_path, monkeypatch):
     monkeypatch.setenv("NAPARI_CLN_MODELS", str(tmp_path / "known"))
     card = promote(models / "small.safetensors", confirmed=True)

@@ -14,15 +14,19 @@ from numpy.typing import NDArray
 
 from ._layers import (
     LayerTuple,
+    encode_labels,
+    is_segmentation_file,
     masks_to_layer,
     message_to_layer,
     model_note,
     prediction_to_layer,
     reading_of,
     readings_to_layer,
+    segmentation_to_layers,
     source_to_layer,
 )
 from .batch.masks import MaskFile
+from .disk.atomic import write_atomically
 from .errors import ClnError, ExportError, FrameReadError, PredictionError
 from .io.sources import locate_sources, open_source
 from .models.library import IN_USE, read_card
@@ -38,9 +42,14 @@ __all__ = [
     "open_sample_frame",
     "open_sample_real",
     "write_masks",
+    "write_segmentation",
 ]
 
 SAMPLES = Path(__file__).parent / "samples"
+
+_opened: dict[Path, None] = {}
+"""The last files that the reader has opened, for segmentations of them."""
+MAX_OPENED = 500
 
 MAX_FILES = 50
 """Files of a folder that become layers at once; napari's list holds no more in a useful way."""
@@ -69,7 +78,8 @@ def read_layers(path: str | Sequence[str]) -> list[LayerTuple]:
     list of tuple
         For a frame: Image; Points that write the malignancy on the canvas; Labels with an id
         per node. For a cine: its Image, to be segmented on request. For a batch's
-        ``masks.jsonl``: a Labels layer with a mask for each step of the slider. For a folder: an
+        ``masks.jsonl``: a Labels layer with a mask for each step of the slider. For a segmentation (DICOM
+        SEG, .seg.nrrd): Labels over its image, which opens too where it lies beside it. For a folder: an
         Image for each file in it, the first one in view, to be segmented on request.
 
     Raises
@@ -127,7 +137,12 @@ def _read_file(path: Path) -> list[LayerTuple]:
     if path.suffix == ".jsonl":
         masks = MaskFile(path)
         return [masks_to_layer(masks, masks.shape, [f"{key.source} {key.frame}" for key in masks.keys])]
+    if is_segmentation_file(path):
+        return segmentation_to_layers(path, _opened)
     source = open_source(path)
+    _opened[path] = None
+    if len(_opened) > MAX_OPENED:
+        del _opened[next(iter(_opened))]
     image = source_to_layer(source)
     if len(source) > 1:
         _warn(*source.warnings)
@@ -198,6 +213,24 @@ def write_masks(path: str, data: NDArray[Any], meta: dict[str, Any]) -> list[str
     except OSError as cause:
         raise ExportError(
             f"{Path(path).name} can't be written: {cause.strerror}. Choose another folder."
+        ) from cause
+    return [path]
+
+
+def write_segmentation(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
+    """Write a Labels layer for other programs: DICOM SEG of its image, .seg.nrrd, NRRD or NIfTI.
+
+    Raises
+    ------
+    ExportError
+        If the format can't hold the layer, a SEG's image is no DICOM, or the file can't be written.
+    """
+    file = Path(path)
+    try:
+        write_atomically(file, encode_labels(file.name, data, meta))
+    except OSError as cause:
+        raise ExportError(
+            f"{file.name} can't be written: {cause.strerror}. Choose another folder."
         ) from cause
     return [path]
 

@@ -43,7 +43,9 @@ Box: TypeAlias = tuple[int, int, int, int]
 Spacing: TypeAlias = tuple[float, float]
 """Millimetres per pixel along ``(row, column)``."""
 
-SpacingSource: TypeAlias = Literal["dicom-region", "dicom-pixel-spacing", "tiff-imagej", "typed", "simulated"]
+SpacingSource: TypeAlias = Literal[
+    "dicom-region", "dicom-pixel-spacing", "tiff-imagej", "volume", "typed", "simulated"
+]
 Truth: TypeAlias = Literal["benign", "metastatic", "unknown"]
 TruthSource: TypeAlias = Literal["fna", "tg", "histology", "follow-up", "simulated", "none"]
 Status: TypeAlias = Literal["predicted", "corrected", "accepted", "rejected", "no-node"]
@@ -538,6 +540,8 @@ class Case:
         Millimetres per pixel along rows and columns.
     vendor : str, optional
         Maker of the scanner.
+    hospital : str, optional
+        Letter or key of the hospital where the frame was made.
     shape : (int, int)
         Rows and columns of the stored image.
     revision : int
@@ -559,6 +563,7 @@ class Case:
     status: Status
     spacing_mm: Spacing | None = None
     vendor: str | None = None
+    hospital: str | None = None
     shape: tuple[int, int] = (0, 0)
     revision: int = 1
     split: Split | None = None

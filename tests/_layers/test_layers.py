@@ -251,6 +251,7 @@ def test_ids_that_do_not_fit_a_mask_file_are_refused(frame):
         _layers.annotation_from_layer(Labels(masks), frame)
 
 
+@pytest.mark.slow
 @given(
     row=st.integers(0, 60), column=st.integers(0, 60), height=st.integers(16, 60), width=st.integers(16, 60)
 )

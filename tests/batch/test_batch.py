@@ -98,6 +98,7 @@ def test_a_repaired_file_takes_its_place_in_the_table(study, tmp_path, networks)
     assert (tmp_path / "out/results.csv").read_text() == (tmp_path / "expected/results.csv").read_text()
 
 
+@pytest.mark.slow
 def test_a_rerun_does_nothing_twice_and_a_new_file_is_added(study, tmp_path, networks):
     out = tmp_path / "out"
     run(study, out, networks["first"])
@@ -215,6 +216,7 @@ def test_a_file_without_masks_is_refused_with_advice(tmp_path):
         MaskFile(tmp_path / "masks.jsonl")
 
 
+@pytest.mark.slow
 @given(
     frames=st.lists(
         st.tuples(
@@ -243,6 +245,7 @@ def test_the_last_mask_of_each_frame_is_read_back(tmp_path_factory, frames):
         np.testing.assert_array_equal(mask, expected[key])
 
 
+@pytest.mark.slow
 def test_results_of_another_model_are_refused_with_advice_and_redone_on_request(study, tmp_path, networks):
     out = tmp_path / "out"
     run(study, out, networks["first"])

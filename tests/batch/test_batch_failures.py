@@ -35,6 +35,7 @@ def test_a_full_disk_ends_the_run_with_advice_and_a_rerun_completes_it(study, tm
     assert (out / "results.csv").read_bytes() == (tmp_path / "expected/results.csv").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [0, 60, 300, 1000, 1500])
 def test_whatever_does_not_fit_on_the_disk_a_rerun_completes(study, tmp_path, networks, limit):
     run(study, tmp_path / "expected", networks["first"])
@@ -205,6 +206,7 @@ def test_an_error_that_no_frame_has_made_ends_the_run(study, tmp_path, networks,
         list(segment_sources(sources, segmenter, results, before=stumble))
 
 
+@pytest.mark.slow
 def test_a_file_of_which_too_many_frames_break_the_network_is_left(tmp_path, networks):
     pages = [Image.new("L", (50, 70), index) for index in range(130)]
     pages[0].save(tmp_path / "cine.tif", save_all=True, append_images=pages[1:])

@@ -173,6 +173,7 @@ def test_names_and_keys_never_stand_in_one_folder(study, tmp_path, networks, fir
     assert written(tmp_path / "out") == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("redo", [False, True])
 @pytest.mark.parametrize("record", [None, b"", bytes(300)])
 def test_keys_do_not_join_names_whose_record_is_lost(study, tmp_path, networks, record, redo):

@@ -70,6 +70,7 @@ def changed(data: bytes, how: str, where: float, size: int) -> bytes:
     return b""
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(
     mode=st.sampled_from(sorted(MODES)),
@@ -275,6 +276,7 @@ ODD_NOTES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("note", ODD_NOTES)
 @pytest.mark.parametrize("masks", ["png", "rle"])
 def test_a_damaged_part_of_a_cluster_is_done_again(study, tmp_path, networks, masks, note):

@@ -310,6 +310,7 @@ def test_the_version_is_that_of_the_package(capsys):
     assert capsys.readouterr().out == f"napari-cln {__version__}\n"
 
 
+@pytest.mark.slow
 def test_phantom_writes_a_training_folder_that_the_seed_decides(tmp_path, capsys):
     for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
         assert main(["phantom", "2", "--seed", seed, "--out", str(tmp_path / name)]) == 0
@@ -325,6 +326,7 @@ def test_phantom_writes_a_training_folder_that_the_seed_decides(tmp_path, capsys
     assert main(["phantom", "1", "--out", str(tmp_path / "a")]) == 1, "what is there is not overwritten"
 
 
+@pytest.mark.slow
 def test_a_study_goes_out_and_comes_in_again_the_same(tmp_path, capsys):
     from napari_cln import TrainingFolder
 
@@ -362,6 +364,7 @@ def test_a_mask_value_that_is_no_number_is_wrong_use(tmp_path, capsys):
     assert "red is no value of a mask" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_train_writes_a_model_that_segments_and_goes_on_when_asked(study, tmp_path, capsys):
     main(["phantom", "6", "--out", str(tmp_path / "frames")])
     train = ["train", str(tmp_path / "frames"), "--out", str(tmp_path / "run")]
@@ -382,7 +385,8 @@ def test_every_setting_of_a_run_is_an_option():
     given = parse(arguments)[1].arguments.keys()
     for field in fields(TrainConfig):
         option = f"--{field.name.replace('_', '-')}"
-        values = [] if field.type is bool else ["best" if field.name == "recipe" else "1"]
+        words = {"recipe": "best", "hold_out": "hospital"}
+        values = [] if field.type is bool else [words.get(field.name, "1")]
         assert parse([*arguments, option, *values])[1].arguments.keys() - given == {field.name}
 
 
@@ -394,6 +398,7 @@ def frames(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_evaluate_writes_a_report_of_a_training_folder(frames, tmp_path, model, capsys):
     arguments = ["evaluate", str(frames), "--model", model, "--out", str(tmp_path / "report")]
     assert main([*arguments, "--data", "Six simulated frames."]) == 0
@@ -407,6 +412,7 @@ def test_evaluate_writes_a_report_of_a_training_folder(frames, tmp_path, model, 
     assert "frame 6 of 6" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_evaluate_sets_a_second_model_readers_and_reports_beside_the_first(frames, tmp_path, model):
     ids = TrainingFolder.open(frames).ids()
     (tmp_path / "readers.csv").write_text("id,Dr A\n" + "".join(f"{id_},malignant\n" for id_ in ids))
@@ -432,6 +438,7 @@ def test_evaluate_reports_the_set_that_it_is_asked_for(frames, tmp_path, model, 
     assert "No frame of frames is in the set 'validation' (there: test 6)." in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_frames_of_a_frozen_split_are_no_test_cases(frames, tmp_path, model, capsys):
     study = TrainingFolder.open(shutil.copytree(frames, tmp_path / "frames"))
     (fold,) = frozen_split(study, 1)[:1]
@@ -446,6 +453,7 @@ def test_frames_of_a_frozen_split_are_no_test_cases(frames, tmp_path, model, cap
     assert {row.id for row in read_rows(tmp_path / "b" / "cases.csv")} == set(fold.validation)
 
 
+@pytest.mark.slow
 def test_frames_that_the_model_learned_from_are_told(frames, tmp_path, model):
     run = tmp_path / "run"
     run.mkdir()
@@ -461,6 +469,7 @@ def test_frames_that_the_model_learned_from_are_told(frames, tmp_path, model):
     assert any(note.startswith("4 of these frames were in the run") for note in said["notes"])
 
 
+@pytest.mark.slow
 def test_a_damaged_record_of_the_models_run_is_told_with_what_is_not_known(frames, tmp_path, model, capsys):
     run = tmp_path / "run"
     run.mkdir()
@@ -509,6 +518,8 @@ def test_every_setting_of_an_evaluation_is_an_option():
         "device": "cpu",
         "readers": __file__,
         "reports": __file__,
+        "fusion": __file__,
+        "record_table": __file__,
     }
     for field in fields(EvaluationSettings):
         value = words.get(field.name, "300" if field.name in ("resamples", "seed") else "0.5")

@@ -80,6 +80,7 @@ def taken(folder, name):
         return (folder / f"{name}.lock").read_text().splitlines()[0] == str(os.getpid())
 
 
+@pytest.mark.slow
 def test_markers_that_a_crash_left_empty_or_torn_are_taken_over(locks):
     """Also one that was made a moment ago, and one of a clock that ran ahead."""
     marker(locks, "old", b"", age_s=3600)

@@ -474,6 +474,7 @@ def test_a_save_that_a_lock_refuses_keeps_the_stroke(folder, annotate, monkeypat
     assert np.array_equal(folder.autosave.restore(stroke, frame).instances, annotate(0).instances)
 
 
+@pytest.mark.slow
 def test_an_empty_lock_that_a_kill_left_does_not_stop_a_save(folder, annotate):
     folder.layout.locks.mkdir(parents=True, exist_ok=True)
     (folder.layout.locks / f"{folder.identify(annotate(0).frame)}.lock").write_bytes(b"")
@@ -482,6 +483,7 @@ def test_an_empty_lock_that_a_kill_left_does_not_stop_a_save(folder, annotate):
     assert not list(folder.layout.locks.glob("*.lock"))
 
 
+@pytest.mark.slow
 def test_an_empty_lock_is_named_and_removed_by_a_repair(study):
     (study.layout.locks / f"{study.ids()[0]}.lock").write_bytes(bytes(512))
     at = time.time() - 60

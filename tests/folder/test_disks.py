@@ -154,6 +154,7 @@ def full(monkeypatch):
     return Full
 
 
+@pytest.mark.slow
 def test_a_second_reading_on_a_disk_that_is_full_at_any_write_is_the_former_or_the_new_one(
     study, annotate, necks, full
 ):
@@ -176,6 +177,7 @@ def test_a_second_reading_on_a_disk_that_is_full_at_any_write_is_the_former_or_t
     assert nth > 8
 
 
+@pytest.mark.slow
 def test_a_repair_on_a_disk_that_is_full_at_any_write_goes_on_when_there_is_room(
     study, annotate, necks, full
 ):

@@ -212,6 +212,7 @@ def test_a_description_of_a_newer_version_is_left_to_it(study):
         repair_description(study.path)
 
 
+@pytest.mark.slow
 def test_one_flipped_bit_in_the_description_is_read_past_named_and_set_right(study):
     path = study.layout.dataset
     was = path.read_bytes()

@@ -121,6 +121,7 @@ FILES = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", FILES)
 def test_an_odd_value_in_any_file_ends_nothing_in_a_traceback(tiny, pattern, capsys):
     rng = random.Random(pattern)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -19,11 +20,18 @@ def phantoms():
     return [phantom for _, phantom in simulated_frames(N, 3)]
 
 
-@pytest.fixture
-def study(tmp_path):
-    for _ in simulate_folder(tmp_path / "study", N, 3):
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    path = tmp_path_factory.mktemp("simulated") / "study"
+    for _ in simulate_folder(path, N, 3):
         pass
-    return TrainingFolder.open(tmp_path / "study")
+    return path
+
+
+@pytest.fixture
+def study(written, tmp_path):
+    """A copy of the folder, to do with as a test likes."""
+    return TrainingFolder.open(shutil.copytree(written, tmp_path / "study"))
 
 
 def test_every_record_holds_truth_millimetres_and_best_score(study, phantoms):
@@ -89,6 +97,7 @@ def test_a_folder_that_is_in_use_is_not_overwritten(tmp_path):
         next(simulate_folder(tmp_path, 1, 0))
 
 
+@pytest.mark.slow
 def test_a_folder_that_was_cut_short_is_gone_on_with(tmp_path, study):
     steps = simulate_folder(tmp_path / "cut", N, 3)
     for _ in range(3):

@@ -54,6 +54,7 @@ def test_a_mask_comes_back_from_the_square(node):
     assert dice(mask, back) >= 0.98
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(nodes())
 def test_the_way_back_shifts_nothing(node):

@@ -106,6 +106,7 @@ def test_the_largest_pictures_that_are_read_fit_into_memory(tmp_path, write_dico
     assert most < MOST_MB
 
 
+@pytest.mark.slow
 def test_a_frame_is_bounded_in_bytes_and_not_only_in_pixels(tmp_path):
     tifffile.imwrite(
         tmp_path / "deep.tif", np.zeros((4000, 4000, 3)), compression="deflate", photometric="rgb"
@@ -132,6 +133,7 @@ def one_strip(path: Path, data: bytes, compression: int, samples: int = 1) -> Pa
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["JPEG", "JPEG 2000", "JPEG XL", "PNG", "WebP"])
 def test_a_strip_that_holds_a_larger_picture_is_refused(tmp_path, kind):
     pixels = np.zeros((2000, 3000, 3), np.uint8)
@@ -170,6 +172,7 @@ def directories(tags: list[tuple[int, int]], n: int) -> bytes:
     return b"II*\0" + struct.pack("<I", 8) + b"".join(body + struct.pack("<I", next_) for next_ in offsets)
 
 
+@pytest.mark.slow
 def test_a_tiff_of_very_many_empty_pages_is_one_sentence(tmp_path):
     (tmp_path / "a.tif").write_bytes(directories([], 150_000))
 
@@ -227,6 +230,7 @@ def with_element(path: Path, group: int, element: int, vr: bytes, value: bytes, 
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("tag", "vr"), [((0x18, 0x6011), b"SQ"), ((0x19, 0x1010), b"UN")])
 def test_a_million_items_are_one_sentence(write_dicom, tag, vr):
     path = with_element(write_dicom(), *tag, vr, ITEM * 10**6 + SEQUENCE_END, 0xFFFFFFFF)

@@ -162,6 +162,7 @@ def test_a_volume_in_one_page_says_so(tmp_path, grey):
         open_source(tmp_path / "a.tif")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compression", ["jpeg", "jpeg2000", "jpegxl", "webp", "png", "zstd", "lzma"])
 @pytest.mark.parametrize("tile", [None, (64, 64)], ids=["strips", "tiles"])
 def test_tiff_is_read_however_it_is_compressed(tmp_path, lymph_node, compression, tile):
@@ -315,8 +316,6 @@ def test_a_heic_is_known_by_any_of_its_brands(tmp_path, brand):
         (b"%PDF-1.7", "a PDF document"),
         (b"PK\x03\x04", "a ZIP or Office file"),
         (b"8BPS\0\1", "a Photoshop file"),
-        (b"NRRD0005", "an NRRD volume"),
-        (bytes(344) + b"n+1\0", "a NIfTI volume"),
         (b"\0\0\0\x18ftypcrx \0\0\0\1crx isom", "a camera's raw file"),
     ],
 )
@@ -330,6 +329,7 @@ def test_other_files_are_named(tmp_path, start, name):
 # ------------------------------------------------------------ orientation
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["jpg", "png", "webp", "tif", "avif"])
 @pytest.mark.parametrize("orientation", [3, 6])
 def test_a_source_tells_how_its_file_stores_the_picture(tmp_path, lymph_node, ending, orientation):

@@ -182,6 +182,7 @@ def test_a_run_length_bomb_is_not_unpacked(write_dicom):
     assert "when unpacked" in str(caught.value.__cause__)
 
 
+@pytest.mark.slow
 def test_a_deflated_bomb_is_refused(write_dicom):
     path = write_dicom(np.zeros((2, 2), np.uint8), syntax=uid.DeflatedExplicitVRLittleEndian)
     meta_end = 132 + 12 + pydicom.dcmread(path).file_meta.FileMetaInformationGroupLength

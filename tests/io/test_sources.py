@@ -209,6 +209,7 @@ def test_a_png_needs_neither_pydicom_nor_ffmpeg(study):
     assert subprocess.run([sys.executable, "-c", code, str(study / "2.png")]).returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["native", "compressed", "tiff"])
 def test_memory_does_not_grow_with_the_length_of_a_cine(tmp_path, write_dicom, lymph_node, kind):
     def peak(length: int) -> int:

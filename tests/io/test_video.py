@@ -45,6 +45,7 @@ KINDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_each_frame_is_the_one_asked_for(write_video, numbered, name):
     codec, pix_fmt = KINDS[name]
@@ -72,6 +73,7 @@ def clip(tmp_path_factory, numbered):
     return path
 
 
+@pytest.mark.slow
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(asked=st.lists(st.integers(0, 59), min_size=1, max_size=20), capacity=st.integers(1, 70))
 def test_in_any_order_with_any_cache(clip, asked, capacity):
@@ -80,6 +82,7 @@ def test_in_any_order_with_any_cache(clip, asked, capacity):
         assert [number_of(source[index].pixels) for index in asked] == asked
 
 
+@pytest.mark.slow
 def test_several_threads_get_their_frames(clip):
     wrong = []
     with open_source(clip) as source:
@@ -189,6 +192,7 @@ def test_a_turned_clip_is_read_upright(tmp_path, numbered):
         assert number_of(source[3].pixels) == 3
 
 
+@pytest.mark.slow
 def test_every_real_clip_reads_from_first_to_last_frame(shared_data):
     counts = {
         "echo_sequoia.mov": 30,

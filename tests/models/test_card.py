@@ -163,6 +163,7 @@ def places_in(value: object, at: tuple = ()) -> list[tuple]:
     return [place for key, part in inner for place in [(*at, key), *places_in(part, (*at, key))]]
 
 
+@pytest.mark.slow
 @given(data=st.data(), value=values, deed=st.sampled_from(["put", "take", "add"]))
 def test_any_change_of_a_card_is_named_with_its_key_or_can_be_written_again(shipped, data, value, deed):
     card = copy.deepcopy(shipped)

@@ -89,6 +89,7 @@ def spread(values: list[torch.Tensor]) -> float:
     return float((torch.stack(values).amax(0) - torch.stack(values).amin(0)).max())
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_probabilities_are_the_mean_of_the_members(members):
     x = torch.rand(2, 1, 64, 64)
@@ -123,6 +124,7 @@ def test_every_node_of_a_frame_is_scored_by_all_members_under_the_same_mask(pair
     torch.testing.assert_close(scores, torch.stack(each).mean(0))
 
 
+@pytest.mark.slow
 def test_segment_answers_with_the_mean(members, frame):
     prediction = segment(frame, Ensemble(members), "cpu")
 
@@ -260,6 +262,7 @@ def knowing(network: YNet, scale: float) -> YNet:
     return network
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scales", "unlike"), [((1e6, 1e-6, 1e-6), False), ((1e6, 1e6, 1e-6), True)])
 def test_half_of_the_members_must_find_a_frame_unlike(frame, scales, unlike):
     members = [

@@ -76,6 +76,7 @@ def test_an_explanation_is_of_the_score_that_segment_gives(frame, threshold):
     assert explanation.node == (1 if threshold == 0 else None)
 
 
+@pytest.mark.slow
 def test_the_map_lies_on_the_frames_own_pixels(frame):
     torch.manual_seed(0)
     network = YNet(YNetConfig(width=0.125, decoder_width=8)).eval()

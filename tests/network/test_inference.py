@@ -18,6 +18,7 @@ from PIL import Image
 from napari_cln.errors import DeviceError, FrameReadError
 from napari_cln.imaging.preprocessing import prepare
 from napari_cln.models.card import ModelCard
+from napari_cln.network import stream as stream_module
 from napari_cln.network.inference import Segmenter, choose_device, segment, segment_batch
 from napari_cln.network.model import Features, YNet, YNetConfig
 from napari_cln.phantom import simulate
@@ -70,6 +71,7 @@ def test_a_prediction_lies_on_the_frames_own_pixels(finder, frames):
     assert prediction.malignancy == max(prediction.node_scores)
 
 
+@pytest.mark.slow
 def test_the_result_of_a_frame_does_not_depend_on_its_neighbours(finder, frames):
     alone = [segment(frame, finder) for frame in frames]
 
@@ -177,6 +179,7 @@ class HoldsTwoFrames(DrawsDarkPatches):
         return super().encode(x)
 
 
+@pytest.mark.slow
 def test_when_memory_runs_out_the_batch_is_halved_and_the_work_goes_on(finder, frames):
     alone = [segment(frame, finder) for frame in frames]
     finder.__class__ = HoldsTwoFrames
@@ -256,6 +259,7 @@ def three_threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 def test_a_stream_is_read_as_it_is_used(finder, frames, three_threads):
     taken = []
 
@@ -276,6 +280,24 @@ def test_a_stream_is_read_as_it_is_used(finder, frames, three_threads):
     assert len(taken) == 1
 
 
+def test_of_large_frames_fewer_are_at_work_at_once(finder, frames, three_threads, monkeypatch):
+    monkeypatch.setattr(stream_module, "MOST_PIXELS", 3 * max(frame.grey.size for frame in frames))
+    taken = []
+
+    def stream():
+        for frame in frames * 4:
+            taken.append(frame)
+            yield frame
+
+    predictions = Segmenter(finder, "cpu", batch_size=8).predict(stream())
+    for used in range(1, 20):
+        next(predictions)
+        assert len(taken) <= used + 4  # those at work, and the one that was read last
+
+    assert len(list(predictions)) == 1
+
+
+@pytest.mark.slow
 def test_frames_that_are_done_are_let_go(finder, frames, three_threads):
     made = []
 
@@ -337,6 +359,7 @@ class CountsThreads(DrawsDarkPatches):
 SEEN: list[int] = []
 
 
+@pytest.mark.slow
 def test_cores_that_are_spared_are_spared_for_this_stream_alone(frames, three_threads):
     torch.manual_seed(0)
     network = CountsThreads(YNetConfig(width=0.125, decoder_width=8)).eval()

@@ -122,6 +122,7 @@ def test_logits_that_are_large_and_finite_are_no_fault(bright):
     assert isinstance(segment(bright[0], network, "cpu"), Prediction)
 
 
+@pytest.mark.slow
 def test_openvino_fails_the_same_frames(bright, black, monkeypatch):
     monkeypatch.delenv("NAPARI_CLN_ENGINE")
     if not openvino.is_wanted():
@@ -153,6 +154,7 @@ def test_a_batch_writes_a_failed_row_with_the_reason_and_goes_on(bright, black, 
     assert rows["b.png"]["status"] != "failed"
 
 
+@pytest.mark.slow
 def test_an_evaluation_says_how_many_frames_the_model_lost(bright, black):
     """They are in no figure, and the report says so."""
     phantoms = [simulate(seed, n_nodes=1, overlays=False) for seed in range(2)]
@@ -169,6 +171,7 @@ def test_an_evaluation_says_how_many_frames_the_model_lost(bright, black):
         evaluate(cases, [lost, lost])
 
 
+@pytest.mark.slow
 def test_the_window_shows_the_frame_with_the_reason(bright, tmp_path, monkeypatch):
     from napari_cln._napari import read_layers
 

@@ -45,6 +45,7 @@ def knowing(small: YNet, speckle) -> YNet:
     return small
 
 
+@pytest.mark.slow
 def test_photographs_are_further_from_ultrasound_than_fresh_frames_are(knowing):
     photographs = [read_frame(PHOTOGRAPHS / name) for name in ("camera.png", "brick.png", "page.png")]
     fresh = [simulate(seed).frame for seed in range(40, 43)]
@@ -120,6 +121,7 @@ def test_the_share_of_validation_frames_beyond_the_threshold_is_as_promised(
     assert (beyond + 1) / (n_validation + 1) <= 0.05
 
 
+@pytest.mark.slow
 def test_the_shipped_model_tells_photographs_from_its_own_frames():
     model = load_model("default")
     if model.novelty is None:

@@ -266,6 +266,7 @@ def test_an_unknown_name_lists_the_known_ones(saved, monkeypatch):
         load_model("defualt")
 
 
+@pytest.mark.slow
 def test_a_model_in_the_users_folder_is_known_by_its_name(saved, monkeypatch):
     monkeypatch.setenv("NAPARI_CLN_MODELS", str(saved.parent))
 

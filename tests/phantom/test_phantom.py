@@ -40,6 +40,7 @@ def test_overlays_change_nothing_beneath_them():
     assert not bare.overlay.any()
 
 
+@pytest.mark.slow
 def test_the_machine_changes_neither_signs_nor_class():
     truths = {
         (phantom.placed[0].signs, phantom.nodes[0].truth)
@@ -100,6 +101,7 @@ def test_the_masks_axes_are_the_signs_drawn(seed):
     assert measured.long_axis_mm == pytest.approx(phantom.placed[0].axes_mm[0], rel=0.025)
 
 
+@pytest.mark.slow
 def test_frames_without_nodes_hold_what_mimics_them():
     for seed in range(6):
         phantom = simulate(seed, n_nodes=0, overlays=False)
@@ -125,6 +127,7 @@ def test_the_millimetres_are_those_of_the_depth(phantom):
     assert row_mm == pytest.approx(column_mm, rel=0.01)
 
 
+@pytest.mark.slow
 def test_vessels_are_darker_than_nodes_and_nodes_than_what_surrounds_them():
     levels = []
     for seed in range(20, 32):

@@ -49,6 +49,7 @@ def test_a_doppler_box_is_hollow(screen):
     assert not screen.overlay[45:115, 65:195].any()
 
 
+@pytest.mark.slow
 def test_marks_tell_nothing_of_the_class():
     """Benign and metastatic nodes are measured equally often: within 99.9 % limits of one rate."""
     marked = {"benign": [], "metastatic": []}

@@ -70,6 +70,7 @@ def estimates(value: object, name: str = "") -> Iterator[tuple[str, Estimate]]:
             yield from estimates(item, f"{name}[{i}]")
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(table=tables)
 def test_every_interval_of_an_evaluation_holds_its_estimate(table):
@@ -81,6 +82,7 @@ def test_every_interval_of_an_evaluation_holds_its_estimate(table):
             assert estimate.low - 1e-9 <= estimate.value <= estimate.high + 1e-9, name
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(table=tables, seed=st.integers(0, 99))
 def test_the_order_of_cases_changes_no_figure(table, seed):
@@ -97,6 +99,7 @@ def test_the_order_of_cases_changes_no_figure(table, seed):
         ), name
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(table=tables)
 def test_swapped_truths_swap_the_measures(table):

@@ -24,6 +24,7 @@ def frames(n: int, shape: tuple[int, int]):
         yield truth, replace(prediction(LEFT), instances=found, frame=truth.frame), instances
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_pixels():
     n, shape = 60, (300, 400)
     with Gallery() as gallery:

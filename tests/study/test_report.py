@@ -20,6 +20,7 @@ from napari_cln.study.report.pages import interval, number, p_value, percent, pe
 from napari_cln.study.report.printing import html_page
 from napari_cln.study.statistics.intervals import proportion
 
+pytestmark = pytest.mark.slow  # to draw a report takes seconds
 VENDOR = "<script>alert(1)</script> & 东芝 $x$"
 FAST = EvaluationConfig(resamples=200, prevalence=0.2, data="Drawn rectangles, for the tests.")
 

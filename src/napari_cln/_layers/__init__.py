@@ -37,6 +37,7 @@ from .predictions import (
     readings_to_layer,
     unlike_frames,
 )
+from .segmentations import SEGMENTATION_ENDINGS, encode_labels, is_segmentation_file, segmentation_to_layers
 from .space import (
     IMAGE_KEY,
     KEY,
@@ -56,12 +57,14 @@ __all__ = [
     "PLACE_KEY",
     "RUN_KEY",
     "SCAN_AREA_KEY",
+    "SEGMENTATION_ENDINGS",
     "UNLIKE_KEY",
     "LayerTuple",
     "annotation_from_layer",
     "axes_to_layer",
     "box_from_layer",
     "cine_to_layer",
+    "encode_labels",
     "explanation_to_layer",
     "features_of",
     "frame_from_layer",
@@ -71,6 +74,7 @@ __all__ = [
     "image_of",
     "is_map",
     "is_painted",
+    "is_segmentation_file",
     "layers_of",
     "lie_apart",
     "link",
@@ -87,6 +91,7 @@ __all__ = [
     "readings_of",
     "readings_to_layer",
     "scan_area_to_layer",
+    "segmentation_to_layers",
     "source_to_layer",
     "space_of",
     "unlike_frames",

@@ -18,11 +18,13 @@ from .space import (
     ORANGE,
     PINK,
     SKY,
+    SOURCE_KEY,
     UNLIKE_KEY,
     YELLOW,
     LayerOptions,
     LayerTuple,
     is_stack,
+    path_of,
     space_of,
     title_of,
 )
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = [
     "cine_to_layer",
     "features_of",
+    "labels_options",
     "message_to_layer",
     "model_note",
     "prediction_to_layer",
@@ -61,14 +64,14 @@ def prediction_to_layer(prediction: Prediction, like: Image | None = None) -> La
     """
     owner = prediction.frame if like is None else like
     reading = reading_of(prediction)
-    options = _labels_options(owner, {KEY: prediction, FRAME_KEY: reading.frame_digest})
+    options = labels_options(owner, {KEY: prediction, FRAME_KEY: reading.frame_digest})
     return prediction.instances.copy(), options | {"features": features_of([reading])}, "labels"
 
 
 def cine_to_layer(like: Image) -> LayerTuple:
     """Empty Labels layer, (Y, X) or of a cine (T, Y, X), to be painted or filled frame by frame."""
     masks = np.zeros(like.data.shape[: like.ndim], dtype=np.uint8)
-    return masks, _labels_options(like, {KEY: {}}), "labels"
+    return masks, labels_options(like, {KEY: {}}), "labels"
 
 
 def readings_to_layer(
@@ -165,10 +168,11 @@ def unlike_frames(labels: Labels) -> set[int]:
     return set(labels.metadata.get(UNLIKE_KEY, ()))
 
 
-def _labels_options(owner: Image | Frame, metadata: LayerOptions) -> LayerOptions:
+def labels_options(owner: Image | Frame, metadata: LayerOptions) -> LayerOptions:
+    """Place, name and colours of a Labels layer of nodes."""
     return space_of(owner) | {
         "name": f"{title_of(owner)} · nodes",
-        "metadata": metadata,
+        "metadata": metadata | {SOURCE_KEY: path_of(owner)},
         "colormap": NODE_COLOURS,
         "opacity": 0.35,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import FrameReadError
@@ -18,10 +19,12 @@ __all__ = [
     "PLACE_KEY",
     "RUN_KEY",
     "SCAN_AREA_KEY",
+    "SOURCE_KEY",
     "UNLIKE_KEY",
     "LayerOptions",
     "LayerTuple",
     "is_stack",
+    "path_of",
     "space_of",
     "title_of",
 ]
@@ -41,6 +44,8 @@ PLACE_KEY = "napari-cln place"
 """Key in an Image's metadata for the transform with which it was put on the canvas."""
 SCAN_AREA_KEY = "napari-cln scan area"
 """Key in an Image's metadata for a scan area that the user has drawn."""
+SOURCE_KEY = "napari-cln source"
+"""Key in a Labels layer's metadata for the file that its masks lie on."""
 OVERLAY_KEY = "napari-cln remove overlay"
 """Key in an Image's metadata that is False where overlays are to stay in the network's input."""
 RUN_KEY = "napari-cln frames of a run"
@@ -85,6 +90,13 @@ def title_of(like: Image | Frame) -> str:
     if isinstance(like, Frame):
         return like.source.stem if like.source else "frame"
     return str(like.name)
+
+
+def path_of(like: Image | Frame) -> Path | None:
+    """File that a layer or frame shows; None where it came from elsewhere."""
+    known = like if isinstance(like, Frame) else like.metadata.get(KEY)
+    path = getattr(known, "source", None) or getattr(known, "path", None)
+    return path if isinstance(path, Path) else None
 
 
 def is_stack(like: Image | Frame) -> bool:

@@ -32,6 +32,7 @@ COMMANDS = {
     "check": ("studies:check", "a training folder in numbers, its faults, and their repair"),
     "train": ("training:train", "a better Y-Net from a training folder"),
     "evaluate": ("evaluation:evaluate", "a report on a model's figures, with intervals"),
+    "fuse": ("record:fuse", "a clinical record beside a model's scores"),
     "reports": ("evaluation:reports", "verdicts of original reports, by a dictionary"),
     "doctor": ("health:doctor", "what is installed, and which device will be used and why"),
 }

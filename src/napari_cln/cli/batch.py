@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter, Token
@@ -40,6 +41,7 @@ def segment(
     batch_size: Positive | None = None,
     masks: Literal["png", "rle"] = "png",
     overlays: bool = False,
+    dicom: bool = False,
     scheduler: Annotated[str | None, Meta(title="ADDRESS")] = None,
     names: Literal["path", "hash"] = "path",
     redo: bool = False,
@@ -64,6 +66,9 @@ def segment(
         A picture for each frame, or all run-length coded in masks.jsonl.
     overlays : bool
         Also draw the outlines, to look at.
+    dicom : bool
+        Also write a segmentation (SEG) and a report (SR) of each DICOM file, for the archive that it came
+        from; they carry its patient's name.
     scheduler : str
         Work on this Dask cluster, such as tcp://10.0.0.1:8786.
     names : str
@@ -74,6 +79,14 @@ def segment(
     """
     from tqdm import tqdm
 
+    if dicom and masks == "rle":
+        raise RunError("--dicom is made from mask pictures, and --masks rle writes none. Leave out one.")
+    if dicom and names == "hash":
+        raise RunError(
+            "--dicom writes the patient's name and identifiers, as the archive demands, and --names hash "
+            "hides them. Leave out one."
+        )
+    anew: set[str] = set()
     n_done = n_unlike = n_kept = n_failed = 0
     shown = _Shown()
     layout = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
@@ -93,6 +106,8 @@ def segment(
             n_unlike += result.status == "unlike-training-data"
             n_kept += result.status == "kept"
             n_failed += result.status == "failed"
+            if dicom and result.status not in ("kept", "note"):
+                anew.add(result.source)
             if sentence := shown.of(result):
                 bar.write(sentence, file=sys.stderr)
             bar.set_postfix_str(f"{n_done} frames, {n_failed} failed", refresh=False)
@@ -102,7 +117,38 @@ def segment(
     failed = f", {n_failed} failed (see the message column)" if n_failed else ""
     table = "results.csv" if names == "hash" else out / "results.csv"
     print(f"{n_done} frames segmented{unlike}{kept}{failed}: {table}")
-    return 1 if n_failed else 0
+    n_refused = _archive(path, out, model, anew) if dicom else 0
+    return 1 if n_failed or n_refused else 0
+
+
+def _archive(paths: Sequence[str], out: Path, model: str, anew: set[str]) -> int:
+    """Write segmentations and reports, and count the DICOM files of which there can be none."""
+    from ..batch.dicom import FOLDER, archive_results
+    from ..batch.names import sources_outside
+    from ..models.library import read_card
+
+    n_files = n_refused = n_others = 0
+    for file in archive_results(
+        out, sources_outside(out, paths, "path"), mask_threshold=read_card(model).mask_threshold, anew=anew
+    ):
+        n_files += len(file.written)
+        n_others += not file.is_dicom
+        if file.problem and file.is_dicom:
+            n_refused += 1
+            if n_refused <= MOST_SHOWN:
+                print(f"not archived: {file.source}: {file.problem}", file=sys.stderr)
+        elif file.n_left_out:
+            print(f"note: {file.n_left_out} frames of {file.source} have no result.", file=sys.stderr)
+    if n_others:
+        print(
+            f"note: {n_others} files are no DICOM, so no SEG or report can refer to them. Import them into a "
+            "training folder: `napari-cln export FOLDER --format dicom` writes image, mask and report "
+            "together.",
+            file=sys.stderr,
+        )
+    refused = f", {n_refused} files refused" if n_refused else ""
+    print(f"{n_files} DICOM objects written{refused}: {out / FOLDER}")
+    return n_refused
 
 
 class _Shown:

@@ -56,6 +56,7 @@ def _mask_value(text: str) -> tuple[str, str]:
 
 
 Pairs: TypeAlias = Annotated[Sequence[str], _checked_by(_pair)]
+Headings: TypeAlias = Annotated[Sequence[str], _checked_by(str)]
 MaskValues: TypeAlias = Annotated[Sequence[str], _checked_by(_mask_value)]
 
 
@@ -99,6 +100,7 @@ def bring_in(
     clean: bool | None = None,
     turn_masks: bool = False,
     patient_folders: bool = False,
+    clinical: Annotated[Headings, Meta(title="COLUMN…")] = (),
     json: bool = False,
 ) -> int:
     """Bring a study into a training folder, and say at the end what was made of what.
@@ -133,6 +135,8 @@ def bring_in(
         Masks of turned pictures (EXIF) were drawn on the stored pixels.
     patient_folders : bool
         The folder of an image is named after its patient.
+    clinical : str
+        Columns of the table to keep as the patient's clinical record: numbers and a few words, no dates.
     json : bool
         Print the report as JSON.
     """
@@ -154,6 +158,7 @@ def bring_in(
         clean=clean,
         turn_masks=turn_masks,
         patient_folders=patient_folders,
+        clinical=list(clinical),
     )
     for _ in _with_bar(work):
         pass
@@ -174,7 +179,7 @@ def export(
     folder: Existing,
     /,
     *,
-    format: Literal["nnunet", "coco", "csv"],
+    format: Literal["nnunet", "coco", "csv", "dicom"],
     out: Annotated[Path, Meta(title="DEST")],
 ) -> int:
     """Write a training folder for other programs, whole or not at all.
@@ -184,7 +189,8 @@ def export(
     folder : path
         Training folder.
     format : str
-        A raw nnU-Net dataset, COCO with run-length codes, or pictures of node ids with a table.
+        A raw nnU-Net dataset, COCO with run-length codes, pictures of node ids with a table, or DICOM: a
+        capture, a segmentation and a report of each frame, under pseudonyms.
     out : path
         New folder.
     """

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import zlib
 from collections.abc import Iterator
 from typing import BinaryIO, Literal, TypeAlias
 
-Kind: TypeAlias = Literal["image", "jpegxl", "tiff", "dicom", "video"]
+Kind: TypeAlias = Literal["image", "jpegxl", "tiff", "dicom", "video", "volume"]
 
 HEAD_BYTES = 1024
 """How much of a file is looked at."""
@@ -43,8 +44,6 @@ OTHERS = (
     (0, b"8BPS", "a Photoshop file", "Save it as PNG or TIFF."),
     (0, b"II\xbc", "a JPEG XR picture", "Save it as PNG or TIFF."),
     (0, b"\x76\x2f\x31\x01", "an OpenEXR picture", "Save it as PNG or TIFF."),
-    (0, b"NRRD", "an NRRD volume", "Save its frames as PNG or TIFF."),
-    (344, b"n+1\0", "a NIfTI volume", "Save its frames as PNG or TIFF."),
     (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file", "Save its frames as PNG or TIFF."),
     (0, b"<svg", "an SVG drawing", "Save it as PNG."),
 )
@@ -61,7 +60,19 @@ def kind_of_file(head: bytes) -> Kind | None:
         return "jpegxl"
     if head.startswith(TIFFS):
         return "tiff"
+    if head.startswith(b"NRRD") or is_nifti(head):
+        return "volume"
     return "video" if container_of(head) else None
+
+
+def is_nifti(head: bytes) -> bool:
+    """Tell whether a file is a NIfTI volume with its data in it, packed with gzip or not."""
+    if head.startswith(b"\x1f\x8b"):
+        try:
+            head = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, HEAD_BYTES)
+        except zlib.error:
+            return False
+    return head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0"
 
 
 def picture_format(head: bytes) -> str | None:
@@ -82,7 +93,7 @@ def container_of(head: bytes) -> str | None:
     FFmpeg is told the format, because its own guess includes play lists, which name other
     files to read.
     """
-    if other_kind(head) or picture_format(head):
+    if other_kind(head) or picture_format(head) or is_nifti(head):
         return None
     for offset, magic, name in VIDEOS:
         if head[offset : offset + len(magic)] == magic:
@@ -105,7 +116,12 @@ def other_kind(head: bytes) -> tuple[str, str] | None:
 
 
 def has_no_frames(head: bytes) -> bool:
-    """Tell whether a DICOM file is an index of others, or by its class a segmentation or report on them."""
+    """Tell whether a file is an index of others, a segmentation of one, or a report on them.
+
+    Of DICOM the class tells, of NRRD the fields that 3D Slicer adds.
+    """
+    if head.startswith(b"NRRD"):
+        return b"\nSegment0_" in head or b"\nSegmentation_" in head
     at = head.find(STATED_CLASS, 132)
     return DICOMDIR in head or (at >= 0 and head[at + 8 :].startswith(ABOUT_IMAGES))
 

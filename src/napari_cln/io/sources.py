@@ -33,17 +33,20 @@ __all__ = [
     "Source",
     "as_frame",
     "find_sources",
+    "is_dicom_image",
     "locate_sources",
     "open_source",
     "read_frame",
     "read_frames",
+    "refers_to_images",
 ]
 
 Source: TypeAlias = str | os.PathLike[str] | Frame | NDArray[Any]
 """What stands for a frame or several."""
 
 READABLE = (
-    "PNG, JPEG, BMP, TIFF, GIF, WebP, AVIF, JPEG 2000, JPEG XL, DICOM, AVI, MP4, MOV, MKV, WebM, WMV and MPEG"
+    "PNG, JPEG, BMP, TIFF, GIF, WebP, AVIF, JPEG 2000, JPEG XL, DICOM, NRRD and NIfTI of one slice, AVI, "
+    "MP4, MOV, MKV, WebM, WMV and MPEG"
 )
 VIDEO_ENDINGS = frozenset(
     (".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".wmv", ".mpg", ".mpeg"),
@@ -52,11 +55,12 @@ ENDINGS = VIDEO_ENDINGS | frozenset(
     f".{ending}"
     for ending in (
         *("png", "apng", "jpg", "jpeg", "bmp", "tif", "tiff", "gif", "webp", "avif", "jp2", "j2k", "jxl"),
-        *("dcm", "dicom", "heic", "heif"),
+        *("dcm", "dicom", "nrrd", "nii", "heic", "heif"),
     )
 )
 """Endings of what is opened; HEIC is not read, and says so."""
-DICOM_ENDINGS = (".dcm", ".dicom")
+LOOKED_INTO = (".dcm", ".dicom", ".nrrd")
+"""Endings that pictures share with what refers to pictures."""
 
 
 def open_source(path: str | os.PathLike[str]) -> FrameSource:
@@ -109,6 +113,11 @@ def open_source(path: str | os.PathLike[str]) -> FrameSource:
             with reading(file, "a whole DICOM file"):
                 source: FrameSource = dicom.DicomSource(file)
                 return source
+        case "volume":
+            from .volumes import VolumeSource
+
+            with reading(file, "a whole volume"):
+                return VolumeSource(file)
         case "video":
             from .video import VideoSource
 
@@ -327,13 +336,31 @@ def _files_below(folder: Path) -> Iterator[str]:
 
 def _is_source(file: Path) -> bool:
     ending = file.suffix.lower()
-    if ending in ENDINGS and ending not in DICOM_ENDINGS:
+    if ending in ENDINGS and ending not in LOOKED_INTO:
         return True
     try:
         head = _head(file)
     except OSError:
         return ending in ENDINGS
     return (ending in ENDINGS or kind_of_file(head) is not None) and not has_no_frames(head)
+
+
+def refers_to_images(path: Path) -> bool:
+    """Tell whether a file is an index of others, a segmentation of one, or a report on them."""
+    try:
+        head = _head(path)
+    except OSError:
+        return False
+    return kind_of_file(head) in ("dicom", "volume") and has_no_frames(head)
+
+
+def is_dicom_image(path: Path) -> bool:
+    """Tell whether a file is DICOM and, as far as its first bytes show, holds a picture of its own."""
+    try:
+        head = _head(path)
+    except OSError:
+        return False
+    return kind_of_file(head) == "dicom" and not has_no_frames(head)
 
 
 def _is_known(file: Path) -> bool:

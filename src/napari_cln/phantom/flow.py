@@ -24,8 +24,6 @@ from ..types import Box, Spacing
 from .nodes import PlacedNode
 from .tissue import Contour, inside
 
-__all__ = ["PATTERNS", "DrawnFlow", "Pattern", "draw_flow", "draw_patterns", "flow_log_ratio"]
-
 Pattern: TypeAlias = Literal["none", "hilar", "peripheral", "mixed"]
 PATTERNS: tuple[Pattern, ...] = ("hilar", "none", "peripheral", "mixed")
 SHARES = ((0.62, 0.30, 0.06, 0.02), (0.12, 0.20, 0.33, 0.35))

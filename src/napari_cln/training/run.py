@@ -17,6 +17,7 @@ from accelerate import PartialState
 from ..errors import ClnError, RunError, WeightsError
 from ..folder.dataset import TrainingFolder
 from ..folder.split.frozen import frozen_split
+from ..folder.split.hospitals import hospital_folds
 from ..models.config import YNetConfig
 from ..network.ensemble import Ensemble
 from ..network.model import Member, Network
@@ -238,6 +239,8 @@ def _finished(path: Path, config: YNetConfig) -> tuple[Member | None, str]:
 
 
 def _frozen(study: TrainingFolder, config: TrainConfig) -> list[Fold]:
+    if config.hold_out == "hospital":
+        return hospital_folds(study.cases())
     try:
         return frozen_split(study, config.folds, config.seed)
     except OSError as cause:

@@ -131,7 +131,7 @@ def test_the_command_says_what_it_made_of_what_and_what_it_did_not_use(data, tmp
     head = [text[0] + "\tscanner", *(line + "\tGE" for line in text[1:])]
     (source / "labels.tsv").write_text("\n".join(head))
     (source / "seg").mkdir()
-    (source / "seg" / "0001.nii.gz").write_bytes(b"x")
+    (source / "seg" / "0001.mha").write_bytes(b"x")
     (source / ".DS_Store").write_bytes(b"x")
 
     assert main(["import", str(source), "--out", str(tmp_path / "study")]) == 0
@@ -144,8 +144,8 @@ def test_the_command_says_what_it_made_of_what_and_what_it_did_not_use(data, tmp
         "labels      benign 2, metastatic 1",
         "patients    2 known",
         "splits      none 3",
-        "not used    1 file: seg/0001.nii.gz (volumes and label maps of this kind are not read: export the "
-        "masks as PNG)",
+        "not used    1 file: seg/0001.mha (volumes and label maps of this kind are not read: save them "
+        "as NRRD, NIfTI or PNG)",
         "3 frames imported:",
     ):
         assert line in said
@@ -154,5 +154,5 @@ def test_the_command_says_what_it_made_of_what_and_what_it_did_not_use(data, tmp
     main(["import", str(source), "--out", str(tmp_path / "again"), "--json"])
     report = json.loads(capsys.readouterr().out)
     assert report["study"]["labels"] == {"benign": 2, "metastatic": 1}
-    assert list(report["unused_files"]) == ["seg/0001.nii.gz"]
+    assert list(report["unused_files"]) == ["seg/0001.mha"]
     assert report["tables"][0]["unused"] == ["scanner"]

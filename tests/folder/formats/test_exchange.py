@@ -69,6 +69,7 @@ def rich(study, annotate, necks):
     return study
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["nnunet", "coco", "csv"])
 def test_a_round_trip_keeps_every_pixel_node_truth_and_patient(rich, tmp_path, format):
     run(export_study(rich, format, tmp_path / "out"))

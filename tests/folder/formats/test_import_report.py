@@ -180,6 +180,7 @@ def test_a_strip_of_three_pixels_is_no_odd_mask():
     assert odd_signs(strip) == ("has a node (id 1) thinner than 3 pixels",)
 
 
+@pytest.mark.slow
 def test_a_check_counts_what_the_import_counted(data, tmp_path):
     report, steps, study = take(data / "folder", tmp_path)
 

@@ -125,6 +125,7 @@ def test_damaged_masks_end_in_a_sentence(tmp_path_factory, junk, place):
         assert "m.png" in str(error)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=60))
 def test_nodes_hold_every_pixel_of_a_mask_and_no_other(tmp_path_factory, places):
     mask = np.zeros((40, 40), np.uint8)

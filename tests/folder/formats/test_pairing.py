@@ -140,6 +140,7 @@ NAMES = st.sampled_from(["1", "2", "10", "scan_1", "scan-2", "a (1)", "Ä1"])
 PATIENTS = st.sampled_from(["P01", "P02", "p1/left", "x"])
 
 
+@pytest.mark.slow
 @given(st.sets(st.tuples(PATIENTS, NAMES), min_size=1, max_size=8), st.booleans(), st.booleans())
 @settings(max_examples=60)
 def test_every_mask_goes_to_the_image_of_its_own_patient(tmp_path_factory, studies, roles_first, deeper):

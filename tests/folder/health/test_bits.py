@@ -58,6 +58,7 @@ def test_each_kind_of_file_is_there(small):
     assert check_study(small).faults == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_each_flipped_bit_is_named_and_set_right(small, seed):
     rng, was = random.Random(seed), files(small)

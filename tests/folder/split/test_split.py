@@ -66,6 +66,7 @@ def test_no_cine_is_on_both_sides_of_a_fold_even_when_two_patients_share_it(rows
         assert not ({cine[i] for i in fold.train} & {cine[i] for i in fold.validation}) - {None}
 
 
+@pytest.mark.slow
 @given(studies(), st.integers(2, 4), st.integers(0, 99))
 def test_every_frame_is_validated_in_exactly_one_fold(cases, folds, seed):
     validated = [i for fold in split(cases, folds, seed) for i in fold.validation]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from napari_cln.io.dicom.objects.findings import (
 from napari_cln.io.dicom.objects.report import report_of
 from napari_cln.io.dicom.objects.segmentation import read_segmentation, segmentation_of
 from napari_cln.io.sources import find_sources, read_frame
-from napari_cln.types import Node
+from napari_cln.types import UNLIKE_TRAINING_DATA, Node
 
 MODEL = Algorithm(model_id="best@0123456789ab", mask_threshold=0.5, cutoff=0.41)
 NODES = (Node(id=1, level="III", side="left", p_malignant=0.8213), Node(id=2, level="I", p_malignant=0.2))
@@ -89,6 +90,7 @@ def test_objects_of_every_real_image_conform(shared_data, tmp_path):
             ("seg", segmentation_of(frames, identity, **options)),
             ("sr", report_of(frames, identity, **options)),
             ("none", report_of(empty(identity), identity, **options)),
+            ("doubt", report_of([replace(frames[0], caution="Look twice: dark.")], identity, **options)),
         ):
             out = tmp_path / f"{path.stem}.{name}.dcm"
             out.write_bytes(encode(made))
@@ -96,7 +98,7 @@ def test_objects_of_every_real_image_conform(shared_data, tmp_path):
                 wrong[out.name] = errors
 
     assert wrong == {}
-    assert len(list(tmp_path.glob("*.dcm"))) == 75
+    assert len(list(tmp_path.glob("*.dcm"))) == 100
     assert len(refused) == 2
     assert all("identifier 999.999.2." in sentence for sentence in refused)
 
@@ -180,14 +182,31 @@ def test_no_score_is_said_where_no_model_is_known(data):
     assert PROBABILITY not in numbers_of(report_of(found(identity), identity, origin="drawn"))
 
 
-def test_doubt_is_said_of_a_frame_that_the_model_does_not_know(data):
+@pytest.mark.parametrize(
+    ("caution", "level"),
+    [
+        ("Look twice: the frame is dark.", "Look twice"),
+        ("Do not rely on it: the frame is unlike others.", "Do not rely on it"),
+        (UNLIKE_TRAINING_DATA, "Do not rely on it"),
+    ],
+)
+def test_the_doubt_of_a_model_is_said_in_its_words(data, caution, level):
     identity = ImageIdentity.read(data / "dicom" / STILL)
     (frame,) = found(identity)
-    odd = FrameFindings(instances=frame.instances, nodes=frame.nodes, sizes=frame.sizes, is_doubtful=True)
 
-    options = {"origin": "predicted", "algorithm": MODEL}
-    assert "do not rely on it" in str(report_of([odd], identity, **options))
-    assert "do not rely on it" not in str(report_of([frame], identity, **options))
+    report = report_of([replace(frame, caution=caution)], identity, origin="predicted", algorithm=MODEL)
+
+    contents = [item for _, item in _contents(report)]
+    said = [item.TextValue for item in contents if item.get("ValueType") == "TEXT"]
+    assert said.count(caution) == 2  # once a node
+    codes = [item.ConceptCodeSequence[0].CodeMeaning for item in contents if item.get("ValueType") == "CODE"]
+    assert codes.count(level) == 2
+
+
+def test_no_doubt_is_said_where_there_is_none(data):
+    identity = ImageIdentity.read(data / "dicom" / STILL)
+
+    assert "Reliability" not in str(report_of(found(identity), identity, origin="predicted", algorithm=MODEL))
 
 
 def test_an_outline_lies_on_the_border_of_its_mask(data):

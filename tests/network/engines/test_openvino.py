@@ -52,6 +52,7 @@ def network(config: YNetConfig, seed: int = 0) -> YNet:
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("config", "mixed"), KINDS)
 def test_every_kind_of_network_and_number_of_frames(installed, config, mixed):
     exact = network(config)
@@ -73,6 +74,7 @@ def segmenter(model: YNet | Ensemble, monkeypatch: pytest.MonkeyPatch, name: str
     return Segmenter(model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mixed", [False, True])
 def test_masks_and_scores_stay_where_pytorch_has_them(installed, monkeypatch, mixed):
     default = load_model("default")
@@ -88,6 +90,7 @@ def test_masks_and_scores_stay_where_pytorch_has_them(installed, monkeypatch, mi
         assert a.novelty == pytest.approx(b.novelty, rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [YNetConfig(width=0.125, block="psa"), YNetConfig()])
 def test_bfloat16_stays_in_the_layers_that_are_lowered(installed, config):
     for matrices in (pooling_matrix, growing_matrix, shifted_growing_matrix):
@@ -107,6 +110,7 @@ def test_bfloat16_stays_in_the_layers_that_are_lowered(installed, config):
     assert kept == {False}
 
 
+@pytest.mark.slow
 def test_each_member_of_an_ensemble_is_compiled(installed, monkeypatch):
     both = Ensemble([network(SMALL, seed) for seed in (1, 2)]).eval()
     fast = segmenter(both, monkeypatch, "OpenVINO", False).model
@@ -118,6 +122,7 @@ def test_each_member_of_an_ensemble_is_compiled(installed, monkeypatch):
             np.testing.assert_allclose(b, a, atol=1e-4 * float(a.abs().max()))
 
 
+@pytest.mark.slow
 def test_several_threads_get_the_same_from_one_network(installed):
     fast = CompiledYNet(network(SMALL), mixed_precision=False)
     frames = [torch.rand(count, 1, 256, 256) for count in (1, 2, 1, 3)]
@@ -129,6 +134,7 @@ def test_several_threads_get_the_same_from_one_network(installed):
         assert torch.equal(found, expected)
 
 
+@pytest.mark.slow
 def test_the_same_weights_are_compiled_once(installed, monkeypatch):
     first, again, other = (CompiledYNet(network(SMALL, n), mixed_precision=False) for n in (3, 3, 4))
 

@@ -26,6 +26,7 @@ def segmenter(network: YNet, monkeypatch: pytest.MonkeyPatch, *, mixed: bool) ->
     return Segmenter(network)
 
 
+@pytest.mark.slow
 def test_masks_and_scores_stay_where_float32_has_them(default, monkeypatch):
     frames = [simulate(seed).frame for seed in range(7_000_000, 7_000_012)]
     exact, mixed = (

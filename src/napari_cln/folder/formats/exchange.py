@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from ...disk.atomic import read_json
 from ...disk.cells import printable
 from ...disk.tables import ENDINGS, is_hidden
 from ...errors import ClnError, DatasetError, ExportError, listed
-from ...io.sources import VIDEO_ENDINGS
+from ...io.sources import VIDEO_ENDINGS, refers_to_images
 from ...types import Case
 from ..dataset import TrainingFolder, last_not_judged
 from ..health.summary import StudySummary, Tally
@@ -46,15 +46,16 @@ from .stored import adopt, find_stored, read_stored
 
 __all__ = ["FORMATS", "ExchangeStep", "ImportReport", "StudyImport", "export_study", "import_study"]
 
-FORMATS = ("nnunet", "coco", "csv")
+FORMATS = ("nnunet", "coco", "csv", "dicom")
 MAX_LISTED = 8
+DICOM_ENDINGS = ("", ".dcm", ".dicom", ".ima")
 NO_TABLE = "none"
 """For ``labels``: the study's tables are not its labels."""
 UNFORESEEN = (OSError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, MemoryError)
 NOT_READ = {
     **dict.fromkeys(
-        (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd"),
-        "volumes and label maps of this kind are not read: export the masks as PNG",
+        (".nhdr", ".mha", ".mhd", ".hdr", ".img"),
+        "volumes and label maps of this kind are not read: save them as NRRD, NIfTI or PNG",
     ),
     **dict.fromkeys((".zip", ".7z", ".rar", ".gz", ".tar"), "archives are not read: unpack them"),
     **dict.fromkeys(
@@ -187,6 +188,7 @@ def import_study(
     clean: bool | None = None,
     turn_masks: bool = False,
     patient_folders: bool = False,
+    clinical: Sequence[str] = (),
 ) -> StudyImport:
     """Bring a study into a training folder.
 
@@ -223,6 +225,9 @@ def import_study(
         Masks of pictures that a camera noted as turned were drawn on the stored pixels.
     patient_folders : bool
         The folder in which an image lies is named after its patient.
+    clinical : sequence of str
+        Headings of the table that are kept as each patient's clinical record, such as ``["age", "sex"]``:
+        numbers and a few words. Ages of 90 and more become 90; dates and names are refused.
 
     Returns
     -------
@@ -250,6 +255,7 @@ def import_study(
         clean=clean,
         turn_masks=turn_masks,
         patient_folders=patient_folders,
+        clinical=tuple(clinical),
     )
     _check_words(options)
     folder = root if root.is_dir() else root.parent
@@ -309,11 +315,26 @@ def _find(root: Path, folder: Path, options: ImportOptions) -> Found:
             return outlines
     else:
         outlines = None
-        for find in (find_labelme, find_voc, find_yolo) if options.masks is None else ():
+        finders = (_find_segmentations, find_labelme, find_voc, find_yolo)
+        for find in finders if options.masks is None else ():
             if (outlines := find(folder, placed.images, placed)) is not None:  # type: ignore[arg-type]
                 break
         outlines = outlines or find_masks(folder, placed, read)
     return find_study(Study(root=folder, outlines=outlines, labels=read, options=placed))
+
+
+def _find_segmentations(folder: Path, images: Path | None, options: ImportOptions) -> Outlines | None:
+    """Outlines of DICOM segmentations; None where there is none, which needs no DICOM library to tell."""
+    files = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.casefold() in DICOM_ENDINGS and not is_hidden(path) and path.is_file()
+    ]
+    if not any(map(refers_to_images, files)):
+        return None
+    from .dicom import find_segmentations
+
+    return find_segmentations(folder, files, images, options)
 
 
 def _place(folder: Path, name: str | Path) -> Path:
@@ -456,7 +477,7 @@ def _saying(parcel: ImportedFrame) -> object:
 
 
 def export_study(
-    folder: TrainingFolder | str | Path, format: Literal["nnunet", "coco", "csv"], dest: str | Path
+    folder: TrainingFolder | str | Path, format: Literal["nnunet", "coco", "csv", "dicom"], dest: str | Path
 ) -> Iterator[ExchangeStep]:
     """Write a training folder for others to use, whole or not at all.
 
@@ -467,7 +488,8 @@ def export_study(
     folder : TrainingFolder or path
     format : str
         ``nnunet`` (a raw dataset with a split by patient), ``coco`` (run-length codes), ``csv``
-        (pictures of node ids, a row per node). Each can be imported again without loss.
+        (pictures of node ids, a row per node), which can be imported again without loss; ``dicom`` (a
+        capture, a segmentation and a report a frame, for an archive), which says no truth.
     dest : path
         New or empty folder.
 
@@ -503,9 +525,13 @@ def _write(study: TrainingFolder, format: str, goal: Path) -> Iterator[ExchangeS
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        writer: NnunetWriter | CocoWriter | CsvWriter
+        writer: NnunetWriter | CocoWriter | CsvWriter | DicomWriter
         if format == "nnunet":
             writer = NnunetWriter(study, part)
+        elif format == "dicom":
+            from .dicom import DicomWriter  # pydicom and highdicom take half a second
+
+            writer = DicomWriter(study, part)
         else:
             writer = CocoWriter(part) if format == "coco" else CsvWriter(part)
         total = len(study.ids())

@@ -40,6 +40,8 @@ class ImportOptions:
         Masks of pictures with an EXIF orientation were drawn on the stored pixels.
     patient_folders : bool
         The name of the folder that an image lies in is its patient.
+    clinical : tuple of str
+        Headings of the table that are kept as the patient's clinical record.
     """
 
     images: str | Path | None = None
@@ -53,6 +55,7 @@ class ImportOptions:
     clean: bool | None = None
     turn_masks: bool = False
     patient_folders: bool = False
+    clinical: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -113,6 +116,8 @@ class Outlines:
         :class:`DatasetError` for outlines that can't be read, which refuses that frame alone.
     images : tuple of Path, optional
         The images of the study, where the format lists them.
+    frames : mapping of Path to tuple of int
+        Frames of a cine that have outlines, from 0; each is taken for itself.
     splits : mapping of Path to str
         Side of an image, where the format says it.
     used : frozenset of Path
@@ -129,6 +134,7 @@ class Outlines:
     kind: str
     draw: Mapping[Path, Callable[[Frame], Drawn]]
     images: tuple[Path, ...] | None = None
+    frames: Mapping[Path, tuple[int, ...]] = field(default_factory=dict)
     splits: Mapping[Path, Split] = field(default_factory=dict)
     used: frozenset[Path] = frozenset()
     refused: Mapping[str, str] = field(default_factory=dict)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageSequence
 from scipy import ndimage
 
-from ...errors import DatasetError, listed
+from ...errors import DatasetError, FrameReadError, listed
+from ...io.terms import Segment
+from ...io.volumes import is_volume, read_volume
 from ...types import Node, Truth
 from ..pictures import MAX_PIXELS
 from .imported import Drawn, ImportOptions
@@ -45,12 +47,15 @@ class MaskPicture:
     void : int, optional
         The value of what nobody judged, where the format says it.
     notes : tuple of str
+    segments : tuple of Segment
+        What the values are, where the file says it.
     """
 
     values: NDArray[np.int64]
     in_colour: bool = False
     void: int | None = None
     notes: tuple[str, ...] = ()
+    segments: tuple[Segment, ...] = ()
 
     def name(self, value: int) -> str:
         """A value as the user writes it."""
@@ -115,6 +120,8 @@ def read_mask(path: Path, page: int = 0) -> MaskPicture:
     DatasetError
         If it is no readable image, too large, or looks like a picture instead of a mask.
     """
+    if is_volume(path):
+        return _of_volume(path)
     try:
         with warnings.catch_warnings(), Image.open(path) as image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
@@ -145,6 +152,18 @@ def read_mask(path: Path, page: int = 0) -> MaskPicture:
         Image.DecompressionBombError,
     ) as cause:
         raise DatasetError(f"{path.name} is not a readable mask. Export it again as PNG.") from cause
+
+
+def _of_volume(path: Path) -> MaskPicture:
+    try:
+        volume = read_volume(path)
+    except FrameReadError as cause:
+        raise DatasetError(str(cause)) from cause
+    if volume.values.ndim != 2:
+        raise DatasetError(f"{path.name} is in colour, so it is no mask. Export the label map itself.")
+    if volume.segments:
+        return MaskPicture(values=volume.values.astype(np.int64), segments=volume.segments)
+    return _grey(volume.values.astype(np.float64), path.name)
 
 
 def _picture(image: Image.Image, name: str, *, lossy: bool) -> MaskPicture:
@@ -299,6 +318,8 @@ def drawn(
     DatasetError
         If a value's meaning is not known, or there are over 255 nodes.
     """
+    if picture.segments:
+        return drawn_segments(picture.values.astype(np.uint8), picture.segments, name, meanings)
     values = picture.values
     found = [int(value) for value in np.unique(values) if value]
     not_judged = None
@@ -336,6 +357,58 @@ def drawn(
         instances[mask] = node_id
     nodes = (Node(id=i, status="accepted", truth=piece[1]) for i, piece in enumerate(pieces, start=1))
     return Drawn(instances=instances, nodes=tuple(nodes), not_judged=not_judged, notes=picture.notes)
+
+
+def drawn_segments(
+    values: NDArray[np.uint8],
+    segments: Sequence[Segment],
+    name: str,
+    meanings: Mapping[str, Meaning] | None = None,
+) -> Drawn:
+    """Nodes of a segmentation whose segments have codes and labels; each segment is one node.
+
+    Parameters
+    ----------
+    values : ndarray of uint8, shape (H, W)
+        Number of the segment to which each pixel belongs.
+    segments : sequence of Segment
+    name : str
+        For messages.
+    meanings : mapping of str to str, optional
+        What segments are, by number; by code and label otherwise.
+
+    Raises
+    ------
+    DatasetError
+        If it is not known what a segment is.
+    """
+    instances = np.zeros(values.shape, dtype=np.uint8)
+    not_judged = None
+    nodes: list[Node] = []
+    for segment in segments:
+        inside = values == segment.number
+        meaning = _meaning_of_segment(segment, name, meanings)
+        if meaning == "not-judged":
+            not_judged = inside if not_judged is None else not_judged | inside
+        elif meaning != "background" and inside.any():
+            truth: Truth = meaning if meaning in ("benign", "metastatic") else "unknown"
+            nodes.append(replace(segment.node, id=len(nodes) + 1, status="accepted", truth=truth))
+            instances[inside] = len(nodes)
+    return Drawn(instances=instances, nodes=tuple(nodes), not_judged=not_judged)
+
+
+def _meaning_of_segment(segment: Segment, name: str, meanings: Mapping[str, Meaning] | None) -> Meaning:
+    said = (meanings or {}).get(str(segment.number))
+    if said is not None:
+        return said
+    meaning = "node" if segment.is_node else meaning_of(segment.label)
+    if meaning in ("node", "benign", "metastatic", "background", "not-judged"):
+        return meaning
+    raise DatasetError(
+        f"{name} has the segment {segment.number}, {segment.label[:40]!r}, whose code is no lymph node's.",
+        f"Say what it is, for example --mask-values {segment.number}=node (or background, benign, "
+        "metastatic, not-judged).",
+    )
 
 
 def _by_ids(

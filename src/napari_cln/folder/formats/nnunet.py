@@ -17,6 +17,7 @@ import msgspec
 
 from ...disk.atomic import read_json
 from ...errors import DatasetError, SplitError, listed
+from ...io.volumes import VOLUME_ENDINGS
 from ...types import Frame, Split
 from ..description import Description
 from ..layout import Layout
@@ -57,10 +58,10 @@ def find_nnunet(source: Path, options: ImportOptions) -> Outlines:
     """
     description = read_json(source / "dataset.json")
     ending = str(description.get("file_ending", ""))
-    if ending.casefold() not in (".png", ".bmp", ".tif", ".tiff"):
+    if ending.casefold() not in (".png", ".bmp", ".tif", ".tiff", *VOLUME_ENDINGS):
         raise DatasetError(
             f"{source.name} has images of the kind {ending[:20]!r}.",
-            "Only pictures (.png, .bmp, .tif) can be imported: volumes in .nii.gz have no frames.",
+            "Pictures (.png, .bmp, .tif) and volumes of one slice (.nii.gz, .nrrd) can be imported.",
         )
     meanings = mask_meanings(options) or _meanings(description.get("labels"), source.name)
     draw: dict[Path, Callable[[Frame], Drawn]] = {}

@@ -17,6 +17,7 @@ from pathlib import Path
 from ...disk.tables import is_hidden
 from ...errors import listed
 from ...io.signatures import HEAD_BYTES, has_no_frames, kind_of_file
+from ...io.volumes import is_volume
 from .meaning import same_text
 
 IMAGES = (".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".tif", ".tiff", ".dcm", ".gif", ".webp")
@@ -107,7 +108,8 @@ class Pairs:
 
 
 def pictures_below(folder: Path) -> list[Path]:
-    """Picture files below a folder, sorted; hidden ones and other programs' own are left out."""
+    """Picture files below a folder, sorted; hidden ones, other programs' own, and DICOM files that are no
+    images are left out."""
     return [
         path
         for path in sorted(folder.rglob("*"))
@@ -118,17 +120,26 @@ def pictures_below(folder: Path) -> list[Path]:
 
 
 def is_picture(path: Path) -> bool:
-    """Tell whether a path is a picture file: by its ending, or as DICOM that has none or a number."""
-    if path.suffix.casefold() in IMAGES:
+    """Tell whether a path is a picture file: by its ending, as a volume, or as DICOM without an ending.
+
+    DICOM files that refer to images and are none are no pictures, whatever their ending.
+    """
+    ending = path.suffix.casefold()
+    if is_volume(path) or (ending in IMAGES and ending != ".dcm"):
         return path.is_file()
-    if path.suffix.strip(".0123456789") or not path.is_file():
+    if (ending != ".dcm" and ending.strip(".0123456789")) or not path.is_file():
         return False
     try:
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
     except OSError:
-        return False
-    return kind_of_file(head) == "dicom" and not has_no_frames(head)
+        return ending == ".dcm"
+    return (ending == ".dcm" or kind_of_file(head) == "dicom") and not has_no_frames(head)
+
+
+def stem_of(path: Path) -> str:
+    """A file's name without its ending; of ``a.seg.nrrd`` the word for a mask stays."""
+    return path.name[: -len(".nii.gz")] if path.name.casefold().endswith(".nii.gz") else path.stem
 
 
 def role_of(part: str) -> str:
@@ -203,7 +214,7 @@ def _named(path: Path, root: Path, images: Path | None, masks: Path | None) -> N
     parts = path.relative_to(base).parts[:-1] if path.is_relative_to(base) else ()
     if not role:
         role = next((found for part in reversed(parts) if (found := role_of(part))), "")
-    stem = same_text(path.stem)
+    stem = same_text(stem_of(path))
     match = _MASK_AT_END.fullmatch(stem) or _MASK_AT_START.fullmatch(stem)
     return Named(
         path=path,

@@ -17,11 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from ...disk.tables import ENDINGS, is_hidden
-from ...errors import DatasetError, listed
+from ...errors import DatasetError, FrameReadError, listed
 from ...io.depth import upright
 from ...io.sources import FrameSource, open_source
+from ...io.volumes import check_same_place, is_volume
 from ...types import Annotation, Frame, Level, Node, Side, Split, Status, Truth, TruthSource
 from ..record import Provenance
+from .clinical import ClinicalValues
 from .columns import Labels, TableRow, has_images, read_labels
 from .imported import (
     Drawn,
@@ -44,7 +46,7 @@ from .masks import (
     read_mask,
 )
 from .meaning import Meaning, UnknownWords, meaning_of, same_text, split_of, truth_of
-from .pairing import is_picture, pair_masks, role_of
+from .pairing import is_picture, pair_masks, role_of, stem_of
 
 LONELY = "is a mask without an image of its name, or fits several"
 
@@ -188,6 +190,11 @@ def _together(image: Path, parts: Sequence[Drawn], masks: Sequence[Path]) -> Dra
 def _read(
     path: Path, frame: Frame, meanings: Mapping[str, Meaning] | None, options: ImportOptions, truth: Truth
 ) -> Drawn:
+    if is_volume(path) and frame.source is not None:
+        try:
+            check_same_place(frame.source, path)
+        except FrameReadError as cause:
+            raise DatasetError(str(cause)) from cause
     picture = read_mask(path, frame.index if count_pages(path) > 1 else 0)
     notes = picture.notes
     turn = _orientation(frame)
@@ -262,6 +269,9 @@ class _Said:
     facts: _Facts = _Facts()
     masks: Mapping[Path, _Facts] = field(default_factory=dict)
     problem: str | None = None
+    hospital: str | None = None
+    scanner: str | None = None
+    clinical: ClinicalValues = field(default_factory=dict)
 
 
 def find_study(study: Study) -> Found:
@@ -336,8 +346,8 @@ class _Locator:
         for path in dict.fromkeys(path for root in places for path in sorted(root.rglob("*"))):
             if is_picture(path) and not is_hidden(path):
                 self._by_name[same_text(path.name)].append(path)
-                self._by_name[same_text(path.stem).removesuffix("_0000")].append(path)
-                self._by_name[same_text(path.stem)].append(path)
+                self._by_name[same_text(stem_of(path)).removesuffix("_0000")].append(path)
+                self._by_name[same_text(stem_of(path))].append(path)
 
     def __call__(self, name: str, *, masks: bool = False) -> Path:
         """The file of a cell.
@@ -433,7 +443,15 @@ def _said(study: Study, image: Path, rows: Sequence[TableRow], side: Split | Non
         cine=cines.pop() if cines else None,
         facts=facts,
         masks=masks,
+        hospital=_one(rows, "hospital"),
+        scanner=_one(rows, "scanner"),
+        clinical={name: value for row in rows for name, value in row.clinical.items()},
     )
+
+
+def _one(rows: Sequence[TableRow], name: str) -> str | None:
+    """What the rows of an image say of where it was made, the first that does."""
+    return next((value for row in rows if (value := getattr(row, name))), None)
 
 
 def _facts(rows: Sequence[TableRow], image: Path) -> _Facts:
@@ -554,6 +572,13 @@ def _label(study: Study, image: Path, rows: Sequence[TableRow]) -> str:
 def _items(study: Study, image: Path, said: _Said) -> list[Incoming]:
     """One item a frame: a stack that has a mask for each of its frames is all of them."""
     name = "/".join((*_folders(study, image), image.name))
+    if (frames := study.outlines.frames.get(image)) is not None:
+        return [
+            Incoming(
+                name=f"{name}, frame {index + 1}", read=partial(_parcel, study, image, said, index, None)
+            )
+            for index in frames
+        ]
     pages = max((count_pages(path) for path in _mask_files(study, image, said)), default=1)
     if pages == 1:
         return [Incoming(name=name, read=partial(_parcel, study, image, said, None, 1))]
@@ -570,7 +595,7 @@ def _mask_files(study: Study, image: Path, said: _Said) -> list[Path]:
     return list(said.masks)
 
 
-def _parcel(study: Study, image: Path, said: _Said, index: int | None, pages: int) -> ImportedFrame:
+def _parcel(study: Study, image: Path, said: _Said, index: int | None, pages: int | None) -> ImportedFrame:
     if said.problem is not None:
         raise DatasetError(said.problem)
     truth = _truth(said.label)
@@ -619,16 +644,19 @@ def _parcel(study: Study, image: Path, said: _Said, index: int | None, pages: in
         kind="import",
         split=said.split,
         action="imported",
+        hospital=said.hospital,
+        scanner=said.scanner,
+        clinical=dict(said.clinical),
     )
     return ImportedFrame(annotation=annotation, about=about, overlay=overlay, notes=notes)
 
 
 def _frame(
-    source: FrameSource, index: int | None, pages: int, has_outlines: bool
+    source: FrameSource, index: int | None, pages: int | None, has_outlines: bool
 ) -> tuple[Frame, tuple[str, ...]]:
     """The frame of a file, and what to know of it and of those that are not taken."""
     n, name = source.n_frames, source.path.name
-    if index is not None and pages != n:
+    if index is not None and pages not in (None, n):
         raise DatasetError(
             f"{name} has {n} frame{'s'[: n != 1]}, its mask {pages}. Export both with as many."
         )

@@ -37,6 +37,7 @@ SOURCES = {
     "dicom-region": "DICOM",
     "dicom-pixel-spacing": "DICOM, pixel spacing",
     "tiff-imagej": "TIFF",
+    "volume": "NRRD or NIfTI",
     "typed": "(typed)",
 }
 AT_ONCE = 12

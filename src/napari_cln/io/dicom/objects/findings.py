@@ -1,9 +1,4 @@
-"""What was found in an image, the identity of that image, and the codes that say it in DICOM.
-
-Codes are those of the standard's context groups (PS3.16). Neck levels go by the jugular groups of
-cancer registries (SEER): II upper, III middle, IV lower; the standard has no code for an undivided
-level I, nor for VII, which stay "cervical lymph node" with the level in the label.
-"""
+"""What was found in an image, and the identity of that image, for objects that refer to it."""
 
 from __future__ import annotations
 
@@ -24,6 +19,7 @@ from pydicom.uid import UID
 from .... import __version__
 from ....errors import ExportError
 from ....types import Level, Measurement, Node, Side
+from ...terms import side_term, site_term
 from ..file import read_header
 from ..source import quiet
 
@@ -54,17 +50,6 @@ MULTI_FRAME = (
 )
 """Classes of which DICOM allows to name a frame."""
 
-LYMPH_NODE = ("59441001", "Lymph node")
-SITES: dict[Level | None, tuple[str, str]] = {
-    "II": ("245321008", "Upper jugular lymph node"),
-    "III": ("245322001", "Middle jugular lymph node"),
-    "IV": ("245323006", "Lower jugular lymph node"),
-    "V": ("245324000", "Posterior triangle cervical lymph node"),
-    "VI": ("5727003", "Anterior cervical lymph node"),
-}
-SITE = ("81105003", "Cervical lymph node")
-SIDES: dict[Side | None, tuple[str, str]] = {"left": ("7771000", "Left"), "right": ("24028007", "Right")}
-
 
 def code(value: str, meaning: str, scheme: str = "SCT") -> CodedConcept:
     """A coded concept, made anew: highdicom's are mutable, and one in two places carries changes over."""
@@ -75,35 +60,13 @@ def code(value: str, meaning: str, scheme: str = "SCT") -> CodedConcept:
 
 def site_code(level: Level | None) -> CodedConcept:
     """Code of the group of lymph nodes at a neck level."""
-    return code(*SITES.get(level, SITE))
+    return code(*site_term(level))
 
 
 def side_code(side: Side | None) -> CodedConcept | None:
     """Code of a side; None for the midline and where it is not known."""
-    return code(*SIDES[side]) if side in SIDES else None
-
-
-def coded_level(value: str, label: str) -> Level | None:
-    """Neck level of a site's code, else of the label that :func:`segment_label` wrote."""
-    for level, (known, _) in SITES.items():
-        if value == known:
-            return level
-    match = re.fullmatch(r"Node \d+,(?: left| right| midline)? (I|VII)", label)
-    return match[1] if match else None  # type: ignore[return-value]
-
-
-def side_of(value: str, label: str) -> Side | None:
-    """Side of a code, else of the label that :func:`segment_label` wrote."""
-    for side, (known, _) in SIDES.items():
-        if value == known:
-            return side
-    return "midline" if re.fullmatch(r"Node \d+, midline( [IV]+)?", label) else None
-
-
-def segment_label(node: Node) -> str:
-    """Name of a node for a list of segments: "Node 1, left III"."""
-    place = " ".join(filter(None, (node.side, node.level)))
-    return f"Node {node.id}, {place}" if place else f"Node {node.id}"
+    term = side_term(side)
+    return None if term is None else code(*term)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,8 +115,8 @@ class FrameFindings:
         Of each node, in their order.
     frame_score : float, optional
         Malignancy in [0, 1] of the whole frame, for one without a node.
-    is_doubtful : bool
-        Whether the model says of itself that the frame is unlike what it was trained on.
+    caution : str
+        The model's own doubt about the frame, as a sentence; empty for none.
     """
 
     index: int = 0
@@ -161,11 +124,11 @@ class FrameFindings:
     nodes: tuple[Node, ...]
     sizes: tuple[Measurement | None, ...]
     frame_score: float | None = None
-    is_doubtful: bool = False
+    caution: str = ""
 
     def digest(self) -> bytes:
         """Content of all that is written of the frame."""
-        said = repr((self.index, self.nodes, self.sizes, self.frame_score, self.is_doubtful))
+        said = repr((self.index, self.nodes, self.sizes, self.frame_score, self.caution))
         return hashlib.sha256(said.encode() + np.ascontiguousarray(self.instances).tobytes()).digest()
 
 

@@ -16,10 +16,10 @@ from pydicom.dataset import Dataset
 
 from ....errors import ExportError
 from ....types import Measurement, Node
+from ...terms import LYMPH_NODE
 from ..source import quiet
 from .findings import (
     EQUIPMENT,
-    LYMPH_NODE,
     MANUFACTURER,
     Algorithm,
     FrameFindings,
@@ -40,10 +40,7 @@ ORIGINS: dict[Origin, tuple[str, str]] = {
     "corrected": ("corrected", "Corrected or accepted by a reader"),
     "drawn": ("drawn", "Drawn by a reader"),
 }
-RELIABILITY = {
-    False: ("like-training-data", "Like the training data"),
-    True: ("unlike-training-data", "Unlike the training data: do not rely on it"),
-}
+LOOK_TWICE, DO_NOT_RELY = ("look-twice", "Look twice"), ("do-not-rely", "Do not rely on it")
 TOLERANCE = 0.25
 """Pixels by which a straight piece of an outline may leave the mask's border."""
 
@@ -161,11 +158,23 @@ class _Frame:
     def groups(self) -> list[Any]:
         """One group for a frame without a node; two for each node."""
         if not self._frame.nodes:
-            return [self._whole()]
+            return [self._commented(self._whole())]
         made = []
         for node, size in zip(self._frame.nodes, self._frame.sizes, strict=True):
-            made += self._node(node, size)
+            first, *others = self._node(node, size)
+            made += [self._commented(first), *others]
         return made
+
+    def _commented(self, group: Any) -> Any:
+        """The group, with the model's doubt in its own words."""
+        from highdicom.sr import RelationshipTypeValues, TextContentItem
+
+        if self._frame.caution:
+            comment = TextContentItem(
+                code("121106", "Comment", "DCM"), self._frame.caution, RelationshipTypeValues.CONTAINS
+            )
+            group[0].ContentSequence.append(comment)
+        return group
 
     def _where(self) -> Mapping[str, Any]:
         return {
@@ -245,7 +254,7 @@ class _Frame:
         return "" if self._identity.n_frames == 1 else f"Frame {self._frame.index + 1}, "
 
     def _remarks(self) -> list[Any]:
-        """How the masks came about and, of what a model says, whether it knows such frames."""
+        """Who made the masks, and how far the model says that it is to be relied on."""
         from highdicom.sr import QualitativeEvaluation
 
         said = [
@@ -253,9 +262,10 @@ class _Frame:
                 code("origin", "Origin of the outline", OWN), code(*ORIGINS[self._origin], scheme=OWN)
             )
         ]
-        if self._algorithm is not None and self._origin == "predicted":
-            doubt = code(*RELIABILITY[self._frame.is_doubtful], scheme=OWN)
-            said.append(QualitativeEvaluation(code("reliability", "Reliability of the model", OWN), doubt))
+        if caution := self._frame.caution:
+            level = LOOK_TWICE if caution.casefold().startswith(LOOK_TWICE[1].casefold()) else DO_NOT_RELY
+            name = code("reliability", "Reliability of the model", OWN)
+            said.append(QualitativeEvaluation(name, code(*level, scheme=OWN)))
         return said
 
     def _score(self, score: float | None) -> list[Any]:

@@ -19,21 +19,18 @@ from pydicom.sequence import Sequence as Items
 from ....errors import ExportError, FrameReadError
 from ....types import Node
 from ...limits import MAX_FRAME_PIXELS, check_size, reading
+from ...terms import LYMPH_NODE, Segment, coded_level, segment_label, side_of
 from ..file import SEGMENTATIONS, read_header
 from ..source import quiet
 from .findings import (
     EQUIPMENT,
-    LYMPH_NODE,
     Algorithm,
     FrameFindings,
     ImageIdentity,
     check_findings,
     code,
-    coded_level,
     derived_uid,
-    segment_label,
     side_code,
-    side_of,
     site_code,
 )
 
@@ -63,7 +60,8 @@ def segmentation_of(
 ) -> Dataset | None:
     """Make the segmentation of an image: a segment for each node, a binary frame for each place of one.
 
-    In a cine, segment k is the k-th node of each frame: nodes are not followed from one to the next.
+    In a cine, a segment holds the nodes of one id in all frames. A model numbers the nodes of each frame
+    for itself and follows none from one to the next.
 
     Parameters
     ----------
@@ -92,20 +90,20 @@ def segmentation_of(
     planes: list[tuple[int, int, NDArray[np.uint8]]] = []
     described: dict[int, Node] = {}
     for frame in findings:
-        for number, node in enumerate(frame.nodes, start=1):
+        for node in frame.nodes:
             mask = (frame.instances == node.id).astype(np.uint8)
             if mask.any():
-                described.setdefault(number, node)
-                planes.append((number, frame.index, mask))
+                described.setdefault(node.id, node)
+                planes.append((node.id, frame.index, mask))
     if not planes:
         return None
-    # Numbers without a gap, where a node is known and outlined nowhere.
-    numbers = {number: i for i, number in enumerate(sorted(described), start=1)}
+    # Segments are numbered without a gap.
+    numbers = {node: i for i, node in enumerate(sorted(described), start=1)}
     is_cine = identity.n_frames > 1
     instance = derived_uid("seg", identity.instance, made_of, *(frame.digest() for frame in findings))
     segments = [
-        _segment(numbers[number], described[number], origin, algorithm, None if is_cine else instance)
-        for number in sorted(described)
+        _segment(numbers[node], described[node], origin, algorithm, None if is_cine else instance)
+        for node in sorted(described)
     ]
     with quiet():
         seg: Dataset = _one_frame(planes[0][2], identity, segments, instance)
@@ -198,13 +196,14 @@ def _put_frames(
         dimensions.append(item)
     seg.DimensionIndexSequence = Items(dimensions)
     groups = []
-    for number, index, _ in sorted(planes, key=lambda plane: plane[:2]):
+    for node, index, _ in sorted(planes, key=lambda plane: plane[:2]):
+        number = numbers[node]
         group = copy.deepcopy(template)
         named = Dataset()
-        named.ReferencedSegmentNumber = numbers[number]
+        named.ReferencedSegmentNumber = number
         group.SegmentIdentificationSequence = Items([named])
         content = group.FrameContentSequence[0]
-        content.DimensionIndexValues = [numbers[number], index + 1] if is_cine else [numbers[number]]
+        content.DimensionIndexValues = [number, index + 1] if is_cine else [number]
         if is_cine:
             content.TemporalPositionIndex = index + 1
         for source in _sources(group):
@@ -241,26 +240,6 @@ def _name_source(seg: Any, identity: ImageIdentity) -> None:
 
 
 # ------------------------------------------------------------ reading
-
-
-@dataclass(frozen=True, kw_only=True)
-class Segment:
-    """One segment of a segmentation that was read.
-
-    Parameters
-    ----------
-    number : int
-        Value of its pixels in the masks.
-    label : str
-    is_node : bool
-        Whether its code says that it is a lymph node.
-    node : Node
-    """
-
-    number: int
-    label: str
-    is_node: bool
-    node: Node
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

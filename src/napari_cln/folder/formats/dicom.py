@@ -1,0 +1,218 @@
+"""DICOM: images with segmentations in; out, a capture of each frame with a segmentation and a report.
+
+Images and segmentations belong together by identifiers, whatever their files are called. The folder keeps
+no identifier of the original, so what is written can't name it: each capture is a new image, of a new study
+of a pseudonym. Identifiers are the same each time for the same frame and findings.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import ClnError, DatasetError, FrameReadError, listed
+from ...imaging.measurement import measure
+from ...io.dicom.file import read_header
+from ...io.dicom.objects.capture import capture_of
+from ...io.dicom.objects.findings import Algorithm, FrameFindings, ImageIdentity, derived_uid, encode
+from ...io.dicom.objects.report import report_of
+from ...io.dicom.objects.segmentation import (
+    Origin,
+    SegmentedImage,
+    is_segmentation,
+    read_segmentation,
+    segmentation_of,
+)
+from ...io.sources import open_source, refers_to_images
+from ...io.terms import Segment
+from ...types import Frame, Measurement, Node
+from ..dataset import TrainingFolder
+from ..record import LABELLED, Record
+from .imported import Drawn, ImportOptions, Outlines, below
+from .masks import drawn_segments, mask_meanings
+from .meaning import Meaning
+from .stored import ExportedFrame
+
+
+def find_segmentations(
+    source: Path, files: Sequence[Path], images: Path | None, options: ImportOptions
+) -> Outlines | None:
+    """Outlines of DICOM segmentations, and the images that they lie on.
+
+    Parameters
+    ----------
+    source : Path
+        Folder of the study.
+    files : sequence of Path
+        Its DICOM files.
+    images : Path, optional
+        Folder of the images, where the user names one.
+    options : ImportOptions
+        A key of ``mask_values`` is the number of a segment.
+
+    Returns
+    -------
+    Outlines or None
+        None where there is no segmentation.
+    """
+    about = [path for path in files if refers_to_images(path)]
+    segmentations = [path for path in about if is_segmentation(path)]
+    if not segmentations:
+        return None
+    candidates = [path for path in files if path not in set(about)]
+    if images is not None:
+        candidates = [path for path in candidates if path.is_relative_to(images)]
+    by_uid: dict[str, list[Path]] = defaultdict(list)
+    for path in candidates:
+        try:
+            by_uid[str(read_header(path, ["SOPInstanceUID"]).get("SOPInstanceUID") or "")].append(path)
+        except FrameReadError:
+            by_uid[""].append(path)
+    meanings = mask_meanings(options)
+    found: dict[Path, list[tuple[Path, SegmentedImage]]] = defaultdict(list)
+    refused: dict[str, str] = {}
+    for path in segmentations:
+        name = below(path, source)
+        try:
+            read = read_segmentation(path)
+        except ClnError as cause:
+            refused[name] = str(cause)
+            continue
+        uids = {uid for uid, _ in read.masks}
+        owners = [owner for uid in uids if uid for owner in by_uid.get(uid, ())]
+        if not owners:
+            refused[name] = "is a segmentation of an image that is not in the folder"
+        for owner in owners:
+            found[owner].append((path, read))
+    draw: dict[Path, Callable[[Frame], Drawn]] = {}
+    frames: dict[Path, tuple[int, ...]] = {}
+    for image, pairs in found.items():
+        if len(pairs) > 1:
+            names = listed(path.name for path, _ in pairs)
+            draw[image] = partial(
+                _refuse, f"{image.name} has {len(pairs)} segmentations: {names}. Leave one."
+            )
+            continue
+        ((path, read),) = pairs
+        uid = str(read_header(image, ["SOPInstanceUID"]).SOPInstanceUID)
+        with open_source(image) as opened:
+            masks = read.of(uid, opened.n_frames)
+            if opened.n_frames > 1:
+                frames[image] = tuple(sorted(masks))
+        draw[image] = partial(_draw, path.name, masks, read.segments, read.notes, meanings)
+    return Outlines(
+        kind="DICOM images with segmentations",
+        draw=draw,
+        images=tuple(candidates),
+        frames=frames,
+        used=frozenset(path for path in segmentations if below(path, source) not in refused),
+        refused=refused,
+        n_masks=len(draw),
+    )
+
+
+def _refuse(reason: str, _frame: Frame) -> Drawn:
+    raise DatasetError(reason)
+
+
+def _draw(
+    name: str,
+    masks: Mapping[int, np.ndarray],
+    segments: Sequence[Segment],
+    notes: tuple[str, ...],
+    meanings: Mapping[str, Meaning] | None,
+    frame: Frame,
+) -> Drawn:
+    mask = masks.get(frame.index)
+    if mask is None:
+        return Drawn(instances=np.zeros(frame.shape, dtype=np.uint8), nodes=())
+    if mask.shape != frame.shape:
+        raise DatasetError(
+            f"{name} has {mask.shape[0]}×{mask.shape[1]} pixels, its image "
+            f"{frame.shape[0]}×{frame.shape[1]}. Export both again."
+        )
+    return replace(drawn_segments(mask, segments, name, meanings), notes=notes)
+
+
+class DicomWriter:
+    """Writes a folder a patient: ``ID.dcm``, ``ID.seg.dcm`` and ``ID.sr.dcm`` of each frame.
+
+    Parameters
+    ----------
+    study : TrainingFolder
+    dest : Path
+    """
+
+    def __init__(self, study: TrainingFolder, dest: Path) -> None:
+        self._study, self._dest = study, dest
+        self._numbers: dict[str, int] = defaultdict(int)
+        self._n_unjudged = 0
+
+    def add(self, frame: ExportedFrame) -> None:
+        """Add one frame; one that nobody and no model has judged gets its capture alone."""
+        record = frame.record
+        patient = record.patient_key
+        series = derived_uid("series", patient, record.cine_key or "")
+        self._numbers[series] += 1
+        capture = capture_of(
+            frame.image,
+            patient=patient,
+            study=derived_uid("study", patient),
+            series=series,
+            instance=derived_uid("image", patient, record.id),
+            number=self._numbers[series],
+            spacing_mm=record.spacing_mm,
+            cleaned=True,  # an export starts only when its pictures were looked at
+        )
+        stem = self._dest / patient / record.id
+        stem.parent.mkdir(exist_ok=True)
+        stem.with_suffix(".dcm").write_bytes(encode(capture))
+        findings = _findings(frame)
+        if not findings.nodes and record.status != "no-node":
+            self._n_unjudged += 1
+            return
+        algorithm = _algorithm(self._study.record(record.id))
+        origin = _origin(record, algorithm)
+        identity = ImageIdentity.of_capture(capture)
+        seg = segmentation_of([findings], identity, origin=origin, algorithm=algorithm)
+        if seg is not None:
+            stem.with_suffix(".seg.dcm").write_bytes(encode(seg))
+        report = report_of([findings], identity, origin=origin, algorithm=algorithm)
+        stem.with_suffix(".sr.dcm").write_bytes(encode(report))
+
+    def close(self) -> str | None:
+        """Say how many frames have a capture alone, if any."""
+        if not self._n_unjudged:
+            return None
+        return f"{self._n_unjudged} frames that nobody has judged have neither a segmentation nor a report."
+
+
+def _findings(frame: ExportedFrame) -> FrameFindings:
+    nodes: list[Node] = []
+    sizes: list[Measurement | None] = []
+    for entry in frame.record.nodes:
+        if entry.status == "rejected":
+            continue
+        mask = frame.instances == entry.id
+        nodes.append(entry.node)
+        sizes.append(measure(mask, frame.record.spacing_mm) if mask.any() else None)
+    kept = np.where(np.isin(frame.instances, [node.id for node in nodes]), frame.instances, 0)
+    return FrameFindings(instances=kept.astype(np.uint8), nodes=tuple(nodes), sizes=tuple(sizes))
+
+
+def _algorithm(record: Record) -> Algorithm | None:
+    """The model from whose masks the reader started, or that predicted them."""
+    model = next((entry.model for entry in reversed(record.history) if entry.model), None)
+    return None if model is None else Algorithm(model_id=model)
+
+
+def _origin(record: Record, algorithm: Algorithm | None) -> Origin:
+    if algorithm is None:
+        return "drawn"
+    judged = record.status == "no-node" or any(entry.status in LABELLED for entry in record.nodes)
+    return "corrected" if judged else "predicted"

@@ -1,0 +1,185 @@
+"""Training folders to an archive and back: captures, segmentations and reports under pseudonyms."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import numpy as np
+import pydicom
+import pytest
+
+from napari_cln.folder.dataset import TrainingFolder
+from napari_cln.folder.formats.exchange import export_study, import_study
+from napari_cln.folder.screens import confirm_screens, unseen_screens
+from napari_cln.imaging.measurement import measure
+from napari_cln.io.dicom.objects.findings import FrameFindings, ImageIdentity, encode
+from napari_cln.io.dicom.objects.segmentation import read_segmentation, segmentation_of
+from napari_cln.io.sources import read_frame
+from napari_cln.types import Frame, Node
+
+PATIENT = "Mustermann^Erika"
+
+
+@pytest.fixture
+def looked_at(folder, annotate) -> TrainingFolder:
+    """Three frames of two patients: corrected from a model, drawn, and without a node."""
+    first = annotate(0).frame
+    calibrated = Frame(
+        pixels=first.pixels, scan_area=first.scan_area, spacing_mm=(0.05, 0.06), spacing_source="typed"
+    )
+    node = Node(id=1, level="IV", side="right", p_malignant=0.75, truth="metastatic", truth_source="fna")
+    folder.save(
+        annotate(0, frame=calibrated, nodes=(node,), based_on="best@0123456789ab"),
+        patient=PATIENT,
+        who="Dr. A",
+    )
+    folder.save(annotate(1), patient=PATIENT, who="Dr. A")
+    folder.save(annotate(11), patient="Other", who="Dr. A")
+    confirm_screens(folder, unseen_screens(folder), "Dr. A")
+    return folder
+
+
+@pytest.fixture
+def exported(looked_at, tmp_path):
+    for _ in export_study(looked_at, "dicom", tmp_path / "out"):
+        pass
+    return tmp_path / "out"
+
+
+def test_each_frame_has_a_capture_with_its_pixels_and_scale(looked_at, exported):
+    for case in looked_at.cases():
+        frame = read_frame(exported / case.patient / f"{case.id}.dcm")
+        assert np.array_equal(frame.pixels, looked_at.read_image(case))
+        assert frame.spacing_mm == case.spacing_mm
+
+
+def test_each_frame_with_a_node_has_a_segmentation_on_its_capture(looked_at, exported):
+    assert len(list(exported.rglob("*.seg.dcm"))) == 2
+    for case in looked_at.cases():
+        if case.mask is None or case.status == "no-node":
+            continue
+        capture = pydicom.dcmread(exported / case.patient / f"{case.id}.dcm", stop_before_pixels=True)
+        read = read_segmentation(exported / case.patient / f"{case.id}.seg.dcm")
+        assert np.array_equal(read.of(capture.SOPInstanceUID)[0], looked_at.read_instances(case))
+
+
+def test_every_frame_that_was_judged_has_a_report(exported):
+    assert len(list(exported.rglob("*.sr.dcm"))) == 3
+
+
+def test_no_name_of_a_patient_or_reader_and_no_truth_leaves(exported):
+    for path in exported.rglob("*.dcm"):
+        data = path.read_bytes()
+        for word in (b"Mustermann", b"Erika", b"Dr. A", b"etastatic", b"alignant"):
+            assert word not in data, path.name
+    names = {str(pydicom.dcmread(path).PatientName) for path in exported.rglob("*.dcm")}
+    assert names == {f"{path.name}^" for path in exported.iterdir()}
+
+
+def test_a_score_leaves_with_the_model_that_gave_it_and_origin_is_said(looked_at, exported):
+    texts = {path.name: str(pydicom.dcmread(path)) for path in exported.rglob("*.sr.dcm")}
+    (scored,) = [text for text in texts.values() if "Probability of cancer" in text]
+    assert "napari-cln best" in scored
+    assert "Corrected or accepted by a reader" in scored
+    assert sum("Drawn by a reader" in text for text in texts.values()) == 2
+
+
+def test_a_second_export_has_the_same_identifiers(looked_at, exported, tmp_path):
+    for _ in export_study(looked_at, "dicom", tmp_path / "again"):
+        pass
+
+    def identifiers(folder):
+        return {
+            path.relative_to(folder): pydicom.dcmread(path).SOPInstanceUID for path in folder.rglob("*.dcm")
+        }
+
+    assert identifiers(exported) == identifiers(tmp_path / "again")
+
+
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dciodvfy is not installed")
+def test_all_that_is_exported_conforms(exported):
+    errors = []
+    for path in exported.rglob("*.dcm"):
+        done = subprocess.run(["dciodvfy", "-new", path], capture_output=True, text=True, check=False)
+        errors += [line for line in done.stderr.splitlines() if line.startswith("Error")]
+    assert errors == []
+
+
+def test_an_export_comes_back_with_masks_level_and_side(looked_at, exported, tmp_path):
+    work = import_study(exported, tmp_path / "back", clean=False)
+    for step in work:
+        assert step.problem is None
+
+    back = TrainingFolder.open(tmp_path / "back")
+    assert work.report.kind == "DICOM images with segmentations"
+    masked = {case.id: case for case in looked_at.cases() if case.nodes}
+    for case_id, case in masked.items():
+        found = back.case(case_id)
+        assert np.array_equal(back.read_instances(found), looked_at.read_instances(case))
+        assert [(n.level, n.side) for n in found.nodes] == [(n.level, n.side) for n in case.nodes]
+
+
+def cine_with_segmentation(data, folder, label=None):
+    """A real cine, and masks of three of its thirty frames under a name that tells nothing."""
+    folder.mkdir()
+    shutil.copy(data / "dicom" / "examples_ybr_color.dcm", folder / "IM0001.dcm")
+    identity = ImageIdentity.read(folder / "IM0001.dcm")
+    frames = []
+    for index in (2, 11, 29):
+        mask = np.zeros(identity.shape, np.uint8)
+        mask[100:130, 120 + index : 160 + index] = 1
+        frames.append(
+            FrameFindings(index=index, instances=mask, nodes=(Node(id=1),), sizes=(measure(mask > 0),))
+        )
+    seg = segmentation_of(frames, identity, origin="drawn")
+    if label:
+        seg.SegmentSequence[0].SegmentLabel = label
+        seg.SegmentSequence[0].SegmentedPropertyTypeCodeSequence[0].CodeValue = "69748006"
+    (folder / "XY17.dcm").write_bytes(encode(seg))
+    return {frame.index: frame.instances for frame in frames}
+
+
+def test_the_frames_of_a_cine_that_have_masks_are_imported_with_them(data, tmp_path):
+    masks = cine_with_segmentation(data, tmp_path / "in")
+
+    work = import_study(tmp_path / "in", tmp_path / "study", clean=False)
+    steps = list(work)
+
+    assert [step.name for step in steps] == [f"IM0001.dcm, frame {index + 1}" for index in masks]
+    study = TrainingFolder.open(tmp_path / "study")
+    assert work.report.unused_files == {}
+    for step, mask in zip(steps, masks.values(), strict=True):
+        assert np.array_equal(study.read_instances(step.case), mask)
+
+
+def test_a_segment_that_is_no_lymph_node_is_refused_until_it_is_explained(data, tmp_path):
+    cine_with_segmentation(data, tmp_path / "in", label="Thyroid")
+
+    steps = list(import_study(tmp_path / "in", tmp_path / "one"))
+    assert all("'Thyroid', whose code is no lymph node's" in step.problem for step in steps)
+
+    explained = list(import_study(tmp_path / "in", tmp_path / "two", mask_values={"1": "node"}))
+    assert [step.problem for step in explained] == [None] * 3
+
+
+def test_a_segmentation_of_an_image_that_is_not_there_is_named(data, tmp_path):
+    cine_with_segmentation(data, tmp_path / "in")
+    shutil.copy(data / "dicom" / "US1_J2KR.dcm", tmp_path / "in" / "IM0001.dcm")
+
+    work = import_study(tmp_path / "in", tmp_path / "study")
+
+    assert [step.problem for step in work if step.problem] == [
+        "XY17.dcm: is a segmentation of an image that is not in the folder"
+    ]
+
+
+def test_a_report_beside_an_image_is_no_frame(data, exported, tmp_path):
+    (tmp_path / "in").mkdir()
+    report = next(exported.rglob("*.sr.dcm"))
+    shutil.copy(report, tmp_path / "in" / "a.dcm")
+    shutil.copy(data / "dicom" / "US1_J2KR.dcm", tmp_path / "in" / "b.dcm")
+
+    steps = list(import_study(tmp_path / "in", tmp_path / "study"))
+
+    assert [step.name for step in steps if step.problem is None] == ["b.dcm"]

@@ -1,0 +1,122 @@
+"""Masks that 3D Slicer, ITK-SNAP and nnU-Net keep as one-slice volumes, brought in where they were drawn."""
+
+from __future__ import annotations
+
+import json
+
+import nibabel
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_cln.folder.dataset import TrainingFolder
+from napari_cln.folder.formats.exchange import import_study
+from napari_cln.io.volumes import encode_volume
+from napari_cln.types import Node
+
+NODES = (Node(id=1, level="III", side="left"), Node(id=2))
+
+
+@pytest.fixture
+def oblong(necks):
+    """A frame of 160 rows and 224 columns, and a mask of two nodes on it."""
+    pixels = np.ascontiguousarray(necks[0][0][:160])
+    mask = np.zeros(pixels.shape, np.uint8)
+    mask[40:80, 100:110] = mask[70:80, 100:150] = 1
+    mask[120:140, 30:60] = 2
+    return pixels, mask
+
+
+def took(tmp_path, **options):
+    work = import_study(tmp_path / "in", tmp_path / "study", clean=False, **options)
+    steps = list(work)
+    return TrainingFolder.open(tmp_path / "study"), steps, work.report
+
+
+def put(folder, name, values, **options):
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    if name.endswith(".png"):
+        Image.fromarray(values).save(path)
+    else:
+        path.write_bytes(encode_volume(values, name[name.index(".") :], **options))
+    return path
+
+
+@pytest.mark.parametrize("image", ["a.png", "a.nrrd", "a.nii.gz"])
+@pytest.mark.parametrize("mask", ["a.seg.nrrd", "a_mask.nrrd", "a_mask.nii.gz", "a_mask.nii"])
+def test_a_mask_lies_where_it_was_drawn(oblong, tmp_path, image, mask):
+    pixels, values = oblong
+    put(tmp_path / "in", image, pixels)
+    put(tmp_path / "in", mask, values, nodes=NODES)
+
+    study, (step,), report = took(tmp_path, mask_values={"1": "node", "2": "node"})
+
+    assert step.problem is None
+    assert np.array_equal(study.read_instances(step.case) > 0, values > 0)
+    assert np.array_equal(study.read_image(step.case), pixels)
+    assert report.unused_files == {}
+
+
+def test_segments_say_by_their_codes_that_they_are_nodes_with_level_and_side(oblong, tmp_path):
+    pixels, values = oblong
+    put(tmp_path / "in", "a.png", pixels)
+    put(tmp_path / "in", "a.seg.nrrd", values, nodes=NODES)
+
+    study, (step,), _ = took(tmp_path)
+
+    assert np.array_equal(study.read_instances(step.case), values)
+    assert [(node.level, node.side) for node in step.case.nodes] == [("III", "left"), (None, None)]
+
+
+def test_a_square_mask_whose_axes_do_not_tell_rows_from_columns_is_refused(necks, tmp_path):
+    pixels, outline = necks[0]
+    put(tmp_path / "in", "a.png", pixels)
+    image = nibabel.Nifti1Image(
+        outline.astype(np.uint8)[..., None], np.eye(4)
+    )  # rows first, as numpy users do
+    nibabel.save(image, tmp_path / "in" / "a_mask.nii.gz")
+
+    _, (step,), _ = took(tmp_path)
+
+    assert "square and says of its axes that they run otherwise" in step.problem
+
+
+def test_a_mask_that_was_saved_rows_first_is_refused_by_its_size(oblong, tmp_path):
+    pixels, values = oblong
+    put(tmp_path / "in", "a.png", pixels)
+    image = nibabel.Nifti1Image((values == 1).astype(np.uint8)[..., None], np.eye(4))
+    nibabel.save(image, tmp_path / "in" / "a_mask.nii.gz")
+
+    _, (step,), _ = took(tmp_path)
+
+    assert "224×160 pixels, its image 160×224" in step.problem
+
+
+def test_an_image_and_a_mask_with_other_axes_are_refused(oblong, tmp_path):
+    pixels, values = oblong
+    put(tmp_path / "in", "a.nii.gz", pixels)
+    flipped = nibabel.Nifti1Image((values == 1).astype(np.uint8).T[..., None], np.diag([-1.0, 1, 1, 1]))
+    nibabel.save(flipped, tmp_path / "in" / "a_mask.nii.gz")
+
+    _, (step,), _ = took(tmp_path)
+
+    assert "one may lie turned or mirrored on the other" in step.problem
+
+
+def test_an_nnunet_dataset_of_one_slice_volumes_is_read(oblong, tmp_path):
+    pixels, values = oblong
+    put(tmp_path / "in" / "imagesTr", "n1_0000.nii.gz", pixels)
+    put(tmp_path / "in" / "labelsTr", "n1.nii.gz", (values == 1).astype(np.uint8))
+    description = {
+        "channel_names": {"0": "US"},
+        "labels": {"background": 0, "lymph node": 1},
+        "numTraining": 1,
+        "file_ending": ".nii.gz",
+    }
+    (tmp_path / "in" / "dataset.json").write_text(json.dumps(description))
+
+    study, (step,), report = took(tmp_path)
+
+    assert report.kind == "an nnU-Net dataset"
+    assert np.array_equal(study.read_instances(step.case), values == 1)
