@@ -17,10 +17,9 @@ from .masks import MaskLines
 from .names import is_hashed, picture_path
 from .pictures import check_of_png
 from .record import DoneFrames, RunRecord, SourceRecord
-from .rows import HEADING, FrameKey, FrameRows
-from .table import ResultsTable
+from .rows import HEADING, FrameKey, FrameRows, ResultsTable
 
-__all__ = ["SET_ASIDE", "EarlierRun", "RunNote"]
+__all__ = ["SET_ASIDE", "EarlierRun", "RepairNote"]
 
 SET_ASIDE = "set-aside"
 KEPT = f"What was there is kept in {SET_ASIDE}."
@@ -29,7 +28,7 @@ N_NAMED = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunNote:
+class RepairNote:
     """A finding of damage or an edit, and what was done about it.
 
     Parameters
@@ -59,14 +58,14 @@ class EarlierRun:
 
     Attributes
     ----------
-    notes : list of RunNote
+    notes : list of RepairNote
         What was damaged or edited.
     """
 
     def __init__(
         self, table: Path, record: RunRecord, mask_lines: MaskLines | None, pictures: Mapping[str, Path]
     ) -> None:
-        self.notes: list[RunNote] = []
+        self.notes: list[RepairNote] = []
         self._csv = table
         self._folder = table.parent
         self._record = record
@@ -212,7 +211,7 @@ class EarlierRun:
             self._add_note(kind, f"{text}{kept}")
 
     def _add_note(self, about: str, text: str) -> None:
-        self.notes.append(RunNote(about=about, text=text))
+        self.notes.append(RepairNote(about=about, text=text))
 
     def _keep_former(self, path: Path) -> None:
         """Keep what a file holds now under a new name."""

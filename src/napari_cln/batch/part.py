@@ -36,7 +36,7 @@ LONGEST_NOTE = 1 << 20
 
 @dataclass
 class _Attempt:
-    """What is known from attempts that did not come to their end."""
+    """Frames that earlier attempts, which did not come to their end, have died of."""
 
     fatal: list[int]
     trying: int | None
