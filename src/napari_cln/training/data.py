@@ -28,7 +28,7 @@ MAX_NODES = 8
 
 
 def target_of(node: Node) -> float:
-    """What the class head should say of a node: its best possible score where a simulation knows it,
+    """Target of the class head for a node: its best possible score where a simulation knows it,
     else 1 for metastatic, 0 for benign, NaN for unknown.
 
     The score of any other node is a model's opinion, never a target."""
