@@ -158,7 +158,8 @@ class ResultsFolder:
     def forget(self, sources: Set[str]) -> None:
         """Remove rows and pictures of sources whose file has become another."""
         with _explaining(self.path, "results.csv"):
-            _remove_pictures(self.path, rows.key for rows in self._frames() if rows.key.source in sources)
+            old = [rows.key for rows in self._frames() if rows.key.source in sources]
+            _remove_pictures(self.path, old)
             if self._mask_lines:
                 self._mask_lines.keep(lambda key: key.source not in sources)
             self._rewrite(rows.text for rows in self._frames() if rows.key.source not in sources)
@@ -172,13 +173,13 @@ class ResultsFolder:
     # -- adding ------------------------------------------------------------------------------
 
     def begin(self, source: str, content: str, n_frames: int) -> None:
-        """RepairNote a source before its first row."""
+        """Note a source before its first row."""
         if source not in self._record.sources:
             with _explaining(self.path, "run.jsonl"):
                 self._record.add(SourceRecord(source=source, content=content, n_frames=n_frames))
 
     def finish(self, source: str) -> None:
-        """RepairNote that a source is done to its end."""
+        """Note that a source is done to its end."""
         with _explaining(self.path, "run.jsonl"):
             self._record.add(replace(self._record.sources[source], n_done=len(self.done(source))))
 
