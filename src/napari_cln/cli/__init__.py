@@ -26,6 +26,7 @@ __all__ = ["COMMANDS", "main", "parse"]
 
 COMMANDS = {
     "segment": ("batch:segment", "masks, scores and sizes of every frame in files and folders"),
+    "track": ("clips:track", "one id and one score for each node of a cine"),
     "phantom": ("studies:phantom", "a training folder of simulated frames with exact truth"),
     "import": ("studies:bring_in", "a study of images, masks and labels into a training folder"),
     "export": ("studies:export", "a training folder for other programs"),

@@ -20,7 +20,7 @@ from ..types import CLASS_NAMES, Prediction
 from .measurement import bounds
 from .scan_area import find_scan_area
 
-__all__ = ["Track", "Tracker", "shift_between", "track"]
+__all__ = ["Track", "track"]
 
 Mask = NDArray[np.bool_]
 
