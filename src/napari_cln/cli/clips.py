@@ -12,11 +12,11 @@ from ..study.config import Device
 from .batch import paths_of
 from .options import Folder, command
 
-__all__ = ["track"]
+__all__ = ["track_nodes"]
 
 
 @command()
-def track(
+def track_nodes(
     path: Annotated[list[str], Parameter(converter=paths_of)],
     /,
     *,

@@ -15,7 +15,7 @@ Names = Annotated[Sequence[str], Parameter(consume_multiple=True)]
 
 
 @command()
-def fuse(
+def fuse_record(
     folder: Existing,
     /,
     *,

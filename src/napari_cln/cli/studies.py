@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..folder.health.case import Fault
     from ..folder.health.check import StudyCheck
 
-__all__ = ["bring_in", "check", "export", "phantom"]
+__all__ = ["bring_in", "check_folder", "make_phantom", "send_out"]
 
 MEANINGS = Group("What words and values mean; none is guessed")
 SHOWN = 3
@@ -61,7 +61,7 @@ MaskValues: TypeAlias = Annotated[Sequence[str], _checked_by(_mask_value)]
 
 
 @command()
-def phantom(n: Positive, /, *, out: Folder, seed: Count = 0) -> int:
+def make_phantom(n: Positive, /, *, out: Folder, seed: Count = 0) -> int:
     """Simulate neck frames with exact truth into a new training folder.
 
     Parameters
@@ -175,7 +175,7 @@ def bring_in(
 
 
 @command()
-def export(
+def send_out(
     folder: Existing,
     /,
     *,
@@ -219,7 +219,7 @@ def _with_bar(steps: Iterable[ExchangeStep]) -> Iterator[ExchangeStep]:
 
 
 @command()
-def check(
+def check_folder(
     folder: Existing,
     /,
     *,
@@ -344,6 +344,6 @@ def _agrees(question: str) -> bool:
 
 
 def _offer(fault: Fault, repair: bool, break_locks: bool) -> str:
-    """Which option would mend a fault, unless it was given."""
+    """Option that would mend a fault, unless it was given."""
     option, given = ("--repair", repair) if fault.lock is None else ("--break-locks", break_locks)
     return f" Repair ({fault.remedy.value}): add {option}." if fault.remedy and not given else ""

@@ -48,7 +48,7 @@ def flow_log_ratio(pattern: Pattern) -> float:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DrawnFlow:
-    """What a Doppler box shows, in pixels of the field of view.
+    """Content of a Doppler box, in pixels of the field of view.
 
     Parameters
     ----------
