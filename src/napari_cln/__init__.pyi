@@ -15,7 +15,7 @@ from .folder.formats.exchange import export_study, import_study
 from .folder.health.check import check_study
 from .imaging.flow import NodeFlow, find_flow
 from .imaging.measurement import measure, measure_nodes
-from .imaging.preprocessing import find_overlay, find_scan_area, prepare, restore
+from .imaging.preprocessing import Geometry, ModelInput, find_overlay, find_scan_area, prepare, restore
 from .imaging.radiomics import Radiomics, radiomics
 from .io.sources import find_sources, open_source, read_frame, read_frames
 from .network.ensemble import Ensemble
@@ -39,9 +39,7 @@ from .types import (
     Explanation,
     Fold,
     Frame,
-    Geometry,
     Measurement,
-    ModelInput,
     Node,
     Prediction,
     PrepareConfig,

@@ -10,6 +10,7 @@ from drawn_frames import LEFT, annotation, prediction, random_rows, rows_from_co
 from napari_cln.errors import DatasetError, FrameReadError
 from napari_cln.study.cases import CaseRow, read_rows, write_rows
 from napari_cln.study.evaluation import EvaluationConfig, evaluate, evaluate_rows
+from napari_cln.study.report.overview import overview
 
 FAST = EvaluationConfig(resamples=200)
 
@@ -380,3 +381,23 @@ def test_measures_stand_by_name():
 
     assert nodes["positive_lr"].estimate.value == math.inf
     assert nodes["accuracy"].estimate.value == 1
+
+
+def test_claims_on_frames_without_a_node_are_counted_with_their_interval():
+    rows = random_rows(40)
+    bare = {"truth": "unknown", "score": 0.2, "frame_score": 0.2, "compared": True}
+    empty = [CaseRow(id=f"e{i}", patient=f"e{i}", kind="frame", **bare) for i in range(10)]
+    claims = [
+        CaseRow(id=f"e{i}", patient=f"e{i}", kind="stray", predicted_node=n, **bare)
+        for i, n in ((2, 1), (2, 2), (7, 1))
+    ]
+
+    with_empty = evaluate_rows(rows + empty + claims, FAST)
+    claimed = with_empty.segmentation.claimed
+
+    assert (claimed.value, claimed.n) == (0.2, 10)
+    assert claimed.low < 0.2 < claimed.high
+    assert evaluate_rows(rows, FAST).segmentation.claimed is None
+    page = overview(with_empty)
+    assert "On 2 of 10 frames without a node it outlines one all the same." in page.sentences
+    assert "Claims without a node" in [tile.name for tile in page.tiles]

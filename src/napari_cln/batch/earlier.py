@@ -176,7 +176,7 @@ class EarlierRun:
                 )
 
     def _tell_of_files(self, table: ResultsTable, n_untold: int, n_lacking: int, n_masks: int) -> None:
-        """RepairNote which files were damaged or edited."""
+        """Note which files were damaged or edited."""
         again = "What was lost is done again."
         if self._record.n_damaged or n_untold or self._record.is_headless:
             n = self._record.n_damaged

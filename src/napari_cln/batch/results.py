@@ -176,13 +176,13 @@ class ResultsFolder:
     # -- adding ------------------------------------------------------------------------------
 
     def begin(self, source: str, content: str, n_frames: int) -> None:
-        """RepairNote a source before its first row."""
+        """Note a source before its first row."""
         if source not in self._record.sources:
             with self._explaining("run.jsonl"):
                 self._record.add(SourceRecord(source=source, content=content, n_frames=n_frames))
 
     def finish(self, source: str) -> None:
-        """RepairNote that a source is done to its end."""
+        """Note that a source is done to its end."""
         with self._explaining("run.jsonl"):
             self._record.add(replace(self._record.sources[source], n_done=len(self.done(source))))
 

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import PredictionError, WeightsError
-from ..imaging.preprocessing import prepare, restore, to_model
+from ..imaging.preprocessing import Geometry, ModelInput, prepare, restore, to_model
 from ..io.sources import Source, as_frame
-from ..types import Explanation, Frame, Geometry, ModelInput
+from ..types import Explanation, Frame
 from .inference import NOT_FINITE, Segmenter
 from .model import Features, Member, Network
 

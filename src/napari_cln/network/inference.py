@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from ..errors import DeviceError, FrameError, FrameReadError, PredictionError
 from ..imaging.measurement import split_nodes
-from ..imaging.preprocessing import prepare, restore, to_model
+from ..imaging.preprocessing import Geometry, ModelInput, prepare, restore, to_model
 from ..io.sources import Source, as_frame, find_sources, read_frames
 from ..models.card import ModelCard
-from ..types import CLASS_NAMES, Doubt, Frame, Geometry, ModelInput, Prediction
+from ..types import CLASS_NAMES, Doubt, Frame, Prediction
 from .device import Device, choose_device
 from .doubt import CLUES, agreement_of_levels, clues_of, doubt_of
 from .engines.openvino import put_to_work

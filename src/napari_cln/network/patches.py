@@ -12,8 +12,7 @@ from scipy import ndimage
 from skimage.morphology import convex_hull_image
 
 from ..imaging.measurement import bounds
-from ..imaging.preprocessing import to_model
-from ..types import Geometry
+from ..imaging.preprocessing import Geometry, to_model
 from .model import Features, Network
 from .u_shaped import NOTHING
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..disk.atomic import write_atomically
-from ..folder.dataset import TrainingFolder
+from ..folder.dataset import TrainingFolder, read_not_judged
 from ..imaging.preprocessing import prepare, to_model
 from ..types import Annotation, Case, Frame, Node, PrepareConfig
 
@@ -165,7 +165,7 @@ class Samples:
                 instances=instances,
                 nodes=nodes,
                 status=case.status,
-                not_judged=folder.read_not_judged(case),
+                not_judged=read_not_judged(folder, case),
             )
             truth = {"benign": 0.0, "metastatic": 1.0}.get(case.truth, float("nan"))
             has_mask = case.mask is not None

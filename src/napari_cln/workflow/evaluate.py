@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 from ..errors import DatasetError, ExportError, PredictionError, RunError
-from ..folder.dataset import TrainingFolder
+from ..folder.dataset import TrainingFolder, read_not_judged
 from ..folder.pictures import encode_png
 from ..folder.split.frozen import frozen_places, read_splits
 from ..models.library import find_model
@@ -246,7 +246,7 @@ def _judged(
     """The same predictions without what they draw where nobody judged the frame."""
     for case, prediction in zip(cases, predictions, strict=True):
         if isinstance(prediction, Prediction) and study.dataset.has_unjudged:
-            yield judged_part(prediction, study.read_not_judged(case))
+            yield judged_part(prediction, read_not_judged(study, case))
         else:
             yield prediction
 

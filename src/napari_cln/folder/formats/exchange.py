@@ -28,7 +28,7 @@ from ...disk.tables import ENDINGS, is_hidden
 from ...errors import ClnError, DatasetError, ExportError, listed
 from ...io.sources import VIDEO_ENDINGS, refers_to_images
 from ...types import Case
-from ..dataset import TrainingFolder
+from ..dataset import TrainingFolder, last_not_judged
 from ..health.summary import StudySummary, Tally
 from ..pictures import hash_pixels
 from ..screens import unseen_screens
@@ -456,7 +456,7 @@ class StudyImport:
         case_id = self.study.identify(parcel.annotation.frame)
         if self.study.layout.record(case_id).exists():
             record = self.study.record(case_id)
-            unjudged = self.study.last_not_judged(record)
+            unjudged = last_not_judged(self.study, record)
             if says(record, parcel.annotation, parcel.about, self.study.dataset.hash_key, unjudged):
                 return self.study.case(case_id)
             if any(entry.who != "import" for entry in record.history):

@@ -37,7 +37,7 @@ import torch
 from torch import Tensor, nn
 
 from ...compat.tensors import settle_layers
-from ...types import Geometry
+from ...imaging.preprocessing import Geometry
 from ..model import Features, Member, Network
 from . import pytorch as pytorch
 
