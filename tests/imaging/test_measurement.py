@@ -38,7 +38,8 @@ def test_sizes_of_every_ellipse_are_within_two_percent_or_a_pixel_and_a_half(
     # An end that falls between pixel centres is known to three quarters of a pixel at worst.
     for axis, radius in ((found.long_axis_mm, radii[0]), (found.short_axis_mm, radii[1])):
         assert axis == pytest.approx(2 * radius, rel=0.02, abs=1.5 * max(spacing))
-    assert found.area_mm2 == pytest.approx(np.pi * radii[0] * radii[1], rel=0.03)
+    # of the drawn pixels: those of a small circle may be 4 % fewer than its area
+    assert found.area_mm2 == pytest.approx(mask.sum() * spacing[0] * spacing[1])
 
 
 def test_axes_of_ellipses_at_random_are_within_two_percent_and_unbiased():
