@@ -6,14 +6,15 @@ import pytest
 from napari.components import ViewerModel
 
 from napari_cln.study.cases import CaseRow
+from napari_cln.study.config import EvaluationSettings
 from napari_cln.study.evaluation import evaluate_rows
 from napari_cln.study.report import write_report
 from napari_cln.widgets.evaluate.session import EvaluateSession
 
 
 @pytest.fixture
-def session(qtbot) -> EvaluateSession:
-    return EvaluateSession(ViewerModel())
+def session(keep) -> EvaluateSession:
+    return keep(EvaluateSession(ViewerModel()))
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +50,6 @@ def test_a_report_is_not_written_over(session, report, tmp_path):
     session.process.choose_folder(tmp_path)
     session.process.choose_out(report)
 
-    session.start([])
+    session.start(EvaluationSettings())
 
     assert told[-1].startswith("report already holds a report.")

@@ -14,10 +14,10 @@ from napari_cln.widgets.frames.session import FramesSession
 
 
 @pytest.fixture
-def session(qtbot, tmp_path) -> FramesSession:
+def session(keep, qtbot, tmp_path) -> FramesSession:
     shutil.copy(REAL, tmp_path / "a.png")
     shutil.copy(FRAME, tmp_path / "b.dcm")
-    session = FramesSession(ViewerModel())
+    session = keep(FramesSession(ViewerModel()))
     session.add(tmp_path)
     qtbot.waitUntil(lambda: session.search is None, timeout=20_000)
     return session

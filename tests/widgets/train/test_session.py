@@ -12,10 +12,10 @@ from napari_cln.widgets.train.session import TrainSession
 
 
 @pytest.fixture
-def session(qtbot, models, tmp_path, monkeypatch) -> TrainSession:
+def session(keep, models, tmp_path, monkeypatch) -> TrainSession:
     monkeypatch.setenv("NAPARI_CLN_CONFIG", str(tmp_path / "config"))
     monkeypatch.setenv("NAPARI_CLN_MODELS", str(models))
-    return TrainSession(ViewerModel())
+    return keep(TrainSession(ViewerModel()))
 
 
 @pytest.fixture
