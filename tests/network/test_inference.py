@@ -37,10 +37,10 @@ class DrawsDarkPatches(YNet):
         IN_VIEW.frames = x
         return super().encode(x)
 
-    def decode(self, features: Features) -> torch.Tensor:
+    def masks(self, features: Features) -> tuple[torch.Tensor, ...]:
         blurred = torch.nn.functional.avg_pool2d(IN_VIEW.frames, 15, stride=1, padding=7)
-        node = (0.12 - blurred) * 100 + super().decode(features)[:, 1:] * 0.01
-        return torch.cat([torch.zeros_like(node), node], 1)
+        node = (0.12 - blurred) * 100 + super().masks(features)[-1][:, 1:] * 0.01
+        return (torch.cat([torch.zeros_like(node), node], 1),)
 
 
 IN_VIEW = threading.local()  # batches go through a network side by side
@@ -100,10 +100,10 @@ def test_without_a_guide_all_nodes_have_the_frames_score(frames):
 
 def test_a_single_node_has_the_score_of_its_frame(finder, frames):
     class DrawsOne(DrawsDarkPatches):
-        def decode(self, features):
+        def masks(self, features):
             logits = torch.full((len(features.e3), 2, 256, 256), -5.0)
             logits[:, 1, 100:140, 90:150] = 5.0
-            return logits
+            return (logits,)
 
     finder.__class__ = DrawsOne
 
@@ -123,10 +123,10 @@ def test_no_node_found_is_an_answer(small):
 
 
 class NothingFound(YNet):
-    def decode(self, features):
+    def masks(self, features):
         logits = torch.zeros(len(features.e3), 2, 256, 256)
         logits[:, 0] = 9.0
-        return logits
+        return (logits,)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (40, 2, 3)])

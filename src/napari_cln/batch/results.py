@@ -29,14 +29,14 @@ import filelock
 import numpy as np
 from numpy.typing import NDArray
 
+from ..disk.atomic import replacing, sweep
 from ..errors import ExportError, RunError
-from .earlier import SET_ASIDE, EarlierRun, Note
+from .earlier import SET_ASIDE, EarlierRun, RepairNote
 from .masks import MaskFile, MaskLines
 from .names import is_hashed, picture_path
 from .pictures import check_of_pixels, encode_picture
-from .record import AnotherModelError, AnotherNamingError, DoneFrames, RunRecord, SourceRecord, replacing
-from .rows import HEADING, KINDS, FrameKey, FrameRows, Row, failed_row, frame_rows
-from .table import Table
+from .record import AnotherModelError, AnotherNamingError, DoneFrames, RunRecord, SourceRecord
+from .rows import HEADING, KINDS, FrameKey, FrameRows, ResultsTable, Row, failed_row, frame_rows
 
 __all__ = ["ResultsFolder"]
 
@@ -67,7 +67,7 @@ class ResultsFolder:
 
     Attributes
     ----------
-    notes : list of Note
+    notes : list of RepairNote
         What was damaged or edited meanwhile, and is done again.
 
     Raises
@@ -90,7 +90,7 @@ class ResultsFolder:
         self.path = path
         self.pictures = pictures
         self.run_length = run_length
-        self.notes: list[Note] = []
+        self.notes: list[RepairNote] = []
         self._mask_lines: MaskLines | None = None
         self._done = DoneFrames()
         self._csv = path / "results.csv"
@@ -98,6 +98,7 @@ class ResultsFolder:
         with self._open_files, self._explaining("results.csv"):
             path.mkdir(parents=True, exist_ok=True)
             self._open_files.enter_context(_lock(path))
+            sweep([path], older_than_s=-1)  # nobody else writes here now
             self._open(made_by, redo)
             self._open_files = self._open_files.pop_all()
 
@@ -126,7 +127,7 @@ class ResultsFolder:
         """Remove the results of an earlier run; where files are named otherwise, some names would stay."""
         with contextlib.suppress(AnotherModelError):
             RunRecord(record, made_by)
-        keys = set(Table(self._csv, 0).keys())
+        keys = set(ResultsTable(self._csv, 0).keys())
         if "names" in made_by and not all(is_hashed(key.source) for key in keys):
             raise AnotherNamingError(
                 f"{self.path.name} holds results under the files' own names. Choose another --out."
@@ -149,7 +150,7 @@ class ResultsFolder:
         return self._done.of(source)
 
     def is_complete(self, source: str) -> bool:
-        """Whether a source is done to its end."""
+        """Tell whether a source is done to its end."""
         entry = self._record.sources.get(source)
         return entry is not None and entry.n_done == len(self.done(source))
 
@@ -169,8 +170,8 @@ class ResultsFolder:
             self._record.sources.pop(source, None)
             self._done.forget(source)
 
-    def _frames(self) -> Table:
-        return Table(self._csv, self._record.seed)
+    def _frames(self) -> ResultsTable:
+        return ResultsTable(self._csv, self._record.seed)
 
     # -- adding ------------------------------------------------------------------------------
 
@@ -249,7 +250,7 @@ class ResultsFolder:
 
     @property
     def has_mask_lines(self) -> bool:
-        """Whether ``masks.jsonl`` holds anything."""
+        """True where ``masks.jsonl`` holds anything."""
         return self._mask_lines is not None and self._mask_lines.path.stat().st_size > 0
 
     def _picture(self, kind: str, key: FrameKey) -> Path:

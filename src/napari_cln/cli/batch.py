@@ -13,12 +13,12 @@ from msgspec import Meta
 
 from ..errors import RunError
 from ..study.config import Device
-from .options import Folder, Positive, command, is_there
+from .options import Folder, Positive, command, existing_place
 
 if TYPE_CHECKING:
     from ..batch import FrameResult
 
-__all__ = ["segment"]
+__all__ = ["segment_files"]
 
 MOST_SHOWN = 3
 """Failures of one file that are told one by one; the others stand in the table."""
@@ -27,11 +27,11 @@ MOST_SHOWN = 3
 def _paths(_: Any, tokens: Sequence[Token]) -> list[str]:
     from glob import has_magic
 
-    return [token.value if has_magic(token.value) else is_there(token.value) for token in tokens]
+    return [token.value if has_magic(token.value) else existing_place(token.value) for token in tokens]
 
 
 @command()
-def segment(
+def segment_files(
     path: Annotated[list[str], Parameter(converter=_paths)],
     /,
     *,

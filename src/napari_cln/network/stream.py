@@ -16,7 +16,8 @@ from itertools import islice
 import torch
 
 from ..errors import FrameError, FrameReadError, PredictionError
-from ..types import Frame, ModelInput, Prediction
+from ..imaging.preprocessing import ModelInput
+from ..types import Frame, Prediction
 
 __all__ = ["MOST_TEAMS", "predict_stream"]
 

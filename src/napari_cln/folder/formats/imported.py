@@ -40,6 +40,8 @@ class ImportOptions:
         Masks of pictures with an EXIF orientation were drawn on the stored pixels.
     patient_folders : bool
         The name of the folder that an image lies in is its patient.
+    clinical : tuple of str
+        Headings of the table that are kept as the patient's clinical record.
     """
 
     images: str | Path | None = None
@@ -53,6 +55,7 @@ class ImportOptions:
     clean: bool | None = None
     turn_masks: bool = False
     patient_folders: bool = False
+    clinical: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

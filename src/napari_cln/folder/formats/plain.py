@@ -23,6 +23,7 @@ from ...io.sources import FrameSource, open_source
 from ...io.volumes import check_same_place, is_volume
 from ...types import Annotation, Frame, Level, Node, Side, Split, Status, Truth, TruthSource
 from ..record import Provenance
+from .clinical import ClinicalValues
 from .columns import Labels, TableRow, has_images, read_labels
 from .imported import (
     Drawn,
@@ -268,6 +269,9 @@ class _Said:
     facts: _Facts = _Facts()
     masks: Mapping[Path, _Facts] = field(default_factory=dict)
     problem: str | None = None
+    hospital: str | None = None
+    scanner: str | None = None
+    clinical: ClinicalValues = field(default_factory=dict)
 
 
 def find_study(study: Study) -> Found:
@@ -439,7 +443,15 @@ def _said(study: Study, image: Path, rows: Sequence[TableRow], side: Split | Non
         cine=cines.pop() if cines else None,
         facts=facts,
         masks=masks,
+        hospital=_one(rows, "hospital"),
+        scanner=_one(rows, "scanner"),
+        clinical={name: value for row in rows for name, value in row.clinical.items()},
     )
+
+
+def _one(rows: Sequence[TableRow], name: str) -> str | None:
+    """What the rows of an image say of where it was made, the first that does."""
+    return next((value for row in rows if (value := getattr(row, name))), None)
 
 
 def _facts(rows: Sequence[TableRow], image: Path) -> _Facts:
@@ -632,6 +644,9 @@ def _parcel(study: Study, image: Path, said: _Said, index: int | None, pages: in
         kind="import",
         split=said.split,
         action="imported",
+        hospital=said.hospital,
+        scanner=said.scanner,
+        clinical=dict(said.clinical),
     )
     return ImportedFrame(annotation=annotation, about=about, overlay=overlay, notes=notes)
 
