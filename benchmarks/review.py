@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -383,7 +384,7 @@ def cine(frames: int | None) -> Iterator[Row]:
         if not ids:
             continue
         most = max(set(ids), key=ids.count)
-        switches += sum(a != b for a, b in zip(ids, ids[1:], strict=False))
+        switches += sum(a != b for a, b in pairwise(ids))
         seen += len(ids) - 1
         truths.append(sweep.node.truth == "metastatic")
         best.append(sweep.node.p_malignant)
