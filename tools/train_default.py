@@ -173,10 +173,12 @@ def best_of(folder: Path, stage: Stage) -> Member:
 
 
 def limits_of(network: Member, parts: list[Samples], areas: np.ndarray) -> Limits:
-    """Find the mildest limits of the sources: no kind of frame may lose more than its share of nodes."""
+    """Find the limits: of the arm's chance from all sources together, of the peak the mildest of them."""
     knows = network.config.knows_nothing
-    each = [fit_limits(score_frames(network, part), areas, knows_nothing=knows) for part in parts]
-    return Limits(**{name: min(vars(one)[name] for one in each) for name in vars(each[0])})
+    scores = [score_frames(network, part) for part in parts]
+    each = [fit_limits(source, areas, knows_nothing=knows) for source in scores]
+    pooled = fit_limits([score for source in scores for score in source], areas, knows_nothing=knows)
+    return replace(pooled, min_peak=min(one.min_peak for one in each))
 
 
 def main() -> None:
