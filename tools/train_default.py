@@ -190,13 +190,22 @@ def main() -> None:
     parser.add_argument(
         "--start-from", help="model that has all stages but the last behind it: train the last alone"
     )
-    parser.add_argument("--measure-only", action="store_true", help="take the weights that are there")
+    parser.add_argument(
+        "--measure-only",
+        nargs="?",
+        const="",
+        help="train nothing: measure the weights that are in the cache, or print the figures of a model",
+    )
     arguments = parser.parse_args()
     arguments.cache.mkdir(parents=True, exist_ok=True)
+    if arguments.measure_only:
+        model = Segmenter(arguments.measure_only, "cpu")
+        print("\n".join(map(str, figures(model, arguments.test_frames, arguments.data))))
+        return
     last = STAGES[-1]
     network = (
         best_of(arguments.cache / f"stage-{len(STAGES)}", last)
-        if arguments.measure_only
+        if arguments.measure_only is not None
         else train(arguments)
     )
     left_out = ("name", "network", "prepare")
