@@ -13,10 +13,12 @@ from .errors import (
 from .folder.dataset import TrainingFolder
 from .folder.formats.exchange import export_study, import_study
 from .folder.health.check import check_study
+from .folder.split.deal import Fold
 from .imaging.flow import NodeFlow, find_flow
 from .imaging.measurement import measure, measure_nodes
 from .imaging.preprocessing import Geometry, ModelInput, find_overlay, find_scan_area, prepare, restore
 from .imaging.radiomics import Radiomics, radiomics
+from .imaging.tracking import Track, track
 from .io.sources import find_sources, open_source, read_frame, read_frames
 from .network.ensemble import Ensemble
 from .network.explanation import explain
@@ -37,7 +39,6 @@ from .types import (
     ColourFlow,
     Estimate,
     Explanation,
-    Fold,
     Frame,
     Measurement,
     Node,
@@ -85,6 +86,7 @@ __all__ = [
     "RunError",
     "Segmenter",
     "SplitError",
+    "Track",
     "TrainConfig",
     "TrainingFolder",
     "WeightsError",
@@ -122,6 +124,7 @@ __all__ = [
     "segment_batch",
     "segment_to_folder",
     "simulate",
+    "track",
     "train",
     "write_report",
 ]

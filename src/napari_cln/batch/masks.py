@@ -70,7 +70,7 @@ class MaskLines:
         """
         nodes = [encode_rle(instances == node) for node in range(1, int(instances.max(initial=0)) + 1)]
         rows, columns = instances.shape
-        line = _Line(source=key.source, frame=key.frame, size=(rows, columns), nodes=nodes)
+        line = _MaskLine(source=key.source, frame=key.frame, size=(rows, columns), nodes=nodes)
         check = check_of_pixels(instances)
         self._file.write(line.signed(check))
         self._file.flush()
@@ -165,7 +165,7 @@ class MaskFile(Sequence[NDArray[np.uint8]]):
         return instances
 
 
-class _Line(msgspec.Struct):
+class _MaskLine(msgspec.Struct):
     """A line as it stands in the file; one that another program wrote may lack the checksum."""
 
     source: str
@@ -197,10 +197,10 @@ class _Line(msgspec.Struct):
         return f"{checksum(self.text() + mask_check.encode())}-{mask_check}"
 
 
-_LINE = msgspec.json.Decoder(_Line)
+_LINE = msgspec.json.Decoder(_MaskLine)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, _Line | None]]:
+def _lines(path: Path) -> Iterator[tuple[int, _MaskLine | None]]:
     """Place and content of each line; None for one that is not whole."""
     offset = 0
     with path.open("rb") as file:
@@ -209,7 +209,7 @@ def _lines(path: Path) -> Iterator[tuple[int, _Line | None]]:
             offset += len(text)
 
 
-def _read_line(text: bytes) -> _Line | None:
+def _read_line(text: bytes) -> _MaskLine | None:
     if not text.endswith(b"\n"):
         return None
     try:

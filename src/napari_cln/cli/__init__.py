@@ -26,6 +26,7 @@ __all__ = ["COMMANDS", "main", "parse"]
 
 COMMANDS = {
     "segment": ("batch:segment_files", "masks, scores and sizes of every frame in files and folders"),
+    "track": ("clips:track_nodes", "one id and one score for each node of a cine"),
     "phantom": ("studies:make_phantom", "a training folder of simulated frames with exact truth"),
     "import": ("studies:bring_in", "a study of images, masks and labels into a training folder"),
     "export": ("studies:send_out", "a training folder for other programs"),
