@@ -13,6 +13,7 @@ from .errors import (
 from .folder.dataset import TrainingFolder
 from .folder.formats.exchange import export_study, import_study
 from .folder.health.check import check_study
+from .folder.split.deal import Fold
 from .imaging.flow import NodeFlow, find_flow
 from .imaging.measurement import measure, measure_nodes
 from .imaging.preprocessing import Geometry, ModelInput, find_overlay, find_scan_area, prepare, restore
@@ -38,7 +39,6 @@ from .types import (
     ColourFlow,
     Estimate,
     Explanation,
-    Fold,
     Frame,
     Measurement,
     Node,

@@ -25,7 +25,6 @@ __all__ = [
     "ColourFlow",
     "Estimate",
     "Explanation",
-    "Fold",
     "Frame",
     "LayerKind",
     "Measurement",
@@ -568,19 +567,6 @@ class Case:
     revision: int = 1
     split: Split | None = None
     checksums: Checksums = Checksums()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fold:
-    """Ids of the cases to train on and to validate on; no patient is on both sides.
-
-    Parameters
-    ----------
-    train, validation : tuple of str
-    """
-
-    train: tuple[str, ...]
-    validation: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ..errors import ClnError, RunError, WeightsError
 from ..folder.dataset import TrainingFolder
+from ..folder.split.deal import Fold
 from ..folder.split.frozen import frozen_split
 from ..folder.split.hospitals import hospital_folds
 from ..models.config import YNetConfig
@@ -26,7 +27,7 @@ from ..network.model import Member, Network
 from ..network.novelty import fit_novelty
 from ..network.u_shaped import network_of
 from ..network.weights import load_model, save_model
-from ..types import Case, Fold
+from ..types import Case
 from .checkpoint import forget_former, has_checkpoint, load_weights
 from .config import TrainConfig
 from .data import Samples

@@ -60,8 +60,8 @@ def test_a_contrast_is_that_of_the_guideline():
 
 
 @pytest.fixture
-def owner(qapp) -> QObject:
-    return QObject()
+def owner(keep) -> QObject:
+    return keep(QObject())
 
 
 def heard(work: Work) -> list[tuple[str, object]]:

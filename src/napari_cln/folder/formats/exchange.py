@@ -37,11 +37,11 @@ from .annotations import find_labelme, find_voc, find_yolo
 from .coco import CocoWriter, find_coco_files, read_coco
 from .columns import read_labels
 from .imported import Found, ImportedFrame, ImportOptions, Incoming, Outlines, TableUse, below
-from .masks import mask_meanings
+from .masks import find_masks, mask_meanings
 from .meaning import meaning_of, split_of
 from .nnunet import NnunetWriter, find_nnunet, is_nnunet
 from .own_csv import CsvWriter, find_csv, is_own_table
-from .plain import Study, find_masks, find_study, find_table
+from .plain import Study, find_study, find_table
 from .stored import adopt, find_stored, read_stored
 
 __all__ = ["FORMATS", "ExchangeStep", "ImportReport", "StudyImport", "export_study", "import_study"]

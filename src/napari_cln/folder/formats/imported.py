@@ -15,6 +15,13 @@ from ...types import Annotation, Box, Frame, Node, Split
 from ..record import Provenance, Record
 
 
+def plain_bytes(data: bytes) -> bytes:
+    """Part of a text without byte-order marks, and without the zeros of UTF-16: enough to look for keys."""
+    for mark in (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"):
+        data = data.removeprefix(mark)
+    return data.replace(b"\0", b"")
+
+
 @dataclass(frozen=True, kw_only=True)
 class ImportOptions:
     """Facts that the user gives about a study, beyond what is seen from its content.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ...errors import SplitError
-from ...types import Case, Fold
+from ...types import Case
+from .deal import Fold
 from .groups import check_groups, name_frames
 
 
