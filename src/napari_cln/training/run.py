@@ -24,7 +24,6 @@ from ..folder.split.hospitals import hospital_folds
 from ..models.config import YNetConfig
 from ..network.ensemble import Ensemble
 from ..network.model import Member, Network
-from ..network.novelty import fit_novelty
 from ..network.u_shaped import network_of
 from ..network.weights import load_model, save_model
 from ..types import Case
@@ -32,6 +31,7 @@ from .checkpoint import forget_former, has_checkpoint, load_weights
 from .config import TrainConfig
 from .data import Samples
 from .loop import fit
+from .novelty import fit_novelty
 from .outcome import card_of, comparison
 from .recipes import Recipe
 from .run_folder import End, Event, Failed, Note, RunFolder, Start, Stopped, TrainingRecord
