@@ -16,6 +16,7 @@ import numpy as np
 from accelerate import PartialState
 from numpy.typing import NDArray
 
+from ..disk.schema import JsonObject
 from ..errors import ClnError, RunError, WeightsError
 from ..folder.dataset import TrainingFolder
 from ..folder.split.deal import Fold
@@ -203,7 +204,7 @@ def _kept(
     folds: Sequence[Fold],
     networks: Sequence[Member],
     scores: Sequence[Sequence[FrameScore]],
-    told: tuple[dict[str, Any], Recipe, NDArray[np.intp]],
+    told: tuple[JsonObject, Recipe, NDArray[np.intp]],
 ) -> Iterator[Event]:
     """Keep the best fold, or all, as the run's model, and compare it with the one in use."""
     cases = {case.id: case for case in study.cases()}
@@ -245,7 +246,7 @@ def _recipe_of(
     return (recipe if start is None else replace(recipe, network=start.network.config)), start
 
 
-def _settings(config: TrainConfig, start: StartingPoint | None) -> dict[str, Any]:
+def _settings(config: TrainConfig, start: StartingPoint | None) -> JsonObject:
     """Settings for a card. It travels with its model: it names other models by their id, never by a path."""
     settings = {**asdict(config), "start_from": start.model if start else ""}
     del settings["compare_with"]
