@@ -60,6 +60,8 @@ NoteText = Annotated[str, Meta(max_length=10_000)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 Time = Annotated[datetime, Meta(tz=True)]
 SourceKind = Literal["file", "dicom", "video", "import", "simulated"]
+Extent = Literal["scan area", "whole", "uncleaned"]
+"""Part of a frame that is stored."""
 
 
 class NodeEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -120,8 +122,9 @@ class HistoryEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Source(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Origin of a frame: kind of file, number in it, its size, and the part that is stored.
 
-    ``crop`` is ``(x0, y0, x1, y1)`` in the source's pixels, half-open; ``deid`` lists DICOM's codes
-    (PS3.16, CID 7050) of what was done against names.
+    ``crop`` is ``(x0, y0, x1, y1)`` in the source's pixels, half-open, and ``area`` the scan area in the same
+    form; ``deid`` lists DICOM's codes (PS3.16, CID 7050) of what was done against names, and ``uncleaned``
+    says that what lies outside the scan area was kept.
     """
 
     kind: SourceKind
@@ -129,7 +132,9 @@ class Source(Struct, frozen=True, kw_only=True, omit_defaults=True):
     rows: Size
     columns: Size
     crop: tuple[Place, Place, Place, Place]
+    area: tuple[Place, Place, Place, Place] | None = None
     deid: tuple[Name, ...] = ()
+    uncleaned: bool = False
     manufacturer: Name | None = None
     decoder: Name | None = None
 
@@ -214,7 +219,8 @@ class Provenance(Struct, frozen=True, kw_only=True):
     ``action`` is what the line of history says; by default the annotation's status. ``judged_by`` is
     whose judgement that status is, where another reader saves the frame with it. ``readings`` are the
     second readings that a decision weighed: reader, and when they read it; ``p_malignant`` is the best
-    possible score of a simulated frame.
+    possible score of a simulated frame. ``extent`` is what is stored of a frame: its scan area alone; all of
+    its size, black outside the scan area, so that others' masks still fit; or all of it, uncleaned.
     """
 
     patient: str | None = None
@@ -226,6 +232,7 @@ class Provenance(Struct, frozen=True, kw_only=True):
     judged_by: str | None = None
     readings: Mapping[str, str] | None = None
     p_malignant: float | None = None
+    extent: Extent = "scan area"
 
     @property
     def reader(self) -> str:

@@ -16,6 +16,7 @@ from accelerate import PartialState
 
 from ..errors import ClnError, RunError, WeightsError
 from ..folder.dataset import TrainingFolder
+from ..folder.screens import refuse_held
 from ..folder.split.frozen import frozen_split
 from ..models.config import YNetConfig
 from ..network.ensemble import Ensemble
@@ -129,6 +130,7 @@ def _train(
     cases = {case.id: case for case in study.cases()}
     folds = list(former.folds) if former and former.folds else _frozen(study, config)
     _check_folds(run, folds, cases)
+    refuse_held(study, (case for fold in folds for case in (*fold.train, *fold.validation)), "Training")
     recipe = config.to_recipe()
     start = starting_point(config.start_from, recipe, config.seed)
     weights = start.model if start else ""

@@ -22,7 +22,7 @@ from ...io.depth import upright
 from ...io.sources import FrameSource, open_source
 from ...io.volumes import check_same_place, is_volume
 from ...types import Annotation, Frame, Level, Node, Side, Split, Status, Truth, TruthSource
-from ..record import Provenance
+from ..record import Extent, Provenance
 from .columns import Labels, TableRow, has_images, read_labels
 from .imported import (
     Drawn,
@@ -33,7 +33,6 @@ from .imported import (
     Outlines,
     below,
     path_inside,
-    untouched,
 )
 from .masks import (
     MaskPicture,
@@ -74,10 +73,11 @@ class Study:
         return (self.root, *(Path(root) for root in named if root is not None))
 
     @property
-    def clean(self) -> bool:
-        """True where images are cropped to the scan area and burned-in marks painted over."""
-        asked = self.options.clean
-        return not self.outlines.untouched if asked is None else asked
+    def extent(self) -> Extent:
+        """What is stored of each image; without a word of the user, sets of masks keep their size."""
+        if self.options.clean is None:
+            return "whole" if self.outlines.untouched else "scan area"
+        return "scan area" if self.options.clean else "uncleaned"
 
 
 # ------------------------------------------------------------ the table
@@ -621,9 +621,6 @@ def _parcel(study: Study, image: Path, said: _Said, index: int | None, pages: in
         annotator="import",
         not_judged=outlines.not_judged,
     )
-    overlay = None
-    if not study.clean:
-        annotation, overlay = untouched(annotation)
     about = Provenance(
         patient=said.patient,
         # Two patients' clips may both be called "1".
@@ -632,8 +629,9 @@ def _parcel(study: Study, image: Path, said: _Said, index: int | None, pages: in
         kind="import",
         split=said.split,
         action="imported",
+        extent=study.extent,
     )
-    return ImportedFrame(annotation=annotation, about=about, overlay=overlay, notes=notes)
+    return ImportedFrame(annotation=annotation, about=about, notes=notes)
 
 
 def _frame(
