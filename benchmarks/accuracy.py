@@ -39,7 +39,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 from measure_default import busi, muscle, real, usgra  # noqa: E402
 from napari_cln.imaging.measurement import bounds  # noqa: E402
-from napari_cln.imaging.preprocessing import prepare  # noqa: E402
+from napari_cln.imaging.preprocessing import ModelInput, prepare  # noqa: E402
 from napari_cln.models.card import ModelCard  # noqa: E402
 from napari_cln.network.ensemble import Ensemble  # noqa: E402
 from napari_cln.network.inference import Segmenter  # noqa: E402
@@ -54,7 +54,7 @@ from napari_cln.training.loss import Objective  # noqa: E402
 from napari_cln.training.recipes import Recipe  # noqa: E402
 from napari_cln.training.run_folder import Epoch  # noqa: E402
 from napari_cln.training.scoring import fit_limits, fit_operating_point, score_frames  # noqa: E402
-from napari_cln.types import Box, Frame, ModelInput, Prediction, PrepareConfig  # noqa: E402
+from napari_cln.types import Box, Frame, Prediction, PrepareConfig  # noqa: E402
 
 RECORDS = ROOT / "benchmarks" / "results" / "accuracy.jsonl"
 PAGE = ROOT / "benchmarks" / "results" / "accuracy.md"

@@ -21,9 +21,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from napari_cln.imaging.measurement import measure
-from napari_cln.imaging.preprocessing import find_overlay, find_scan_area, prepare, restore, to_model
+from napari_cln.imaging.preprocessing import (
+    Geometry,
+    find_overlay,
+    find_scan_area,
+    prepare,
+    restore,
+    to_model,
+)
 from napari_cln.phantom import simulate
-from napari_cln.types import Box, Frame, Geometry
+from napari_cln.types import Box, Frame
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data"

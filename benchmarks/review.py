@@ -15,14 +15,13 @@ import io
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 ROOT = Path(__file__).parents[1]
-NODES = 1600
-"""Simulated nodes that the rows of tables share."""
+NOISE = 0.8
+"""Of a network-like score's logit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +181,6 @@ def flow(frames: int | None) -> Iterator[Row]:
     )
 
 
-@lru_cache(maxsize=1)
 def _nodes(n: int) -> dict[str, np.ndarray]:
     """Simulated nodes, one a frame: truth, best and the shipped model's score, radiomics; kept on disk."""
     from napari_cln.imaging.radiomics import radiomics
@@ -190,27 +188,27 @@ def _nodes(n: int) -> dict[str, np.ndarray]:
     from napari_cln.network.weights import load_model
     from napari_cln.phantom import simulate
 
-    kept = ROOT / "build" / "review" / f"nodes-{n}.npz"
-    if kept.exists():
-        return dict(np.load(kept))
-    network, truths, best, scores, features = load_model(), [], [], [], []
-    for seed in range(n):
+    kept = ROOT / "build" / "review" / "nodes.npz"
+    made = dict(np.load(kept)) if kept.exists() else {}
+    rows = (
+        [tuple(row) for row in zip(*(made[k] for k in ("truth", "best", "score", "features")), strict=True)]
+        if made
+        else []
+    )
+    network = load_model() if len(rows) < n else None
+    for seed in range(len(rows), n):
         phantom = simulate(700_000 + seed, n_nodes=1)
-        truths.append(phantom.nodes[0].truth == "metastatic")
-        best.append(phantom.nodes[0].p_malignant)
-        scores.append(segment(phantom.frame, network).malignancy)
+        score = segment(phantom.frame, network).malignancy
         found = radiomics(phantom.frame, phantom.instances == 1).features
-        features.append(list(found.values()))
-    made = {
-        "truth": np.array(truths),
-        "best": np.array(best),
-        "score": np.array(scores),
-        "features": np.array(features),
-        "names": np.array(list(found)),
-    }
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(kept, **made)
-    return made
+        truth = phantom.nodes[0].truth == "metastatic"
+        rows.append((truth, phantom.nodes[0].p_malignant, score, np.array(list(found.values()))))
+        if (seed + 1) % 50 == 0 or seed + 1 == n:  # a run that is stopped goes on from here
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            columns = [np.array(column) for column in zip(*rows, strict=True)]
+            made = dict(zip(("truth", "best", "score", "features"), columns, strict=True))
+            made["names"] = np.array(list(found))
+            np.savez(kept, **made)
+    return {name: values if name == "names" else values[:n] for name, values in made.items()}
 
 
 def _held_out(x: np.ndarray, y: np.ndarray, ridge: float) -> np.ndarray:
@@ -247,7 +245,7 @@ def radiomics_row(frames: int | None) -> Iterator[Row]:
     from napari_cln.study.statistics.intervals import auc_interval, compare_auc
 
     n = frames or 800
-    nodes = {k: v if k == "names" else v[:n] for k, v in _nodes(NODES if frames is None else n).items()}
+    nodes = _nodes(n)
     truth, x = nodes["truth"], nodes["features"]
     x = (x - x.mean(axis=0)) / np.maximum(x.std(axis=0), 1e-9)
     alone = auc_interval(truth, _held_out(x, truth, 30.0))
@@ -276,17 +274,22 @@ def radiomics_row(frames: int | None) -> Iterator[Row]:
 
 @row("clinical")
 def clinical(frames: int | None) -> Iterator[Row]:
-    """A clinical record beside the score: what it brings of what it could."""
-    from scipy.special import logit
+    """A clinical record beside a network-like score: what it brings of what it could."""
+    from scipy.special import expit, logit
 
     from napari_cln.phantom.clinical import clinical_log_ratio, draw_record
+    from napari_cln.phantom.signs import draw_signs, malignancy_of
     from napari_cln.study.fusion import fit_fusion, fuse, fused_rows
     from napari_cln.study.statistics.calibration import calibration_line
     from napari_cln.study.statistics.intervals import auc_interval, compare_auc
 
-    n = frames or NODES
-    nodes = _nodes(n)
+    n = frames or 1600
     rng = np.random.default_rng(0)
+    truths = rng.random(n) < 0.5
+    best = np.array([malignancy_of(draw_signs(rng, bool(truth))) for truth in truths])
+    # a network reads the signs less well than could be: noise on the logit makes its AUC a network's
+    seen = expit(logit(np.clip(best, 1e-6, 1 - 1e-6)) * 0.5 + rng.normal(0, NOISE, n))
+    nodes = {"truth": truths, "best": best, "score": seen}
     drawn = [draw_record(rng, bool(truth)) for truth in nodes["truth"]]
     half = n // 2
     fusion = fit_fusion(_rows(nodes, slice(0, half)), {f"p{k}": drawn[k] for k in range(half)})
@@ -331,13 +334,12 @@ def clinical(frames: int | None) -> Iterator[Row]:
         held=abs(gap) <= 0.002,
         best="0",
     )
-    mixed = fit_fusion(
-        _rows(nodes, slice(0, half)), {f"p{k}": drawn[j] for k, j in enumerate(rng.permutation(half))}
-    )
-    nothing = fused_rows(rows, records, mixed)
+    mixed = [drawn[k] for k in rng.permutation(n)]
+    chance = fit_fusion(_rows(nodes, slice(0, half)), {f"p{k}": mixed[k] for k in range(half)})
+    nothing = fused_rows(rows, {f"p{k}": mixed[half + k] for k in range(n - half)}, chance)
     change = compare_auc(truth, [r.score for r in nothing], image).difference
     yield Row(
-        what="AUC after a fit on a shuffled table, less the image's",
+        what="AUC with a shuffled table, less the image's",
         value=f"{change.value:+.4f} ({change.low:+.4f} to {change.high:+.4f})",
         bound="interval holds 0",
         held=change.low <= 0 <= change.high,

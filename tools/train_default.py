@@ -173,10 +173,12 @@ def best_of(folder: Path, stage: Stage) -> Member:
 
 
 def limits_of(network: Member, parts: list[Samples], areas: np.ndarray) -> Limits:
-    """Find the mildest limits of the sources: no kind of frame may lose more than its share of nodes."""
+    """Find the limits: of the arm's chance from all sources together, of the peak the mildest of them."""
     knows = network.config.knows_nothing
-    each = [fit_limits(score_frames(network, part), areas, knows_nothing=knows) for part in parts]
-    return Limits(**{name: min(vars(one)[name] for one in each) for name in vars(each[0])})
+    scores = [score_frames(network, part) for part in parts]
+    each = [fit_limits(source, areas, knows_nothing=knows) for source in scores]
+    pooled = fit_limits([score for source in scores for score in source], areas, knows_nothing=knows)
+    return replace(pooled, min_peak=min(one.min_peak for one in each))
 
 
 def main() -> None:
@@ -188,13 +190,22 @@ def main() -> None:
     parser.add_argument(
         "--start-from", help="model that has all stages but the last behind it: train the last alone"
     )
-    parser.add_argument("--measure-only", action="store_true", help="take the weights that are there")
+    parser.add_argument(
+        "--measure-only",
+        nargs="?",
+        const="",
+        help="train nothing: measure the weights that are in the cache, or print the figures of a model",
+    )
     arguments = parser.parse_args()
     arguments.cache.mkdir(parents=True, exist_ok=True)
+    if arguments.measure_only:
+        model = Segmenter(arguments.measure_only, "cpu")
+        print("\n".join(map(str, figures(model, arguments.test_frames, arguments.data))))
+        return
     last = STAGES[-1]
     network = (
         best_of(arguments.cache / f"stage-{len(STAGES)}", last)
-        if arguments.measure_only
+        if arguments.measure_only is not None
         else train(arguments)
     )
     left_out = ("name", "network", "prepare")

@@ -13,9 +13,12 @@ from .errors import (
 from .folder.dataset import TrainingFolder
 from .folder.formats.exchange import export_study, import_study
 from .folder.health.check import check_study
+from .folder.split.deal import Fold
 from .imaging.flow import NodeFlow, find_flow
 from .imaging.measurement import measure, measure_nodes
-from .imaging.preprocessing import find_overlay, find_scan_area, prepare, restore
+from .imaging.preprocessing import Geometry, ModelInput, find_overlay, find_scan_area, prepare, restore
+from .imaging.radiomics import Radiomics, radiomics
+from .imaging.tracking import Track, track
 from .io.sources import find_sources, open_source, read_frame, read_frames
 from .network.ensemble import Ensemble
 from .network.explanation import explain
@@ -23,8 +26,10 @@ from .network.inference import Segmenter, choose_device, segment, segment_batch
 from .network.model import YNet, YNetConfig, YNetOutput
 from .network.weights import list_models, load_model, save_model
 from .phantom import simulate
+from .study.cases import CaseRow, read_rows
 from .study.config import EvaluationSettings
 from .study.evaluation import Evaluation, EvaluationConfig, evaluate
+from .study.fusion import Fusion, fit_fusion, fuse, read_fusion
 from .study.report import write_report
 from .training.config import TrainConfig
 from .training.run import train
@@ -34,11 +39,8 @@ from .types import (
     ColourFlow,
     Estimate,
     Explanation,
-    Fold,
     Frame,
-    Geometry,
     Measurement,
-    ModelInput,
     Node,
     Prediction,
     PrepareConfig,
@@ -53,6 +55,7 @@ __version__: str
 __all__ = [
     "Annotation",
     "Case",
+    "CaseRow",
     "ClnError",
     "ColourFlow",
     "DatasetError",
@@ -69,6 +72,7 @@ __all__ = [
     "Frame",
     "FrameReadError",
     "FrameResult",
+    "Fusion",
     "Geometry",
     "Measurement",
     "ModelInput",
@@ -77,10 +81,12 @@ __all__ = [
     "Prediction",
     "PredictionError",
     "PrepareConfig",
+    "Radiomics",
     "Region",
     "RunError",
     "Segmenter",
     "SplitError",
+    "Track",
     "TrainConfig",
     "TrainingFolder",
     "WeightsError",
@@ -97,6 +103,8 @@ __all__ = [
     "find_overlay",
     "find_scan_area",
     "find_sources",
+    "fit_fusion",
+    "fuse",
     "import_study",
     "list_models",
     "load_model",
@@ -105,14 +113,18 @@ __all__ = [
     "open_source",
     "prepare",
     "promote",
+    "radiomics",
     "read_frame",
     "read_frames",
+    "read_fusion",
+    "read_rows",
     "restore",
     "save_model",
     "segment",
     "segment_batch",
     "segment_to_folder",
     "simulate",
+    "track",
     "train",
     "write_report",
 ]

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from distributed import Client, Future, KilledWorker, WorkerPlugin, as_completed, get_worker
 
-from .batch.job import FrameResult, forget_changed, notes_of, open_results
+from .batch.job import FrameResult, ResultsOptions, forget_changed, notes_of, open_results
 from .batch.names import NamedSource, Naming, mark_of_naming, sources_outside
 from .batch.part import give_up, open_part, segment_part
 from .batch.results import ResultsFolder
@@ -74,7 +74,7 @@ def _segment_on_worker(
     file_name: str,
     device: str,
     batch_size: int | None,
-    options: dict[str, Any],
+    options: ResultsOptions,
 ) -> list[FrameResult]:
     """One file, in the worker's process."""
     if version("napari-cln") != expected:
@@ -126,7 +126,7 @@ def segment_on_cluster(
     sources = sources_outside(out, paths, names)
     weights = find_model(model)
     card = read_card(weights)
-    options: dict[str, Any] = {"masks": masks, "overlays": overlays, "naming": mark_of_naming(names)}
+    options: ResultsOptions = {"masks": masks, "overlays": overlays, "naming": mark_of_naming(names)}
     with (
         _connected(scheduler) as client,
         open_results(out, card, redo=redo, **options) as results,

@@ -1,4 +1,4 @@
-"""What is installed and what will be used: the answer to "why does it not work here?".
+"""Report on what is installed and what will be used: the answer to "why does it not work here?".
 
 Each check is a generator of lines; one that fails says so in a line, and the others go on.
 """

@@ -29,8 +29,8 @@ __all__ = [
     "Setting",
     "Share",
     "check_fields",
-    "describe",
     "hints_of",
+    "setting_of",
     "settings_of",
     "shown",
     "texts_of",
@@ -136,7 +136,7 @@ def settings_of(kind: type) -> tuple[Setting, ...]:
     for each in reversed(kind.__mro__):
         texts |= texts_of(each.__doc__)
     return tuple(
-        describe(
+        setting_of(
             field.name,
             hints_of(kind)[field.name],
             None if field.default is MISSING else field.default,
@@ -146,7 +146,7 @@ def settings_of(kind: type) -> tuple[Setting, ...]:
     )
 
 
-def describe(name: str, hint: Any, default: Any, text: str) -> Setting:
+def setting_of(name: str, hint: Any, default: Any, text: str) -> Setting:
     """Describe one field, or one parameter of a function.
 
     Parameters

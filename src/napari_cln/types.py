@@ -25,12 +25,9 @@ __all__ = [
     "ColourFlow",
     "Estimate",
     "Explanation",
-    "Fold",
     "Frame",
-    "Geometry",
     "LayerKind",
     "Measurement",
-    "ModelInput",
     "Node",
     "Prediction",
     "PrepareConfig",
@@ -249,48 +246,6 @@ class PrepareConfig:
     keep_aspect: bool = True
     remove_overlay: bool = True
     enhance: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Geometry:
-    """The map from a frame to the network's square and back.
-
-    Parameters
-    ----------
-    frame_shape : (int, int)
-        Rows and columns of the frame.
-    box : (int, int, int, int)
-        Scan area, half-open: first row, first column, last row + 1, last column + 1.
-    model_shape : (int, int)
-        Rows and columns of the network's input.
-    keep_aspect : bool
-        The scan area lies in the middle of the square; otherwise it is stretched to fill it.
-    """
-
-    frame_shape: tuple[int, int]
-    box: Box
-    model_shape: tuple[int, int] = (256, 256)
-    keep_aspect: bool = True
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ModelInput:
-    """The network's input, made from one frame.
-
-    Parameters
-    ----------
-    image : ndarray of float32, shape (256, 256), in [0, 1]
-    overlay : ndarray of bool, shape (H, W)
-        Burned-in marks that were painted over, in frame pixels.
-    geometry : Geometry
-    flow : ColourFlow, optional
-        Doppler flow, which was taken out of the image too; None for a frame without Doppler.
-    """
-
-    image: NDArray[np.float32]
-    overlay: NDArray[np.bool_]
-    geometry: Geometry
-    flow: ColourFlow | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -584,6 +539,8 @@ class Case:
         Millimetres per pixel along rows and columns.
     vendor : str, optional
         Maker of the scanner.
+    hospital : str, optional
+        Letter or key of the hospital where the frame was made.
     shape : (int, int)
         Rows and columns of the stored image.
     revision : int
@@ -605,23 +562,11 @@ class Case:
     status: Status
     spacing_mm: Spacing | None = None
     vendor: str | None = None
+    hospital: str | None = None
     shape: tuple[int, int] = (0, 0)
     revision: int = 1
     split: Split | None = None
     checksums: Checksums = Checksums()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fold:
-    """Ids of the cases to train on and to validate on; no patient is on both sides.
-
-    Parameters
-    ----------
-    train, validation : tuple of str
-    """
-
-    train: tuple[str, ...]
-    validation: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

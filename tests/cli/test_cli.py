@@ -386,7 +386,8 @@ def test_every_setting_of_a_run_is_an_option():
     given = parse(arguments)[1].arguments.keys()
     for field in fields(TrainConfig):
         option = f"--{field.name.replace('_', '-')}"
-        values = [] if field.type is bool else ["best" if field.name == "recipe" else "1"]
+        words = {"recipe": "best", "hold_out": "hospital"}
+        values = [] if field.type is bool else [words.get(field.name, "1")]
         assert parse([*arguments, option, *values])[1].arguments.keys() - given == {field.name}
 
 
@@ -518,6 +519,8 @@ def test_every_setting_of_an_evaluation_is_an_option():
         "device": "cpu",
         "readers": __file__,
         "reports": __file__,
+        "fusion": __file__,
+        "record_table": __file__,
     }
     for field in fields(EvaluationSettings):
         value = words.get(field.name, "300" if field.name in ("resamples", "seed") else "0.5")

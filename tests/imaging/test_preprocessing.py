@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from napari_cln.imaging.preprocessing import find_scan_area, prepare, restore, to_model
-from napari_cln.types import Frame, Geometry, PrepareConfig
+from napari_cln.imaging.preprocessing import Geometry, find_scan_area, prepare, restore, to_model
+from napari_cln.types import Frame, PrepareConfig
 
 SCREEN = Path(__file__).parents[1] / "data" / "overlay_pairs" / "shown" / "pair_019.png"
 

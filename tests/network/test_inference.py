@@ -18,6 +18,7 @@ from PIL import Image
 from napari_cln.errors import DeviceError, FrameReadError
 from napari_cln.imaging.preprocessing import prepare
 from napari_cln.models.card import ModelCard
+from napari_cln.network import stream as stream_module
 from napari_cln.network.inference import Segmenter, choose_device, segment, segment_batch
 from napari_cln.network.model import Features, YNet, YNetConfig
 from napari_cln.phantom import simulate
@@ -36,10 +37,10 @@ class DrawsDarkPatches(YNet):
         IN_VIEW.frames = x
         return super().encode(x)
 
-    def decode(self, features: Features) -> torch.Tensor:
+    def masks(self, features: Features) -> tuple[torch.Tensor, ...]:
         blurred = torch.nn.functional.avg_pool2d(IN_VIEW.frames, 15, stride=1, padding=7)
-        node = (0.12 - blurred) * 100 + super().decode(features)[:, 1:] * 0.01
-        return torch.cat([torch.zeros_like(node), node], 1)
+        node = (0.12 - blurred) * 100 + super().masks(features)[-1][:, 1:] * 0.01
+        return (torch.cat([torch.zeros_like(node), node], 1),)
 
 
 IN_VIEW = threading.local()  # batches go through a network side by side
@@ -99,10 +100,10 @@ def test_without_a_guide_all_nodes_have_the_frames_score(frames):
 
 def test_a_single_node_has_the_score_of_its_frame(finder, frames):
     class DrawsOne(DrawsDarkPatches):
-        def decode(self, features):
+        def masks(self, features):
             logits = torch.full((len(features.e3), 2, 256, 256), -5.0)
             logits[:, 1, 100:140, 90:150] = 5.0
-            return logits
+            return (logits,)
 
     finder.__class__ = DrawsOne
 
@@ -122,10 +123,10 @@ def test_no_node_found_is_an_answer(small):
 
 
 class NothingFound(YNet):
-    def decode(self, features):
+    def masks(self, features):
         logits = torch.zeros(len(features.e3), 2, 256, 256)
         logits[:, 0] = 9.0
-        return logits
+        return (logits,)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (40, 2, 3)])
@@ -277,6 +278,23 @@ def test_a_stream_is_read_as_it_is_used(finder, frames, three_threads):
     next(one_by_one)
 
     assert len(taken) == 1
+
+
+def test_of_large_frames_fewer_are_at_work_at_once(finder, frames, three_threads, monkeypatch):
+    monkeypatch.setattr(stream_module, "MOST_PIXELS", 3 * max(frame.grey.size for frame in frames))
+    taken = []
+
+    def stream():
+        for frame in frames * 4:
+            taken.append(frame)
+            yield frame
+
+    predictions = Segmenter(finder, "cpu", batch_size=8).predict(stream())
+    for used in range(1, 20):
+        next(predictions)
+        assert len(taken) <= used + 4  # those at work, and the one that was read last
+
+    assert len(list(predictions)) == 1
 
 
 @pytest.mark.slow

@@ -5,80 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from drawn_frames import LEFT, annotation, prediction
+from drawn_frames import LEFT, annotation, prediction, random_rows, rows_from_counts
 
 from napari_cln.errors import DatasetError, FrameReadError
 from napari_cln.study.cases import CaseRow, read_rows, write_rows
 from napari_cln.study.evaluation import EvaluationConfig, evaluate, evaluate_rows
+from napari_cln.study.report.overview import overview
 
 FAST = EvaluationConfig(resamples=200)
-
-
-def rows_from_counts(tp, fn, tn, fp):
-    table = [("metastatic", 0.9, tp), ("metastatic", 0.1, fn), ("benign", 0.1, tn), ("benign", 0.9, fp)]
-    rows = [(truth, score) for truth, score, n in table for _ in range(n)]
-    return [
-        CaseRow(id=f"f{i:04d}", patient=f"p{i:04d}", truth=truth, score=score, frame_score=score)
-        for i, (truth, score) in enumerate(rows)
-    ]
-
-
-def random_rows(n=200, seed=0, patients=60):
-    rng = np.random.default_rng(seed)
-    rows = []
-    for i in range(n):
-        metastatic = rng.random() < 0.45
-        dice = float(np.clip(rng.beta(8, 2), 0, 1)) if rng.random() > 0.1 else 0.0
-        wrong = dice == 0 and rng.random() < 0.5
-        score = float(1 / (1 + np.exp(-rng.normal(1.5 * metastatic - 0.7, 1))))
-        size = float(rng.uniform(3, 15))
-        rows.append(
-            CaseRow(
-                id=f"f{i:04d}",
-                patient=f"p{rng.integers(patients)}",
-                split="validation" if i % 3 == 0 else "test",
-                truth="metastatic" if metastatic else "benign",
-                truth_source="fna",
-                score=score,
-                score_of="node" if dice else "frame",
-                frame_score=score,
-                predicted_node=int(dice > 0),
-                confidence=0.8 if dice else None,
-                compared=True,
-                dice=dice,
-                iou=dice / (2 - dice),
-                frame_dice=dice,
-                missed=dice == 0 and not wrong,
-                wrong_node=wrong,
-                hd95_mm=(1 - dice) * 10 if dice else None,
-                assd_mm=(1 - dice) * 3 if dice else None,
-                hd95_px=(1 - dice) * 100 if dice else None,
-                assd_px=(1 - dice) * 30 if dice else None,
-                reference_long_mm=size * 1.6,
-                reference_short_mm=size,
-                predicted_long_mm=size * 1.6 + float(rng.normal(0, 0.5)) if dice else None,
-                predicted_short_mm=size + float(rng.normal(0, 0.5)) if dice else None,
-                vendor=["Acme", "Bmax"][i % 2],
-                level=["II", "III", "IV"][i % 3],
-                side=["left", "right"][i % 2],
-                model="m@0",
-            )
-        )
-        if wrong:
-            rows.append(
-                replace(
-                    rows[-1],
-                    kind="stray",
-                    node=0,
-                    predicted_node=1,
-                    confidence=0.6,
-                    truth="unknown",
-                    dice=None,
-                    iou=None,
-                    wrong_node=False,
-                )
-            )
-    return rows
 
 
 def test_the_papers_counts_give_the_papers_row():
@@ -447,3 +381,23 @@ def test_measures_stand_by_name():
 
     assert nodes["positive_lr"].estimate.value == math.inf
     assert nodes["accuracy"].estimate.value == 1
+
+
+def test_claims_on_frames_without_a_node_are_counted_with_their_interval():
+    rows = random_rows(40)
+    bare = {"truth": "unknown", "score": 0.2, "frame_score": 0.2, "compared": True}
+    empty = [CaseRow(id=f"e{i}", patient=f"e{i}", kind="frame", **bare) for i in range(10)]
+    claims = [
+        CaseRow(id=f"e{i}", patient=f"e{i}", kind="stray", predicted_node=n, **bare)
+        for i, n in ((2, 1), (2, 2), (7, 1))
+    ]
+
+    with_empty = evaluate_rows(rows + empty + claims, FAST)
+    claimed = with_empty.segmentation.claimed
+
+    assert (claimed.value, claimed.n) == (0.2, 10)
+    assert claimed.low < 0.2 < claimed.high
+    assert evaluate_rows(rows, FAST).segmentation.claimed is None
+    page = overview(with_empty)
+    assert "On 2 of 10 frames without a node it outlines one all the same." in page.sentences
+    assert "Claims without a node" in [tile.name for tile in page.tiles]

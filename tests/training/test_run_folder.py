@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from napari_cln.errors import RunError
+from napari_cln.folder.split.deal import Fold
 from napari_cln.training.config import TrainConfig
 from napari_cln.training.run_folder import (
     Compared,
@@ -24,7 +25,6 @@ from napari_cln.training.run_folder import (
     Stopped,
     TrainingRecord,
 )
-from napari_cln.types import Fold
 
 
 @pytest.fixture

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from napari.layers import Image
+from qtpy.QtCore import QCoreApplication, QEvent, QObject
 
 from napari_cln._layers import source_to_layer
 from napari_cln.io.sources import open_source
+from napari_cln.widgets.common.worker import Work
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -50,3 +52,22 @@ def small_model(models, monkeypatch) -> str:
     """Name of a small, untrained network among the known models."""
     monkeypatch.setenv("NAPARI_CLN_MODELS", str(models))
     return "small"
+
+
+@pytest.fixture
+def keep(qtbot) -> Iterator[Callable[[QObject], QObject]]:
+    """Hold a session that has no window, until the work that it started has ended.
+
+    It has no parent: whichever thread collects garbage would delete it, also the one that works for it.
+    """
+    held: list[QObject] = []
+
+    def keep(session: QObject) -> QObject:
+        held.append(session)
+        return session
+
+    yield keep
+    for session in held:
+        qtbot.waitUntil(lambda session=session: not session.findChildren(Work), timeout=60_000)
+        session.deleteLater()
+        QCoreApplication.sendPostedEvents(session, QEvent.Type.DeferredDelete)

@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from ..study.reading import Reading, describe, digest, node_rows, read_prediction, short_axis
+from ..study.reading import Reading, describe_reading, digest, node_rows, read_prediction, short_axis
 from ..types import UNLIKE_TRAINING_DATA, Frame, LayerKind, Prediction
 from .space import (
     CLEAR,
@@ -103,7 +103,7 @@ def readings_to_layer(
         index = reading.index if is_stack(like) else 0
         caution = UNLIKE_TRAINING_DATA.replace(": ", ":\n") + "\n" if index in unlike else ""
         # a line for each part: the whole sentence is wider than a canvas between two panels
-        texts += ["\n".join(describe(reading).split(" · ")) + f"\n{caution}{note}"]
+        texts += ["\n".join(describe_reading(reading).split(" · ")) + f"\n{caution}{note}"]
         texts += [
             f"{score:.2f} {reading.label_of(score)} · {short_axis(size)}"
             for score, size in zip(reading.node_scores, reading.sizes, strict=True)

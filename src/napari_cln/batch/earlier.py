@@ -11,16 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..disk.atomic import keep_former
+from ..disk.atomic import keep_former, replacing
 from ..errors import RunError
 from .masks import MaskLines
 from .names import is_hashed, picture_path
 from .pictures import check_of_png
-from .record import DoneFrames, RunRecord, SourceRecord, replacing
-from .rows import HEADING, FrameKey, FrameRows
-from .table import Table
+from .record import DoneFrames, RunRecord, SourceRecord
+from .rows import HEADING, FrameKey, FrameRows, ResultsTable
 
-__all__ = ["SET_ASIDE", "EarlierRun", "Note"]
+__all__ = ["SET_ASIDE", "EarlierRun", "RepairNote"]
 
 SET_ASIDE = "set-aside"
 KEPT = f"What was there is kept in {SET_ASIDE}."
@@ -29,7 +28,7 @@ N_NAMED = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Note:
+class RepairNote:
     """A finding of damage or an edit, and what was done about it.
 
     Parameters
@@ -59,14 +58,14 @@ class EarlierRun:
 
     Attributes
     ----------
-    notes : list of Note
+    notes : list of RepairNote
         What was damaged or edited.
     """
 
     def __init__(
         self, table: Path, record: RunRecord, mask_lines: MaskLines | None, pictures: Mapping[str, Path]
     ) -> None:
-        self.notes: list[Note] = []
+        self.notes: list[RepairNote] = []
         self._csv = table
         self._folder = table.parent
         self._record = record
@@ -91,7 +90,7 @@ class EarlierRun:
             If the folder can't be written to.
         """
         lines, n_damaged = self._mask_lines.read() if self._mask_lines else ({}, 0)
-        table = Table(self._csv, self._record.seed)
+        table = ResultsTable(self._csv, self._record.seed)
         n_untold = 0
         left_out: Counter[str] = Counter()
         lost: Counter[str] = Counter()
@@ -154,7 +153,7 @@ class EarlierRun:
                 return kind
         return None
 
-    def _refuse_strangers(self, table: Table, is_new: bool) -> None:
+    def _refuse_strangers(self, table: ResultsTable, is_new: bool) -> None:
         """Leave a table alone that this run did not write.
 
         Raises
@@ -176,7 +175,7 @@ class EarlierRun:
                     "record (run.jsonl) is damaged. Choose another --out, or add --redo to do all again."
                 )
 
-    def _tell_of_files(self, table: Table, n_untold: int, n_lacking: int, n_masks: int) -> None:
+    def _tell_of_files(self, table: ResultsTable, n_untold: int, n_lacking: int, n_masks: int) -> None:
         """Note which files were damaged or edited."""
         again = "What was lost is done again."
         if self._record.n_damaged or n_untold or self._record.is_headless:
@@ -212,7 +211,7 @@ class EarlierRun:
             self._add_note(kind, f"{text}{kept}")
 
     def _add_note(self, about: str, text: str) -> None:
-        self.notes.append(Note(about=about, text=text))
+        self.notes.append(RepairNote(about=about, text=text))
 
     def _keep_former(self, path: Path) -> None:
         """Keep what a file holds now under a new name."""

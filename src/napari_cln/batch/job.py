@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict
 
 from ..disk.cells import one_line
 from ..errors import ClnError, DeviceError, FrameReadError
 from ..io.sources import FrameSource, open_source
 from ..types import Frame
 from .names import NamedSource
-from .outlines import draw_outlines
+from .pictures import draw_outlines
 from .results import ResultsFolder
 from .rows import FrameKey, rows_of
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FrameResult",
+    "ResultsOptions",
     "forget_changed",
     "notes_of",
     "open_results",
@@ -43,7 +44,7 @@ FrameStatus: TypeAlias = Literal["ok", "unlike-training-data", "failed", "kept",
 
 @dataclass(frozen=True, kw_only=True)
 class FrameResult:
-    """What became of one frame of a batch.
+    """Outcome of one frame of a batch.
 
     Parameters
     ----------
@@ -84,6 +85,14 @@ class _Step:
     @property
     def key(self) -> FrameKey:
         return FrameKey(self.source.name, self.frame)
+
+
+class ResultsOptions(TypedDict):
+    """Options that decide what a folder of results holds; ``naming`` is that of `mark_of_naming`."""
+
+    masks: Literal["png", "rle"]
+    overlays: bool
+    naming: str
 
 
 def open_results(

@@ -11,22 +11,23 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, overload
+from typing import Annotated, Any, BinaryIO, TypeAlias, overload
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ..disk.atomic import replacing
 from ..disk.rle import decode_rle, encode_rle
-from ..disk.schema import JsonObject
 from ..errors import FrameReadError
 from ..io.limits import MAX_FRAME_PIXELS
 from .pictures import check_of_pixels
-from .record import replacing
 from .rows import FrameKey, checksum
 
 __all__ = ["MaskFile", "MaskLines"]
 
 LONGEST_LINE = 1 << 26
+_Side: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class MaskLines:
@@ -46,11 +47,11 @@ class MaskLines:
         """Return the checksum of each frame's mask, and how many lines are not whole."""
         checks: dict[FrameKey, str] = {}
         n_damaged = 0
-        for _, key, line in _lines(self.path):
-            if key is None or "check" not in line:
+        for _, line in _lines(self.path):
+            if line is None or not line.check:
                 n_damaged += 1
             else:
-                checks[key] = line["check"].partition("-")[2]
+                checks[line.key] = line.mask_check
         return checks, n_damaged
 
     def _open(self) -> BinaryIO:
@@ -68,9 +69,10 @@ class MaskLines:
             0 background; 1, 2, … the nodes.
         """
         nodes = [encode_rle(instances == node) for node in range(1, int(instances.max(initial=0)) + 1)]
-        line = {"source": key.source, "frame": key.frame, "size": list(instances.shape), "nodes": nodes}
+        rows, columns = instances.shape
+        line = _MaskLine(source=key.source, frame=key.frame, size=(rows, columns), nodes=nodes)
         check = check_of_pixels(instances)
-        self._file.write(_text(_signed(line, check)) + b"\n")
+        self._file.write(line.signed(check))
         self._file.flush()
         return check
 
@@ -79,9 +81,11 @@ class MaskLines:
         self._file.close()
         try:
             with replacing(self.path) as new:
-                for _, key, line in _lines(self.path):
-                    if key is not None and wanted(key):
-                        new.write(_text(line).decode() + "\n")
+                for _, line in _lines(self.path):
+                    if line is not None and wanted(line.key):
+                        new.write(
+                            (line.signed(line.mask_check) if line.check else line.text() + b"\n").decode()
+                        )
         finally:
             self._file = self._open()
 
@@ -119,10 +123,10 @@ class MaskFile(Sequence[NDArray[np.uint8]]):
         self.shape = (0, 0)  # the largest height and width
         offsets: dict[FrameKey, int] = {}
         try:
-            for offset, key, line in _lines(self.path):
-                if key is not None:
-                    offsets[key] = offset
-                    rows, columns = line["size"]
+            for offset, line in _lines(self.path):
+                if line is not None:
+                    offsets[line.key] = offset
+                    rows, columns = line.size
                     self.shape = (max(self.shape[0], rows), max(self.shape[1], columns))
         except OSError as cause:
             raise FrameReadError(f"{self.path.name} can't be read: {cause.strerror}.") from cause
@@ -149,11 +153,10 @@ class MaskFile(Sequence[NDArray[np.uint8]]):
         try:
             with self.path.open("rb") as file:
                 file.seek(offset)
-                line = json.loads(file.readline(LONGEST_LINE))
-            rows, columns = line["size"]
-            instances = np.zeros((rows, columns), dtype=np.uint8)
-            for node, counts in enumerate(line["nodes"], start=1):
-                instances[decode_rle(counts, (rows, columns))] = node
+                line = _LINE.decode(file.readline(LONGEST_LINE))
+            instances = np.zeros(line.size, dtype=np.uint8)
+            for node, counts in enumerate(line.nodes, start=1):
+                instances[decode_rle(counts, line.size)] = node
         except Exception as cause:  # run-length code can be wrong in more ways than there are names for
             raise FrameReadError(
                 f"{self.path.name}: the mask of {self.keys[index].source} is damaged ({cause}). "
@@ -162,46 +165,60 @@ class MaskFile(Sequence[NDArray[np.uint8]]):
         return instances
 
 
-def _lines(path: Path) -> Iterator[tuple[int, FrameKey | None, JsonObject]]:
-    """Place, frame and content of each line; no frame for one that is not whole."""
+class _MaskLine(msgspec.Struct):
+    """A line as it stands in the file; one that another program wrote may lack the checksum."""
+
+    source: str
+    frame: int
+    size: tuple[_Side, _Side]
+    nodes: Annotated[list[Any], msgspec.Meta(max_length=255)]
+    check: str = ""
+
+    @property
+    def key(self) -> FrameKey:
+        return FrameKey(self.source, self.frame)
+
+    @property
+    def mask_check(self) -> str:
+        """Checksum of the mask; the part of ``check`` behind that of the line."""
+        return self.check.partition("-")[2]
+
+    def text(self) -> bytes:
+        """The line without its checksum."""
+        line = {name: getattr(self, name) for name in ("source", "frame", "size", "nodes")}
+        return json.dumps(line, ensure_ascii=False).encode()
+
+    def signed(self, mask_check: str) -> bytes:
+        """The line with its own checksum and that of the mask, and its end."""
+        return self.text()[:-1] + f', "check": "{self.check_with(mask_check)}"}}\n'.encode()
+
+    def check_with(self, mask_check: str) -> str:
+        """The checksums of the line and of the mask."""
+        return f"{checksum(self.text() + mask_check.encode())}-{mask_check}"
+
+
+_LINE = msgspec.json.Decoder(_MaskLine)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, _MaskLine | None]]:
+    """Place and content of each line; None for one that is not whole."""
     offset = 0
     with path.open("rb") as file:
         while text := file.readline(LONGEST_LINE):
-            key, line = _read_line(text)
-            yield offset, key, line
+            yield offset, _read_line(text)
             offset += len(text)
 
 
-def _read_line(text: bytes) -> tuple[FrameKey | None, JsonObject]:
+def _read_line(text: bytes) -> _MaskLine | None:
+    if not text.endswith(b"\n"):
+        return None
     try:
-        line = json.loads(text) if text.endswith(b"\n") else {}
-        rows, columns = line["size"]
-        key = FrameKey(line["source"], line["frame"])
-        whole = (
-            [type(value) for value in (*key, rows, columns)] == [str, int, int, int]
-            and rows > 0 < columns
-            and rows * columns <= MAX_FRAME_PIXELS
-            and isinstance(line["nodes"], list)
-            and len(line["nodes"]) < 256
-            and ("check" not in line or _is_whole(line))
-        )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None, {}
-    return (key, line) if whole else (None, {})
-
-
-def _signed(line: JsonObject, check: str) -> JsonObject:
-    """A line with its own checksum and that of the mask."""
-    return line | {"check": f"{checksum(_text(line) + check.encode())}-{check}"}
-
-
-def _is_whole(line: JsonObject) -> bool:
-    rest = {name: value for name, value in line.items() if name != "check"}
-    return _signed(rest, line["check"].partition("-")[2]) == line
-
-
-def _text(line: JsonObject) -> bytes:
-    return json.dumps(line, ensure_ascii=False).encode()
+        line = _LINE.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None
+    too_large = line.size[0] * line.size[1] > MAX_FRAME_PIXELS
+    damaged = bool(line.check) and line.check_with(line.mask_check) != line.check
+    return None if too_large or damaged else line
 
 
 def _drop_cut_line(file: BinaryIO) -> None:

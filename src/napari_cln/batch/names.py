@@ -1,4 +1,4 @@
-"""What a source and its mask are called in a folder of results.
+"""Names of a source and its mask in a folder of results.
 
 A name never holds an absolute path, depends only on the paths that were given, and is unique:
 two folders that hold the same file name do not overwrite each other.
@@ -73,7 +73,7 @@ class NamedSource:
 
     @property
     def path(self) -> Path:
-        """Where the file lies."""
+        """Place of the file."""
         return Path(self.root, self.inside)
 
     def content(self) -> str:
@@ -246,7 +246,7 @@ def _tell_apart(paths: list[Path]) -> list[tuple[str, ...]]:
 
 
 def picture_path(name: str, frame: int, n_frames: int) -> PurePosixPath:
-    """Where a frame's picture lies under ``masks/`` or ``overlays/``.
+    """Return the place of a frame's picture under ``masks/`` or ``overlays/``.
 
     The mask of ``neck/a.dcm`` is ``neck/a.dcm.png``; frame 12 of a cine ``neck/c.dcm`` is
     ``neck/c.dcm_frame0012.png``. The file's own ending stays, so that ``a.dcm`` and ``a.jpg``

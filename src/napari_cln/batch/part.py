@@ -14,10 +14,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from ..disk.atomic import replacing
 from ..errors import ExportError
 from .job import FrameResult, open_results, segment_sources
 from .names import NamedSource
-from .record import AnotherRunError, replacing
+from .record import AnotherRunError
 from .rows import FrameKey, checksum
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ LONGEST_NOTE = 1 << 20
 
 @dataclass
 class _Attempt:
-    """What is known from attempts that did not come to their end."""
+    """Frames that earlier attempts, which did not come to their end, have died of."""
 
     fatal: list[int]
     trying: int | None

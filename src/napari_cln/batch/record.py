@@ -8,15 +8,13 @@ under this model and version alone.
 from __future__ import annotations
 
 import json
-import os
 import zlib
 from collections.abc import Iterator, Mapping, Set
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from ..disk.atomic import sync_folder
+from ..disk.atomic import replacing
 from ..errors import RunError
 from .rows import FrameKey, checksum
 
@@ -27,30 +25,11 @@ __all__ = [
     "DoneFrames",
     "RunRecord",
     "SourceRecord",
-    "replacing",
 ]
 
 LONGEST_LINE = 1 << 20
 ONLY_FIRST = frozenset({0})
 """Frames that are done of a file with one frame: one set for all of them, since there may be a million."""
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[TextIO]:
-    """Write a text file that takes the place of another once it is whole."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
-    with suppress(OSError):  # some network disks can't, and the file itself is safe
-        sync_folder(path.parent)
 
 
 class AnotherRunError(RunError):

@@ -29,14 +29,14 @@ import filelock
 import numpy as np
 from numpy.typing import NDArray
 
+from ..disk.atomic import replacing, sweep
 from ..errors import ExportError, RunError
-from .earlier import SET_ASIDE, EarlierRun, Note
+from .earlier import SET_ASIDE, EarlierRun, RepairNote
 from .masks import MaskFile, MaskLines
 from .names import is_hashed, picture_path
 from .pictures import check_of_pixels, encode_picture
-from .record import AnotherModelError, AnotherNamingError, DoneFrames, RunRecord, SourceRecord, replacing
-from .rows import HEADING, KINDS, FrameKey, FrameRows, Row, failed_row, frame_rows
-from .table import Table
+from .record import AnotherModelError, AnotherNamingError, DoneFrames, RunRecord, SourceRecord
+from .rows import HEADING, KINDS, FrameKey, FrameRows, ResultsTable, Row, failed_row, frame_rows
 
 __all__ = ["ResultsFolder"]
 
@@ -67,7 +67,7 @@ class ResultsFolder:
 
     Attributes
     ----------
-    notes : list of Note
+    notes : list of RepairNote
         What was damaged or edited meanwhile, and is done again.
 
     Raises
@@ -90,21 +90,22 @@ class ResultsFolder:
         self.path = path
         self.pictures = pictures
         self.run_length = run_length
-        self.notes: list[Note] = []
+        self.notes: list[RepairNote] = []
         self._mask_lines: MaskLines | None = None
         self._done = DoneFrames()
         self._csv = path / "results.csv"
         self._open_files = contextlib.ExitStack()
-        with self._open_files, self._explaining("results.csv"):
+        with self._open_files, _explaining(self.path, "results.csv"):
             path.mkdir(parents=True, exist_ok=True)
             self._open_files.enter_context(_lock(path))
+            sweep([path], older_than_s=-1)  # nobody else writes here now
             self._open(made_by, redo)
             self._open_files = self._open_files.pop_all()
 
     def _open(self, made_by: dict[str, str], redo: bool) -> None:
         path = self.path / "run.jsonl"
         is_new = not path.exists()
-        if "names" in made_by and is_new and self._holds_results():
+        if "names" in made_by and is_new and _holds_results(self.path):
             raise AnotherNamingError(
                 f"{self.path.name} holds results, and no record (run.jsonl) of how their files are named. "
                 "Choose another --out."
@@ -126,18 +127,14 @@ class ResultsFolder:
         """Remove the results of an earlier run; where files are named otherwise, some names would stay."""
         with contextlib.suppress(AnotherModelError):
             RunRecord(record, made_by)
-        keys = set(Table(self._csv, 0).keys())
+        keys = set(ResultsTable(self._csv, 0).keys())
         if "names" in made_by and not all(is_hashed(key.source) for key in keys):
             raise AnotherNamingError(
                 f"{self.path.name} holds results under the files' own names. Choose another --out."
             )
-        self._remove_pictures(keys)
+        _remove_pictures(self.path, keys)
         for file in (record, self._csv, self.path / "masks.jsonl"):
             file.unlink(missing_ok=True)
-
-    def _holds_results(self) -> bool:
-        names = ("results.csv", "masks.jsonl", "masks", "overlays", SET_ASIDE)
-        return any((self.path / name).exists() for name in names)
 
     def _append_to_csv(self) -> TextIO:
         return self._csv.open("a", encoding="utf-8", newline="")
@@ -149,7 +146,7 @@ class ResultsFolder:
         return self._done.of(source)
 
     def is_complete(self, source: str) -> bool:
-        """Whether a source is done to its end."""
+        """Tell whether a source is done to its end."""
         entry = self._record.sources.get(source)
         return entry is not None and entry.n_done == len(self.done(source))
 
@@ -160,8 +157,9 @@ class ResultsFolder:
 
     def forget(self, sources: Set[str]) -> None:
         """Remove rows and pictures of sources whose file has become another."""
-        with self._explaining("results.csv"):
-            self._remove_pictures(rows.key for rows in self._frames() if rows.key.source in sources)
+        with _explaining(self.path, "results.csv"):
+            old = [rows.key for rows in self._frames() if rows.key.source in sources]
+            _remove_pictures(self.path, old)
             if self._mask_lines:
                 self._mask_lines.keep(lambda key: key.source not in sources)
             self._rewrite(rows.text for rows in self._frames() if rows.key.source not in sources)
@@ -169,20 +167,20 @@ class ResultsFolder:
             self._record.sources.pop(source, None)
             self._done.forget(source)
 
-    def _frames(self) -> Table:
-        return Table(self._csv, self._record.seed)
+    def _frames(self) -> ResultsTable:
+        return ResultsTable(self._csv, self._record.seed)
 
     # -- adding ------------------------------------------------------------------------------
 
     def begin(self, source: str, content: str, n_frames: int) -> None:
         """Note a source before its first row."""
         if source not in self._record.sources:
-            with self._explaining("run.jsonl"):
+            with _explaining(self.path, "run.jsonl"):
                 self._record.add(SourceRecord(source=source, content=content, n_frames=n_frames))
 
     def finish(self, source: str) -> None:
         """Note that a source is done to its end."""
-        with self._explaining("run.jsonl"):
+        with _explaining(self.path, "run.jsonl"):
             self._record.add(replace(self._record.sources[source], n_done=len(self.done(source))))
 
     def save_picture(self, kind: str, pixels: NDArray[np.uint8], key: FrameKey) -> str:
@@ -191,7 +189,7 @@ class ResultsFolder:
         path = self._picture(kind, key)
         temporary = path.with_name(".picture.tmp")
         data = encode_picture(pixels, check)
-        with self._explaining(path.name):
+        with _explaining(self.path, path.name):
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 temporary.write_bytes(data)
@@ -203,7 +201,7 @@ class ResultsFolder:
     def save_mask_line(self, instances: NDArray[np.uint8], key: FrameKey) -> str:
         """Add a frame's mask to ``masks.jsonl``, and return its checksum."""
         assert self._mask_lines is not None
-        with self._explaining("masks.jsonl"):
+        with _explaining(self.path, "masks.jsonl"):
             return self._mask_lines.add(key, instances)
 
     def add(self, key: FrameKey, rows: Sequence[Row], checks: Mapping[str, str]) -> None:
@@ -213,13 +211,13 @@ class ResultsFolder:
     def add_failure(self, key: FrameKey, message: str) -> None:
         """Write that a frame, or a whole file, gave no result; a mask of an earlier run goes."""
         if key.source in self._record.sources and key.frame >= 0:
-            with self._explaining("results.csv"):
+            with _explaining(self.path, "results.csv"):
                 for kind in KINDS:
                     self._picture(kind, key).unlink(missing_ok=True)
         self.add(key, [failed_row(key, message)], {})
 
     def _add(self, rows: FrameRows) -> None:
-        with self._explaining("results.csv"):
+        with _explaining(self.path, "results.csv"):
             self._rows.write(rows.text)
             self._rows.flush()
         self._done.add(rows.key)
@@ -230,7 +228,7 @@ class ResultsFolder:
         The other folder must lie on the same disk. Frames that are here already stay: taking over may
         have been cut short before.
         """
-        with self._explaining("results.csv"):
+        with _explaining(self.path, "results.csv"):
             for entry in part._record.sources.values():
                 self.begin(entry.source, entry.content, entry.n_frames)
             masks = MaskFile(part.path / "masks.jsonl") if self._mask_lines and part.has_mask_lines else None
@@ -249,7 +247,7 @@ class ResultsFolder:
 
     @property
     def has_mask_lines(self) -> bool:
-        """Whether ``masks.jsonl`` holds anything."""
+        """True where ``masks.jsonl`` holds anything."""
         return self._mask_lines is not None and self._mask_lines.path.stat().st_size > 0
 
     def _picture(self, kind: str, key: FrameKey) -> Path:
@@ -261,13 +259,6 @@ class ResultsFolder:
             self._picture(kind, key).parent.mkdir(parents=True, exist_ok=True)
             picture.replace(self._picture(kind, key))
 
-    def _remove_pictures(self, keys: Iterable[FrameKey]) -> None:
-        """Remove the pictures of frames, so that none outlives its row."""
-        for key in keys:
-            for kind in KINDS:
-                for n_frames in (1, 2):
-                    (self.path / kind / picture_path(*key, n_frames)).unlink(missing_ok=True)
-
     def _rewrite(self, lines: Iterable[str]) -> None:
         self._rows.close()
         try:
@@ -277,24 +268,13 @@ class ResultsFolder:
         finally:
             self._rows = self._append_to_csv()
 
-    @contextlib.contextmanager
-    def _explaining(self, what: str) -> Iterator[None]:
-        try:
-            yield
-        except OSError as cause:
-            way_out = WAYS_OUT.get(cause.errno or 0, "Look at the disk")
-            raise ExportError(
-                f"{what} can't be written in {self.path.name}: {(cause.strerror or str(cause)).lower()}. "
-                f"{way_out}, or choose another --out; the same command goes on where it stopped."
-            ) from cause
-
     # -- closing -----------------------------------------------------------------------------
 
     def sort(self) -> None:
         """Order the rows by source and frame, where a rerun has added some out of order."""
         if self._done.in_order:
             return
-        with self._explaining("results.csv"):
+        with _explaining(self.path, "results.csv"):
             self._rewrite(rows.text for rows in sorted(self._frames(), key=lambda rows: rows.key))
         self._done.in_order = True
 
@@ -320,4 +300,29 @@ def _lock(path: Path) -> Iterator[None]:
     except filelock.Timeout as cause:
         raise RunError(
             f"Another run is writing to {path.name}. Wait until it has ended, or choose another --out."
+        ) from cause
+
+
+def _remove_pictures(folder: Path, keys: Iterable[FrameKey]) -> None:
+    """Remove the pictures of frames, so that none outlives its row."""
+    for key in keys:
+        for kind in KINDS:
+            for n_frames in (1, 2):
+                (folder / kind / picture_path(*key, n_frames)).unlink(missing_ok=True)
+
+
+def _holds_results(folder: Path) -> bool:
+    names = ("results.csv", "masks.jsonl", "masks", "overlays", SET_ASIDE)
+    return any((folder / name).exists() for name in names)
+
+
+@contextlib.contextmanager
+def _explaining(folder: Path, what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as cause:
+        way_out = WAYS_OUT.get(cause.errno or 0, "Look at the disk")
+        raise ExportError(
+            f"{what} can't be written in {folder.name}: {(cause.strerror or str(cause)).lower()}. "
+            f"{way_out}, or choose another --out; the same command goes on where it stopped."
         ) from cause

@@ -1,18 +1,23 @@
-"""The rows of ``results.csv``: from a prediction to text, and back to what a row is about.
+"""The rows of ``results.csv``: from a prediction to text, and read back frame by frame.
 
 The last cell of each row, ``check``, is a checksum of the frame's rows, with those of its mask and its
-overlay. By it a rerun knows what is whole: a power cut, a failing disk or an editor may change any byte.
+overlay. By it a rerun knows what is whole: a power cut, a failing disk or an editor may change any byte. A
+table that was saved by a spreadsheet, with other separators, decimal signs or encoding, is read too: its
+numbers are written again as they were, and the checksum tells whether they are the same.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 import zlib
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, TypeAlias
 
-from ..disk.cells import defused, one_line, printable
+from ..disk.cells import defused, one_line, parse_number, parse_whole, printable, restored
 from ..imaging.flow import NodeFlow, flow_of_nodes
 from ..imaging.measurement import measure_nodes
 from ..types import Measurement, Prediction
@@ -23,6 +28,7 @@ __all__ = [
     "HEADING",
     "FrameKey",
     "FrameRows",
+    "ResultsTable",
     "Row",
     "checksum",
     "csv_line",
@@ -198,3 +204,202 @@ def csv_line(cells: Sequence[str]) -> str:
 def checksum(data: bytes | memoryview, seed: int = 0) -> str:
     """Return the CRC-32 of some bytes in eight letters; digits a spreadsheet could take for a number."""
     return f"{zlib.crc32(data, seed):08x}".translate(LETTERS)
+
+
+# -- read back ---------------------------------------------------------------------------------
+
+LONGEST_LINE = 1 << 20
+SEPARATORS = (",", ";", "\t")
+CHECK = re.compile(r"[a-p]{8}-((?:[a-p]{8})?)-((?:[a-p]{8})?)")
+
+
+class _Line(NamedTuple):
+    """A line that can be read: where it belongs, its cells, and its text where it is as we write it."""
+
+    key: FrameKey
+    cells: list[str]
+    text: str | None
+
+
+class ResultsTable:
+    """The frames of a ``results.csv`` that are whole; what is odd is known once all were read.
+
+    Parameters
+    ----------
+    path : Path
+        A file that is not there has no frame.
+    seed : int
+        That the checksums were made with.
+
+    Attributes
+    ----------
+    n_damaged : int
+        Lines that are not whole.
+    is_cut : bool
+        The file ends within a line, as a run that was killed leaves it.
+    is_edited : bool
+        Another program has saved the file.
+    is_headless : bool
+        The file is there, without the names of its columns.
+    n_frames : int
+        Frames that are whole.
+    stranger : dict of str to str, optional
+        A row that can be read and does not fit: damaged, or of another run.
+    has_other_text : bool
+        There is text that is none of this run's.
+    """
+
+    def __init__(self, path: Path, seed: int) -> None:
+        self.path = path
+        self.seed = seed
+        self.n_damaged = 0
+        self.n_frames = 0
+        self.is_cut = False
+        self.is_edited = False
+        self.is_headless = path.exists()
+        self.stranger: dict[str, str] | None = None
+        self.has_other_text = False
+
+    def __iter__(self) -> Iterator[FrameRows]:
+        group: list[_Line] = []
+        for number, text in enumerate(_texts(self.path)):
+            self.is_cut = not text.endswith("\n")
+            if number == 0 and self._is_heading(text):
+                self.is_headless = False
+                continue
+            line = _read_line(text)
+            if group and (line is None or _place(line) != _place(group[0])):
+                yield from self._whole(group)
+                group = []
+            if line is not None:
+                group.append(line)
+            else:
+                self.n_damaged += not self.is_cut
+                self.has_other_text = self.has_other_text or any(map(str.isalnum, text))
+        if group:
+            yield from self._whole(group)
+
+    def keys(self) -> Iterator[FrameKey]:
+        """Frames that have a row that can be read, whether or not it is whole."""
+        for text in _texts(self.path):
+            if line := _read_line(text):
+                yield line.key
+
+    def _is_heading(self, text: str) -> bool:
+        if text == HEADING:
+            return True
+        edited = any(cells == list(COLUMNS) for cells in _cells(text.removeprefix("\ufeff")))
+        self.is_edited = self.is_edited or edited
+        return edited
+
+    def _whole(self, group: list[_Line]) -> Iterator[FrameRows]:
+        """The rows of a frame where the checksum fits; a frame whose rows were cut is no damage."""
+        if match := CHECK.fullmatch(group[0].cells[-1]):
+            checks = {kind: check for kind, check in zip(KINDS, match.groups(), strict=True) if check}
+            for bodies in _bodies(group):
+                text = signed(bodies, self.seed, checks)
+                if text.endswith(f",{match[0]}\n"):
+                    self.n_frames += 1
+                    self.is_edited = self.is_edited or text != "".join(line.text or "" for line in group)
+                    failed = group[0].cells[COLUMNS.index("status")] == "failed"
+                    yield FrameRows(key=group[0].key, text=text, failed=failed, checks=checks)
+                    return
+        self.n_damaged += 0 if self.is_cut else len(group)
+        self.has_other_text = True
+        self.stranger = self.stranger or dict(zip(COLUMNS, group[0].cells, strict=True))
+
+
+def _bodies(group: list[_Line]) -> Iterator[list[str]]:
+    """The lines of a frame without their checksum: as they stand, then as we would write them."""
+    as_they_stand = [f"{line.text.rpartition(',')[0]}\n" for line in group if line.text]
+    if len(as_they_stand) == len(group):
+        yield as_they_stand
+    with suppress(ValueError):
+        yield [_as_we_write(line.cells) for line in group]
+
+
+def _place(line: _Line) -> tuple[FrameKey, str]:
+    return line.key, line.cells[-1]
+
+
+def _read_line(text: str) -> _Line | None:
+    """Content of a line; None where it is not a row, or was cut."""
+    for cells in _cells(text):
+        if "'" in text:
+            cells = [restored(cell) for cell in cells]
+        source, frame = cells[:2]
+        if len(frame) > 9 or not (frame or "0").isdecimal() or not frame.isascii():
+            continue
+        if all(part not in ("", ".", "..") for part in source.split("/")):
+            as_written = text.endswith("\n") and not text.endswith("\r\n")
+            return _Line(FrameKey(source, int(frame or -1)), cells, text if as_written else None)
+    return None
+
+
+def _cells(text: str) -> Iterator[list[str]]:
+    """The cells of a line, by each separator that gives as many as there are columns."""
+    line = text.rstrip("\r\n")
+    for separator in SEPARATORS:
+        cells = _split(line, separator)
+        if len(cells) == 1 and cells[0] != line:  # a spreadsheet that knew no comma took a line for a cell
+            cells = _split(cells[0], ",")
+        if len(cells) == len(COLUMNS):
+            yield cells
+
+
+def _split(line: str, separator: str) -> list[str]:
+    try:
+        return next(csv.reader([line], delimiter=separator), [])
+    except csv.Error:
+        return []
+
+
+def _as_we_write(cells: list[str]) -> str:
+    """A row that another program wrote, as we write it.
+
+    Raises
+    ------
+    ValueError
+        If a number is none.
+    """
+    row = dict(zip(COLUMNS[:-1], cells, strict=False))
+    for column in ("frame", "node"):
+        row[column] = row[column] and str(parse_whole(row[column]))
+    for column, format_ in FORMATS.items():
+        row[column] = row[column] and format(parse_number(row[column]), format_)
+    return csv_line(list(row.values()))
+
+
+def _texts(path: Path) -> Iterator[str]:
+    """Each line with its end, in whichever encoding; a NUL in the place of one that is too long."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
+            file.seek(0)
+            text = io.TextIOWrapper(file, encoding="utf-16", errors="replace", newline="")
+            while line := text.readline(LONGEST_LINE):
+                yield line
+            return
+        file.seek(0)
+        while raw := file.readline(LONGEST_LINE):
+            if len(raw) < LONGEST_LINE:
+                yield _decoded(raw)
+            else:
+                yield "\0\n" if _ends(raw, file) else "\0"
+
+
+def _ends(raw: bytes, file: BinaryIO) -> bool:
+    """Pass over the rest of a line, and tell whether it ends before the file does."""
+    while raw and not raw.endswith(b"\n"):
+        raw = file.readline(LONGEST_LINE)
+    return bool(raw)
+
+
+def _decoded(raw: bytes) -> str:
+    for encoding in ("utf-8", "cp1252"):  # the second is how spreadsheets in Europe save a CSV
+        try:
+            return raw.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    return raw.decode("utf-8", "replace")

@@ -13,26 +13,27 @@ from msgspec import Meta
 
 from ..errors import RunError
 from ..study.config import Device
-from .options import Folder, Positive, command, is_there
+from .options import Folder, Positive, command, existing_place
 
 if TYPE_CHECKING:
     from ..batch import FrameResult
 
-__all__ = ["segment"]
+__all__ = ["paths_of", "segment_files"]
 
 MOST_SHOWN = 3
 """Failures of one file that are told one by one; the others stand in the table."""
 
 
-def _paths(_: Any, tokens: Sequence[Token]) -> list[str]:
+def paths_of(_: Any, tokens: Sequence[Token]) -> list[str]:
+    """Files, folders and patterns that are given; what is no pattern must be there."""
     from glob import has_magic
 
-    return [token.value if has_magic(token.value) else is_there(token.value) for token in tokens]
+    return [token.value if has_magic(token.value) else existing_place(token.value) for token in tokens]
 
 
 @command()
-def segment(
-    path: Annotated[list[str], Parameter(converter=_paths)],
+def segment_files(
+    path: Annotated[list[str], Parameter(converter=paths_of)],
     /,
     *,
     out: Folder,
@@ -41,6 +42,7 @@ def segment(
     batch_size: Positive | None = None,
     masks: Literal["png", "rle"] = "png",
     overlays: bool = False,
+    radiomics: bool = False,
     dicom: bool = False,
     scheduler: Annotated[str | None, Meta(title="ADDRESS")] = None,
     names: Literal["path", "hash"] = "path",
@@ -66,6 +68,8 @@ def segment(
         A picture for each frame, or all run-length coded in masks.jsonl.
     overlays : bool
         Also draw the outlines, to look at.
+    radiomics : bool
+        Also write radiomics.csv: a row a node, with features as IBSI defines them.
     dicom : bool
         Also write a segmentation (SEG) and a report (SR) of each DICOM file, for the archive that it came
         from; they carry its patient's name.
@@ -112,6 +116,8 @@ def segment(
                 bar.write(sentence, file=sys.stderr)
             bar.set_postfix_str(f"{n_done} frames, {n_failed} failed", refresh=False)
             bar.update(result.progress - bar.n)
+    if radiomics:
+        _measure(path, out, names)
     kept = f", {n_kept} files done before" if n_kept else ""
     unlike = f", {n_unlike} of them unlike the training data (see the status column)" if n_unlike else ""
     failed = f", {n_failed} failed (see the message column)" if n_failed else ""
@@ -149,6 +155,15 @@ def _archive(paths: Sequence[str], out: Path, model: str, anew: set[str]) -> int
     refused = f", {n_refused} files refused" if n_refused else ""
     print(f"{n_files} DICOM objects written{refused}: {out / FOLDER}")
     return n_refused
+
+
+def _measure(path: Sequence[str], out: Path, names: Literal["path", "hash"]) -> None:
+    """Write the radiomics of what was found, and tell of nodes that have none."""
+    from ..workflow.radiomics import write_radiomics
+
+    for source, frame, lost in write_radiomics(path, out, names):
+        if lost:
+            print(f"note: {source}, frame {frame}: {lost}", file=sys.stderr)
 
 
 class _Shown:

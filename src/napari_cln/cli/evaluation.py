@@ -15,11 +15,11 @@ from .options import Existing, command, settings_from
 if TYPE_CHECKING:
     from ..workflow.evaluate import EvaluationStep
 
-__all__ = ["evaluate", "reports"]
+__all__ = ["evaluate_model", "read_reports"]
 
 
 @command(settings=EvaluationSettings)
-def evaluate(
+def evaluate_model(
     folder: Existing,
     /,
     *,
@@ -75,7 +75,7 @@ class _Progress:
 
 
 @command()
-def reports(
+def read_reports(
     reports: Annotated[Path, Meta(title="CSV", extra={"exists": True})],
     /,
     *,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from .options import command
 
-__all__ = ["doctor"]
+__all__ = ["tell_health"]
 
 
 @command()
-def doctor() -> int:
+def tell_health() -> int:
     """Tell what is installed, and which device will be used and why."""
     from ..doctor import examine
 

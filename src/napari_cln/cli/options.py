@@ -20,13 +20,22 @@ from cyclopts import App, CycloptsError, Group, Parameter, Token
 from cyclopts.exceptions import CoercionError, MissingArgumentError, UnusedCliTokensError
 
 from ..disk.cells import parse_number, parse_whole
-from ..settings import Setting, describe, settings_of, texts_of
+from ..settings import Setting, setting_of, settings_of, texts_of
 
 if TYPE_CHECKING:
     from cyclopts.help import HelpPanel
     from rich.console import Console, ConsoleOptions
 
-__all__ = ["Count", "Existing", "Folder", "Positive", "command", "is_there", "read_command", "settings_from"]
+__all__ = [
+    "Count",
+    "Existing",
+    "Folder",
+    "Positive",
+    "command",
+    "existing_place",
+    "read_command",
+    "settings_from",
+]
 
 T = TypeVar("T", bound=Any)
 NAMES = 26
@@ -60,7 +69,7 @@ def command(
             if parameter.kind is not parameter.VAR_KEYWORD:
                 default = None if parameter.default is parameter.empty else parameter.default
                 name = parameter.name
-                setting = describe(name, hints[name], default, texts.get(name, ""))
+                setting = setting_of(name, hints[name], default, texts.get(name, ""))
                 parameters.append(parameter.replace(annotation=_annotated(setting)))
         for setting in settings_of(settings) if settings else ():
             parameters.append(
@@ -96,7 +105,7 @@ def _annotated(setting: Setting, group: Group | None = None) -> Any:
 
 
 def _help(setting: Setting) -> str:
-    """What an option means, its limits and its default."""
+    """Meaning of an option, its limits and its default."""
     facts = [setting.range]
     if setting.kind is not bool and setting.default not in (None, "", ()):
         facts.append(f"default: {setting.default}")
@@ -127,7 +136,7 @@ def _number_of(setting: Setting) -> Callable[[type, Sequence[Token]], float]:
     return read
 
 
-def is_there(text: str) -> str:
+def existing_place(text: str) -> str:
     """Return the name of a file or folder that is there.
 
     Raises
@@ -141,7 +150,7 @@ def is_there(text: str) -> str:
 
 
 def _existing(kind: Any, tokens: Sequence[Token]) -> Any:
-    text = is_there(tokens[0].value)
+    text = existing_place(tokens[0].value)
     return text if kind is str else Path(text)
 
 
@@ -215,7 +224,7 @@ def read_command(
 
 
 def _sentence(error: CycloptsError) -> str:
-    """What is wrong with a command line."""
+    """Reason why a command line can't be taken."""
     error.verbose = False
     name = error.argument.name if error.argument else ""
     token = getattr(error, "token", None)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..folder.health.case import Fault
     from ..folder.health.check import StudyCheck
 
-__all__ = ["bring_in", "check", "export", "phantom"]
+__all__ = ["bring_in", "check_folder", "make_phantom", "send_out"]
 
 MEANINGS = Group("What words and values mean; none is guessed")
 SHOWN = 3
@@ -56,11 +56,12 @@ def _mask_value(text: str) -> tuple[str, str]:
 
 
 Pairs: TypeAlias = Annotated[Sequence[str], _checked_by(_pair)]
+Headings: TypeAlias = Annotated[Sequence[str], _checked_by(str)]
 MaskValues: TypeAlias = Annotated[Sequence[str], _checked_by(_mask_value)]
 
 
 @command()
-def phantom(n: Positive, /, *, out: Folder, seed: Count = 0) -> int:
+def make_phantom(n: Positive, /, *, out: Folder, seed: Count = 0) -> int:
     """Simulate neck frames with exact truth into a new training folder.
 
     Parameters
@@ -99,6 +100,7 @@ def bring_in(
     clean: bool | None = None,
     turn_masks: bool = False,
     patient_folders: bool = False,
+    clinical: Annotated[Headings, Meta(title="COLUMN…")] = (),
     json: bool = False,
 ) -> int:
     """Bring a study into a training folder, and say at the end what was made of what.
@@ -133,6 +135,8 @@ def bring_in(
         Masks of turned pictures (EXIF) were drawn on the stored pixels.
     patient_folders : bool
         The folder of an image is named after its patient.
+    clinical : str
+        Columns of the table to keep as the patient's clinical record: numbers and a few words, no dates.
     json : bool
         Print the report as JSON.
     """
@@ -154,6 +158,7 @@ def bring_in(
         clean=clean,
         turn_masks=turn_masks,
         patient_folders=patient_folders,
+        clinical=list(clinical),
     )
     for _ in _with_bar(work):
         pass
@@ -170,7 +175,7 @@ def bring_in(
 
 
 @command()
-def export(
+def send_out(
     folder: Existing,
     /,
     *,
@@ -214,7 +219,7 @@ def _with_bar(steps: Iterable[ExchangeStep]) -> Iterator[ExchangeStep]:
 
 
 @command()
-def check(
+def check_folder(
     folder: Existing,
     /,
     *,
@@ -344,6 +349,6 @@ def _agrees(question: str) -> bool:
 
 
 def _offer(fault: Fault, repair: bool, break_locks: bool) -> str:
-    """Which option would mend a fault, unless it was given."""
+    """Option that would mend a fault, unless it was given."""
     option, given = ("--repair", repair) if fault.lock is None else ("--break-locks", break_locks)
     return f" Repair ({fault.remedy.value}): add {option}." if fault.remedy and not given else ""

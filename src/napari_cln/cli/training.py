@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
     from ..training.run_folder import Epoch, Event, Stopped
 
-__all__ = ["train"]
+__all__ = ["train_network"]
 
 
 @command(settings=TrainConfig, heading="Settings (a resumed run keeps those it was started with)")
-def train(
+def train_network(
     folder: Existing,
     /,
     *,
@@ -49,7 +49,7 @@ def train(
     """
     from tqdm import tqdm
 
-    from ..training import run
+    from ..training.run import train
     from ..training.run_folder import RunFolder, Stopped
 
     former = RunFolder(out).record_to_resume().config if resume else TrainConfig()
@@ -58,7 +58,7 @@ def train(
     last: Event | None = None
     with _requests_to_stop() as asked, tqdm(unit="step", disable=None if speaks else True) as bar:
         try:
-            for last in run.train(folder, out, config, resume=resume, stop=lambda: bool(asked)):
+            for last in train(folder, out, config, resume=resume, stop=lambda: bool(asked)):
                 if speaks:
                     _show(last, bar)
         except KeyboardInterrupt:  # asked twice

@@ -30,7 +30,7 @@ from .pictures import hash_pixels, read_png
 from .record import Provenance, Record, SourceKind, case_of, decode_record
 from .state import first_state, next_state
 
-__all__ = ["TrainingFolder"]
+__all__ = ["TrainingFolder", "last_not_judged", "read_not_judged"]
 
 MAX_RECORD_BYTES = 4 * 2**20
 _RECORD = re.compile(r"([0-9a-f]{16})\.json")
@@ -86,20 +86,9 @@ class TrainingFolder:
             sweep([*layout.shared, *layout.revisions.glob("*"), layout.root])
         return folder
 
-    # ------------------------------------------------------------ reading
-
     def cases(self) -> list[Case]:
         """All frames, by id; records that can't be read are left out, logged, named by ``check``."""
-        cases, unreadable = [], 0
-        with without_collection():
-            for case_id, path in _find_records(self.layout):
-                try:
-                    cases.append(case_of(_read_record(path, case_id, whole=False), self.layout))
-                except DatasetError:
-                    unreadable += 1
-        if unreadable:
-            _log.warning("%d records can't be read and are left out: run `napari-cln check`.", unreadable)
-        return cases
+        return _read_cases(self.layout)
 
     def ids(self) -> list[str]:
         """Ids of all frames that have a record, sorted."""
@@ -183,36 +172,6 @@ class TrainingFolder:
             return ids
         return np.zeros(case.shape, dtype=np.uint8) if label is None else label * (label != NOT_JUDGED)
 
-    def read_not_judged(self, case: Case) -> NDArray[np.bool_] | None:
-        """Pixels bool (H, W) of which nobody says whether a node is there; None where all are judged.
-
-        Errors as of :meth:`read_image`.
-
-        Parameters
-        ----------
-        case : Case
-        """
-        return _unjudged_in(_read_mask(case.mask, case.checksums.mask)) if self.dataset.has_unjudged else None
-
-    def last_not_judged(self, record: Record) -> NDArray[np.bool_] | None:
-        """Pixels bool (H, W) that nobody judged, in the last state that had such; None without one.
-
-        Parameters
-        ----------
-        record : Record
-        """
-        if self.dataset.has_unjudged:
-            kept = sorted((self.layout.revisions / record.id).glob("*.png"), reverse=True)
-            labels = (path for path in kept if "nodes" not in path.name)
-            for path in (self.layout.mask(record.id), *labels):
-                with suppress(DatasetError):
-                    unjudged = _unjudged_in(read_png(path))
-                    if unjudged is not None and unjudged.shape == record.shape:
-                        return unjudged
-        return None
-
-    # ------------------------------------------------------------ saving
-
     def save(
         self,
         annotation: Annotation,
@@ -279,11 +238,7 @@ class TrainingFolder:
             Bring ``numTraining`` up to date, and set strokes aside where the disk refuses. An import counts
             once, at its end, and has its source to read again.
         """
-        if self.dataset.read_only:
-            raise DatasetError(
-                f"{self.path.name} was written by a newer napari-cln and is open for reading only. Update "
-                "napari-cln."
-            )
+        self.dataset.check_writable()
         case_id = self.identify(annotation.frame)
         place, state = self.layout.record(case_id), None
         if not is_there(place):
@@ -293,7 +248,7 @@ class TrainingFolder:
             with lock(self.layout.locks, case_id, about.reader):
                 former = self.record(case_id) if is_there(place) else None
                 if former is not None:
-                    unjudged = self.last_not_judged(former) if annotation.not_judged is None else None
+                    unjudged = last_not_judged(self, former) if annotation.not_judged is None else None
                     state = next_state(former, annotation, about, self.dataset.hash_key, unjudged)
                     if expected_revision not in (None, former.revision):
                         keep_rival(self.layout, state.after(expected_revision or 0), former)
@@ -308,11 +263,7 @@ class TrainingFolder:
                 self.autosave.keep(annotation, case_id, who=about.reader, revision=expected_revision or 0)
             if isinstance(cause, HeldError):
                 raise
-            kept = " Your strokes are kept and will be offered again." if count else ""
-            raise DatasetError(
-                f"{case_id} can't be saved ({cause.strerror}).{kept} Free some space, or make the folder "
-                "writable, and save again."
-            ) from cause
+            raise _not_saved(case_id, cause, kept=count) from cause
         self.autosave.clear(case_id, about.reader)
         if count and state.record.has_mask != (former is not None and former.has_mask):
             self.dataset.recount()
@@ -337,6 +288,43 @@ class TrainingFolder:
         return digest[:16]
 
 
+def read_not_judged(study: TrainingFolder, case: Case) -> NDArray[np.bool_] | None:
+    """Pixels of a case of which nobody says whether a node is there.
+
+    Parameters
+    ----------
+    study : TrainingFolder
+    case : Case
+
+    Returns
+    -------
+    ndarray of bool, shape (H, W), or None
+        None where all are judged.
+
+    Raises
+    ------
+    DatasetError
+        As of :meth:`TrainingFolder.read_image`.
+    """
+    if not study.dataset.has_unjudged:
+        return None
+    return _unjudged_in(_read_mask(case.mask, case.checksums.mask))
+
+
+def last_not_judged(study: TrainingFolder, record: Record) -> NDArray[np.bool_] | None:
+    """Pixels bool (H, W) that nobody judged, in the last state of a frame that had such; None without one."""
+    if study.dataset.has_unjudged:
+        layout = study.layout
+        kept = sorted((layout.revisions / record.id).glob("*.png"), reverse=True)
+        labels = (path for path in kept if "nodes" not in path.name)
+        for path in (layout.mask(record.id), *labels):
+            with suppress(DatasetError):
+                unjudged = _unjudged_in(read_png(path))
+                if unjudged is not None and unjudged.shape == record.shape:
+                    return unjudged
+    return None
+
+
 def _find_records(layout: Layout) -> list[tuple[str, str]]:
     """Ids and paths of all records, sorted."""
     # Text, not Path: with 50 000 records, making paths takes longer than reading files.
@@ -352,6 +340,19 @@ def _find_records(layout: Layout) -> list[tuple[str, str]]:
             f"The records of {layout.root.name} can't be listed ({cause.strerror}). Check the permissions, "
             "and that records is a folder."
         ) from cause
+
+
+def _read_cases(layout: Layout) -> list[Case]:
+    cases, unreadable = [], 0
+    with without_collection():
+        for case_id, path in _find_records(layout):
+            try:
+                cases.append(case_of(_read_record(path, case_id, whole=False), layout))
+            except DatasetError:
+                unreadable += 1
+    if unreadable:
+        _log.warning("%d records can't be read and are left out: run `napari-cln check`.", unreadable)
+    return cases
 
 
 def _read_record(path: Path | str, case_id: str, *, whole: bool = True) -> Record:
@@ -378,6 +379,14 @@ def _unjudged_in(label: NDArray[np.uint8] | None) -> NDArray[np.bool_] | None:
     """Pixels of a label image that nobody judged; None where all are judged."""
     unjudged = None if label is None else label == NOT_JUDGED
     return unjudged if unjudged is not None and unjudged.any() else None
+
+
+def _not_saved(case_id: str, cause: OSError, *, kept: bool) -> DatasetError:
+    strokes = " Your strokes are kept and will be offered again." if kept else ""
+    return DatasetError(
+        f"{case_id} can't be saved ({cause.strerror}).{strokes} Free some space, or make the folder "
+        "writable, and save again."
+    )
 
 
 def _conflict(former: Record) -> ConflictError:

@@ -286,6 +286,20 @@ class DatasetFile:
         """True where a newer napari-cln wrote the folder, so that this one must not change it."""
         return self._description.ours.schema > SCHEMA
 
+    def check_writable(self) -> None:
+        """Refuse to change a folder of a newer version.
+
+        Raises
+        ------
+        DatasetError
+            If it is one.
+        """
+        if self.read_only:
+            raise DatasetError(
+                f"{self.layout.root.name} was written by a newer napari-cln and is open for reading only. "
+                "Update napari-cln."
+            )
+
     @property
     def salt(self) -> str | None:
         """Fingerprint of the salt of the patient keys."""

@@ -38,7 +38,7 @@ from ..disk.seals import checksum_holds, with_own_line_ends
 from ..errors import DatasetError
 from ..types import Annotation, Case, Frame, Status, Truth, frame_truth
 from .commits import safe_name
-from .dataset import TrainingFolder
+from .dataset import TrainingFolder, read_not_judged
 from .pictures import encode_png, hash_pixels, read_png
 from .record import (
     SCHEMA,
@@ -129,7 +129,7 @@ def read_annotation(study: TrainingFolder, case: Case) -> Annotation:
         annotator=(last.judged_by or last.who) if last else None,
         based_on=last.model if last else None,
         note=record.note,
-        not_judged=study.read_not_judged(case),
+        not_judged=read_not_judged(study, case),
     )
 
 

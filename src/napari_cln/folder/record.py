@@ -50,6 +50,7 @@ Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 CaseId = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
 Key = Annotated[str, Meta(pattern="^[0-9A-Za-z_-]{1,100}$")]
 Name = Annotated[str, Meta(max_length=200)]
+Word = Annotated[str, Meta(max_length=40)]
 Size = Annotated[int, Meta(ge=1, le=MAX_SIDE)]
 Place = Annotated[int, Meta(ge=0, le=MAX_SIDE)]
 Count = Annotated[int, Meta(ge=1, le=10**9)]
@@ -122,6 +123,7 @@ class HistoryEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Source(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Origin of a frame: kind of file, number in it, its size, and the part that is stored.
 
+    ``hospital`` is a letter, or a key that leads back to no name without the folder's salt;
     ``crop`` is ``(x0, y0, x1, y1)`` in the source's pixels, half-open, and ``area`` the scan area in the same
     form; ``deid`` lists DICOM's codes (PS3.16, CID 7050) of what was done against names, and ``uncleaned``
     says that what lies outside the scan area was kept.
@@ -137,6 +139,7 @@ class Source(Struct, frozen=True, kw_only=True, omit_defaults=True):
     uncleaned: bool = False
     manufacturer: Name | None = None
     decoder: Name | None = None
+    hospital: Annotated[str, Meta(pattern="^[0-9A-Za-z]{1,8}$")] | None = None
 
     def __post_init__(self) -> None:
         x0, y0, x1, y1 = self.crop
@@ -185,6 +188,7 @@ class Record(Struct, frozen=True, kw_only=True):
     spacing_source: SpacingSource | None = None
     spacing_by: Name | None = None
     p_malignant: Share | None = None
+    clinical: dict[Name, float | Word] | None = None
     note: NoteText = ""
     history: tuple[HistoryEntry, ...]
     others: JsonObject = msgspec.field(default_factory=dict, name="x_others")
@@ -221,6 +225,8 @@ class Provenance(Struct, frozen=True, kw_only=True):
     second readings that a decision weighed: reader, and when they read it; ``p_malignant`` is the best
     possible score of a simulated frame. ``extent`` is what is stored of a frame: its scan area alone; all of
     its size, black outside the scan area, so that others' masks still fit; or all of it, uncleaned.
+    ``hospital`` is where a frame was made, ``scanner`` its machine where the file does not say it,
+    ``clinical`` what is known of the patient.
     """
 
     patient: str | None = None
@@ -232,6 +238,9 @@ class Provenance(Struct, frozen=True, kw_only=True):
     judged_by: str | None = None
     readings: Mapping[str, str] | None = None
     p_malignant: float | None = None
+    hospital: str | None = None
+    scanner: str | None = None
+    clinical: Mapping[str, float | str] = msgspec.field(default_factory=dict)
     extent: Extent = "scan area"
 
     @property
@@ -243,7 +252,7 @@ class Provenance(Struct, frozen=True, kw_only=True):
 _decoder = msgspec.json.Decoder(Record)
 _CHECK = "Run `napari-cln check` on the training folder: former states are in its revisions folder."
 _KEYS = frozenset(Record.__struct_encode_fields__) | {"checksum"}
-_OPTIONAL = ("spacing_by", "p_malignant")
+_OPTIONAL = ("spacing_by", "p_malignant", "clinical")
 """Keys that are left out where there is nothing to say."""
 
 
@@ -379,6 +388,7 @@ def case_of(record: Record, layout: Layout) -> Case:
         status=record.status,
         spacing_mm=record.spacing_mm,
         vendor=record.source.manufacturer,
+        hospital=record.source.hospital,
         shape=record.shape,
         revision=record.revision,
         split=record.split,

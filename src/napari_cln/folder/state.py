@@ -6,6 +6,8 @@ Nothing here reads or writes a file: the training folder says what it knows of t
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -143,13 +145,15 @@ def first_state(
             area=(area[1], area[0], area[3], area[2]),
             deid=(NO_HEADER,),
             uncleaned=about.extent == "uncleaned",
-            manufacturer=maker_of(frame.vendor),
+            manufacturer=maker_of(frame.vendor) or maker_of(about.scanner),
             decoder=frame.decoder,
+            hospital=hospital_key(about.hospital, key_of),
         ),
         spacing_mm=(float(spacing[0]), float(spacing[1])) if spacing else None,
         spacing_source=frame.spacing_source if spacing else None,
         spacing_by=about.reader if typed else None,
         p_malignant=about.p_malignant,
+        clinical=dict(about.clinical) or None,
         history=(),
     )
     return _state(record, annotation, about, nodes, box, image=image)
@@ -196,12 +200,34 @@ def next_state(
                 "record and save it again."
             )
         record = msgspec.structs.replace(record, patient_key=key)
+    record = _with_facts(record, about, key_of)
     frame = annotation.frame
     if frame.spacing_source == "typed" and frame.spacing_mm:
         spacing = (float(frame.spacing_mm[0]), float(frame.spacing_mm[1]))
         by = former.spacing_by if former.spacing_mm == spacing else about.reader
         record = msgspec.structs.replace(record, spacing_mm=spacing, spacing_source="typed", spacing_by=by)
     return _state(record, annotation, about, nodes, box, unjudged)
+
+
+def _with_facts(record: Record, about: Provenance, key_of: KeyOf) -> Record:
+    """The record with what is newly known of hospital, machine and patient; what it knows stays."""
+    source = record.source
+    hospital = hospital_key(about.hospital, key_of) or source.hospital
+    maker = source.manufacturer or maker_of(about.scanner)
+    if (hospital, maker) != (source.hospital, source.manufacturer):
+        source = msgspec.structs.replace(source, hospital=hospital, manufacturer=maker)
+    clinical = {**(record.clinical or {}), **about.clinical} or None
+    return msgspec.structs.replace(record, source=source, clinical=clinical)
+
+
+def hospital_key(name: str | None, key_of: KeyOf) -> str | None:
+    """How a hospital is called in the folder: by its own letter or number, else by a short salted key."""
+    if not name:
+        return None
+    plain = name.strip()
+    if re.fullmatch(r"[A-Za-z]|\d{1,2}", plain):
+        return plain.upper()
+    return "H" + hashlib.sha256(key_of("cine", f"hospital {plain.casefold()}").encode()).hexdigest()[:5]
 
 
 def _state(
@@ -261,6 +287,7 @@ def says(
         and hashes == {key: getattr(record, key) for key in hashes}
         and (patient is None or key_of("patient", patient) == record.patient_key)
         and about.split == record.split
+        and _with_facts(record, about, key_of) == record
     )
 
 

@@ -14,7 +14,8 @@ from ..types import Box, ColourFlow, Frame
 from .measurement import bounds
 from .overlay import read_marks
 
-__all__ = ["FlowPattern", "NodeFlow", "find_flow", "flow_of_node", "flow_of_nodes"]
+__all__ = ["NodeFlow", "find_flow"]
+
 
 FlowPattern: TypeAlias = Literal["none", "hilar", "peripheral", "mixed"]
 

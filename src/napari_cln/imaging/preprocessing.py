@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -11,12 +12,63 @@ from scipy.interpolate import make_interp_spline
 from scipy.sparse import csr_array
 from skimage.exposure import equalize_adapthist
 
-from ..types import Box, Frame, Geometry, ModelInput, PrepareConfig
+from ..types import Box, ColourFlow, Frame, PrepareConfig
 from .measurement import bounds
 from .overlay import find_overlay, paint_over, read_marks, spread
 from .scan_area import find_scan_area
 
-__all__ = ["find_overlay", "find_scan_area", "paint_over", "prepare", "restore", "to_model"]
+__all__ = [
+    "Geometry",
+    "ModelInput",
+    "find_overlay",
+    "find_scan_area",
+    "paint_over",
+    "prepare",
+    "restore",
+    "to_model",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """The map from a frame to the network's square and back.
+
+    Parameters
+    ----------
+    frame_shape : (int, int)
+        Rows and columns of the frame.
+    box : (int, int, int, int)
+        Scan area, half-open: first row, first column, last row + 1, last column + 1.
+    model_shape : (int, int)
+        Rows and columns of the network's input.
+    keep_aspect : bool
+        The scan area lies in the middle of the square; otherwise it is stretched to fill it.
+    """
+
+    frame_shape: tuple[int, int]
+    box: Box
+    model_shape: tuple[int, int] = (256, 256)
+    keep_aspect: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ModelInput:
+    """The network's input, made from one frame.
+
+    Parameters
+    ----------
+    image : ndarray of float32, shape (256, 256), in [0, 1]
+    overlay : ndarray of bool, shape (H, W)
+        Burned-in marks that were painted over, in frame pixels.
+    geometry : Geometry
+    flow : ColourFlow, optional
+        Doppler flow, which was taken out of the image too; None for a frame without Doppler.
+    """
+
+    image: NDArray[np.float32]
+    overlay: NDArray[np.bool_]
+    geometry: Geometry
+    flow: ColourFlow | None = None
 
 
 def prepare(

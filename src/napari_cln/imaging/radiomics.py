@@ -26,6 +26,8 @@ from ..types import Frame, Spacing
 from .measurement import bounds, measure, spacing_of
 from .overlay import read_marks
 
+__all__ = ["Radiomics", "radiomics"]
+
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Levels = NDArray[np.intp]

@@ -55,14 +55,14 @@ def side_term(side: Side | None) -> tuple[str, str] | None:
     return SIDES.get(side)
 
 
-def label_of(node: Node) -> str:
+def segment_label(node: Node) -> str:
     """Name of a node for a list of segments: "Node 1, left III"."""
     place = " ".join(filter(None, (node.side, node.level)))
     return f"Node {node.id}, {place}" if place else f"Node {node.id}"
 
 
-def level_of(code: str, label: str) -> Level | None:
-    """Neck level of a site's code, else of the label that :func:`label_of` wrote."""
+def coded_level(code: str, label: str) -> Level | None:
+    """Neck level of a site's code, else of the label that :func:`segment_label` wrote."""
     for level, (known, _) in SITES.items():
         if code == known:
             return level
@@ -71,7 +71,7 @@ def level_of(code: str, label: str) -> Level | None:
 
 
 def side_of(code: str, label: str) -> Side | None:
-    """Side of a code, else of the label that :func:`label_of` wrote."""
+    """Side of a code, else of the label that :func:`segment_label` wrote."""
     for side, (known, _) in SIDES.items():
         if code == known:
             return side

@@ -149,7 +149,7 @@ class PyramidPooling(nn.Module):
         self.register_buffer("grow", _grow_of(bins, size, kernel), persistent=False)
 
     def forward(self, x: Tensor, convolution: nn.Conv2d) -> Tensor:
-        """What ``convolution`` makes of the pyramid of ``x`` (B, C, S, S): (B, O, S, S).
+        """Convolve the pyramid of ``x`` (B, C, S, S) with ``convolution``: (B, O, S, S).
 
         The convolution reads C + len(bins)·outputs channels, has an odd kernel k and keeps the size.
         """

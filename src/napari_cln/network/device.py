@@ -1,4 +1,4 @@
-"""Which device computes, and why."""
+"""Choice of the device that computes, with the reason."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 
+from ..compat.tensors import processor_has_bfloat16
 from ..errors import DeviceError
 from .engines.openvino import is_wanted, load_openvino
 
@@ -15,7 +16,7 @@ __all__ = ["Device", "choose_device"]
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """Where the network runs, and why there."""
+    """The device on which the network runs, and the reason."""
 
     name: Literal["cpu", "cuda", "mps"]
     reason: str
@@ -60,7 +61,7 @@ def choose_device(wanted: str = "auto") -> Device:
     if wanted == "mps":
         raise DeviceError("There is no Apple GPU here. Choose cpu.")
     reason = "asked for" if wanted == "cpu" else "no GPU that PyTorch can use"
-    mixed = _cpu_has_bfloat16()
+    mixed = processor_has_bfloat16()
     number = "bfloat16" if mixed else "float32"
     engine, name = _cpu_engine()
     n_threads = torch.get_num_threads()
@@ -73,7 +74,7 @@ def choose_device(wanted: str = "auto") -> Device:
 
 
 def _cpu_engine() -> tuple[Literal["PyTorch", "OpenVINO"], str]:
-    """What computes on a processor, and its name with what is to be said of it."""
+    """Engine of a processor, and its name with what is to be said of it."""
     if not is_wanted():
         return "PyTorch", "PyTorch"
     try:
@@ -81,9 +82,3 @@ def _cpu_engine() -> tuple[Literal["PyTorch", "OpenVINO"], str]:
     except Exception as error:
         return "PyTorch", f"PyTorch, since OpenVINO can't be loaded ({error})"
     return "OpenVINO", "OpenVINO"
-
-
-def _cpu_has_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 itself: to imitate it is slower than float32."""
-    known = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, name, bool)() for name in known)

@@ -1,4 +1,4 @@
-"""How likely a result is wrong, from what the network computes anyway.
+"""Doubt: the chance that a result is wrong, from what the network computes anyway.
 
 A frame *fails* where a node is missed (a Dice under 0.1) or one is claimed where none is. Some clues speak
 of it, which cost next to nothing: what the arm says of the patches and of the frame as a whole, whether the
@@ -199,7 +199,7 @@ def doubt_of(model: DoubtModel, clues: Sequence[float], found: bool, novelty: fl
 
 
 def _parts(line: DoubtLine, clues: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What each clue adds to the logit, (N, K)."""
+    """Share of each clue in the logit, (N, K)."""
     parts: NDArray[np.float64] = (clues - line.mean) / np.array(line.scale) * line.weight
     return parts
 

@@ -1,4 +1,4 @@
-"""Where a score comes from: what each cell of the network's grid adds to it, exactly.
+"""The origin of a score: what each cell of the network's grid adds to it, exactly.
 
 The head is linear, and reads means: of the arm's map over the frame and, in a guided network, of the
 encoder's map under the node and in its rim. So the logit is a sum over cells, as in a class
@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import PredictionError, WeightsError
-from ..imaging.preprocessing import prepare, restore, to_model
+from ..imaging.preprocessing import Geometry, ModelInput, prepare, restore, to_model
 from ..io.sources import Source, as_frame
-from ..types import Explanation, Frame, Geometry, ModelInput
+from ..types import Explanation, Frame
 from .inference import NOT_FINITE, Segmenter
 from .model import Features, Member, Network
 
@@ -37,7 +37,7 @@ def explain(
     *,
     index: int = 0,
 ) -> Explanation:
-    """Where in a frame its malignancy comes from.
+    """Show where in a frame its malignancy comes from.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def explain_prepared(segmenter: Segmenter, frame: Frame, prepared: ModelInput) -
 
 
 def contributions(network: Member, features: Features, guide: Tensor) -> tuple[Tensor, float]:
-    """What each cell adds to the difference of the class logits, malignant - benign.
+    """Compute what each cell adds to the difference of the class logits, malignant - benign.
 
     Parameters
     ----------

@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 
 from ..errors import DeviceError, FrameError, FrameReadError, PredictionError
 from ..imaging.measurement import split_nodes
-from ..imaging.preprocessing import prepare, restore, to_model
+from ..imaging.preprocessing import Geometry, ModelInput, prepare, restore, to_model
 from ..io.sources import Source, as_frame, find_sources, read_frames
 from ..models.card import ModelCard
-from ..types import CLASS_NAMES, Doubt, Frame, Geometry, ModelInput, Prediction
+from ..types import CLASS_NAMES, Doubt, Frame, Prediction
 from .device import Device, choose_device
 from .doubt import CLUES, agreement_of_levels, clues_of, doubt_of
 from .engines.openvino import put_to_work
 from .model import Features, Network
-from .patches import chance_of_node, join_pieces, keep_nodes
+from .patches import chance_of_node, join_pieces, leave_out_others
 from .stream import predict_stream
 from .weights import load_model
 
@@ -165,7 +165,14 @@ class Segmenter:
             else (np.zeros(frame.shape, np.float32), np.zeros(frame.shape, np.uint8))
             for row, (frame, item) in enumerate(zip(frames, inputs, strict=True))
         ]
-        found, chances, left_out = self._without_others(features, found, inputs)
+        patches, chances, left_out = leave_out_others(
+            self.model,
+            features,
+            [instances for _, instances in found],
+            [item.geometry for item in inputs],
+            self.card.min_node_chance,
+        )
+        found = [(probability, kept) for (probability, _), kept in zip(found, patches, strict=True)]
         # the frame's own score first, under all its nodes, then one for each node
         rows, guides = [], []
         for row, ((_, instances), item) in enumerate(zip(found, inputs, strict=True)):
@@ -188,7 +195,7 @@ class Segmenter:
                 continue
             own, *nodes = mine.tolist()
             clues: tuple[float, ...] = ()
-            if maps is not None and self._knows_nothing:
+            if maps is not None and self.model.config.knows_nothing:
                 clues = clues_of(
                     inputs[row].image,
                     maps[row],
@@ -220,7 +227,7 @@ class Segmenter:
         return predictions
 
     def _doubt(self, clues: tuple[float, ...], found: bool, novelty: float | None) -> Doubt | None:
-        """How far a result is to be relied on; None for a model that does not know."""
+        """Tell how far a result is to be relied on; None for a model that does not know."""
         model = self.card.doubt
         if model is None or not len(clues) == len(CLUES) == len(model.found.mean):
             return None
@@ -241,7 +248,7 @@ class Segmenter:
         return probability, ends.isfinite().all(0).cpu().numpy(), agreement_of_levels(levels)
 
     def _novelty(self, features: Features, n_frames: int) -> list[float] | list[None]:
-        """How unlike the training data each frame is; None for a model that does not know."""
+        """Distance of each frame from the training data; None for a model that does not know."""
         novelty = self.model.novelty_of(features)
         if novelty is None:
             return [None] * n_frames
@@ -261,36 +268,9 @@ class Segmenter:
         threshold = 0.5 if self.card.mask_threshold is None else self.card.mask_threshold
         smallest = self.card.min_node_area * float(pixels)
         patches = split_nodes(probability, threshold, smallest, self.card.min_peak)
-        return probability, join_pieces(probability, patches, threshold) if self._knows_nothing else patches
-
-    @property
-    def _knows_nothing(self) -> bool:
-        """Tell whether the network says of a patch that it is no node."""
-        return self.model.config.knows_nothing
-
-    def _without_others(
-        self, features: Features, found: list[Found], inputs: Sequence[ModelInput]
-    ) -> tuple[list[Found], list[NDArray[np.float64]], list[int]]:
-        """Leave out the patches of each frame that the arm takes for no node; with the chances of those that
-        stay, and the number of those that go."""
-        counts = [int(instances.max()) for _, instances in found]
-        if not self._knows_nothing or not any(counts):
-            return found, [np.ones(count) for count in counts], [0] * len(counts)
-        guides = [
-            to_model(instances == id_, item.geometry)
-            for (_, instances), item, count in zip(found, inputs, counts, strict=True)
-            for id_ in range(1, count + 1)
-        ]
-        rows = np.repeat(np.arange(len(found)), counts)
-        chances = chance_of_node(self.model, features, np.stack(guides), rows)
-        each = [chances[rows == row] for row in range(len(found))]
-        least = self.card.min_node_chance
-        kept = [
-            (probability, keep_nodes(instances, own, least))
-            for (probability, instances), own in zip(found, each, strict=True)
-        ]
-        stay = [own[~(own < least)] for own in each]
-        return kept, stay, [len(own) - len(some) for own, some in zip(each, stay, strict=True)]
+        if self.model.config.knows_nothing:
+            patches = join_pieces(probability, patches, threshold)
+        return probability, patches
 
     def _scores(
         self, features: Features, guides: NDArray[np.float32], rows: NDArray[np.intp]

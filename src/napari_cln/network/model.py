@@ -61,7 +61,7 @@ class YNetOutput(NamedTuple):
 
 
 class Features(NamedTuple):
-    """What the encoder and the arm found; computed once per frame, pooled once per node."""
+    """Maps of the encoder and of the arm; computed once per frame, pooled once per node."""
 
     e1: Tensor  # (B, 16, S/2, S/2)
     e2: Tensor  # (B, 256, S/4, S/4)
@@ -87,7 +87,7 @@ class Stage(nn.Module):
 
 
 class Network(nn.Module, ABC):
-    """What a model file holds: one :class:`YNet`, or several that answer as one.
+    """Content of a model file: one :class:`YNet`, or several that answer as one.
 
     Attributes
     ----------
@@ -159,7 +159,7 @@ class Network(nn.Module, ABC):
 
     @abstractmethod
     def novelty_of(self, features: Features) -> NDArray[np.float32] | None:
-        """How unlike the training data each frame is (B,), above 1 is unlike; None where it is not known."""
+        """Distance of each frame from the training data (B,), above 1 is unlike; None where not known."""
 
 
 class Member(Network):
@@ -190,7 +190,7 @@ class Member(Network):
 
     @abstractmethod
     def pooled_maps(self, features: Features, guide: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """What the head reads: maps (M, C, s, s), and each cell's share (M, 1, s, s) in the mean of each."""
+        """Maps (M, C, s, s) that the head reads, and each cell's share in the mean of each, (M, 1, s, s)."""
 
     def novelty_of(self, features: Features) -> NDArray[np.float32] | None:
         """Distance of each frame's grain (B,) from that of the training frames; None where not known."""
@@ -355,7 +355,7 @@ def _double(x: Tensor) -> Tensor:
 
 
 def shares_of(guide: Tensor) -> tuple[Tensor, Tensor]:
-    """What each cell of e3 counts in the means under a node and in its rim, one cell (8 px) wide.
+    """Share of each cell of e3 in the means under a node and in its rim, one cell (8 px) wide.
 
     ``guide`` is (M, 1, S, S), the shares are (M, 1, S/8, S/8) and sum to 1, or to 0 where there is no node.
     """

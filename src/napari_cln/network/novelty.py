@@ -1,4 +1,4 @@
-"""How unlike its training data a frame is, from what the network computes anyway.
+"""Distance of a frame from a network's training data, from what the network computes anyway.
 
 Mean and standard deviation of each channel of the first feature map say what the grain of a frame is
 like: speckle, dynamic range, edges, black margins. Each source of training frames is a Gaussian in
@@ -38,7 +38,7 @@ MIN_VALIDATION = 19
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Novelty:
-    """Where the training frames lie; kept with the weights.
+    """Place of the training frames; kept with the weights.
 
     Parameters
     ----------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
@@ -11,10 +12,11 @@ from scipy import ndimage
 from skimage.morphology import convex_hull_image
 
 from ..imaging.measurement import bounds
+from ..imaging.preprocessing import Geometry, to_model
 from .model import Features, Network
 from .u_shaped import NOTHING
 
-__all__ = ["chance_of_node", "join_pieces", "keep_nodes"]
+__all__ = ["chance_of_node", "join_pieces", "keep_nodes", "leave_out_others"]
 
 FILLED = 0.85
 """Share of the hull round two pieces that a node's unsure pixels must fill, for them to be one node."""
@@ -109,6 +111,52 @@ def chance_of_node(
     )
     nothing: NDArray[np.float64] = logits.cpu().double().softmax(1)[:, NOTHING].numpy()
     return 1 - nothing
+
+
+def leave_out_others(
+    network: Network,
+    features: Features,
+    found: Sequence[NDArray[np.uint8]],
+    geometries: Sequence[Geometry],
+    least: float,
+) -> tuple[list[NDArray[np.uint8]], list[NDArray[np.float64]], list[int]]:
+    """Leave out the patches of each frame that the arm takes for no node.
+
+    Parameters
+    ----------
+    network : Network
+    features : Features
+        Of B frames.
+    found : sequence of ndarray of uint8, each of shape (H, W)
+        Patches of each frame on its own pixels.
+    geometries : sequence of Geometry
+        The way from each frame to the network's input.
+    least : float
+        What a node's chance reaches.
+
+    Returns
+    -------
+    list of ndarray of uint8
+        The nodes of each frame.
+    list of ndarray, each of shape (N,)
+        Their chances.
+    list of int
+        Patches that were left out.
+    """
+    counts = [int(instances.max()) for instances in found]
+    if not network.config.knows_nothing or not any(counts):
+        return list(found), [np.ones(count) for count in counts], [0] * len(counts)
+    guides = [
+        to_model(instances == id_, geometry)
+        for instances, geometry, count in zip(found, geometries, counts, strict=True)
+        for id_ in range(1, count + 1)
+    ]
+    rows = np.repeat(np.arange(len(found)), counts)
+    chances = chance_of_node(network, features, np.stack(guides), rows)
+    each = [chances[rows == row] for row in range(len(found))]
+    kept = [keep_nodes(instances, own, least) for instances, own in zip(found, each, strict=True)]
+    stay = [own[~(own < least)] for own in each]
+    return kept, stay, [len(own) - len(some) for own, some in zip(each, stay, strict=True)]
 
 
 def _by_size(instances: NDArray[np.integer]) -> NDArray[np.uint8]:

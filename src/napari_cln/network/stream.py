@@ -16,12 +16,16 @@ from itertools import islice
 import torch
 
 from ..errors import FrameError, FrameReadError, PredictionError
-from ..types import Frame, ModelInput, Prediction
+from ..imaging.preprocessing import ModelInput
+from ..types import Frame, Prediction
 
 __all__ = ["MOST_TEAMS", "predict_stream"]
 
 MOST_TEAMS = 4
 """Batches side by side: each holds its maps in memory, and all share Python's one interpreter."""
+
+MOST_PIXELS = 2**25
+"""Pixels of the frames that are at work at once: a pixel takes about 12 bytes while it is."""
 
 Item = Frame | FrameReadError
 Outcome = Prediction | FrameError
@@ -38,6 +42,8 @@ def predict_stream(
     spare_cores: int = 0,
 ) -> Iterator[Outcome]:
     """Predict a stream, in order, holding no more than is at work and one batch ahead.
+
+    Large frames are taken fewer at a time, so that :data:`MOST_PIXELS` are at work at most, or one frame.
 
     Parameters
     ----------
@@ -62,11 +68,17 @@ def predict_stream(
     # in PyTorch each thread has a number of helpers of its own
     teams = ThreadPoolExecutor(n_teams, initializer=torch.set_num_threads, initargs=(n_used // n_teams,))
     running: deque[Future[list[Outcome]]] = deque()
+    n_pixels: deque[int] = deque()
     try:
         for batch in _in_turn(first, batches):
             inputs = [pool.submit(prepare, frame) for frame in batch if isinstance(frame, Frame)]
             running.append(teams.submit(_outcomes, batch, inputs, predict))
-            while len(running) > (n_teams if ahead else 0):
+            n_pixels.append(sum(map(_n_pixels, batch)))
+            del batch
+            while len(running) > (n_teams if ahead else 0) or (
+                len(running) > 1 and sum(n_pixels) > MOST_PIXELS
+            ):
+                n_pixels.popleft()
                 yield from running.popleft().result()
         while running:
             yield from running.popleft().result()
@@ -80,8 +92,22 @@ def predict_stream(
 
 
 def _batches(stream: Iterator[Item], size: Callable[[], int]) -> Iterator[list[Item]]:
-    while batch := list(islice(stream, size())):
+    most = MOST_PIXELS // (MOST_TEAMS + 1)
+    while True:
+        batch: list[Item] = []
+        n, n_pixels = size(), 0
+        for item in stream:
+            batch.append(item)
+            n_pixels += _n_pixels(item)
+            if len(batch) >= n or n_pixels > most:
+                break
+        if not batch:
+            return
         yield batch
+
+
+def _n_pixels(item: Item) -> int:
+    return item.shape[0] * item.shape[1] if isinstance(item, Frame) else 0
 
 
 def _in_turn(first: deque[list[Item]], rest: Iterator[list[Item]]) -> Iterator[list[Item]]:

@@ -118,7 +118,7 @@ class UYNet(Member):
         return logits
 
     def pooled_maps(self, features: Features, guide: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """What the head reads; see :meth:`Member.pooled_maps`."""
+        """Maps that the head reads; see :meth:`Member.pooled_maps`."""
         maps = [(features.arm, even_share(features.arm))]
         if self.config.guided:
             assert features.e4 is not None

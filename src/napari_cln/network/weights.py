@@ -143,7 +143,7 @@ def load_model(name_or_path: str | Path = "default") -> Network:
 
 
 def _prefixes(members: int) -> list[str]:
-    """What the keys of each network in a file start with."""
+    """Prefixes of the keys of each network in a file."""
     return [""] if members == 1 else [f"{index}." for index in range(members)]
 
 
@@ -169,7 +169,7 @@ def _network(config: YNetConfig, state: Mapping[str, torch.Tensor], prefix: str)
 def _novelty_shapes(
     state: Mapping[str, torch.Tensor], prefix: str, config: YNetConfig
 ) -> dict[str, torch.Tensor]:
-    """What the tensors of a network's novelty look like, if it has any."""
+    """Shapes of the tensors of a network's novelty, if it has any."""
     known = [state[prefix + key] for key in NOVELTY if prefix + key in state]
     if not known:
         return {}

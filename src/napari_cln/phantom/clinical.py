@@ -10,8 +10,6 @@ from collections.abc import Mapping
 
 import numpy as np
 
-__all__ = ["clinical_log_ratio", "draw_record"]
-
 MISSING = 0.15
 """Share of values that nobody wrote down, whatever the class."""
 NUMBERS = {"age": (48.0, 43.0, 13.0), "ln_tg": (0.2, 1.6, 1.5), "ln_primary_mm": (2.2, 2.5, 0.5)}

@@ -24,8 +24,6 @@ from ..types import Box, Spacing
 from .nodes import PlacedNode
 from .tissue import Contour, inside
 
-__all__ = ["PATTERNS", "DrawnFlow", "Pattern", "draw_flow", "draw_patterns", "flow_log_ratio"]
-
 Pattern: TypeAlias = Literal["none", "hilar", "peripheral", "mixed"]
 PATTERNS: tuple[Pattern, ...] = ("hilar", "none", "peripheral", "mixed")
 SHARES = ((0.62, 0.30, 0.06, 0.02), (0.12, 0.20, 0.33, 0.35))
@@ -50,7 +48,7 @@ def flow_log_ratio(pattern: Pattern) -> float:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DrawnFlow:
-    """What a Doppler box shows, in pixels of the field of view.
+    """Content of a Doppler box, in pixels of the field of view.
 
     Parameters
     ----------

@@ -19,7 +19,7 @@ CYAN, GREEN, ORANGE = (80, 225, 240), (90, 230, 100), (245, 150, 40)
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """How one make of scanner looks and images.
+    """Looks and imaging of one make of scanner.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a scanner burns into its screen: banner, ruler, bars, body mark, measurements.
+"""Marks that a scanner burns into its screen: banner, ruler, bars, body mark, measurements.
 
 Everything is drawn on a :class:`.screen.Screen`, which keeps the exact mask. Whether and
 where something is measured does not depend on a node's class: no mark tells the truth.

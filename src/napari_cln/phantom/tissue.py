@@ -41,7 +41,7 @@ class Tissue:
         """Excess two-way attenuation over what the time-gain compensation expects, dB per mm."""
 
     def layer(self, top: NDArray[np.float32], bottom: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Where the depth lies between two curves given per column."""
+        """Mask of the depths between two curves given per column."""
         between: NDArray[np.bool_] = (self.depth >= top) & (self.depth < bottom)
         return between
 

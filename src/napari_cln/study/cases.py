@@ -12,6 +12,8 @@ from ..disk.cells import defused, restored
 from ..errors import DatasetError, ExportError
 from ..types import Truth
 
+__all__ = ["CaseRow", "read_rows"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class CaseRow:
@@ -54,9 +56,11 @@ class CaseRow:
         The node was not found, and the model outlined nothing else / another structure instead.
     hd95_mm, assd_mm, hd95_px, assd_px : float, optional
         None where the node was not found; in mm where the frame is calibrated.
-    reference_long_mm, … : float, optional
+    reference_long_mm, reference_short_mm, predicted_long_mm, predicted_short_mm : float, optional
         Axes of the reader's and of the model's mask.
-    vendor, level, side : str, optional
+    reference_long_px, reference_short_px, predicted_long_px, predicted_short_px : float, optional
+        The same in pixels.
+    vendor, hospital, level, side : str, optional
     model : str
     """
 
@@ -94,6 +98,7 @@ class CaseRow:
     predicted_long_px: float | None = None
     predicted_short_px: float | None = None
     vendor: str | None = None
+    hospital: str | None = None
     level: str | None = None
     side: str | None = None
     model: str = ""
@@ -142,6 +147,10 @@ def read_rows(path: str | Path) -> list[CaseRow]:
     ----------
     path : str or Path
         ``cases.csv``.
+
+    Returns
+    -------
+    list of CaseRow
 
     Raises
     ------

@@ -88,6 +88,11 @@ class EvaluationSettings(EvaluationConfig):
         undetermined; empty for none.
     reports : str
         Verdicts of the original reports, as ``napari-cln reports`` writes them; empty for none.
+    fusion : str
+        Clinical record and image in one score, as ``napari-cln fuse`` writes it, beside the model; empty for
+        none.
+    record_table : str
+        More variables of the fusion by id, or by id and node; empty for none.
     """
 
     model: Annotated[str, Meta(title="MODEL")] = "default"
@@ -95,6 +100,8 @@ class EvaluationSettings(EvaluationConfig):
     compare_with: Annotated[str, Meta(title="MODEL")] = ""
     readers: Annotated[str, Meta(title="CSV", extra={"exists": True})] = ""
     reports: Annotated[str, Meta(title="CSV", extra={"exists": True})] = ""
+    fusion: Annotated[str, Meta(title="JSON", extra={"exists": True})] = ""
+    record_table: Annotated[str, Meta(title="CSV", extra={"exists": True})] = ""
 
     @property
     def figures(self) -> EvaluationConfig:

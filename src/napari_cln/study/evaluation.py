@@ -22,7 +22,9 @@ from .comparison import Comparison, Panel, compare_calls, compare_models, set_si
 from .config import EvaluationConfig
 from .cutoff import Cutoff, choose_cutoff
 from .diagnosis import Diagnosis, diagnose
+from .fusion import RecordBeside, fused_rows
 from .gallery import Gallery, Picture
+from .hospitals import Transfer, compare_hospitals
 from .matching import compare, read_instances, reference_instances
 from .segmentation import AxisAgreement, Detection, Segmentation, compare_axes, detect, segment_summary
 from .statistics.intervals import Resampling
@@ -38,6 +40,7 @@ __all__ = [
     "evaluate_rows",
 ]
 
+WITH_RECORD = "model with clinical record"
 T = TypeVar("T")
 
 
@@ -71,6 +74,10 @@ class Evaluation:
         Reported frames that the model's own training run had, where that is known.
     pictures : tuple of Picture
         The best, median and worst frames.
+    record : RecordBeside, optional
+        The clinical record that was set beside the model, and what of it was missing.
+    transfers : tuple of Transfer
+        Figures from hospital to hospital, where the cases are of several.
     """
 
     config: EvaluationConfig
@@ -89,6 +96,8 @@ class Evaluation:
     partitions: Mapping[str, frozenset[str]]
     learned_from: int = 0
     pictures: tuple[Picture, ...] = ()
+    record: RecordBeside | None = None
+    transfers: tuple[Transfer, ...] = ()
 
 
 def evaluate(
@@ -102,6 +111,8 @@ def evaluate(
     others: Mapping[str, Sequence[CaseRow]] | None = None,
     partitions: Mapping[str, Collection[str]] | None = None,
     learned_from: Collection[str] = (),
+    learned_hospitals: Collection[str] = (),
+    record: RecordBeside | None = None,
 ) -> Evaluation:
     """Compare predictions with what is known of their frames.
 
@@ -126,6 +137,10 @@ def evaluate(
         Patients of each split of the whole study, where ``cases`` are a part of it.
     learned_from : collection of str
         Ids of the frames that the model learned from, where they are known.
+    learned_hospitals : collection of str
+        Hospitals of the frames that the model learned from, where they are known.
+    record : RecordBeside, optional
+        A clinical record and its fusion with the score, which is set beside the model.
 
     Returns
     -------
@@ -149,6 +164,8 @@ def evaluate(
             others=others,
             partitions=partitions,
             learned_from=learned_from,
+            learned_hospitals=learned_hospitals,
+            record=record,
         )
     )
 
@@ -164,6 +181,8 @@ def evaluate_each(
     others: Mapping[str, Sequence[CaseRow]] | None = None,
     partitions: Mapping[str, Collection[str]] | None = None,
     learned_from: Collection[str] = (),
+    learned_hospitals: Collection[str] = (),
+    record: RecordBeside | None = None,
 ) -> Generator[None, None, Evaluation]:
     """Evaluate as :func:`evaluate` does, step by step: yield after each frame, return the evaluation."""
     config = config or EvaluationConfig()
@@ -174,6 +193,8 @@ def evaluate_each(
             config,
             readers=readers,
             others=others,
+            learned_hospitals=learned_hospitals,
+            record=record,
             unreadable=sum(isinstance(error, FrameReadError) for error in lost),
             failed=sum(isinstance(error, PredictionError) for error in lost),
         )
@@ -267,6 +288,8 @@ def evaluate_rows(
     *,
     readers: Mapping[str, Mapping[str, str]] | None = None,
     others: Mapping[str, Sequence[CaseRow]] | None = None,
+    learned_hospitals: Collection[str] = (),
+    record: RecordBeside | None = None,
     unreadable: int = 0,
     failed: int = 0,
 ) -> Evaluation:
@@ -289,7 +312,10 @@ def evaluate_rows(
     judged = [row for row in mine if row.kind != "stray" and row.truth != "unknown"]
     cutoff = _cutoff(rows, config)
     calls = dict(readers or {})
-    models = {name: _other(theirs, config) for name, theirs in (others or {}).items()}
+    beside = dict(others or {})
+    if record is not None:
+        beside[WITH_RECORD] = fused_rows(rows, record.records, record.fusion)
+    models = {name: _other(theirs, config) for name, theirs in beside.items()}
     compared = [
         *(compare_calls(name, judged, cutoff.value, said, how) for name, said in calls.items()),
         *(compare_models(name, judged, cutoff.value, *theirs, how) for name, theirs in models.items()),
@@ -319,6 +345,8 @@ def evaluate_rows(
             name: frozenset(row.patient for row in rows if row.split == name)
             for name in sorted({row.split for row in rows})
         },
+        record=None if record is None else record.counted(mine),
+        transfers=compare_hospitals(mine, cutoff.value, learned_hospitals, how),
     )
 
 

@@ -25,6 +25,8 @@ from .cutoff import choose_cutoff
 from .statistics.calibration import calibration_line
 from .statistics.intervals import auc_interval
 
+__all__ = ["Fusion", "fit_fusion", "fuse", "read_fusion"]
+
 Floats = NDArray[np.float64]
 Value: TypeAlias = float | str | None
 ClinicalRecord: TypeAlias = Mapping[str, Value]
@@ -197,7 +199,11 @@ def fit_fusion(
             "and clinical record need nodes of both kinds."
         )
     mine = [record_of(row, records) for row in known]
-    names = list(variables) if variables is not None else sorted({name for record in mine for name in record})
+    names = (
+        list(variables)
+        if variables is not None
+        else sorted({name for record in records.values() for name in record})
+    )
     columns = [_Column.of(name, [record.get(name) for record in mine]) for name in names]
     if not columns:
         raise DatasetError("No variable is known of these nodes. Name columns of a table that holds them.")
@@ -278,9 +284,40 @@ def fused_rows(
     return made
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RecordBeside:
+    """A fusion and the clinical records of the cases of a report.
+
+    Parameters
+    ----------
+    fusion : Fusion
+    records : mapping of str to mapping
+        As for :func:`fit_fusion`.
+    missing : dict of str to int
+        Nodes of the report that lack each variable, of ``nodes``.
+    nodes : int
+    """
+
+    fusion: Fusion
+    records: Mapping[str, ClinicalRecord]
+    missing: Mapping[str, int] = field(default_factory=dict)
+    nodes: int = 0
+
+    def counted(self, rows: Sequence[CaseRow]) -> RecordBeside:
+        """The same with what is missing of some rows."""
+        nodes = sum(row.kind != "stray" and row.truth != "unknown" for row in rows)
+        return replace(self, missing=missing_of(rows, self.records, self.fusion), nodes=nodes)
+
+
+OF_THE_ROW = ("level", "side", "predicted_short_mm", "predicted_long_mm")
+"""Variables that a table of scores holds itself; taken where they are named."""
+
+
 def record_of(row: CaseRow, records: Mapping[str, ClinicalRecord]) -> dict[str, Value]:
     """What is known of a row's node: of its patient, its frame, and itself."""
-    found: dict[str, Value] = {}
+    found: dict[str, Value] = {
+        name: value for name in OF_THE_ROW if (value := getattr(row, name)) is not None
+    }
     for key in (row.patient, row.id, f"{row.id}/{row.node}"):
         found |= {name: value for name, value in records.get(key, {}).items() if value is not None}
     return found
@@ -431,6 +468,14 @@ def write_fusion(fusion: Fusion, path: str | Path) -> None:
 
 def read_fusion(path: str | Path) -> Fusion:
     """Read what :func:`write_fusion` wrote.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    Fusion
 
     Raises
     ------

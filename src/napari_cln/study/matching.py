@@ -184,6 +184,7 @@ def _common(truth: Case | Annotation, prediction: Prediction, split: str | None)
         frame_score=round(prediction.malignancy, 6),
         cutoff=prediction.cutoff,
         vendor=vendor,
+        hospital=truth.hospital if isinstance(truth, Case) else None,
         model=prediction.model_id,
     )
 

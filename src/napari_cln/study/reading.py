@@ -155,7 +155,7 @@ def size_columns(size: Measurement | None) -> dict[str, float]:
     }
 
 
-def describe(reading: Reading) -> str:
+def describe_reading(reading: Reading) -> str:
     """One sentence: score, label at the cutoff, short axis of the most suspicious node.
 
     Examples

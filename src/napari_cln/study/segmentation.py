@@ -95,6 +95,8 @@ class Segmentation:
         Of matched nodes; in mm for those in calibrated frames.
     empty_both : int
         Frames without a node in either mask: left out of ``frame_dice``, and counted here.
+    claimed : Estimate, optional
+        Share of the frames without a node in which one is outlined; None without such frames.
     """
 
     nodes: int
@@ -110,6 +112,7 @@ class Segmentation:
     hd95_px: Summary | None
     assd_px: Summary | None
     empty_both: int
+    claimed: Estimate | None = None
 
 
 def segment_summary(
@@ -147,7 +150,18 @@ def segment_summary(
         hd95_px=summary("hd95_px", nodes),
         assd_px=summary("assd_px", nodes),
         empty_both=len(frames) - len(marked),
+        claimed=_claimed(rows, how.confidence),
     )
+
+
+def _claimed(rows: Sequence[CaseRow], confidence: float) -> Estimate | None:
+    """Share of the compared frames without a reference node in which a node is outlined."""
+    with_node = {row.id for row in rows if row.kind == "node"}
+    empty = {row.id for row in rows if row.compared} - with_node
+    if not empty:
+        return None
+    claimed = {row.id for row in rows if row.compared and row.predicted_node > 0} & empty
+    return proportion(len(claimed), len(empty), confidence=confidence)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

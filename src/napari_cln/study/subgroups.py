@@ -40,7 +40,7 @@ class Subgroup:
 def split_into_subgroups(
     rows: Sequence[CaseRow], cutoff: float, how: Resampling = DEFAULT
 ) -> tuple[Subgroup, ...]:
-    """Figures by scanner, level, side and size; a variable that no node states is left out."""
+    """Figures by hospital, scanner, level, side and size; a variable that no node states is left out."""
     # a frame stands for a node where its truth alone is known, and for none where the reader saw none
     nodes = [
         row
@@ -49,6 +49,7 @@ def split_into_subgroups(
     ]
     size_of, sizes = _size_classes(nodes)
     variables: tuple[tuple[str, Callable[[CaseRow], str | None], tuple[str, ...]], ...] = (
+        ("hospital", lambda row: row.hospital, ()),
         ("scanner", lambda row: row.vendor, ()),
         ("level", lambda row: row.level, ()),
         ("side", lambda row: row.side, ()),

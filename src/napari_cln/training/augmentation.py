@@ -88,7 +88,7 @@ def _affine(rng: np.random.Generator, ultrasound: bool) -> NDArray[np.float32]:
 
 
 def _centre(rng: np.random.Generator, instances: Tensor) -> NDArray[np.float64]:
-    """Where a crop lies, (x, y) in units of half the image: near a node, or anywhere."""
+    """Place of a crop, (x, y) in units of half the image: near a node, or anywhere."""
     anywhere = rng.uniform(-0.5, 0.5, 2)
     near, jitter = rng.random() < 0.85, rng.uniform(-0.1, 0.1, 2)
     ids = torch.unique(instances)

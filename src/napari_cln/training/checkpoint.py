@@ -1,4 +1,4 @@
-"""What a run needs to go on as if it had never stopped: its state, whole on disk.
+"""The state of a run, whole on disk, so that it goes on as if it had never stopped.
 
 PyTorch's files are ZIP archives, whose checksums it writes and does not read. Here they are read, so that
 a flipped bit is noticed. The checkpoint before the last is kept beside it: where the last is damaged, a
@@ -66,7 +66,7 @@ class Average:
 
 @dataclass(kw_only=True)
 class Progress:
-    """How far a run is; stored in its checkpoint.
+    """Position of a run; stored in its checkpoint.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ class Progress:
 
 
 def plan_of(recipe: Recipe, train: Samples, epochs: int, seed: int) -> JsonObject:
-    """What a resumed run must share with the run before."""
+    """Everything that a resumed run must share with the run before."""
     digest = sha256(train.images.tobytes() + train.instances.tobytes() + train.node_targets.tobytes())
     return {"recipe": asdict(recipe), "epochs": epochs, "seed": seed, "frames": digest.hexdigest()}
 

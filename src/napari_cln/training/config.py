@@ -35,6 +35,9 @@ class TrainConfig:
     ensemble : bool
         Keep the networks of all folds as one model, which answers with the mean of their probabilities
         and takes as many times as long; without it the one that validated best is kept.
+    hold_out : {"patient", "hospital"}
+        By what the folds are made: ``hospital`` trains a network for each hospital left out, on the frames of
+        all others; their number counts then, not ``folds``.
     batch_size : int
         Frames a step.
     learning_rate : float
@@ -62,6 +65,7 @@ class TrainConfig:
     epochs: Annotated[int, Meta(ge=1, le=1000)] = 50
     folds: Annotated[int, Meta(ge=1, le=10, title="K")] = 5
     ensemble: bool = False
+    hold_out: Literal["patient", "hospital"] = "patient"
     batch_size: Annotated[int, Meta(ge=1, le=256)] = 8
     learning_rate: Annotated[float, Meta(ge=1e-6, le=1.0, title="RATE", extra={"step": 1e-4})] = 1e-3
     patience: Annotated[int, Meta(ge=0, le=1000)] = 0

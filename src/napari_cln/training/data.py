@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..disk.atomic import write_atomically
-from ..folder.dataset import TrainingFolder
+from ..folder.dataset import TrainingFolder, read_not_judged
 from ..imaging.preprocessing import prepare, to_model
 from ..types import Annotation, Case, Frame, Node, PrepareConfig
 
@@ -28,7 +28,7 @@ MAX_NODES = 8
 
 
 def target_of(node: Node) -> float:
-    """What the class head should say of a node: its best possible score where a simulation knows it,
+    """Target of the class head for a node: its best possible score where a simulation knows it,
     else 1 for metastatic, 0 for benign, NaN for unknown.
 
     The score of any other node is a model's opinion, never a target."""
@@ -165,7 +165,7 @@ class Samples:
                 instances=instances,
                 nodes=nodes,
                 status=case.status,
-                not_judged=folder.read_not_judged(case),
+                not_judged=read_not_judged(folder, case),
             )
             truth = {"benign": 0.0, "metastatic": 1.0}.get(case.truth, float("nan"))
             has_mask = case.mask is not None

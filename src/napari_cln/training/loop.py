@@ -91,7 +91,7 @@ def fit(
     RunError
         If the loss is no number, memory runs out, or the checkpoint belongs to another run.
     """
-    training = _Training(train, validation, recipe, folder, epochs, seed, start_from, fold)
+    training = _Training(train, validation, recipe, folder, epochs, seed, start_from)
     if resume:
         for sentence in training.resume():
             yield Note(message=sentence)
@@ -104,7 +104,7 @@ def fit(
             return
         epoch, position = divmod(progress.step, training.steps_per_epoch)
         if position == 0 and progress.epoch_sums:
-            yield from training.validate(epoch)
+            yield from training.validate(epoch, fold)
             if patience is not None and progress.waited >= patience:
                 return
             continue
@@ -137,13 +137,10 @@ class _Training:
         epochs: int,
         seed: int,
         start_from: Member | None,
-        fold: int,
     ) -> None:
         self.train, self.validation, self.recipe, self.folder = train, validation, recipe, folder
-        self.epochs, self.seed, self.fold = epochs, seed, fold
+        self.epochs, self.seed = epochs, seed
         self.accelerator = Accelerator(mixed_precision=_precision())
-        self.rank, self.processes = self.accelerator.process_index, self.accelerator.num_processes
-        self.device = self.accelerator.device
         torch.manual_seed(seed)
         network = (
             network_of(recipe.network) if start_from is None else copy.deepcopy(start_from).to("cpu").float()
@@ -151,18 +148,43 @@ class _Training:
         network.requires_grad_(True)
         if self.processes > 1 and self.device.type == "cuda":  # PyTorch has it for GPUs alone
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
-        self.network = network
         objective = Objective.of(network, recipe)
         self.objective = objective.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = _optimizer(recipe, self.objective)
         self.average = Average(network, recipe.average)
         self.progress = Progress()
-        self.batch_size = min(recipe.batch_size, len(train))
-        self.steps_per_epoch = len(train) // self.batch_size
-        self.total = epochs * self.steps_per_epoch
-        self.halved = round(recipe.half * epochs)
         self._plan = plan_of(recipe, train, epochs, seed)
         self._terms: list[tuple[int, dict[str, Tensor], list[str]]] = []
+
+    @property
+    def device(self) -> torch.device:
+        """The device that computes."""
+        return torch.device(self.accelerator.device)
+
+    @property
+    def processes(self) -> int:
+        """Number of processes that share each step."""
+        return int(self.accelerator.num_processes)
+
+    @property
+    def batch_size(self) -> int:
+        """Frames a step, over all processes."""
+        return min(self.recipe.batch_size, len(self.train))
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches of an epoch."""
+        return len(self.train) // self.batch_size
+
+    @property
+    def total(self) -> int:
+        """Steps of the whole training."""
+        return self.epochs * self.steps_per_epoch
+
+    @property
+    def halved(self) -> int:
+        """Epochs at half the side."""
+        return round(self.recipe.half * self.epochs)
 
     def resume(self) -> list[str]:
         """Go on from the checkpoint; what is damaged is told."""
@@ -173,14 +195,14 @@ class _Training:
 
     def begin(self) -> None:
         """Hand network and optimiser to their device, and start the clock."""
-        self._wrapped, self._stepper = self.accelerator.prepare(self.objective, self.optimizer)
+        self._at_work = self.accelerator.prepare(self.objective, self.optimizer)
         self._started = time.monotonic() - self.progress.seconds
 
     def step(self, epoch: int, position: int) -> None:
         """Take one step on the frames at a position of an epoch's order."""
         first = position * self.batch_size
         mine = order(len(self.train), self.seed, epoch)[first : first + self.batch_size]
-        mine = mine[self.rank :: self.processes]
+        mine = mine[self.accelerator.process_index :: self.processes]
         batch = Batch.of(self.train.take(mine), self.device)
         keys = [(self.seed, epoch, int(index)) for index in mine]
         crop = epoch < round(self.recipe.crops * self.epochs)
@@ -189,22 +211,23 @@ class _Training:
             batch = batch.halved()
         for group in self.optimizer.param_groups:
             group["lr"] = _rate(self.recipe, self.progress.step, self.total)
-        self._wrapped.train()
+        wrapped, stepper = self._at_work
+        wrapped.train()
         try:
-            terms = self._wrapped(batch)
+            terms = wrapped(batch)
             kept = {name: value.detach() for name, value in terms.items()}
             self._terms.append((self.progress.step, kept, [self.train.ids[index] for index in mine]))
             if self.device.type in EACH_STEP:
                 self._check()
             self.accelerator.backward(terms["total"])
-            self._stepper.step()
+            stepper.step()
         except torch.OutOfMemoryError as cause:
             raise RunError(
                 f"Memory ran out with {self.batch_size} frames a step. "
                 f"Choose a batch size of {max(self.batch_size // 2, 1)}, or train on the CPU."
             ) from cause
-        self._stepper.zero_grad()
-        self.average.update(self.network, self.progress.step)
+        stepper.zero_grad()
+        self.average.update(self.objective.network, self.progress.step)
         self.progress.step += 1
         self.progress.seconds = time.monotonic() - self._started
 
@@ -225,18 +248,20 @@ class _Training:
                     sums[name] = sums.get(name, 0.0) + float(value)
         self._terms.clear()
 
-    def validate(self, epoch: int) -> list[Event]:
+    def validate(self, epoch: int, fold: int) -> list[Event]:
         """Judge the averaged weights after an epoch, and keep them where they are the best so far."""
-        part = self.validation.take(range(self.rank, len(self.validation), self.processes))
+        part = self.validation.take(
+            range(self.accelerator.process_index, len(self.validation), self.processes)
+        )
         if epoch <= self.halved:
             part = part.halved()
         elif epoch == self.halved + 1 and self.halved:
             self.progress.best = -math.inf  # figures at half the side are of another kind
         with self.accelerator.autocast():
-            scores = score_frames(self.average.network(self.network), part, device=self.device)
+            scores = score_frames(self.average.network(self.objective.network), part, device=self.device)
         scores = gather_object(scores) if self.processes > 1 else scores
         losses = _means(self.progress.epoch_sums, self.steps_per_epoch)
-        events = _judge(scores, self.progress, self.fold, epoch, losses)
+        events = _judge(scores, self.progress, fold, epoch, losses)
         if self.progress.waited == 0 and self.accelerator.is_main_process:
             save_weights(self.folder, self.average)
         return events
@@ -251,7 +276,7 @@ class _Training:
 
 
 def _any_process(stop: bool, accelerator: Accelerator) -> bool:
-    """Whether a process was told to stop: all end after the same step, so that none waits for another."""
+    """Tell whether a process was told to stop: all end after the same step, and none waits for another."""
     if accelerator.num_processes == 1:
         return stop
     return bool(accelerator.reduce(torch.tensor(float(stop), device=accelerator.device), "sum"))

@@ -1,4 +1,4 @@
-"""What training makes small: a mask loss and a class loss, their terms kept apart.
+"""The loss that training makes small: a mask loss and a class loss, their terms kept apart.
 
 A truth that is not known weighs 0, and its head still gets a gradient (of zero): a process whose
 frames all lack labels would otherwise wait for the others for ever.
@@ -67,7 +67,7 @@ class Objective(nn.Module):
 
     @classmethod
     def of(cls, network: Member, recipe: Recipe) -> Objective:
-        """What a recipe makes small."""
+        """Build the loss that a recipe makes small."""
         return cls(
             network,
             dice=recipe.dice,

@@ -1,4 +1,4 @@
-"""What a run says of its model: a card with figures, and a comparison with the model in use."""
+"""The outcome of a run: a card with figures, and a comparison with the model in use."""
 
 from __future__ import annotations
 

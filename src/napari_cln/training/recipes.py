@@ -1,4 +1,4 @@
-"""How a network is trained: the paper's way, and ours."""
+"""Recipes of a training: the paper's, and ours."""
 
 from __future__ import annotations
 

@@ -12,27 +12,32 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from accelerate import PartialState
+from numpy.typing import NDArray
 
 from ..errors import ClnError, RunError, WeightsError
 from ..folder.dataset import TrainingFolder
 from ..folder.screens import refuse_held
+from ..folder.split.deal import Fold
 from ..folder.split.frozen import frozen_split
+from ..folder.split.hospitals import hospital_folds
 from ..models.config import YNetConfig
 from ..network.ensemble import Ensemble
 from ..network.model import Member, Network
 from ..network.novelty import fit_novelty
 from ..network.u_shaped import network_of
 from ..network.weights import load_model, save_model
-from ..types import Case, Fold
+from ..types import Case
 from .checkpoint import forget_former, has_checkpoint, load_weights
 from .config import TrainConfig
 from .data import Samples
 from .loop import fit
 from .outcome import card_of, comparison
+from .recipes import Recipe
 from .run_folder import End, Event, Failed, Note, RunFolder, Start, Stopped, TrainingRecord
 from .scoring import FrameScore, goodness, score_frames
-from .start import starting_point
+from .start import StartingPoint, starting_point
 
 __all__ = ["TrainConfig", "train"]
 
@@ -131,16 +136,8 @@ def _train(
     folds = list(former.folds) if former and former.folds else _frozen(study, config)
     _check_folds(run, folds, cases)
     refuse_held(study, (case for fold in folds for case in (*fold.train, *fold.validation)), "Training")
-    recipe = config.to_recipe()
-    start = starting_point(config.start_from, recipe, config.seed)
+    recipe, start = _recipe_of(run, config, former)
     weights = start.model if start else ""
-    if former is not None and former.weights and former.weights != weights:
-        raise RunError(
-            f"The run in {run.path.name} was started from {former.weights}, and '{config.start_from}' is "
-            f"{weights or 'no model'} now. Put the former model back, or start a new run."
-        )
-    if start is not None:
-        recipe = replace(recipe, network=start.network.config)
     if state.is_main_process:
         run.write_record(TrainingRecord(config=config, folds=tuple(folds), weights=weights))
     yield Start(
@@ -151,11 +148,7 @@ def _train(
         weights=str(start) if start else "",
         settings=config,
     )
-    # a card travels with its model: it names other models by their id, never by a path
-    settings = {**asdict(config), "start_from": weights}
-    del settings["compare_with"]
-    if start is not None:
-        settings["loaded"] = f"{start.taken} of {start.of} tensors"
+    settings = _settings(config, start)
     name = run.path.absolute().name
     scores: list[list[FrameScore]] = []
     networks: list[Member] = []
@@ -194,17 +187,30 @@ def _train(
                 if isinstance(event, Stopped):
                     return
             state.wait_for_everyone()
-            network = network_of(recipe.network).eval()
-            network.load_state_dict(load_weights(place))
-            # ids are hashes, so that the first frames are a fair sample
-            known = [part.images[:NOVELTY_FRAMES] for part in (train_on, validate_on)]
-            network.novelty = fit_novelty(network, known[:1], known[1])
+            network = _best_of(place, recipe, train_on, validate_on)
         networks.append(network)
         scores.append(score_frames(network, validate_on))
         if is_new and state.is_main_process:
             card = card_of(f"{name}-fold-{index}", settings, recipe, len(train_on), areas, scores[-1:])
             save_model(network, place / "model.safetensors", card)
             forget_former(place)
+    yield from _kept(study, run, config, state, folds, networks, scores, (settings, recipe, areas))
+
+
+def _kept(
+    study: TrainingFolder,
+    run: RunFolder,
+    config: TrainConfig,
+    state: Any,
+    folds: Sequence[Fold],
+    networks: Sequence[Member],
+    scores: Sequence[Sequence[FrameScore]],
+    told: tuple[dict[str, Any], Recipe, NDArray[np.intp]],
+) -> Iterator[Event]:
+    """Keep the best fold, or all, as the run's model, and compare it with the one in use."""
+    cases = {case.id: case for case in study.cases()}
+    settings, recipe, areas = told
+    name = run.path.absolute().name
     best = max(range(len(folds)), key=lambda index: goodness(scores[index]) or 0.0)
     chosen = list(range(len(folds))) if config.ensemble else [best]
     model: Network = Ensemble(networks) if config.ensemble else networks[best]
@@ -226,6 +232,40 @@ def _train(
     )
 
 
+def _recipe_of(
+    run: RunFolder, config: TrainConfig, former: TrainingRecord | None
+) -> tuple[Recipe, StartingPoint | None]:
+    """Recipe of a run, on the network of the model that it starts from, which is that of the run resumed."""
+    recipe = config.to_recipe()
+    start = starting_point(config.start_from, recipe, config.seed)
+    weights = start.model if start else ""
+    if former is not None and former.weights and former.weights != weights:
+        raise RunError(
+            f"The run in {run.path.name} was started from {former.weights}, and '{config.start_from}' is "
+            f"{weights or 'no model'} now. Put the former model back, or start a new run."
+        )
+    return (recipe if start is None else replace(recipe, network=start.network.config)), start
+
+
+def _settings(config: TrainConfig, start: StartingPoint | None) -> dict[str, Any]:
+    """Settings for a card. It travels with its model: it names other models by their id, never by a path."""
+    settings = {**asdict(config), "start_from": start.model if start else ""}
+    del settings["compare_with"]
+    if start is not None:
+        settings["loaded"] = f"{start.taken} of {start.of} tensors"
+    return settings
+
+
+def _best_of(place: Path, recipe: Recipe, train_on: Samples, validate_on: Samples) -> Member:
+    """Network of a fold's best epoch, which knows what its training frames are like."""
+    network = network_of(recipe.network).eval()
+    network.load_state_dict(load_weights(place))
+    # ids are hashes, so that the first frames are a fair sample
+    known = [part.images[:NOVELTY_FRAMES] for part in (train_on, validate_on)]
+    network.novelty = fit_novelty(network, known[:1], known[1])
+    return network
+
+
 def _finished(path: Path, config: YNetConfig) -> tuple[Member | None, str]:
     """The network of a fold that is done; None for one that is to be trained, and what is damaged."""
     if not path.is_file():
@@ -240,6 +280,8 @@ def _finished(path: Path, config: YNetConfig) -> tuple[Member | None, str]:
 
 
 def _frozen(study: TrainingFolder, config: TrainConfig) -> list[Fold]:
+    if config.hold_out == "hospital":
+        return hospital_folds(study.cases())
     try:
         return frozen_split(study, config.folds, config.seed)
     except OSError as cause:

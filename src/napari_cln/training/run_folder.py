@@ -28,8 +28,9 @@ from msgspec import Meta, Struct
 from ..disk.atomic import sweep, write_atomically
 from ..disk.schema import SchemaError, read
 from ..errors import RunError
+from ..folder.split.deal import Fold
 from ..models.card import ModelComparison
-from ..types import Estimate, Fold
+from ..types import Estimate
 from .config import TrainConfig
 
 __all__ = [

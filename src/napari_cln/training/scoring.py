@@ -1,4 +1,4 @@
-"""How a network does on validation frames, on the network's own grid."""
+"""Judgement of a network on validation frames, on the network's own grid."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ LENIENT = 0.2
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Answer:
-    """What a network says of B frames.
+    """Answer of a network about B frames.
 
     ``patches`` are numbered from 1 on in each frame, and ``chances`` are theirs; ``whole`` is False where
     the network gave no finite number, and nothing was found then.
@@ -186,7 +186,7 @@ def _empty(scores: Sequence[FrameScore]) -> list[bool]:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What is too small, or too unsure, to be a node; the values of a model's card."""
+    """Limits below which a patch is too small, or too unsure, to be a node; the values of a model's card."""
 
     min_node_area: int
     min_peak: float
@@ -278,7 +278,7 @@ def summarise(scores: Sequence[FrameScore]) -> ValidationFigures:
 
 
 def goodness(scores: Sequence[FrameScore]) -> float | None:
-    """What makes one network better than another: mean of mean Dice and AUC, of those that exist."""
+    """Merit of one network beside another: mean of mean Dice and AUC, of those that exist."""
     figures = summarise(scores)
     known = [value for value in (figures.dice_mean, figures.auc) if value is not None]
     return sum(known) / len(known) if known else None

@@ -9,17 +9,19 @@ from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 from ..errors import DatasetError, ExportError, PredictionError, RunError
-from ..folder.dataset import TrainingFolder
+from ..folder.dataset import TrainingFolder, read_not_judged
 from ..folder.pictures import encode_png
 from ..folder.split.frozen import frozen_places, read_splits
 from ..models.library import find_model
 from ..study.comparison import read_calls
 from ..study.config import EvaluationConfig, EvaluationSettings
 from ..study.evaluation import Evaluation, compare_each, evaluate_each
+from ..study.fusion import ClinicalRecord, RecordBeside, read_fusion
 from ..study.matching import judged_part
 from ..study.report import write_report
 from ..training.run_folder import RunFolder
 from ..types import Case, Frame, Prediction
+from .fuse import records_of_table
 
 __all__ = ["EvaluationSettings", "EvaluationStep", "evaluate_folder"]
 
@@ -101,7 +103,7 @@ def evaluate_folder(
     segmenter = Segmenter(settings.model, settings.device)
     second = Segmenter(settings.compare_with, settings.device) if settings.compare_with else None
     total = len(cases) * (2 if second else 1)
-    learned_from, unknown = _learned_from(settings.model)
+    learned_from, trained_on, unknown = _learned_from(settings.model)
     others = {}
     if second is not None:
         lost: list[PredictionError] = []
@@ -120,6 +122,8 @@ def evaluate_folder(
         others=others,
         partitions=_patients(everyone, sides),
         learned_from=learned_from,
+        learned_hospitals={case.hospital for case in everyone if case.hospital and case.id in trained_on},
+        record=_record(study, cases, settings),
     )
     evaluation = yield from _counted(evaluating, lost, total - len(cases), total, total)
     report = write_report(evaluation, out)
@@ -190,18 +194,37 @@ def _calls(settings: EvaluationSettings, cases: Sequence[Case]) -> dict[str, dic
     return calls
 
 
-def _learned_from(model: str) -> tuple[Collection[str], tuple[str, ...]]:
-    """Frames of the run that a model file lies in, if it lies in one; and why they are not known."""
+def _record(
+    study: TrainingFolder, cases: Sequence[Case], settings: EvaluationSettings
+) -> RecordBeside | None:
+    """The fusion that was asked for, and the clinical records of the cases."""
+    if not settings.fusion:
+        return None
+    fusion = read_fusion(settings.fusion)
+    records: dict[str, ClinicalRecord] = {
+        case.id: record for case in cases if (record := study.record(case.id).clinical)
+    }
+    if settings.record_table:
+        for key, more in records_of_table(settings.record_table).items():
+            records[key] = {**records.get(key, {}), **more}
+    return RecordBeside(fusion=fusion, records=records)
+
+
+def _learned_from(model: str) -> tuple[Collection[str], Collection[str], tuple[str, ...]]:
+    """Frames of the run that a model file lies in, if it lies in one; those of them that set its weights; and
+    why they are not known."""
     path = find_model(model)
     notes: list[str] = []
     for run in (RunFolder(path.parent), RunFolder(path.parent.parent)):
         if run.is_begun:
             try:
                 folds = run.record().folds
-                return {id_ for fold in folds for id_ in (*fold.train, *fold.validation)}, tuple(notes)
+                seen = {id_ for fold in folds for id_ in (*fold.train, *fold.validation)}
+                mine = [fold for k, fold in enumerate(folds) if run.fold(k) == path.parent] or folds
+                return seen, {id_ for fold in mine for id_ in fold.train}, tuple(notes)
             except RunError as error:
                 notes.append(f"{error} So it is not known which frames {path.name} learned from.")
-    return (), tuple(notes)
+    return (), (), tuple(notes)
 
 
 def _frames(study: TrainingFolder, cases: Sequence[Case]) -> Iterator[Frame]:
@@ -223,7 +246,7 @@ def _judged(
     """The same predictions without what they draw where nobody judged the frame."""
     for case, prediction in zip(cases, predictions, strict=True):
         if isinstance(prediction, Prediction) and study.dataset.has_unjudged:
-            yield judged_part(prediction, study.read_not_judged(case))
+            yield judged_part(prediction, read_not_judged(study, case))
         else:
             yield prediction
 

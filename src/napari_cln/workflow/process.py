@@ -15,13 +15,17 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 
 from ..errors import RunError
+from ..settings import settings_of
 from ..training.run_folder import JobRecord, RunFolder
+
+__all__ = ["Job", "find_job", "hand_over", "last_words", "start_job"]
 
 TOKEN = "NAPARI_CLN_JOB"
 MAX_WORDS = 4000
@@ -95,7 +99,7 @@ class Job:
         return None
 
 
-def start_job(arguments: Sequence[str], run: Path) -> Job:
+def start_job(arguments: Sequence[str], run: Path, settings: Any = None) -> Job:
     """Start ``python -m napari_cln`` detached: own session, no input, output to a new ``log.txt``.
 
     Parameters
@@ -105,6 +109,8 @@ def start_job(arguments: Sequence[str], run: Path) -> Job:
         holds the run's, so that its messages need no path.
     run : Path
         Folder of the run, made when missing.
+    settings : object, optional
+        A settings dataclass of the command, handed over as :func:`hand_over` does.
 
     Raises
     ------
@@ -118,6 +124,8 @@ def start_job(arguments: Sequence[str], run: Path) -> Job:
         detached = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS}
     try:
         run.mkdir(parents=True, exist_ok=True)
+        if settings is not None:
+            arguments = [*arguments, *hand_over(settings, RunFolder(run))]
         with RunFolder(run).log.open("wb") as log:
             child = subprocess.Popen(
                 # -P: what lies in the folder it works in is no module to import
@@ -138,6 +146,32 @@ def start_job(arguments: Sequence[str], run: Path) -> Job:
             "Choose a place where you may write, with free space."
         ) from cause
     return Job(record)
+
+
+def hand_over(settings: Any, run: RunFolder) -> list[str]:
+    """Write settings into a run's folder for a command that works beside it.
+
+    Parameters
+    ----------
+    settings : object
+        A settings dataclass, see :mod:`napari_cln.settings`.
+    run : RunFolder
+
+    Returns
+    -------
+    list of str
+        Options that name the file, and each path among the settings: no path of this computer is written
+        into a run's folder.
+    """
+    kind: type = type(settings)
+    usual, paths = {}, []
+    for setting in settings_of(kind):
+        value = getattr(settings, setting.name)
+        if setting.kind is str and Path(value).is_absolute():
+            usual[setting.name] = setting.default
+            paths.append(f"{setting.option}={value}")
+    file = run.write_settings(replace(settings, **usual))
+    return [f"--settings={run.path.name}/{file.name}", *paths]
 
 
 def find_job(run: Path, command: str) -> Job | None:

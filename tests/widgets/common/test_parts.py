@@ -44,14 +44,24 @@ def test_a_dock_changes_its_colours_with_the_theme(qtbot):
     assert light != dark
 
 
+def test_the_message_line_stands_at_the_foot_of_the_dock(make_napari_viewer, qtbot):
+    viewer = make_napari_viewer(show=True)
+    _, dock = viewer.window.add_plugin_dock_widget("napari-cln", "Evaluate")
+    qtbot.waitUntil(dock.isVisible)
+
+    foot = dock.message.mapTo(dock, dock.message.rect().bottomLeft()).y()
+
+    assert dock.height() - foot <= 2
+
+
 def test_a_contrast_is_that_of_the_guideline():
     assert contrast("#ffffff", "#000000") == pytest.approx(21)
     assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
 
 
 @pytest.fixture
-def owner(qapp) -> QObject:
-    return QObject()
+def owner(keep) -> QObject:
+    return keep(QObject())
 
 
 def heard(work: Work) -> list[tuple[str, object]]:

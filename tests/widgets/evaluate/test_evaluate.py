@@ -19,13 +19,16 @@ from qtpy.QtGui import QDesktopServices
 
 from napari_cln import TrainingFolder
 from napari_cln.cli import parse
+from napari_cln.cli.options import settings_from
 from napari_cln.folder.simulated import simulate_folder
 from napari_cln.study.cases import CaseRow, write_rows
+from napari_cln.study.config import EvaluationSettings
 from napari_cln.study.evaluation import evaluate_rows
 from napari_cln.study.report import write_report
+from napari_cln.training.run_folder import RunFolder
 from napari_cln.widgets.evaluate.dock import EvaluateDock
 from napari_cln.widgets.evaluate.session import worst_frames
-from napari_cln.workflow.process import find_job
+from napari_cln.workflow.process import find_job, hand_over
 
 DONE_S = 240
 
@@ -73,7 +76,7 @@ def rows_of(dice: dict[str, float]) -> list[CaseRow]:
 # ------------------------------------------------------------ the form
 
 
-def test_settings_that_differ_become_options_that_the_command_takes(dock, tmp_path):
+def test_settings_that_differ_reach_the_command(dock, tmp_path, monkeypatch):
     dock.view.form.model.choose("small")
     dock.view.form.compare_with.choose("default")
     dock.view.form.fields.split.value = "validation"
@@ -83,14 +86,25 @@ def test_settings_that_differ_become_options_that_the_command_takes(dock, tmp_pa
     dock.view.form.fields.sensitivity.value = 0.95
     dock.view.form.prevalence.setValue(25)
     dock.view.form.readers.choose(tmp_path)
+    (tmp_path / "r").mkdir()
+    monkeypatch.chdir(tmp_path)
 
-    _, options = parse(["evaluate", ".", "--out=r", *dock.view.form.arguments])
+    options = hand_over(dock.view.form.value, RunFolder(tmp_path / "r"))
+    given = dict(parse(["evaluate", ".", "--out=r", *options])[1].arguments)
+    taken = settings_from(EvaluationSettings(), given["settings"], {"readers": given["readers"]})
 
-    given = options.arguments
-    assert (given["model"], given["compare_with"], given["split"]) == ("small", "default", "validation")
-    assert (given["rule"], given["sensitivity"], given["prevalence"]) == ("sensitivity", 0.95, 0.25)
-    assert (given["data"], given["readers"]) == ("-12 necks, one hospital", str(tmp_path))
-    assert given.keys().isdisjoint({"resamples", "cutoff"})
+    assert taken == EvaluationSettings(
+        model="small",
+        compare_with="default",
+        split="validation",
+        rule="sensitivity",
+        sensitivity=0.95,
+        prevalence=0.25,
+        cutoff_from="validation",
+        data="-12 necks, one hospital",
+        readers=str(tmp_path),
+    )
+    assert str(tmp_path) not in (tmp_path / "r" / "settings.json").read_text()
 
 
 def test_the_form_says_what_each_setting_is(dock):

@@ -13,8 +13,8 @@ from napari_cln.widgets.segment.session import SegmentSession
 
 
 @pytest.fixture
-def session(qtbot, small_model) -> SegmentSession:
-    session = SegmentSession(ViewerModel())
+def session(keep, small_model) -> SegmentSession:
+    session = keep(SegmentSession(ViewerModel()))
     session.choose_model(small_model)
     session.device = "cpu"
     return session

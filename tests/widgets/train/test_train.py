@@ -21,6 +21,8 @@ from napari.layers import Image, Labels
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QMessageBox
 
+from napari_cln.cli import parse
+from napari_cln.cli.options import settings_from
 from napari_cln.folder.simulated import simulate_folder
 from napari_cln.models.card import ModelComparison
 from napari_cln.models.library import model_in_use, read_card
@@ -30,9 +32,8 @@ from napari_cln.types import Estimate
 from napari_cln.widgets.correct.dock import CorrectDock
 from napari_cln.widgets.train.dock import TrainDock
 from napari_cln.widgets.train.progress import Follower
-from napari_cln.widgets.train.session import arguments_of
 from napari_cln.widgets.train.view import TrainForm
-from napari_cln.workflow.process import TOKEN, find_job
+from napari_cln.workflow.process import TOKEN, find_job, hand_over
 from napari_cln.workflow.promote import describe_comparison
 
 DONE_S = 240
@@ -136,19 +137,32 @@ def test_the_form_is_the_dataclass(dock):
     assert dock.view.settings.value.start_from == ""
 
 
-def test_settings_that_differ_become_options(dock):
+@pytest.fixture
+def taken(study, tmp_path, monkeypatch):
+    """Settings as the command takes them that a dock starts."""
+
+    def taken(config: TrainConfig) -> TrainConfig:
+        (tmp_path / "run").mkdir()
+        monkeypatch.chdir(tmp_path)
+        options = hand_over(config, RunFolder(tmp_path / "run"))
+        given = dict(parse(["train", str(study), "--out", "run", *options])[1].arguments)
+        paths = {name: value for name, value in given.items() if name in vars(config)}
+        return settings_from(TrainConfig(), given["settings"], paths)
+
+    return taken
+
+
+def test_settings_that_differ_reach_the_command(dock, taken):
     dock.view.settings.fields.epochs.value = 7
     dock.view.settings.fields.classification_only.value = True
     dock.view.settings.compare_with.names.setCurrentIndex(0)
 
-    options = arguments_of(dock.view.settings.value)
+    config = taken(dock.view.settings.value)
 
-    assert options == ["--classification-only", "--epochs", "7", "--compare-with", ""]
+    assert config == TrainConfig(classification_only=True, epochs=7, compare_with="")
 
 
-def test_the_command_line_takes_every_option_of_the_form(dock, study):
-    from napari_cln.cli import parse
-
+def test_the_command_line_takes_every_option_of_the_form(dock, taken):
     fields = dock.view.settings.fields
     fields.recipe.value, fields.classification_only.value = "paper", True
     fields.ensemble.value = True
@@ -158,9 +172,14 @@ def test_the_command_line_takes_every_option_of_the_form(dock, study):
     dock.view.settings.compare_with.choose("small")
     config = dock.view.settings.value
 
-    _, options = parse(["train", str(study), "--out", "run", *arguments_of(config)])
+    assert taken(config) == config
 
-    assert {name: options.arguments[name] for name in vars(config)} == vars(config)
+
+def test_a_path_reaches_the_command_and_not_the_folder_of_the_run(taken, models, tmp_path):
+    config = TrainConfig(start_from=str(models / "small.safetensors"), epochs=3)
+
+    assert taken(config) == config
+    assert str(models) not in (tmp_path / "run" / "settings.json").read_text()
 
 
 def test_the_form_shows_the_record_of_a_run(qtbot):

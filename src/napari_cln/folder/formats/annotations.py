@@ -27,8 +27,8 @@ from ...disk.schema import JsonObject
 from ...disk.tables import decode_text, is_hidden
 from ...errors import DatasetError, listed
 from ...types import Frame, Node, Split, Truth
-from .coco import OTHERS_LEFT_OUT, category_meanings, nodes_from, paint_polygon, plain_bytes
-from .imported import Drawn, ImportOptions, Outlines, below
+from .coco import OTHERS_LEFT_OUT, category_meanings, nodes_from, paint_polygon
+from .imported import Drawn, ImportOptions, Outlines, below, plain_bytes
 from .masks import MaskPicture, drawn, mask_meanings, read_mask
 from .meaning import Meaning, same_text, split_of
 from .pairing import match_files, pictures_below

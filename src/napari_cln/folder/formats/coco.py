@@ -29,7 +29,7 @@ from ...errors import DatasetError, listed
 from ...types import Frame, Node, Split, Truth
 from ..pictures import MAX_PIXELS, encode_png, read_png
 from ..record import record_of, value_of
-from .imported import Drawn, Found, ImportOptions, Incoming, Outlines, path_inside
+from .imported import Drawn, Found, ImportOptions, Incoming, Outlines, path_inside, plain_bytes
 from .meaning import Meaning, meaning_of, same_text, split_of
 from .pairing import pictures_below, role_of
 from .stored import ExportedFrame, parcel_of
@@ -134,13 +134,6 @@ def _is_coco(path: Path) -> bool:
     if b'"shapes"' in head and b'"imagePath"' in head + tail:
         return False  # labelme
     return start.startswith(b"{") and any(key in head for key in (b'"images"', b'"annotations"'))
-
-
-def plain_bytes(data: bytes) -> bytes:
-    """Part of a text without byte-order marks, and without the zeros of UTF-16: enough to look for keys."""
-    for mark in (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"):
-        data = data.removeprefix(mark)
-    return data.replace(b"\0", b"")
 
 
 def _load(path: Path) -> JsonObject:

@@ -12,6 +12,7 @@ from typing import Any
 from ...disk.tables import Table, read_table
 from ...errors import DatasetError, listed
 from ...types import Level, Side, Split, Truth, TruthSource
+from .clinical import ClinicalValues, read_clinical
 from .imported import ImportOptions, TableUse
 from .meaning import SIDES, SOURCES, UnknownWords, level_of, same_text, split_of, truth_of, words_of
 
@@ -30,6 +31,8 @@ ROLES: dict[str, tuple[str, ...]] = {
     "truth_source": ("truth source",),
     "level": ("level", "neck level"),
     "side": ("side", "laterality"),
+    "hospital": ("hospital", "centre", "center", "institution", "site", "clinic"),
+    "scanner": ("scanner", "manufacturer", "vendor", "machine", "maker"),
 }  # fmt: skip
 """Headings by what they hold, the surest first; compared without case, blanks and signs."""
 
@@ -60,6 +63,9 @@ class TableRow:
     level: Level | None = None
     side: Side | None = None
     truth_source: TruthSource | None = None
+    hospital: str | None = None
+    scanner: str | None = None
+    clinical: ClinicalValues = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,11 +151,21 @@ def read_labels(path: Path, options: ImportOptions) -> Labels:
             "images. Call that column image, or say which it is by --columns image=HEADING; --labels none "
             "imports without a table."
         )
+    kept = {same_text(heading) for heading in options.clinical}
+    columns = {role: heading for role, heading in columns.items() if same_text(heading) not in kept}
+    if "image" not in columns:
+        raise DatasetError(f"--clinical names the column of images of {path.name}. Leave it out there.")
     columns.pop("node", None)  # of the exports of training folders; a row is a node by its mask here
     rows = _rows(table, columns, options)
     if "label" not in options.columns:
         _check_other_labels(table, columns, rows, options)
-    unused = tuple(heading for heading in table.headings if heading not in columns.values())
+    clinical = read_clinical(table, options.clinical)
+    rows = [replace(row, clinical=record) for row, record in zip(rows, clinical, strict=True)]
+    unused = tuple(
+        heading
+        for heading in table.headings
+        if heading not in columns.values() and same_text(heading) not in kept
+    )
     use = TableUse(name=path.name, read_as=table.read_as, used=columns, unused=unused)
     patients, notes = _patients(table, columns)
     rows = [_with_patient(row, patients) for row in rows]
@@ -169,6 +185,7 @@ def _rows(table: Table, columns: Mapping[str, str], options: ImportOptions) -> l
             )
         facts: dict[str, Any] = {"line": line, "image": cell["image"], "cine": cell.get("cine") or None}
         facts["patient"] = cell.get("patient") or None
+        facts["hospital"], facts["scanner"] = cell.get("hospital") or None, cell.get("scanner") or None
         if "mask" in cell:
             facts["mask"] = cell["mask"]
         if (word := cell.get("label")) is not None:

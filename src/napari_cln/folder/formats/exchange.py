@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,7 @@ from ...disk.tables import ENDINGS, is_hidden
 from ...errors import ClnError, DatasetError, ExportError, listed
 from ...io.sources import VIDEO_ENDINGS, refers_to_images
 from ...types import Case
-from ..dataset import TrainingFolder
+from ..dataset import TrainingFolder, last_not_judged
 from ..health.summary import StudySummary, Tally
 from ..pictures import hash_pixels
 from ..screens import unseen_screens
@@ -37,11 +37,11 @@ from .annotations import find_labelme, find_voc, find_yolo
 from .coco import CocoWriter, find_coco_files, read_coco
 from .columns import read_labels
 from .imported import Found, ImportedFrame, ImportOptions, Incoming, Outlines, TableUse, below
-from .masks import mask_meanings
+from .masks import find_masks, mask_meanings
 from .meaning import meaning_of, split_of
 from .nnunet import NnunetWriter, find_nnunet, is_nnunet
 from .own_csv import CsvWriter, find_csv, is_own_table
-from .plain import Study, find_masks, find_study, find_table
+from .plain import Study, find_study, find_table
 from .stored import adopt, find_stored, read_stored
 
 __all__ = ["FORMATS", "ExchangeStep", "ImportReport", "StudyImport", "export_study", "import_study"]
@@ -188,6 +188,7 @@ def import_study(
     clean: bool | None = None,
     turn_masks: bool = False,
     patient_folders: bool = False,
+    clinical: Sequence[str] = (),
 ) -> StudyImport:
     """Bring a study into a training folder.
 
@@ -225,6 +226,9 @@ def import_study(
         Masks of pictures that a camera noted as turned were drawn on the stored pixels.
     patient_folders : bool
         The folder in which an image lies is named after its patient.
+    clinical : sequence of str
+        Headings of the table that are kept as each patient's clinical record, such as ``["age", "sex"]``:
+        numbers and a few words. Ages of 90 and more become 90; dates and names are refused.
 
     Returns
     -------
@@ -252,6 +256,7 @@ def import_study(
         clean=clean,
         turn_masks=turn_masks,
         patient_folders=patient_folders,
+        clinical=tuple(clinical),
     )
     _check_words(options)
     folder = root if root.is_dir() else root.parent
@@ -452,7 +457,7 @@ class StudyImport:
         case_id = self.study.identify(parcel.annotation.frame)
         if self.study.layout.record(case_id).exists():
             record = self.study.record(case_id)
-            unjudged = self.study.last_not_judged(record)
+            unjudged = last_not_judged(self.study, record)
             if says(record, parcel.annotation, parcel.about, self.study.dataset.hash_key, unjudged):
                 return self.study.case(case_id)
             if any(entry.who != "import" for entry in record.history):

@@ -15,6 +15,13 @@ from ...types import Annotation, Frame, Node, Split
 from ..record import Provenance, Record
 
 
+def plain_bytes(data: bytes) -> bytes:
+    """Part of a text without byte-order marks, and without the zeros of UTF-16: enough to look for keys."""
+    for mark in (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"):
+        data = data.removeprefix(mark)
+    return data.replace(b"\0", b"")
+
+
 @dataclass(frozen=True, kw_only=True)
 class ImportOptions:
     """Facts that the user gives about a study, beyond what is seen from its content.
@@ -40,6 +47,8 @@ class ImportOptions:
         Masks of pictures with an EXIF orientation were drawn on the stored pixels.
     patient_folders : bool
         The name of the folder that an image lies in is its patient.
+    clinical : tuple of str
+        Headings of the table that are kept as the patient's clinical record.
     """
 
     images: str | Path | None = None
@@ -53,6 +62,7 @@ class ImportOptions:
     clean: bool | None = None
     turn_masks: bool = False
     patient_folders: bool = False
+    clinical: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,11 +1,15 @@
-"""Pictures of masks into nodes; what is no mask is refused, and what a value means is never guessed."""
+"""Pictures of masks into nodes, beside the images they belong to.
+
+What is no mask is refused, and what a value means is never guessed.
+"""
 
 from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +18,18 @@ from PIL import Image, ImageSequence
 from scipy import ndimage
 
 from ...errors import DatasetError, FrameReadError, listed
+from ...io.depth import upright
+from ...io.sources import open_source
 from ...io.terms import Segment
-from ...io.volumes import is_volume, read_volume
-from ...types import Node, Truth
+from ...io.volumes import check_same_place, is_volume, read_volume
+from ...types import Frame, Node, Truth
 from ..pictures import MAX_PIXELS
-from .imported import Drawn, ImportOptions
+from .columns import Labels
+from .imported import Drawn, ImportOptions, Outlines, below
 from .meaning import Meaning, meaning_of
+from .pairing import pair_masks
 
+LONELY = "is a mask without an image of its name, or fits several"
 IDS = "ids"
 """For ``mask_values``: each value of a mask is a node of its own."""
 VOC_VOID = (224, 224, 192)
@@ -463,3 +472,119 @@ def pieces_of(mask: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
     pieces = [labels == i + 1 for i in nodes]
     pieces[nodes.index(largest)] |= mask & ~np.isin(labels, np.array(nodes) + 1)
     return pieces
+
+
+# ------------------------------------------------------------ of the images they lie beside
+
+
+def find_masks(root: Path, options: ImportOptions, labels: Labels | None) -> Outlines:
+    """Pictures of masks beside the images, paired by their paths or named by a table.
+
+    Raises
+    ------
+    DatasetError
+        If there are no images, or the table names files that can't be told.
+    """
+    images = Path(options.images) if options.images is not None else None
+    masks = Path(options.masks) if options.masks is not None else None
+    pairs = pair_masks(root, images, masks)
+    meanings = mask_meanings(options)
+    by_name = labels is not None and "mask" in labels.roles
+    draw: dict[Path, Callable[[Frame], Drawn]] = {}
+    if not by_name:
+        for image, paths in pairs.masks.items():
+            draw[image] = partial(draw_masks, image, tuple(paths), meanings, options)
+        for image, reason in pairs.refused.items():
+            draw[image] = partial(_refuse, f"{image.name}: {reason}")
+    lonely = () if by_name else pairs.lonely
+    return Outlines(
+        kind="a folder of pictures with masks" if draw or by_name else "a folder of pictures",
+        draw=draw,
+        images=tuple(pairs.images),
+        refused={below(path, root): LONELY for path in lonely},
+    )
+
+
+def _refuse(reason: str, _frame: Frame) -> Drawn:
+    raise DatasetError(reason)
+
+
+def draw_masks(
+    image: Path,
+    masks: Sequence[Path],
+    meanings: Mapping[str, Meaning] | None,
+    options: ImportOptions,
+    frame: Frame,
+    truth: Truth = "unknown",
+) -> Drawn:
+    """Nodes of the masks of an image; where it has several, all of theirs."""
+    return mask_together(image, [read_on(mask, frame, meanings, options, truth) for mask in masks], masks)
+
+
+def mask_together(image: Path, parts: Sequence[Drawn], masks: Sequence[Path]) -> Drawn:
+    """Nodes of several masks of one frame, numbered through."""
+    if len(parts) == 1:
+        return parts[0]
+    instances = np.zeros(parts[0].instances.shape, dtype=np.uint8)
+    nodes: list[Node] = []
+    not_judged = None
+    for part in parts:
+        for node in part.nodes:
+            if len(nodes) == 255:
+                raise DatasetError(
+                    f"The masks of {image.name} have more than the 255 nodes a frame can have."
+                )
+            nodes.append(replace(node, id=len(nodes) + 1))
+            instances[part.instances == node.id] = len(nodes)
+        if part.not_judged is not None:
+            not_judged = part.not_judged if not_judged is None else not_judged | part.not_judged
+    hidden = [node.id for node in nodes if not (instances == node.id).any()]
+    if hidden:
+        raise DatasetError(
+            f"The masks of {image.name} lie over each other: {listed(mask.name for mask in masks)}. Leave "
+            "out the one that does not hold."
+        )
+    notes = tuple(dict.fromkeys(note for part in parts for note in part.notes))
+    return Drawn(instances=instances, nodes=tuple(nodes), not_judged=not_judged, notes=notes)
+
+
+def read_on(
+    path: Path, frame: Frame, meanings: Mapping[str, Meaning] | None, options: ImportOptions, truth: Truth
+) -> Drawn:
+    if is_volume(path) and frame.source is not None:
+        try:
+            check_same_place(frame.source, path)
+        except FrameReadError as cause:
+            raise DatasetError(str(cause)) from cause
+    picture = read_mask(path, frame.index if count_pages(path) > 1 else 0)
+    notes = picture.notes
+    turn = _orientation(frame)
+    if turn != 1:
+        stored = frame.shape[::-1] if turn > 4 else frame.shape
+        as_stored = turn > 4 and picture.values.shape == stored != frame.shape
+        if as_stored or options.turn_masks:
+            picture = MaskPicture(
+                values=np.ascontiguousarray(upright(picture.values, turn)),
+                in_colour=picture.in_colour,
+                void=picture.void,
+            )
+            notes += ("its picture is turned upright as the camera noted, and its mask with it",)
+        else:
+            notes += (
+                "its picture is turned upright as the camera noted; its mask was taken as drawn on the "
+                "upright picture (--turn-masks, if it was drawn on the stored one)",
+            )
+    if picture.values.shape != frame.shape:
+        raise DatasetError(
+            f"{path.name} has {picture.values.shape[0]}×{picture.values.shape[1]} pixels, its image "
+            f"{frame.shape[0]}×{frame.shape[1]}. Export the mask again at the image's size."
+        )
+    return replace(drawn(picture, path.name, truth, meanings), notes=notes)
+
+
+def _orientation(frame: Frame) -> int:
+    """EXIF orientation with which a frame's file was read; 1 for upright."""
+    if frame.source is None:
+        return 1
+    with open_source(frame.source) as source:
+        return int(getattr(source, "orientation", 1))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -17,12 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from ...disk.tables import ENDINGS, is_hidden
-from ...errors import DatasetError, FrameReadError, listed
-from ...io.depth import upright
+from ...errors import DatasetError, listed
 from ...io.sources import FrameSource, open_source
-from ...io.volumes import check_same_place, is_volume
 from ...types import Annotation, Frame, Level, Node, Side, Split, Status, Truth, TruthSource
 from ..record import Extent, Provenance
+from .clinical import ClinicalValues
 from .columns import Labels, TableRow, has_images, read_labels
 from .imported import (
     Drawn,
@@ -31,22 +30,20 @@ from .imported import (
     ImportOptions,
     Incoming,
     Outlines,
-    below,
     path_inside,
 )
 from .masks import (
-    MaskPicture,
+    LONELY,
     count_pages,
-    drawn,
+    draw_masks,
     has_two_values,
     looks_like_a_mask,
     mask_meanings,
-    read_mask,
+    mask_together,
+    read_on,
 )
-from .meaning import Meaning, UnknownWords, meaning_of, same_text, split_of, truth_of
-from .pairing import is_picture, pair_masks, role_of, stem_of
-
-LONELY = "is a mask without an image of its name, or fits several"
+from .meaning import UnknownWords, meaning_of, same_text, split_of, truth_of
+from .pairing import is_picture, role_of, stem_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,122 +109,6 @@ def find_table(root: Path) -> Path | None:
     return first[0]
 
 
-# ------------------------------------------------------------ masks as pictures
-
-
-def find_masks(root: Path, options: ImportOptions, labels: Labels | None) -> Outlines:
-    """Pictures of masks beside the images, paired by their paths or named by a table.
-
-    Raises
-    ------
-    DatasetError
-        If there are no images, or the table names files that can't be told.
-    """
-    images = Path(options.images) if options.images is not None else None
-    masks = Path(options.masks) if options.masks is not None else None
-    pairs = pair_masks(root, images, masks)
-    meanings = mask_meanings(options)
-    by_name = labels is not None and "mask" in labels.roles
-    draw: dict[Path, Callable[[Frame], Drawn]] = {}
-    if not by_name:
-        for image, paths in pairs.masks.items():
-            draw[image] = partial(_draw, image, tuple(paths), meanings, options)
-        for image, reason in pairs.refused.items():
-            draw[image] = partial(_refuse, f"{image.name}: {reason}")
-    lonely = () if by_name else pairs.lonely
-    return Outlines(
-        kind="a folder of pictures with masks" if draw or by_name else "a folder of pictures",
-        draw=draw,
-        images=tuple(pairs.images),
-        refused={below(path, root): LONELY for path in lonely},
-    )
-
-
-def _refuse(reason: str, _frame: Frame) -> Drawn:
-    raise DatasetError(reason)
-
-
-def _draw(
-    image: Path,
-    masks: Sequence[Path],
-    meanings: Mapping[str, Meaning] | None,
-    options: ImportOptions,
-    frame: Frame,
-    truth: Truth = "unknown",
-) -> Drawn:
-    """Nodes of the masks of an image; where it has several, all of theirs."""
-    return _together(image, [_read(mask, frame, meanings, options, truth) for mask in masks], masks)
-
-
-def _together(image: Path, parts: Sequence[Drawn], masks: Sequence[Path]) -> Drawn:
-    """Nodes of several masks of one frame, numbered through."""
-    if len(parts) == 1:
-        return parts[0]
-    instances = np.zeros(parts[0].instances.shape, dtype=np.uint8)
-    nodes: list[Node] = []
-    not_judged = None
-    for part in parts:
-        for node in part.nodes:
-            if len(nodes) == 255:
-                raise DatasetError(
-                    f"The masks of {image.name} have more than the 255 nodes a frame can have."
-                )
-            nodes.append(replace(node, id=len(nodes) + 1))
-            instances[part.instances == node.id] = len(nodes)
-        if part.not_judged is not None:
-            not_judged = part.not_judged if not_judged is None else not_judged | part.not_judged
-    hidden = [node.id for node in nodes if not (instances == node.id).any()]
-    if hidden:
-        raise DatasetError(
-            f"The masks of {image.name} lie over each other: {listed(mask.name for mask in masks)}. Leave "
-            "out the one that does not hold."
-        )
-    notes = tuple(dict.fromkeys(note for part in parts for note in part.notes))
-    return Drawn(instances=instances, nodes=tuple(nodes), not_judged=not_judged, notes=notes)
-
-
-def _read(
-    path: Path, frame: Frame, meanings: Mapping[str, Meaning] | None, options: ImportOptions, truth: Truth
-) -> Drawn:
-    if is_volume(path) and frame.source is not None:
-        try:
-            check_same_place(frame.source, path)
-        except FrameReadError as cause:
-            raise DatasetError(str(cause)) from cause
-    picture = read_mask(path, frame.index if count_pages(path) > 1 else 0)
-    notes = picture.notes
-    turn = _orientation(frame)
-    if turn != 1:
-        stored = frame.shape[::-1] if turn > 4 else frame.shape
-        as_stored = turn > 4 and picture.values.shape == stored != frame.shape
-        if as_stored or options.turn_masks:
-            picture = MaskPicture(
-                values=np.ascontiguousarray(upright(picture.values, turn)),
-                in_colour=picture.in_colour,
-                void=picture.void,
-            )
-            notes += ("its picture is turned upright as the camera noted, and its mask with it",)
-        else:
-            notes += (
-                "its picture is turned upright as the camera noted; its mask was taken as drawn on the "
-                "upright picture (--turn-masks, if it was drawn on the stored one)",
-            )
-    if picture.values.shape != frame.shape:
-        raise DatasetError(
-            f"{path.name} has {picture.values.shape[0]}×{picture.values.shape[1]} pixels, its image "
-            f"{frame.shape[0]}×{frame.shape[1]}. Export the mask again at the image's size."
-        )
-    return replace(drawn(picture, path.name, truth, meanings), notes=notes)
-
-
-def _orientation(frame: Frame) -> int:
-    """EXIF orientation with which a frame's file was read; 1 for upright."""
-    if frame.source is None:
-        return 1
-    with open_source(frame.source) as source:
-        return int(getattr(source, "orientation", 1))
-
-
 # ------------------------------------------------------------ frames
 
 
@@ -268,6 +149,9 @@ class _Said:
     facts: _Facts = _Facts()
     masks: Mapping[Path, _Facts] = field(default_factory=dict)
     problem: str | None = None
+    hospital: str | None = None
+    scanner: str | None = None
+    clinical: ClinicalValues = field(default_factory=dict)
 
 
 def find_study(study: Study) -> Found:
@@ -439,7 +323,15 @@ def _said(study: Study, image: Path, rows: Sequence[TableRow], side: Split | Non
         cine=cines.pop() if cines else None,
         facts=facts,
         masks=masks,
+        hospital=_one(rows, "hospital"),
+        scanner=_one(rows, "scanner"),
+        clinical={name: value for row in rows for name, value in row.clinical.items()},
     )
+
+
+def _one(rows: Sequence[TableRow], name: str) -> str | None:
+    """What the rows of an image say of where it was made, the first that does."""
+    return next((value for row in rows if (value := getattr(row, name))), None)
 
 
 def _facts(rows: Sequence[TableRow], image: Path) -> _Facts:
@@ -578,7 +470,7 @@ def _items(study: Study, image: Path, said: _Said) -> list[Incoming]:
 
 def _mask_files(study: Study, image: Path, said: _Said) -> list[Path]:
     draw = study.outlines.draw.get(image)
-    if isinstance(draw, partial) and draw.func is _draw:
+    if isinstance(draw, partial) and draw.func is draw_masks:
         return list(draw.args[1])
     return list(said.masks)
 
@@ -630,6 +522,9 @@ def _parcel(study: Study, image: Path, said: _Said, index: int | None, pages: in
         split=said.split,
         action="imported",
         extent=study.extent,
+        hospital=said.hospital,
+        scanner=said.scanner,
+        clinical=dict(said.clinical),
     )
     return ImportedFrame(annotation=annotation, about=about, notes=notes)
 
@@ -661,9 +556,9 @@ def _outlines(study: Study, image: Path, said: _Said, frame: Frame, truth: Truth
         meanings = mask_meanings(study.options)
         parts = []
         for path, facts in said.masks.items():
-            part = _read(path, frame, meanings, study.options, facts.truth)
+            part = read_on(path, frame, meanings, study.options, facts.truth)
             parts.append(replace(part, nodes=facts.of(part.nodes)))
-        return _together(image, parts, list(said.masks))
+        return mask_together(image, parts, list(said.masks))
     draw = study.outlines.draw.get(image)
     if draw is None:
         return Drawn(instances=np.zeros(frame.shape, dtype=np.uint8), nodes=())

@@ -14,7 +14,7 @@ from ...disk.locks import lock
 from ...errors import DatasetError
 from ...types import Annotation, Case, Frame
 from ..commits import commit, keep_rival
-from ..dataset import TrainingFolder
+from ..dataset import TrainingFolder, read_not_judged
 from ..pictures import hash_pixels
 from ..record import SCHEMA, Provenance, Record, case_of
 from ..screens import PIXELS_SEEN
@@ -59,7 +59,7 @@ def read_stored(study: TrainingFolder) -> Iterator[ExportedFrame]:
             record=msgspec.structs.replace(record, source=source),
             image=study.read_image(case),
             instances=study.read_instances(case),
-            not_judged=study.read_not_judged(case),
+            not_judged=read_not_judged(study, case),
         )
 
 
@@ -78,7 +78,10 @@ def find_stored(study: TrainingFolder) -> Found:
 def _read(study: TrainingFolder, case_id: str) -> ImportedFrame:
     case = study.case(case_id)
     return parcel_of(
-        study.record(case_id), study.read_image(case), study.read_instances(case), study.read_not_judged(case)
+        study.record(case_id),
+        study.read_image(case),
+        study.read_instances(case),
+        read_not_judged(study, case),
     )
 
 

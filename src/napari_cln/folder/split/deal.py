@@ -10,14 +10,30 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from ...errors import SplitError
-from ...types import Case, Fold
+from ...types import Case
 from .groups import Group, check_groups, name_frames
+
+__all__ = ["Fold", "split"]
 
 FOLDS = 5
 TRAIN_ONLY = -1
 """Place of a patient that the authors of a data set put on the training side."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fold:
+    """Ids of the cases to train on and to validate on; no patient is on both sides.
+
+    Parameters
+    ----------
+    train, validation : tuple of str
+    """
+
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
 
 
 def split(

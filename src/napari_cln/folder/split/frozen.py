@@ -15,9 +15,9 @@ from ...disk.locks import lock
 from ...disk.schema import decode_json
 from ...disk.seals import Seal, checksum_holds, sealed, with_own_line_ends
 from ...errors import DatasetError, SplitError
-from ...types import Case, Fold
+from ...types import Case
 from ..dataset import TrainingFolder
-from .deal import FOLDS, TRAIN_ONLY, split
+from .deal import FOLDS, TRAIN_ONLY, Fold, split
 from .groups import check_groups, is_trainable
 
 Splits: TypeAlias = list[dict[str, list[str]]]

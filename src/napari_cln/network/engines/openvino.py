@@ -37,7 +37,7 @@ import torch
 from torch import Tensor, nn
 
 from ...compat.tensors import settle_layers
-from ...types import Geometry
+from ...imaging.preprocessing import Geometry
 from ..model import Features, Member, Network
 from . import pytorch as pytorch
 
@@ -57,7 +57,7 @@ KEPT = 8
 
 
 def is_wanted() -> bool:
-    """Whether OpenVINO is installed, not turned off, and the processor of a kind that was measured."""
+    """Tell whether OpenVINO is installed, not turned off, and the processor of a kind that was measured."""
     if os.environ.get("NAPARI_CLN_ENGINE", "").lower() == "pytorch":
         return False
     return platform.machine().lower() in ("x86_64", "amd64") and find_spec("openvino") is not None
@@ -150,7 +150,7 @@ class CompiledYNet(Member):
         return self._arm.classify(features, guide, frames)
 
     def pooled_maps(self, features: Features, guide: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """What the head reads; see :meth:`Member.pooled_maps`."""
+        """Maps that the head reads; see :meth:`Member.pooled_maps`."""
         return self._arm.pooled_maps(features, guide)
 
 
@@ -234,7 +234,7 @@ def _marked(graph: Any, core: Any, lowered: Sequence[str]) -> Any:
 
 
 def _is_lowered(name: str, parts: Sequence[str]) -> bool:
-    """Whether a layer of a graph, such as ``__module.network.enc3.down.0/aten::relu/Relu``, is in a part."""
+    """Tell whether a layer, such as ``__module.network.enc3.down.0/aten::relu/Relu``, is in a part."""
     name = name.removeprefix("__module.network.")
     return any(name.startswith((f"{part}/", f"{part}.")) for part in parts)
 
@@ -244,7 +244,7 @@ def _first_line(error: Exception) -> str:
 
 
 class _Maps(nn.Module):
-    """What one pass computes, as a plain tuple."""
+    """All that one pass computes, as a plain tuple."""
 
     def __init__(self, network: Member) -> None:
         super().__init__()

@@ -19,7 +19,7 @@ from ..model import Member
 
 __all__ = ["LOWERED", "at_work"]
 
-LOWERED = {"pyramid": ("enc3", "enc4", "enc5"), "u": ("enc3", "enc4", "enc5", "dec4")}
+LOWERED = {"pyramid": ("enc3", "enc4", "enc5"), "u": ("enc4", "enc5", "dec4")}
 """Stages of a network whose convolutions compute in bfloat16, by its trunk."""
 
 

@@ -55,6 +55,43 @@ def subgroup_section(evaluation: Evaluation) -> Section | None:
     )
 
 
+def hospital_section(evaluation: Evaluation) -> Section | None:
+    """The figures of each hospital, and of the way from one to another."""
+    if not evaluation.transfers:
+        return None
+    rows = tuple(
+        (
+            t.name,
+            str(t.nodes),
+            str(t.patients),
+            with_interval(t.auc, 3),
+            _share_and_interval(t.sensitivity),
+            _share_and_interval(t.specificity),
+            with_interval(t.difference, 3),
+        )
+        for t in evaluation.transfers
+    )
+    header = (
+        "Learned → tested",
+        "Nodes",
+        "Patients",
+        "AUC",
+        "Sensitivity",
+        "Specificity",
+        "AUC less that at home",
+    )
+    return Section(
+        title="Hospitals",
+        text="Left of the arrow stand the hospitals whose frames the model learned from (? where that is not "
+        "known), right of it the hospital of the nodes. The last column is the AUC there less that on "
+        "reported nodes of the hospitals it learned from: other patients, so the two intervals are added "
+        "in squares.",
+        tables=(
+            ReportTable(caption="From hospital to hospital (95 % over patients)", header=header, rows=rows),
+        ),
+    )
+
+
 def comparison_section(evaluation: Evaluation) -> Section | None:
     """Other models, readers and the original reports on the same nodes."""
     if not evaluation.comparisons:

@@ -38,6 +38,7 @@ def mask_section(evaluation: Evaluation) -> Section | None:
             (f"matched loosely (IoU < {threshold})", masks.loose),
             ("missed: nothing outlined", masks.missed),
             ("wrong node: another structure outlined", masks.wrong_node),
+            *([("frames without a node where one is outlined", masks.claimed)] if masks.claimed else []),
         )
     )
     plots = [
@@ -53,7 +54,9 @@ def mask_section(evaluation: Evaluation) -> Section | None:
         "frames without a node in either mask are left out of Dice per frame.",
         tables=(
             ReportTable(
-                caption="What became of the reference nodes", header=("", "share", "95 %"), rows=outcomes
+                caption="What became of the reference nodes, and of frames without one",
+                header=("", "share", "95 %"),
+                rows=outcomes,
             ),
             ReportTable(
                 caption="Overlap and distance",

@@ -42,6 +42,16 @@ def overview(evaluation: Evaluation) -> Overview:
             "structure instead."
         )
         tiles.append(Tile(name="Nodes found", value=percent(masks.found.value), detail=_detail(masks.found)))
+        if masks.claimed is not None:
+            k, n = round(masks.claimed.value * masks.claimed.n), masks.claimed.n
+            sentences.append(f"On {k} of {n} frames without a node it outlines one all the same.")
+            tiles.append(
+                Tile(
+                    name="Claims without a node",
+                    value=percent(masks.claimed.value),
+                    detail=f"{k}/{n} frames · {interval(masks.claimed, 1, 100)} %",
+                )
+            )
         dice = masks.dice
         tiles.append(
             Tile(

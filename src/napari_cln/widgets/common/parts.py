@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
     QLabel,
     QPushButton,
     QScrollArea,
+    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -120,6 +121,8 @@ class DockBody(QWidget):
         whole.setStretch(0, 1)
         stacked(dock, self)
         self.setMinimumWidth(NARROWEST)
+        # Else napari puts a stretch below it, which takes half of the dock.
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.listeners = Listeners(self)
         self.listeners.listen(viewer.layers.events.removing, self._keep_canvas_current)
         self.listeners.listen(viewer.events.theme, self.dress)

@@ -120,8 +120,8 @@ class ProcessSession(QObject):
                 number += 1
             self.choose_out(out)
 
-    def start(self, *options: str) -> None:
-        """Start the command on the two folders, and follow it.
+    def start(self, *options: str, settings: object = None) -> None:
+        """Start the command on the two folders with a settings dataclass, and follow it.
 
         Raises
         ------
@@ -130,7 +130,7 @@ class ProcessSession(QObject):
         """
         assert self.folder is not None
         assert self.out is not None
-        start_job([self.command, str(self.folder), f"--out={self.out.name}", *options], self.out)
+        start_job([self.command, str(self.folder), f"--out={self.out.name}", *options], self.out, settings)
         self.follow()
 
     def follow(self) -> None:

@@ -111,9 +111,11 @@ def _rgb(colour: str) -> tuple[float, float, float]:
 
 def paint_figure(figure: Figure, colours: ThemeColours) -> None:
     """Give a figure of matplotlib, and what stands beside its axes, the colours of a theme."""
+    from matplotlib.text import Text  # loaded by then: a dock without a plot opens without it
+
     figure.set_facecolor(colours.background)
     for axes in figure.axes:
         axes.set_facecolor(colours.background)
         axes.tick_params(colors=colours.quiet)
-        for words in (axes.xaxis.label, axes.yaxis.label, axes.title):
+        for words in axes.findobj(Text):
             words.set_color(colours.quiet)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from qtpy.QtCore import QObject
+from qtpy.QtCore import QCoreApplication, QObject
 
 from .parts import Signal
 
@@ -27,7 +27,8 @@ class Workplace(QObject):
     model_changed = Signal(str, str)  # the name of the model in use, and of the one that was in use before
 
     def __init__(self) -> None:
-        super().__init__()
+        # Else the thread that collects a viewer as garbage would delete it.
+        super().__init__(QCoreApplication.instance())
         self.folder: Path | None = None
 
     def open_folder(self, folder: Path) -> None:

@@ -43,11 +43,11 @@ class EvaluateDock(QWidget):
     def start_evaluation(self) -> None:
         """Evaluate in a process of its own."""
         try:
-            options = self.view.form.arguments
+            settings = self.view.form.value
         except ClnError as error:
             self.message.say(str(error), "bad")
         else:
-            self.session.start(options)
+            self.session.start(settings)
 
     def look(self) -> None:
         """See how far the evaluation is."""

@@ -19,6 +19,7 @@ from ..._layers import frame_to_layer
 from ...errors import ClnError, DatasetError
 from ...folder.pictures import read_png
 from ...study.cases import CaseRow, read_rows
+from ...study.config import EvaluationSettings
 from ...training.run_folder import RunFolder
 from ..common.parts import Signal
 from ..common.process_panel import ProcessSession, ProcessState
@@ -104,8 +105,8 @@ class EvaluateSession(QObject):
 
     # ------------------------------------------------------------ an evaluation
 
-    def start(self, options: Sequence[str]) -> None:
-        """Evaluate in a process of its own, with these options of the command line."""
+    def start(self, settings: EvaluationSettings) -> None:
+        """Evaluate in a process of its own."""
         process, out = self.process, self.process.out
         if process.folder is None or out is None:
             self.told.emit(START, "bad", START)
@@ -116,7 +117,7 @@ class EvaluateSession(QObject):
             self.told.emit(words, "bad", None)
             return
         try:
-            process.start(*options)
+            process.start(settings=settings)
         except ClnError as error:
             self.told.emit(str(error), "bad", None)
 

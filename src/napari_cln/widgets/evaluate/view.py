@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from qtpy.QtCore import QUrl
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QLabel, QListWidget, QWidget
 
-from ...study.config import EvaluationConfig
+from ...study.config import EvaluationSettings
 from ..common.form import SettingsForm
 from ..common.model_choice import ModelChoice
 from ..common.number_field import NumberField
@@ -69,7 +67,7 @@ class EvaluationForm(QWidget):
     prevalence, cutoff : PercentField
         An empty field stands for none.
     fields : magicgui container
-        The other fields of :class:`EvaluationConfig`, with their defaults, limits and tooltips.
+        The other fields of :class:`EvaluationSettings`, with their defaults, limits and tooltips.
     """
 
     def __init__(self) -> None:
@@ -85,7 +83,7 @@ class EvaluationForm(QWidget):
         self.prevalence, self.cutoff = PercentField("not given"), PercentField("as below")
         names = ("model", "prevalence", "compare_with", "readers", "reports", "cutoff")
         self._form = SettingsForm(
-            EvaluationConfig,
+            EvaluationSettings,
             first=FIRST,
             more="Beside the model, cutoff and intervals",
             own={name: getattr(self, name) for name in names},
@@ -96,20 +94,25 @@ class EvaluationForm(QWidget):
         stacked(self, self._form)
 
     @property
-    def value(self) -> EvaluationConfig:
-        """The settings as they stand; InputError where a number was refused."""
-        shares = {"prevalence": self.prevalence.share, "cutoff": self.cutoff.share}
-        config: EvaluationConfig = self._form.value(**shares)
-        return config
+    def value(self) -> EvaluationSettings:
+        """The settings as they stand.
 
-    @property
-    def arguments(self) -> list[str]:
-        """The options of ``napari-cln evaluate`` for what is not the default."""
-        usual = asdict(EvaluationConfig())
-        chosen: dict[str, Any] = {"model": self.model.value, "compare_with": self.compare_with.value}
-        chosen |= {"readers": self.readers.path, "reports": self.reports.path}
-        chosen |= {name: value for name, value in asdict(self.value).items() if value != usual[name]}
-        return [f"--{name.replace('_', '-')}={value}" for name, value in chosen.items() if value is not None]
+        Raises
+        ------
+        InputError
+            If a number was refused by its field.
+        RunError
+            If one is out of its limits.
+        """
+        settings: EvaluationSettings = self._form.value(
+            model=self.model.value or EvaluationSettings().model,
+            compare_with=self.compare_with.value or "",
+            readers=str(self.readers.path or ""),
+            reports=str(self.reports.path or ""),
+            prevalence=self.prevalence.share,
+            cutoff=self.cutoff.share,
+        )
+        return settings
 
 
 class ReportView(QWidget):

@@ -113,6 +113,7 @@ class Verdict(QWidget):
         self.caveat = small("For research, not for diagnosis.")
         self.plot: ScorePlot | None = None
         self._colours: ThemeColours | None = None
+        self._reading: Reading | None = None
         self._layout: QVBoxLayout = stacked(self, self.headline, self.unlike, self.nodes, self.caveat)
         self._layout.setContentsMargins(0, 6, 0, 0)
         for label in (self.headline, self.unlike, self.nodes):
@@ -123,10 +124,12 @@ class Verdict(QWidget):
         self._colours = colours
         if self.plot is not None:
             self.plot.wear(colours)
+        if self._reading is not None:
+            self._show_one(self._reading)
 
     def show_state(self, state: SegmentState) -> None:
         """Show the reading of the frame in view, and the scores of all where there are several."""
-        reading = state.readings.get(state.index)
+        self._reading = reading = state.readings.get(state.index)
         self.unlike.setVisible(reading is not None and state.index in state.unlike)
         for widget in (self.headline, self.nodes, self.caveat):
             widget.setVisible(reading is not None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -131,7 +131,7 @@ class TrainSession(QObject):
             name = run.path.name
             self.told.emit(f"{name} already holds a run. Resume it, or choose another folder.", "bad")
         else:
-            self._begin(*arguments_of(config))
+            self._begin(config)
 
     def resume(self) -> None:
         """Go on with the run in the run's folder."""
@@ -144,7 +144,7 @@ class TrainSession(QObject):
         except RunError as error:
             self.told.emit(str(error), "bad")
         else:
-            self._begin("--resume")
+            self._begin(None)
 
     def propose(self) -> None:
         """Take a folder for the run that holds none yet."""
@@ -165,7 +165,8 @@ class TrainSession(QObject):
             self.process.folder, run = places
             self.process.choose_out(run)
 
-    def _begin(self, *options: str) -> None:
+    def _begin(self, config: TrainConfig | None) -> None:
+        """Check the folder and start; without settings, go on with the run that is there."""
         folder, run = self.process.folder, self.process.out
         if folder is None or run is None:
             self.told.emit(START, "bad")
@@ -173,21 +174,21 @@ class TrainSession(QObject):
             self.told.emit("A run is under way. Stop it first.", "bad")
         else:
             self._check = Work(self, _find_faults, folder)
-            self._check.done.connect(lambda found: self._launch(found, options))
+            self._check.done.connect(lambda found: self._launch(found, config))
             self._check.failed.connect(lambda error: self._tell(str(error), "bad"))
             self._check.ended.connect(self._checked)
             self._tell("Checking the training folder …", "info")
             self._check.start()
             self.changed.emit()
 
-    def _launch(self, found: list[Fault], options: tuple[str, ...]) -> None:
+    def _launch(self, found: list[Fault], config: TrainConfig | None) -> None:
         errors = [fault for fault in found if fault.severity == "error"]
         if errors:
             more = f" ({len(errors) - 1} more: run `napari-cln check`.)" if len(errors) > 1 else ""
             self._tell(f"Not started. {errors[0]}{more}", "bad")
             return
         try:
-            self.process.start(*options)
+            self.process.start(*(["--resume"] if config is None else []), settings=config)
         except ClnError as error:
             self._tell(str(error), "bad")
         else:
@@ -330,19 +331,6 @@ class Promotion(QObject):
         run = None if self._model is None else RunFolder(self._model.parent)
         self.see(run, self._progress)
         self.changed.emit()
-
-
-def arguments_of(config: TrainConfig) -> list[str]:
-    """Return the command line's options for settings that are not the default ones."""
-    usual = asdict(TrainConfig())
-    arguments: list[str] = []
-    for name, value in asdict(config).items():
-        option = "--" + name.replace("_", "-")
-        if value is True:
-            arguments.append(option)
-        elif value != usual[name]:
-            arguments += [option, str(value)]
-    return arguments
 
 
 def remember_places(folder: Path, run: Path) -> None:

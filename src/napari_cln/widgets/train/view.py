@@ -122,6 +122,7 @@ class Curves(FigureCanvasQTAgg):  # type: ignore[misc]  # matplotlib chooses the
         axes = figure.subplots(3, 1, sharex=True)
         self.panels = {name: panel for (name, _), panel in zip(PANELS, axes, strict=True)}
         self._colours: ThemeColours | None = None
+        self._progress: RunProgress | None = None
         for (_, title), panel in zip(PANELS, axes, strict=True):
             panel.set_title(title, fontsize=8, loc="left", pad=2, y=1.0)
             panel.tick_params(labelsize=7, length=0)
@@ -137,13 +138,16 @@ class Curves(FigureCanvasQTAgg):  # type: ignore[misc]  # matplotlib chooses the
         self.draw()  # it looks for its fonts now, when the dock is made, and not while a run goes on
 
     def wear(self, colours: ThemeColours) -> None:
-        """Take the colours of a theme; curves that are there get theirs with the next look at the run."""
+        """Take the colours of a theme."""
         self._colours = colours
+        if self._progress is not None:
+            self.show_progress(self._progress)
         paint_figure(self.figure, colours)
         self.draw_idle()
 
     def show_progress(self, progress: RunProgress) -> None:
         """Draw what is known of each fold."""
+        self._progress = progress
         for name, panel in self.panels.items():
             for line in list(panel.lines):
                 line.remove()

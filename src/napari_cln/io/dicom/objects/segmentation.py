@@ -19,7 +19,7 @@ from pydicom.sequence import Sequence as Items
 from ....errors import ExportError, FrameReadError
 from ....types import Node
 from ...limits import MAX_FRAME_PIXELS, check_size, reading
-from ...terms import LYMPH_NODE, Segment, label_of, level_of, side_of
+from ...terms import LYMPH_NODE, Segment, coded_level, segment_label, side_of
 from ..file import SEGMENTATIONS, read_header
 from ..source import quiet
 from .findings import (
@@ -129,7 +129,7 @@ def _segment(
             version=algorithm.version,
             parameters=algorithm.parameters or None,
         )
-    label = label_of(node) if tracked else f"Node {node.id}"
+    label = segment_label(node) if tracked else f"Node {node.id}"
     return SegmentDescription(
         segment_number=number,
         segment_label=label,
@@ -337,7 +337,7 @@ def _read_segment(item: Dataset) -> Segment:
         node=Node(
             id=number,
             status="predicted" if automatic else "corrected",
-            level=level_of(_value(region), label),
+            level=coded_level(_value(region), label),
             side=side_of(_value(side), label),
         ),
     )

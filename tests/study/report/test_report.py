@@ -7,8 +7,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from drawn_frames import FAR, LEFT, RIGHT, annotation, prediction
-from test_evaluation import random_rows, rows_from_counts
+from drawn_frames import FAR, LEFT, RIGHT, annotation, prediction, random_rows, rows_from_counts
 
 from napari_cln.errors import ExportError
 from napari_cln.study.cases import read_rows

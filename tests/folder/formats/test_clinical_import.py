@@ -1,0 +1,112 @@
+"""Hospital, scanner and a clinical record from a table: what is kept, and what is refused."""
+
+import csv
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_cln.errors import DatasetError
+from napari_cln.folder.dataset import TrainingFolder
+from napari_cln.folder.formats.exchange import import_study
+
+ROWS = [
+    {"hospital": "St. Anna", "scanner": "GE LOGIQ E9", "age": "47", "sex": "F", "Tg": "0,4"},
+    {"hospital": "St. Anna", "scanner": "Philips EPIQ", "age": "93", "sex": "m", "Tg": ""},
+    {"hospital": "B", "scanner": "home made", "age": "n/a", "sex": "f", "Tg": "1200"},
+]
+
+
+@pytest.fixture
+def study(tmp_path):
+    """A folder of three pictures, and a writer of its table."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "in").mkdir()
+    for k in range(3):
+        pixels = rng.integers(0, 200, (60, 80), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "in" / f"{k}.png")
+
+    def write(rows=ROWS):
+        with (tmp_path / "in" / "labels.csv").open("w", newline="", encoding="utf-8") as file:
+            table = csv.DictWriter(file, ["image", "patient", "label", *rows[0]])
+            table.writeheader()
+            for k, row in enumerate(rows):
+                table.writerow({"image": f"{k}.png", "patient": f"p{k}", "label": "benign"} | row)
+
+    write()
+    return tmp_path, write
+
+
+def bring_in(study, **options):
+    folder = study[0]
+    for step in import_study(folder / "in", folder / "out", **options):
+        assert not step.problem
+    made = TrainingFolder.open(folder / "out")
+    records = [made.record(case.id) for case in made.cases()]
+    return made, sorted(records, key=lambda record: str(record.clinical and record.clinical.get("age")))
+
+
+def test_named_columns_are_kept_as_the_clinical_record(study):
+    _, records = bring_in(study, clinical=["age", "sex", "tg"])
+
+    kept = [record.clinical for record in records]
+    assert {"age": 47.0, "sex": "f", "Tg": 0.4} in kept
+    assert {"age": 90.0, "sex": "m"} in kept  # an age of 93 would tell who it is
+    assert {"sex": "f", "Tg": 1200.0} in kept
+
+
+def test_columns_that_are_not_named_are_not_kept(study):
+    _, records = bring_in(study)
+
+    assert [record.clinical for record in records] == [None, None, None]
+
+
+def test_a_hospitals_name_is_nowhere_in_the_folder(study):
+    made, _ = bring_in(study)
+
+    hospitals = sorted(case.hospital for case in made.cases())
+    assert hospitals[0] == "B" and hospitals[1] == hospitals[2] and hospitals[1].startswith("H")
+    for path in (study[0] / "out").rglob("*.json"):
+        assert "anna" not in path.read_text(encoding="utf-8").casefold()
+
+
+def test_a_scanner_is_kept_where_it_names_a_known_maker(study):
+    made, _ = bring_in(study)
+
+    assert sorted(str(case.vendor) for case in made.cases()) == ["GE", "None", "Philips"]
+
+
+def test_a_second_import_adds_what_is_newly_named(study):
+    bring_in(study, clinical=["age"])
+
+    _, records = bring_in(study, clinical=["sex"])
+
+    assert {"age": 47.0, "sex": "f"} in [record.clinical for record in records]
+
+
+def test_a_date_is_refused(study):
+    study[1]([row | {"Tg": "2024-03-01"} for row in ROWS])
+
+    with pytest.raises(DatasetError, match=r"date in line 2 of the column 'Tg'.*number of days"):
+        bring_in(study, clinical=["Tg"])
+
+
+def test_a_long_text_is_refused(study):
+    study[1]([row | {"Tg": "Mrs. Meier was seen again after surgery of the thyroid"} for row in ROWS])
+
+    with pytest.raises(DatasetError, match="a text of 54 characters"):
+        bring_in(study, clinical=["Tg"])
+
+
+def test_a_column_that_is_not_there_is_named(study):
+    with pytest.raises(DatasetError, match="no column 'calcitonin'; its columns are image, patient"):
+        bring_in(study, clinical=["calcitonin"])
+
+
+def test_what_is_not_read_is_told(study):
+    folder = study[0]
+    work = import_study(folder / "in", folder / "out", clinical=["age"])
+    list(work)
+
+    told = "\n".join(work.report.lines())
+    assert "sex" in told and "Tg" in told

@@ -1,0 +1,75 @@
+"""Commands that measure nodes, and follow them through cines."""
+
+import csv
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import napari_cln
+from napari_cln.cli import main
+from napari_cln.imaging.radiomics import CODES
+
+CINE = Path(napari_cln.__file__).parent / "samples" / "simulated-cine.dcm"
+
+
+def table(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    out = tmp_path_factory.mktemp("clips")
+    assert main(["track", str(CINE), "--out", str(out)]) == 0
+    return out
+
+
+def test_a_node_of_a_cine_has_one_row_and_one_label(clips):
+    rows = table(clips / "clips.csv")
+
+    assert [row["frames"] for row in rows] == ["12"]
+    assert rows[0]["label"] in ("benign", "malignant")
+    assert float(rows[0]["lowest"]) <= float(rows[0]["malignancy"]) <= float(rows[0]["highest"])
+
+
+def test_each_frame_says_which_node_is_which(clips):
+    places = table(clips / "clip_frames.csv")
+
+    assert [row["frame"] for row in places] == [str(k) for k in range(12)]
+    assert {row["track"] for row in places} == {"1"}
+
+
+def test_stills_are_passed_over(tmp_path, capsys):
+    Image.new("L", (64, 64), 90).save(tmp_path / "still.png")
+
+    assert main(["track", str(tmp_path / "still.png"), "--out", str(tmp_path / "out")]) == 0
+    assert "0 nodes in 0 cines" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("masks", ["png", "rle"])
+def test_radiomics_stand_beside_the_results(tmp_path, masks):
+    phantom = napari_cln.simulate(7, n_nodes=1)
+    Image.fromarray(phantom.frame.pixels).save(tmp_path / "neck.png")
+    out = tmp_path / "out"
+
+    code = main(["segment", str(tmp_path / "neck.png"), "--out", str(out), "--masks", masks, "--radiomics"])
+
+    rows, results = table(out / "radiomics.csv"), table(out / "results.csv")
+    assert code == 0
+    assert [(r["source"], r["frame"], r["node"]) for r in rows] == [
+        (r["source"], r["frame"], r["node"]) for r in results
+    ]
+    assert f"cm_contrast [{CODES['cm_contrast']}]" in rows[0]
+    assert rows[0]["bins"] == "32" and rows[0]["grid_mm"] == ""
+
+
+def test_results_name_the_flow_of_a_node(tmp_path):
+    phantom = napari_cln.simulate(3_001, n_nodes=1, doppler=True)
+    Image.fromarray(phantom.frame.pixels).save(tmp_path / "doppler.png")
+
+    main(["segment", str(tmp_path / "doppler.png"), "--out", str(tmp_path / "out")])
+
+    (row, *_) = table(tmp_path / "out" / "results.csv")
+    assert row["flow_pattern"] == phantom.flow_patterns[0]
+    assert "Doppler" in row["message"]

@@ -1,0 +1,86 @@
+"""Evaluation of a training folder from Python: the same cases, figures and notes as the command's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from napari_cln import EvaluationSettings, TrainingFolder, evaluate_folder
+from napari_cln.cli import main
+from napari_cln.errors import DatasetError
+from napari_cln.folder.split.frozen import frozen_split
+from napari_cln.models.card import ModelCard
+from napari_cln.network.model import YNet, YNetConfig
+from napari_cln.network.weights import save_model
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("model") / "small.safetensors"
+    torch.manual_seed(0)
+    network = YNet(YNetConfig(width=0.05, decoder_width=4, block="rcb", bins=(3,)))
+    save_model(network, path, ModelCard(name="small"))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("study") / "frames"
+    assert main(["phantom", "6", "--out", str(folder)]) == 0
+    return folder
+
+
+def test_progress_is_the_iteration_and_its_end_holds_the_figures(frames, model, tmp_path):
+    *steps, last = evaluate_folder(
+        frames, tmp_path / "report", EvaluationSettings(model=model, resamples=200)
+    )
+
+    assert [step.done for step in steps] == [1, 2, 3, 4, 5, 6]
+    assert {step.total for step in steps} == {6}
+    assert not any(step.evaluation for step in steps)
+    assert {row.id for row in last.evaluation.rows} == set(TrainingFolder.open(frames).ids())
+    assert last.report == tmp_path / "report" / "report.html"
+
+
+def test_python_and_the_command_report_the_same_cases(frames, model, tmp_path):
+    frozen_split(TrainingFolder.open(frames), 1)
+    settings = EvaluationSettings(model=model, split="validation", resamples=200)
+
+    *_, last = evaluate_folder(frames, tmp_path / "python", settings)
+    arguments = ["evaluate", str(frames), "--model", model, "--split", "validation", "--resamples", "200"]
+    assert main([*arguments, "--out", str(tmp_path / "command")]) == 0
+
+    tables = [(tmp_path / name / "cases.csv").read_text() for name in ("python", "command")]
+    assert tables[0] == tables[1]
+    assert 0 < len({row.id for row in last.evaluation.rows}) < 6
+
+
+def test_a_second_model_counts_as_progress_too(frames, model, tmp_path):
+    settings = EvaluationSettings(model=model, compare_with=model, split="all", resamples=200)
+
+    steps = list(evaluate_folder(frames, tmp_path / "report", settings))
+
+    assert [step.done for step in steps] == [*range(1, 13), 12]
+
+
+def test_a_set_without_cases_is_refused_before_anything_is_written(frames, model, tmp_path):
+    with pytest.raises(DatasetError, match=r"in the set 'nonesuch' \(there: .*\)\. Choose one"):
+        next(evaluate_folder(frames, tmp_path / "report", EvaluationSettings(split="nonesuch", model=model)))
+
+    assert not (tmp_path / "report").exists()
+
+
+def test_no_path_stands_in_the_report(frames, model, tmp_path):
+    readers = tmp_path / "Meier_Anna.csv"
+    ids = TrainingFolder.open(frames).ids()
+    readers.write_text("id,Dr A\n" + "".join(f"{id_},malignant\n" for id_ in ids))
+    settings = EvaluationSettings(model=model, readers=str(readers), split="all", resamples=200)
+
+    list(evaluate_folder(frames, tmp_path / "report", settings))
+
+    for name in ("report.html", "report.json", "cases.csv"):
+        assert "Meier_Anna" not in (tmp_path / "report" / name).read_text()
+    assert json.loads((tmp_path / "report" / "report.json").read_text())
