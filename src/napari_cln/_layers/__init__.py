@@ -25,7 +25,14 @@ from .links import (
     note_place,
     put_together,
 )
-from .marks import axes_to_layer, box_from_layer, explanation_to_layer, overlay_to_layer, scan_area_to_layer
+from .marks import (
+    axes_to_layer,
+    box_from_layer,
+    explanation_to_layer,
+    flow_to_layer,
+    overlay_to_layer,
+    scan_area_to_layer,
+)
 from .predictions import (
     cine_to_layer,
     features_of,
@@ -67,6 +74,7 @@ __all__ = [
     "encode_labels",
     "explanation_to_layer",
     "features_of",
+    "flow_to_layer",
     "frame_from_layer",
     "frame_layers",
     "frame_to_layer",

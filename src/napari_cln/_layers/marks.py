@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FrameReadError
-from ..types import Box, Explanation, LayerKind, Measurement
+from ..types import Box, ColourFlow, Explanation, LayerKind, Measurement
 from .space import CLEAR, KEY, PINK, SKY, LayerTuple, space_of
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ __all__ = [
     "axes_to_layer",
     "box_from_layer",
     "explanation_to_layer",
+    "flow_to_layer",
     "overlay_to_layer",
     "scan_area_to_layer",
 ]
@@ -36,6 +37,17 @@ def overlay_to_layer(overlay: NDArray[np.bool_], like: Image) -> LayerTuple:
         "metadata": {KEY: LayerKind.OVERLAY},
     }
     return overlay.astype(np.uint8), options, "labels"
+
+
+def flow_to_layer(flow: ColourFlow, like: Image) -> LayerTuple:
+    """Labels layer of the Doppler flow that is taken out of the grey image for the network."""
+    options = space_of(like, 2) | {
+        "name": f"{like.name} · flow found",
+        "colormap": {None: SKY, 0: CLEAR, 1: SKY},
+        "opacity": 0.7,
+        "metadata": {KEY: LayerKind.OVERLAY},
+    }
+    return flow.mask.astype(np.uint8), options, "labels"
 
 
 def scan_area_to_layer(box: Box, like: Image) -> LayerTuple:

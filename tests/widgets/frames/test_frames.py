@@ -211,6 +211,20 @@ def test_overlay_and_scan_area_are_shown_on_request(viewer, dock, study, add):
     assert list(viewer.layers) == [image]
 
 
+def test_doppler_flow_is_shown_beside_the_overlay(viewer, dock, tmp_path, add):
+    phantom = napari_cln.simulate(3_001, n_nodes=1, doppler=True)
+    Pillow.fromarray(phantom.frame.pixels).save(tmp_path / "doppler.png")
+    add(dock, tmp_path / "doppler.png")
+    dock.next()
+
+    dock.view.network.show_overlay.setChecked(True)
+
+    (flow,) = (layer for layer in viewer.layers if layer.name.endswith("flow found"))
+    assert np.array_equal(flow.data.astype(bool), napari_cln.find_flow(phantom.frame).mask)
+    dock.view.network.show_overlay.setChecked(False)
+    assert flow not in viewer.layers
+
+
 def test_a_drawn_scan_area_is_what_the_network_sees(viewer, dock, study, add, small_model, qtbot):
     add(dock, study / "e.png")
     (image,) = viewer.layers

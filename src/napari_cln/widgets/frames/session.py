@@ -13,6 +13,7 @@ from ..._layers import (
     OVERLAY_KEY,
     SCAN_AREA_KEY,
     box_from_layer,
+    flow_to_layer,
     frame_from_layer,
     layers_of,
     link,
@@ -21,7 +22,8 @@ from ..._layers import (
     source_to_layer,
 )
 from ...errors import ClnError, FrameReadError
-from ...imaging.preprocessing import find_overlay, find_scan_area
+from ...imaging.overlay import read_marks
+from ...imaging.scan_area import find_scan_area
 from ...io.sources import find_sources, open_source
 from ...types import LayerKind
 from ..common.parts import Signal
@@ -294,8 +296,12 @@ class NetworkInput(QObject):
             return
         area = frame.scan_area or find_scan_area(frame)
         if self._shows[LayerKind.OVERLAY]:
-            data, options, _ = overlay_to_layer(find_overlay(frame, area), self.image)
+            marks = read_marks(frame, area)
+            data, options, _ = overlay_to_layer(marks.overlay, self.image)
             self._add(Labels(data, **options))
+            if marks.flow is not None:
+                data, options, _ = flow_to_layer(marks.flow, self.image)
+                self._add(Labels(data, **options))
         if self._shows[LayerKind.SCAN_AREA]:
             data, options, _ = scan_area_to_layer(area, self.image)
             self._add(Shapes(data, **options))
