@@ -17,9 +17,10 @@ from napari_cln.imaging.preprocessing import prepare
 from napari_cln.io.sources import read_frame
 from napari_cln.network.inference import Segmenter, segment
 from napari_cln.network.model import YNet
-from napari_cln.network.novelty import ALARM_RATE, MIN_VALIDATION, _fit, fit_novelty, pooled_texture
+from napari_cln.network.novelty import pooled_texture
 from napari_cln.network.weights import load_model
 from napari_cln.phantom import simulate
+from napari_cln.training.novelty import ALARM_RATE, MIN_VALIDATION, _fit, fit_novelty
 from napari_cln.types import UNLIKE_TRAINING_DATA, Frame
 
 PHOTOGRAPHS = Path(skimage.__file__).parent / "data"

@@ -221,7 +221,7 @@ def _with_facts(record: Record, about: Provenance, key_of: KeyOf) -> Record:
 
 
 def hospital_key(name: str | None, key_of: KeyOf) -> str | None:
-    """How a hospital is called in the folder: by its own letter or number, else by a short salted key."""
+    """Name of a hospital in the folder: its own letter or number, else a short salted key."""
     if not name:
         return None
     plain = name.strip()

@@ -330,7 +330,7 @@ def _said(study: Study, image: Path, rows: Sequence[TableRow], side: Split | Non
 
 
 def _one(rows: Sequence[TableRow], name: str) -> str | None:
-    """What the rows of an image say of where it was made, the first that does."""
+    """Place where an image was made, from the first of its rows that says it."""
     return next((value for row in rows if (value := getattr(row, name))), None)
 
 
