@@ -16,8 +16,10 @@ import numpy as np
 from accelerate import PartialState
 from numpy.typing import NDArray
 
+from ..disk.schema import JsonObject
 from ..errors import ClnError, RunError, WeightsError
 from ..folder.dataset import TrainingFolder
+from ..folder.screens import refuse_held
 from ..folder.split.deal import Fold
 from ..folder.split.frozen import frozen_split
 from ..folder.split.hospitals import hospital_folds
@@ -134,6 +136,7 @@ def _train(
     cases = {case.id: case for case in study.cases()}
     folds = list(former.folds) if former and former.folds else _frozen(study, config)
     _check_folds(run, folds, cases)
+    refuse_held(study, (case for fold in folds for case in (*fold.train, *fold.validation)), "Training")
     recipe, start = _recipe_of(run, config, former)
     weights = start.model if start else ""
     if state.is_main_process:
@@ -203,7 +206,7 @@ def _kept(
     folds: Sequence[Fold],
     networks: Sequence[Member],
     scores: Sequence[Sequence[FrameScore]],
-    told: tuple[dict[str, Any], Recipe, NDArray[np.intp]],
+    told: tuple[JsonObject, Recipe, NDArray[np.intp]],
 ) -> Iterator[Event]:
     """Keep the best fold, or all, as the run's model, and compare it with the one in use."""
     cases = {case.id: case for case in study.cases()}
@@ -245,7 +248,7 @@ def _recipe_of(
     return (recipe if start is None else replace(recipe, network=start.network.config)), start
 
 
-def _settings(config: TrainConfig, start: StartingPoint | None) -> dict[str, Any]:
+def _settings(config: TrainConfig, start: StartingPoint | None) -> JsonObject:
     """Settings for a card. It travels with its model: it names other models by their id, never by a path."""
     settings = {**asdict(config), "start_from": start.model if start else ""}
     del settings["compare_with"]
