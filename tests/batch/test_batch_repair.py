@@ -205,6 +205,18 @@ def test_a_table_that_a_spreadsheet_saved_is_read_and_kept(results, networks, tm
     assert written(out) == written(whole)
 
 
+def test_a_record_that_ends_in_zeros_is_told_and_not_taken_for_a_cut_one(results, networks, tmp_path):
+    study, whole = results["png"]
+    out = Path(shutil.copytree(whole, tmp_path / "out"))
+    record = out / "run.jsonl"
+    record.write_bytes(record.read_bytes()[:-40] + bytes(40))
+
+    told = run(study, out, networks["first"], overlays=True)
+
+    assert [result.source for result in told if result.status == "note"] == ["run.jsonl"]
+    assert written(out) == written(whole)
+
+
 def test_the_note_names_what_is_done_again(results, networks, tmp_path):
     study, whole = results["png"]
     out = Path(shutil.copytree(whole, tmp_path / "out"))
