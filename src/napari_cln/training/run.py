@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ..disk.schema import JsonObject
 from ..errors import ClnError, RunError, WeightsError
 from ..folder.dataset import TrainingFolder
+from ..folder.screens import refuse_held
 from ..folder.split.deal import Fold
 from ..folder.split.frozen import frozen_split
 from ..folder.split.hospitals import hospital_folds
@@ -135,6 +136,7 @@ def _train(
     cases = {case.id: case for case in study.cases()}
     folds = list(former.folds) if former and former.folds else _frozen(study, config)
     _check_folds(run, folds, cases)
+    refuse_held(study, (case for fold in folds for case in (*fold.train, *fold.validation)), "Training")
     recipe, start = _recipe_of(run, config, former)
     weights = start.model if start else ""
     if state.is_main_process:
