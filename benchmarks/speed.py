@@ -47,8 +47,8 @@ from napari_cln import segment_to_folder
 from napari_cln.imaging.preprocessing import prepare
 from napari_cln.models.card import ModelCard
 from napari_cln.network.blocks import PyramidPooling
-from napari_cln.network.device import choose_device
-from napari_cln.network.engines.openvino import is_wanted, put_to_work
+from napari_cln.network.device import choose_device, compile_for
+from napari_cln.network.engines.openvino import is_wanted
 from napari_cln.network.inference import Segmenter
 from napari_cln.network.model import Network, YNet, YNetConfig, YNetOutput
 from napari_cln.network.weights import load_model, save_model
@@ -162,7 +162,7 @@ ENGINES: tuple[Literal["PyTorch", "OpenVINO"], ...] = ("PyTorch", "OpenVINO") if
 
 def with_engine(network: Network, engine: Literal["PyTorch", "OpenVINO"]) -> Network:
     """The network as it predicts on this processor."""
-    return put_to_work(network, replace(choose_device("cpu"), engine=engine))[0]
+    return compile_for(network, replace(choose_device("cpu"), engine=engine))[0]
 
 
 def onnx_runtime(network: YNet, batch: int) -> Iterator[tuple[str, Callable[[Tensor], object]]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_cln import EvaluationConfig, EvaluationSettings, TrainConfig
+from napari_cln.cli import COMMANDS as ALL_COMMANDS
 from napari_cln.cli import main, parse
 from napari_cln.errors import RunError
 from napari_cln.settings import Setting, settings_of
@@ -18,6 +21,7 @@ from napari_cln.training.run_folder import RunFolder, read_settings
 
 KINDS = (TrainConfig, EvaluationSettings)
 NUMBERS = [(kind, each) for kind in KINDS for each in settings_of(kind) if each.is_number]
+COMMAND_NAMES = sorted(ALL_COMMANDS)
 COMMANDS = {TrainConfig: "train", EvaluationSettings: "evaluate"}
 
 
@@ -132,7 +136,23 @@ def test_help_lists_every_setting_with_limits_and_default(kind, monkeypatch, cap
             assert f"default: {setting.default}]" in rest
 
 
-@pytest.mark.parametrize("command", ["segment", "phantom", "import", "export", "check", "train", "evaluate"])
+@pytest.mark.parametrize("command", COMMAND_NAMES)
+def test_help_lists_every_option(command, capsys):
+    place, _ = ALL_COMMANDS[command]
+    module, _, function = place.partition(":")
+    parameters = inspect.signature(getattr(import_module(f"napari_cln.cli.{module}"), function)).parameters
+
+    with pytest.raises(SystemExit, match="0"):
+        main([command, "--help"])
+
+    lines = capsys.readouterr().out.splitlines()
+    starts = {line.split()[0] for line in lines if line.startswith("  ") and line.strip()}
+    for each in parameters.values():
+        is_option = each.kind is each.KEYWORD_ONLY
+        assert (f"--{each.name.replace('_', '-')}" if is_option else each.name.upper()) in starts
+
+
+@pytest.mark.parametrize("command", COMMAND_NAMES)
 def test_help_is_plain_text_in_a_pipe(command, capsys):
     with pytest.raises(SystemExit, match="0"):
         main([command, "--help"])

@@ -24,7 +24,6 @@ from napari_cln.models.card import DoubtModel, Figure, ModelCard
 from napari_cln.network.doubt import chance_of_failure, fit_doubt
 from napari_cln.network.inference import Segmenter
 from napari_cln.network.model import Member
-from napari_cln.network.novelty import fit_novelty
 from napari_cln.phantom import simulate
 from napari_cln.phantom.simulation import Scene
 from napari_cln.study.cutoff import choose_cutoff
@@ -32,6 +31,7 @@ from napari_cln.study.detection import match_nodes
 from napari_cln.study.statistics.intervals import auc_interval, median_interval, proportion
 from napari_cln.study.statistics.metrics import dice
 from napari_cln.training.data import Samples, target_of
+from napari_cln.training.novelty import fit_novelty
 from napari_cln.training.scoring import fit_temperature
 from napari_cln.types import Annotation, Estimate, Frame, Node, PrepareConfig, Truth
 

@@ -32,6 +32,7 @@ from .io.sources import locate_sources, open_source
 from .models.library import IN_USE, read_card
 
 if TYPE_CHECKING:
+    from ._layers.space import LayerOptions
     from .network.inference import Segmenter
     from .types import Frame
 
@@ -193,7 +194,7 @@ def _load_segmenter(model: str, device: str, sha256: str) -> Segmenter:
     return Segmenter(model, device)
 
 
-def write_masks(path: str, data: NDArray[Any], meta: dict[str, Any]) -> list[str]:
+def write_masks(path: str, data: NDArray[Any], meta: LayerOptions) -> list[str]:
     """Write a Labels layer as a PNG of node ids, uint8, in the frame's own size.
 
     Raises
@@ -217,7 +218,7 @@ def write_masks(path: str, data: NDArray[Any], meta: dict[str, Any]) -> list[str
     return [path]
 
 
-def write_segmentation(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
+def write_segmentation(path: str, data: Any, meta: LayerOptions) -> list[str]:
     """Write a Labels layer for other programs: DICOM SEG of its image, .seg.nrrd, NRRD or NIfTI.
 
     Raises

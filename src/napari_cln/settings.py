@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from functools import lru_cache
 from numbers import Integral, Real
@@ -216,7 +217,7 @@ def _plain(value: Any) -> Any:
 
 
 @lru_cache
-def hints_of(kind: type) -> dict[str, Any]:
+def hints_of(kind: type) -> Mapping[str, Any]:
     """Return the annotation of each field of a dataclass, with what ``Annotated`` adds."""
     names = {field.name for field in fields(kind)}
     hints = get_type_hints(kind, include_extras=True)

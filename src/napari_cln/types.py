@@ -250,7 +250,7 @@ class PrepareConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Doubt:
-    """How far a frame's result is to be relied on.
+    """Reliability of a frame's result.
 
     Parameters
     ----------

@@ -117,6 +117,7 @@ ODD = [
 ODD += ["0.5.5", "\0", "é" * 300, "../../x", "12,5"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("column", COLUMNS)
 def test_no_odd_value_of_a_row_is_kept(results, networks, tmp_path, column):
     study, whole = results["png"]
@@ -205,6 +206,18 @@ def test_a_table_that_a_spreadsheet_saved_is_read_and_kept(results, networks, tm
     assert written(out) == written(whole)
 
 
+def test_a_record_that_ends_in_zeros_is_told_and_not_taken_for_a_cut_one(results, networks, tmp_path):
+    study, whole = results["png"]
+    out = Path(shutil.copytree(whole, tmp_path / "out"))
+    record = out / "run.jsonl"
+    record.write_bytes(record.read_bytes()[:-40] + bytes(40))
+
+    told = run(study, out, networks["first"], overlays=True)
+
+    assert [result.source for result in told if result.status == "note"] == ["run.jsonl"]
+    assert written(out) == written(whole)
+
+
 def test_the_note_names_what_is_done_again(results, networks, tmp_path):
     study, whole = results["png"]
     out = Path(shutil.copytree(whole, tmp_path / "out"))
@@ -255,6 +268,7 @@ def test_a_table_of_somebody_else_is_left_alone(study, tmp_path, networks):
     assert (tmp_path / "out/results.csv").read_text() == "name;score\nAnna;3\n"
 
 
+@pytest.mark.slow
 def test_results_of_another_model_stay_whole_where_their_record_is_damaged(study, tmp_path, networks):
     out = tmp_path / "out"
     run(study, out, networks["first"])

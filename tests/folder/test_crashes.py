@@ -131,7 +131,7 @@ def mended(path):
     assert {fault.kind for fault in faults} <= {"torn", "orphan", "count", "image-place", "lock", "reading"}
     for fault in faults:
         repair(found, fault, confirmed=True)
-    assert not [fault for fault in check_study(found).faults if fault.kind != "no-split"]
+    assert not [fault for fault in check_study(found).faults if fault.kind not in ("no-split", "held")]
     return max((stroke(found.read_instances(case)) for case in found.cases()), default=-1)
 
 
@@ -271,7 +271,7 @@ def test_kill_9_in_an_import_leaves_what_the_same_import_finishes(data, tmp_path
         assert [step.problem for step in steps] == [None] * 4
         for _ in repair_all(TrainingFolder.open(out)):
             pass
-        assert {fault.kind for fault in check_study(out).faults} <= {"patient-unknown", "no-split"}
+        assert {fault.kind for fault in check_study(out).faults} <= {"patient-unknown", "no-split", "held"}
         assert len(TrainingFolder.open(out).cases()) == 4
 
 
@@ -285,7 +285,7 @@ def test_two_writers_with_300_updates_keep_300(folder, grey, start):
     assert sum(entry.saves for entry in record.history) == 300
     assert [former.revision for former in folder.revisions(case.id)] == list(range(1, 300))
     assert stroke(folder.read_instances(case)) == 149
-    assert not [fault for fault in check_study(folder).faults if fault.kind != "no-split"]
+    assert not [fault for fault in check_study(folder).faults if fault.kind not in ("no-split", "held")]
 
 
 def test_two_processes_that_add_frames_count_them_all(folder, start):
@@ -339,6 +339,7 @@ print(message, file=told)
     assert files() == before
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_at_any_one_write_keeps_the_stroke(study, annotate, necks, monkeypatch):
     """The first, second, third … call that reaches the disk fails, until a save needs no more calls."""
 

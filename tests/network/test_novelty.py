@@ -17,9 +17,10 @@ from napari_cln.imaging.preprocessing import prepare
 from napari_cln.io.sources import read_frame
 from napari_cln.network.inference import Segmenter, segment
 from napari_cln.network.model import YNet
-from napari_cln.network.novelty import ALARM_RATE, MIN_VALIDATION, _fit, fit_novelty, pooled_texture
+from napari_cln.network.novelty import pooled_texture
 from napari_cln.network.weights import load_model
 from napari_cln.phantom import simulate
+from napari_cln.training.novelty import ALARM_RATE, MIN_VALIDATION, _fit, fit_novelty
 from napari_cln.types import UNLIKE_TRAINING_DATA, Frame
 
 PHOTOGRAPHS = Path(skimage.__file__).parent / "data"
@@ -59,6 +60,7 @@ def test_photographs_are_further_from_ultrasound_than_fresh_frames_are(knowing):
     assert min(of_photographs) > max(of_fresh)
 
 
+@pytest.mark.slow
 def test_a_prediction_says_that_it_is_not_to_be_relied_on(knowing):
     unlike = segment(read_frame(PHOTOGRAPHS / "brick.png"), knowing, "cpu")
 
@@ -80,6 +82,7 @@ def test_too_few_validation_frames_give_no_threshold(small, speckle):
     assert fit_novelty(small, [speckle[:20], speckle[:1]], speckle[20:]) is None
 
 
+@pytest.mark.slow
 def test_the_nearest_of_several_sources_counts(small, speckle):
     negatives = 255 - speckle
     one = fit_novelty(small, [speckle[:40]], speckle[40:])

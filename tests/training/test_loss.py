@@ -53,7 +53,7 @@ def test_a_level_that_draws_the_mask_costs_nothing(samples):
         head.weight.data[0], head.weight.data[1] = -5, 5
         head.bias.data[0], head.bias.data[1] = 20, -20
 
-    right, wrong = deep._deep([exact, exact], mask), deep._deep([1 - exact, 1 - exact], mask)
+    right, wrong = (deep._deep([head(level) for head in deep.heads], mask) for level in (exact, 1 - exact))
 
     assert (right < 0.1).all()
     assert (wrong > 10).all()

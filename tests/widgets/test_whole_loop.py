@@ -22,6 +22,7 @@ from napari_cln._layers import KEY
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.formats.exchange import import_study
 from napari_cln.folder.health.check import check_study
+from napari_cln.folder.screens import confirm_screens, unseen_screens
 from napari_cln.io.sources import read_frame
 from napari_cln.models.library import model_in_use, read_card
 from napari_cln.workflow.process import find_job
@@ -142,6 +143,8 @@ def test_a_correction_becomes_a_better_model(
     assert {entry.model for entry in record.history} == {shipped}
     x0, y0, x1, y1 = record.source.crop
     assert np.array_equal(study.read_instances(case), painted[y0:y1, x0:x1])
+    assert [fault.kind for fault in check_study(study).faults if fault.severity == "error"] == ["held"]
+    confirm_screens(study, unseen_screens(study), "r1")
     assert [fault for fault in check_study(study).faults if fault.severity == "error"] == []
 
     # Train: two epochs from the model in use, in a process of its own.

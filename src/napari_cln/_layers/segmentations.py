@@ -31,7 +31,7 @@ MAX_NEIGHBOURS = 1000
 
 @dataclass(frozen=True)
 class _Saved:
-    """What napari hands to a writer, in the place of the layer."""
+    """Stand-in for a layer, as napari hands it to a writer."""
 
     data: Any
     metadata: Mapping[str, Any]

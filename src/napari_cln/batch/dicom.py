@@ -44,7 +44,7 @@ NO_IDENTITY = (
 
 @dataclass(frozen=True, kw_only=True)
 class ArchivedFile:
-    """What became of one file of the results.
+    """Outcome of one file of the results.
 
     Parameters
     ----------
@@ -163,7 +163,7 @@ def _archive(
 def _findings(
     index: int, rows: Sequence[dict[str, str]], opened: FrameSource, folder: Path, name: str
 ) -> FrameFindings:
-    """What the results say of a frame; sizes are measured again, since a table keeps no ends of axes."""
+    """Findings of the results on a frame; sizes are measured again, since a table keeps no ends of axes."""
     found = [row for row in rows if row["node"]]
     mask_file = folder / "masks" / picture_path(name, index, opened.n_frames)
     instances = _read_mask(mask_file) if found else np.zeros(opened.shape, dtype=np.uint8)

@@ -156,7 +156,8 @@ class RunRecord:
                 return None
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             pass
-        self.n_damaged += raw.endswith(b"\n")  # one that was cut is no damage
+        # one that was cut is no damage, zeros that a power cut left are
+        self.n_damaged += raw.endswith(b"\n") or b"\0" in raw
         return None
 
     def open(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -90,9 +91,7 @@ def segment_files(
             "--dicom writes the patient's name and identifiers, as the archive demands, and --names hash "
             "hides them. Leave out one."
         )
-    anew: set[str] = set()
-    n_done = n_unlike = n_kept = n_failed = 0
-    shown = _Shown()
+    tally = _Tally()
     layout = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
     with tqdm(total=1.0, bar_format=layout, file=sys.stderr, disable=None) as bar:
         for result in _job(scheduler)(
@@ -106,25 +105,15 @@ def segment_files(
             names=names,
             redo=redo,
         ):
-            n_done += result.status in ("ok", "unlike-training-data")
-            n_unlike += result.status == "unlike-training-data"
-            n_kept += result.status == "kept"
-            n_failed += result.status == "failed"
-            if dicom and result.status not in ("kept", "note"):
-                anew.add(result.source)
-            if sentence := shown.of(result):
+            if sentence := tally.take(result):
                 bar.write(sentence, file=sys.stderr)
-            bar.set_postfix_str(f"{n_done} frames, {n_failed} failed", refresh=False)
+            bar.set_postfix_str(f"{tally.n_done} frames, {tally.n['failed']} failed", refresh=False)
             bar.update(result.progress - bar.n)
     if radiomics:
         _measure(path, out, names)
-    kept = f", {n_kept} files done before" if n_kept else ""
-    unlike = f", {n_unlike} of them unlike the training data (see the status column)" if n_unlike else ""
-    failed = f", {n_failed} failed (see the message column)" if n_failed else ""
-    table = "results.csv" if names == "hash" else out / "results.csv"
-    print(f"{n_done} frames segmented{unlike}{kept}{failed}: {table}")
-    n_refused = _archive(path, out, model, anew) if dicom else 0
-    return 1 if n_failed or n_refused else 0
+    print(f"{tally}: {'results.csv' if names == 'hash' else out / 'results.csv'}")
+    n_refused = _archive(path, out, model, tally.anew) if dicom else 0
+    return 1 if tally.n["failed"] or n_refused else 0
 
 
 def _archive(paths: Sequence[str], out: Path, model: str, anew: set[str]) -> int:
@@ -166,15 +155,27 @@ def _measure(path: Sequence[str], out: Path, names: Literal["path", "hash"]) -> 
             print(f"note: {source}, frame {frame}: {lost}", file=sys.stderr)
 
 
-class _Shown:
-    """The lines to tell while a batch runs: notes, and the first failures of each file."""
+class _Tally:
+    """Frames of a batch by their status, the files that were done anew, and the lines to tell meanwhile."""
 
     def __init__(self) -> None:
+        self.n: Counter[str] = Counter()
+        self.anew: set[str] = set()
         self._source = ""
         self._n_failed = 0
 
-    def of(self, result: FrameResult) -> str:
-        """The line to show; empty for none."""
+    @property
+    def n_done(self) -> int:
+        return self.n["ok"] + self.n["unlike-training-data"]
+
+    def take(self, result: FrameResult) -> str:
+        """Count a result, and return the line to show; empty for none.
+
+        Of the failures of one file the first few are told.
+        """
+        self.n[result.status] += 1
+        if result.status not in ("kept", "note"):
+            self.anew.add(result.source)
         if result.status == "note":
             return f"note: {result.message}"
         if result.status != "failed":
@@ -185,6 +186,15 @@ class _Shown:
             return ""
         more = ". More failures of this file stand in the table" * (self._n_failed == MOST_SHOWN)
         return f"failed: {result.source}: {result.message.removesuffix('.')}{more}."
+
+    def __str__(self) -> str:
+        parts = {
+            "unlike-training-data": ", {} of them unlike the training data (see the status column)",
+            "kept": ", {} files done before",
+            "failed": ", {} failed (see the message column)",
+        }
+        said = "".join(text.format(self.n[status]) for status, text in parts.items() if self.n[status])
+        return f"{self.n_done} frames segmented{said}"
 
 
 def _job(scheduler: str | None) -> Callable[..., Iterator[FrameResult]]:

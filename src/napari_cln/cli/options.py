@@ -89,19 +89,22 @@ def command(
 
 def _annotated(setting: Setting, group: Group | None = None) -> Any:
     """The annotation by which cyclopts reads an option and shows it."""
-    how: dict[str, Any] = {"help": _help(setting), "show_default": False, "negative": ()}
-    if group:
-        how["group"] = group
-    if setting.kind is bool and setting.default is not False:
-        how["negative"] = f"--no-{setting.option[2:]}"
-    elif (setting.limits.extra or {}).get("exists"):
-        how["converter"] = _existing
+    reads: Callable[[Any, Sequence[Token]], Any] | None = None
+    if (setting.limits.extra or {}).get("exists"):
+        reads = _existing
     elif setting.is_number:
-        how["converter"] = _number_of(setting)
-    own = next((part for part in get_args(setting.hint) if isinstance(part, Parameter)), None)
+        reads = _number_of(setting)
     word = {int: "N", float: "X", str: "TEXT"}.get(setting.kind, "PATH")
-    how["metavar"] = setting.limits.title or "|".join(setting.choices) or word
-    return Annotated[setting.hint, Parameter(**how), *([own] if own else [])]
+    is_switch = setting.kind is bool and setting.default is not False
+    how = Parameter(
+        help=_help(setting),
+        show_default=False,
+        metavar=setting.limits.title or "|".join(setting.choices) or word,
+        converter=reads,
+        negative=f"--no-{setting.option[2:]}" if is_switch else (),
+    )
+    own = [part for part in get_args(setting.hint) if isinstance(part, Parameter)]
+    return Annotated[setting.hint, how, *own, *([Parameter(group=group)] if group else [])]
 
 
 def _help(setting: Setting) -> str:

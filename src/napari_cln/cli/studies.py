@@ -6,12 +6,12 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO, TypeAlias
 
 from cyclopts import Group, Parameter, Token
 from msgspec import Meta
 
-from ..errors import DatasetError
+from ..errors import DatasetError, listed
 from .options import Count, Existing, Folder, Positive, command
 
 if TYPE_CHECKING:
@@ -265,6 +265,7 @@ def check_folder(
     if repair:
         for sentence in repair_all(study):
             print(sentence, file=to)
+    _see(study, seen_by, pictures, to)
     found = check_study(study)
     if break_locks:
         for fault in found.faults:
@@ -277,7 +278,6 @@ def check_folder(
         return 1 if n_errors else 0
     for line in found.summary.lines():
         print(line)
-    _see(study, seen_by, pictures)
     for line in _grouped(found.faults, 0 if all else SHOWN, repair, break_locks):
         print(line)
     print(f"errors: {n_errors}, warnings: {len(found.faults) - n_errors}")
@@ -316,24 +316,29 @@ def _print_json(found: StudyCheck) -> None:
     print(format(encode(value), indent=1).decode())
 
 
-def _see(study: TrainingFolder, seen_by: str, pictures: Path | None) -> None:
+def _see(study: TrainingFolder, seen_by: str, pictures: Path | None, to: TextIO) -> None:
     """Tell of pictures that nobody has looked at, write them, or note who has."""
-    from ..folder.screens import confirm_screens, unseen_screens, write_sheets
+    from ..folder.screens import confirm_screens, shown_screens, unseen_screens, write_sheets
 
     unseen = unseen_screens(study)
     if seen_by:
-        confirm_screens(study, unseen, seen_by)
-        for screen in unseen:
-            print(f"{screen}: {seen_by} has looked at its pictures.")
+        shown = shown_screens(study, unseen)
+        if unseen and not shown:
+            raise DatasetError(
+                f"No picture of {listed(unseen)} was written to be looked at, or frames came since.",
+                "Add --pictures DIR first, look at what it writes, and give --seen-by after that.",
+            )
+        confirm_screens(study, shown, seen_by)
+        for screen in shown:
+            print(f"{screen}: {seen_by} has looked at its pictures.", file=to)
+        if missing := [screen for screen in unseen if screen not in shown]:
+            print(f"{listed(missing)}: its pictures were not written yet. Add --pictures DIR.", file=to)
     elif pictures is not None:
         for screen, path in write_sheets(study, unseen, pictures):
-            print(f"{screen}: look at {path.name}. If no name and no date shows, add --seen-by READER.")
-    elif unseen:
-        kinds = f"{len(unseen)} kinds of screen" if len(unseen) > 1 else next(iter(unseen))
-        print(
-            f"names       {sum(map(len, unseen.values()))} frames of {kinds} were not looked at for "
-            "burned-in names: add --pictures DIR"
-        )
+            print(
+                f"{screen}: look at {path.name}. If no name and no date shows, give --seen-by READER.",
+                file=to,
+            )
 
 
 def _agrees(question: str) -> bool:

@@ -61,6 +61,8 @@ NoteText = Annotated[str, Meta(max_length=10_000)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 Time = Annotated[datetime, Meta(tz=True)]
 SourceKind = Literal["file", "dicom", "video", "import", "simulated"]
+Extent = Literal["scan area", "whole", "uncleaned"]
+"""Part of a frame that is stored."""
 
 
 class NodeEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -122,8 +124,9 @@ class Source(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Origin of a frame: kind of file, number in it, its size, and the part that is stored.
 
     ``hospital`` is a letter, or a key that leads back to no name without the folder's salt;
-    ``crop`` is ``(x0, y0, x1, y1)`` in the source's pixels, half-open; ``deid`` lists DICOM's codes
-    (PS3.16, CID 7050) of what was done against names.
+    ``crop`` is ``(x0, y0, x1, y1)`` in the source's pixels, half-open, and ``area`` the scan area in the same
+    form; ``deid`` lists DICOM's codes (PS3.16, CID 7050) of what was done against names, and ``uncleaned``
+    says that what lies outside the scan area was kept.
     """
 
     kind: SourceKind
@@ -131,7 +134,9 @@ class Source(Struct, frozen=True, kw_only=True, omit_defaults=True):
     rows: Size
     columns: Size
     crop: tuple[Place, Place, Place, Place]
+    area: tuple[Place, Place, Place, Place] | None = None
     deid: tuple[Name, ...] = ()
+    uncleaned: bool = False
     manufacturer: Name | None = None
     decoder: Name | None = None
     hospital: Annotated[str, Meta(pattern="^[0-9A-Za-z]{1,8}$")] | None = None
@@ -218,8 +223,10 @@ class Provenance(Struct, frozen=True, kw_only=True):
     ``action`` is what the line of history says; by default the annotation's status. ``judged_by`` is
     whose judgement that status is, where another reader saves the frame with it. ``readings`` are the
     second readings that a decision weighed: reader, and when they read it; ``p_malignant`` is the best
-    possible score of a simulated frame. ``hospital`` is where a frame was made, ``scanner`` its machine where
-    the file does not say it, ``clinical`` what is known of the patient.
+    possible score of a simulated frame. ``extent`` is what is stored of a frame: its scan area alone; all of
+    its size, black outside the scan area, so that others' masks still fit; or all of it, uncleaned.
+    ``hospital`` is where a frame was made, ``scanner`` its machine where the file does not say it,
+    ``clinical`` what is known of the patient.
     """
 
     patient: str | None = None
@@ -234,6 +241,7 @@ class Provenance(Struct, frozen=True, kw_only=True):
     hospital: str | None = None
     scanner: str | None = None
     clinical: Mapping[str, float | str] = msgspec.field(default_factory=dict)
+    extent: Extent = "scan area"
 
     @property
     def reader(self) -> str:

@@ -1,14 +1,18 @@
 """Kinds of screen whose pictures a person has looked at, for names and dates burned into them.
 
-No method finds all text in a picture, so nothing is exported before somebody has looked at pictures
-of each kind: same maker, same size. A kind that was looked at is not asked about again.
+No method finds all text in a picture, so a frame is held, neither trained on nor exported, before somebody
+has looked at pictures of its kind: same maker, same size, and where the maker is not known the same layout.
+A kind that was looked at is not asked about again.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from math import ceil
 from pathlib import Path
 
@@ -16,9 +20,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ..disk.atomic import write_atomically
+from ..disk.atomic import read_json, write_atomically
 from ..disk.locks import lock
-from ..errors import DatasetError, ExportError
+from ..errors import DatasetError, ExportError, listed
 from .dataset import TrainingFolder
 from .description import Description, Seen
 from .pictures import encode_png
@@ -28,12 +32,25 @@ PIXELS_SEEN = "113101"
 """DICOM's code (PS3.16, CID 7050) for: the pixels were cleaned, and a person has looked at them."""
 N_SHOWN, N_ACROSS = 20, 5
 GAP = 8
+LAYOUT = 8
+"""Pixels to which the place of a scan area is rounded."""
+SHOWN_FILE = "shown.json"
+"""What pictures of each kind were written for somebody to look at, by this copy of the folder."""
 
 
 def screen_of(record: Record) -> str:
-    """Kind of screen that a frame shows: maker and size."""
-    rows, columns = record.source.shape
-    return f"{record.source.manufacturer or 'unknown maker'}, {columns}×{rows}"
+    """Kind of screen that a frame shows: maker and size.
+
+    Where the maker is not known, the place of the scan area stands for it: pictures of one size come from
+    every maker and hospital. What was kept uncleaned is a kind of its own.
+    """
+    source = record.source
+    rows, columns = source.shape
+    kind = f"{source.manufacturer or 'unknown maker'}, {columns}×{rows}"
+    if source.manufacturer is None:
+        x0, y0, x1, y1 = (round(edge / LAYOUT) * LAYOUT for edge in source.area or source.crop)
+        kind += f", scan area {x0} to {x1} by {y0} to {y1}"
+    return f"{kind}, uncleaned" if source.uncleaned else kind
 
 
 def unseen_screens(study: TrainingFolder) -> dict[str, list[str]]:
@@ -51,6 +68,32 @@ def unseen_screens(study: TrainingFolder) -> dict[str, list[str]]:
         if record.source.kind != "simulated" and (kind := screen_of(record)) not in seen:
             unseen[kind].append(case_id)
     return dict(sorted(unseen.items()))
+
+
+def refuse_held(study: TrainingFolder, ids: Iterable[str], what: str) -> None:
+    """Refuse to use frames of kinds of screen that nobody has looked at.
+
+    Parameters
+    ----------
+    study : TrainingFolder
+    ids : iterable of str
+        Frames that are to be used.
+    what : str
+        For the message: what waits, such as ``"Training"``.
+
+    Raises
+    ------
+    DatasetError
+        If one of them is held.
+    """
+    wanted = set(ids)
+    unseen = {screen: sum(i in wanted for i in found) for screen, found in unseen_screens(study).items()}
+    if held := [screen for screen, n in unseen.items() if n]:
+        raise DatasetError(
+            f"{what} waits: nobody has looked at the pictures of {listed(held)} ({sum(unseen.values())} "
+            "frames) for burned-in names and dates.",
+            "Look at them: `napari-cln check FOLDER --pictures DIR`, then --seen-by READER.",
+        )
 
 
 def contact_sheet(study: TrainingFolder, ids: Sequence[str]) -> NDArray[np.uint8]:
@@ -94,7 +137,7 @@ def contact_sheet(study: TrainingFolder, ids: Sequence[str]) -> NDArray[np.uint8
 def write_sheets(
     study: TrainingFolder, screens: Mapping[str, Sequence[str]], dest: Path
 ) -> Iterator[tuple[str, Path]]:
-    """Write a contact sheet of each kind of screen.
+    """Write a contact sheet of each kind of screen; kinds of few frames share one.
 
     Parameters
     ----------
@@ -118,15 +161,69 @@ def write_sheets(
     """
     try:
         dest.mkdir(parents=True, exist_ok=True)
-        for screen, ids in screens.items():
-            path = dest / f"{re.sub('[^a-z0-9]+', '-', screen.casefold())}.png"
-            write_atomically(path, encode_png(contact_sheet(study, ids)))
-            yield screen, path
+        for name, together in _sheets(screens):
+            path = dest / f"{name}.png"
+            write_atomically(
+                path, encode_png(contact_sheet(study, [i for s in together for i in screens[s]]))
+            )
+            _note_shown(study, {screen: _digest(screens[screen]) for screen in together})
+            for screen in together:
+                yield screen, path
     except OSError as cause:
         raise ExportError(
             f"The pictures can't be written to {dest.name} ({cause.strerror}). Choose a folder where you may "
             "write, with free space."
         ) from cause
+
+
+def _sheets(screens: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, list[str]]]:
+    """Names of sheets and the kinds on each: all frames of kinds that share one, or a kind by itself."""
+    small: list[list[str]] = [[]]
+    for screen, ids in screens.items():
+        if len(ids) >= N_SHOWN // 2 or len(screens) == 1:
+            yield re.sub("[^a-z0-9]+", "-", screen.casefold()), [screen]
+            continue
+        if sum(len(screens[other]) for other in small[-1]) + len(ids) > N_SHOWN:
+            small.append([])
+        small[-1].append(screen)
+    for number, together in enumerate(filter(None, small), start=1):
+        yield f"several-kinds-{number:03d}", together
+
+
+def shown_screens(study: TrainingFolder, unseen: Mapping[str, Sequence[str]]) -> list[str]:
+    """Kinds of screen whose pictures were written for somebody to look at, none of their frames coming later.
+
+    Parameters
+    ----------
+    study : TrainingFolder
+    unseen : mapping of str to sequence of str
+        From :func:`unseen_screens`. A kind that got frames since its pictures were written is left out.
+
+    Returns
+    -------
+    list of str
+    """
+    shown = _read_shown(study)
+    return [screen for screen, ids in unseen.items() if shown.get(screen) == _digest(ids)]
+
+
+def _note_shown(study: TrainingFolder, shown: Mapping[str, str]) -> None:
+    whole = _read_shown(study) | dict(shown)
+    with suppress(OSError):  # a folder that can't be written to can't be confirmed either
+        study.layout.private.mkdir(exist_ok=True)
+        write_atomically(study.layout.private / SHOWN_FILE, json.dumps(whole, ensure_ascii=False).encode())
+
+
+def _read_shown(study: TrainingFolder) -> dict[str, str]:
+    try:
+        known = read_json(study.layout.private / SHOWN_FILE)
+    except (OSError, DatasetError):
+        return {}
+    return {screen: digest for screen, digest in known.items() if isinstance(digest, str)}
+
+
+def _digest(ids: Sequence[str]) -> str:
+    return hashlib.sha256(" ".join(sorted(ids)).encode()).hexdigest()
 
 
 def confirm_screens(study: TrainingFolder, screens: Iterable[str], who: str) -> None:

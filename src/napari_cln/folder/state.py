@@ -111,7 +111,13 @@ def first_state(
     """
     frame = annotation.frame
     nodes = complete_nodes(annotation)
-    image, box = crop_frame(frame, annotation.mask, overlay)
+    area = frame.scan_area or find_scan_area(frame)
+    if about.extent != "scan area":
+        overlay = np.zeros(frame.shape, dtype=bool)
+    kept = (0, 0, *frame.shape) if about.extent == "uncleaned" else area
+    image, box = crop_frame(
+        replace(frame, scan_area=kept), annotation.mask, overlay, keep_size=about.extent != "scan area"
+    )
     cine = about.cine
     if cine is None and frame.n_frames > 1 and frame.source is not None:
         cine = str(frame.source.absolute())
@@ -136,7 +142,9 @@ def first_state(
             rows=frame.shape[0],
             columns=frame.shape[1],
             crop=(column0, row0, column1, row1),
+            area=(area[1], area[0], area[3], area[2]),
             deid=(NO_HEADER,),
+            uncleaned=about.extent == "uncleaned",
             manufacturer=maker_of(frame.vendor) or maker_of(about.scanner),
             decoder=frame.decoder,
             hospital=hospital_key(about.hospital, key_of),
@@ -213,7 +221,7 @@ def _with_facts(record: Record, about: Provenance, key_of: KeyOf) -> Record:
 
 
 def hospital_key(name: str | None, key_of: KeyOf) -> str | None:
-    """How a hospital is called in the folder: by its own letter or number, else by a short salted key."""
+    """Name of a hospital in the folder: its own letter or number, else a short salted key."""
     if not name:
         return None
     plain = name.strip()
@@ -301,7 +309,11 @@ def _stored_box(record: Record, frame: Frame) -> Box:
 
 
 def crop_frame(
-    frame: Frame, mask: NDArray[np.bool_], overlay: NDArray[np.bool_] | None = None
+    frame: Frame,
+    mask: NDArray[np.bool_],
+    overlay: NDArray[np.bool_] | None = None,
+    *,
+    keep_size: bool = False,
 ) -> tuple[NDArray[np.uint8], Box]:
     """Cut out of a frame what a folder keeps: the scan area, and the box of a mask that leaves it.
 
@@ -314,6 +326,8 @@ def crop_frame(
     mask : ndarray of bool, shape (H, W)
     overlay : ndarray of bool, shape (H, W), optional
         The marks, where they are known; found by :func:`napari_cln.find_overlay` otherwise.
+    keep_size : bool
+        Keep what lies around as black pixels.
 
     Returns
     -------
@@ -329,6 +343,8 @@ def crop_frame(
         kept[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = True
     rows, columns = np.nonzero(kept)
     box = int(rows.min()), int(columns.min()), int(rows.max()) + 1, int(columns.max()) + 1
+    if keep_size:
+        box = (0, 0, *frame.shape)
     inside = (slice(box[0], box[2]), slice(box[1], box[3]))
     flow = None
     if overlay is None or frame.pixels.ndim == 3:

@@ -1,4 +1,4 @@
-"""What is coloured on a screen: Doppler flow, which is image, and marks, which are not.
+"""Coloured pixels of a screen: Doppler flow, which is image, and marks, which are not.
 
 Flow comes in patches wider than a stroke and of many hues. Its specks are smaller than a stroke; they
 count as flow inside the colour box, where they are not drawn in the one colour of a pen.

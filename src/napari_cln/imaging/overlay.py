@@ -59,7 +59,7 @@ def find_overlay(frame: Frame, scan_area: Box | None = None) -> Mask:
 
 
 class Marks(NamedTuple):
-    """What is drawn on a frame: marks, and Doppler flow; None for a frame without Doppler."""
+    """Drawings on a frame: marks, and Doppler flow; None for a frame without Doppler."""
 
     overlay: Mask
     flow: ColourFlow | None
@@ -160,7 +160,7 @@ def _mostly(mask: Mask, where: Mask) -> Mask:
 
 
 def spread(flow: ColourFlow | None, shape: tuple[int, int]) -> Mask:
-    """What is painted over to take flow out of a grey image: its pixels, and those that they colour.
+    """Pixels to paint over to take flow out of a grey image: its own, and those that they colour.
 
     Parameters
     ----------

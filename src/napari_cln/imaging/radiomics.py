@@ -430,7 +430,7 @@ def _shape(node: Mask, spacing: Spacing | None) -> dict[str, float]:
 
 
 def _signs(grey: Floats, node: Mask, clear: Mask, spacing: Spacing | None) -> dict[str, float]:
-    """What a reader sees: bright spots, echo against the tissue around, hilum."""
+    """Signs that a reader sees: bright spots, echo against the tissue around, hilum."""
     per_mm = 1 / GRID_MM if spacing is not None else 8.0
     counted = node & clear
     typical = float(np.median(grey[counted]))

@@ -125,7 +125,7 @@ class DoubtLine:
 
 @dataclass(frozen=True, kw_only=True)
 class DoubtModel:
-    """What a model knows of its own failures.
+    """A model's knowledge of its own failures.
 
     Parameters
     ----------

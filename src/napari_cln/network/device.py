@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import torch
 
 from ..compat.tensors import processor_has_bfloat16
 from ..errors import DeviceError
-from .engines.openvino import is_wanted, load_openvino
+from .engines import pytorch
+from .engines.openvino import CompiledYNet, is_wanted, load_openvino
+from .model import Network
 
-__all__ = ["Device", "choose_device"]
+__all__ = ["Device", "choose_device", "compile_for"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,3 +85,24 @@ def _cpu_engine() -> tuple[Literal["PyTorch", "OpenVINO"], str]:
     except Exception as error:
         return "PyTorch", f"PyTorch, since OpenVINO can't be loaded ({error})"
     return "OpenVINO", "OpenVINO"
+
+
+def compile_for(network: Network, device: Device) -> tuple[Network, Device]:
+    """A copy of a network for prediction, and the device with the engine that computes it.
+
+    Where OpenVINO fails on the network, PyTorch computes, and the device's reason says so.
+    """
+    if device.engine == "OpenVINO":
+        try:
+            make = partial(CompiledYNet.of, mixed_precision=device.mixed_precision)
+            return network.changed(make), device
+        except Exception as error:  # whatever OpenVINO or the recording of the network stumbles over
+            note = f"PyTorch, since OpenVINO can't compile this network ({_first_line(error)})"
+            reason = device.reason.replace("OpenVINO", note, 1)
+            device = replace(device, engine="PyTorch", reason=reason)
+    make_copy = partial(pytorch.at_work, mixed_precision=device.mixed_precision)
+    return network.changed(make_copy), device
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

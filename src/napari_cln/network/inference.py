@@ -17,9 +17,8 @@ from ..imaging.preprocessing import Geometry, ModelInput, prepare, restore, to_m
 from ..io.sources import Source, as_frame, find_sources, read_frames
 from ..models.card import ModelCard
 from ..types import CLASS_NAMES, Doubt, Frame, Prediction
-from .device import Device, choose_device
+from .device import Device, choose_device, compile_for
 from .doubt import CLUES, agreement_of_levels, clues_of, doubt_of
-from .engines.openvino import put_to_work
 from .model import Features, Network
 from .patches import chance_of_node, join_pieces, leave_out_others
 from .stream import predict_stream
@@ -61,7 +60,7 @@ class Segmenter:
         self.device = choose_device(device)
         network = model if isinstance(model, Network) else load_model(os.fspath(model))
         network = network.to(self.device.name).eval()
-        self.model, self.device = put_to_work(network, self.device)
+        self.model, self.device = compile_for(network, self.device)
         self.card = network.card or ModelCard(name="untrained", config=network.config)
         self.batch_size = batch_size or self.device.batch_size
 

@@ -80,7 +80,7 @@ def _area(box: tuple[slice, ...]) -> int:
 
 
 def coco_hits(confidence: Sequence[float], overlap: Floats) -> NDArray[np.bool_]:
-    """Which finds of a frame are hits at each overlap.
+    """Hits among the finds of a frame, at each overlap.
 
     Parameters
     ----------

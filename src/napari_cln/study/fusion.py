@@ -71,7 +71,7 @@ class Variable:
     greatest: float = 0.0
 
     def adds(self, value: Value) -> float:
-        """What a value adds to the logit."""
+        """Amount that a value adds to the logit."""
         if self.kind == "category":
             word = UNKNOWN if value is None else str(value)
             return self.levels.get(word, self.levels.get(UNKNOWN, 0.0))
@@ -198,7 +198,7 @@ def fit_fusion(
             f"Of {len(known)} nodes of known truth {int(y.sum()) if len(known) else 0} are metastatic. Image "
             "and clinical record need nodes of both kinds."
         )
-    mine = [record_of(row, records) for row in known]
+    mine = [facts_of(row, records) for row in known]
     names = (
         list(variables)
         if variables is not None
@@ -276,7 +276,7 @@ def fused_rows(
     """The same rows with fused scores, for the comparison beside the image's own."""
     made = []
     for row in rows:
-        record = record_of(row, records)
+        record = facts_of(row, records)
         score, frame = (round(fuse(s, record, fusion), 6) for s in (row.score, row.frame_score))
         made.append(
             replace(row, score=score, frame_score=frame, cutoff=fusion.cutoff, model=f"{row.model} + record")
@@ -313,8 +313,8 @@ OF_THE_ROW = ("level", "side", "predicted_short_mm", "predicted_long_mm")
 """Variables that a table of scores holds itself; taken where they are named."""
 
 
-def record_of(row: CaseRow, records: Mapping[str, ClinicalRecord]) -> dict[str, Value]:
-    """What is known of a row's node: of its patient, its frame, and itself."""
+def facts_of(row: CaseRow, records: Mapping[str, ClinicalRecord]) -> dict[str, Value]:
+    """Facts about a row's node: of its patient, its frame, and itself."""
     found: dict[str, Value] = {
         name: value for name in OF_THE_ROW if (value := getattr(row, name)) is not None
     }
@@ -326,14 +326,14 @@ def record_of(row: CaseRow, records: Mapping[str, ClinicalRecord]) -> dict[str, 
 def missing_of(
     rows: Sequence[CaseRow], records: Mapping[str, ClinicalRecord], fusion: Fusion
 ) -> dict[str, int]:
-    """How many reference nodes lack each variable."""
-    nodes = [record_of(row, records) for row in rows if row.kind != "stray" and row.truth != "unknown"]
+    """Numbers of reference nodes that lack each variable."""
+    nodes = [facts_of(row, records) for row in rows if row.kind != "stray" and row.truth != "unknown"]
     return {v.name: sum(_is_missing(r.get(v.name), v.kind) for r in nodes) for v in fusion.variables}
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Column:
-    """How one variable becomes columns of numbers."""
+    """One variable as columns of numbers."""
 
     name: str
     kind: Literal["number", "category"]
@@ -375,7 +375,7 @@ class _Column:
 
     @property
     def n_variables(self) -> int:
-        """What counts against the number of events: what is missing is no sign of its own."""
+        """Number of variables to hold against the number of events: a missing value is no sign of its own."""
         return 1 if self.kind == "number" else max(1, len(set(self.levels) - {UNKNOWN}) - 1)
 
     def coded(self, values: Sequence[Value]) -> Floats:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..disk.schema import JsonObject
 from ..errors import WeightsError
 from ..folder.dataset import TrainingFolder
 from ..models.card import ModelCard, TrainingData, plain_name
@@ -37,7 +37,7 @@ LIMITS = (
 
 def card_of(
     name: str,
-    settings: dict[str, Any],
+    settings: JsonObject,
     recipe: Recipe,
     n_train: int,
     areas: NDArray[np.intp],

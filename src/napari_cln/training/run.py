@@ -16,15 +16,16 @@ import numpy as np
 from accelerate import PartialState
 from numpy.typing import NDArray
 
+from ..disk.schema import JsonObject
 from ..errors import ClnError, RunError, WeightsError
 from ..folder.dataset import TrainingFolder
+from ..folder.screens import refuse_held
 from ..folder.split.deal import Fold
 from ..folder.split.frozen import frozen_split
 from ..folder.split.hospitals import hospital_folds
 from ..models.config import YNetConfig
 from ..network.ensemble import Ensemble
 from ..network.model import Member, Network
-from ..network.novelty import fit_novelty
 from ..network.u_shaped import network_of
 from ..network.weights import load_model, save_model
 from ..types import Case
@@ -32,6 +33,7 @@ from .checkpoint import forget_former, has_checkpoint, load_weights
 from .config import TrainConfig
 from .data import Samples
 from .loop import fit
+from .novelty import fit_novelty
 from .outcome import card_of, comparison
 from .recipes import Recipe
 from .run_folder import End, Event, Failed, Note, RunFolder, Start, Stopped, TrainingRecord
@@ -134,6 +136,7 @@ def _train(
     cases = {case.id: case for case in study.cases()}
     folds = list(former.folds) if former and former.folds else _frozen(study, config)
     _check_folds(run, folds, cases)
+    refuse_held(study, (case for fold in folds for case in (*fold.train, *fold.validation)), "Training")
     recipe, start = _recipe_of(run, config, former)
     weights = start.model if start else ""
     if state.is_main_process:
@@ -203,7 +206,7 @@ def _kept(
     folds: Sequence[Fold],
     networks: Sequence[Member],
     scores: Sequence[Sequence[FrameScore]],
-    told: tuple[dict[str, Any], Recipe, NDArray[np.intp]],
+    told: tuple[JsonObject, Recipe, NDArray[np.intp]],
 ) -> Iterator[Event]:
     """Keep the best fold, or all, as the run's model, and compare it with the one in use."""
     cases = {case.id: case for case in study.cases()}
@@ -245,7 +248,7 @@ def _recipe_of(
     return (recipe if start is None else replace(recipe, network=start.network.config)), start
 
 
-def _settings(config: TrainConfig, start: StartingPoint | None) -> dict[str, Any]:
+def _settings(config: TrainConfig, start: StartingPoint | None) -> JsonObject:
     """Settings for a card. It travels with its model: it names other models by their id, never by a path."""
     settings = {**asdict(config), "start_from": start.model if start else ""}
     del settings["compare_with"]

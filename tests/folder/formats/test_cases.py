@@ -128,7 +128,7 @@ def test_the_command_says_what_it_made_of_what_and_what_it_did_not_use(data, tmp
     source = tmp_path / "hospital"
     shutil.copytree(data / "cases" / "09_labels_tsv", source)
     text = (source / "labels.tsv").read_text().splitlines()
-    head = [text[0] + "\tscanner", *(line + "\tGE" for line in text[1:])]
+    head = [text[0] + "\tprobe", *(line + "\tGE" for line in text[1:])]
     (source / "labels.tsv").write_text("\n".join(head))
     (source / "seg").mkdir()
     (source / "seg" / "0001.mha").write_bytes(b"x")
@@ -139,7 +139,7 @@ def test_the_command_says_what_it_made_of_what_and_what_it_did_not_use(data, tmp
 
     for line in (
         "source      a folder of pictures with masks and the table labels.tsv: 3 images, 3 masks or outlines",
-        "not used    columns of labels.tsv: scanner",
+        "not used    columns of labels.tsv: probe",
         "frames      3: 3 with a mask, 0 with an empty one (no node), 0 without",
         "labels      benign 2, metastatic 1",
         "patients    2 known",
@@ -155,4 +155,4 @@ def test_the_command_says_what_it_made_of_what_and_what_it_did_not_use(data, tmp
     report = json.loads(capsys.readouterr().out)
     assert report["study"]["labels"] == {"benign": 2, "metastatic": 1}
     assert list(report["unused_files"]) == ["seg/0001.mha"]
-    assert report["tables"][0]["unused"] == ["scanner"]
+    assert report["tables"][0]["unused"] == ["probe"]

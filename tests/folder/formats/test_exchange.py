@@ -18,6 +18,7 @@ from napari_cln.errors import DatasetError, ExportError
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.formats.exchange import export_study, import_study
 from napari_cln.folder.health.check import check_study
+from napari_cln.folder.screens import confirm_screens, unseen_screens
 from napari_cln.folder.split.frozen import frozen_split
 from napari_cln.types import Frame, Node
 
@@ -78,7 +79,9 @@ def test_a_round_trip_keeps_every_pixel_node_truth_and_patient(rich, tmp_path, f
 
     assert not [step.problem for step in steps if step.problem]
     assert contents(TrainingFolder.open(tmp_path / "back")) == contents(rich)
-    assert check_study(tmp_path / "back").faults == check_study(rich).faults
+    back = TrainingFolder.open(tmp_path / "back")
+    confirm_screens(back, unseen_screens(back), "r1")
+    assert check_study(back).faults == check_study(rich).faults
 
 
 def test_another_training_folder_comes_in_whole(rich, tmp_path):
@@ -119,7 +122,7 @@ def test_plain_images_masks_and_a_table_become_a_training_folder(data, tmp_path,
         ("unknown", "no-node"): 2,
     }
     assert len({case.patient for case in study.cases()}) == 6
-    assert check_study(study).faults == ()
+    assert [fault.kind for fault in check_study(study).faults] == ["held"]
     assert all(step.case.id == study.identify(Frame(pixels=necks[i][0])) for i, step in enumerate(steps))
 
 
@@ -178,6 +181,7 @@ def take_few(source, rows, goal):
     return goal
 
 
+@pytest.mark.slow
 def test_a_label_that_is_not_known_is_never_guessed(source, tmp_path):
     rewrite(
         source,
@@ -260,6 +264,7 @@ def test_two_rows_that_say_the_same_of_an_image_are_one_frame(source, tmp_path):
     assert len(TrainingFolder.open(tmp_path / "study").cases()) == 12
 
 
+@pytest.mark.slow
 def test_a_second_import_under_another_patient_is_refused(source, tmp_path):
     assert problems(source, tmp_path) == []
     rewrite(source, lambda row: row | {"Patient ID": "someone else"})
@@ -375,6 +380,7 @@ def test_no_patient_name_leaves_the_source(necks, tmp_path):
     (source / "labels.csv").write_text(f"image,label,patient,cine\n{rows}")
 
     run(import_study(source, tmp_path / "study"))
+    main(["check", str(tmp_path / "study"), "--pictures", str(tmp_path / "sheets")])
     main(["check", str(tmp_path / "study"), "--seen-by", "r1"])
     for format in ("nnunet", "coco", "csv"):
         run(export_study(tmp_path / "study", format, tmp_path / format))
@@ -525,6 +531,7 @@ def test_an_export_into_a_full_folder_is_refused(study, tmp_path):
         export_study(study, "zip", tmp_path / "new")
 
 
+@pytest.mark.slow
 def test_busi_comes_in(shared_data, tmp_path):
     rows = read_rows(shared_data / "busi_384" / "labels.csv")[::25]
     source = take_few(shared_data / "busi_384", rows, tmp_path / "busi")
@@ -534,7 +541,7 @@ def test_busi_comes_in(shared_data, tmp_path):
     truths = {"benign": "benign", "malignant": "metastatic", "normal": "unknown"}
     assert [step.case.truth for step in steps] == [truths[row["label"]] for row in rows]
     assert [step.case.status == "no-node" for step in steps] == [row["label"] == "normal" for row in rows]
-    assert {fault.kind for fault in check_study(tmp_path / "s").faults} <= {"patient-unknown"}
+    assert {fault.kind for fault in check_study(tmp_path / "s").faults} <= {"patient-unknown", "held"}
 
 
 def test_nerves_and_vessels_come_in_as_frames_without_a_node(shared_data, tmp_path):

@@ -40,7 +40,8 @@ def test_the_folder_of_the_page_comes_in_as_it_says(hospital, tmp_path, capsys):
         ("III", "left"),
         ("IV", "right"),
     }
-    assert main(["check", str(tmp_path / "study")]) == 0
+    assert main(["check", str(tmp_path / "study"), "--pictures", str(tmp_path / "sheets")]) == 1
+    assert main(["check", str(tmp_path / "study"), "--seen-by", "r1"]) == 0
     assert "labels      benign 1, metastatic 1, no-node 1" in capsys.readouterr().out
 
 

@@ -10,6 +10,7 @@ from napari_cln.folder.health.check import check_study
 from napari_cln.folder.health.repair import repair_all
 from napari_cln.folder.pictures import encode_png, flip_png_back, is_whole_png
 from napari_cln.folder.readers import save_reading
+from napari_cln.folder.screens import confirm_screens, unseen_screens
 from napari_cln.folder.split.frozen import frozen_split
 from napari_cln.types import Annotation, Frame, Node
 
@@ -31,6 +32,7 @@ def small(tmp_path, necks):
             if n == 0:
                 save_reading(folder, annotation, "r2")
     frozen_split(folder, 2)
+    confirm_screens(folder, unseen_screens(folder), "r1")
     return folder
 
 

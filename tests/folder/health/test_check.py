@@ -12,6 +12,7 @@ from napari_cln.errors import DatasetError
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.health.check import check_study
 from napari_cln.folder.health.repair import repair
+from napari_cln.folder.screens import confirm_screens, unseen_screens
 from napari_cln.folder.split.frozen import frozen_split
 from napari_cln.types import Node
 
@@ -226,6 +227,7 @@ def test_frames_without_a_patient_are_warned_of(study, annotate):
     lone = TrainingFolder.create(study.path.with_name("lone"))
     for n in range(4):
         lone.save(annotate(n, "metastatic" if n % 2 else "benign"))
+    confirm_screens(lone, unseen_screens(lone), "r1")
 
     (fault,) = check_study(lone).faults
 

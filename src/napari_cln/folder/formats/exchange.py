@@ -220,7 +220,8 @@ def import_study(
         What other words of the table are: ``{"level:4b": "IV"}``.
     clean : bool, optional
         Crop images to the scan area and paint over burned-in marks. By default for folders of pictures
-        alone: nnU-Net and COCO sets are taken pixel by pixel.
+        alone: those of nnU-Net and COCO sets keep their size and the pixels of their scan area, and are
+        black around it. False keeps all; such frames are a kind of screen of their own.
     turn_masks : bool
         Masks of pictures that a camera noted as turned were drawn on the stored pixels.
     patient_folders : bool

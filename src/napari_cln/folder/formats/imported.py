@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from ...errors import DatasetError
-from ...types import Annotation, Box, Frame, Node, Split
+from ...types import Annotation, Frame, Node, Split
 from ..record import Provenance, Record
 
 
@@ -135,7 +135,7 @@ class Outlines:
     n_masks : int
         Images with outlines.
     untouched : bool
-        Whether images are stored pixel by pixel unless the user says otherwise.
+        Whether images keep their size, and the pixels of their scan area, unless the user says otherwise.
     """
 
     kind: str
@@ -208,11 +208,3 @@ def path_inside(path: Path, roots: tuple[Path, ...]) -> Path:
 def below(path: Path, root: Path) -> str:
     """A file's path inside the study, for messages; its name where it lies elsewhere."""
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
-
-
-def untouched(annotation: Annotation) -> tuple[Annotation, NDArray[np.bool_]]:
-    """An annotation whose frame is stored as it is: all of it is scan area, nothing is painted over."""
-    shape = annotation.frame.shape
-    area: Box = (0, 0, *shape)
-    frame = replace(annotation.frame, scan_area=area)
-    return replace(annotation, frame=frame), np.zeros(shape, dtype=bool)

@@ -20,7 +20,7 @@ from ...disk.tables import ENDINGS, is_hidden
 from ...errors import DatasetError, listed
 from ...io.sources import FrameSource, open_source
 from ...types import Annotation, Frame, Level, Node, Side, Split, Status, Truth, TruthSource
-from ..record import Provenance
+from ..record import Extent, Provenance
 from .clinical import ClinicalValues
 from .columns import Labels, TableRow, has_images, read_labels
 from .imported import (
@@ -31,7 +31,6 @@ from .imported import (
     Incoming,
     Outlines,
     path_inside,
-    untouched,
 )
 from .masks import (
     LONELY,
@@ -71,10 +70,11 @@ class Study:
         return (self.root, *(Path(root) for root in named if root is not None))
 
     @property
-    def clean(self) -> bool:
-        """True where images are cropped to the scan area and burned-in marks painted over."""
-        asked = self.options.clean
-        return not self.outlines.untouched if asked is None else asked
+    def extent(self) -> Extent:
+        """What is stored of each image; without a word of the user, sets of masks keep their size."""
+        if self.options.clean is None:
+            return "whole" if self.outlines.untouched else "scan area"
+        return "scan area" if self.options.clean else "uncleaned"
 
 
 # ------------------------------------------------------------ the table
@@ -330,7 +330,7 @@ def _said(study: Study, image: Path, rows: Sequence[TableRow], side: Split | Non
 
 
 def _one(rows: Sequence[TableRow], name: str) -> str | None:
-    """What the rows of an image say of where it was made, the first that does."""
+    """Place where an image was made, from the first of its rows that says it."""
     return next((value for row in rows if (value := getattr(row, name))), None)
 
 
@@ -513,9 +513,6 @@ def _parcel(study: Study, image: Path, said: _Said, index: int | None, pages: in
         annotator="import",
         not_judged=outlines.not_judged,
     )
-    overlay = None
-    if not study.clean:
-        annotation, overlay = untouched(annotation)
     about = Provenance(
         patient=said.patient,
         # Two patients' clips may both be called "1".
@@ -524,11 +521,12 @@ def _parcel(study: Study, image: Path, said: _Said, index: int | None, pages: in
         kind="import",
         split=said.split,
         action="imported",
+        extent=study.extent,
         hospital=said.hospital,
         scanner=said.scanner,
         clinical=dict(said.clinical),
     )
-    return ImportedFrame(annotation=annotation, about=about, overlay=overlay, notes=notes)
+    return ImportedFrame(annotation=annotation, about=about, notes=notes)
 
 
 def _frame(

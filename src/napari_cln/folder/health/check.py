@@ -14,12 +14,13 @@ from msgspec import Struct
 from ...disk.atomic import MAX_JSON_BYTES, TEMPORARY, read_bytes
 from ...disk.locks import held_locks
 from ...disk.seals import OBJECT, Seal, checksum_holds
-from ...errors import DatasetError, SplitError
+from ...errors import DatasetError, SplitError, listed
 from ...types import Case
 from ..dataset import TrainingFolder
 from ..description import Description
 from ..readers import reading_files
 from ..record import SCHEMA
+from ..screens import unseen_screens
 from ..split.deal import split
 from ..split.frozen import MAX_BYTES as MAX_SEALED_BYTES
 from ..split.frozen import SEAL, frozen_places, read_splits
@@ -83,8 +84,21 @@ def check_study(folder: TrainingFolder | str | Path) -> StudyCheck:
             instances = study.read_instances(case)
         tally.add(case, instances)
     faults += _check_study(study, cases)
+    faults += _check_screens(study)
     in_order = sorted(faults, key=lambda fault: fault.severity == "error")
     return StudyCheck(summary=tally.summary(), faults=tuple(in_order))
+
+
+def _check_screens(study: TrainingFolder) -> Iterator[Fault]:
+    unseen = unseen_screens(study)
+    if n_held := sum(map(len, unseen.values())):
+        held = "1 frame is" if n_held == 1 else f"{n_held} frames are"
+        yield Fault(
+            kind="held",
+            message=f"{held} held, neither trained on nor exported: nobody has looked at pictures of "
+            f"{listed(unseen, 2)} for burned-in names and dates.",
+            advice="Add --pictures DIR, look at what it writes, then give --seen-by READER.",
+        )
 
 
 def _check_description(study: TrainingFolder) -> Iterator[Fault]:

@@ -22,14 +22,13 @@ import sys
 import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -38,13 +37,10 @@ from torch import Tensor, nn
 
 from ...compat.tensors import settle_layers
 from ...imaging.preprocessing import Geometry
-from ..model import Features, Member, Network
+from ..model import Features, Member
 from . import pytorch as pytorch
 
-if TYPE_CHECKING:
-    from ..device import Device
-
-__all__ = ["LOWERED", "CompiledYNet", "is_wanted", "load_openvino", "put_to_work"]
+__all__ = ["LOWERED", "CompiledYNet", "is_wanted", "load_openvino"]
 
 LOWERED = {
     "pyramid": (*pytorch.LOWERED["pyramid"], "psp1/aten::_convolution", "dec1.1"),
@@ -84,23 +80,6 @@ def load_openvino() -> ModuleType:
             sys.modules[reporter] = loaded
     module: ModuleType = openvino
     return module
-
-
-def put_to_work(network: Network, device: Device) -> tuple[Network, Device]:
-    """A copy of a network for prediction, and the device with the engine that computes it.
-
-    Where OpenVINO fails on the network, PyTorch computes, and the device's reason says so.
-    """
-    if device.engine == "OpenVINO":
-        try:
-            make = partial(CompiledYNet.of, mixed_precision=device.mixed_precision)
-            return network.changed(make), device
-        except Exception as error:  # whatever OpenVINO or the recording of the network stumbles over
-            note = f"PyTorch, since OpenVINO can't compile this network ({_first_line(error)})"
-            reason = device.reason.replace("OpenVINO", note, 1)
-            device = replace(device, engine="PyTorch", reason=reason)
-    make_copy = partial(pytorch.at_work, mixed_precision=device.mixed_precision)
-    return network.changed(make_copy), device
 
 
 class CompiledYNet(Member):
@@ -237,10 +216,6 @@ def _is_lowered(name: str, parts: Sequence[str]) -> bool:
     """Tell whether a layer, such as ``__module.network.enc3.down.0/aten::relu/Relu``, is in a part."""
     name = name.removeprefix("__module.network.")
     return any(name.startswith((f"{part}/", f"{part}.")) for part in parts)
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 class _Maps(nn.Module):

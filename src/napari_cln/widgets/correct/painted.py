@@ -143,10 +143,6 @@ class PaintedMask:
         """Forget the pixels: only those of the frame in view are kept."""
         self._frame = None
 
-    def take_frame(self, frame: Frame) -> None:
-        """Take the frame as its layer gives it now, with what the reader set there."""
-        self._frame = frame
-
     @property
     def title(self) -> str:
         """Name of the frame in a message."""

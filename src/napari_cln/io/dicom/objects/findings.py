@@ -1,4 +1,4 @@
-"""What was found in an image, and the identity of that image, for objects that refer to it."""
+"""Findings in an image, and the identity of that image, for objects that refer to it."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class Algorithm:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FrameFindings:
-    """What was found in one frame of an image.
+    """Findings in one frame of an image.
 
     Parameters
     ----------

@@ -254,7 +254,7 @@ class _Frame:
         return "" if self._identity.n_frames == 1 else f"Frame {self._frame.index + 1}, "
 
     def _remarks(self) -> list[Any]:
-        """Who made the masks, and how far the model says that it is to be relied on."""
+        """Makers of the masks, and the model's own word on its reliability."""
         from highdicom.sr import QualitativeEvaluation
 
         said = [
