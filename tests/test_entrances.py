@@ -58,6 +58,7 @@ def nodes_layer(viewer):
     return labels
 
 
+@pytest.mark.slow
 def test_a_stream_of_frames(expected):
     other = napari_cln.simulate(5).frame
 

@@ -119,6 +119,7 @@ def test_every_menu_entry_is_a_command(manifest):
     assert all(entry.command in commands for entries in menus.values() for entry in entries)
 
 
+@pytest.mark.slow
 def test_a_frame_opens_with_its_nodes_and_its_score_on_the_canvas(viewer):
     viewer.open(FRAME, plugin="napari-cln")
 
@@ -145,6 +146,7 @@ def test_a_frame_opens_with_the_model_in_use(viewer, models, tmp_path, monkeypat
     assert labels.metadata["napari-cln"].model_id == card.model_id
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".PNG", ".tiff", ".jpg", ".bmp", ".WebP", ".gif", ".jp2", ".avif"])
 def test_endings_of_images_are_claimed_in_any_case(viewer, tmp_path, suffix):
     path = tmp_path / f"neck{suffix}"

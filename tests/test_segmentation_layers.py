@@ -58,6 +58,7 @@ def archive(data, tmp_path):
     return tmp_path / "archive"
 
 
+@pytest.mark.slow
 def test_a_painted_still_is_saved_for_an_archive_and_opens_over_its_frame(viewer, archive, tmp_path):
     image = show(viewer, archive / STILL)[Image]
     labels = paint(viewer, image)
@@ -106,6 +107,7 @@ def test_a_painted_cine_is_one_file_and_opens_on_its_frames(viewer, archive, tmp
     assert sorted(frame for _, frame in read_segmentation(path).masks) == [4, 29]
 
 
+@pytest.mark.slow
 def test_an_image_beside_its_segmentation_opens_with_it(viewer, archive):
     other = ViewerModel()
     labels = paint(other, show(other, archive / STILL)[Image])
@@ -119,6 +121,7 @@ def test_an_image_beside_its_segmentation_opens_with_it(viewer, archive):
     assert layers[Image].data.shape[:2] == (480, 640)
 
 
+@pytest.mark.slow
 def test_a_segmentation_without_its_image_says_to_open_that_first(viewer, archive, tmp_path):
     labels = paint(viewer, show(viewer, archive / STILL)[Image])
     labels.data[100:130, 200:260] = 1
@@ -154,6 +157,7 @@ def test_masks_are_saved_as_volumes_in_millimetres(viewer, tmp_path, ending):
     assert volume.spacing_mm == pytest.approx(tuple(image.scale), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_segmentation_of_slicer_opens_as_labels_where_it_was_drawn(viewer, tmp_path):
     image = show(viewer, _napari.SAMPLES / "simulated-frame.dcm")[Image]
     labels = paint(viewer, image)

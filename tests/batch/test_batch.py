@@ -54,6 +54,7 @@ def test_results_hold_the_promised_columns_and_a_mask_of_the_frames_own_size(stu
         assert mask.max() == len([row for row in of_frame if row["node"]])
 
 
+@pytest.mark.slow
 def test_the_table_says_what_segment_says(study, tmp_path, networks):
     from napari_cln import measure_nodes, segment
 
@@ -85,6 +86,7 @@ def test_a_damaged_file_is_a_row_with_its_reason_and_the_others_are_done(study, 
     assert [r.status for r in results] == ["ok", "failed", "ok", "ok"]
 
 
+@pytest.mark.slow
 def test_a_repaired_file_takes_its_place_in_the_table(study, tmp_path, networks):
     whole = (study / "a.png").read_bytes()
     run(study, tmp_path / "expected", networks["first"])
@@ -112,6 +114,7 @@ def test_a_rerun_does_nothing_twice_and_a_new_file_is_added(study, tmp_path, net
     assert [row["source"] for row in table(out)] == sorted(row["source"] for row in table(out))
 
 
+@pytest.mark.slow
 def test_a_file_that_has_become_another_is_done_again(study, tmp_path, networks):
     out = tmp_path / "out"
     run(study, out, networks["first"])
@@ -126,6 +129,7 @@ def test_a_file_that_has_become_another_is_done_again(study, tmp_path, networks)
     assert (out / "masks/a.png.png").read_bytes() == (out / "masks/b.png.png").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_missing_mask_is_made_again(study, tmp_path, networks):
     out = tmp_path / "out"
     run(study, out, networks["first"])
@@ -139,6 +143,7 @@ def test_a_missing_mask_is_made_again(study, tmp_path, networks):
     assert (out / "results.csv").read_text() == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing_bytes", [1, 30, 200])
 def test_a_table_that_was_cut_is_repaired(study, tmp_path, networks, missing_bytes):
     out = tmp_path / "out"
@@ -151,6 +156,7 @@ def test_a_table_that_was_cut_is_repaired(study, tmp_path, networks, missing_byt
     assert (out / "results.csv").read_bytes() == expected
 
 
+@pytest.mark.slow
 def test_one_file_holds_the_same_masks_as_a_folder_of_pictures(study, tmp_path, networks):
     run(study, tmp_path / "png", networks["first"])
     run(study, tmp_path / "rle", networks["first"], masks="rle")
@@ -165,6 +171,7 @@ def test_one_file_holds_the_same_masks_as_a_folder_of_pictures(study, tmp_path, 
     assert not (tmp_path / "rle" / "masks").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing_bytes", [1, 40, 2000, 10**9])
 def test_a_file_of_masks_that_was_cut_is_repaired(study, tmp_path, networks, missing_bytes):
     out = tmp_path / "out"
@@ -178,6 +185,7 @@ def test_a_file_of_masks_that_was_cut_is_repaired(study, tmp_path, networks, mis
     assert [mask.tolist() for mask in MaskFile(path)] == before
 
 
+@pytest.mark.slow
 def test_masks_of_a_file_that_has_become_another_are_done_again(study, tmp_path, networks):
     out = tmp_path / "out"
     run(study, out, networks["first"], masks="rle")
@@ -192,6 +200,7 @@ def test_masks_of_a_file_that_has_become_another_are_done_again(study, tmp_path,
     assert again[0].shape == other.shape[:2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("masks", ["png", "rle"])
 def test_a_part_that_is_taken_over_twice_counts_once(study, tmp_path, networks, masks):
     segmenter = Segmenter(networks["first"], "cpu")
@@ -271,6 +280,7 @@ def test_a_network_that_only_scores_writes_rows_and_no_masks(study, tmp_path, ne
     assert {r.status for r in again} == {"kept"}
 
 
+@pytest.mark.slow
 def test_overlays_asked_for_later_are_added_and_show_the_scan_area_alone(study, tmp_path, networks):
     out = tmp_path / "out"
     run(study, out, networks["first"])
@@ -282,6 +292,7 @@ def test_overlays_asked_for_later_are_added_and_show_the_scan_area_alone(study, 
     assert len(table(out)) == len({(row["source"], row["node"]) for row in table(out)})
 
 
+@pytest.mark.slow
 def test_frames_of_a_multi_page_file_have_rows_and_masks_of_their_own(tmp_path, frames, networks):
     pages = [Image.fromarray(pixels[:200, :200]) for pixels in frames]
     pages[0].save(tmp_path / "cine.tif", save_all=True, append_images=pages[1:])
@@ -295,6 +306,7 @@ def test_frames_of_a_multi_page_file_have_rows_and_masks_of_their_own(tmp_path, 
     assert sorted({row["frame"] for row in table(tmp_path / "out")}) == ["0", "1", "2", "3"]
 
 
+@pytest.mark.slow
 def test_results_inside_the_study_are_not_taken_for_frames(study, networks):
     run(study, study / "results", networks["first"])
 
@@ -303,6 +315,7 @@ def test_results_inside_the_study_are_not_taken_for_frames(study, networks):
     assert [r.status for r in results] == ["kept"] * 4
 
 
+@pytest.mark.slow
 def test_nothing_that_is_written_holds_an_absolute_path(study, tmp_path, networks):
     (study / "b.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     run(study, tmp_path / "out", networks["first"], overlays=True)
@@ -326,6 +339,7 @@ def test_any_file_name_gets_a_row_and_a_mask(tmp_path, frames, networks, name):
     assert {row["status"] for row in table(tmp_path / "out")} == {"ok"}
 
 
+@pytest.mark.slow
 def test_two_runs_do_not_write_to_one_folder(study, tmp_path, networks):
     first = segment_to_folder([study], tmp_path / "out", model=networks["first"], batch_size=1)
     next(first)
@@ -388,6 +402,7 @@ def test_one_frame_that_breaks_the_network_costs_only_itself(study, tmp_path, ne
     assert len(results) == 4
 
 
+@pytest.mark.slow
 def test_frames_unlike_the_training_data_say_so_and_are_kept(study, tmp_path, networks, capsys):
     network = load_model(networks["first"])
     size = 2 * network.stem[0].out_channels

@@ -44,6 +44,7 @@ def rows_of(out, source):
         return [row for row in csv.DictReader(file) if row["source"] == source]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "n_frames"), [(STILL, 1), (CINE, 2)])
 def test_a_segmentation_holds_the_masks_of_the_results(archived, name, n_frames):
     root, made = archived
@@ -61,6 +62,7 @@ def test_a_segmentation_holds_the_masks_of_the_results(archived, name, n_frames)
         assert np.array_equal(masks[index], expected)
 
 
+@pytest.mark.slow
 def test_a_report_says_the_scores_and_sizes_of_the_table(archived):
     root, made = archived
     rows = rows_of(root / "out", f"neck/{CINE}")
@@ -80,6 +82,7 @@ def test_a_report_says_the_scores_and_sizes_of_the_table(archived):
     assert said["103340004"] == [float(row["short_axis_mm"]) for row in rows if row["short_axis_mm"]]
 
 
+@pytest.mark.slow
 def test_what_can_not_be_referred_to_is_refused_with_a_way_out(archived):
     root, made = archived
 
@@ -89,6 +92,7 @@ def test_what_can_not_be_referred_to_is_refused_with_a_way_out(archived):
     assert len(list((root / "out" / "dicom").rglob("*.dcm"))) == 4
 
 
+@pytest.mark.slow
 def test_a_second_run_writes_what_is_missing_alone(archived):
     root, made = archived
     seg, report = made[f"neck/{STILL}"].written
@@ -105,6 +109,7 @@ def test_a_second_run_writes_what_is_missing_alone(archived):
     assert made[f"neck/{CINE}"].written[1].stat().st_mtime_ns == kept
 
 
+@pytest.mark.slow
 def test_a_segmentation_does_not_outlive_its_result(archived):
     root, made = archived
     table = root / "out" / "results.csv"
@@ -120,6 +125,7 @@ def test_a_segmentation_does_not_outlive_its_result(archived):
     assert not made[f"neck/{STILL}"].written[0].exists()
 
 
+@pytest.mark.slow
 def test_a_mask_that_was_removed_is_missed(archived):
     root, _ = archived
     (root / "out" / "masks" / "neck" / f"{STILL}.png").unlink()
@@ -130,6 +136,7 @@ def test_a_mask_that_was_removed_is_missed(archived):
     assert f"{STILL}.png is missing or damaged" in made[f"neck/{STILL}"].problem
 
 
+@pytest.mark.slow
 def test_the_command_writes_objects_and_names_what_it_can_not(results, networks, tmp_path, capsys):
     out = tmp_path / "out"
 

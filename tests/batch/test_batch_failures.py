@@ -86,6 +86,7 @@ def test_a_file_that_vanishes_meanwhile_is_a_failed_row_and_then_none(study, tmp
     assert {row["source"] for row in table(tmp_path / "out")} == {"a.png", "b.png", "left/x.png"}
 
 
+@pytest.mark.slow
 def test_a_file_of_which_too_many_frames_fail_is_left_and_the_next_one_done(tmp_path, frames, networks):
     study, out = tmp_path / "study", tmp_path / "out"
     study.mkdir()
@@ -127,6 +128,7 @@ def test_a_whole_frame_now_and_then_keeps_a_file_going(tmp_path, networks, monke
     assert {row["frame"] for row in table(tmp_path / "out") if row["status"] == "ok"} == {"5", "11", "17"}
 
 
+@pytest.mark.slow
 def test_a_cine_that_was_left_and_is_whole_again_is_done_from_where_it_was(tmp_path, networks, monkeypatch):
     monkeypatch.setattr("napari_cln.batch.job.MOST_FAILURES", 6)
     path, out = tmp_path / "cine.tif", tmp_path / "out"

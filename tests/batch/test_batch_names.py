@@ -21,6 +21,7 @@ from napari_cln.disk.cells import restored
 from napari_cln.errors import FrameReadError, RunError
 
 
+@pytest.mark.slow
 def test_files_of_one_name_in_two_given_folders_keep_apart(study):
     names = [source.name for source in name_sources([study / "left", study / "right"])]
 
@@ -82,6 +83,7 @@ def test_the_content_of_a_long_file_is_known_without_reading_it_whole(tmp_path):
     assert time.monotonic() - started < 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["=1+1.png", "@x.png", "+1;=2.png", "-1.png", "a;=1.png", "'=1.png"])
 def test_no_file_name_is_run_by_a_spreadsheet_and_its_frame_is_found_again(tmp_path, frames, networks, name):
     study, out = tmp_path / "study", tmp_path / "out"
@@ -118,6 +120,7 @@ def named(tmp_path, frames) -> Path:
 PERSONS = ("Berger", "Meier", "Anna", "1950", "Schütz", "Hans", "Krause", "Wolf", "Eva", "Winter")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [["--overlays"], ["--masks", "rle"]])
 def test_hashed_names_stand_nowhere_and_a_rerun_knows_them(named, tmp_path, networks, options, capfd):
     out = tmp_path / "out"
@@ -144,6 +147,7 @@ def test_keys_are_those_of_every_run_on_this_computer(named, tmp_path):
     assert {s.path for s in first} == {s.path for s in sources_outside(tmp_path / "c", [named])}
 
 
+@pytest.mark.slow
 def test_a_hashed_file_that_has_become_another_is_done_again(study, tmp_path, networks):
     out = tmp_path / "out"
     run(study, out, networks["first"], names="hash")
@@ -156,6 +160,7 @@ def test_a_hashed_file_that_has_become_another_is_done_again(study, tmp_path, ne
     assert content_key(study / "a.png") not in contents, "the content is hashed with the salt too"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("redo", [False, True])
 @pytest.mark.parametrize(
     ("first", "second", "sentence"),
@@ -188,6 +193,7 @@ def test_keys_do_not_join_names_whose_record_is_lost(study, tmp_path, networks, 
     assert table(tmp_path / "out") == before
 
 
+@pytest.mark.slow
 def test_keys_of_another_salt_are_refused(study, tmp_path, networks, monkeypatch):
     run(study, tmp_path / "out", networks["first"], names="hash")
     monkeypatch.setenv("NAPARI_CLN_CONFIG", str(tmp_path / "another"))

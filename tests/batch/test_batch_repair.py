@@ -117,6 +117,7 @@ ODD = [
 ODD += ["0.5.5", "\0", "é" * 300, "../../x", "12,5"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("column", COLUMNS)
 def test_no_odd_value_of_a_row_is_kept(results, networks, tmp_path, column):
     study, whole = results["png"]
@@ -267,6 +268,7 @@ def test_a_table_of_somebody_else_is_left_alone(study, tmp_path, networks):
     assert (tmp_path / "out/results.csv").read_text() == "name;score\nAnna;3\n"
 
 
+@pytest.mark.slow
 def test_results_of_another_model_stay_whole_where_their_record_is_damaged(study, tmp_path, networks):
     out = tmp_path / "out"
     run(study, out, networks["first"])

@@ -50,6 +50,7 @@ def segment(study: Path | str, out: Path, model: str, *options: str) -> int:
     return main(["segment", str(study), "--out", str(out), "--model", model, "--device", "cpu", *options])
 
 
+@pytest.mark.slow
 def test_all_went_well_is_0(study, tmp_path, model, capsys):
     assert segment(study, tmp_path / "out", model) == 0
 
@@ -58,6 +59,7 @@ def test_all_went_well_is_0(study, tmp_path, model, capsys):
     assert "Traceback" not in output.err
 
 
+@pytest.mark.slow
 def test_a_failed_file_is_1_and_named_on_standard_error(study, tmp_path, model, capsys):
     (study / "bad.png").write_bytes(b"not an image")
 
@@ -68,6 +70,7 @@ def test_a_failed_file_is_1_and_named_on_standard_error(study, tmp_path, model, 
     assert "2 frames segmented, 1 failed" in output.out
 
 
+@pytest.mark.slow
 def test_a_rerun_says_what_was_done_before(study, tmp_path, model, capsys):
     segment(study, tmp_path / "out", model)
     capsys.readouterr()
@@ -76,6 +79,7 @@ def test_a_rerun_says_what_was_done_before(study, tmp_path, model, capsys):
     assert "0 frames segmented, 2 files done before" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_damaged_table_is_told_of_and_is_no_failure(study, tmp_path, model, capsys):
     segment(study, tmp_path / "out", model)
     table = tmp_path / "out" / "results.csv"
@@ -431,6 +435,7 @@ def test_evaluate_sets_a_second_model_readers_and_reports_beside_the_first(frame
     assert "PPV at a prevalence of 20.0 %" in text
 
 
+@pytest.mark.slow
 def test_evaluate_reports_the_set_that_it_is_asked_for(frames, tmp_path, model, capsys):
     arguments = ["evaluate", str(frames), "--model", model, "--out", str(tmp_path / "report")]
 

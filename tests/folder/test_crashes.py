@@ -339,6 +339,7 @@ print(message, file=told)
     assert files() == before
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_at_any_one_write_keeps_the_stroke(study, annotate, necks, monkeypatch):
     """The first, second, third … call that reaches the disk fails, until a save needs no more calls."""
 

@@ -34,6 +34,7 @@ def study(written, tmp_path):
     return TrainingFolder.open(shutil.copytree(written, tmp_path / "study"))
 
 
+@pytest.mark.slow
 def test_every_record_holds_truth_millimetres_and_best_score(study, phantoms):
     records = [json.loads(path.read_text()) for path in sorted(study.layout.records.glob("*.json"))]
 
@@ -84,6 +85,7 @@ def test_the_images_are_cropped_and_free_of_overlay(study, phantoms):
     pytest.fail("no stored image is a cropped, clean one")
 
 
+@pytest.mark.slow
 def test_the_same_seed_writes_the_same_frames(study, tmp_path):
     again = list(simulate_folder(tmp_path / "again", N, 3))
 

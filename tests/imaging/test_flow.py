@@ -29,6 +29,7 @@ def square_node(*flowing):
     return node, flow
 
 
+@pytest.mark.slow
 def test_drawn_flow_is_found_to_the_pixel(phantoms):
     found = [find_flow(p.frame) for p in phantoms]
     hits = sum(np.count_nonzero(f.mask & p.flow) for f, p in zip(found, phantoms, strict=True))
@@ -53,6 +54,7 @@ def test_flow_is_no_mark_and_the_outline_of_its_box_is(phantoms):
         assert marks[row0, column0 + 5 : column1 - 5].mean() > 0.9
 
 
+@pytest.mark.slow
 def test_the_network_sees_the_frame_as_without_colour(phantoms):
     grey = [simulate(seed, n_nodes=1, overlays=False) for seed in SEEDS]
 

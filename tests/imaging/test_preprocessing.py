@@ -44,6 +44,7 @@ def nodes(draw: st.DrawFn) -> tuple[np.ndarray, Geometry]:
     return mask, Geometry(frame_shape=shape, box=box, keep_aspect=draw(st.booleans()))
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(nodes())
 def test_a_mask_comes_back_from_the_square(node):
@@ -67,6 +68,7 @@ def test_the_way_back_shifts_nothing(node):
     assert centroid(back) == pytest.approx(centroid(mask), abs=0.1 * model_pixel)
 
 
+@pytest.mark.slow
 def test_real_masks_come_back_from_the_square(shared_data):
     paths = sorted((shared_data / "busi_384" / "masks").glob("*.png"))[::20]
     for path in paths:

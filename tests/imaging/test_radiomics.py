@@ -132,6 +132,7 @@ def test_the_scale_of_the_frame_does_not_matter_much():
         assert two.features[name] == pytest.approx(one.features[name], rel=0.2)
 
 
+@pytest.mark.slow
 def test_microcalcifications_are_bright_spots(calcified):
     found = radiomics(calcified.frame, calcified.instances == 1)
 

@@ -85,6 +85,7 @@ def test_the_best_frame_shows_the_node_largest():
     assert node.best_frame == 1
 
 
+@pytest.mark.slow
 def test_a_simulated_cine_has_one_id_for_each_node():
     tracker = Tracker()
     for index, phantom in enumerate(simulate_cine(11, 8, n_nodes=2)):

@@ -138,6 +138,7 @@ def test_segment_answers_with_the_mean(members, frame):
         assert prediction.malignancy == pytest.approx(np.mean([one.malignancy for one in each]), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_all_members_work_in_bfloat16(pair, frame, monkeypatch):
     exact = segment(frame, ensemble := Ensemble(pair), "cpu")
     device = Device(name="cpu", reason="a test", mixed_precision=True)
@@ -170,6 +171,7 @@ def test_an_ensemble_comes_back_from_one_file(members, card, tmp_path):
             assert (ours is None and theirs is None) or torch.equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_promoted_like_any_model(saved, frame, monkeypatch, tmp_path):
     monkeypatch.setenv("NAPARI_CLN_MODELS", str(tmp_path / "models"))
 
@@ -276,6 +278,7 @@ def test_half_of_the_members_must_find_a_frame_unlike(frame, scales, unlike):
     assert (prediction.status == "unlike-training-data") is unlike
 
 
+@pytest.mark.slow
 def test_members_that_do_not_know_their_training_data_say_nothing(pair, frame):
     assert segment(frame, Ensemble(pair), "cpu").novelty is None
 

@@ -59,6 +59,7 @@ def same(one: Prediction, other: Prediction, tolerance: float = 1e-4) -> None:
     assert one.malignancy == pytest.approx(other.malignancy, abs=tolerance)
 
 
+@pytest.mark.slow
 def test_a_prediction_lies_on_the_frames_own_pixels(finder, frames):
     prediction = segment(frames[0], finder)
 
@@ -280,6 +281,7 @@ def test_a_stream_is_read_as_it_is_used(finder, frames, three_threads):
     assert len(taken) == 1
 
 
+@pytest.mark.slow
 def test_of_large_frames_fewer_are_at_work_at_once(finder, frames, three_threads, monkeypatch):
     monkeypatch.setattr(stream_module, "MOST_PIXELS", 3 * max(frame.grey.size for frame in frames))
     taken = []
@@ -338,6 +340,7 @@ def test_the_next_batch_is_read_while_the_network_works(finder, frames):
     assert [prediction.frame for prediction in predictions] == [frames[0], frames[1], frames[2]]
 
 
+@pytest.mark.slow
 def test_a_stream_left_early_leaves_no_thread_behind(finder, frames):
     before = threading.active_count()
     predictions = Segmenter(finder, batch_size=2).predict(frames)

@@ -54,6 +54,7 @@ def test_every_variant_gives_a_mask_and_a_score(block, segmentation, guided):
         assert mask_logits.shape == (2, 2, 64, 64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bins", [3, 5, 7, 9])
 @pytest.mark.parametrize("size", [32, 64, 128])
 def test_pooling_as_a_matrix_equals_adaptive_pooling(bins, size):

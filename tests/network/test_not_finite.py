@@ -71,6 +71,7 @@ def black(bright) -> Frame:
     return Frame(pixels=pixels, scan_area=(0, 0, *pixels.shape[:2]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 3])
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_is_an_error_in_the_frames_place_and_the_others_go_on(kind, batch_size, bright, black):

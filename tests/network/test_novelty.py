@@ -60,6 +60,7 @@ def test_photographs_are_further_from_ultrasound_than_fresh_frames_are(knowing):
     assert min(of_photographs) > max(of_fresh)
 
 
+@pytest.mark.slow
 def test_a_prediction_says_that_it_is_not_to_be_relied_on(knowing):
     unlike = segment(read_frame(PHOTOGRAPHS / "brick.png"), knowing, "cpu")
 
@@ -81,6 +82,7 @@ def test_too_few_validation_frames_give_no_threshold(small, speckle):
     assert fit_novelty(small, [speckle[:20], speckle[:1]], speckle[20:]) is None
 
 
+@pytest.mark.slow
 def test_the_nearest_of_several_sources_counts(small, speckle):
     negatives = 255 - speckle
     one = fit_novelty(small, [speckle[:40]], speckle[40:])

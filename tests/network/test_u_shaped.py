@@ -94,6 +94,7 @@ def test_an_ensemble_of_two_alike_answers_as_one(net):
     torch.testing.assert_close(two.class_logits.softmax(1), one.class_logits.softmax(1))
 
 
+@pytest.mark.slow
 def test_no_patch_stays_whose_chance_is_under_the_cards(net):
     frame = simulate(3).frame
     with torch.no_grad():

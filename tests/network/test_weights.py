@@ -45,6 +45,7 @@ def sign(path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_saved_model_predicts_the_same_after_loading(small, saved):
     x = torch.rand(1, 1, 256, 256)
 

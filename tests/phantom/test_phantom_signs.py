@@ -24,6 +24,7 @@ def drawn():
     return metastatic, scores
 
 
+@pytest.mark.slow
 def test_of_nodes_with_one_score_that_part_is_metastatic(drawn):
     metastatic, scores = drawn
     edges = np.linspace(0, 1, 11)

@@ -36,6 +36,7 @@ def test_the_plain_neck_keeps_its_pixels():
     assert hashlib.sha256(pixels.tobytes()).hexdigest()[:16] == "b38e3972c956fbe0"
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_varied_frame(varied):
     again = simulate(3, scene="varied", overlays=False)
 

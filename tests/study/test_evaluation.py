@@ -292,6 +292,7 @@ def test_all_tests_stand_side_by_side_on_the_nodes_that_every_one_judged():
     assert tests["original reports"]["specificity"] == (10, 10)
 
 
+@pytest.mark.slow
 def test_the_difference_of_two_aucs_knows_the_patients():
     rows = [replace(row, patient=f"p{i % 6}") for i, row in enumerate(random_rows())]
     rng = np.random.default_rng(2)

@@ -25,6 +25,7 @@ def clips(tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_a_node_of_a_cine_has_one_row_and_one_label(clips):
     rows = table(clips / "clips.csv")
 
@@ -47,6 +48,7 @@ def test_stills_are_passed_over(tmp_path, capsys):
     assert "0 nodes in 0 cines" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("masks", ["png", "rle"])
 def test_radiomics_stand_beside_the_results(tmp_path, masks):
     phantom = napari_cln.simulate(7, n_nodes=1)

@@ -33,6 +33,7 @@ def frames(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_progress_is_the_iteration_and_its_end_holds_the_figures(frames, model, tmp_path):
     *steps, last = evaluate_folder(
         frames, tmp_path / "report", EvaluationSettings(model=model, resamples=200)
@@ -45,6 +46,7 @@ def test_progress_is_the_iteration_and_its_end_holds_the_figures(frames, model, 
     assert last.report == tmp_path / "report" / "report.html"
 
 
+@pytest.mark.slow
 def test_python_and_the_command_report_the_same_cases(frames, model, tmp_path):
     frozen_split(TrainingFolder.open(frames), 1)
     settings = EvaluationSettings(model=model, split="validation", resamples=200)
@@ -58,6 +60,7 @@ def test_python_and_the_command_report_the_same_cases(frames, model, tmp_path):
     assert 0 < len({row.id for row in last.evaluation.rows}) < 6
 
 
+@pytest.mark.slow
 def test_a_second_model_counts_as_progress_too(frames, model, tmp_path):
     settings = EvaluationSettings(model=model, compare_with=model, split="all", resamples=200)
 
@@ -73,6 +76,7 @@ def test_a_set_without_cases_is_refused_before_anything_is_written(frames, model
     assert not (tmp_path / "report").exists()
 
 
+@pytest.mark.slow
 def test_no_path_stands_in_the_report(frames, model, tmp_path):
     readers = tmp_path / "Meier_Anna.csv"
     ids = TrainingFolder.open(frames).ids()

@@ -68,6 +68,7 @@ def test_the_command_says_what_the_record_brings(study, tmp_path, capsys):
     assert json.loads(out.read_text())["variables"][0]["missing_weight"] != 0
 
 
+@pytest.mark.slow
 def test_a_report_sets_the_record_beside_the_model(study, tmp_path, capsys):
     root, _ = study
     fuse_study(root / "folder", root / "cases.csv", tmp_path / "fusion.json")

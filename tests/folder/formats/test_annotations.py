@@ -420,6 +420,7 @@ def test_annotations_are_read_in_the_encodings_of_windows(frames, tmp_path, enco
     assert report.study.with_mask == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [

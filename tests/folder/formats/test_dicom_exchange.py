@@ -47,6 +47,7 @@ def exported(looked_at, tmp_path):
     return tmp_path / "out"
 
 
+@pytest.mark.slow
 def test_each_frame_has_a_capture_with_its_pixels_and_scale(looked_at, exported):
     for case in looked_at.cases():
         frame = read_frame(exported / case.patient / f"{case.id}.dcm")
@@ -85,6 +86,7 @@ def test_a_score_leaves_with_the_model_that_gave_it_and_origin_is_said(looked_at
     assert sum("Drawn by a reader" in text for text in texts.values()) == 2
 
 
+@pytest.mark.slow
 def test_a_second_export_has_the_same_identifiers(looked_at, exported, tmp_path):
     for _ in export_study(looked_at, "dicom", tmp_path / "again"):
         pass

@@ -181,6 +181,7 @@ def take_few(source, rows, goal):
     return goal
 
 
+@pytest.mark.slow
 def test_a_label_that_is_not_known_is_never_guessed(source, tmp_path):
     rewrite(
         source,
@@ -263,6 +264,7 @@ def test_two_rows_that_say_the_same_of_an_image_are_one_frame(source, tmp_path):
     assert len(TrainingFolder.open(tmp_path / "study").cases()) == 12
 
 
+@pytest.mark.slow
 def test_a_second_import_under_another_patient_is_refused(source, tmp_path):
     assert problems(source, tmp_path) == []
     rewrite(source, lambda row: row | {"Patient ID": "someone else"})
@@ -529,6 +531,7 @@ def test_an_export_into_a_full_folder_is_refused(study, tmp_path):
         export_study(study, "zip", tmp_path / "new")
 
 
+@pytest.mark.slow
 def test_busi_comes_in(shared_data, tmp_path):
     rows = read_rows(shared_data / "busi_384" / "labels.csv")[::25]
     source = take_few(shared_data / "busi_384", rows, tmp_path / "busi")

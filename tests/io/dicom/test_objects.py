@@ -103,6 +103,7 @@ def test_objects_of_every_real_image_conform(shared_data, tmp_path):
     assert all("identifier 999.999.2." in sentence for sentence in refused)
 
 
+@pytest.mark.slow
 def test_masks_of_every_real_image_come_back_exactly(shared_data, tmp_path):
     import highdicom
 
