@@ -240,6 +240,81 @@ def _rows(nodes: dict[str, np.ndarray], which: slice) -> list:
     ]
 
 
+@row("ibsi")
+def ibsi(_: int | None) -> Iterator[Row]:
+    """Reference values of the IBSI's digital phantom that are met to the printed digits."""
+    from runpy import run_path
+
+    from napari_cln.imaging.radiomics import statistics
+
+    tests = run_path(str(ROOT / "tests" / "imaging" / "test_radiomics.py"))
+    volume, reference = tests["PHANTOM"], tests["REFERENCE"]
+    slices = [tests["textures"](each) for each in volume]
+    found = {f"stat_{name}": value for name, value in statistics(volume[volume > 0]).items()}
+    found |= {name: float(np.mean([one[name] for one in slices])) for name in slices[0]}
+    met = sum(f"{found[k]:.{len(v.partition('.')[2])}f}" == v for k, v in reference.items())
+    yield Row(
+        what="values of the IBSI's digital phantom met to the printed digits",
+        value=f"{met} of {len(reference)}",
+        bound="≥ 72",
+        held=met >= 72,
+        best=str(len(reference)),
+    )
+
+
+@row("hospitals")
+def hospitals(frames: int | None) -> Iterator[Row]:
+    """Two hospitals with a machine each: a line each, and folds that keep them apart."""
+    from dataclasses import replace
+
+    from napari_cln.folder.split.hospitals import hospital_folds
+    from napari_cln.network.inference import segment
+    from napari_cln.network.weights import load_model
+    from napari_cln.phantom import simulate
+    from napari_cln.study.evaluation import evaluate_rows
+    from napari_cln.study.matching import compare
+    from napari_cln.types import Annotation, Case
+
+    n, network, rows, cases = frames or 60, load_model(), [], []
+    for hospital, machine, first_seed in (("A", "ge-like", 800_000), ("B", "philips-like", 810_000)):
+        for k in range(n):
+            phantom = simulate(first_seed + k, machine=machine, n_nodes=1)
+            truth = Annotation(frame=phantom.frame, instances=phantom.instances, nodes=phantom.nodes)
+            (first, *more) = compare(truth, phantom.instances, segment(phantom.frame, network))
+            rows += [replace(each, hospital=hospital) for each in (first, *more)]
+            cases.append(
+                Case(
+                    id=f"{len(cases):016x}",
+                    image=Path("image.png"),
+                    mask=Path("mask.png"),
+                    instances=None,
+                    nodes=phantom.nodes,
+                    truth=phantom.nodes[0].truth,
+                    patient=f"{hospital}{k}",
+                    status="accepted",
+                    hospital=hospital,
+                )
+            )
+    where = {case.id: case.hospital for case in cases}
+    folds = hospital_folds(cases)
+    mixed = sum(bool({where[i] for i in f.train} & {where[i] for i in f.validation}) for f in folds)
+    yield Row(
+        what=f"folds of {len(folds)} with one hospital on both sides",
+        value=str(mixed),
+        bound="0",
+        held=mixed == 0,
+        best="0",
+    )
+    for line in evaluate_rows(rows, learned_hospitals={"A"}).transfers:
+        lost = "" if line.difference is None else f", {line.difference.value:+.3f} to home"
+        yield Row(
+            what=f"{line.name} (the shipped model taken as A's), {line.nodes} nodes",
+            value=f"AUC {line.auc}{lost}",
+            bound="a line each",
+            held=line.auc is not None,
+        )
+
+
 @row("radiomics")
 def radiomics_row(frames: int | None) -> Iterator[Row]:
     """Radiomics alone, and beside the network's score."""

@@ -162,20 +162,27 @@ def find_bar(pixels: Grey) -> Mask:
     small = pixels[::2, ::2]
     red, blue = (small[..., k].astype(np.int16) for k in (0, 2))
     warm, cool = red - blue > 50, blue - red > 50
-    if not (warm.any() and cool.any()):
+    shared = np.flatnonzero(warm.any(axis=0) & cool.any(axis=0))
+    if min(np.count_nonzero(warm), np.count_nonzero(cool)) < 30 or not shared.size:
         return bar
+    across = np.s_[:, max(0, shared[0] - 2) : shared[-1] + 3]
+    warm, cool, small = warm[across], cool[across], small[across]
+    columns_before = int(across[1].start)
     # the colours of no flow, in the middle, are black
-    lit = ndimage.binary_closing(widen(warm | cool), np.ones((2 * (small.shape[0] // 40) + 1, 1), dtype=bool))
+    gap = 2 * (small.shape[0] // 40) + 1
+    lit = ndimage.maximum_filter1d(widen(warm | cool).view(np.uint8), gap, axis=0)
+    lit = ndimage.minimum_filter1d(lit, gap, axis=0)
     labels, _ = ndimage.label(lit, TOUCHING)
     for i, place in enumerate(ndimage.find_objects(labels), start=1):
         tall, wide = (part.stop - part.start for part in place)
-        if tall < max(8, small.shape[0] // 20) or wide > tall / 2.5 or wide > small.shape[1] / 20:
+        if tall < max(8, small.shape[0] // 20) or wide > tall / 2.5 or wide > pixels.shape[1] / 40:
             continue
         strip = labels[place] == i
         both = min(np.count_nonzero(warm[place] & strip), np.count_nonzero(cool[place] & strip))
         vivid = np.count_nonzero((warm | cool)[place])
         if strip.mean() >= 0.9 and both >= 0.2 * vivid and len(np.unique(small[place][strip], axis=0)) >= 10:
-            rows, columns = (slice(max(0, 2 * part.start - 1), 2 * part.stop + 1) for part in place)
+            rows, columns = place[0], slice(place[1].start + columns_before, place[1].stop + columns_before)
+            rows, columns = (slice(max(0, 2 * part.start - 1), 2 * part.stop + 1) for part in (rows, columns))
             bar[rows, columns] = True
     return bar
 
@@ -218,10 +225,11 @@ def find_outline(marks: Mask, flow: Mask) -> Box | None:
 
 def _long_runs(marks: Mask, there: Mask, least: int) -> list[tuple[int, int, int]]:
     """Row, first and last column of horizontal lines, those one upon the other once."""
-    closed = ndimage.binary_closing(there, np.ones((1, 5), dtype=bool))
+    closed = ndimage.maximum_filter1d(there.view(np.uint8), 5, axis=1)
+    closed = ndimage.minimum_filter1d(closed, 5, axis=1)
     runs: list[tuple[int, int, int]] = []
     for row in np.flatnonzero(np.count_nonzero(marks, axis=1) >= least // 2):
-        ends = np.flatnonzero(np.diff(np.concatenate([[0], closed[row].view(np.int8), [0]])))
+        ends = np.flatnonzero(np.diff(np.concatenate([[0], closed[row].astype(np.int8), [0]])))
         starts, stops = ends[::2], ends[1::2]
         longest = int(np.argmax(stops - starts)) if len(starts) else -1
         if longest < 0 or stops[longest] - starts[longest] < least:

@@ -24,8 +24,8 @@ __all__ = ["MOST_TEAMS", "predict_stream"]
 MOST_TEAMS = 4
 """Batches side by side: each holds its maps in memory, and all share Python's one interpreter."""
 
-MOST_PIXELS = 2**25
-"""Pixels of the frames that are at work at once: a pixel takes about 12 bytes while it is."""
+MOST_PIXELS = 2**24
+"""Pixels of the frames that are at work at once: while it is prepared, a pixel takes some 50 bytes."""
 
 Item = Frame | FrameReadError
 Outcome = Prediction | FrameError
@@ -92,14 +92,14 @@ def predict_stream(
 
 
 def _batches(stream: Iterator[Item], size: Callable[[], int]) -> Iterator[list[Item]]:
-    most = MOST_PIXELS // (MOST_TEAMS + 1)
+    most = MOST_PIXELS // 2
     while True:
         batch: list[Item] = []
         n, n_pixels = size(), 0
         for item in stream:
             batch.append(item)
             n_pixels += _n_pixels(item)
-            if len(batch) >= n or n_pixels > most:
+            if len(batch) >= n or n_pixels + _n_pixels(item) > most:  # another of its size is too many
                 break
         if not batch:
             return
