@@ -64,7 +64,7 @@ def draw() -> Callable[..., Samples]:
     return drawn
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # a training fixes its split in the folder
 def study(tmp_path_factory) -> TrainingFolder:
     """Eight simulated frames of eight patients, four of them with a metastatic node."""
     folder = TrainingFolder.create(tmp_path_factory.mktemp("study") / "study")
