@@ -59,6 +59,7 @@ def test_axes_of_ellipses_at_random_are_within_two_percent_and_unbiased():
 
     assert (np.abs(errors) <= 0.02).mean() >= 0.99
     assert np.abs(np.mean(errors, axis=0)).max() < 0.005
+    assert (np.abs(areas) <= 0.03).mean() >= 0.99
     assert abs(np.mean(areas)) < 0.005
 
 
