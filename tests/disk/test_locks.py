@@ -96,6 +96,14 @@ def test_markers_that_a_crash_left_empty_or_torn_are_taken_over(locks):
     assert held_locks(locks) == []
 
 
+def test_a_marker_that_is_just_being_made_is_not_yet_a_lock_and_an_old_one_was_left(locks):
+    marker(locks, "new", b"")
+    assert held_locks(locks) == []
+
+    marker(locks, "new", b"", age_s=60)
+    assert [owner.left for owner in held_locks(locks)] == [True]
+
+
 def test_a_marker_of_a_process_that_is_gone_is_taken_over_at_once(locks):
     child = process("")
     child.wait()

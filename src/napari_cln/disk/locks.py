@@ -214,6 +214,10 @@ def _is_left(path: Path) -> bool:
     return host == _own_host() and not psutil.pid_exists(pid)
 
 
+def _is_being_taken(path: Path) -> bool:
+    return _holder(path) is None and 0 <= _age(path) <= LEFT_AFTER_S
+
+
 def _holder(path: Path) -> tuple[int, str] | None:
     """Process and computer that a marker names; None for an empty or torn one."""
     try:
@@ -239,10 +243,15 @@ def _own_host() -> str:
 
 
 def held_locks(locks: Path) -> list[LockOwner]:
-    """List the locks that are held now, or were left behind."""
+    """List the locks that are held now, or were left behind.
+
+    A marker that names nobody yet, and is younger than a crash could be told by, is being taken right now:
+    it is not listed.
+    """
     if not locks.is_dir():
         return []
-    return [_owner(path.with_suffix(".owner")) for path in sorted(locks.glob("*.lock"))]
+    markers = [path for path in sorted(locks.glob("*.lock")) if not _is_being_taken(path)]
+    return [_owner(path.with_suffix(".owner")) for path in markers]
 
 
 def break_lock(locks: Path, owner: LockOwner, *, confirmed: bool) -> None:
