@@ -79,6 +79,7 @@ def test_the_source_archive_holds_tests_and_the_two_commands(built):
 
 
 def test_the_manifest_is_valid_and_named_like_the_distribution():
+    assert (ROOT / "napari.yaml").read_bytes() == (ROOT / "src" / "napari_cln" / "napari.yaml").read_bytes()
     manifest = npe2.PluginManifest.from_file(ROOT / "src" / "napari_cln" / "napari.yaml")
 
     manifest.validate_imports()
