@@ -12,6 +12,8 @@ from napari_cln.imaging.preprocessing import prepare
 from napari_cln.phantom import simulate
 from napari_cln.types import ColourFlow, Frame, Region
 
+pytestmark = pytest.mark.slow  # its frames take seconds to make
+
 SEEDS = range(3_000, 3_008)
 
 

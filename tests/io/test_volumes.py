@@ -14,6 +14,8 @@ from napari_cln.io.sources import find_sources, read_frame
 from napari_cln.io.volumes import VOLUME_ENDINGS, encode_volume, read_volume
 from napari_cln.types import Node
 
+pytestmark = pytest.mark.slow  # its frames take seconds to make
+
 sitk = pytest.importorskip("SimpleITK", reason="SimpleITK is not installed")
 
 NODES = (

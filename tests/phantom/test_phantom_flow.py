@@ -6,6 +6,8 @@ import pytest
 from napari_cln.phantom import simulate
 from napari_cln.phantom.flow import PATTERNS, SHARES, flow_log_ratio
 
+pytestmark = pytest.mark.slow  # its frames take seconds to make
+
 
 @pytest.mark.parametrize("seed", [1, 4])
 def test_tissue_and_nodes_are_the_same_without_doppler(seed):

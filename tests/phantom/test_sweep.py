@@ -6,6 +6,8 @@ import pytest
 from napari_cln.imaging.tracking import shift_between
 from napari_cln.phantom.motion import Sweep
 
+pytestmark = pytest.mark.slow  # its frames take seconds to make
+
 
 @pytest.fixture(scope="module")
 def frames():

@@ -13,6 +13,8 @@ from napari_cln.phantom.signs import draw_signs, malignancy_of
 from napari_cln.phantom.speckle import Beam
 from napari_cln.phantom.variety import Imaging, hide_signs, reverberate
 
+pytestmark = pytest.mark.slow  # its frames take seconds to make
+
 
 @pytest.fixture(scope="module")
 def varied() -> list:

@@ -10,6 +10,8 @@ import napari_cln
 from napari_cln.cli import main
 from napari_cln.imaging.radiomics import CODES
 
+pytestmark = pytest.mark.slow  # its frames take seconds to make
+
 CINE = Path(napari_cln.__file__).parent / "samples" / "simulated-cine.dcm"
 
 

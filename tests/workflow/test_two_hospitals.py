@@ -17,6 +17,8 @@ from napari_cln.training.config import TrainConfig
 from napari_cln.training.run_folder import RunFolder, TrainingRecord
 from napari_cln.workflow.evaluate import evaluate_folder
 
+pytestmark = pytest.mark.slow  # its frames take seconds to make
+
 MACHINES = {"A": "ge-like", "B": "philips-like"}
 MODELS = Path(napari_cln.__file__).parent / "models"
 

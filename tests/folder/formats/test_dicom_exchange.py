@@ -18,6 +18,8 @@ from napari_cln.io.dicom.objects.segmentation import read_segmentation, segmenta
 from napari_cln.io.sources import read_frame
 from napari_cln.types import Frame, Node
 
+pytestmark = pytest.mark.slow  # its frames take seconds to make
+
 PATIENT = "Mustermann^Erika"
 
 

@@ -14,6 +14,8 @@ from napari_cln.folder.screens import unseen_screens
 from napari_cln.imaging.scan_area import find_scan_area
 from napari_cln.io.sources import read_frame
 
+pytestmark = pytest.mark.slow  # its frames take seconds to make
+
 KINDS = ("nnunet", "coco", "plain")
 
 
