@@ -34,8 +34,14 @@ __all__ = [
     "RunError",
     "SplitError",
     "WeightsError",
+    "counted",
     "listed",
 ]
+
+
+def counted(n: int, what: str) -> str:
+    """A number of things for a message: "1 frame", "2 frames"."""
+    return f"{n} {what}{'s' * (n != 1)}"
 
 
 def listed(names: Iterable[object], most: int = 3) -> str:

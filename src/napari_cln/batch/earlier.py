@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..disk.atomic import keep_former, replacing
-from ..errors import RunError
+from ..errors import RunError, counted
 from .masks import MaskLines
 from .names import is_hashed, picture_path
 from .pictures import check_of_png
@@ -180,32 +180,32 @@ class EarlierRun:
         again = "What was lost is done again."
         if self._record.n_damaged or n_untold or self._record.is_headless:
             n = self._record.n_damaged
-            what = f"had {_count(n, 'damaged line')}" if n else "was missing or empty"
-            untold = f" Done again: {_count(n_untold, 'frame')} that it no longer tells of." * (n_untold > 0)
+            what = f"had {counted(n, 'damaged line')}" if n else "was missing or empty"
+            untold = f" Done again: {counted(n_untold, 'frame')} that it no longer tells of." * (n_untold > 0)
             self._add_note("run.jsonl", f"run.jsonl {what}.{untold} {KEPT}")
         if table.is_edited:
             text = (
-                f"results.csv was saved by another program; {_count(table.n_frames, 'frame')} could be read."
+                f"results.csv was saved by another program; {counted(table.n_frames, 'frame')} could be read."
             )
             rest = f" {again}" * (table.n_damaged > 0)
             self._add_note("results.csv", f"{text}{rest} {KEPT} A new one is written: edit a copy.")
         elif table.n_damaged:
-            text = f"results.csv had {_count(table.n_damaged, 'damaged line')}. {again} {KEPT}"
+            text = f"results.csv had {counted(table.n_damaged, 'damaged line')}. {again} {KEPT}"
             self._add_note("results.csv", text)
         elif table.is_cut or table.is_headless:
             what = "The last line of results.csv was cut" if table.is_cut else "results.csv was empty"
             self._add_note("results.csv", f"{what}. {again}")
         elif n_lacking:
-            text = f"results.csv lacked {_count(n_lacking, 'frame')} that had been done. {again}"
+            text = f"results.csv lacked {counted(n_lacking, 'frame')} that had been done. {again}"
             self._add_note("results.csv", text)
         if n_masks:
-            text = f"masks.jsonl had {_count(n_masks, 'damaged line')}. {again} {KEPT}"
+            text = f"masks.jsonl had {counted(n_masks, 'damaged line')}. {again} {KEPT}"
             self._add_note("masks.jsonl", text)
 
     def _tell_of_pictures(self, lost: Mapping[str, int], named: list[str]) -> None:
         for kind, n in lost.items():
             others = f" and {n - len(named)} more" if n > len(named) else ""
-            which = f"{', '.join(named)}{others}" if len(lost) == 1 else _count(n, "frame")
+            which = f"{', '.join(named)}{others}" if len(lost) == 1 else counted(n, "frame")
             text = f"Missing or damaged {kind} are made again: {which}."
             kept = f" {KEPT}" if (self._folder / SET_ASIDE / kind).exists() else ""
             self._add_note(kind, f"{text}{kept}")
@@ -226,10 +226,6 @@ class EarlierRun:
             place = place.with_name(f"{path.stem}-{number}{path.suffix}")
             number += 1
         return place
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n} {what}{'s' * (n != 1)}"
 
 
 def _named(key: FrameKey, source: SourceRecord) -> str:

@@ -258,10 +258,6 @@ def _axes(outline: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np
     return ends, width
 
 
-def _length(ends: NDArray[np.float64]) -> float:
-    return float(np.linalg.norm(ends[1] - ends[0]))
-
-
 def _points(ends: NDArray[np.float64]) -> tuple[Point, Point]:
     (row0, column0), (row1, column1) = ends.tolist()
     return (row0, column0), (row1, column1)

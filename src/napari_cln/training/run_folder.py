@@ -27,7 +27,7 @@ from msgspec import Meta, Struct
 
 from ..disk.atomic import sweep, write_atomically
 from ..disk.schema import SchemaError, read
-from ..errors import RunError
+from ..errors import RunError, counted
 from ..folder.split.deal import Fold
 from ..models.card import ModelComparison
 from ..types import Estimate
@@ -318,8 +318,9 @@ class RunFolder:
             except RunError as error:
                 found.append(f"{error} It is written anew, with the settings in progress.jsonl.")
         if with_progress and (lines := self._damaged_lines()):
-            many = "1 line" if lines == 1 else f"{lines} lines"
-            found.append(f"{many} of progress.jsonl in {self.path.name} can't be read: taken out.")
+            found.append(
+                f"{counted(lines, 'line')} of progress.jsonl in {self.path.name} can't be read: taken out."
+            )
         try:
             self.job()
         except RunError as error:

@@ -31,7 +31,7 @@ from ..pictures import MAX_PIXELS, encode_png, read_png
 from ..record import record_of, value_of
 from .imported import Drawn, Found, ImportOptions, Incoming, Outlines, path_inside, plain_bytes
 from .meaning import Meaning, meaning_of, same_text, split_of
-from .pairing import pictures_below, role_of
+from .pairing import lies_among_masks, pictures_below
 from .stored import ExportedFrame, parcel_of
 
 MAX_BYTES = 2**28
@@ -347,17 +347,13 @@ class _Images:
         if len(found) > 1:
             ends = [path for path in found if path.as_posix().endswith(plain.as_posix())]
             found = ends or found
-            found = [path for path in found if not self._is_mask(path)] or found
+            found = [path for path in found if not lies_among_masks(path, self._root)] or found
         if len(found) != 1:
             raise DatasetError(
                 f"{plain.name[:80]} was found {len(found)} times. Name the folder of the images with "
                 "--images."
             )
         return found[0]
-
-    def _is_mask(self, path: Path) -> bool:
-        parts = path.relative_to(self._root).parts[:-1] if path.is_relative_to(self._root) else ()
-        return any(role_of(part) == "mask" for part in parts)
 
 
 # ------------------------------------------------------------ one frame

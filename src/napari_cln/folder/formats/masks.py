@@ -551,6 +551,13 @@ def mask_together(image: Path, parts: Sequence[Drawn], masks: Sequence[Path]) ->
 def read_on(
     path: Path, frame: Frame, meanings: Mapping[str, Meaning] | None, options: ImportOptions, truth: Truth
 ) -> Drawn:
+    """Read what one mask file says of a frame, turned as the frame was.
+
+    Raises
+    ------
+    DatasetError
+        If the mask lies elsewhere than the frame, or is of another size.
+    """
     if is_volume(path) and frame.source is not None:
         try:
             check_same_place(frame.source, path)
@@ -563,11 +570,7 @@ def read_on(
         stored = frame.shape[::-1] if turn > 4 else frame.shape
         as_stored = turn > 4 and picture.values.shape == stored != frame.shape
         if as_stored or options.turn_masks:
-            picture = MaskPicture(
-                values=np.ascontiguousarray(upright(picture.values, turn)),
-                in_colour=picture.in_colour,
-                void=picture.void,
-            )
+            picture = replace(picture, values=np.ascontiguousarray(upright(picture.values, turn)))
             notes += ("its picture is turned upright as the camera noted, and its mask with it",)
         else:
             notes += (

@@ -150,6 +150,12 @@ def role_of(part: str) -> str:
     return "image" if words & IMAGE_WORDS else ""
 
 
+def lies_among_masks(path: Path, root: Path) -> bool:
+    """True where a folder between the study and a file is called as folders of masks are."""
+    parts = path.relative_to(root).parts[:-1] if path.is_relative_to(root) else ()
+    return any(role_of(part) == "mask" for part in parts)
+
+
 def pair_masks(root: Path, images: Path | None = None, masks: Path | None = None) -> Pairs:
     """Find images and their masks.
 

@@ -43,7 +43,7 @@ from .masks import (
     read_on,
 )
 from .meaning import UnknownWords, meaning_of, same_text, split_of, truth_of
-from .pairing import is_picture, role_of, stem_of
+from .pairing import is_picture, lies_among_masks, role_of, stem_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,7 +253,7 @@ class _Locator:
             longest = max(length for length, _ in agreeing)
             found = [path for length, path in agreeing if length == longest]
         if len(found) > 1:
-            found = [path for path in found if self._is_mask(path) == masks] or found
+            found = [path for path in found if lies_among_masks(path, self._root) == masks] or found
         if len(found) != 1:
             where = f": {listed('/'.join(path.parts[-3:]) for path in found)}" if found else ""
             raise DatasetError(
@@ -261,10 +261,6 @@ class _Locator:
                 "Give its path from the table's folder, or name the folder of the images with --images.",
             )
         return path_inside(found[0], self._roots)
-
-    def _is_mask(self, path: Path) -> bool:
-        parts = path.relative_to(self._root).parts[:-1] if path.is_relative_to(self._root) else ()
-        return any(role_of(part) == "mask" for part in parts)
 
 
 def _same_end(path: Path, wanted: Sequence[str]) -> int:

@@ -14,7 +14,7 @@ from msgspec import Struct
 from ...disk.atomic import MAX_JSON_BYTES, TEMPORARY, read_bytes
 from ...disk.locks import held_locks
 from ...disk.seals import OBJECT, Seal, checksum_holds
-from ...errors import DatasetError, SplitError, listed
+from ...errors import DatasetError, SplitError, counted, listed
 from ...types import Case
 from ..dataset import TrainingFolder
 from ..description import Description
@@ -92,7 +92,7 @@ def check_study(folder: TrainingFolder | str | Path) -> StudyCheck:
 def _check_screens(study: TrainingFolder) -> Iterator[Fault]:
     unseen = unseen_screens(study)
     if n_held := sum(map(len, unseen.values())):
-        held = "1 frame is" if n_held == 1 else f"{n_held} frames are"
+        held = f"{counted(n_held, 'frame')} {'is' if n_held == 1 else 'are'}"
         yield Fault(
             kind="held",
             message=f"{held} held, neither trained on nor exported: nobody has looked at pictures of "

@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.filereader import read_preamble
 
 from ...compat.dicom import read_file_meta
-from ...errors import FrameReadError
+from ...errors import FrameReadError, counted
 from ..limits import MAX_INFLATED_BYTES, check_frames, check_size, reading
 from .codecs import VIDEO_FORMATS, is_native, is_readable, syntax_name
 from .encapsulation import Fragments, find_fragments, group_fragments, read_fragments
@@ -232,7 +232,7 @@ class DicomFile:
                     return [fragments]
                 frames = group_fragments(self._file, fragments, self.n_frames, offsets)
                 if len(frames) > self.n_frames:
-                    said = _frames(self.n_frames)
+                    said = counted(self.n_frames, "frame")
                     self.remarks.append(f"The file says it has {said} and holds {len(frames)}; all are read.")
                     self.n_frames = len(frames)
                     check_frames(self.path, self.n_frames, self.shape)
@@ -245,7 +245,7 @@ class DicomFile:
                 raise EOFError(f"it holds {available} of {self.n_frames} frames")
             if (more := length // self.frame_bytes) > self.n_frames and length <= behind:
                 self.remarks.append(
-                    f"The file says it has {_frames(self.n_frames)} and holds the pixels of {more}; "
+                    f"The file says it has {counted(self.n_frames, 'frame')} and holds the pixels of {more}; "
                     "so many are read as it says."
                 )
             return [[(first + index * self.frame_bytes, self.frame_bytes)] for index in range(self.n_frames)]
@@ -403,7 +403,3 @@ def _inflate(file: BinaryIO, path: Path) -> BinaryIO:
         packed = unpacker.unconsumed_tail
     plain.seek(0)
     return plain
-
-
-def _frames(number: int) -> str:
-    return "1 frame" if number == 1 else f"{number} frames"
