@@ -25,6 +25,7 @@ __all__ = [
     "paint_over",
     "prepare",
     "restore",
+    "tissue_of",
     "to_model",
 ]
 
@@ -128,6 +129,29 @@ def prepare(
     square = np.zeros(geometry.model_shape, dtype=np.float32)
     square[rows, columns] = np.clip(image, 0, 1)
     return ModelInput(image=square, overlay=painted, geometry=geometry, flow=flow)
+
+
+def tissue_of(frame: Frame) -> tuple[NDArray[np.uint8], Box]:
+    """The scan of a frame as networks see it, in the frame's own pixels.
+
+    Parameters
+    ----------
+    frame : Frame
+
+    Returns
+    -------
+    ndarray of uint8, shape (H, W)
+        Luma, with burned-in marks and Doppler colour painted over; 0 outside the scan area.
+    (int, int, int, int)
+        The scan area.
+    """
+    row0, column0, row1, column1 = box = find_scan_area(frame)
+    inside = np.s_[row0:row1, column0:column1]
+    found = read_marks(frame, box)
+    tissue = np.zeros(frame.shape, dtype=np.uint8)
+    covered = (found.overlay | spread(found.flow, frame.shape))[inside]
+    tissue[inside] = paint_over(frame.grey[inside], covered)
+    return tissue, box
 
 
 def to_model(mask: NDArray[np.bool_], geometry: Geometry) -> NDArray[np.float32]:
