@@ -327,7 +327,7 @@ def test_frames_that_nobody_has_judged_are_counted_and_in_no_figure():
 
 
 def test_axes_agree_with_the_reader_in_millimetres():
-    long_axis, short_axis = evaluate_rows(random_rows(), FAST).axes
+    long_axis, short_axis = evaluate_rows(random_rows(), FAST).segmentation.axes
 
     assert (long_axis.unit, short_axis.name) == ("mm", "short axis")
     assert abs(long_axis.limits.bias.value) < 0.3
