@@ -14,6 +14,8 @@ from .folder.dataset import TrainingFolder
 from .folder.formats.exchange import export_study, import_study
 from .folder.health.check import check_study
 from .folder.split.deal import Fold
+from .imaging.calipers import Calipers
+from .imaging.crosses import BurnedCalipers, find_calipers
 from .imaging.flow import NodeFlow, find_flow
 from .imaging.measurement import measure, measure_nodes
 from .imaging.preprocessing import Geometry, ModelInput, find_overlay, find_scan_area, prepare, restore
@@ -47,6 +49,7 @@ from .types import (
     PrepareConfig,
     Region,
 )
+from .workflow.calipers import outline_calipers
 from .workflow.evaluate import EvaluationStep, evaluate_folder
 from .workflow.promote import promote
 from .workflow.segment import segment_to_folder
@@ -55,6 +58,8 @@ __version__: str
 
 __all__ = [
     "Annotation",
+    "BurnedCalipers",
+    "Calipers",
     "Case",
     "CaseRow",
     "ClnError",
@@ -100,6 +105,7 @@ __all__ = [
     "evaluate_folder",
     "explain",
     "export_study",
+    "find_calipers",
     "find_flow",
     "find_overlay",
     "find_scan_area",
@@ -112,6 +118,7 @@ __all__ = [
     "measure",
     "measure_nodes",
     "open_source",
+    "outline_calipers",
     "outline_node",
     "prepare",
     "promote",

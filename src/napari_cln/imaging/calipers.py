@@ -287,11 +287,11 @@ class Pose:
         shape : (int, int)
         """
         reach = self.half * (abs(self.along[0]) + abs(self.along[1]))
-        first, last = (
-            [min(max(round(at + sign * reach), 0), size) for at, size in zip(self.centre, shape, strict=True)]
-            for sign in (-1, 1)
+        rows, columns = (
+            slice(min(max(math.floor(at - reach), 0), size), min(max(math.ceil(at + reach) + 1, 0), size))
+            for at, size in zip(self.centre, shape, strict=True)
         )
-        return slice(first[0], last[0] + 1), slice(first[1], last[1] + 1)
+        return rows, columns
 
     def crop(self, image: NDArray[np.generic]) -> NDArray[np.float32]:
         """Show a part of a frame: smoothed by as much as the crop is coarser, 0 beyond the frame.

@@ -215,7 +215,7 @@ class Outliner:
         at = np.ogrid[place]
         change = ndimage.map_coordinates(self._change(calipers, pose), pose.in_crop(*at), order=1)
         mask = np.zeros(shape, dtype=bool)
-        mask[place] = ellipse_logit(calipers.distance(*at)) + weight * change > 0
+        mask[place] = ellipse_logit(calipers.distance(*at)) + weight * change >= 0
         region = one_region(mask, ellipse)
         return region if region.any() else ellipse
 
