@@ -25,13 +25,6 @@ TISSUE = np.asarray(Image.open(sorted((DATA / "usgra").glob("*.png"))[0]).conver
 YELLOW = (250, 230, 40)
 
 
-def ends_of(found: BurnedCalipers) -> list[tuple[float, float]]:
-    axes = [
-        (one.long_axis,) if one.hint == "two ends" else (one.long_axis, one.short_axis) for one in found.nodes
-    ]
-    return [end for pair in axes for axis in pair for end in axis]
-
-
 def drawn(*ends, text: str = "", **look) -> BurnedCalipers:
     screen = Screen(TISSUE)
     draw_calipers(screen, ends, YELLOW, **look)
@@ -50,7 +43,7 @@ def test_the_ends_on_a_screen_are_found_within_three_pixels(row, kind):
         picture = Image.open(buffer)
     true = [end[::-1] for pair in json.loads(row["calipers"]) for end in (pair["p"], pair["q"])]
 
-    ends = ends_of(find_calipers(Frame(pixels=np.asarray(picture))))
+    ends = find_calipers(Frame(pixels=np.asarray(picture))).ends
 
     assert len(ends) == len(true)
     assert all(min(math.dist(end, one) for one in ends) <= 3 for end in true)
@@ -63,7 +56,7 @@ def test_a_pair_joined_by_dots_is_one_axis_at_any_angle(angle, length, cross, si
     way = length / 2 * np.array([math.sin(angle), math.cos(angle)])
     pair = tuple(middle - way), tuple(middle + way)
 
-    ends = ends_of(drawn(pair, cross=cross, size=size))
+    ends = drawn(pair, cross=cross, size=size).ends
 
     assert len(ends) == 2
     assert all(min(math.dist(end, one) for one in ends) <= 3 for end in pair)

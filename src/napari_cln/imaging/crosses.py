@@ -65,6 +65,13 @@ class BurnedCalipers:
     left_over: tuple[Point, ...] = ()
 
     @property
+    def ends(self) -> tuple[Point, ...]:
+        """Row and column of every end that was read."""
+        axes = [one.long_axis for one in self.nodes]
+        axes += [one.short_axis for one in self.nodes if one.hint == "four ends"]
+        return tuple(end for axis in axes for end in axis)
+
+    @property
     def note(self) -> str:
         """What a person should know of the crosses; empty where all was read or none was there."""
         if not self.left_over:
