@@ -15,12 +15,14 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
 
 from ..errors import counted
 from ..types import Box, Frame
 from .calipers import Axis, Calipers
-from .colour import DARKEST_PEN, TOUCHING, widen
+from .colour import DARKEST_PEN, widen
 from .overlay import find_overlay
 from .scan_area import find_scan_area
 
@@ -43,8 +45,8 @@ SAME_COLOUR = 60.0
 """Distance of two RGB colours of one pen."""
 MIDDLE = 0.15
 """How near to its ends the axes of one node may cross, as a part of each."""
-SQUARE = math.radians(35)
-"""How far they may be from right angles."""
+SQUARE, SLANT = math.radians(35), math.radians(45)
+"""How far they may be from right angles: of crosses that nothing joins, and of lines."""
 SHORTEST, LONGEST = 12.0, 0.8
 """Length of an axis: pixels, and the part of the scan area's longer side."""
 
@@ -110,51 +112,58 @@ def find_calipers(frame: Frame, scan_area: Box | None = None) -> BurnedCalipers:
     what was measured is a node, and an only axis its longer one, the screen does not say.
     """
     area = scan_area or find_scan_area(frame)
-    ink = find_overlay(frame, area)
-    inside = np.zeros_like(ink)
-    inside[area[0] : area[2], area[1] : area[3]] = True
-    ink &= inside
+    row0, column0, row1, column1 = area
+    ink = find_overlay(frame, area)[row0:row1, column0:column1]
+    if not ink.any():
+        return BurnedCalipers()
+    scan = frame.pixels[row0:row1, column0:column1]
     crosses: list[_Cross] = []
-    for drawn in (ink, *_pens(frame, ink, inside)):
-        for cross in _crosses(drawn, frame):
+    drawings = [*_pens(scan, ink), ink]  # the crisp first
+    for drawn in drawings:
+        for cross in _crosses(drawn, scan):
             if all(math.dist(cross.at, other.at) > SAME_PLACE for other in crosses):
                 crosses.append(cross)
     longest = LONGEST * max(area[2] - area[0], area[3] - area[1])
     axes: list[Axis] = []
     left: list[Point] = []
     for alike in _by_pen(crosses):
-        joined, alone = _joined(alike, ink, longest)
+        joined, alone = _joined(alike, drawings, longest)
         axes += joined
         paired, unpaired = _only_pairs(alone, longest)
         axes += paired
         left += unpaired
+    axes = [(_moved(one, area), _moved(other, area)) for one, other in axes]
     nodes, doubtful = _nodes(axes)
-    return BurnedCalipers(nodes=nodes, left_over=(*left, *doubtful))
+    return BurnedCalipers(nodes=nodes, left_over=(*(_moved(point, area) for point in left), *doubtful))
+
+
+def _moved(point: Point, area: Box) -> Point:
+    """A point of the scan area in the frame."""
+    return point[0] + area[0], point[1] + area[1]
 
 
 # ------------------------------------------------------------ crosses
 
 
-def _pens(frame: Frame, ink: Mask, inside: Mask) -> Iterator[Mask]:
+def _pens(pixels: NDArray[np.uint8], ink: Mask) -> Iterator[Mask]:
     """Pixels in the colour of each pen, on the marks and near them: crisp where the marks' mask is not."""
-    near = widen(ink, 9) & inside
-    pixels = frame.pixels if frame.pixels.ndim == 3 else frame.pixels[..., None]
-    codes = (pixels[ink] >> 3).astype(np.int32) @ (1 << 5 * np.arange(pixels.shape[2]))
+    near = widen(ink, 9)
+    shown = pixels[near].reshape(np.count_nonzero(near), -1).astype(np.int16)
+    marked = shown[ink[near]]
+    codes = (marked >> 3).astype(np.int32) @ (1 << 5 * np.arange(marked.shape[1]))
     _, where, counts = np.unique(codes, return_inverse=True, return_counts=True)
     for common in np.argsort(-counts)[:8]:
-        colour = pixels[ink][where == common].mean(axis=0)
+        colour = marked[where == common].mean(axis=0)
         if counts[common] < OFTEN or colour.max() < DARKEST_PEN * 2:
             continue
         drawn = np.zeros_like(ink)
-        drawn[near] = np.abs(pixels[near] - colour).max(axis=1) <= 20
+        drawn[near] = np.abs(shown - colour).max(axis=1) <= 20
         yield drawn
 
 
-def _crosses(ink: Mask, frame: Frame) -> list[_Cross]:
+def _crosses(ink: Mask, pixels: NDArray[np.uint8]) -> list[_Cross]:
     """Crosses among the marks, each once."""
     rows, columns = np.nonzero(ink)
-    if not rows.size:
-        return []
     far = 6 * LONGEST_ARM
     padded = np.pad(ink, far)
     rows, columns = rows + far, columns + far
@@ -169,20 +178,27 @@ def _crosses(ink: Mask, frame: Frame) -> list[_Cross]:
         likely = (lengths[0] >= least) & (lengths[2] <= 1.35 * lengths[0] + 1) & (lengths[2] < LONGEST_ARM)
         gaps = np.max([_run(padded, rows, columns, gap) for gap in between], axis=0)
         likely &= gaps <= np.maximum(1, 0.5 * lengths[0])
-        where = np.zeros(padded.shape, dtype=bool)
-        where[rows[likely], columns[likely]] = True
-        labels, n = ndimage.label(where, TOUCHING)
-        reach = np.zeros(padded.shape)
-        reach[rows, columns] = lengths[1]
-        for label in range(1, n + 1):
-            spots = np.argwhere(labels == label)
-            arm = float(reach[tuple(spots.T)].max())
-            middle = spots[reach[tuple(spots.T)] >= arm].mean(axis=0)
+        for spots, reach in _together(np.stack([rows, columns], axis=1)[likely], lengths[1][likely]):
+            arm = float(reach.max())
+            middle = spots[reach >= arm].mean(axis=0)
             if np.ptp(spots, axis=0).max() <= 3 and _stands_free(padded, middle, arm, slanted):
                 at = middle - far
-                colour = _colour(frame, at, arm, arms)
+                colour = _colour(pixels, at, arm, arms)
                 found.append(_Cross((float(at[0]), float(at[1])), arm, slanted, colour))
     return found
+
+
+def _together(
+    points: NDArray[np.intp], values: NDArray[np.intp]
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Points that touch each other, also by a corner, and their values."""
+    if not len(points):
+        return
+    pairs = cKDTree(points).query_pairs(1.5, output_type="ndarray")
+    links = coo_array((np.ones(len(pairs)), tuple(pairs.T)), shape=(len(points), len(points)))
+    n, which = connected_components(links, directed=False)
+    for number in range(n):
+        yield points[which == number], values[which == number]
 
 
 def _run(
@@ -220,13 +236,13 @@ def _stands_free(ink: Mask, middle: NDArray[np.floating], arm: float, slanted: b
 
 
 def _colour(
-    frame: Frame, at: NDArray[np.floating], arm: float, arms: Sequence[tuple[int, int]]
+    pixels: NDArray[np.uint8], at: NDArray[np.floating], arm: float, arms: Sequence[tuple[int, int]]
 ) -> NDArray[np.float64]:
     """Median colour of a cross."""
     steps = np.arange(0, max(1, round(arm) - 1) + 1)
     places = np.rint(at + np.concatenate([np.outer(steps, np.array(one)) for one in arms])).astype(int)
-    places = np.clip(places, 0, np.array(frame.shape) - 1)
-    colours = frame.pixels[places[:, 0], places[:, 1]].reshape(len(places), -1).astype(float)
+    places = np.clip(places, 0, np.array(pixels.shape[:2]) - 1)
+    colours = pixels[places[:, 0], places[:, 1]].reshape(len(places), -1).astype(float)
     colour: NDArray[np.float64] = np.broadcast_to(np.median(colours, axis=0), 3)
     return colour
 
@@ -252,13 +268,12 @@ def _by_pen(crosses: Sequence[_Cross]) -> list[list[_Cross]]:
 # ------------------------------------------------------------ axes
 
 
-def _joined(crosses: list[_Cross], ink: Mask, longest: float) -> tuple[list[Axis], list[_Cross]]:
+def _joined(crosses: list[_Cross], drawings: list[Mask], longest: float) -> tuple[list[Axis], list[_Cross]]:
     """Axes whose ends dots join, and crosses that are joined to none; one joined to two joins neither."""
     partners: dict[int, list[int]] = {index: [] for index in range(len(crosses))}
     for i, j in combinations(range(len(crosses)), 2):
-        if SHORTEST <= math.dist(crosses[i].at, crosses[j].at) <= longest and _has_line(
-            ink, crosses[i], crosses[j]
-        ):
+        near = SHORTEST <= math.dist(crosses[i].at, crosses[j].at) <= longest
+        if near and any(_has_line(drawn, crosses[i], crosses[j]) for drawn in drawings):
             partners[i].append(j)
             partners[j].append(i)
     axes = [
@@ -300,7 +315,7 @@ def _only_pairs(crosses: list[_Cross], longest: float) -> tuple[list[Axis], list
     if len(points) == 4:
         a, b, c, d = points
         for one, two in (((a, b), (c, d)), ((a, c), (b, d)), ((a, d), (b, c))):
-            if _of_one_node(one, two) and max(math.dist(*one), math.dist(*two)) <= longest:
+            if _of_one_node(one, two, SQUARE) and max(math.dist(*one), math.dist(*two)) <= longest:
                 return [one, two], []
     return [], points
 
@@ -320,7 +335,11 @@ def _nodes(axes: list[Axis]) -> tuple[tuple[Calipers, ...], list[Point]]:
     for i, others in crossed.items():
         if not others:
             nodes.append(Calipers.along(axes[i]))
-        elif len(others) == 1 and len(crossed[others[0]]) == 1 and _of_one_node(axes[i], axes[others[0]]):
+        elif (
+            len(others) == 1
+            and len(crossed[others[0]]) == 1
+            and _of_one_node(axes[i], axes[others[0]], SLANT)
+        ):
             if i < others[0]:
                 pair = sorted((axes[i], axes[others[0]]), key=lambda ends: -math.dist(*ends))
                 calipers = Calipers.crossing(*pair)
@@ -331,8 +350,8 @@ def _nodes(axes: list[Axis]) -> tuple[tuple[Calipers, ...], list[Point]]:
     return tuple(nodes), doubtful
 
 
-def _of_one_node(one: Axis, other: Axis) -> bool:
-    """Tell whether two axes cross in their middles, nearly at right angles."""
+def _of_one_node(one: Axis, other: Axis, slant: float) -> bool:
+    """Tell whether two axes cross in their middles, that far from right angles at most."""
     calipers = Calipers.crossing(one, other)
     if calipers is None:
         return False
@@ -341,4 +360,4 @@ def _of_one_node(one: Axis, other: Axis) -> bool:
     shares = [
         min(math.dist(calipers.centre, end) for end in ends) / math.dist(*ends) for ends in (one, other)
     ]
-    return cosine <= math.sin(SQUARE) and min(shares) >= MIDDLE
+    return cosine <= math.sin(slant) and min(shares) >= MIDDLE
