@@ -38,8 +38,8 @@ PATCH, REACH = 256, 3.4
 """Pixels of a patch's side, and half its side in halves of the long axis."""
 SHARES = {"breast": 0.4, "simulated": 0.15, "simulated, varied": 0.2, "vessels": 0.25}
 """How often each organ is shown."""
-BATCH, STEPS, EVERY = 48, 600, 60
-WEIGHTS = (0.5, 0.75, 1.0, 1.25, 1.5)
+BATCH, STEPS, EVERY = 48, 200, 25
+WEIGHTS = (0.25, 0.5, 0.75, 1.0, 1.25)
 """What the network's word may count; nothing is always among the choices."""
 BUSI = (
     "Al-Dhabyani et al., Dataset of breast ultrasound images, Data in Brief 28:104863, 2020. "
@@ -283,7 +283,7 @@ def train(data: Path, cache: Path, left_out: str | None, steps: int) -> OutlineN
     torch.manual_seed(0)
     network = OutlineNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     averaged = torch.optim.swa_utils.AveragedModel(
-        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.99), use_buffers=True
+        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.97), use_buffers=True
     )
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps, pct_start=0.1)
@@ -406,7 +406,10 @@ def main() -> None:
     if arguments.leave_out is not None:
         return
     arguments.out.mkdir(parents=True, exist_ok=True)
-    recipe = {"steps": arguments.steps, "batch": BATCH, "shares": SHARES, "farthest": FARTHEST, "seed": 0}
+    log = [json.loads(line) for line in (arguments.cache / "run" / "log.jsonl").read_text().splitlines()]
+    kept = max(log, key=lambda line: line["score"])
+    recipe = {"kept_step": kept["step"], "steps": log[-1]["step"], "batch": BATCH, "seed": 0}
+    recipe |= {"shares": SHARES, "farthest": FARTHEST, "gains_in_validation": kept}
     card = OutlineCard(
         name="calipers",
         created=date.today().isoformat(),

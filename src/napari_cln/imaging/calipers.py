@@ -259,7 +259,7 @@ class Pose:
     def in_frame(self) -> NDArray[np.float64]:
         """Row and column in the frame of each pixel of the crop, shape (2, side, side)."""
         at = (np.arange(self.side) + 0.5) * self.scale - self.half
-        along, across = np.array(self.along), np.array([-self.along[1], self.along[0]])
+        along, across = np.array(self.along), np.array([self.along[1], -self.along[0]])
         steps = at[None, None, :] * along[:, None, None] + at[None, :, None] * across[:, None, None]
         placed: NDArray[np.float64] = steps + np.array(self.centre)[:, None, None]
         return placed
@@ -276,7 +276,7 @@ class Pose:
         """
         row, column = rows - self.centre[0], columns - self.centre[1]
         x = row * self.along[0] + column * self.along[1]
-        y = column * self.along[0] - row * self.along[1]
+        y = row * self.along[1] - column * self.along[0]
         return (y + self.half) / self.scale - 0.5, (x + self.half) / self.scale - 0.5
 
     def place(self, shape: tuple[int, int]) -> tuple[slice, slice]:
