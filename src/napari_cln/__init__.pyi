@@ -14,6 +14,7 @@ from .folder.dataset import TrainingFolder
 from .folder.formats.exchange import export_study, import_study
 from .folder.health.check import check_study
 from .folder.split.deal import Fold
+from .imaging.editing import delete_node, fill_holes, keep_part, merge_nodes, smooth_node, split_node
 from .imaging.flow import NodeFlow, find_flow
 from .imaging.measurement import measure, measure_nodes
 from .imaging.preprocessing import Geometry, ModelInput, find_overlay, find_scan_area, prepare, restore
@@ -95,10 +96,12 @@ __all__ = [
     "YNetOutput",
     "check_study",
     "choose_device",
+    "delete_node",
     "evaluate",
     "evaluate_folder",
     "explain",
     "export_study",
+    "fill_holes",
     "find_flow",
     "find_overlay",
     "find_scan_area",
@@ -106,10 +109,12 @@ __all__ = [
     "fit_fusion",
     "fuse",
     "import_study",
+    "keep_part",
     "list_models",
     "load_model",
     "measure",
     "measure_nodes",
+    "merge_nodes",
     "open_source",
     "prepare",
     "promote",
@@ -124,6 +129,8 @@ __all__ = [
     "segment_batch",
     "segment_to_folder",
     "simulate",
+    "smooth_node",
+    "split_node",
     "track",
     "train",
     "write_report",

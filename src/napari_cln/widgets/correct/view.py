@@ -6,13 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 from magicgui.widgets import ComboBox
 from napari.layers import Image
-from numpy.typing import NDArray
 from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QLineEdit, QWidget
-from scipy import ndimage
 
+from ...imaging.editing import nodes_in_parts
 from ..common.in_view import ViewFault
 from ..common.number_field import NumberField
 from ..common.parts import Signal, beside, button, folded, form, small, stacked
@@ -95,27 +93,6 @@ def state_of(session: Session) -> DeskState:
         taken_back=said.action if said is not None and said.who == filing.who else "",
         case_id=mask.case_id,
     )
-
-
-def nodes_in_parts(masks: NDArray[np.integer]) -> dict[int, int]:
-    """Nodes that are painted in several separate places, and in how many.
-
-    Parameters
-    ----------
-    masks : ndarray of int, shape (H, W)
-        Ids 1 to 255. Pixels that touch at a corner are of one place.
-    """
-    rows, columns = (np.flatnonzero(masks.any(axis=axis)) for axis in (1, 0))
-    if not rows.size:
-        return {}
-    masks = masks[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]  # most of a frame is no node
-    parts = {}
-    for number, place in enumerate(ndimage.find_objects(masks), start=1):
-        if place is not None:
-            _, n = ndimage.label(masks[place] == number, structure=np.ones((3, 3)))
-            if n > 1:
-                parts[number] = int(n)
-    return parts
 
 
 def _describe(mask: PaintedMask, revision: int, who: str) -> str:
