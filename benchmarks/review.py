@@ -289,7 +289,6 @@ def hospitals(frames: int | None) -> Iterator[Row]:
                     mask=Path("mask.png"),
                     instances=None,
                     nodes=phantom.nodes,
-                    truth=phantom.nodes[0].truth,
                     patient=f"{hospital}{k}",
                     status="accepted",
                     hospital=hospital,

@@ -92,7 +92,7 @@ class Progress:
 def plan_of(recipe: Recipe, train: Samples, epochs: int, seed: int) -> JsonObject:
     """Everything that a resumed run must share with the run before."""
     digest = sha256(train.images.tobytes() + train.instances.tobytes() + train.node_targets.tobytes())
-    return {"recipe": asdict(recipe), "epochs": epochs, "seed": seed, "frames": digest.hexdigest()}
+    return {"recipe": recipe.settings(), "epochs": epochs, "seed": seed, "frames": digest.hexdigest()}
 
 
 def save_weights(folder: Path, average: Average) -> None:
@@ -172,7 +172,7 @@ def find_state(folder: Path, plan: JsonObject) -> tuple[JsonObject | None, list[
     for name in (LAST, FORMER):
         try:
             state = _read(folder / name)
-            former = state["plan"] | {"recipe": asdict(Recipe()) | state["plan"]["recipe"]}
+            former = state["plan"] | {"recipe": Recipe().settings() | state["plan"]["recipe"]}
             is_validated = state["progress"]["best"] > -math.inf
         except RunError as error:
             notes.append(str(error))

@@ -148,7 +148,7 @@ class _Training:
         network.requires_grad_(True)
         if self.processes > 1 and self.device.type == "cuda":  # PyTorch has it for GPUs alone
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
-        objective = Objective.of(network, recipe)
+        objective = Objective(network, recipe.loss)
         self.objective = objective.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = _optimizer(recipe, self.objective)
         self.average = Average(network, recipe.average)

@@ -16,7 +16,6 @@ def case(number, hospital, patient=None, truth="benign"):
         mask=Path("mask.png"),
         instances=None,
         nodes=(Node(id=1, truth=truth),),
-        truth=truth,
         patient=patient or f"p{number}",
         status="accepted",
         hospital=hospital,
