@@ -181,19 +181,21 @@ def split_node(
     return changed, tuple(ids)
 
 
-def merge_nodes(instances: Instances, nodes: Iterable[int]) -> tuple[Instances, int]:
+def merge_nodes(instances: Instances, nodes: Iterable[int], keep: int | None = None) -> tuple[Instances, int]:
     """Make one node of several.
 
     Parameters
     ----------
     instances : ndarray of uint8, shape (H, W)
     nodes : iterable of int
+    keep : int, optional
+        The one whose id stays; the lowest where it is left out.
 
     Returns
     -------
     instances : ndarray of uint8, shape (H, W)
     node : int
-        The one that is left: the lowest id.
+        The one that is left.
 
     Raises
     ------
@@ -203,11 +205,12 @@ def merge_nodes(instances: Instances, nodes: Iterable[int]) -> tuple[Instances, 
     ids = sorted(set(nodes))
     if len(ids) < 2:
         raise InputError(f"Only node {listed(ids)} was chosen to merge.", "Choose two nodes or more.")
+    kept = ids[0] if keep is None else keep
     changed = instances.copy()
     for node in ids:
         place, mask = _place_of(instances, node)
-        changed[place][mask] = ids[0]
-    return changed, ids[0]
+        changed[place][mask] = kept
+    return changed, kept
 
 
 def nearest_node(instances: Instances, node: int) -> int | None:
