@@ -40,6 +40,12 @@ class Recipe:
         Weight of a second cross-entropy on the mask, in which every node counts alike, however
         small; 0 for none.
     augmentation : {"ultrasound", "flip"}
+    task : {"diagnose", "restore"}
+        Draw and score nodes, or restore frames of which parts are hidden: the pretraining that needs no
+        labels.
+    consistency : float
+        Weight, beside the mask loss, of the loss on unlabelled frames, where there are any; it grows over the
+        first fifth of the steps.
     half : float
         Part of the epochs, at the start, that see frames at half the side, at a quarter of the time.
     crops : float
@@ -61,6 +67,8 @@ class Recipe:
     class_weight: float = 1.0
     node_weight: float = 0.0
     augmentation: Literal["ultrasound", "flip"] = "ultrasound"
+    task: Literal["diagnose", "restore"] = "diagnose"
+    consistency: float = 1.0
     half: float = 0.0
     crops: float = 0.0
 
