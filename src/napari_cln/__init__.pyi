@@ -24,6 +24,7 @@ from .network.ensemble import Ensemble
 from .network.explanation import explain
 from .network.inference import Segmenter, choose_device, segment, segment_batch
 from .network.model import YNet, YNetConfig, YNetOutput
+from .network.outline import outline_node
 from .network.weights import list_models, load_model, save_model
 from .phantom import simulate
 from .study.cases import CaseRow, read_rows
@@ -114,6 +115,7 @@ __all__ = [
     "measure",
     "measure_nodes",
     "open_source",
+    "outline_node",
     "prepare",
     "pretrain",
     "promote",

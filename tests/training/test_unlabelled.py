@@ -107,7 +107,7 @@ def test_where_the_teacher_is_unsure_nothing_is_learnt(samples, recipe, network)
         judged=torch.zeros(2, 1, 64, 64),
         mask_weight=torch.ones(2),
     )
-    objective = Objective.of(network, recipe)
+    objective = Objective(network, recipe.loss)
     objective(Batch.of(samples.take([2, 3])), guessed)["consistency"].backward()
 
     changes = [weight.grad.abs().max() for weight in network.parameters() if weight.grad is not None]
@@ -118,7 +118,7 @@ def test_where_the_teacher_is_unsure_nothing_is_learnt(samples, recipe, network)
 def test_unlabelled_frames_say_nothing_of_a_class(samples, recipe, network):
     batch, guessed = Batch.of(samples.take([0, 1])), Batch.of(unmasked(samples.take([2, 3])))
     network.eval()
-    objective = Objective.of(network, recipe).eval()
+    objective = Objective(network, recipe.loss).eval()
 
     alone, beside = objective(batch), objective(batch, guessed)
 

@@ -102,7 +102,7 @@ def plan_of(
     digest = sha256(train.images.tobytes() + train.instances.tobytes() + train.node_targets.tobytes())
     if unlabelled is not None:
         digest.update(unlabelled.images.tobytes())
-    return {"recipe": asdict(recipe), "epochs": epochs, "seed": seed, "frames": digest.hexdigest()}
+    return {"recipe": recipe.settings(), "epochs": epochs, "seed": seed, "frames": digest.hexdigest()}
 
 
 def save_weights(folder: Path, average: Average) -> None:
@@ -182,7 +182,7 @@ def find_state(folder: Path, plan: JsonObject) -> tuple[JsonObject | None, list[
     for name in (LAST, FORMER):
         try:
             state = _read(folder / name)
-            former = state["plan"] | {"recipe": asdict(Recipe()) | state["plan"]["recipe"]}
+            former = state["plan"] | {"recipe": Recipe().settings() | state["plan"]["recipe"]}
             is_validated = state["progress"]["best"] > -math.inf
         except RunError as error:
             notes.append(str(error))

@@ -154,8 +154,8 @@ class _Training:
         network.requires_grad_(True)
         if self.processes > 1 and self.device.type == "cuda":  # PyTorch has it for GPUs alone
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
-        restores = recipe.task == "restore"
-        objective = Restoration(network) if restores else Objective.of(network, recipe)
+        objective: Objective | Restoration
+        objective = Restoration(network) if recipe.task == "restore" else Objective(network, recipe.loss)
         self.objective = objective.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = _optimizer(recipe, self.objective)
         self.average = Average(network, recipe.average)

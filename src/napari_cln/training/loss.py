@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from ..network.model import Features, Member, YNet
 from .data import Batch
-from .recipes import Recipe
+from .recipes import LossTerms
 
 __all__ = ["Objective", "Restoration", "restoration_error", "soft_dice"]
 
@@ -29,16 +29,9 @@ class Objective(nn.Module):
     Parameters
     ----------
     network : Member
-    dice : bool
-        Add soft Dice to the mask's cross-entropy.
-    class_weight : float
-        Weight of the class loss in ``total``.
-    deep_supervision : bool
-        Draw a mask from each of the decoder's two coarser levels as well, through heads that serve the
-        training alone, and add its loss at a quarter and half the weight [1]_.
-    node_weight : float
-        Weight in ``total`` of the cross-entropy that counts every node alike, however small; 0 for
-        none.
+    terms : LossTerms
+        With ``deep_supervision`` a mask is drawn from each of the decoder's two coarser levels as well,
+        through heads that serve the training alone [1]_.
 
     References
     ----------
@@ -46,35 +39,14 @@ class Objective(nn.Module):
        those of nnU-Net.
     """
 
-    def __init__(
-        self,
-        network: Member,
-        *,
-        dice: bool,
-        class_weight: float,
-        deep_supervision: bool = False,
-        node_weight: float = 0.0,
-    ) -> None:
+    def __init__(self, network: Member, terms: LossTerms) -> None:
         super().__init__()
         self.network = network
-        self.deep = deep_supervision and network.config.segmentation
+        self.deep = terms.deep_supervision and network.config.segmentation
         # a U-shaped network has heads of its own, which serve it later as well
         levels = DEEP_WEIGHTS if self.deep and isinstance(network, YNet) else ()
         self.heads = nn.ModuleList(nn.Conv2d(network.config.decoder_width, 2, 1) for _ in levels)
-        self.dice = dice
-        self.node_weight = node_weight
-        self.class_weight = class_weight
-
-    @classmethod
-    def of(cls, network: Member, recipe: Recipe) -> Objective:
-        """Build the loss that a recipe makes small."""
-        return cls(
-            network,
-            dice=recipe.dice,
-            class_weight=recipe.class_weight,
-            deep_supervision=recipe.deep_supervision,
-            node_weight=recipe.node_weight,
-        )
+        self.terms = terms
 
     def forward(self, batch: Batch, guessed: Batch | None = None) -> dict[str, Tensor]:
         """Terms of the loss, each a scalar: ``mask_ce``, ``mask_dice``, ``mask_deep``, ``node_ce``,
@@ -95,8 +67,8 @@ class Objective(nn.Module):
             probability = known[-1].detach().float().softmax(1)[:, 1:]  # (B, 1, S, S)
             for name, (each, weight) in self._of_masks(known, batch).items():
                 terms[name] = _weighted_mean(each, weight)
-            if self.node_weight:
-                terms["node_ce"] = self.node_weight * terms["node_ce"]
+            if self.terms.node_weight:
+                terms["node_ce"] = self.terms.node_weight * terms["node_ce"]
             if guessed is not None:
                 parts = self._of_masks([level[count:] for level in drawn], guessed)
                 each = sum((part for name, (part, _) in parts.items() if name != "node_ce"), torch.zeros(()))
@@ -110,7 +82,7 @@ class Objective(nn.Module):
             class_logits = self.network.classify(features).float()[:count]
             terms["class_ce"] = _class_loss(class_logits, batch.frame_target, batch.frame_weight)
         mask_loss = sum((value for name, value in terms.items() if name != "class_ce"), torch.zeros(()))
-        terms["total"] = mask_loss + self.class_weight * terms["class_ce"]
+        terms["total"] = mask_loss + self.terms.class_weight * terms["class_ce"]
         return terms
 
     def _of_masks(self, levels: list[Tensor], batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
@@ -120,12 +92,12 @@ class Objective(nn.Module):
         logits = drawn.float()  # (B, 2, S, S)
         pixelwise = F.cross_entropy(logits, mask[:, 0].long(), reduction="none")  # (B, S, S)
         losses = {"mask_ce": (_mean_of_judged(pixelwise, batch.judged), batch.mask_weight)}
-        if self.dice:
+        if self.terms.dice:
             overlap = soft_dice(_judged(logits.softmax(1)[:, 1:], batch.judged), mask)
             losses["mask_dice"] = 1 - overlap, batch.mask_weight
         if coarser:
             losses["mask_deep"] = self._deep(coarser, mask, batch.judged), batch.mask_weight
-        if self.node_weight:
+        if self.terms.node_weight:
             each, nodes = _mean_of_nodes(pixelwise, batch.instances[:, 0])
             losses["node_ce"] = each, nodes * batch.mask_weight
         return losses
@@ -145,7 +117,7 @@ class Objective(nn.Module):
             logits = F.interpolate(level.float(), mask.shape[-2:], mode="bilinear")
             pixelwise = F.cross_entropy(logits, mask[:, 0].long(), reduction="none")
             loss = _mean_of_judged(pixelwise, judged)
-            if self.dice:
+            if self.terms.dice:
                 loss = loss + 1 - soft_dice(_judged(logits.softmax(1)[:, 1:], judged), mask)
             losses = losses + weight * loss
         return losses

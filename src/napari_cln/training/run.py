@@ -20,9 +20,8 @@ from ..disk.schema import JsonObject
 from ..errors import ClnError, RunError, WeightsError
 from ..folder.dataset import TrainingFolder
 from ..folder.screens import refuse_held
-from ..folder.split.deal import Fold
+from ..folder.split.deal import Fold, hospital_folds
 from ..folder.split.frozen import frozen_split
-from ..folder.split.hospitals import hospital_folds
 from ..models.config import YNetConfig
 from ..network.ensemble import Ensemble
 from ..network.model import Member, Network

@@ -267,7 +267,7 @@ class Teacher:
             batch,
             instances=(drawn >= 0.5).to(torch.uint8),
             judged=sure.float(),
-            mask_weight=self.recipe.consistency * min(done / RAMP, 1.0) * share,
+            mask_weight=self.recipe.loss.consistency * min(done / RAMP, 1.0) * share,
         )
         return _pasted(change_look(guessed, [(*key, 2) for key in keys]), keys)
 
