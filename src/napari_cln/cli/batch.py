@@ -238,7 +238,7 @@ def track_nodes(
     names : str
         Names of files and folders may hold patients' names; hash puts a salted key in their place.
     """
-    from ..workflow.track import track_to_folder
+    from ..workflow.segment import track_to_folder
 
     n_clips = n_nodes = n_failed = 0
     for result in track_to_folder(path, out, model=model, device=device, names=names):
