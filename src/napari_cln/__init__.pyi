@@ -33,7 +33,8 @@ from .study.config import EvaluationSettings
 from .study.evaluation import Evaluation, EvaluationConfig, evaluate
 from .study.fusion import Fusion, fit_fusion, fuse, read_fusion
 from .study.report import write_report
-from .training.config import TrainConfig
+from .training.config import PretrainConfig, TrainConfig
+from .training.pretraining import pretrain
 from .training.run import train
 from .types import (
     Annotation,
@@ -50,6 +51,7 @@ from .types import (
 )
 from .workflow.evaluate import EvaluationStep, evaluate_folder
 from .workflow.promote import promote
+from .workflow.pseudo import pseudo_label
 from .workflow.segment import segment_to_folder
 
 __version__: str
@@ -83,6 +85,7 @@ __all__ = [
     "Prediction",
     "PredictionError",
     "PrepareConfig",
+    "PretrainConfig",
     "Radiomics",
     "Region",
     "RunError",
@@ -119,7 +122,9 @@ __all__ = [
     "open_source",
     "outline_node",
     "prepare",
+    "pretrain",
     "promote",
+    "pseudo_label",
     "radiomics",
     "read_frame",
     "read_frames",

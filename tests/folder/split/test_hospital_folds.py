@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from napari_cln.errors import SplitError
-from napari_cln.folder.split.hospitals import hospital_folds
+from napari_cln.folder.split.deal import hospital_folds
 from napari_cln.types import Case, Node
 
 

@@ -13,8 +13,7 @@ from qtpy.QtWidgets import QWidget
 from ..._layers import frame_layers
 from ...compat.window import grid_of, plain_viewer
 from ..common.number_field import tell_refusals
-from ..common.parts import OPEN_FIRST, DockBody, Listeners, MessageLine
-from ..common.workplace import workplace_of
+from ..common.parts import OPEN_FIRST, DockBody, Listeners, MessageLine, workplace_of
 from ..prompts.scale import ScaleTool
 from .filing import NO_FOLDER, NO_NAME
 from .painted import PaintedMask
