@@ -350,7 +350,9 @@ def _place_of(instances: Instances, node: int, margin: int = 0) -> tuple[Place, 
 
 
 def _own_or_free(instances: Instances, node: int, place: Place) -> NDArray[np.bool_]:
-    return (instances[place] == 0) | (instances[place] == node)
+    inside = instances[place]
+    allowed: NDArray[np.bool_] = (inside == 0) | (inside == node)
+    return allowed
 
 
 def _with(instances: Instances, node: int, place: Place, mask: NDArray[np.bool_]) -> Instances:
