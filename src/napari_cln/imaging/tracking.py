@@ -171,7 +171,7 @@ class Tracker:
         if self._small is not None and self._open:
             moved = _shift(self._small, small)
             for one in self._open:
-                one.mask = _rolled(one.mask, (moved[0] * step, moved[1] * step))
+                one.mask = rolled(one.mask, (moved[0] * step, moved[1] * step))
         self._small = small
         names = self._assign(prediction)
         ended = [one for one in self._open if frame.index - one.last > LONGEST_GAP]
@@ -182,7 +182,7 @@ class Tracker:
     def _assign(self, prediction: Prediction) -> tuple[int, ...]:
         """Give each node of a frame to the track that it overlaps best, or to a new one."""
         masks = [prediction.instances == node for node in range(1, len(prediction.node_scores) + 1)]
-        overlap = np.array([[_iou(one.mask, mask) for mask in masks] for one in self._open])
+        overlap = np.array([[overlap_of(one.mask, mask) for mask in masks] for one in self._open])
         pairs: dict[int, _Open] = {}
         if overlap.size:
             for i, j in zip(*linear_sum_assignment(overlap, maximize=True), strict=True):
@@ -276,7 +276,7 @@ def _part(shift: int, size: int) -> slice:
     return slice(max(0, shift), size + min(0, shift))
 
 
-def _rolled(mask: Mask, shift: tuple[int, int]) -> Mask:
+def rolled(mask: Mask, shift: tuple[int, int]) -> Mask:
     """A mask moved by whole pixels; what leaves the frame is gone."""
     if shift == (0, 0):
         return mask
@@ -286,7 +286,8 @@ def _rolled(mask: Mask, shift: tuple[int, int]) -> Mask:
     return moved
 
 
-def _iou(one: Mask, other: Mask) -> float:
+def overlap_of(one: Mask, other: Mask) -> float:
+    """Share of the pixels of two masks that both have (IoU); 0 where both are empty."""
     place = bounds(one | other)
     if place is None:
         return 0.0
