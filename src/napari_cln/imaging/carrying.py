@@ -89,7 +89,7 @@ def carry_masks(frames: Iterable[Frame], instances: Instances) -> Iterator[Insta
     area = first.scan_area or find_scan_area(first)
     before = first.grey
     nodes = {node: instances == node for node in np.unique(instances[instances > 0]).tolist()}
-    sizes = {node: np.count_nonzero(mask) for node, mask in nodes.items()}
+    sizes = {node: int(np.count_nonzero(mask)) for node, mask in nodes.items()}
     for frame in waiting:
         _check_size(first.shape, frame)
         after = frame.grey
@@ -225,7 +225,7 @@ def _moved(
 
 def _is_in_view(mask: Mask, size: int, area: Box) -> bool:
     inside = np.count_nonzero(mask[area[0] : area[2], area[1] : area[3]])
-    return inside >= max(LEAST_AREA * size, LEAST_INSIDE * np.count_nonzero(mask), 1)
+    return int(inside) >= max(LEAST_AREA * size, LEAST_INSIDE * int(np.count_nonzero(mask)), 1)
 
 
 def _depth(mask: Mask) -> NDArray[np.float32]:
