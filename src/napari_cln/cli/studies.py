@@ -16,7 +16,7 @@ from .options import Count, Existing, Folder, Positive, command
 
 if TYPE_CHECKING:
     from ..folder.dataset import TrainingFolder
-    from ..folder.formats.exchange import ExchangeStep
+    from ..folder.formats.exchange import ExchangeStep, ImportReport
     from ..folder.health.case import Fault
     from ..folder.health.check import StudyCheck
 
@@ -140,8 +140,6 @@ def bring_in(
     json : bool
         Print the report as JSON.
     """
-    from msgspec.json import encode, format
-
     from ..folder.formats.exchange import import_study
 
     work = import_study(
@@ -158,20 +156,26 @@ def bring_in(
         clean=clean,
         turn_masks=turn_masks,
         patient_folders=patient_folders,
-        clinical=list(clinical),
+        clinical=clinical,
     )
     for _ in _with_bar(work):
         pass
-    report = work.report
+    _tell(work.report, out, json)
+    return 1 if work.report.refused else 0
+
+
+def _tell(report: ImportReport, out: Path, json: bool) -> None:
+    """Print what an import made of what."""
+    from msgspec.json import encode, format
+
     if json:
         print(format(encode(report), indent=1).decode())
-    else:
-        for line in report.lines():
-            print(line)
-        repeated = f", {report.repeated} of the same pixels as others" if report.repeated else ""
-        refused = f", {report.refused} refused" if report.refused else ""
-        print(f"{report.taken} frames imported{repeated}{refused}: {out}")
-    return 1 if report.refused else 0
+        return
+    for line in report.lines():
+        print(line)
+    repeated = f", {report.repeated} of the same pixels as others" if report.repeated else ""
+    refused = f", {report.refused} refused" if report.refused else ""
+    print(f"{report.taken} frames imported{repeated}{refused}: {out}")
 
 
 @command()
