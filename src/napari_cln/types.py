@@ -78,6 +78,8 @@ class LayerKind(StrEnum):
     READING = "reading"
     """Another reader's outline."""
     DEPTH_SCALE = "depth scale"
+    SKETCH = "sketch"
+    """Strokes of a tool, which go when it is put away."""
 
 
 FLOW_TAKEN_OUT = (

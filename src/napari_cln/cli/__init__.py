@@ -32,6 +32,8 @@ COMMANDS = {
     "export": ("studies:send_out", "a training folder for other programs"),
     "check": ("studies:check_folder", "a training folder in numbers, its faults, and their repair"),
     "train": ("training:train_network", "a better Y-Net from a training folder"),
+    "pretrain": ("training:pretrain_network", "a network to start a training from, of unlabelled frames"),
+    "pseudo": ("studies:label_frames", "masks for unlabelled frames of a training folder, sure ones alone"),
     "evaluate": ("evaluation:evaluate_model", "a report on a model's figures, with intervals"),
     "fuse": ("evaluation:fuse_record", "a clinical record beside a model's scores"),
     "reports": ("evaluation:read_reports", "verdicts of original reports, by a dictionary"),
