@@ -20,7 +20,9 @@ from .data import Batch
 __all__ = ["augment"]
 
 
-def augment(batch: Batch, keys: Sequence[tuple[int, ...]], kind: str, *, crop: bool = False) -> Batch:
+def augment(
+    batch: Batch, keys: Sequence[tuple[int, ...]], kind: str, *, crop: bool = False, drop: float = 0.0
+) -> Batch:
     """Change each frame as another probe position, gain or machine would.
 
     Left-right flip, shift, scale, small rotation; overall gain, gain over depth, contrast, blur
@@ -36,6 +38,8 @@ def augment(batch: Batch, keys: Sequence[tuple[int, ...]], kind: str, *, crop: b
     crop : bool
         Give a part of half the side, mostly around a node. Its frame has no class
         then, since what makes it may lie outside.
+    drop : float
+        Chance that a frame loses a channel beside the grey image, as one that was not measured.
     """
     draws = [np.random.default_rng(key) for key in keys]
     ultrasound = kind == "ultrasound"
@@ -51,8 +55,11 @@ def augment(batch: Batch, keys: Sequence[tuple[int, ...]], kind: str, *, crop: b
     judged = None
     if batch.judged is not None:  # what comes in from outside the frame is background, and judged
         judged = 1 - F.grid_sample(1 - batch.judged, grid, mode="nearest", align_corners=False)
+    image, planes = image[:, :1], image[:, 1:]
     if ultrasound:
         image = _look(image, draws)
+    if planes.shape[1]:
+        image = torch.cat([image, _without_some(planes, draws, drop)], 1)
     # the score of a node is that of the whole node
     frames, ids = batch.nodes.T
     before, after = (
@@ -71,6 +78,12 @@ def augment(batch: Batch, keys: Sequence[tuple[int, ...]], kind: str, *, crop: b
         node_target=batch.node_target[whole],
         frame_weight=batch.frame_weight * (0.0 if crop else 1.0),
     )
+
+
+def _without_some(planes: Tensor, draws: Sequence[np.random.Generator], drop: float) -> Tensor:
+    """Planes (B, 2 C, S, S) of which some channels, value and place both, were left out."""
+    kept = np.stack([rng.random(planes.shape[1] // 2) >= drop for rng in draws])
+    return planes * torch.from_numpy(np.repeat(kept, 2, axis=1)).to(planes)[..., None, None]
 
 
 def _affine(rng: np.random.Generator, ultrasound: bool) -> NDArray[np.float32]:

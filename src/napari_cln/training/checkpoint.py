@@ -91,7 +91,7 @@ class Progress:
 
 def plan_of(recipe: Recipe, train: Samples, epochs: int, seed: int) -> JsonObject:
     """Everything that a resumed run must share with the run before."""
-    digest = sha256(train.images.tobytes() + train.instances.tobytes() + train.node_targets.tobytes())
+    digest = sha256(train.stacked.tobytes() + train.instances.tobytes() + train.node_targets.tobytes())
     return {"recipe": asdict(recipe), "epochs": epochs, "seed": seed, "frames": digest.hexdigest()}
 
 

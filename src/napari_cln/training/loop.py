@@ -206,7 +206,7 @@ class _Training:
         batch = Batch.of(self.train.take(mine), self.device)
         keys = [(self.seed, epoch, int(index)) for index in mine]
         crop = epoch < round(self.recipe.crops * self.epochs)
-        batch = augment(batch, keys, self.recipe.augmentation, crop=crop)
+        batch = augment(batch, keys, self.recipe.augmentation, crop=crop, drop=self.recipe.channel_dropout)
         if epoch < self.halved:
             batch = batch.halved()
         for group in self.optimizer.param_groups:
