@@ -78,6 +78,8 @@ class LayerKind(StrEnum):
     READING = "reading"
     """Another reader's outline."""
     DEPTH_SCALE = "depth scale"
+    SKETCH = "sketch"
+    """Strokes of a tool, which go when it is put away."""
 
 
 UNLIKE_TRAINING_DATA = (
@@ -538,7 +540,7 @@ class Case:
     """One frame of a training folder.
 
     ``mask`` is None where no mask was accepted, ``truth`` is ``"unknown"`` where no label is
-    known: such frames train one head alone.
+    known: such frames train one head alone. The truth is that of its nodes.
 
     Parameters
     ----------
@@ -547,7 +549,6 @@ class Case:
     image, mask, instances : Path
         Its pictures (uint8 PNG of one size): grey pixels, 0 and 1, and node ids; None where there is none.
     nodes : tuple of Node
-    truth : {"benign", "metastatic", "unknown"}
     patient : str
         A pseudonym, used only to split.
     cine : str, optional
@@ -574,7 +575,6 @@ class Case:
     mask: Path | None
     instances: Path | None
     nodes: tuple[Node, ...]
-    truth: Truth
     patient: str
     cine: str | None = None
     status: Status
@@ -585,6 +585,11 @@ class Case:
     revision: int = 1
     split: Split | None = None
     checksums: Checksums = field(default_factory=Checksums)
+
+    @property
+    def truth(self) -> Truth:
+        """``"metastatic"`` if any node is, ``"benign"`` if all are, else ``"unknown"``."""
+        return frame_truth(self.nodes)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from cyclopts import Group, Parameter, Token
 from msgspec import Meta
 
 from ..errors import DatasetError, listed
+from ..study.config import Device
 from .options import Count, Existing, Folder, Positive, command
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from ..folder.health.case import Fault
     from ..folder.health.check import StudyCheck
 
-__all__ = ["bring_in", "check_folder", "make_phantom", "send_out"]
+__all__ = ["bring_in", "check_folder", "label_frames", "make_phantom", "send_out"]
 
 MEANINGS = Group("What words and values mean; none is guessed")
 SHOWN = 3
@@ -282,6 +283,47 @@ def check_folder(
         print(line)
     print(f"errors: {n_errors}, warnings: {len(found.faults) - n_errors}")
     return 1 if n_errors else 0
+
+
+@command()
+def label_frames(
+    folder: Existing,
+    /,
+    *,
+    model: Annotated[str, Meta(title="MODEL")] = "in-use",
+    scans: Annotated[Sequence[str], Parameter(consume_multiple=True)] = (),
+    device: Device = "auto",
+) -> int:
+    """Draw masks on frames of a training folder that nobody labelled; sure ones alone are kept.
+
+    They are marked as pseudo-labels, and are nobody's judgement: they train with --pseudo WEIGHT alone, and a
+    reader who accepts one makes a label of it.
+
+    Parameters
+    ----------
+    folder : path
+        Training folder.
+    model : str
+        Name or .safetensors file; in-use is the one that was promoted last.
+    scans : str
+        Files, folders or patterns of frames to add to the folder where they get a mask.
+    device : str
+        Device that computes; auto takes the fastest there is.
+    """
+    from collections import Counter
+
+    from tqdm import tqdm
+
+    from ..workflow.pseudo import pseudo_label
+
+    found: Counter[str] = Counter()
+    for step in tqdm(pseudo_label(folder, model=model, scans=scans, device=device), disable=None):
+        found[step.why] += 1
+    kept = found.pop("", 0)
+    for why, n in found.most_common():
+        print(f"{n} not kept: {why}")
+    print(f"{kept} pseudo-labels: {folder}")
+    return 0
 
 
 def _grouped(faults: Sequence[Fault], most: int, repair: bool, break_locks: bool) -> Iterator[str]:

@@ -147,7 +147,7 @@ def find_elastogram(
 def _has_green(pixels: NDArray[np.uint8]) -> bool:
     """Tell quickly whether there is a vivid green: grey screens have none, and Doppler hardly ever."""
     red, green, blue = (pixels[..., k].astype(np.int16) for k in range(3))
-    return np.count_nonzero((green > red + 20) & (green > blue + 40)) >= 4
+    return int(np.count_nonzero((green > red + 20) & (green > blue + 40))) >= 4
 
 
 def _find_bar(pixels: NDArray[np.uint8], strength: NDArray[np.int16]) -> Box | None:

@@ -21,17 +21,8 @@ from ...errors import DatasetError, listed
 from ...io.sources import FrameSource, open_source
 from ...types import Annotation, Frame, Level, Node, Side, Split, Status, Truth, TruthSource
 from ..record import Extent, Provenance
-from .clinical import ClinicalValues
-from .columns import Labels, TableRow, has_images, read_labels
-from .imported import (
-    Drawn,
-    Found,
-    ImportedFrame,
-    ImportOptions,
-    Incoming,
-    Outlines,
-    path_inside,
-)
+from .columns import ClinicalValues, Labels, TableRow, has_images, read_labels
+from .imported import Drawn, Found, ImportedFrame, ImportOptions, Incoming, Outlines, path_inside
 from .masks import (
     LONELY,
     count_pages,
