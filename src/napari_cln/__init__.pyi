@@ -26,6 +26,7 @@ from .network.inference import Segmenter, choose_device, segment, segment_batch
 from .network.model import YNet, YNetConfig, YNetOutput
 from .network.weights import list_models, load_model, save_model
 from .phantom import simulate
+from .server.run import serve
 from .study.cases import CaseRow, read_rows
 from .study.config import EvaluationSettings
 from .study.evaluation import Evaluation, EvaluationConfig, evaluate
@@ -123,6 +124,7 @@ __all__ = [
     "segment",
     "segment_batch",
     "segment_to_folder",
+    "serve",
     "simulate",
     "track",
     "train",
