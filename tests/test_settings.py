@@ -32,7 +32,7 @@ def name_of(value: object) -> str:
 def outside(setting: Setting) -> list[float]:
     """The nearest numbers that a setting does not take."""
     limits, whole = setting.limits, setting.kind is int
-    low = limits.gt if limits.gt is not None else limits.ge - (1 if whole else limits.ge)
+    low = limits.gt if limits.gt is not None else limits.ge - (1 if whole or not limits.ge else limits.ge)
     high = limits.lt if limits.lt is not None else limits.le + 1
     return [low, high]
 

@@ -12,7 +12,7 @@
     ├── PredictionError     a network gave a number that is not finite for a frame
     ├── DeviceError         the computing device asked for is not there, or is too small
     ├── RunError            a training or batch run can't start or go on
-    ├── InputError          what was typed into a field can't be taken
+    ├── InputError          what was typed or drawn can't be taken
     └── ExportError         a result can't be written
 
 Each message says what is wrong, with the value, then what to do; the cause rides on
@@ -106,7 +106,7 @@ class RunError(ClnError):
 
 
 class InputError(ClnError):
-    """Text typed into a field that can't be taken."""
+    """Text typed into a field, or axes drawn on a frame, that can't be taken."""
 
 
 class ExportError(ClnError):

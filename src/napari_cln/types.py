@@ -78,6 +78,8 @@ class LayerKind(StrEnum):
     READING = "reading"
     """Another reader's outline."""
     DEPTH_SCALE = "depth scale"
+    SKETCH = "sketch"
+    """Strokes of a tool, which go when it is put away."""
 
 
 FLOW_TAKEN_OUT = (
@@ -520,7 +522,7 @@ class Case:
     """One frame of a training folder.
 
     ``mask`` is None where no mask was accepted, ``truth`` is ``"unknown"`` where no label is
-    known: such frames train one head alone.
+    known: such frames train one head alone. The truth is that of its nodes.
 
     Parameters
     ----------
@@ -529,7 +531,6 @@ class Case:
     image, mask, instances : Path
         Its pictures (uint8 PNG of one size): grey pixels, 0 and 1, and node ids; None where there is none.
     nodes : tuple of Node
-    truth : {"benign", "metastatic", "unknown"}
     patient : str
         A pseudonym, used only to split.
     cine : str, optional
@@ -556,7 +557,6 @@ class Case:
     mask: Path | None
     instances: Path | None
     nodes: tuple[Node, ...]
-    truth: Truth
     patient: str
     cine: str | None = None
     status: Status
@@ -567,6 +567,11 @@ class Case:
     revision: int = 1
     split: Split | None = None
     checksums: Checksums = Checksums()
+
+    @property
+    def truth(self) -> Truth:
+        """``"metastatic"`` if any node is, ``"benign"`` if all are, else ``"unknown"``."""
+        return frame_truth(self.nodes)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -319,7 +319,8 @@ def test_slicers_own_client_is_served(slicer, study, tmp_path):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     client = module.MONAILabelClient(slicer.url, str(tmp_path), "reader-8")
-    image = client.next_sample("in-order", {})["id"]
+    assert client.info()["name"] == "napari-cln"
+    image = newest(study)
     found, said = client.infer("small", image, {"result_extension": ".nrrd"})
     assert decode_volume(Path(found).read_bytes(), "mask").values.shape == (224, 224)
     assert "label_names" in said

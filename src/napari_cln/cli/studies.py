@@ -17,11 +17,11 @@ from .options import Count, Existing, Folder, Positive, command
 
 if TYPE_CHECKING:
     from ..folder.dataset import TrainingFolder
-    from ..folder.formats.exchange import ExchangeStep
+    from ..folder.formats.exchange import ExchangeStep, ImportReport
     from ..folder.health.case import Fault
     from ..folder.health.check import StudyCheck
 
-__all__ = ["bring_in", "check_folder", "make_phantom", "send_out", "serve_study"]
+__all__ = ["bring_in", "check_folder", "label_frames", "make_phantom", "send_out", "serve_study"]
 
 MEANINGS = Group("What words and values mean; none is guessed")
 SHOWN = 3
@@ -141,8 +141,6 @@ def bring_in(
     json : bool
         Print the report as JSON.
     """
-    from msgspec.json import encode, format
-
     from ..folder.formats.exchange import import_study
 
     work = import_study(
@@ -159,20 +157,26 @@ def bring_in(
         clean=clean,
         turn_masks=turn_masks,
         patient_folders=patient_folders,
-        clinical=list(clinical),
+        clinical=clinical,
     )
     for _ in _with_bar(work):
         pass
-    report = work.report
+    _tell(work.report, out, json)
+    return 1 if work.report.refused else 0
+
+
+def _tell(report: ImportReport, out: Path, json: bool) -> None:
+    """Print what an import made of what."""
+    from msgspec.json import encode, format
+
     if json:
         print(format(encode(report), indent=1).decode())
-    else:
-        for line in report.lines():
-            print(line)
-        repeated = f", {report.repeated} of the same pixels as others" if report.repeated else ""
-        refused = f", {report.refused} refused" if report.refused else ""
-        print(f"{report.taken} frames imported{repeated}{refused}: {out}")
-    return 1 if report.refused else 0
+        return
+    for line in report.lines():
+        print(line)
+    repeated = f", {report.repeated} of the same pixels as others" if report.repeated else ""
+    refused = f", {report.refused} refused" if report.refused else ""
+    print(f"{report.taken} frames imported{repeated}{refused}: {out}")
 
 
 @command()
@@ -283,6 +287,47 @@ def check_folder(
         print(line)
     print(f"errors: {n_errors}, warnings: {len(found.faults) - n_errors}")
     return 1 if n_errors else 0
+
+
+@command()
+def label_frames(
+    folder: Existing,
+    /,
+    *,
+    model: Annotated[str, Meta(title="MODEL")] = "in-use",
+    scans: Annotated[Sequence[str], Parameter(consume_multiple=True)] = (),
+    device: Device = "auto",
+) -> int:
+    """Draw masks on frames of a training folder that nobody labelled; sure ones alone are kept.
+
+    They are marked as pseudo-labels, and are nobody's judgement: they train with --pseudo WEIGHT alone, and a
+    reader who accepts one makes a label of it.
+
+    Parameters
+    ----------
+    folder : path
+        Training folder.
+    model : str
+        Name or .safetensors file; in-use is the one that was promoted last.
+    scans : str
+        Files, folders or patterns of frames to add to the folder where they get a mask.
+    device : str
+        Device that computes; auto takes the fastest there is.
+    """
+    from collections import Counter
+
+    from tqdm import tqdm
+
+    from ..workflow.pseudo import pseudo_label
+
+    found: Counter[str] = Counter()
+    for step in tqdm(pseudo_label(folder, model=model, scans=scans, device=device), disable=None):
+        found[step.why] += 1
+    kept = found.pop("", 0)
+    for why, n in found.most_common():
+        print(f"{n} not kept: {why}")
+    print(f"{kept} pseudo-labels: {folder}")
+    return 0
 
 
 def _grouped(faults: Sequence[Fault], most: int, repair: bool, break_locks: bool) -> Iterator[str]:

@@ -32,7 +32,6 @@ from ..types import (
     Status,
     Truth,
     TruthSource,
-    frame_truth,
 )
 from .layout import Layout
 
@@ -375,14 +374,12 @@ def encode_checked(value: JsonObject, known: T, decoder: msgspec.json.Decoder[T]
 def case_of(record: Record, layout: Layout) -> Case:
     """The case that a record describes."""
     masked = record.has_mask
-    nodes = tuple(entry.node for entry in record.nodes)
     return Case(
         id=record.id,
         image=layout.image(record.id, masked),
         mask=layout.mask(record.id) if masked else None,
         instances=layout.instances(record.id) if record.instances_sha256 else None,
-        nodes=nodes,
-        truth=frame_truth(nodes),
+        nodes=tuple(entry.node for entry in record.nodes),
         patient=record.patient_key,
         cine=record.cine_key,
         status=record.status,

@@ -16,6 +16,8 @@ from ..types import Estimate, PrepareConfig
 from .config import SIDE, YNetConfig
 
 LIMITS = "This model has never seen a cervical lymph node. It is for research, not for diagnosis."
+RESTORES = "restore"
+"""``recipe["task"]`` of a model that was pretrained to restore frames, and neither draws nor scores."""
 NEEDED = (
     "name",
     "classes",
@@ -218,6 +220,11 @@ class ModelCard:
     def model_id(self) -> str:
         """``name@`` and the first 12 hex digits of the weights' SHA-256."""
         return f"{self.name}@{self.sha256[:12]}"
+
+    @property
+    def is_pretrained_alone(self) -> bool:
+        """True of a model to start a training from, which neither draws nor scores."""
+        return self.recipe.get("task") == RESTORES
 
     def to_json(self) -> str:
         """The card as JSON text.

@@ -31,7 +31,7 @@ from torch.nn import functional as F
 
 from ..models.config import YNetConfig
 from .blocks import BLOCKS, Join, PyramidPooling, conv_norm
-from .novelty import pooled_texture
+from .doubt import pooled_texture
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..models.card import ModelCard
-    from .novelty import Novelty
+    from .doubt import Novelty
 
 __all__ = ["Features", "Member", "Network", "YNet", "YNetConfig", "YNetOutput", "even_share", "shares_of"]
 

@@ -13,7 +13,7 @@ from ..settings import SchemaError, Seed, check_fields
 if TYPE_CHECKING:
     from .recipes import Recipe
 
-__all__ = ["TrainConfig"]
+__all__ = ["PretrainConfig", "TrainConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +44,15 @@ class TrainConfig:
         Rate at the start of the training.
     patience : int
         Stop after so many epochs without a better validation; 0 trains to the end.
+    synthetic : int
+        Simulated frames that join the training side of each fold; none is validated on.
+    unlabelled : str
+        Folder of frames that nobody labelled, or a training folder, whose frames without a mask count, this
+        one's own included: the network learns from what its running average draws on them. Frames and
+        patients that are validated or tested on are left out. Empty for none.
+    pseudo : float
+        Weight, beside a reader's mask, of the masks that ``napari-cln pseudo`` put into the training folder;
+        on the training side alone, 0 for none.
     start_from : str
         Name or path of a model whose weights to start from, as far as they fit the recipe's network; empty
         for new weights.
@@ -69,6 +78,9 @@ class TrainConfig:
     batch_size: Annotated[int, Meta(ge=1, le=256)] = 8
     learning_rate: Annotated[float, Meta(ge=1e-6, le=1.0, title="RATE", extra={"step": 1e-4})] = 1e-3
     patience: Annotated[int, Meta(ge=0, le=1000)] = 0
+    synthetic: Annotated[int, Meta(ge=0, le=100_000)] = 0
+    unlabelled: Annotated[str, Meta(title="FOLDER")] = ""
+    pseudo: Annotated[float, Meta(ge=0, le=1, title="WEIGHT", extra={"step": 0.1})] = 0.0
     start_from: Annotated[str, Meta(title="MODEL")] = ""
     compare_with: Annotated[str, Meta(title="MODEL")] = "in-use"
     seed: Seed = 0
@@ -83,6 +95,11 @@ class TrainConfig:
                 f"An ensemble needs the networks of several folds, and this run has {self.folds}. "
                 "Choose 2 folds or more, or no ensemble."
             )
+        if self.unlabelled and self.classification_only:
+            raise RunError(
+                "Unlabelled frames teach a network to draw, and a classification-only network draws nothing. "
+                "Leave one of the two out."
+            )
 
     def to_recipe(self) -> "Recipe":
         """Return the whole recipe that these settings stand for."""
@@ -91,3 +108,39 @@ class TrainConfig:
         named = {"best": Recipe.best, "paper": Recipe.paper}
         recipe = named[self.recipe](segmentation=not self.classification_only)
         return replace(recipe, batch_size=self.batch_size, learning_rate=self.learning_rate)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig:
+    """Settings of a pretraining on frames that nobody labelled.
+
+    Parameters
+    ----------
+    epochs : int
+        Passes over the frames.
+    batch_size : int
+        Frames a step.
+    learning_rate : float
+        Rate at the start.
+    start_from : str
+        Name or path of a model whose weights to start from; empty for new weights.
+    seed : int
+        Of the first weights, the augmentation and what is hidden: the same seed, the same model.
+
+    Raises
+    ------
+    RunError
+        If a setting is of another kind or out of its limits, which the message names.
+    """
+
+    epochs: Annotated[int, Meta(ge=1, le=1000)] = 50
+    batch_size: Annotated[int, Meta(ge=1, le=256)] = 8
+    learning_rate: Annotated[float, Meta(ge=1e-6, le=1.0, title="RATE", extra={"step": 1e-4})] = 1e-3
+    start_from: Annotated[str, Meta(title="MODEL")] = ""
+    seed: Seed = 0
+
+    def __post_init__(self) -> None:
+        try:
+            check_fields(self)
+        except SchemaError as cause:
+            raise RunError(f"{cause}.") from cause

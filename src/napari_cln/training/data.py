@@ -48,8 +48,8 @@ class Samples:
     images : ndarray of uint8, shape (N, S, S)
     instances : ndarray of uint8, shape (N, S, S)
         0 background; 1, 2, … the nodes; 255 what nobody judged.
-    has_mask : ndarray of bool, shape (N,)
-        Whether the instances are known; an empty mask is knowledge too.
+    has_mask : ndarray of bool or float32, shape (N,)
+        Whether the instances are known, or how much they count from 0 to 1; an empty mask is knowledge too.
     node_targets : ndarray of float32, shape (N, MAX_NODES)
         Malignancy of node 1, 2, …; NaN where unknown.
     frame_targets : ndarray of float32, shape (N,)
@@ -59,7 +59,7 @@ class Samples:
     ids: tuple[str, ...]
     images: NDArray[np.uint8]
     instances: NDArray[np.uint8]
-    has_mask: NDArray[np.bool_]
+    has_mask: NDArray[np.bool_] | NDArray[np.float32]
     node_targets: NDArray[np.float32]
     frame_targets: NDArray[np.float32]
 
@@ -216,7 +216,7 @@ class Batch:
     @classmethod
     def of(cls, samples: Samples, device: torch.device | str = "cpu") -> Batch:
         """All given frames as one batch."""
-        nodes = np.argwhere(~np.isnan(samples.node_targets) & samples.has_mask[:, None])
+        nodes = np.argwhere(~np.isnan(samples.node_targets) & (samples.has_mask[:, None] > 0))
         frame_known = ~np.isnan(samples.frame_targets)
         unjudged = samples.instances == NOT_JUDGED
         judged = torch.from_numpy(~unjudged).float().to(device)[:, None] if unjudged.any() else None

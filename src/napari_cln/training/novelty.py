@@ -1,4 +1,4 @@
-"""Learning what a network's training frames are like, for :class:`~napari_cln.network.novelty.Novelty`."""
+"""Learning what a network's training frames are like, for :class:`~napari_cln.network.doubt.Novelty`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..network.doubt import Novelty, pooled_texture
 from ..network.model import Member
-from ..network.novelty import Novelty, pooled_texture
 
 __all__ = ["ALARM_RATE", "MIN_VALIDATION", "fit_novelty"]
 

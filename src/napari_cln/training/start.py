@@ -18,6 +18,7 @@ from .recipes import Recipe
 __all__ = ["StartingPoint", "starting_point"]
 
 ENCODER = ("stem.", "enc")
+LAST_LAYERS = ("head.", "draw", "dec1.1.")
 LEAST = 0.5
 """Share of the encoder's weights that must fit: with fewer, the rest meets what it was not trained with."""
 
@@ -90,6 +91,9 @@ def starting_point(name_or_path: str, recipe: Recipe, seed: int = 0) -> Starting
     torch.manual_seed(seed)
     network = network_of(config)
     state = model.state_dict()
+    pretrained = model.card is not None and model.card.is_pretrained_alone
+    if pretrained:  # its last layers draw grey values, and its head was never trained
+        state = {key: value for key, value in state.items() if not key.startswith(LAST_LAYERS)}
     fitting = {key: state[key] for key, value in network.state_dict().items() if _fits(state.get(key), value)}
     if _share(network, fitting) < LEAST:
         raise RunError(
@@ -101,6 +105,8 @@ def starting_point(name_or_path: str, recipe: Recipe, seed: int = 0) -> Starting
     remarks = []
     if config != wanted:
         remarks.append(f"the network keeps that model's sizes ({_differences(config, wanted)})")
+    if pretrained:
+        remarks.append("pretrained on unlabelled frames; the layers that draw and score are new")
     if model.card is not None and model.card.prepare != recipe.prepare:
         remarks.append(
             f"its frames were prepared in another way ({_differences(model.card.prepare, recipe.prepare)})"

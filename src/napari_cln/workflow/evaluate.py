@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
@@ -126,6 +126,8 @@ def evaluate_folder(
         record=_record(study, cases, settings),
     )
     evaluation = yield from _counted(evaluating, lost, total - len(cases), total, total)
+    sources = segmenter.card.trained_on
+    evaluation = replace(evaluation, trained_on=tuple(f"{one.name} (n = {one.n})" for one in sources))
     report = write_report(evaluation, out)
     yield EvaluationStep(done=total, total=total, notes=unknown, evaluation=evaluation, report=report)
 
