@@ -391,7 +391,7 @@ def test_every_setting_of_a_run_is_an_option():
     given = parse(arguments)[1].arguments.keys()
     for field in fields(TrainConfig):
         option = f"--{field.name.replace('_', '-')}"
-        words = {"recipe": "best", "hold_out": "hospital"}
+        words = {"recipe": "best", "hold_out": "hospital", "channels": "flow"}
         values = [] if field.type is bool else [words.get(field.name, "1")]
         assert parse([*arguments, option, *values])[1].arguments.keys() - given == {field.name}
 
