@@ -15,7 +15,9 @@ from .folder.formats.exchange import export_study, import_study
 from .folder.health.check import check_study
 from .folder.split.deal import Fold
 from .imaging.carrying import carry_masks, interpolate_masks
+from .imaging.channels import despeckle
 from .imaging.editing import delete_node, fill_holes, keep_part, merge_nodes, smooth_node, split_node
+from .imaging.elastogram import Elastogram, find_elastogram
 from .imaging.flow import NodeFlow, find_flow
 from .imaging.measurement import measure, measure_nodes
 from .imaging.preprocessing import Geometry, ModelInput, find_overlay, find_scan_area, prepare, restore
@@ -29,6 +31,7 @@ from .network.model import YNet, YNetConfig, YNetOutput
 from .network.outline import outline_node
 from .network.weights import list_models, load_model, save_model
 from .phantom import simulate
+from .server.run import serve
 from .study.cases import CaseRow, read_rows
 from .study.config import EvaluationSettings
 from .study.evaluation import Evaluation, EvaluationConfig, evaluate
@@ -65,6 +68,7 @@ __all__ = [
     "ColourFlow",
     "DatasetError",
     "DeviceError",
+    "Elastogram",
     "Ensemble",
     "Estimate",
     "Evaluation",
@@ -103,11 +107,13 @@ __all__ = [
     "check_study",
     "choose_device",
     "delete_node",
+    "despeckle",
     "evaluate",
     "evaluate_folder",
     "explain",
     "export_study",
     "fill_holes",
+    "find_elastogram",
     "find_flow",
     "find_overlay",
     "find_scan_area",
@@ -138,6 +144,7 @@ __all__ = [
     "segment",
     "segment_batch",
     "segment_to_folder",
+    "serve",
     "simulate",
     "smooth_node",
     "split_node",
