@@ -59,8 +59,8 @@ def fit_arm(network: UYNet, sources: Sequence[Samples], *, passes: int = PASSES,
         _learn(nn.Sequential(first, nn.ReLU(), nn.Dropout(DROP), last), rows, targets, weights, seed)
     # the head reads means as they are: mean and scale go into its weights
     with torch.no_grad():
-        first.bias -= first.weight @ (mean / scale)
-        first.weight /= scale
+        first.bias.sub_(first.weight @ (mean / scale))
+        first.weight.div_(scale)
         for old, new in zip(_layers(network), (first, last), strict=True):
             old.load_state_dict(new.state_dict())
 
