@@ -125,8 +125,13 @@ def rows_of(key: FrameKey, prediction: Prediction) -> list[Row]:
     flows = flow_of_nodes(prediction.flow, prediction.instances, range(1, n + 1))
     return [
         common
-        | {"node": str(i), "malignancy": _number("malignancy", score), "label": prediction.label_of(score)}
-        | _sizes(measurement, prediction)
+        | {
+            "node": str(i),
+            "message": " ".join(prediction.warnings_of(i)),
+            "malignancy": _number("malignancy", score),
+            "label": prediction.label_of(score),
+        }
+        | _sizes(measurement, prediction, i)
         | _flow(flow)
         for i, (score, measurement, flow) in enumerate(
             zip(prediction.node_scores, measure_nodes(prediction), flows, strict=True), start=1
@@ -144,12 +149,12 @@ def _flow(flow: NodeFlow | None) -> Row:
     return row | {"flow_central_share": _number("flow_central_share", flow.central_share)}
 
 
-def _sizes(measurement: Measurement, prediction: Prediction) -> Row:
+def _sizes(measurement: Measurement, prediction: Prediction, node: int) -> Row:
     frame = prediction.frame
     names = ["area_px", "long_axis_px", "short_axis_px"]
     if measurement.long_axis_mm is None:
         reason = frame.spacing_note or "The node does not lie inside one calibrated region."
-        other = {"message": " ".join((*prediction.warnings, reason))}
+        other = {"message": " ".join((*prediction.warnings_of(node), reason))}
     else:
         names += ["area_mm2", "long_axis_mm", "short_axis_mm"]
         other = {"spacing_source": frame.spacing_source or ""}
