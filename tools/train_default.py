@@ -22,6 +22,7 @@ import argparse
 import json
 import multiprocessing
 import os
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -58,6 +59,7 @@ from napari_cln.training.data import Samples
 from napari_cln.training.loop import fit
 from napari_cln.training.recipes import Recipe
 from napari_cln.training.scoring import Limits, fit_limits, score_frames, trade_off
+from napari_cln.types import Annotation
 
 ROOT = Path(__file__).parents[1]
 VALIDATION_FRAMES = 60
@@ -188,22 +190,29 @@ def run_stage(
 
 def parts_of(data: Path, cache: Path) -> tuple[dict[str, Samples], dict[str, Samples]]:
     """Training and validation frames by their source, as the last stage saw them."""
-    prepare, last = Recipe.best().prepare, STAGES[-1]
-    vessels = real(usgra(data, "train"), "usgra", prepare)
+    last = STAGES[-1]
+
+    def kept(name: str, annotations: Callable[[], Iterable[Annotation]]) -> Samples:
+        path = cache / f"{name}.npz"
+        if not path.is_file():
+            real(annotations(), name, Recipe.best().prepare).save(path)
+        return Samples.load(path)
+
+    vessels = kept("usgra-train", lambda: usgra(data, "train"))
     kept_out = np.arange(len(vessels)) % 4 == 3
     train = {
         "plain": simulated("train", "plain", last.plain, cache),
         "varied": simulated("train", "varied", last.varied, cache),
-        "breast": real(busi(data, "train"), "busi", prepare),
+        "breast": kept("busi-train", lambda: busi(data, "train")),
         "vessels and nerves": vessels.take(np.flatnonzero(~kept_out)),
-        "muscle": real(muscle(data, "train"), "muscle", prepare),
+        "muscle": kept("muscle-train", lambda: muscle(data, "train")),
     }
     validation = {
         "plain": simulated("validation", "plain", VALIDATION_FRAMES, cache),
         "varied": simulated("validation", "varied", VALIDATION_FRAMES, cache),
-        "breast": real(busi(data, "val"), "busi-val", prepare),
+        "breast": kept("busi-val", lambda: busi(data, "val")),
         "vessels and nerves": vessels.take(np.flatnonzero(kept_out)),
-        "muscle": real(muscle(data, "validation"), "muscle-validation", prepare),
+        "muscle": kept("muscle-validation", lambda: muscle(data, "validation")),
     }
     return train, validation
 
