@@ -23,7 +23,7 @@ import json
 import multiprocessing
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Literal
@@ -57,7 +57,7 @@ from napari_cln.phantom.simulation import Scene
 from napari_cln.training.arm import fit_arm
 from napari_cln.training.data import Samples
 from napari_cln.training.loop import fit
-from napari_cln.training.recipes import Recipe
+from napari_cln.training.recipes import LossTerms, Recipe
 from napari_cln.training.scoring import Limits, fit_limits, score_frames, trade_off
 from napari_cln.types import Annotation
 
@@ -89,7 +89,7 @@ class Stage:
     """How often an epoch shows each frame of BUSI's training part."""
 
 
-BEST = replace(Recipe.best(), class_weight=0.5, node_weight=0.3)
+BEST = replace(Recipe.best(), loss=LossTerms(deep_supervision=True, class_weight=0.5, node_weight=0.3))
 HALF, FULL = replace(BEST, half=1.0), replace(BEST, learning_rate=5e-4)
 STAGES = (
     Stage(recipe=HALF, plain=600, varied=0, epochs=16, ended=800, take="last"),
@@ -277,7 +277,7 @@ def main() -> None:
     stages = [
         {"plain": stage.plain, "varied": stage.varied, "busi": stage.busi}
         | {"epochs": stage.epochs, "ended": stage.ended, "take": stage.take}
-        | {key: value for key, value in asdict(stage.recipe).items() if key not in left_out}
+        | {key: value for key, value in stage.recipe.settings().items() if key not in left_out}
         for stage in STAGES
     ]
     card = ModelCard(

@@ -1,14 +1,16 @@
-"""Parts that every dock is put together from: a body, a message line, listeners, buttons."""
+"""Parts that docks are put together from: a body, a message line, listeners, buttons; what they share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from napari.layers import Image
-from qtpy.QtCore import QObject, Qt, QTimer
+from qtpy.QtCore import QCoreApplication, QObject, Qt, QTimer
 from qtpy.QtCore import Signal as Signal  # type: ignore[attr-defined]  # the binding's own
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
@@ -224,3 +226,39 @@ def small(text: str = "", role: str = "quiet") -> QLabel:
     set_role(label, role)
     label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
     return label
+
+
+# ------------------------------------------------------------ facts that the docks of one viewer share
+
+
+class Workplace(QObject):
+    """One for each viewer; docks tell it what concerns the others, however they were opened.
+
+    Attributes
+    ----------
+    folder : Path, optional
+        The training folder that masks are saved to.
+    """
+
+    folder_opened = Signal(object)  # the Path of the training folder that masks are saved to from now on
+    model_changed = Signal(str, str)  # the name of the model in use, and of the one that was in use before
+
+    def __init__(self) -> None:
+        # Else the thread that collects a viewer as garbage would delete it.
+        super().__init__(QCoreApplication.instance())
+        self.folder: Path | None = None
+
+    def open_folder(self, folder: Path) -> None:
+        """Tell every dock that masks are saved to this training folder."""
+        self.folder = folder
+        self.folder_opened.emit(folder)
+
+
+_workplaces: WeakKeyDictionary[ViewerModel, Workplace] = WeakKeyDictionary()
+
+
+def workplace_of(viewer: ViewerModel) -> Workplace:
+    """Return the workplace of a viewer, made when the first dock asks."""
+    if viewer not in _workplaces:
+        _workplaces[viewer] = Workplace()
+    return _workplaces[viewer]

@@ -11,8 +11,7 @@ from qtpy.QtWidgets import QWidget
 from ...compat.window import plain_viewer
 from ...errors import InputError
 from ..common.number_field import tell_refusals
-from ..common.parts import OPEN_FIRST, DockBody, Listeners, MessageLine
-from ..common.workplace import workplace_of
+from ..common.parts import OPEN_FIRST, DockBody, Listeners, MessageLine, workplace_of
 from .session import SegmentSession
 from .view import SegmentView
 
