@@ -81,7 +81,7 @@ def test_a_wash_in_peaks_when_it_says_and_rises_as_long():
 
 @pytest.fixture(scope="module")
 def clip():
-    made = ContrastClip(3, 6, seconds=24.0)
+    made = ContrastClip(3, 6, seconds=21.0)
     return made, list(made)
 
 

@@ -42,7 +42,7 @@ FAINT = 0.1
 FAINT_OVERLAP = 0.5
 """Share of the smaller of the two, what is then found and the carried mask, that both have in common."""
 FAINT_AREA = 0.1
-"""Least area of what is then found, as a part of the carried mask's: sections shrink quickly at their ends."""
+"""Least part of the carried mask's area that is then found: a section shrinks quickly at its ends."""
 SIDE = 128
 """Pixels of the longer side on which motion is measured."""
 FARTHEST = 0.2
