@@ -14,6 +14,9 @@ from .folder.dataset import TrainingFolder
 from .folder.formats.exchange import export_study, import_study
 from .folder.health.check import check_study
 from .folder.split.deal import Fold
+from .imaging.channels import despeckle
+from .imaging.editing import delete_node, fill_holes, keep_part, merge_nodes, smooth_node, split_node
+from .imaging.elastogram import Elastogram, find_elastogram
 from .imaging.flow import NodeFlow, find_flow
 from .imaging.measurement import measure, measure_nodes
 from .imaging.preprocessing import Geometry, ModelInput, find_overlay, find_scan_area, prepare, restore
@@ -27,6 +30,7 @@ from .network.model import YNet, YNetConfig, YNetOutput
 from .network.outline import outline_node
 from .network.weights import list_models, load_model, save_model
 from .phantom import simulate
+from .server.run import serve
 from .study.cases import CaseRow, read_rows
 from .study.config import EvaluationSettings
 from .study.evaluation import Evaluation, EvaluationConfig, evaluate
@@ -63,6 +67,7 @@ __all__ = [
     "ColourFlow",
     "DatasetError",
     "DeviceError",
+    "Elastogram",
     "Ensemble",
     "Estimate",
     "Evaluation",
@@ -99,10 +104,14 @@ __all__ = [
     "YNetOutput",
     "check_study",
     "choose_device",
+    "delete_node",
+    "despeckle",
     "evaluate",
     "evaluate_folder",
     "explain",
     "export_study",
+    "fill_holes",
+    "find_elastogram",
     "find_flow",
     "find_overlay",
     "find_scan_area",
@@ -110,10 +119,12 @@ __all__ = [
     "fit_fusion",
     "fuse",
     "import_study",
+    "keep_part",
     "list_models",
     "load_model",
     "measure",
     "measure_nodes",
+    "merge_nodes",
     "open_source",
     "outline_node",
     "prepare",
@@ -130,7 +141,10 @@ __all__ = [
     "segment",
     "segment_batch",
     "segment_to_folder",
+    "serve",
     "simulate",
+    "smooth_node",
+    "split_node",
     "track",
     "train",
     "write_report",

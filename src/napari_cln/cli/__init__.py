@@ -31,6 +31,7 @@ COMMANDS = {
     "import": ("studies:bring_in", "a study of images, masks and labels into a training folder"),
     "export": ("studies:send_out", "a training folder for other programs"),
     "check": ("studies:check_folder", "a training folder in numbers, its faults, and their repair"),
+    "serve": ("studies:serve_study", "a training folder and the models to 3D Slicer on this computer"),
     "train": ("training:train_network", "a better Y-Net from a training folder"),
     "pretrain": ("training:pretrain_network", "a network to start a training from, of unlabelled frames"),
     "pseudo": ("studies:label_frames", "masks for unlabelled frames of a training folder, sure ones alone"),

@@ -1,4 +1,4 @@
-"""``napari-cln phantom | import | export | check``: into, out of and through a training folder."""
+"""``napari-cln phantom | import | export | check | serve``: into, out of and through a training folder."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO, TypeAlias
 from cyclopts import Group, Parameter, Token
 from msgspec import Meta
 
-from ..errors import DatasetError, listed
+from ..errors import DatasetError, counted, listed
 from ..study.config import Device
 from .options import Count, Existing, Folder, Positive, command
 
 if TYPE_CHECKING:
     from ..folder.dataset import TrainingFolder
-    from ..folder.formats.exchange import ExchangeStep
+    from ..folder.formats.exchange import ExchangeStep, ImportReport
     from ..folder.health.case import Fault
     from ..folder.health.check import StudyCheck
 
-__all__ = ["bring_in", "check_folder", "label_frames", "make_phantom", "send_out"]
+__all__ = ["bring_in", "check_folder", "label_frames", "make_phantom", "send_out", "serve_study"]
 
 MEANINGS = Group("What words and values mean; none is guessed")
 SHOWN = 3
@@ -143,8 +143,6 @@ def bring_in(
     json : bool
         Print the report as JSON.
     """
-    from msgspec.json import encode, format
-
     from ..folder.formats.exchange import import_study
 
     work = import_study(
@@ -161,20 +159,26 @@ def bring_in(
         clean=clean,
         turn_masks=turn_masks,
         patient_folders=patient_folders,
-        clinical=list(clinical),
+        clinical=clinical,
     )
     for _ in _with_bar(work):
         pass
-    report = work.report
+    _tell(work.report, out, json)
+    return 1 if work.report.refused else 0
+
+
+def _tell(report: ImportReport, out: Path, json: bool) -> None:
+    """Print what an import made of what."""
+    from msgspec.json import encode, format
+
     if json:
         print(format(encode(report), indent=1).decode())
-    else:
-        for line in report.lines():
-            print(line)
-        repeated = f", {report.repeated} of the same pixels as others" if report.repeated else ""
-        refused = f", {report.refused} refused" if report.refused else ""
-        print(f"{report.taken} frames imported{repeated}{refused}: {out}")
-    return 1 if report.refused else 0
+        return
+    for line in report.lines():
+        print(line)
+    repeated = f", {report.repeated} of the same pixels as others" if report.repeated else ""
+    refused = f", {report.refused} refused" if report.refused else ""
+    print(f"{report.taken} frames imported{repeated}{refused}: {out}")
 
 
 @command()
@@ -396,3 +400,46 @@ def _offer(fault: Fault, repair: bool, break_locks: bool) -> str:
     """Option that would mend a fault, unless it was given."""
     option, given = ("--repair", repair) if fault.lock is None else ("--break-locks", break_locks)
     return f" Repair ({fault.remedy.value}): add {option}." if fault.remedy and not given else ""
+
+
+@command()
+def serve_study(
+    folder: Existing,
+    /,
+    *,
+    port: Annotated[int, Meta(ge=0, le=65_535)] = 8000,
+    model: Annotated[str, Meta(title="MODEL")] = "in-use",
+    device: Device = "auto",
+) -> int:
+    """Serve a training folder and the models to the module MONAI Label of 3D Slicer, until Ctrl-C.
+
+    This computer alone is answered. Copy the address that is printed into Slicer; who has it may read the
+    folder and save into it.
+
+    Parameters
+    ----------
+    folder : path
+        Training folder.
+    port : int
+        Port on this computer; 0 takes a free one.
+    model : str
+        Name or .safetensors file of the model that Slicer offers first; in-use is the one that was promoted
+        last.
+    device : str
+        Device that computes; auto takes the fastest there is.
+    """
+    from ..folder.dataset import TrainingFolder
+    from ..folder.screens import unseen_screens
+    from ..server.run import serve
+
+    if n_held := sum(map(len, unseen_screens(TrainingFolder.open(folder)).values())):
+        print(
+            f"{counted(n_held, 'frame')} wait for a look at burned-in names and are not sent: `napari-cln "
+            "check FOLDER --pictures DIR`, then --seen-by READER.",
+            file=sys.stderr,
+        )
+    try:
+        serve(folder, port=port, model=model, device=device, announce=lambda url: print(url, flush=True))
+    except KeyboardInterrupt:
+        print("The server has ended. All that was saved is in the folder.", file=sys.stderr)
+    return 0

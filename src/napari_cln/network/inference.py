@@ -160,7 +160,7 @@ class Segmenter:
     def _predict(
         self, frames: Sequence[Frame], inputs: Sequence[ModelInput]
     ) -> list[Prediction | PredictionError]:
-        images = torch.from_numpy(np.stack([prepared.image for prepared in inputs]))[:, None]
+        images = torch.from_numpy(np.stack([prepared.stacked for prepared in inputs]))
         features = self.model.encode(images.to(self.device.name))
         maps, is_finite, agreement = self._mask(features, len(frames))
         found = [
@@ -226,6 +226,8 @@ class Segmenter:
                     clues=clues,
                     doubt=self._doubt(clues, bool(instances.any()), known),
                     flow=item.flow,
+                    notes=item.notes,
+                    stiffness=item.stiffness_of(instances),
                 )
             )
         return predictions

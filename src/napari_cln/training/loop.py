@@ -216,7 +216,7 @@ class _Training:
         batch = Batch.of(self.train.take(mine), self.device)
         keys = [(self.seed, epoch, int(index)) for index in mine]
         crop = epoch < round(self.recipe.crops * self.epochs)
-        batch = augment(batch, keys, self.recipe.augmentation, crop=crop)
+        batch = augment(batch, keys, self.recipe.augmentation, crop=crop, drop=self.recipe.channel_dropout)
         half = epoch < self.halved
         if half:
             batch = batch.halved()
