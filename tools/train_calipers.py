@@ -28,7 +28,7 @@ from torch.nn import functional as F
 
 from measure_calipers import MEASURED_AT, UNSEEN, axes_of, figures_of, moved, rows_of, sources, true_calipers
 from napari_cln.imaging.calipers import HINTS, Calipers, Hint, Pose
-from napari_cln.imaging.preprocessing import tissue_of
+from napari_cln.imaging.preprocessing import scan_of
 from napari_cln.models.card import Figure, TrainingData
 from napari_cln.network.outline import OutlineCard, OutlineNet, ellipse_logit, inputs_of, save_outline_net
 from napari_cln.types import Frame
@@ -79,7 +79,7 @@ class Patches:
         """Cut a patch for each id of each frame."""
         rows: list[tuple[NDArray[np.generic], ...]] = []
         for frame, instances in frames:
-            tissue, (row0, column0, row1, column1) = tissue_of(frame)
+            tissue, (row0, column0, row1, column1) = scan_of(frame)
             scanned = np.zeros(frame.shape, np.float32)
             scanned[row0:row1, column0:column1] = 255
             for id_ in np.unique(instances[instances > 0]):

@@ -15,7 +15,11 @@ from .folder.formats.exchange import export_study, import_study
 from .folder.health.check import check_study
 from .folder.split.deal import Fold
 from .imaging.calipers import Calipers
+from .imaging.carrying import carry_masks, interpolate_masks
+from .imaging.channels import despeckle
 from .imaging.crosses import BurnedCalipers, find_calipers
+from .imaging.editing import delete_node, fill_holes, keep_part, merge_nodes, smooth_node, split_node
+from .imaging.elastogram import Elastogram, find_elastogram
 from .imaging.flow import NodeFlow, find_flow
 from .imaging.measurement import measure, measure_nodes
 from .imaging.preprocessing import Geometry, ModelInput, find_overlay, find_scan_area, prepare, restore
@@ -29,12 +33,14 @@ from .network.model import YNet, YNetConfig, YNetOutput
 from .network.outline import outline_node
 from .network.weights import list_models, load_model, save_model
 from .phantom import simulate
+from .server.run import serve
 from .study.cases import CaseRow, read_rows
 from .study.config import EvaluationSettings
 from .study.evaluation import Evaluation, EvaluationConfig, evaluate
 from .study.fusion import Fusion, fit_fusion, fuse, read_fusion
 from .study.report import write_report
-from .training.config import TrainConfig
+from .training.config import PretrainConfig, TrainConfig
+from .training.pretraining import pretrain
 from .training.run import train
 from .types import (
     Annotation,
@@ -52,6 +58,7 @@ from .types import (
 from .workflow.calipers import outline_calipers
 from .workflow.evaluate import EvaluationStep, evaluate_folder
 from .workflow.promote import promote
+from .workflow.pseudo import pseudo_label
 from .workflow.segment import segment_to_folder
 
 __version__: str
@@ -66,6 +73,7 @@ __all__ = [
     "ColourFlow",
     "DatasetError",
     "DeviceError",
+    "Elastogram",
     "Ensemble",
     "Estimate",
     "Evaluation",
@@ -87,6 +95,7 @@ __all__ = [
     "Prediction",
     "PredictionError",
     "PrepareConfig",
+    "PretrainConfig",
     "Radiomics",
     "Region",
     "RunError",
@@ -99,13 +108,18 @@ __all__ = [
     "YNet",
     "YNetConfig",
     "YNetOutput",
+    "carry_masks",
     "check_study",
     "choose_device",
+    "delete_node",
+    "despeckle",
     "evaluate",
     "evaluate_folder",
     "explain",
     "export_study",
+    "fill_holes",
     "find_calipers",
+    "find_elastogram",
     "find_flow",
     "find_overlay",
     "find_scan_area",
@@ -113,15 +127,20 @@ __all__ = [
     "fit_fusion",
     "fuse",
     "import_study",
+    "interpolate_masks",
+    "keep_part",
     "list_models",
     "load_model",
     "measure",
     "measure_nodes",
+    "merge_nodes",
     "open_source",
     "outline_calipers",
     "outline_node",
     "prepare",
+    "pretrain",
     "promote",
+    "pseudo_label",
     "radiomics",
     "read_frame",
     "read_frames",
@@ -132,7 +151,10 @@ __all__ = [
     "segment",
     "segment_batch",
     "segment_to_folder",
+    "serve",
     "simulate",
+    "smooth_node",
+    "split_node",
     "track",
     "train",
     "write_report",

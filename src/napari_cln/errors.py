@@ -4,6 +4,7 @@
 
     ClnError
     ├── FrameReadError      a file is not a readable ultrasound frame
+    │   └── TooLargeError   it holds more than a picture does
     ├── DatasetError        a training folder, or a case in it, is not as it must be
     │   ├── ConflictError   another reader changed the case meanwhile
     │   └── SplitError      no split by patient can be made from these cases
@@ -33,6 +34,7 @@ __all__ = [
     "PredictionError",
     "RunError",
     "SplitError",
+    "TooLargeError",
     "WeightsError",
     "counted",
     "listed",
@@ -69,6 +71,10 @@ class ClnError(Exception):
 
 class FrameReadError(ClnError):
     """A file is not a readable ultrasound frame."""
+
+
+class TooLargeError(FrameReadError):
+    """A file holds, or unpacks to, more than a picture does."""
 
 
 class DatasetError(ClnError):

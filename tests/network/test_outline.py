@@ -105,7 +105,7 @@ def test_marks_are_painted_over_before_the_network_looks():
     marked = FRAME.pixels.copy()
     marked[60:62, 50:250] = 255  # a white line beside the node
 
-    clean, _ = outline.tissue_of(Frame(pixels=marked))
+    clean, _ = outline.scan_of(Frame(pixels=marked))
 
     assert clean[60:62, 50:250].max() < 250
 

@@ -7,6 +7,9 @@ here                  what it leans on                      goes
 `grid_of`             ``viewer.canvas.grid``                with support of napari before 0.9
 `fit_layers`          ``reset_view(layers=…)``              with support of napari before 0.9
 `can_step`            ``Labels._undo_history``              when napari tells whether a layer can be undone
+`camera_of`           ``viewer.scene.camera``               with support of napari before 0.9
+`text_overlay_of`     ``viewer.canvas.overlays.text``       with support of napari before 0.9
+`canvases_of`         the canvas's ``QOpenGLWidget``        when a layer can answer the right button itself
 `make_canvas_current` the canvas's ``QOpenGLWidget``        when napari frees programs in their own context
 `number_widget`       magicgui's Qt backend                 when a field's Qt widget can be chosen there
 ===================== ===================================== ==============================================
@@ -26,7 +29,17 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image, Labels
 
-__all__ = ["can_step", "fit_layers", "grid_of", "make_canvas_current", "number_widget", "plain_viewer"]
+__all__ = [
+    "camera_of",
+    "can_step",
+    "canvases_of",
+    "fit_layers",
+    "grid_of",
+    "make_canvas_current",
+    "number_widget",
+    "plain_viewer",
+    "text_overlay_of",
+]
 
 
 def plain_viewer(viewer: ViewerModel) -> ViewerModel:
@@ -43,6 +56,17 @@ def grid_of(viewer: ViewerModel) -> Any:
     return getattr(viewer, "canvas", viewer).grid
 
 
+def camera_of(viewer: ViewerModel) -> Any:
+    """Return the viewer's camera, which moved in napari 0.9."""
+    return getattr(viewer, "scene", viewer).camera
+
+
+def text_overlay_of(viewer: ViewerModel) -> Any:
+    """Return the viewer's text on the canvas, which moved in napari 0.9."""
+    canvas = getattr(viewer, "canvas", None)
+    return viewer.text_overlay if canvas is None else canvas.overlays.text
+
+
 def fit_layers(viewer: ViewerModel, layers: Sequence[Image]) -> None:
     """Let the canvas show all of some layers; all layers where none is given, or before napari 0.9."""
     try:
@@ -54,6 +78,17 @@ def fit_layers(viewer: ViewerModel, layers: Sequence[Image]) -> None:
 def can_step(labels: Labels, *, back: bool) -> bool:
     """Tell whether a layer has a stroke to undo, or to redo; napari (0.6 to 0.9) keeps its lists private."""
     return bool(getattr(labels, "_undo_history" if back else "_redo_history", ()))
+
+
+def canvases_of(widget: QWidget) -> list[QOpenGLWidget]:
+    """Return the widgets that a window draws layers on.
+
+    Parameters
+    ----------
+    widget : QWidget
+        Any in the window.
+    """
+    return list(widget.window().findChildren(QOpenGLWidget))
 
 
 def make_canvas_current(widget: QWidget) -> None:
@@ -68,7 +103,7 @@ def make_canvas_current(widget: QWidget) -> None:
     widget : QWidget
         Any in the canvas's window.
     """
-    for canvas in widget.window().findChildren(QOpenGLWidget):
+    for canvas in canvases_of(widget):
         if canvas.isValid():
             canvas.makeCurrent()
 

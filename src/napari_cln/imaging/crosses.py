@@ -224,15 +224,16 @@ def _stands_free(ink: Mask, middle: NDArray[np.floating], arm: float, slanted: b
         np.rint(at + reach * turn(angles)).astype(int)
         for at, turn in zip(middle, (np.sin, np.cos), strict=True)
     )
-    if ink[rows, columns].mean() > 0.3:
-        return False
-    row, column, tall, gap = *np.rint(middle).astype(int), round(arm) + 1, round(reach)
+    row, column = (round(float(at)) for at in middle)
+    tall, gap = round(arm) + 1, round(reach)
     beside = np.arange(gap, gap + 4 * tall)
     lines = ink[row - tall : row + tall + 1]
     left, right = (lines[:, column + side * beside].mean(axis=0) for side in (-1, 1))
     # the letter in a word has others on both sides, or more than one on one side
-    next_to = min(side[: 2 * tall].mean() for side in (left, right))
-    return next_to <= 0.1 and max(left.mean(), right.mean()) <= 0.14
+    around = float(ink[rows, columns].mean())
+    next_to = min(float(side[: 2 * tall].mean()) for side in (left, right))
+    further = max(float(side.mean()) for side in (left, right))
+    return around <= 0.3 and next_to <= 0.1 and further <= 0.14
 
 
 def _colour(

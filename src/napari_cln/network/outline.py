@@ -38,7 +38,7 @@ from ..disk.atomic import write_atomically
 from ..disk.schema import SchemaError, read
 from ..errors import WeightsError
 from ..imaging.calipers import HINTS, Axis, Calipers, Pose, one_region
-from ..imaging.preprocessing import tissue_of
+from ..imaging.preprocessing import scan_of
 from ..io.sources import Source, as_frame
 from ..models.card import LIMITS, Figure, TrainingData
 from ..types import Frame
@@ -191,7 +191,7 @@ class Outliner:
             shipped, card = load_outline_net()
             network, weights = network or shipped, weights or card.weights
         self._network, self._weights = network, weights
-        self._tissue, self.scan_area = tissue_of(frame)
+        self._tissue, self.scan_area = scan_of(frame)
 
     def outline(self, calipers: Calipers) -> NDArray[np.bool_]:
         """Outline a node.

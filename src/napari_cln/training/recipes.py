@@ -28,12 +28,16 @@ class LossTerms:
     node_weight : float
         Weight of a second cross-entropy on the mask, in which every node counts alike, however
         small; 0 for none.
+    consistency : float
+        Weight of the mask loss on unlabelled frames, where there are any; it grows over the first fifth of
+        the steps.
     """
 
     dice: bool = True
     deep_supervision: bool = False
     class_weight: float = 1.0
     node_weight: float = 0.0
+    consistency: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +60,17 @@ class Recipe:
         Decay of the running average of the weights that is validated and saved; 0 for none.
     loss : LossTerms
     augmentation : {"ultrasound", "flip"}
+    task : {"diagnose", "restore"}
+        Draw and score nodes, or restore frames of which parts are hidden: the pretraining that needs no
+        labels.
     half : float
         Part of the epochs, at the start, that see frames at half the side, at a quarter of the time.
     crops : float
         Part of the epochs, at the start, that train on crops of half the side, most of them
         around a node: as many nodes in a quarter of the time, where nodes are small.
+    channel_dropout : float
+        Chance that a frame is shown without a channel that it has beside the grey image, so that the
+        network does without where that is missing.
     """
 
     name: str = "best"
@@ -74,8 +84,10 @@ class Recipe:
     average: float = 0.998
     loss: LossTerms = field(default_factory=LossTerms)
     augmentation: Literal["ultrasound", "flip"] = "ultrasound"
+    task: Literal["diagnose", "restore"] = "diagnose"
     half: float = 0.0
     crops: float = 0.0
+    channel_dropout: float = 0.5
 
     @classmethod
     def best(cls, *, segmentation: bool = True) -> Recipe:

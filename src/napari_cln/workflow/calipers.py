@@ -55,10 +55,10 @@ def outline_calipers(frame: Source) -> Suggestion:
     masks = [outliner.outline(calipers)[inside] for calipers in found.nodes]
     for id_, mask in enumerate(sorted(masks, key=np.count_nonzero, reverse=True)[:MOST], start=1):
         instances[inside][mask] = id_
-    _, instances = np.unique(np.append(0, instances), return_inverse=True)  # one may hide another
+    _, ids = np.unique(np.append(0, instances), return_inverse=True)  # one may hide another
     notes = tuple(note for note, holds in ((OUTLINED, masks), (AMBIGUOUS, found.left_over)) if holds)
     return Suggestion(
-        instances=instances[1:].reshape(shown.shape).astype(np.uint8),
+        instances=ids[1:].reshape(shown.shape).astype(np.uint8),
         action=FROM_CALIPERS,
         model_id=load_outline_net()[1].model_id,
         notes=notes,

@@ -6,22 +6,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 from magicgui.widgets import ComboBox
 from napari.layers import Image
-from numpy.typing import NDArray
 from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QLineEdit, QWidget
-from scipy import ndimage
 
+from ...imaging.editing import nodes_in_parts
 from ..common.in_view import ViewFault
 from ..common.number_field import NumberField
 from ..common.parts import Signal, beside, button, folded, form, small, stacked
+from ..prompts.scale import ScaleRow
 from .navigator import RouteState
 from .nodes import NodeTable
-from .scale import ScaleRow
 from .second_reader import Decision
 from .study import Recovery, StudyRow
 from .suggestions import SuggestionList
+from .tools import ToolButtons
 
 if TYPE_CHECKING:
     from ...folder.autosave import Stroke
@@ -59,6 +58,7 @@ class DeskState:
     has_mask: bool = False
     is_behind: bool = False
     node_ids: Sequence[int] = ()
+    selected: int = 0
     facts: Mapping[int, Node] = field(default_factory=dict)
     note: str = ""
     taken_back: str = ""
@@ -90,32 +90,12 @@ def state_of(session: Session) -> DeskState:
         has_mask=True,
         is_behind=mask.is_behind,
         node_ids=tuple(mask.node_ids),
+        selected=int(mask.labels.selected_label),
         facts=dict(mask.given.facts),
         note=mask.given.note,
         taken_back=said.action if said is not None and said.who == filing.who else "",
         case_id=mask.case_id,
     )
-
-
-def nodes_in_parts(masks: NDArray[np.integer]) -> dict[int, int]:
-    """Nodes that are painted in several separate places, and in how many.
-
-    Parameters
-    ----------
-    masks : ndarray of int, shape (H, W)
-        Ids 1 to 255. Pixels that touch at a corner are of one place.
-    """
-    rows, columns = (np.flatnonzero(masks.any(axis=axis)) for axis in (1, 0))
-    if not rows.size:
-        return {}
-    masks = masks[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]  # most of a frame is no node
-    parts = {}
-    for number, place in enumerate(ndimage.find_objects(masks), start=1):
-        if place is not None:
-            _, n = ndimage.label(masks[place] == number, structure=np.ones((3, 3)))
-            if n > 1:
-                parts[number] = int(n)
-    return parts
 
 
 def _describe(mask: PaintedMask, revision: int, who: str) -> str:
@@ -133,8 +113,8 @@ def _describe(mask: PaintedMask, revision: int, who: str) -> str:
         known = "not saved yet"
     lines = [f"{mask.labels.name}: {words} · {known}"]
     lines += [
-        f"Node {node} lies in {n} parts and counts as one. Two nodes? Paint one of them with another number "
-        "(M)."
+        f"Node {node} lies in {n} parts and counts as one. Split (Shift+T) makes a node of each, One part "
+        "(Shift+P) keeps the largest."
         for node, n in nodes_in_parts(mask.masks).items()
     ]
     return "\n".join(lines)
@@ -155,7 +135,7 @@ class CorrectView(QWidget):
         self.image = ComboBox(choices=lambda _widget: images(), nullable=False)
         self.walk, self.worthy = Walk(), SuggestionList()
         self.state, self.verdict = StateLines(), Verdicts()
-        self.decision, self.nodes = Decision(), NodeTable()
+        self.decision, self.nodes, self.tools = Decision(), NodeTable(), ToolButtons()
         self.patient, self.note = QLineEdit(), QLineEdit()
         self.patient.setToolTip("Only a salted hash is saved. It keeps a patient on one side of every split.")
         self.note.setToolTip("Saved in the frame's record. No names, no dates.")
@@ -172,7 +152,7 @@ class CorrectView(QWidget):
             self,
             self.study,
             rows,
-            *(self.state, self.recovery, self.decision, self.verdict, self.nodes),
+            *(self.state, self.recovery, self.decision, self.verdict, self.nodes, self.tools),
             about,
             self.difference,
             self.worthy,
@@ -187,6 +167,8 @@ class CorrectView(QWidget):
         self.study.ask_name(state.needs_name)
         self.walk.show_state(state)
         self.nodes.show_nodes(state.node_ids, state.facts)
+        self.nodes.mark(state.selected)
+        self.tools.show_state(is_cine=state.image is not None and state.image.ndim == 3)
         if self.note.text() != state.note and not self.note.hasFocus():
             self.note.setText(state.note)
         self.state.show_state(state)
