@@ -7,6 +7,7 @@ here                  what it leans on                      goes
 `grid_of`             ``viewer.canvas.grid``                with support of napari before 0.9
 `fit_layers`          ``reset_view(layers=…)``              with support of napari before 0.9
 `can_step`            ``Labels._undo_history``              when napari tells whether a layer can be undone
+`exchange_strokes`    ``Labels._undo_history``              when napari can hand on a layer's history
 `make_canvas_current` the canvas's ``QOpenGLWidget``        when napari frees programs in their own context
 `number_widget`       magicgui's Qt backend                 when a field's Qt widget can be chosen there
 ===================== ===================================== ==============================================
@@ -26,7 +27,15 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image, Labels
 
-__all__ = ["can_step", "fit_layers", "grid_of", "make_canvas_current", "number_widget", "plain_viewer"]
+__all__ = [
+    "can_step",
+    "exchange_strokes",
+    "fit_layers",
+    "grid_of",
+    "make_canvas_current",
+    "number_widget",
+    "plain_viewer",
+]
 
 
 def plain_viewer(viewer: ViewerModel) -> ViewerModel:
@@ -54,6 +63,17 @@ def fit_layers(viewer: ViewerModel, layers: Sequence[Image]) -> None:
 def can_step(labels: Labels, *, back: bool) -> bool:
     """Tell whether a layer has a stroke to undo, or to redo; napari (0.6 to 0.9) keeps its lists private."""
     return bool(getattr(labels, "_undo_history" if back else "_redo_history", ()))
+
+
+def exchange_strokes(labels: Labels, other: Labels | None) -> None:
+    """Give two layers each other's strokes that can be undone and redone; with no other, one has none."""
+    for name in ("_undo_history", "_redo_history"):
+        mine = getattr(labels, name)
+        if other is None:
+            mine.clear()
+        else:
+            setattr(labels, name, getattr(other, name))
+            setattr(other, name, mine)
 
 
 def make_canvas_current(widget: QWidget) -> None:

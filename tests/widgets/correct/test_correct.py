@@ -793,13 +793,18 @@ class TestWays:
         assert dock.view.nodes.choice(1, "truth").currentText() == "metastatic"
         labels.paint((40, 40), 2)
         finish(dock)
+        layers = [*viewer.layers]
         dock.view.walk.step(1)
         finish(dock)
-        assert labels not in viewer.layers
+        assert [*viewer.layers] == layers  # to make others takes napari a second
+        assert np.array_equal(labels.data, folder.read_instances(folder.case(ids[1])))
+        labels.undo()
+        finish(dock)
+        assert np.array_equal(labels.data, folder.read_instances(folder.case(ids[1])))
         dock.view.walk.number.setValue(1)
         finish(dock)
 
-        assert labels in viewer.layers
+        assert labels.data[40, 40] == 2
         labels.undo()
         finish(dock)
         assert np.array_equal(labels.data, before)

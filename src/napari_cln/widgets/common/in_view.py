@@ -111,10 +111,10 @@ def show_alone(viewer: ViewerModel, image: Image, labels: Labels | None) -> None
     if not fits:
         fit_view(viewer, [image])
     for layer in (image, labels):
-        if layer is not None:
+        if layer is not None and not _is_shown(layer):  # napari draws a layer anew for what it is already
             layer.visible = True
             layer.opacity = layer.opacity or (1.0 if layer is image else 0.35)
-    if labels is not None:
+    if labels is not None and labels.show_selected_label:
         labels.show_selected_label = False
 
 
