@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image
-from qtpy.QtCore import QObject, Qt, QTimer
+from qtpy.QtCore import QObject, QSize, Qt, QTimer
 from qtpy.QtCore import Signal as Signal  # type: ignore[attr-defined]  # the binding's own
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
     QComboBox,
+    QDockWidget,
     QFormLayout,
     QFrame,
     QHBoxLayout,
     QLabel,
+    QMainWindow,
     QPushButton,
     QScrollArea,
     QSizePolicy,
@@ -33,7 +35,8 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 OPEN_FIRST = "Open an ultrasound image first: File > Open, or drop it on the canvas."
-NARROWEST = 280
+NARROWEST, WIDTH = 280, 350
+"""Least width of a dock, and the width that it opens with, in pixels."""
 
 
 class Listeners:
@@ -108,7 +111,7 @@ class DockBody(QWidget):
 
     def __init__(self, dock: QWidget, viewer: ViewerModel, view: QWidget, message: MessageLine) -> None:
         super().__init__()
-        self._viewer, self._sees_all = viewer, _sees_all(viewer)
+        self._viewer, self._sees_all, self._is_placed = viewer, _sees_all(viewer), False
         self._scroll, self._column = QScrollArea(), QWidget()
         inside = QVBoxLayout(self._column)
         inside.setContentsMargins(8, 8, 8, 8)
@@ -127,14 +130,40 @@ class DockBody(QWidget):
         self.listeners.listen(viewer.layers.events.removing, self._keep_canvas_current)
         self.listeners.listen(viewer.events.theme, self.dress)
 
+    def sizeHint(self) -> QSize:  # Qt's name
+        """Take no more of the canvas than a small screen can spare."""
+        return QSize(max(WIDTH, self.minimumWidth()), super().sizeHint().height())
+
     def showEvent(self, event: QShowEvent) -> None:  # Qt's name
         # Nothing may be cut off at the right: there is no horizontal scroll bar.
         bar = self._scroll.verticalScrollBar().sizeHint().width()
         self.setMinimumWidth(max(NARROWEST, self._column.minimumSizeHint().width() + bar))
         super().showEvent(event)
+        if not self._is_placed:
+            self._is_placed = True
+            QTimer.singleShot(0, self._join)
         if self._sees_all:
             QTimer.singleShot(0, partial(fit_view, self._viewer))
             self._sees_all = False
+
+    def _join(self) -> None:
+        """Lie behind a tab with the docks of ours that are open, as wide as a small screen allows."""
+        own, window = _panel_of(self), self.window()
+        if own is None or own.isFloating() or not isinstance(window, QMainWindow):
+            return
+        own.setWindowTitle(own.windowTitle().split(" (")[0])  # five tabs stand side by side
+        panels = [*(_panel_of(body) for body in window.findChildren(DockBody) if body is not self), own]
+        near = [
+            panel
+            for panel in panels
+            # one behind a tab is not visible, and not hidden either
+            if panel is not None and not panel.isHidden() and not panel.isFloating()
+            if window.dockWidgetArea(panel) == window.dockWidgetArea(own)
+        ]
+        for panel in near[1:]:
+            if panel not in window.tabifiedDockWidgets(near[0]):
+                window.tabifyDockWidget(near[0], panel)
+        own.raise_()
 
     def _keep_canvas_current(self, _event: Any = None) -> None:
         make_canvas_current(self)
@@ -144,6 +173,14 @@ class DockBody(QWidget):
         colours = colours_of(self._viewer)
         self.setStyleSheet(style_of(colours))
         self.dressed.emit(colours)
+
+
+def _panel_of(widget: QWidget) -> QDockWidget | None:
+    """Return the panel of a window that a widget lies in."""
+    parent: QObject | None = widget
+    while parent is not None and not isinstance(parent, QDockWidget):
+        parent = parent.parent()
+    return parent
 
 
 def _sees_all(viewer: ViewerModel) -> bool:

@@ -83,6 +83,8 @@ class CorrectDock(QWidget):
         assert folder is not None
         self.message.forget(NO_FOLDER)
         self.message.say(f"{folder.path.name}: {len(folder.ids())} frames.", "good")
+        if self.session.is_free and folder.ids():
+            self.view.walk.go_through_folder()
         self.session.enter(folder)
         workplace_of(self.viewer).open_folder(folder.path)
 
@@ -131,6 +133,7 @@ class CorrectDock(QWidget):
             (view.verdict.empty, navigator.start_empty),
             (view.verdict.take_saved, session.bring_saved),
             (view.verdict.accept, session.accept),
+            (view.verdict.go_on, session.accept_and_go_on),
             (view.verdict.reject, session.reject),
             (view.verdict.no_node, session.no_node),
             (view.verdict.take_back, session.steps.take_back),
@@ -149,6 +152,7 @@ class CorrectDock(QWidget):
         view.recovery.discarded.connect(session.discard)
         view.image.changed.connect(self._choose_image)
         view.walk.asked.connect(session.routes.go)
+        view.work.chosen.connect(session.work.choose)
         view.nodes.edited.connect(lambda: session.notes.take_facts(view.nodes.nodes))
         view.note.editingFinished.connect(lambda: session.notes.take_note(view.note.text()))
         view.patient.editingFinished.connect(self._type_patient)
@@ -183,6 +187,7 @@ class CorrectDock(QWidget):
         listeners.listen(viewer.layers.events, self._notice_layers)
         for key, action in (
             ("Shift-A", session.accept),
+            ("Shift-Enter", session.accept_and_go_on),
             ("Shift-R", session.reject),
             ("Shift-X", session.no_node),
             ("Shift-U", session.steps.take_back),

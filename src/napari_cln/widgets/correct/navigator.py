@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ...folder.autosave import Stroke
     from ...folder.dataset import TrainingFolder
     from .painted import Desk, PaintedMask
+    from .worklist import WorkList
 
 
 WAIT_S = 0.3
@@ -290,18 +291,14 @@ class Routes:
     Parameters
     ----------
     navigator : Navigator
-    open_case : callable
-        Shows a frame of the training folder.
-
-    Attributes
-    ----------
-    ids : list of str
+    work : WorkList
         The training folder's frames.
+    open_case : callable
+        Shows one of them.
     """
 
-    def __init__(self, navigator: Navigator, open_case: Callable[[str], None]) -> None:
-        self._navigator, self._open_case = navigator, open_case
-        self.ids: list[str] = []
+    def __init__(self, navigator: Navigator, work: WorkList, open_case: Callable[[str], None]) -> None:
+        self._navigator, self._work, self._open_case = navigator, work, open_case
 
     @property
     def states(self) -> tuple[RouteState, ...]:
@@ -313,14 +310,14 @@ class Routes:
                 title="frames of this cine", count=n_frames, position=navigator.index if n_frames else None
             ),
             _route("open images", images, navigator.image),
-            _route("frames of the training folder", self.ids, navigator.cases.case_id),
+            _route("frames of the training folder", self._work.ids, navigator.cases.case_id),
         )
 
     def go(self, route: int, number: int) -> None:
         """Show a frame of one of the orders."""
         navigator = self._navigator
         if route == 2:
-            self._open_case(self.ids[number])
+            self._open_case(self._work.ids[number])
         elif route == 1:
             navigator.show_image(frame_layers(navigator.viewer.layers)[number])
         elif navigator.image is not None:
