@@ -323,13 +323,18 @@ class Prediction:
         return "unlike-training-data" if self.novelty is not None and self.novelty > 1 else "ok"
 
     @property
+    def flag(self) -> str:
+        """A sentence that says why not to rely on the result; empty where nothing speaks against it."""
+        if self.status == "unlike-training-data":
+            return UNLIKE_TRAINING_DATA
+        return "" if self.doubt is None or self.doubt.level == "sure" else str(self.doubt)
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """Sentences for the user about the frame, and about what the model can say of it."""
-        unlike = (UNLIKE_TRAINING_DATA,) if self.status == "unlike-training-data" else ()
-        if not unlike and self.doubt is not None and self.doubt.level != "sure":
-            unlike = (str(self.doubt),)
+        flag = (self.flag,) if self.flag else ()
         flow = (FLOW_TAKEN_OUT,) if self.flow is not None and self.flow.mask.any() else ()
-        return *unlike, *flow, *self.frame.warnings
+        return *flag, *flow, *self.frame.warnings
 
     @property
     def mask(self) -> NDArray[np.bool_]:

@@ -40,7 +40,7 @@ NARROWEST, WIDTH = 280, 350
 
 
 class Listeners:
-    """Connections to napari's events and keys, undone when their owner is gone."""
+    """Connections to napari's events, undone when their owner is gone."""
 
     def __init__(self, owner: QObject) -> None:
         self._undo: list[Callable[[], None]] = []
@@ -50,11 +50,6 @@ class Listeners:
         """Connect to one of napari's events."""
         emitter.connect(callback)
         self._undo.append(partial(emitter.disconnect, callback))
-
-    def bind_key(self, viewer: ViewerModel, key: str, action: Callable[[], None]) -> None:
-        """Bind a key of the viewer to an action."""
-        viewer.bind_key(key, lambda _viewer: action(), overwrite=True)
-        self._undo.append(partial(viewer.bind_key, key, None))
 
 
 def _undo_all(undo: list[Callable[[], None]]) -> None:

@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QWidget
 
 from ..._layers import frame_layers
 from ...compat.window import grid_of, plain_viewer
+from ..common.actions import offer
 from ..common.number_field import tell_refusals
 from ..common.parts import OPEN_FIRST, DockBody, Listeners, MessageLine
 from ..common.workplace import workplace_of
@@ -156,6 +157,8 @@ class CorrectDock(QWidget):
         view.nodes.edited.connect(lambda: session.notes.take_facts(view.nodes.nodes))
         view.note.editingFinished.connect(lambda: session.notes.take_note(view.note.text()))
         view.patient.editingFinished.connect(self._type_patient)
+        view.fill.setChecked(workplace_of(self.viewer).filled)
+        view.fill.toggled.connect(workplace_of(self.viewer).fill)
         view.difference.toggled.connect(lambda _: self._show())
         view.decision.show_other.toggled.connect(self.second.show)
         view.worthy.chosen.connect(self.suggestions.go_to)
@@ -185,17 +188,18 @@ class CorrectDock(QWidget):
         ):
             listeners.listen(emitter, session.notice)
         listeners.listen(viewer.layers.events, self._notice_layers)
-        for key, action in (
-            ("Shift-A", session.accept),
-            ("Shift-Enter", session.accept_and_go_on),
-            ("Shift-R", session.reject),
-            ("Shift-X", session.no_node),
-            ("Shift-U", session.steps.take_back),
-            ("Shift-D", self.view.difference.toggle),
-            ("Shift-J", lambda: self.view.walk.step(-1)),
-            ("Shift-K", lambda: self.view.walk.step(1)),
+        for name, title, key, deed in (
+            ("accept", "Accept the mask", "Shift-A", session.accept),
+            ("accept_and_go_on", "Accept and go on", "Shift-Enter", session.accept_and_go_on),
+            ("reject", "Reject the mask", "Shift-R", session.reject),
+            ("no_node", "No node here", "Shift-X", session.no_node),
+            ("take_back", "Take back what was decided", "Shift-U", session.steps.take_back),
+            ("show_difference", "Show what changed", "Shift-D", self.view.difference.toggle),
+            ("fill_masks", "Fill masks, or draw their outlines", "Shift-F", self.view.fill.toggle),
+            ("previous_frame", "Previous frame", "Shift-J", lambda: self.view.walk.step(-1)),
+            ("next_frame", "Next frame", "Shift-K", lambda: self.view.walk.step(1)),
         ):
-            listeners.bind_key(viewer, key, action)
+            offer(self, viewer, name, title, key, deed)
 
     def _notice_layers(self, event: Any) -> None:
         if event.type in SEEN or event.type in MOVED:

@@ -166,6 +166,8 @@ class CorrectView(QWidget):
         self.note.setToolTip("Saved in the frame's record. No names, no dates.")
         self.difference = QCheckBox("show what changed")
         self.difference.setToolTip("Shift+D. Against the given mask: green was added, pink taken away.")
+        self.fill = QCheckBox("fill masks")
+        self.fill.setToolTip("Shift+F. Masks are drawn as outlines otherwise.")
         self.scale = ScaleRow()
         rows, about = form(), form()
         rows.addRow("Image", self.image.native)
@@ -180,7 +182,7 @@ class CorrectView(QWidget):
             rows,
             *(self.state, self.recovery, self.decision, self.verdict, self.nodes),
             about,
-            self.difference,
+            beside(self.difference, self.fill),
             self.worthy,
             folded("No millimetres? Type the scale", self.scale),
         ).addStretch()
