@@ -75,6 +75,8 @@ class LayerKind(StrEnum):
     """An Image that is no frame, but a map over one."""
     DIFFERENCE = "difference"
     """What was painted, against what was given."""
+    MODEL = "model"
+    """The outline of a model, beside the folder's own masks."""
     READING = "reading"
     """Another reader's outline."""
     DEPTH_SCALE = "depth scale"

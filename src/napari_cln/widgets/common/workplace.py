@@ -15,10 +15,11 @@ import napari
 from napari.layers import Image, Labels, Layer
 from qtpy.QtCore import QCoreApplication, QObject
 
-from ..._layers import KEY, LayerTuple, frame_layers, image_of, layers_of
+from ..._layers import KEY, LayerTuple, frame_layers, image_of, layers_of, link
 from ..._napari import read_layers
 from ...compat.window import plain_viewer
 from ...types import LayerKind
+from .in_view import fit_view, show_alone
 from .parts import Signal
 from .results import HIDDEN_KEY, OPACITY_KEY
 
@@ -38,17 +39,19 @@ class Workplace(QObject):
         The training folder that masks are saved to.
     filled : bool
         Whether masks are filled; outlined otherwise.
+    opener : callable, optional
+        Opens a frame of a training folder, by its id, to be corrected, where a dock can: its Image.
     """
 
     folder_opened = Signal(object)  # the Path of the training folder that masks are saved to from now on
     model_changed = Signal(str, str)  # the name of the model in use, and of the one that was in use before
-    frame_asked = Signal(object, str)  # the Path of a training folder, and the id of a frame that is to open
 
     def __init__(self, viewer: ViewerModel) -> None:
         # Else the thread that collects a viewer as garbage would delete it.
         super().__init__(QCoreApplication.instance())
         self.folder: Path | None = None
         self.filled = False
+        self.opener: Callable[[Path, str], Image | None] | None = None
         self._viewer = ref(viewer)
         viewer.layers.events.inserted.connect(self._take_layer)
         viewer.layers.selection.events.active.connect(self._let_one_speak)
@@ -60,6 +63,27 @@ class Workplace(QObject):
         """Tell every dock that masks are saved to this training folder."""
         self.folder = folder
         self.folder_opened.emit(folder)
+
+    def open_case(self, folder: Path, case_id: str) -> Image | None:
+        """Open a frame of a training folder where it can be corrected; None where no dock does."""
+        return None if self.opener is None else self.opener(folder, case_id)
+
+    def show_beside(self, layers: Sequence[Layer], former: Sequence[Layer]) -> None:
+        """Show an Image with its layers alone, in the place of former ones, and over no frame at work."""
+        viewer = self._viewer()
+        if viewer is None:
+            return
+        for layer in former:
+            if layer in viewer.layers:
+                viewer.layers.remove(layer)
+        for layer in layers:
+            viewer.add_layer(layer)
+        for layer in layers[1:]:
+            link(layer, layers[0])
+        image = layers[0]
+        if isinstance(image, Image):
+            show_alone(viewer, image, None)
+            fit_view(viewer, [image])
 
     def fill(self, filled: bool) -> None:
         """Draw every mask filled, or as an outline."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
@@ -23,6 +24,8 @@ from .suggestions import Suggestions
 from .view import CorrectView, state_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import napari
 
 SEEN = ("visible", "opacity", "blending", "translate", "scale", "rotate", "shear", "affine")
@@ -63,6 +66,8 @@ class CorrectDock(QWidget):
         self._connect_view()
         self._connect_session()
         self._connect_viewer()
+        workplace_of(self.viewer).opener = self.open_case
+        self.destroyed.connect(partial(setattr, workplace_of(self.viewer), "opener", None))
         self._show()
         self.reset_choices()
 
@@ -73,9 +78,19 @@ class CorrectDock(QWidget):
             self.message.say(OPEN_FIRST, about=OPEN_FIRST)
         self.session.notice()
 
-    def open_case(self, case_id: str) -> None:
-        """Show a frame of the training folder."""
+    def open_case(self, folder: Path, case_id: str) -> Image | None:
+        """Show a frame of a training folder, and return its Image; None where another folder is at work."""
+        here = self.session.folder
+        if here is not None and here.path != folder:
+            return None
+        if here is None:
+            self.view.study.open_folder(folder)
+        if self.session.folder is None:
+            return None
+        self.view.walk.go_through_folder()
         self.session.open_case(case_id)
+        cases = self.session.navigator.cases
+        return cases.image if cases.case_id == case_id else None
 
     # ------------------------------------------------------------ what is done
 
