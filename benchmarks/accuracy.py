@@ -164,10 +164,11 @@ class Entrant:
 
 BEST = replace(Recipe.best(), network=YNetConfig())
 """The recipe ``best`` on the network that it had before its trunk was U-shaped."""
-PLAIN = replace(BEST, deep_supervision=False)
+PLAIN = replace(BEST, loss=replace(BEST.loss, deep_supervision=False))
 """The recipe as it was when its steps were compared."""
-MASK_ALONE = replace(BEST, network=YNetConfig(guided=False), class_weight=0.0)
-PEERS = replace(MASK_ALONE, deep_supervision=False)
+MASK_ALONE = replace(BEST, network=YNetConfig(guided=False), loss=replace(BEST.loss, class_weight=0.0))
+PEERS = replace(MASK_ALONE, loss=replace(MASK_ALONE.loss, deep_supervision=False))
+EQUAL = replace(PLAIN.loss, class_weight=1.0)
 WITHOUT = "Y-Net, pyramid without deep supervision"
 ENTRANTS = {
     REFERENCE: Entrant(recipe=BEST),
@@ -183,14 +184,14 @@ ENTRANTS = {
     "U-Net": Entrant(recipe=PEERS, build=unet, scores=False),
 }
 ABLATION = {
-    "class loss weighs 1": Entrant(recipe=replace(PLAIN, class_weight=1.0)),
+    "class loss weighs 1": Entrant(recipe=replace(PLAIN, loss=EQUAL)),
     "class loss weighs 1, unguided": Entrant(
-        recipe=replace(PLAIN, class_weight=1.0, network=YNetConfig(guided=False))
+        recipe=replace(PLAIN, loss=EQUAL, network=YNetConfig(guided=False))
     ),
     "class loss weighs 1, every node alike": Entrant(
-        recipe=replace(PLAIN, class_weight=1.0, node_weight=0.5)
+        recipe=replace(PLAIN, loss=replace(EQUAL, node_weight=0.5))
     ),
-    "no Dice loss": Entrant(recipe=replace(PLAIN, dice=False)),
+    "no Dice loss": Entrant(recipe=replace(PLAIN, loss=replace(PLAIN.loss, dice=False))),
     "stretched": Entrant(recipe=replace(PLAIN, prepare=PrepareConfig(keep_aspect=False))),
     "flips alone": Entrant(recipe=replace(PLAIN, augmentation="flip")),
     "constant rate, no average": Entrant(recipe=replace(PLAIN, schedule="constant", average=0.0)),
@@ -349,7 +350,7 @@ def told(
         "name": name,
         "seed": seed,
         **asked(arguments),
-        "recipe": asdict(recipe),
+        "recipe": recipe.settings(),
         "temperature": round(temperature, 3),
         "cutoff": round(cutoff, 4),
         "frames": list(measured(kind(network, "cpu"), arguments.data)),
@@ -365,7 +366,7 @@ def answer(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any
         if not (folder / "best.pt").is_file():
             return None
         plan = torch.load(folder / "checkpoint.pt", weights_only=True)["plan"]["recipe"]
-        if any(plan.get(key) != value for key, value in asdict(recipe).items()):
+        if any(plan.get(key) != value for key, value in recipe.settings().items()):
             return None  # of a former recipe
         network = Entrant(recipe=recipe).network(arguments.half == "yes", one)
         network.load_state_dict(torch.load(folder / "best.pt", weights_only=True))
@@ -399,7 +400,7 @@ def step_times(names: list[str], arguments: argparse.Namespace) -> dict[str, flo
     frames = samples("train", BEST.prepare, arguments).take(range(8))
     batch, objectives = Batch.of(frames, torch.device("cpu")), {}
     for name in names:
-        objectives[name] = Objective.of(ALL[name].network(arguments.half == "yes", 0), ALL[name].recipe).to(
+        objectives[name] = Objective(ALL[name].network(arguments.half == "yes", 0), ALL[name].recipe.loss).to(
             memory_format=torch.channels_last
         )  # type: ignore[call-overload]
     seconds: dict[str, list[float]] = {name: [] for name in names}
@@ -426,8 +427,8 @@ def records(arguments: argparse.Namespace) -> dict[tuple[str, int], dict[str, An
     for line in map(json.loads, lines):
         name = line["name"]
         recipe = BEST if name in ANSWERS else ALL[name].recipe if name in ALL else None
-        now = recipe and json.loads(json.dumps(asdict(recipe)))
-        then = json.loads(json.dumps(asdict(Recipe()))) | line["recipe"]  # steps that it did not know yet
+        now = recipe and json.loads(json.dumps(recipe.settings()))
+        then = json.loads(json.dumps(Recipe().settings())) | line["recipe"]  # steps that it did not know yet
         then["network"] = json.loads(json.dumps(asdict(YNetConfig()))) | then["network"]
         if then == now and all(line[key] == value for key, value in asked(arguments).items()):
             found[name, line["seed"]] = line

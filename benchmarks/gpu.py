@@ -176,7 +176,7 @@ def training(config: YNetConfig, images: Tensor, ends: float) -> None:
         marked = Annotation(frame=phantom.frame, instances=phantom.instances, nodes=phantom.nodes)
         parts.append(Samples.from_annotation(str(seed), marked, recipe.prepare))
     samples = Samples.join(parts)
-    objective = Objective.of(network_of(config), recipe).to(DEVICE, memory_format=torch.channels_last)
+    objective = Objective(network_of(config), recipe.loss).to(DEVICE, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(objective.parameters(), recipe.learning_rate)
     keys = [(0, 0, index) for index in range(len(samples))]
 

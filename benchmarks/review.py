@@ -267,7 +267,7 @@ def hospitals(frames: int | None) -> Iterator[Row]:
     """Two hospitals with a machine each: a line each, and folds that keep them apart."""
     from dataclasses import replace
 
-    from napari_cln.folder.split.hospitals import hospital_folds
+    from napari_cln.folder.split.deal import hospital_folds
     from napari_cln.network.inference import segment
     from napari_cln.network.weights import load_model
     from napari_cln.phantom import simulate
@@ -289,7 +289,6 @@ def hospitals(frames: int | None) -> Iterator[Row]:
                     mask=Path("mask.png"),
                     instances=None,
                     nodes=phantom.nodes,
-                    truth=phantom.nodes[0].truth,
                     patient=f"{hospital}{k}",
                     status="accepted",
                     hospital=hospital,
@@ -354,8 +353,7 @@ def clinical(frames: int | None) -> Iterator[Row]:
     """A clinical record beside a network-like score: what it brings of what it could."""
     from scipy.special import expit, logit
 
-    from napari_cln.phantom.clinical import clinical_log_ratio, draw_record
-    from napari_cln.phantom.signs import draw_signs, malignancy_of
+    from napari_cln.phantom.signs import clinical_log_ratio, draw_record, draw_signs, malignancy_of
     from napari_cln.study.fusion import fit_fusion, fuse, fused_rows
     from napari_cln.study.statistics.calibration import calibration_line
     from napari_cln.study.statistics.intervals import auc_interval, compare_auc

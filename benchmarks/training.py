@@ -55,7 +55,9 @@ def measure_throughput(place: Path, n_frames: int, steps: int, repeats: int) -> 
     samples = few.take([index % n_frames for index in range(total * recipe.batch_size)])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
-    objective = Objective.of(network_of(recipe.network), recipe).to(device, memory_format=torch.channels_last)
+    objective = Objective(network_of(recipe.network), recipe.loss).to(
+        device, memory_format=torch.channels_last
+    )
     objective.train()
     optimizer = torch.optim.AdamW(objective.parameters(), recipe.learning_rate)
     visits = order(len(samples), 0, 0).reshape(total, recipe.batch_size)

@@ -32,7 +32,7 @@ def name_of(value: object) -> str:
 def outside(setting: Setting) -> list[float]:
     """The nearest numbers that a setting does not take."""
     limits, whole = setting.limits, setting.kind is int
-    low = limits.gt if limits.gt is not None else limits.ge - (1 if whole else limits.ge)
+    low = limits.gt if limits.gt is not None else limits.ge - (1 if whole or not limits.ge else limits.ge)
     high = limits.lt if limits.lt is not None else limits.le + 1
     return [low, high]
 
@@ -132,7 +132,7 @@ def test_help_lists_every_setting_with_limits_and_default(kind, monkeypatch, cap
         (line,) = (line for line in text.splitlines() if line.strip().startswith(f"{setting.option} "))
         rest = " ".join(text[text.index(line) :].partition("\n  --")[0].split())
         assert setting.range in rest
-        if setting.kind is not bool and setting.default not in (None, ""):
+        if setting.kind is not bool and setting.default not in (None, "", ()):
             assert f"default: {setting.default}]" in rest
 
 

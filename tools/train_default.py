@@ -17,7 +17,7 @@ import argparse
 import json
 import multiprocessing
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
@@ -46,7 +46,7 @@ from napari_cln.network.weights import load_model, save_model
 from napari_cln.phantom.simulation import Scene
 from napari_cln.training.data import Samples
 from napari_cln.training.loop import fit
-from napari_cln.training.recipes import Recipe
+from napari_cln.training.recipes import LossTerms, Recipe
 from napari_cln.training.scoring import Limits, fit_limits, score_frames
 
 ROOT = Path(__file__).parents[1]
@@ -73,7 +73,7 @@ class Stage:
     """How often an epoch shows each frame of BUSI's training part."""
 
 
-BEST = replace(Recipe.best(), class_weight=0.5, node_weight=0.3)
+BEST = replace(Recipe.best(), loss=LossTerms(deep_supervision=True, class_weight=0.5, node_weight=0.3))
 STAGES = (
     Stage(recipe=replace(BEST, half=1.0), plain=600, varied=800, epochs=40),
     Stage(recipe=replace(BEST, learning_rate=5e-4), plain=600, varied=800, epochs=20),
@@ -211,7 +211,7 @@ def main() -> None:
     left_out = ("name", "network", "prepare")
     stages = [
         {"plain": stage.plain, "varied": stage.varied, "epochs": stage.epochs, "busi": stage.busi}
-        | {key: value for key, value in asdict(stage.recipe).items() if key not in left_out}
+        | {key: value for key, value in stage.recipe.settings().items() if key not in left_out}
         for stage in STAGES
     ]
     card = ModelCard(

@@ -14,6 +14,9 @@ from .folder.dataset import TrainingFolder
 from .folder.formats.exchange import export_study, import_study
 from .folder.health.check import check_study
 from .folder.split.deal import Fold
+from .imaging.channels import despeckle
+from .imaging.editing import delete_node, fill_holes, keep_part, merge_nodes, smooth_node, split_node
+from .imaging.elastogram import Elastogram, find_elastogram
 from .imaging.flow import NodeFlow, find_flow
 from .imaging.measurement import measure, measure_nodes
 from .imaging.preprocessing import Geometry, ModelInput, find_overlay, find_scan_area, prepare, restore
@@ -24,14 +27,17 @@ from .network.ensemble import Ensemble
 from .network.explanation import explain
 from .network.inference import Segmenter, choose_device, segment, segment_batch
 from .network.model import YNet, YNetConfig, YNetOutput
+from .network.outline import outline_node
 from .network.weights import list_models, load_model, save_model
 from .phantom import simulate
+from .server.run import serve
 from .study.cases import CaseRow, read_rows
 from .study.config import EvaluationSettings
 from .study.evaluation import Evaluation, EvaluationConfig, evaluate
 from .study.fusion import Fusion, fit_fusion, fuse, read_fusion
 from .study.report import write_report
-from .training.config import TrainConfig
+from .training.config import PretrainConfig, TrainConfig
+from .training.pretraining import pretrain
 from .training.run import train
 from .types import (
     Annotation,
@@ -48,6 +54,7 @@ from .types import (
 )
 from .workflow.evaluate import EvaluationStep, evaluate_folder
 from .workflow.promote import promote
+from .workflow.pseudo import pseudo_label
 from .workflow.segment import segment_to_folder
 
 __version__: str
@@ -60,6 +67,7 @@ __all__ = [
     "ColourFlow",
     "DatasetError",
     "DeviceError",
+    "Elastogram",
     "Ensemble",
     "Estimate",
     "Evaluation",
@@ -81,6 +89,7 @@ __all__ = [
     "Prediction",
     "PredictionError",
     "PrepareConfig",
+    "PretrainConfig",
     "Radiomics",
     "Region",
     "RunError",
@@ -95,10 +104,14 @@ __all__ = [
     "YNetOutput",
     "check_study",
     "choose_device",
+    "delete_node",
+    "despeckle",
     "evaluate",
     "evaluate_folder",
     "explain",
     "export_study",
+    "fill_holes",
+    "find_elastogram",
     "find_flow",
     "find_overlay",
     "find_scan_area",
@@ -106,13 +119,18 @@ __all__ = [
     "fit_fusion",
     "fuse",
     "import_study",
+    "keep_part",
     "list_models",
     "load_model",
     "measure",
     "measure_nodes",
+    "merge_nodes",
     "open_source",
+    "outline_node",
     "prepare",
+    "pretrain",
     "promote",
+    "pseudo_label",
     "radiomics",
     "read_frame",
     "read_frames",
@@ -123,7 +141,10 @@ __all__ = [
     "segment",
     "segment_batch",
     "segment_to_folder",
+    "serve",
     "simulate",
+    "smooth_node",
+    "split_node",
     "track",
     "train",
     "write_report",

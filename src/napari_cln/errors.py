@@ -4,6 +4,7 @@
 
     ClnError
     ├── FrameReadError      a file is not a readable ultrasound frame
+    │   └── TooLargeError   it holds more than a picture does
     ├── DatasetError        a training folder, or a case in it, is not as it must be
     │   ├── ConflictError   another reader changed the case meanwhile
     │   └── SplitError      no split by patient can be made from these cases
@@ -11,7 +12,7 @@
     ├── PredictionError     a network gave a number that is not finite for a frame
     ├── DeviceError         the computing device asked for is not there, or is too small
     ├── RunError            a training or batch run can't start or go on
-    ├── InputError          what was typed into a field can't be taken
+    ├── InputError          what was typed or drawn can't be taken
     └── ExportError         a result can't be written
 
 Each message says what is wrong, with the value, then what to do; the cause rides on
@@ -33,6 +34,7 @@ __all__ = [
     "PredictionError",
     "RunError",
     "SplitError",
+    "TooLargeError",
     "WeightsError",
     "counted",
     "listed",
@@ -71,6 +73,10 @@ class FrameReadError(ClnError):
     """A file is not a readable ultrasound frame."""
 
 
+class TooLargeError(FrameReadError):
+    """A file holds, or unpacks to, more than a picture does."""
+
+
 class DatasetError(ClnError):
     """A training folder, or a case in it, is not as it must be."""
 
@@ -100,7 +106,7 @@ class RunError(ClnError):
 
 
 class InputError(ClnError):
-    """Text typed into a field that can't be taken."""
+    """Text typed into a field, or axes drawn on a frame, that can't be taken."""
 
 
 class ExportError(ClnError):

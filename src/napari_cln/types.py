@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -80,11 +80,10 @@ class LayerKind(StrEnum):
     READING = "reading"
     """Another reader's outline."""
     DEPTH_SCALE = "depth scale"
+    SKETCH = "sketch"
+    """Strokes of a tool, which go when it is put away."""
 
 
-FLOW_TAKEN_OUT = (
-    "The frame shows Doppler flow: its colour was taken out of the grey image before the model scored it."
-)
 UNLIKE_TRAINING_DATA = (
     "The frame is unlike those that the model was trained on: do not rely on its nodes and scores."
 )
@@ -176,6 +175,9 @@ class Frame:
         :func:`napari_cln.find_scan_area` otherwise.
     warnings : tuple of str
         Sentences for the user about this file: frames missing, colours odd, …
+    channels : dict of str to ndarray of uint8, shape (H, W)
+        ``"flow"``, ``"stiffness"``, ``"contrast"`` where they are known: 0 where nothing was measured, 1 to
+        255 the value. Those that are not given are read from the pixels' colours.
     """
 
     pixels: NDArray[np.uint8]
@@ -192,12 +194,17 @@ class Frame:
     decoder: str | None = None
     scan_area: Box | None = None
     warnings: tuple[str, ...] = ()
+    channels: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         shape, dtype = self.pixels.shape, self.pixels.dtype
         if dtype != np.uint8 or not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)) or 0 in shape:
             raise ValueError(
                 f"Frame.pixels has shape {shape} and dtype {dtype}: give uint8 of shape (H, W) or (H, W, 3)."
+            )
+        if odd := [n for n, c in self.channels.items() if c.shape != shape[:2] or c.dtype != np.uint8]:
+            raise ValueError(
+                f"Frame.channels[{odd[0]!r}]: give uint8 of the shape of the frame, {shape[:2]}."
             )
 
     @property
@@ -231,6 +238,10 @@ class ColourFlow:
     box: Box | None = None
 
 
+Channel: TypeAlias = Literal["despeckled", "flow", "stiffness", "contrast"]
+"""A picture beside the grey one: without speckle, Doppler flow, stiffness, uptake of contrast agent."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class PrepareConfig:
     """Settings by which a frame becomes the network's input; stored in each model's card.
@@ -243,11 +254,14 @@ class PrepareConfig:
         Paint over burned-in marks that lie on tissue.
     enhance : bool
         Contrast-limited adaptive histogram equalisation (CLAHE).
+    channels : tuple of str
+        What the network sees beside the grey image: two planes each, the value and where it was measured.
     """
 
     keep_aspect: bool = True
     remove_overlay: bool = True
     enhance: bool = False
+    channels: tuple[Channel, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -300,6 +314,10 @@ class Prediction:
         frames that the model was validated on. None for a model that does not know.
     flow : ColourFlow, optional
         Doppler flow, which was taken out of the grey image; None for a frame without Doppler.
+    notes : tuple of str
+        Sentences on how the frame was read, such as that colour was taken out of its grey image.
+    stiffness : tuple of (float or None)
+        Mean stiffness of each node of an elastogram, as a part of the colour bar; empty for other frames.
     clues : tuple of float
         What speaks for and against the result; empty for a network that has none.
     doubt : Doubt, optional
@@ -316,6 +334,8 @@ class Prediction:
     cutoff: float = 0.5
     novelty: float | None = None
     flow: ColourFlow | None = None
+    notes: tuple[str, ...] = ()
+    stiffness: tuple[float | None, ...] = ()
     clues: tuple[float, ...] = ()
     doubt: Doubt | None = None
 
@@ -335,8 +355,7 @@ class Prediction:
     def warnings(self) -> tuple[str, ...]:
         """Sentences for the user about the frame, and about what the model can say of it."""
         flag = (self.flag,) if self.flag else ()
-        flow = (FLOW_TAKEN_OUT,) if self.flow is not None and self.flow.mask.any() else ()
-        return *flag, *flow, *self.frame.warnings
+        return *flag, *self.notes, *self.frame.warnings
 
     @property
     def mask(self) -> NDArray[np.bool_]:
@@ -520,6 +539,7 @@ class Checksums:
     image: str | None = None
     mask: str | None = None
     instances: str | None = None
+    channels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -527,7 +547,7 @@ class Case:
     """One frame of a training folder.
 
     ``mask`` is None where no mask was accepted, ``truth`` is ``"unknown"`` where no label is
-    known: such frames train one head alone.
+    known: such frames train one head alone. The truth is that of its nodes.
 
     Parameters
     ----------
@@ -536,7 +556,6 @@ class Case:
     image, mask, instances : Path
         Its pictures (uint8 PNG of one size): grey pixels, 0 and 1, and node ids; None where there is none.
     nodes : tuple of Node
-    truth : {"benign", "metastatic", "unknown"}
     patient : str
         A pseudonym, used only to split.
     cine : str, optional
@@ -563,7 +582,6 @@ class Case:
     mask: Path | None
     instances: Path | None
     nodes: tuple[Node, ...]
-    truth: Truth
     patient: str
     cine: str | None = None
     status: Status
@@ -573,7 +591,12 @@ class Case:
     shape: tuple[int, int] = (0, 0)
     revision: int = 1
     split: Split | None = None
-    checksums: Checksums = Checksums()
+    checksums: Checksums = field(default_factory=Checksums)
+
+    @property
+    def truth(self) -> Truth:
+        """``"metastatic"`` if any node is, ``"benign"`` if all are, else ``"unknown"``."""
+        return frame_truth(self.nodes)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,8 +27,8 @@ from napari_cln.cli import main
 from napari_cln.errors import ExportError, FrameReadError, RunError
 from napari_cln.imaging.preprocessing import prepare
 from napari_cln.io.sources import as_frame
+from napari_cln.network.doubt import Novelty, pooled_texture
 from napari_cln.network.inference import Segmenter
-from napari_cln.network.novelty import Novelty, pooled_texture
 from napari_cln.network.weights import load_model, save_model
 
 

@@ -19,11 +19,11 @@ from napari_cln.models.card import ModelCard
 from napari_cln.models.library import model_in_use
 from napari_cln.network import inference
 from napari_cln.network.device import Device
+from napari_cln.network.doubt import Novelty
 from napari_cln.network.ensemble import Ensemble
 from napari_cln.network.explanation import explain
 from napari_cln.network.inference import Segmenter, segment
 from napari_cln.network.model import YNet, YNetConfig
-from napari_cln.network.novelty import Novelty
 from napari_cln.network.weights import load_model, save_model
 from napari_cln.phantom import simulate
 from napari_cln.types import Frame, PrepareConfig

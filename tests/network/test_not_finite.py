@@ -16,12 +16,12 @@ from napari_cln import segment_to_folder
 from napari_cln.errors import PredictionError
 from napari_cln.imaging.preprocessing import prepare
 from napari_cln.models.card import ModelCard
+from napari_cln.network.doubt import Novelty
 from napari_cln.network.engines import openvino
 from napari_cln.network.ensemble import Ensemble
 from napari_cln.network.explanation import explain
 from napari_cln.network.inference import Segmenter, segment, segment_batch
 from napari_cln.network.model import YNet, YNetConfig
-from napari_cln.network.novelty import Novelty
 from napari_cln.network.weights import save_model
 from napari_cln.phantom import simulate
 from napari_cln.study.evaluation import EvaluationConfig, evaluate

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from napari_cln.imaging.preprocessing import prepare
 from napari_cln.io.sources import read_frame
+from napari_cln.network.doubt import pooled_texture
 from napari_cln.network.inference import Segmenter, segment
 from napari_cln.network.model import YNet
-from napari_cln.network.novelty import pooled_texture
 from napari_cln.network.weights import load_model
 from napari_cln.phantom import simulate
 from napari_cln.training.novelty import ALARM_RATE, MIN_VALIDATION, _fit, fit_novelty

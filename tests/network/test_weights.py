@@ -19,8 +19,8 @@ from safetensors.torch import load_file, save_file
 
 from napari_cln.errors import WeightsError
 from napari_cln.models.card import Figure, ModelCard, TrainingData
+from napari_cln.network.doubt import Novelty
 from napari_cln.network.model import YNet, YNetConfig
-from napari_cln.network.novelty import Novelty
 from napari_cln.network.weights import list_models, load_model, save_model
 from napari_cln.types import Estimate
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from napari_cln.phantom.clinical import BENIGN_AT, METASTATIC_AT, clinical_log_ratio, draw_record
+from napari_cln.phantom.signs import BENIGN_AT, METASTATIC_AT, clinical_log_ratio, draw_record
 from napari_cln.study.statistics.metrics import auc
 
 

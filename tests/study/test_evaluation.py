@@ -254,9 +254,9 @@ def test_two_models_are_compared_on_the_same_nodes():
 
     (comparison,) = evaluate_rows(rows, FAST, others={"new": better}).comparisons
 
-    assert comparison.auc.difference.value < 0
-    assert comparison.auc.p < 0.05
-    assert comparison.dice.value == 0
+    assert comparison.gap.auc.difference.value < 0
+    assert comparison.gap.auc.p < 0.05
+    assert comparison.gap.dice.value == 0
     assert comparison.without == 0
 
 
@@ -268,9 +268,9 @@ def test_another_model_has_its_cutoff_by_the_same_rule():
         rows, replace(FAST, cutoff_from="validation"), others={"halved": halved}
     ).comparisons
 
-    assert comparison.cutoffs[1] == pytest.approx(comparison.cutoffs[0] / 2)
+    assert comparison.gap.cutoffs[1] == pytest.approx(comparison.gap.cutoffs[0] / 2)
     assert comparison.model == comparison.other
-    assert comparison.areas[0] == comparison.areas[1]
+    assert comparison.gap.areas[0] == comparison.gap.areas[1]
 
 
 def test_all_tests_stand_side_by_side_on_the_nodes_that_every_one_judged():
@@ -300,7 +300,7 @@ def test_the_difference_of_two_aucs_knows_the_patients():
     alone = [replace(row, patient=row.id) for row in rows]
 
     clustered, single = (
-        evaluate_rows(mine, FAST, others={"noisy": noisy}).comparisons[0].auc.difference
+        evaluate_rows(mine, FAST, others={"noisy": noisy}).comparisons[0].gap.auc.difference
         for mine in (rows, alone)
     )
 
@@ -327,7 +327,7 @@ def test_frames_that_nobody_has_judged_are_counted_and_in_no_figure():
 
 
 def test_axes_agree_with_the_reader_in_millimetres():
-    long_axis, short_axis = evaluate_rows(random_rows(), FAST).axes
+    long_axis, short_axis = evaluate_rows(random_rows(), FAST).segmentation.axes
 
     assert (long_axis.unit, short_axis.name) == ("mm", "short axis")
     assert abs(long_axis.limits.bias.value) < 0.3

@@ -100,7 +100,6 @@ def test_a_case_without_a_mask_keeps_its_truth(tmp_path):
         mask=None,
         instances=None,
         nodes=(Node(id=1, truth="benign", truth_source="histology"),),
-        truth="benign",
         patient="p9",
         status="accepted",
         split="validation",

@@ -12,6 +12,7 @@ from napari_cln.errors import RunError
 from napari_cln.network.model import YNet
 from napari_cln.training import loop
 from napari_cln.training.loop import fit
+from napari_cln.training.recipes import LossTerms
 from napari_cln.training.run_folder import Collapsed, Epoch, Step, Stopped
 from napari_cln.training.scoring import Limits, fit_limits, fit_temperature, score_frames, summarise
 
@@ -35,7 +36,8 @@ def test_a_small_network_learns_to_draw_and_to_score(draw, samples, recipe, tmp_
 def test_a_resumed_run_equals_an_uninterrupted_one(draw, samples, recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 3)
     monkeypatch.setattr(loop, "LOG_EVERY", 1)
-    recipe, whole, broken = replace(recipe, deep_supervision=True), tmp_path / "whole", tmp_path / "broken"
+    recipe = replace(recipe, loss=LossTerms(deep_supervision=True))
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
     for folder in (whole, broken):
         folder.mkdir()
     uninterrupted = list(fit(samples, draw(5, 2), recipe, whole, epochs=2, seed=3))

@@ -11,6 +11,7 @@ import torch
 from napari_cln.network.model import YNet, YNetConfig
 from napari_cln.training.data import Batch
 from napari_cln.training.loss import Objective, _mean_of_nodes, soft_dice
+from napari_cln.training.recipes import LossTerms
 
 SMALL = {"width": 0.125, "decoder_width": 8}
 
@@ -18,7 +19,7 @@ SMALL = {"width": 0.125, "decoder_width": 8}
 def objective(node_weight: float = 0.0, deep: bool = False, **changes) -> Objective:
     torch.manual_seed(0)
     network = YNet(YNetConfig(**SMALL, **changes))
-    return Objective(network, dice=True, class_weight=0.5, deep_supervision=deep, node_weight=node_weight)
+    return Objective(network, LossTerms(deep_supervision=deep, class_weight=0.5, node_weight=node_weight))
 
 
 def test_the_terms_add_up(samples):

@@ -11,6 +11,7 @@ from napari_cln.study.matching import judged_part
 from napari_cln.training.augmentation import augment
 from napari_cln.training.data import NOT_JUDGED, Batch, Samples
 from napari_cln.training.loss import Objective
+from napari_cln.training.recipes import LossTerms
 from napari_cln.training.scoring import score_frames
 from napari_cln.types import Annotation, Frame, Node, Prediction, PrepareConfig
 
@@ -54,7 +55,7 @@ def test_the_mask_loss_is_the_same_whatever_is_drawn_there(network, annotation):
         plain = network.decode(network.encode(batch.image))
     logits = plain.clone().requires_grad_()
     network.masks = lambda _features: (logits,)
-    Objective(network, dice=True, class_weight=0.0)(batch)["total"].backward()
+    Objective(network, LossTerms(class_weight=0.0))(batch)["total"].backward()
 
     inside = logits.grad[0, :, 150:220, 120:240]
     assert torch.equal(inside, torch.zeros_like(inside))
@@ -66,7 +67,7 @@ def test_without_them_the_loss_is_what_it_was(network, annotation):
     weighted = replace(plain, judged=torch.ones_like(plain.image))
 
     assert plain.judged is None
-    objective = Objective(network, dice=True, class_weight=0.3, deep_supervision=True, node_weight=0.5)
+    objective = Objective(network, LossTerms(deep_supervision=True, class_weight=0.3, node_weight=0.5))
     one, other = ({k: float(v.detach()) for k, v in objective(batch).items()} for batch in (plain, weighted))
     assert one == pytest.approx(other, rel=1e-5)
 

@@ -13,7 +13,7 @@ from napari_cln.network.u_shaped import UYNet
 from napari_cln.training.data import Batch, Samples
 from napari_cln.training.loop import fit
 from napari_cln.training.loss import Objective, _patches
-from napari_cln.training.recipes import Recipe
+from napari_cln.training.recipes import LossTerms, Recipe
 from napari_cln.training.run_folder import Epoch
 from napari_cln.training.scoring import fit_limits, score_frames
 
@@ -86,7 +86,7 @@ def test_what_nobody_judged_is_no_proof_of_nothing(samples):
 
 
 def test_nothing_weighs_at_most_as_much_as_the_nodes(batch):
-    objective = Objective.of(UYNet(SMALL), Recipe.best())
+    objective = Objective(UYNet(SMALL), Recipe.best().loss)
     predicted = torch.zeros(3, 1, 64, 64)
     few = objective._class_of_patches(objective.network.encode(batch.image), batch, predicted)
     predicted[2, 0, ::16, ::16] = 0  # and the same with many patches that are none
@@ -101,7 +101,7 @@ def test_nothing_weighs_at_most_as_much_as_the_nodes(batch):
 def test_it_learns_to_tell_a_node_from_nothing(samples, draw, tmp_path):
     config = replace(SMALL, width=0.25)
     recipe = replace(Recipe.best(), network=config, batch_size=4, average=0.9, learning_rate=3e-3)
-    recipe = replace(recipe, class_weight=1.0, augmentation="flip")
+    recipe = replace(recipe, loss=LossTerms(), augmentation="flip")
     *_, last = (
         event for event in fit(samples, draw(10, 1), recipe, tmp_path, epochs=30) if isinstance(event, Epoch)
     )

@@ -157,8 +157,8 @@ def test_the_paper_recipe_is_the_papers():
 
     assert recipe == Recipe.paper()
     assert recipe.network == YNetConfig.paper()
-    assert (recipe.batch_size, recipe.learning_rate, recipe.class_weight) == (8, 0.001, 1.0)
-    assert not recipe.dice
+    assert (recipe.batch_size, recipe.learning_rate, recipe.loss.class_weight) == (8, 0.001, 1.0)
+    assert not recipe.loss.dice
     assert not recipe.prepare.keep_aspect
 
 

@@ -75,7 +75,7 @@ def test_figures_count_it_and_leave_its_score_out(scores):
 
 
 def test_the_card_and_the_log_say_how_many_there_were(scores, mixed, recipe):
-    card = card_of("neck", {}, recipe, 20, mixed.node_areas(), [scores])
+    card = card_of("neck", {}, recipe, (), mixed.node_areas(), [scores])
     *_, last = _judge(scores, Progress(), 0, 1, {"total": 1.0})
 
     assert all("(for 10 of them the network gave no finite number)" in figure.data for figure in card.figures)

@@ -7,22 +7,22 @@ from napari.layers import Image
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 
-__all__ = ["drag"]
+__all__ = ["at", "drag"]
 
 
-def drag(viewer, *pixels: tuple[float, float]) -> None:
+def drag(viewer, *pixels: tuple[float, float], modifier=Qt.KeyboardModifier.NoModifier) -> None:
     """Press the left button at the first pixel, move over the others, release at the last."""
     native = viewer.window._qt_viewer.canvas.native
-    QTest.mouseMove(native, _at(viewer, *pixels[0]))
+    QTest.mouseMove(native, at(viewer, *pixels[0]))
     QTest.qWait(10)
-    QTest.mousePress(native, Qt.MouseButton.LeftButton, pos=_at(viewer, *pixels[0]))
+    QTest.mousePress(native, Qt.MouseButton.LeftButton, modifier, at(viewer, *pixels[0]))
     for pixel in pixels[1:]:
-        QTest.mouseMove(native, _at(viewer, *pixel))
+        QTest.mouseMove(native, at(viewer, *pixel))
         QTest.qWait(10)
-    QTest.mouseRelease(native, Qt.MouseButton.LeftButton, pos=_at(viewer, *pixels[-1]))
+    QTest.mouseRelease(native, Qt.MouseButton.LeftButton, modifier, at(viewer, *pixels[-1]))
 
 
-def _at(viewer, row: float, column: float) -> QPoint:
+def at(viewer, row: float, column: float) -> QPoint:
     """Where a pixel of the frame lies on the canvas."""
     native = viewer.window._qt_viewer.canvas.native
     image = next(layer for layer in viewer.layers if isinstance(layer, Image))

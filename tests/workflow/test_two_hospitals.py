@@ -10,7 +10,7 @@ from PIL import Image
 import napari_cln
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.formats.exchange import import_study
-from napari_cln.folder.split.hospitals import hospital_folds
+from napari_cln.folder.split.deal import hospital_folds
 from napari_cln.phantom import simulate
 from napari_cln.study.config import EvaluationSettings
 from napari_cln.training.config import TrainConfig

@@ -26,14 +26,17 @@ __all__ = ["COMMANDS", "main", "parse"]
 
 COMMANDS = {
     "segment": ("batch:segment_files", "masks, scores and sizes of every frame in files and folders"),
-    "track": ("clips:track_nodes", "one id and one score for each node of a cine"),
+    "track": ("batch:track_nodes", "one id and one score for each node of a cine"),
     "phantom": ("studies:make_phantom", "a training folder of simulated frames with exact truth"),
     "import": ("studies:bring_in", "a study of images, masks and labels into a training folder"),
     "export": ("studies:send_out", "a training folder for other programs"),
     "check": ("studies:check_folder", "a training folder in numbers, its faults, and their repair"),
+    "serve": ("studies:serve_study", "a training folder and the models to 3D Slicer on this computer"),
     "train": ("training:train_network", "a better Y-Net from a training folder"),
+    "pretrain": ("training:pretrain_network", "a network to start a training from, of unlabelled frames"),
+    "pseudo": ("studies:label_frames", "masks for unlabelled frames of a training folder, sure ones alone"),
     "evaluate": ("evaluation:evaluate_model", "a report on a model's figures, with intervals"),
-    "fuse": ("record:fuse_record", "a clinical record beside a model's scores"),
+    "fuse": ("evaluation:fuse_record", "a clinical record beside a model's scores"),
     "reports": ("evaluation:read_reports", "verdicts of original reports, by a dictionary"),
     "doctor": ("health:tell_health", "what is installed, and which device will be used and why"),
 }

@@ -1,4 +1,4 @@
-"""``napari-cln segment``."""
+"""``napari-cln segment | track``: results of many files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .options import Folder, Positive, command, existing_place
 if TYPE_CHECKING:
     from ..batch import FrameResult
 
-__all__ = ["paths_of", "segment_files"]
+__all__ = ["paths_of", "segment_files", "track_nodes"]
 
 MOST_SHOWN = 3
 """Failures of one file that are told one by one; the others stand in the table."""
@@ -208,3 +208,48 @@ def _job(scheduler: str | None) -> Callable[..., Iterator[FrameResult]]:
     except ImportError as cause:
         raise RunError("--scheduler needs the extra dask: pip install 'napari-cln[dask]'") from cause
     return partial(segment_on_cluster, scheduler=scheduler)
+
+
+# ------------------------------------------------------------ cines
+
+
+@command()
+def track_nodes(
+    path: Annotated[list[str], Parameter(converter=paths_of)],
+    /,
+    *,
+    out: Folder,
+    model: Annotated[str, Meta(title="MODEL")] = "default",
+    device: Device = "auto",
+    names: Literal["path", "hash"] = "path",
+) -> int:
+    """Follow the nodes of cines: one id and one score a clip, in clips.csv.
+
+    Parameters
+    ----------
+    path : str
+        File, folder or quoted glob pattern; several may be given. Stills are passed over.
+    out : path
+        Folder for clips.csv and clip_frames.csv.
+    model : str
+        Name or .safetensors file; in-use is the one that was promoted last.
+    device : str
+        Device that computes; auto takes the fastest there is.
+    names : str
+        Names of files and folders may hold patients' names; hash puts a salted key in their place.
+    """
+    from ..workflow.segment import track_to_folder
+
+    n_clips = n_nodes = n_failed = 0
+    for result in track_to_folder(path, out, model=model, device=device, names=names):
+        n_clips += not result.message
+        n_nodes += len(result.tracks)
+        n_failed += bool(result.message)
+        if result.message:
+            print(f"failed: {result.source}: {result.message}", file=sys.stderr)
+        elif result.failed:
+            print(f"note: {result.source}: {result.failed} frames without a result.", file=sys.stderr)
+    table = "clips.csv" if names == "hash" else out / "clips.csv"
+    failed = f", {n_failed} files failed" if n_failed else ""
+    print(f"{n_nodes} nodes in {n_clips} cines{failed}: {table}")
+    return 1 if n_failed else 0

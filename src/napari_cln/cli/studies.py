@@ -1,4 +1,4 @@
-"""``napari-cln phantom | import | export | check``: into, out of and through a training folder."""
+"""``napari-cln phantom | import | export | check | serve``: into, out of and through a training folder."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO, TypeAlias
 from cyclopts import Group, Parameter, Token
 from msgspec import Meta
 
-from ..errors import DatasetError, listed
+from ..errors import DatasetError, counted, listed
+from ..study.config import Device
 from .options import Count, Existing, Folder, Positive, command
 
 if TYPE_CHECKING:
     from ..folder.dataset import TrainingFolder
-    from ..folder.formats.exchange import ExchangeStep
+    from ..folder.formats.exchange import ExchangeStep, ImportReport
     from ..folder.health.case import Fault
     from ..folder.health.check import StudyCheck
 
-__all__ = ["bring_in", "check_folder", "make_phantom", "send_out"]
+__all__ = ["bring_in", "check_folder", "label_frames", "make_phantom", "send_out", "serve_study"]
 
 MEANINGS = Group("What words and values mean; none is guessed")
 SHOWN = 3
@@ -140,8 +141,6 @@ def bring_in(
     json : bool
         Print the report as JSON.
     """
-    from msgspec.json import encode, format
-
     from ..folder.formats.exchange import import_study
 
     work = import_study(
@@ -158,20 +157,26 @@ def bring_in(
         clean=clean,
         turn_masks=turn_masks,
         patient_folders=patient_folders,
-        clinical=list(clinical),
+        clinical=clinical,
     )
     for _ in _with_bar(work):
         pass
-    report = work.report
+    _tell(work.report, out, json)
+    return 1 if work.report.refused else 0
+
+
+def _tell(report: ImportReport, out: Path, json: bool) -> None:
+    """Print what an import made of what."""
+    from msgspec.json import encode, format
+
     if json:
         print(format(encode(report), indent=1).decode())
-    else:
-        for line in report.lines():
-            print(line)
-        repeated = f", {report.repeated} of the same pixels as others" if report.repeated else ""
-        refused = f", {report.refused} refused" if report.refused else ""
-        print(f"{report.taken} frames imported{repeated}{refused}: {out}")
-    return 1 if report.refused else 0
+        return
+    for line in report.lines():
+        print(line)
+    repeated = f", {report.repeated} of the same pixels as others" if report.repeated else ""
+    refused = f", {report.refused} refused" if report.refused else ""
+    print(f"{report.taken} frames imported{repeated}{refused}: {out}")
 
 
 @command()
@@ -284,6 +289,47 @@ def check_folder(
     return 1 if n_errors else 0
 
 
+@command()
+def label_frames(
+    folder: Existing,
+    /,
+    *,
+    model: Annotated[str, Meta(title="MODEL")] = "in-use",
+    scans: Annotated[Sequence[str], Parameter(consume_multiple=True)] = (),
+    device: Device = "auto",
+) -> int:
+    """Draw masks on frames of a training folder that nobody labelled; sure ones alone are kept.
+
+    They are marked as pseudo-labels, and are nobody's judgement: they train with --pseudo WEIGHT alone, and a
+    reader who accepts one makes a label of it.
+
+    Parameters
+    ----------
+    folder : path
+        Training folder.
+    model : str
+        Name or .safetensors file; in-use is the one that was promoted last.
+    scans : str
+        Files, folders or patterns of frames to add to the folder where they get a mask.
+    device : str
+        Device that computes; auto takes the fastest there is.
+    """
+    from collections import Counter
+
+    from tqdm import tqdm
+
+    from ..workflow.pseudo import pseudo_label
+
+    found: Counter[str] = Counter()
+    for step in tqdm(pseudo_label(folder, model=model, scans=scans, device=device), disable=None):
+        found[step.why] += 1
+    kept = found.pop("", 0)
+    for why, n in found.most_common():
+        print(f"{n} not kept: {why}")
+    print(f"{kept} pseudo-labels: {folder}")
+    return 0
+
+
 def _grouped(faults: Sequence[Fault], most: int, repair: bool, break_locks: bool) -> Iterator[str]:
     """Faults as lines; of many of one kind the first few, so that the one that matters is seen."""
     by_kind: dict[tuple[str, str], list[Fault]] = {}
@@ -352,3 +398,46 @@ def _offer(fault: Fault, repair: bool, break_locks: bool) -> str:
     """Option that would mend a fault, unless it was given."""
     option, given = ("--repair", repair) if fault.lock is None else ("--break-locks", break_locks)
     return f" Repair ({fault.remedy.value}): add {option}." if fault.remedy and not given else ""
+
+
+@command()
+def serve_study(
+    folder: Existing,
+    /,
+    *,
+    port: Annotated[int, Meta(ge=0, le=65_535)] = 8000,
+    model: Annotated[str, Meta(title="MODEL")] = "in-use",
+    device: Device = "auto",
+) -> int:
+    """Serve a training folder and the models to the module MONAI Label of 3D Slicer, until Ctrl-C.
+
+    This computer alone is answered. Copy the address that is printed into Slicer; who has it may read the
+    folder and save into it.
+
+    Parameters
+    ----------
+    folder : path
+        Training folder.
+    port : int
+        Port on this computer; 0 takes a free one.
+    model : str
+        Name or .safetensors file of the model that Slicer offers first; in-use is the one that was promoted
+        last.
+    device : str
+        Device that computes; auto takes the fastest there is.
+    """
+    from ..folder.dataset import TrainingFolder
+    from ..folder.screens import unseen_screens
+    from ..server.run import serve
+
+    if n_held := sum(map(len, unseen_screens(TrainingFolder.open(folder)).values())):
+        print(
+            f"{counted(n_held, 'frame')} wait for a look at burned-in names and are not sent: `napari-cln "
+            "check FOLDER --pictures DIR`, then --seen-by READER.",
+            file=sys.stderr,
+        )
+    try:
+        serve(folder, port=port, model=model, device=device, announce=lambda url: print(url, flush=True))
+    except KeyboardInterrupt:
+        print("The server has ended. All that was saved is in the folder.", file=sys.stderr)
+    return 0

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
+from cyclopts import Parameter
 from msgspec import Meta
 
-from ..training.config import TrainConfig
+from ..training.config import PretrainConfig, TrainConfig
+from .batch import paths_of
 from .options import Existing, command, settings_from
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from ..training.run_folder import Epoch, Event, Stopped
 
-__all__ = ["train_network"]
+__all__ = ["pretrain_network", "train_network"]
 
 
 @command(settings=TrainConfig, heading="Settings (a resumed run keeps those it was started with)")
@@ -47,25 +49,61 @@ def train_network(
     settings : path
         File of JSON with the settings below, by their names; options that are given replace them.
     """
-    from tqdm import tqdm
-
     from ..training.run import train
-    from ..training.run_folder import RunFolder, Stopped
+    from ..training.run_folder import RunFolder
 
     former = RunFolder(out).record_to_resume().config if resume else TrainConfig()
     config = settings_from(former, settings, given)
+    return _follow(
+        lambda asked: train(folder, out, config, resume=resume, stop=lambda: bool(asked)),
+        out,
+        "The same command with --resume goes on",
+    )
+
+
+@command(settings=PretrainConfig)
+def pretrain_network(
+    scans: Annotated[list[str], Parameter(converter=paths_of)],
+    /,
+    *,
+    out: Annotated[Path, Meta(title="RUN")],
+    **given: Any,
+) -> int:
+    """Pretrain a network on frames that nobody labelled, to start a training from: train --start-from.
+
+    Parameters
+    ----------
+    scans : str
+        File, folder or quoted glob pattern; several may be given. Of cines every tenth frame is taken.
+    out : path
+        Folder of the run; the same command goes on with one that was stopped.
+    """
+    from ..training.pretraining import pretrain
+
+    config = PretrainConfig(**given)
+    return _follow(
+        lambda asked: pretrain(scans, out, config, stop=lambda: bool(asked)), out, "The same command goes on"
+    )
+
+
+def _follow(start: Callable[[list[int]], Iterator[Event]], out: Path, again: str) -> int:
+    """Show the events of a run, which ends when a signal asks it to."""
+    from tqdm import tqdm
+
+    from ..training.run_folder import Stopped
+
     speaks = os.environ.get("RANK", "0") == "0"  # under torchrun, the first process speaks for all
     last: Event | None = None
     with _requests_to_stop() as asked, tqdm(unit="step", disable=None if speaks else True) as bar:
         try:
-            for last in train(folder, out, config, resume=resume, stop=lambda: bool(asked)):
+            for last in start(asked):
                 if speaks:
                     _show(last, bar)
         except KeyboardInterrupt:  # asked twice
             last = None
     if last is None or isinstance(last, Stopped):
         if speaks:
-            print(_stopped(last), file=sys.stderr)
+            print(_stopped(last, again), file=sys.stderr)
         return 128 + (asked or [signal.SIGTERM])[0]  # another process may be the one that was asked
     if speaks:
         print(f"model: {out / 'model.safetensors'}")
@@ -111,11 +149,11 @@ def _show(event: Event, bar: tqdm[Any]) -> None:
             bar.write("\n".join(event.figures), file=sys.stdout)
 
 
-def _stopped(event: Stopped | None) -> str:
+def _stopped(event: Stopped | None, again: str) -> str:
     after, there = ("", "the last checkpoint")
     if event is not None:
         after, there = f" after step {event.step} of {event.of}", "there"
-    return f"napari-cln: stopped{after}. The same command with --resume goes on from {there}."
+    return f"napari-cln: stopped{after}. {again} from {there}."
 
 
 def _epoch(event: Epoch) -> str:
@@ -123,6 +161,7 @@ def _epoch(event: Epoch) -> str:
     name = f"fold {event.fold}, epoch {event.epoch}{best}"
     shown = {
         "loss": event.loss.get("total"),
+        "held_out": event.loss.get("held_out"),
         "seconds": event.seconds,
         "n": event.n,
         "failed": event.failed or None,

@@ -8,6 +8,9 @@ here                  what it leans on                      goes
 `fit_layers`          ``reset_view(layers=…)``              with support of napari before 0.9
 `can_step`            ``Labels._undo_history``              when napari tells whether a layer can be undone
 `exchange_strokes`    ``Labels._undo_history``              when napari can hand on a layer's history
+`camera_of`           ``viewer.scene.camera``               with support of napari before 0.9
+`text_overlay_of`     ``viewer.canvas.overlays.text``       with support of napari before 0.9
+`canvases_of`         the canvas's ``QOpenGLWidget``        when a layer can answer the right button itself
 `make_canvas_current` the canvas's ``QOpenGLWidget``        when napari frees programs in their own context
 `number_widget`       magicgui's Qt backend                 when a field's Qt widget can be chosen there
 ===================== ===================================== ==============================================
@@ -28,13 +31,16 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels
 
 __all__ = [
+    "camera_of",
     "can_step",
+    "canvases_of",
     "exchange_strokes",
     "fit_layers",
     "grid_of",
     "make_canvas_current",
     "number_widget",
     "plain_viewer",
+    "text_overlay_of",
 ]
 
 
@@ -50,6 +56,17 @@ def plain_viewer(viewer: ViewerModel) -> ViewerModel:
 def grid_of(viewer: ViewerModel) -> Any:
     """Return the viewer's grid, which moved in napari 0.9."""
     return getattr(viewer, "canvas", viewer).grid
+
+
+def camera_of(viewer: ViewerModel) -> Any:
+    """Return the viewer's camera, which moved in napari 0.9."""
+    return getattr(viewer, "scene", viewer).camera
+
+
+def text_overlay_of(viewer: ViewerModel) -> Any:
+    """Return the viewer's text on the canvas, which moved in napari 0.9."""
+    canvas = getattr(viewer, "canvas", None)
+    return viewer.text_overlay if canvas is None else canvas.overlays.text
 
 
 def fit_layers(viewer: ViewerModel, layers: Sequence[Image]) -> None:
@@ -76,6 +93,17 @@ def exchange_strokes(labels: Labels, other: Labels | None) -> None:
             setattr(other, name, mine)
 
 
+def canvases_of(widget: QWidget) -> list[QOpenGLWidget]:
+    """Return the widgets that a window draws layers on.
+
+    Parameters
+    ----------
+    widget : QWidget
+        Any in the window.
+    """
+    return list(widget.window().findChildren(QOpenGLWidget))
+
+
 def make_canvas_current(widget: QWidget) -> None:
     """Let napari 0.9 free a layer's OpenGL programs in the canvas's own context.
 
@@ -88,7 +116,7 @@ def make_canvas_current(widget: QWidget) -> None:
     widget : QWidget
         Any in the canvas's window.
     """
-    for canvas in widget.window().findChildren(QOpenGLWidget):
+    for canvas in canvases_of(widget):
         if canvas.isValid():
             canvas.makeCurrent()
 

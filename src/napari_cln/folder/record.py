@@ -32,7 +32,6 @@ from ..types import (
     Status,
     Truth,
     TruthSource,
-    frame_truth,
 )
 from .layout import Layout
 
@@ -60,6 +59,7 @@ MillimetresPerPixel = Annotated[float, Meta(ge=1e-5, le=100)]
 NoteText = Annotated[str, Meta(max_length=10_000)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 Time = Annotated[datetime, Meta(tz=True)]
+ChannelName = Annotated[str, Meta(pattern="^[a-z]{1,20}$")]
 SourceKind = Literal["file", "dicom", "video", "import", "simulated"]
 Extent = Literal["scan area", "whole", "uncleaned"]
 """Part of a frame that is stored."""
@@ -189,6 +189,7 @@ class Record(Struct, frozen=True, kw_only=True):
     spacing_by: Name | None = None
     p_malignant: Share | None = None
     clinical: dict[Name, float | Word] | None = None
+    channels: dict[ChannelName, Sha256] | None = None
     note: NoteText = ""
     history: tuple[HistoryEntry, ...]
     others: JsonObject = msgspec.field(default_factory=dict, name="x_others")
@@ -252,7 +253,7 @@ class Provenance(Struct, frozen=True, kw_only=True):
 _decoder = msgspec.json.Decoder(Record)
 _CHECK = "Run `napari-cln check` on the training folder: former states are in its revisions folder."
 _KEYS = frozenset(Record.__struct_encode_fields__) | {"checksum"}
-_OPTIONAL = ("spacing_by", "p_malignant", "clinical")
+_OPTIONAL = ("spacing_by", "p_malignant", "clinical", "channels")
 """Keys that are left out where there is nothing to say."""
 
 
@@ -375,14 +376,12 @@ def encode_checked(value: JsonObject, known: T, decoder: msgspec.json.Decoder[T]
 def case_of(record: Record, layout: Layout) -> Case:
     """The case that a record describes."""
     masked = record.has_mask
-    nodes = tuple(entry.node for entry in record.nodes)
     return Case(
         id=record.id,
         image=layout.image(record.id, masked),
         mask=layout.mask(record.id) if masked else None,
         instances=layout.instances(record.id) if record.instances_sha256 else None,
-        nodes=nodes,
-        truth=frame_truth(nodes),
+        nodes=tuple(entry.node for entry in record.nodes),
         patient=record.patient_key,
         cine=record.cine_key,
         status=record.status,
@@ -393,7 +392,10 @@ def case_of(record: Record, layout: Layout) -> Case:
         revision=record.revision,
         split=record.split,
         checksums=Checksums(
-            image=record.image.sha256, mask=record.mask_sha256, instances=record.instances_sha256
+            image=record.image.sha256,
+            mask=record.mask_sha256,
+            instances=record.instances_sha256,
+            channels=dict(record.channels or {}),
         ),
     )
 

@@ -70,6 +70,19 @@ def unseen_screens(study: TrainingFolder) -> dict[str, list[str]]:
     return dict(sorted(unseen.items()))
 
 
+def is_held(study: TrainingFolder, record: Record) -> bool:
+    """Tell whether a frame is of a kind of screen that nobody has looked at.
+
+    Parameters
+    ----------
+    study : TrainingFolder
+    record : Record
+    """
+    if record.source.kind == "simulated":
+        return False
+    return screen_of(record) not in Description.read(study.layout.dataset).ours.screens
+
+
 def refuse_held(study: TrainingFolder, ids: Iterable[str], what: str) -> None:
     """Refuse to use frames of kinds of screen that nobody has looked at.
 

@@ -15,12 +15,12 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ExportError, FrameReadError
+from ..errors import ExportError, FrameReadError, TooLargeError
 from ..types import Frame, Node, Spacing
 from .depth import colour_of, scale_of, to_uint8
 from .frame_source import FrameSource
@@ -66,16 +66,21 @@ class Volume:
     ----------
     values : ndarray, shape (H, W) or (H, W, 3 or 4)
         As they are stored.
-    axes : ndarray of float64, shape (2, 3)
-        Where a step along a row and along a column leads, in millimetres to the patient's left, back and
-        head.
+    place : ndarray of float64, shape (4, 3)
+        Where a step along a row, along a column and to the next slice leads, and where the first voxel lies,
+        in millimetres to the patient's left, back and head.
     segments : tuple of Segment
         Of a segmentation by 3D Slicer; empty for any other volume.
     """
 
     values: NDArray[Any]
-    axes: NDArray[np.float64]
+    place: NDArray[np.float64]
     segments: tuple[Segment, ...] = ()
+
+    @property
+    def axes(self) -> NDArray[np.float64]:
+        """The steps along a row and along a column, shape (2, 3)."""
+        return self.place[:2]
 
     @property
     def is_upright(self) -> bool:
@@ -121,39 +126,61 @@ def read_volume(path: Path) -> Volume:
     FrameReadError
         If it has several slices, keeps its data elsewhere, or is damaged or too large.
     """
-    with reading(path, "a whole volume"):
-        with path.open("rb") as file:
-            head = file.read(HEAD_BYTES)
-        if head.startswith(b"NRRD"):
-            return _read_nrrd(path)
-        if is_nifti(head):
-            return _read_nifti(path)
-        raise Unreadable("it is neither NRRD nor NIfTI")
+    with reading(path, "a whole volume"), path.open("rb") as file:
+        return _read(file, path)
 
 
-def _read_nrrd(path: Path) -> Volume:
+def decode_volume(data: bytes, name: str) -> Volume:
+    """Read a volume of one slice from the bytes of its file.
+
+    Parameters
+    ----------
+    data : bytes
+    name : str
+        For messages.
+
+    Raises
+    ------
+    FrameReadError
+        As :func:`read_volume`; a :class:`~napari_cln.errors.TooLargeError` where it unpacks to more than a
+        picture holds.
+    """
+    with reading(Path(name), "a whole volume"):
+        return _read(io.BytesIO(data), Path(name))
+
+
+def _read(file: BinaryIO, path: Path) -> Volume:
+    head = file.read(HEAD_BYTES)
+    file.seek(0)
+    if head.startswith(b"NRRD"):
+        return _read_nrrd(file, path)
+    if is_nifti(head):
+        return _read_nifti(file.read(), path)
+    raise Unreadable("it is neither NRRD nor NIfTI")
+
+
+def _read_nrrd(file: BinaryIO, path: Path) -> Volume:
     import nrrd
 
-    with path.open("rb") as file:
-        head = file.read(MAX_HEADER_BYTES)
-        ends = [(at, mark) for mark in (b"\n\n", b"\r\n\r\n") if (at := head.find(mark)) >= 0]
-        if not ends:
-            raise Unreadable("its header has no end")
-        end, mark = min(ends)
-        header = nrrd.read_header(io.BytesIO(head[:end] + b"\n\n"))
-        if "data file" in header or "datafile" in header:
-            raise FrameReadError(
-                f"{path.name} keeps its voxels in another file, which is not read. Save it as one file."
-            )
-        if any(int(header.get(key, 0)) for key in ("byte skip", "line skip", "byteskip", "lineskip")):
-            raise Unreadable("its voxels do not follow its header")
-        sizes = [int(size) for size in header["sizes"]]
-        kind = np.dtype(TYPES[str(header["type"])])
-        if str(header.get("endian", "little")) == "big":
-            kind = kind.newbyteorder(">")
-        n_bytes = _check_bytes(path, sizes, kind.itemsize)
-        file.seek(end + len(mark))
-        data = _unpack(file.read(), str(header["encoding"]), n_bytes)
+    head = file.read(MAX_HEADER_BYTES)
+    ends = [(at, mark) for mark in (b"\n\n", b"\r\n\r\n") if (at := head.find(mark)) >= 0]
+    if not ends:
+        raise Unreadable("its header has no end")
+    end, mark = min(ends)
+    header = nrrd.read_header(io.BytesIO(head[:end] + b"\n\n"))
+    if "data file" in header or "datafile" in header:
+        raise FrameReadError(
+            f"{path.name} keeps its voxels in another file, which is not read. Save it as one file."
+        )
+    if any(int(header.get(key, 0)) for key in ("byte skip", "line skip", "byteskip", "lineskip")):
+        raise Unreadable("its voxels do not follow its header")
+    sizes = [int(size) for size in header["sizes"]]
+    kind = np.dtype(TYPES[str(header["type"])])
+    if str(header.get("endian", "little")) == "big":
+        kind = kind.newbyteorder(">")
+    n_bytes = _check_bytes(path, sizes, kind.itemsize)
+    file.seek(end + len(mark))
+    data = _unpack(file.read(), str(header["encoding"]), n_bytes)
     values = np.frombuffer(data, dtype=kind).reshape(sizes, order="F")
     kinds = [str(name).casefold() for name in header.get("kinds", ())]
     if len(kinds) != len(sizes):
@@ -162,29 +189,36 @@ def _read_nrrd(path: Path) -> Volume:
     if len(others) > 1:
         raise Unreadable("it has more than one axis that is none of space")
     values = np.moveaxis(values, others, [-1] * len(others))
-    axes = _nrrd_axes(header, others)
     fields = {key: str(value) for key, value in header.items() if key.startswith("Segment")}
-    if fields:
-        flat, axes = _one_slice(path, values, axes, n_layers=bool(others))
-        return _segmentation(flat, axes, fields)
-    flat, axes = _one_slice(path, values, axes, n_layers=bool(others))
-    return Volume(values=flat, axes=axes)
+    flat = _one_slice(path, values, n_layers=bool(others))
+    place = _nrrd_place(header, others)
+    return _segmentation(flat, place, fields) if fields else Volume(values=flat, place=place)
 
 
-def _nrrd_axes(header: Mapping[str, Any], others: Sequence[int]) -> NDArray[np.float64]:
-    """Steps along the axes of space, to the patient's left, back and head."""
+def _nrrd_place(header: Mapping[str, Any], others: Sequence[int]) -> NDArray[np.float64]:
+    """Steps along the axes of space and the origin, to the patient's left, back and head; shape (4, 3)."""
     directions = header.get("space directions")
     if directions is None:
         spacings = [float(size) for size in header.get("spacings", ())]
         spacings = [size for axis, size in enumerate(spacings) if axis not in others] or [1.0, 1.0]
-        return np.diag([*spacings, 1.0, 1.0, 1.0][:3])
+        return _placed(np.diag([*spacings, 1.0, 1.0, 1.0][:3]), np.zeros(3))
     steps = np.array([step for step in np.asarray(directions, dtype=float) if np.isfinite(step).all()])
+    origin = np.asarray(header.get("space origin", np.zeros(steps.shape[1])), dtype=float)
     if steps.shape[1] == 2:
-        steps = np.pad(steps, ((0, 0), (0, 1)))
+        steps, origin = np.pad(steps, ((0, 0), (0, 1))), np.pad(origin, (0, 1))
     signs = {"R": (-1, 1, 1), "A": (1, -1, 1), "I": (1, 1, -1)}
     for sign in _space(str(header.get("space", ""))):
-        steps = steps * np.array(signs.get(sign, (1, 1, 1)))
-    return steps
+        turn = np.array(signs.get(sign, (1, 1, 1)))
+        steps, origin = steps * turn, origin * turn
+    return _placed(steps, origin)
+
+
+def _placed(steps: NDArray[np.float64], origin: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Three steps and an origin in one array; a slice that stands alone is 1 mm thick."""
+    if len(steps) < 3:
+        across = np.cross(steps[0], steps[1])
+        steps = np.vstack([steps, across / (np.linalg.norm(across) or 1.0)])
+    return np.vstack([steps[:3], np.nan_to_num(origin)])
 
 
 def _space(name: str) -> str:
@@ -219,17 +253,15 @@ def _check_bytes(path: Path, sizes: Sequence[int], item: int) -> int:
     for size in sizes:
         n_bytes *= size
         if n_bytes > MAX_FRAME_BYTES:
-            raise FrameReadError(
+            raise TooLargeError(
                 f"{path.name} is a volume of {'×'.join(map(str, sizes))} voxels. Volumes of one slice are "
                 "read: save the slice that you want."
             )
     return n_bytes
 
 
-def _one_slice(
-    path: Path, values: NDArray[Any], axes: NDArray[np.float64], n_layers: bool
-) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """The slice (H, W) or (H, W, n) of a volume whose axes of space come first, and its two steps.
+def _one_slice(path: Path, values: NDArray[Any], n_layers: bool) -> NDArray[Any]:
+    """The slice (H, W) or (H, W, n) of a volume whose axes of space come first.
 
     Raises
     ------
@@ -247,20 +279,19 @@ def _one_slice(
         )
     flat = values.reshape(shape[:2] + values.shape[n_space:])
     check_size(path, shape[1], shape[0])
-    return np.ascontiguousarray(np.swapaxes(flat, 0, 1)), axes[:2]
+    return np.ascontiguousarray(np.swapaxes(flat, 0, 1))
 
 
-def _read_nifti(path: Path) -> Volume:
+def _read_nifti(data: bytes, path: Path) -> Volume:
     import nibabel
     from nibabel.imageglobals import LoggingOutputSuppressor
 
-    data = path.read_bytes()
     if data.startswith(b"\x1f\x8b"):
         unpacker = zlib.decompressobj(zlib.MAX_WBITS | 32)
         limit = MAX_FRAME_BYTES + MAX_HEADER_BYTES
         data = unpacker.decompress(data, limit + 1)
         if len(data) > limit:
-            raise FrameReadError(
+            raise TooLargeError(
                 f"{path.name} unpacks to more than a picture holds. Volumes of one slice are read: save the "
                 "slice that you want."
             )
@@ -283,12 +314,12 @@ def _read_nifti(path: Path) -> Volume:
                 "read: save the slice that you want."
             )
     layered = has_vector or bool(image.get_data_dtype().names)
-    steps = np.asarray(image.affine, dtype=np.float64)[:3, :3].T * np.array([-1, -1, 1])
-    values, axes = _one_slice(path, stored, steps, n_layers=layered)
-    return Volume(values=values, axes=axes)
+    # Its axes run to the patient's right and front.
+    place = np.asarray(image.affine, dtype=np.float64)[:3].T * np.array([-1, -1, 1])
+    return Volume(values=_one_slice(path, stored, n_layers=layered), place=place)
 
 
-def _segmentation(layers: NDArray[Any], axes: NDArray[np.float64], fields: Mapping[str, str]) -> Volume:
+def _segmentation(layers: NDArray[Any], place: NDArray[np.float64], fields: Mapping[str, str]) -> Volume:
     """Segments of 3D Slicer; those of several layers may lie over each other, the later one above."""
     layers = layers if layers.ndim == 3 else layers[..., np.newaxis]
     count = sum(key.endswith("_ID") for key in fields)
@@ -312,7 +343,7 @@ def _segmentation(layers: NDArray[Any], axes: NDArray[np.float64], fields: Mappi
         values[layers[..., layer] == value] = number
         name, tags = (fields.get(f"Segment{i}_{key}", "") for key in ("Name", "Tags"))
         segments.append(_segment(number, name, tags))
-    return Volume(values=values, axes=axes, segments=tuple(segments))
+    return Volume(values=values, place=place, segments=tuple(segments))
 
 
 def _segment(number: int, label: str, tags: str) -> Segment:
@@ -334,6 +365,28 @@ def _segment(number: int, label: str, tags: str) -> Segment:
     )
 
 
+def frame_of_volume(volume: Volume, path: Path | None = None) -> Frame:
+    """A volume of one slice as a frame.
+
+    Parameters
+    ----------
+    volume : Volume
+    path : Path, optional
+        Its file, where it has one.
+    """
+    scale = scale_of(volume.values)
+    spacing = volume.spacing_mm
+    turned = () if volume.is_upright else (TURNED,)
+    return Frame(
+        pixels=colour_of(to_uint8(volume.values, scale)),
+        spacing_mm=spacing,
+        spacing_source="volume" if spacing else None,
+        spacing_note=None if spacing else NO_SCALE,
+        source=path,
+        warnings=(*turned, *((scale.note,) if scale.note else ())),
+    )
+
+
 class VolumeSource(FrameSource):
     """A volume of one slice as a frame."""
 
@@ -352,17 +405,7 @@ class VolumeSource(FrameSource):
             self.warnings = (TURNED,)
 
     def _read(self, index: int) -> Frame:
-        volume = self._volume
-        scale = scale_of(volume.values)
-        pixels = colour_of(to_uint8(volume.values, scale))
-        return Frame(
-            pixels=pixels,
-            spacing_mm=volume.spacing_mm,
-            spacing_source="volume" if volume.spacing_mm else None,
-            spacing_note=None if volume.spacing_mm else NO_SCALE,
-            source=self.path,
-            warnings=(*self.warnings, *((scale.note,) if scale.note else ())),
-        )
+        return frame_of_volume(self._volume, self.path)
 
     def close(self) -> None:
         """Do nothing: the file is read when it is opened."""
@@ -403,6 +446,7 @@ def encode_volume(
     *,
     nodes: Sequence[Node] = (),
     spacing_mm: Spacing | None = None,
+    place: NDArray[np.float64] | None = None,
 ) -> bytes:
     """Bytes of a volume of one slice.
 
@@ -416,6 +460,8 @@ def encode_volume(
         What is known of ids in the mask; of others only that they are nodes.
     spacing_mm : (float, float), optional
         Millimetres per pixel along rows and columns; 1 where they are not known.
+    place : ndarray of float64, shape (4, 3), optional
+        Of the volume on which this one is to lie (:attr:`Volume.place`); only NRRD can say it.
 
     Raises
     ------
@@ -431,7 +477,9 @@ def encode_volume(
     import nrrd
 
     columns_first = np.swapaxes(values, 0, 1)[:, :, np.newaxis]
-    directions = [[column_mm, 0, 0], [0, row_mm, 0], [0, 0, 1]]
+    if place is None:
+        place = np.vstack([np.diag([column_mm, row_mm, 1.0]), np.zeros(3)])
+    directions = place[:3].tolist()
     header: OrderedDict[str, Any] = OrderedDict(
         space="left-posterior-superior",
         kinds=["domain"] * 3,
@@ -442,7 +490,7 @@ def encode_volume(
         header["kinds"] = ["RGB-color", "domain", "domain", "domain"]
         directions = [[np.nan] * 3, *directions]
     header["space directions"] = np.array(directions, dtype=float)
-    header["space origin"] = np.zeros(3)
+    header["space origin"] = place[3]
     if ending == ".seg.nrrd":
         header |= _segment_fields(values, nodes)
     buffer = io.BytesIO()

@@ -16,6 +16,8 @@ from ..types import Estimate, PrepareConfig
 from .config import SIDE, YNetConfig
 
 LIMITS = "This model has never seen a cervical lymph node. It is for research, not for diagnosis."
+RESTORES = "restore"
+"""``recipe["task"]`` of a model that was pretrained to restore frames, and neither draws nor scores."""
 NEEDED = (
     "name",
     "classes",
@@ -219,6 +221,11 @@ class ModelCard:
         """``name@`` and the first 12 hex digits of the weights' SHA-256."""
         return f"{self.name}@{self.sha256[:12]}"
 
+    @property
+    def is_pretrained_alone(self) -> bool:
+        """True of a model to start a training from, which neither draws nor scores."""
+        return self.recipe.get("task") == RESTORES
+
     def to_json(self) -> str:
         """The card as JSON text.
 
@@ -254,6 +261,9 @@ def _read(text: str | bytes) -> ModelCard:
     card = read(text, ModelCard, needed=NEEDED)
     if card.config.size != SIDE:
         raise SchemaError("config.size", f"is {card.config.size}, and must be {SIDE}, as frames are prepared")
+    if card.config.planes != 2 * len(card.prepare.channels):
+        wanted = f"{2 * len(card.prepare.channels)}, two for each of prepare.channels"
+        raise SchemaError("config.planes", f"is {card.config.planes}, and must be {wanted}")
     if card.config.segmentation and card.mask_threshold is None:
         raise SchemaError("mask_threshold", "is null, and must be a number, since the network draws masks")
     if card.doubt is not None:

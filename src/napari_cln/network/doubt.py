@@ -8,11 +8,23 @@ the grain is. A logistic regression, one for frames with a node and one for fram
 a chance of failure. It is fitted on validation frames, and says of another organ what it says of those it
 knows only as far as the clues mean the same there: ``docs/explanation/unlike-training-data.md`` has what was
 measured on sources held out of the fit.
+
+*Novelty* is the distance of a frame from the training data. Mean and standard deviation of each channel of
+the first feature map say what the grain of a frame is like: speckle, dynamic range, edges, black margins.
+Each source of training frames is a Gaussian in them, and a frame's novelty is its Mahalanobis distance from
+the nearest one [1]_, in units of the distance that nearly all validation frames keep within. The deepest maps
+are worse at it: they were taught to ignore what does not matter for nodes.
+
+References
+----------
+.. [1] K. Lee et al., "A simple unified framework for detecting out-of-distribution samples and
+       adversarial attacks", NeurIPS 2018. :arxiv:`1807.03888`
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -27,7 +39,7 @@ from torch.nn import functional as F
 from ..models.card import DoubtLine, DoubtModel
 from ..types import Doubt
 
-__all__ = ["CLUES", "agreement_of_levels", "clues_of", "doubt_of", "fit_doubt"]
+__all__ = ["CLUES", "Novelty", "agreement_of_levels", "clues_of", "doubt_of", "fit_doubt", "pooled_texture"]
 
 CLUES = {
     "patch": "the network is not sure that this is a node",
@@ -230,3 +242,37 @@ def _logit(share: float) -> float:
     """Log odds, within what a float32 softmax can tell apart."""
     clipped = min(max(share, 1e-3), 1 - 1e-3)
     return float(np.log(clipped / (1 - clipped)))
+
+
+# ------------------------------------------------------------ novelty
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Novelty:
+    """Place of the training frames; kept with the weights.
+
+    Parameters
+    ----------
+    mean : ndarray of float32, shape (K, D)
+        Of each source of training frames.
+    factor : ndarray of float32, shape (K, D, D)
+        Whitens a source, and divides by the threshold.
+    """
+
+    mean: NDArray[np.float32]
+    factor: NDArray[np.float32]
+
+    def __call__(self, texture: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Novelty (N,) of frames by their :func:`pooled_texture` (N, D); above 1 is unlike all sources."""
+        with np.errstate(over="ignore", invalid="ignore"):  # whoever asks looks whether it is finite
+            offset = texture[:, None] - self.mean  # (N, K, D)
+            whitened = np.einsum("kij,nkj->nki", self.factor, offset)
+            distance: NDArray[np.float32] = np.sqrt((whitened**2).sum(axis=2)).min(axis=1).astype(np.float32)
+        return distance
+
+
+def pooled_texture(e1: Tensor) -> NDArray[np.float32]:
+    """Mean and standard deviation of each channel of the first feature map (B, C, S/2, S/2): (B, 2C)."""
+    flat = e1.detach().float().flatten(2)
+    values: NDArray[np.float32] = torch.cat([flat.mean(2), flat.std(2)], 1).cpu().numpy()
+    return values

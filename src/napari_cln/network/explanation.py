@@ -87,7 +87,7 @@ def explain_prepared(segmenter: Segmenter, frame: Frame, prepared: ModelInput) -
     mask = prediction.mask if node is None else prediction.instances == node
     device = segmenter.device.name
     with torch.inference_mode():
-        features = network.encode(torch.from_numpy(prepared.image)[None, None].to(device))
+        features = network.encode(torch.from_numpy(prepared.stacked)[None].to(device))
         guide = torch.from_numpy(to_model(mask, prepared.geometry))[None, None].to(device)
         cells, bias = contributions(network, features, guide)
     temperature = segmenter.card.temperature

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..errors import DeviceError, FrameError, FrameReadError, PredictionError
+from ..errors import DeviceError, FrameError, FrameReadError, PredictionError, WeightsError
 from ..imaging.measurement import split_nodes
 from ..imaging.preprocessing import Geometry, ModelInput, prepare, restore, to_model
 from ..io.sources import Source, as_frame, find_sources, read_frames
@@ -60,6 +60,11 @@ class Segmenter:
         self.device = choose_device(device)
         network = model if isinstance(model, Network) else load_model(os.fspath(model))
         network = network.to(self.device.name).eval()
+        if network.card is not None and network.card.is_pretrained_alone:
+            raise WeightsError(
+                f"{network.model_id} was pretrained on unlabelled frames, and neither draws nor scores. "
+                "Start a training from it, and use what that makes."
+            )
         self.model, self.device = compile_for(network, self.device)
         self.card = network.card or ModelCard(name="untrained", config=network.config)
         self.batch_size = batch_size or self.device.batch_size
@@ -155,7 +160,7 @@ class Segmenter:
     def _predict(
         self, frames: Sequence[Frame], inputs: Sequence[ModelInput]
     ) -> list[Prediction | PredictionError]:
-        images = torch.from_numpy(np.stack([prepared.image for prepared in inputs]))[:, None]
+        images = torch.from_numpy(np.stack([prepared.stacked for prepared in inputs]))
         features = self.model.encode(images.to(self.device.name))
         maps, is_finite, agreement = self._mask(features, len(frames))
         found = [
@@ -221,6 +226,8 @@ class Segmenter:
                     clues=clues,
                     doubt=self._doubt(clues, bool(instances.any()), known),
                     flow=item.flow,
+                    notes=item.notes,
+                    stiffness=item.stiffness_of(instances),
                 )
             )
         return predictions

@@ -63,7 +63,7 @@ class UYNet(Member):
     def __init__(self, config: YNetConfig | None = None) -> None:
         super().__init__(config or YNetConfig.best())
         c1, c2, c3, c4, c5 = self.config.trunk_channels
-        self.enc1 = nn.Sequential(conv_norm(4, c1, 3), conv_norm(c1, c1, 3))
+        self.enc1 = nn.Sequential(conv_norm(4, c1, 3, planes=4 * self.config.planes), conv_norm(c1, c1, 3))
         self.enc2 = _lower(c1, c2)
         self.enc3 = _lower(c2, c3)
         self.enc4 = _lower(c3, c4)
@@ -80,7 +80,7 @@ class UYNet(Member):
             self.draw1 = nn.Conv2d(c1, 8, 3, padding=1)
 
     def encode(self, x: Tensor) -> Features:
-        """Compute the features of frames ``x`` (B, 1, S, S); sizes below for S = 256."""
+        """Compute the features of frames ``x`` (B, 1 + planes, S, S); sizes below for S = 256."""
         e1 = self.enc1(F.pixel_unshuffle(x, 2))  # (B, 32, 128, 128)
         e2 = self.enc2(e1)  # (B, 64, 64, 64)
         e3 = self.enc3(e2)  # (B, 128, 32, 32)

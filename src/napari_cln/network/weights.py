@@ -23,9 +23,9 @@ from ..errors import WeightsError
 from ..models.card import ModelCard
 from ..models.config import YNetConfig
 from ..models.library import card_of_weights, find_model, list_models, models_folder, next_card
+from .doubt import Novelty
 from .ensemble import Ensemble
 from .model import Member, Network
-from .novelty import Novelty
 from .u_shaped import network_of
 
 __all__ = ["list_models", "load_model", "models_folder", "save_model"]

@@ -88,7 +88,7 @@ class Sweep:
         scene._looks = [
             self._speckle(k, 0, neck.tissue.echo_db) * np.float32(np.cos(turn))
             + self._speckle(k, 1, neck.tissue.echo_db) * np.float32(np.sin(turn))
-            for k in range(scene.machine.looks)
+            for k in range(scene.machine.probe.looks)
         ]
         phantom = scene.show(scene.window(0.0), overlays=False)
         return self._breathed(phantom, z)

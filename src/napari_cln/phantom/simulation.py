@@ -194,7 +194,7 @@ class _Scene:
         self.machine: Machine = MACHINES[machine or drawn]
         self._gain = {
             "tissue_db": float(look.uniform(22.5, 26.0)),
-            "dynamic_range_db": self.machine.dynamic_range_db + float(look.uniform(-2, 2)),
+            "dynamic_range_db": self.machine.probe.dynamic_range_db + float(look.uniform(-2, 2)),
         }
         self._fade_db_per_mm = float(look.uniform(0.02, 0.12))
         self._size = self.machine.sizes[int(look.integers(len(self.machine.sizes)))]
@@ -208,14 +208,14 @@ class _Scene:
         )
         scale = (self._depth_mm / 35) ** 0.5  # deeper views use lower frequencies
         self._beam = Beam(
-            axial_mm=self.machine.axial_mm * scale,
-            lateral_mm=self.machine.lateral_mm * scale,
+            axial_mm=self.machine.probe.axial_mm * scale,
+            lateral_mm=self.machine.probe.lateral_mm * scale,
             focus_mm=self._depth_mm * float(look.uniform(0.4, 0.7)),
             spread=float(look.uniform(0.4, 0.8)),
         )
         self._imaging: Imaging | None = None
         if varied:
-            self._imaging = imaging = Imaging.draw(look, self.machine.dynamic_range_db)
+            self._imaging = imaging = Imaging.draw(look, self.machine.probe.dynamic_range_db)
             self._gain = {"tissue_db": imaging.tissue_db, "dynamic_range_db": imaging.dynamic_range_db}
             self._fade_db_per_mm = imaging.fade_db_per_mm
             self._beam = replace(self._beam, side_lobe=imaging.side_lobe)
@@ -233,7 +233,7 @@ class _Scene:
         noise = receiver_noise(self._speckle, path.shape, self._beam.axial_mm / STEP_MM[0])
         if not self._looks:
             # Drawn once: speckle belongs to the tissue and moves with it.
-            self._looks = [scatter(self._speckle, tissue.echo_db) for _ in range(self.machine.looks)]
+            self._looks = [scatter(self._speckle, tissue.echo_db) for _ in range(self.machine.probe.looks)]
         reflectors = tissue.reflectors[part]
         if self._imaging is not None:
             reflectors = reverberate(reflectors, self._imaging)
@@ -245,7 +245,9 @@ class _Scene:
             STEP_MM,
             self._beam,
         )
-        return _View(log_compress(amplitude, gamma=self.machine.gamma, **self._gain), first * STEP_MM[1])
+        return _View(
+            log_compress(amplitude, gamma=self.machine.probe.gamma, **self._gain), first * STEP_MM[1]
+        )
 
     def show(self, view: _View, *, overlays: bool, doppler: bool = False) -> Phantom:
         """Put a view on the machine's screen, with its truth."""

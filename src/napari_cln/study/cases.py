@@ -224,6 +224,8 @@ class Flow:
         are in the masks' figures and not in the diagnosis.
     scored_by_frame : int
         Nodes of known truth that were not found, and so have the score of the whole frame.
+    learned_from : int
+        Frames that the model's own training run had, where that is known.
     """
 
     frames: int
@@ -239,6 +241,7 @@ class Flow:
     benign: int
     unknown: int
     scored_by_frame: int
+    learned_from: int = 0
 
 
 def count_flow(rows: Sequence[CaseRow], unreadable: int = 0, failed: int = 0) -> Flow:

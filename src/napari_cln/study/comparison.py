@@ -39,6 +39,28 @@ CALLS = {"malignant": True, "metastatic": True, "benign": False, "undetermined":
 """What a table of calls may say of a node."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ModelGap:
+    """Differences that another model shows beyond its calls.
+
+    Parameters
+    ----------
+    auc : AucDifference
+        Model − other by the paired DeLong test.
+    areas : (Estimate, Estimate)
+        AUC of the model and of the other.
+    cutoffs : (float, float)
+        Of the model and of the other.
+    dice : Estimate, optional
+        Mean paired difference of Dice per node, where both give masks.
+    """
+
+    auc: AucDifference
+    areas: tuple[Estimate, Estimate]
+    cutoffs: tuple[float, float]
+    dice: Estimate | None
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Comparison:
     """The model and another test on the nodes that both have judged.
@@ -60,14 +82,8 @@ class Comparison:
         Of right and wrong calls.
     kappa : Estimate
         Agreement of the two.
-    auc : AucDifference, optional
-        Model − other by the paired DeLong test, where the other gives scores.
-    areas : (Estimate, Estimate), optional
-        AUC of the model and of the other.
-    cutoffs : (float, float), optional
-        Of the model and of the other.
-    dice : Estimate, optional
-        Mean paired difference of Dice per node, where the other gives masks.
+    gap : ModelGap, optional
+        Where the other test is a model.
     """
 
     name: str
@@ -82,10 +98,7 @@ class Comparison:
     differences: Mapping[str, Estimate]
     mcnemar: McNemar
     kappa: Estimate
-    auc: AucDifference | None = None
-    areas: tuple[Estimate, Estimate] | None = None
-    cutoffs: tuple[float, float] | None = None
-    dice: Estimate | None = None
+    gap: ModelGap | None = None
 
 
 def compare_calls(
@@ -191,13 +204,15 @@ def compare_models(
         [other.score >= other_cutoff for _, other in pairs],
         how,
         without=len(rows) - len(pairs),
-        auc=difference,
-        areas=(
-            auc_interval(truth, first, confidence=how.confidence),
-            auc_interval(truth, second, confidence=how.confidence),
+        gap=ModelGap(
+            auc=difference,
+            areas=(
+                auc_interval(truth, first, confidence=how.confidence),
+                auc_interval(truth, second, confidence=how.confidence),
+            ),
+            cutoffs=(cutoff, other_cutoff),
+            dice=_mean([d for d, _ in outlined], [p for _, p in outlined], how) if outlined else None,
         ),
-        cutoffs=(cutoff, other_cutoff),
-        dice=_mean([d for d, _ in outlined], [p for _, p in outlined], how) if outlined else None,
     )
 
 
@@ -210,10 +225,7 @@ def _compare(
     *,
     undetermined: int = 0,
     without: int = 0,
-    auc: AucDifference | None = None,
-    areas: tuple[Estimate, Estimate] | None = None,
-    cutoffs: tuple[float, float] | None = None,
-    dice: Estimate | None = None,
+    gap: ModelGap | None = None,
 ) -> Comparison:
     truth = np.array([row.truth == "metastatic" for row in rows])
     a, b = np.array(model, dtype=bool), np.array(other, dtype=bool)
@@ -235,10 +247,7 @@ def _compare(
         differences=_differences(truth, a, b, patients, how),
         mcnemar=mcnemar(int((right & ~right_too).sum()), int((~right & right_too).sum())),
         kappa=kappa(a, b, how.confidence),
-        auc=auc,
-        areas=areas,
-        cutoffs=cutoffs,
-        dice=dice,
+        gap=gap,
     )
 
 

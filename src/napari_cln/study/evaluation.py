@@ -26,7 +26,7 @@ from .fusion import RecordBeside, fused_rows
 from .gallery import Gallery, Picture
 from .hospitals import Transfer, compare_hospitals
 from .matching import compare, read_instances, reference_instances
-from .segmentation import AxisAgreement, Detection, Segmentation, compare_axes, detect, segment_summary
+from .segmentation import Detection, Segmentation, detect, segment_summary
 from .statistics.intervals import Resampling
 from .subgroups import Subgroup, split_into_subgroups
 
@@ -51,8 +51,6 @@ class Evaluation:
     Parameters
     ----------
     config : EvaluationConfig
-    model : str
-        Id of the model, or of several, by commas.
     rows : tuple of CaseRow
         The table that every figure is taken from.
     flow : Flow
@@ -62,7 +60,6 @@ class Evaluation:
         Per node and per patient; None without a case of known truth.
     segmentation, detection : Segmentation, Detection, optional
         None for a model that only classifies.
-    axes : tuple of AxisAgreement
     subgroups : tuple of Subgroup
     comparisons : tuple of Comparison
         With other models, readers and reports.
@@ -70,18 +67,17 @@ class Evaluation:
         All of them side by side.
     partitions : mapping of str to frozenset of str
         Patients of each split of the study.
-    learned_from : int
-        Reported frames that the model's own training run had, where that is known.
     pictures : tuple of Picture
         The best, median and worst frames.
     record : RecordBeside, optional
         The clinical record that was set beside the model, and what of it was missing.
     transfers : tuple of Transfer
         Figures from hospital to hospital, where the cases are of several.
+    trained_on : tuple of str
+        Sources of the model's training frames, and the number of each, as its card says.
     """
 
     config: EvaluationConfig
-    model: str
     rows: tuple[CaseRow, ...]
     flow: Flow
     cutoff: Cutoff
@@ -89,15 +85,19 @@ class Evaluation:
     patients: Diagnosis | None
     segmentation: Segmentation | None
     detection: Detection | None
-    axes: tuple[AxisAgreement, ...]
     subgroups: tuple[Subgroup, ...]
     comparisons: tuple[Comparison, ...]
     panel: Panel | None
     partitions: Mapping[str, frozenset[str]]
-    learned_from: int = 0
     pictures: tuple[Picture, ...] = ()
     record: RecordBeside | None = None
     transfers: tuple[Transfer, ...] = ()
+    trained_on: tuple[str, ...] = ()
+
+    @property
+    def model(self) -> str:
+        """Id of the model, or of several, by commas."""
+        return ", ".join(sorted({row.model for row in _of_split(self.rows, self.config.split) if row.model}))
 
 
 def evaluate(
@@ -203,7 +203,7 @@ def evaluate_each(
         return replace(
             evaluation,
             partitions=known or evaluation.partitions,
-            learned_from=len(seen),
+            flow=replace(evaluation.flow, learned_from=len(seen)),
             pictures=gallery.pick(),
         )
 
@@ -322,7 +322,6 @@ def evaluate_rows(
     ]
     return Evaluation(
         config=config,
-        model=", ".join(sorted({row.model for row in mine if row.model})),
         rows=tuple(rows),
         flow=count_flow(mine, unreadable, failed),
         cutoff=cutoff,
@@ -337,7 +336,6 @@ def evaluate_rows(
         patients=_by_patient(mine, cutoff.value, config, how),
         segmentation=segment_summary(mine, config.iou_threshold, how),
         detection=detect(mine, config.iou_threshold, how),
-        axes=compare_axes(mine, config.confidence),
         subgroups=split_into_subgroups(mine, cutoff.value, how),
         comparisons=tuple(found for found in compared if found is not None),
         panel=set_side_by_side(judged, cutoff.value, calls, models, how),

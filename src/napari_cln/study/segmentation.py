@@ -97,6 +97,7 @@ class Segmentation:
         Frames without a node in either mask: left out of ``frame_dice``, and counted here.
     claimed : Estimate, optional
         Share of the frames without a node in which one is outlined; None without such frames.
+    axes : tuple of AxisAgreement
     """
 
     nodes: int
@@ -112,7 +113,8 @@ class Segmentation:
     hd95_px: Summary | None
     assd_px: Summary | None
     empty_both: int
-    claimed: Estimate | None = None
+    claimed: Estimate | None
+    axes: tuple[AxisAgreement, ...]
 
 
 def segment_summary(
@@ -151,6 +153,7 @@ def segment_summary(
         assd_px=summary("assd_px", nodes),
         empty_both=len(frames) - len(marked),
         claimed=_claimed(rows, how.confidence),
+        axes=compare_axes(nodes, how.confidence),
     )
 
 
@@ -266,9 +269,8 @@ class AxisAgreement:
     of: int
 
 
-def compare_axes(rows: Sequence[CaseRow], confidence: float = 0.95) -> tuple[AxisAgreement, ...]:
-    """Agreement on both axes of all matched nodes; empty where none is matched."""
-    nodes = [row for row in rows if row.kind == "node" and row.compared]
+def compare_axes(nodes: Sequence[CaseRow], confidence: float = 0.95) -> tuple[AxisAgreement, ...]:
+    """Agreement on both axes of all compared nodes; empty where none is matched."""
     unit = "mm" if any(row.predicted_long_mm is not None for row in nodes) else "px"
     agreements = []
     for axis in ("long", "short"):

@@ -17,10 +17,17 @@ from torch.nn import functional as F
 
 from .data import Batch
 
-__all__ = ["augment"]
+__all__ = ["augment", "change_look", "hide_cells"]
+
+CELL = 16
+"""Side of the cells that :func:`hide_cells` hides, in pixels of the network's input."""
+HIDDEN = 0.6
+"""Share of them that it hides."""
 
 
-def augment(batch: Batch, keys: Sequence[tuple[int, ...]], kind: str, *, crop: bool = False) -> Batch:
+def augment(
+    batch: Batch, keys: Sequence[tuple[int, ...]], kind: str, *, crop: bool = False, drop: float = 0.0
+) -> Batch:
     """Change each frame as another probe position, gain or machine would.
 
     Left-right flip, shift, scale, small rotation; overall gain, gain over depth, contrast, blur
@@ -31,16 +38,19 @@ def augment(batch: Batch, keys: Sequence[tuple[int, ...]], kind: str, *, crop: b
     batch : Batch
     keys : sequence of tuple of int
         What the draws of each frame depend on, such as (seed, epoch, frame).
-    kind : {"ultrasound", "flip"}
-        ``"flip"`` does nothing but flip left-right.
+    kind : {"ultrasound", "place", "flip"}
+        ``"flip"`` does nothing but flip left-right; ``"place"`` moves the probe, and leaves gain, blur and
+        speckle as they are.
     crop : bool
         Give a part of half the side, mostly around a node. Its frame has no class
         then, since what makes it may lie outside.
+    drop : float
+        Chance that a frame loses a channel beside the grey image, as one that was not measured.
     """
     draws = [np.random.default_rng(key) for key in keys]
-    ultrasound = kind == "ultrasound"
+    moved = kind != "flip"
     size = batch.image.shape[-1] // (2 if crop else 1)
-    maps = torch.from_numpy(np.stack([_affine(rng, ultrasound) for rng in draws])).to(batch.image)
+    maps = torch.from_numpy(np.stack([_affine(rng, moved) for rng in draws])).to(batch.image)
     if crop:
         centres = np.stack([_centre(rng, item) for rng, item in zip(draws, batch.instances, strict=True)])
         maps[:, :, :2] /= 2
@@ -51,8 +61,11 @@ def augment(batch: Batch, keys: Sequence[tuple[int, ...]], kind: str, *, crop: b
     judged = None
     if batch.judged is not None:  # what comes in from outside the frame is background, and judged
         judged = 1 - F.grid_sample(1 - batch.judged, grid, mode="nearest", align_corners=False)
-    if ultrasound:
+    image, planes = image[:, :1], image[:, 1:]
+    if kind == "ultrasound":
         image = _look(image, draws)
+    if planes.shape[1]:
+        image = torch.cat([image, _without_some(planes, draws, drop)], 1)
     # the score of a node is that of the whole node
     frames, ids = batch.nodes.T
     before, after = (
@@ -73,10 +86,58 @@ def augment(batch: Batch, keys: Sequence[tuple[int, ...]], kind: str, *, crop: b
     )
 
 
-def _affine(rng: np.random.Generator, ultrasound: bool) -> NDArray[np.float32]:
+def _without_some(planes: Tensor, draws: Sequence[np.random.Generator], drop: float) -> Tensor:
+    """Planes (B, 2 C, S, S) of which some channels, value and place both, were left out."""
+    kept = np.stack([rng.random(planes.shape[1] // 2) >= drop for rng in draws])
+    return planes * torch.from_numpy(np.repeat(kept, 2, axis=1)).to(planes)[..., None, None]
+
+
+def change_look(batch: Batch, keys: Sequence[tuple[int, ...]]) -> Batch:
+    """Change gain, gain over depth, contrast, blur and speckle of each frame; what lies where stays.
+
+    Parameters
+    ----------
+    batch : Batch
+    keys : sequence of tuple of int
+        As for :func:`augment`.
+    """
+    grey = _look(batch.image[:, :1], [np.random.default_rng(key) for key in keys])
+    return replace(batch, image=torch.cat([grey, batch.image[:, 1:]], 1))
+
+
+def hide_cells(batch: Batch, keys: Sequence[tuple[int, ...]]) -> Batch:
+    """Hide cells of each frame behind its mean grey and blur the rest, to be restored [1]_.
+
+    Parameters
+    ----------
+    batch : Batch
+    keys : sequence of tuple of int
+        What the draws of each frame depend on.
+
+    Returns
+    -------
+    Batch
+        ``judged`` is 1 in what is hidden.
+
+    References
+    ----------
+    .. [1] Q. Kang et al., "Deblurring masked autoencoder is better recipe for ultrasound image recognition",
+       MICCAI 2023. :arxiv:`2306.08249`
+    """
+    draws = [np.random.default_rng((*key, 4)) for key in keys]
+    cells = batch.image.shape[-1] // CELL
+    sigma = torch.tensor([rng.uniform(1.0, 2.0) for rng in draws]).to(batch.image)[:, None, None, None]
+    gone = torch.from_numpy(np.stack([rng.random((1, cells, cells)) < HIDDEN for rng in draws]))
+    hidden = F.interpolate(gone.to(batch.image), batch.image.shape[-2:], mode="nearest")
+    grey = batch.image.mean((1, 2, 3), keepdim=True)
+    image = torch.where(hidden > 0, grey, _blurred(batch.image, sigma))
+    return replace(batch, image=image, judged=hidden)
+
+
+def _affine(rng: np.random.Generator, moved: bool) -> NDArray[np.float32]:
     """Map (2, 3) from output to input, in units of half the image."""
     flip = -1.0 if rng.random() < 0.5 else 1.0
-    if not ultrasound:
+    if not moved:
         return np.array([[flip, 0, 0], [0, 1, 0]], dtype=np.float32)
     scale = np.exp(rng.uniform(-0.25, 0.25))
     stretch = np.exp(rng.uniform(-0.04, 0.04))  # little: the ratio of a node's axes is a sign

@@ -24,7 +24,7 @@ from ..disk.schema import JsonObject
 from ..errors import RunError
 from ..network.model import Member
 from .data import Samples
-from .loss import Objective
+from .loss import Objective, Restoration
 from .recipes import Recipe
 
 __all__ = [
@@ -56,6 +56,12 @@ class Average:
         decay = min(self.decay, (1 + step) / (10 + step))
         for key, value in network.state_dict().items():
             self.state[key].lerp_(value.float(), 1 - decay)
+
+    def shared(self, like: Member) -> Member:
+        """A network for evaluation that *is* the average: it changes as that does, without a copy a step."""
+        alive = copy.deepcopy(like).requires_grad_(False).eval()
+        alive.load_state_dict(self.state, assign=True)
+        return alive
 
     def network(self, like: Member) -> Member:
         """A network for evaluation with the averaged weights, on the device of ``like``."""
@@ -89,10 +95,14 @@ class Progress:
     epoch_sums: dict[str, float] = field(default_factory=dict)
 
 
-def plan_of(recipe: Recipe, train: Samples, epochs: int, seed: int) -> JsonObject:
+def plan_of(
+    recipe: Recipe, train: Samples, epochs: int, seed: int, unlabelled: Samples | None = None
+) -> JsonObject:
     """Everything that a resumed run must share with the run before."""
-    digest = sha256(train.images.tobytes() + train.instances.tobytes() + train.node_targets.tobytes())
-    return {"recipe": asdict(recipe), "epochs": epochs, "seed": seed, "frames": digest.hexdigest()}
+    digest = sha256(train.stacked.tobytes() + train.instances.tobytes() + train.node_targets.tobytes())
+    if unlabelled is not None:
+        digest.update(unlabelled.stacked.tobytes())
+    return {"recipe": recipe.settings(), "epochs": epochs, "seed": seed, "frames": digest.hexdigest()}
 
 
 def save_weights(folder: Path, average: Average) -> None:
@@ -115,7 +125,7 @@ def load_weights(folder: Path) -> dict[str, torch.Tensor]:
 def save_checkpoint(
     folder: Path,
     plan: JsonObject,
-    objective: Objective,
+    objective: Objective | Restoration,
     optimizer: torch.optim.Optimizer,
     average: Average,
     progress: Progress,
@@ -172,7 +182,7 @@ def find_state(folder: Path, plan: JsonObject) -> tuple[JsonObject | None, list[
     for name in (LAST, FORMER):
         try:
             state = _read(folder / name)
-            former = state["plan"] | {"recipe": asdict(Recipe()) | state["plan"]["recipe"]}
+            former = state["plan"] | {"recipe": Recipe().settings() | state["plan"]["recipe"]}
             is_validated = state["progress"]["best"] > -math.inf
         except RunError as error:
             notes.append(str(error))
@@ -200,7 +210,7 @@ def find_state(folder: Path, plan: JsonObject) -> tuple[JsonObject | None, list[
 
 
 def put_back(
-    state: JsonObject, objective: Objective, optimizer: torch.optim.Optimizer, average: Average
+    state: JsonObject, objective: Objective | Restoration, optimizer: torch.optim.Optimizer, average: Average
 ) -> Progress:
     """Put the state of a run back into its parts."""
     objective.network.load_state_dict(state["network"])

@@ -22,13 +22,14 @@ from ..compat.tensors import processor_has_bfloat16
 from ..errors import RunError
 from ..network.model import Member
 from ..network.u_shaped import network_of
-from .augmentation import augment
+from .augmentation import augment, hide_cells
 from .checkpoint import Average, Progress, find_state, plan_of, put_back, save_checkpoint, save_weights
 from .data import Batch, Samples, order
-from .loss import Objective
+from .loss import Objective, Restoration, restoration_error
 from .recipes import Recipe
 from .run_folder import Collapsed, Epoch, Event, Note, Step, Stopped
 from .scoring import FrameScore, goodness, score_frames, summarise
+from .unlabelled import Teacher
 
 __all__ = ["fit"]
 
@@ -53,6 +54,7 @@ def fit(
     patience: int | None = None,
     stop: Callable[[], bool] = lambda: False,
     fold: int = 0,
+    unlabelled: Samples | None = None,
 ) -> Iterator[Event]:
     """Train one network, one event at a time.
 
@@ -77,6 +79,9 @@ def fit(
         Asked before every step and every validation; True ends the training there, to be resumed.
     fold : int
         Stands in each event.
+    unlabelled : Samples, optional
+        Frames that nobody labelled: as many of them a step, from which the network learns what its own
+        average draws on them (:mod:`.unlabelled`).
 
     Yields
     ------
@@ -91,7 +96,7 @@ def fit(
     RunError
         If the loss is no number, memory runs out, or the checkpoint belongs to another run.
     """
-    training = _Training(train, validation, recipe, folder, epochs, seed, start_from)
+    training = _Training(train, validation, recipe, folder, (epochs, seed), start_from, unlabelled)
     if resume:
         for sentence in training.resume():
             yield Note(message=sentence)
@@ -134,12 +139,13 @@ class _Training:
         validation: Samples,
         recipe: Recipe,
         folder: Path,
-        epochs: int,
-        seed: int,
+        length: tuple[int, int],
         start_from: Member | None,
+        unlabelled: Samples | None,
     ) -> None:
         self.train, self.validation, self.recipe, self.folder = train, validation, recipe, folder
-        self.epochs, self.seed = epochs, seed
+        self.epochs, self.seed = length
+        epochs, seed = length
         self.accelerator = Accelerator(mixed_precision=_precision())
         torch.manual_seed(seed)
         network = (
@@ -148,12 +154,16 @@ class _Training:
         network.requires_grad_(True)
         if self.processes > 1 and self.device.type == "cuda":  # PyTorch has it for GPUs alone
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
-        objective = Objective.of(network, recipe)
+        objective: Objective | Restoration
+        objective = Restoration(network) if recipe.task == "restore" else Objective(network, recipe.loss)
         self.objective = objective.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = _optimizer(recipe, self.objective)
         self.average = Average(network, recipe.average)
         self.progress = Progress()
-        self._plan = plan_of(recipe, train, epochs, seed)
+        self._plan = plan_of(recipe, train, epochs, seed, unlabelled)
+        self._teacher: Teacher | None = None
+        if unlabelled is not None and len(unlabelled):
+            self._teacher = Teacher(unlabelled, self.average, network, recipe, seed)
         self._terms: list[tuple[int, dict[str, Tensor], list[str]]] = []
 
     @property
@@ -206,15 +216,21 @@ class _Training:
         batch = Batch.of(self.train.take(mine), self.device)
         keys = [(self.seed, epoch, int(index)) for index in mine]
         crop = epoch < round(self.recipe.crops * self.epochs)
-        batch = augment(batch, keys, self.recipe.augmentation, crop=crop)
-        if epoch < self.halved:
+        batch = augment(batch, keys, self.recipe.augmentation, crop=crop, drop=self.recipe.channel_dropout)
+        half = epoch < self.halved
+        if half:
             batch = batch.halved()
+        beside: tuple[Batch, ...] = ()
+        if self.recipe.task == "restore":
+            batch, beside = hide_cells(batch, keys), (batch,)
+        elif self._teacher is not None:
+            beside = (self._guessed(self._teacher, crop=crop, half=half),)
         for group in self.optimizer.param_groups:
             group["lr"] = _rate(self.recipe, self.progress.step, self.total)
         wrapped, stepper = self._at_work
         wrapped.train()
         try:
-            terms = wrapped(batch)
+            terms = wrapped(batch, *beside)
             kept = {name: value.detach() for name, value in terms.items()}
             self._terms.append((self.progress.step, kept, [self.train.ids[index] for index in mine]))
             if self.device.type in EACH_STEP:
@@ -230,6 +246,13 @@ class _Training:
         self.average.update(self.objective.network, self.progress.step)
         self.progress.step += 1
         self.progress.seconds = time.monotonic() - self._started
+
+    def _guessed(self, teacher: Teacher, *, crop: bool, half: bool) -> Batch:
+        """Unlabelled frames of this step, under the masks that the average draws on them."""
+        mine = self.accelerator.process_index, self.processes
+        frames, keys = teacher.batch(self.progress.step, self.batch_size, mine, self.device)
+        with self.accelerator.autocast():
+            return teacher.guess(frames, keys, self.progress.step / self.total, crop=crop, half=half)
 
     def _check(self) -> None:
         """Raise of the first step whose loss is not a number, with its frames."""
@@ -257,14 +280,37 @@ class _Training:
             part = part.halved()
         elif epoch == self.halved + 1 and self.halved:
             self.progress.best = -math.inf  # figures at half the side are of another kind
+        losses = _means(self.progress.epoch_sums, self.steps_per_epoch)
+        if self.recipe.task == "restore":
+            losses["held_out"] = self._restored(self.validation)
+            events: list[Event] = [
+                _judge_restoration(losses, self.progress, fold, epoch, len(self.validation))
+            ]
+            self._keep_best()
+            return events
         with self.accelerator.autocast():
             scores = score_frames(self.average.network(self.objective.network), part, device=self.device)
         scores = gather_object(scores) if self.processes > 1 else scores
-        losses = _means(self.progress.epoch_sums, self.steps_per_epoch)
         events = _judge(scores, self.progress, fold, epoch, losses)
+        self._keep_best()
+        return events
+
+    def _keep_best(self) -> None:
         if self.progress.waited == 0 and self.accelerator.is_main_process:
             save_weights(self.folder, self.average)
-        return events
+
+    @torch.no_grad()
+    def _restored(self, part: Samples) -> float:
+        """Mean error of the averaged weights on hidden cells of frames that are not trained on."""
+        network = self.average.network(self.objective.network)
+        errors = []
+        for first in range(0, len(part), 8):
+            rows = range(first, min(first + 8, len(part)))
+            whole = Batch.of(part.take(rows), self.device)
+            hidden = hide_cells(whole, [(self.seed, row) for row in rows])
+            drawn = network.decode(network.encode(hidden.image)).float()
+            errors.append(float(restoration_error(drawn, whole.image, hidden.judged)) * len(rows))
+        return sum(errors) / max(len(part), 1)
 
     def save(self) -> None:
         """Write the whole state, with the terms of all steps so far."""
@@ -317,6 +363,22 @@ def _judge(
     else:
         return [epoch]
     return [epoch, Collapsed(fold=fold, epoch=epochs, message=message)]
+
+
+def _judge_restoration(losses: dict[str, float], progress: Progress, fold: int, epoch: int, n: int) -> Epoch:
+    """Event that says how an epoch of restoring went; ``progress.waited`` is 0 for the best."""
+    progress.waited += 1
+    if -losses["held_out"] > progress.best:
+        progress.best, progress.waited = -losses["held_out"], 0
+    return Epoch(
+        fold=fold,
+        epoch=epoch,
+        step=progress.step,
+        seconds=round(progress.seconds, 1),
+        loss={name: round(value, 5) for name, value in losses.items()},
+        n=n,
+        best=progress.waited == 0,
+    )
 
 
 def _means(sums: dict[str, float], count: int) -> dict[str, float]:

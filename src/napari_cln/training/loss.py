@@ -15,9 +15,9 @@ from torch.nn import functional as F
 
 from ..network.model import Features, Member, YNet
 from .data import Batch
-from .recipes import Recipe
+from .recipes import LossTerms
 
-__all__ = ["Objective", "soft_dice"]
+__all__ = ["Objective", "Restoration", "restoration_error", "soft_dice"]
 
 DEEP_WEIGHTS = (0.25, 0.5)
 """What the masks of the decoder's coarser levels count, the coarsest first; the finest counts 1."""
@@ -29,16 +29,9 @@ class Objective(nn.Module):
     Parameters
     ----------
     network : Member
-    dice : bool
-        Add soft Dice to the mask's cross-entropy.
-    class_weight : float
-        Weight of the class loss in ``total``.
-    deep_supervision : bool
-        Draw a mask from each of the decoder's two coarser levels as well, through heads that serve the
-        training alone, and add its loss at a quarter and half the weight [1]_.
-    node_weight : float
-        Weight in ``total`` of the cross-entropy that counts every node alike, however small; 0 for
-        none.
+    terms : LossTerms
+        With ``deep_supervision`` a mask is drawn from each of the decoder's two coarser levels as well,
+        through heads that serve the training alone [1]_.
 
     References
     ----------
@@ -46,68 +39,68 @@ class Objective(nn.Module):
        those of nnU-Net.
     """
 
-    def __init__(
-        self,
-        network: Member,
-        *,
-        dice: bool,
-        class_weight: float,
-        deep_supervision: bool = False,
-        node_weight: float = 0.0,
-    ) -> None:
+    def __init__(self, network: Member, terms: LossTerms) -> None:
         super().__init__()
         self.network = network
-        self.deep = deep_supervision and network.config.segmentation
+        self.deep = terms.deep_supervision and network.config.segmentation
         # a U-shaped network has heads of its own, which serve it later as well
         levels = DEEP_WEIGHTS if self.deep and isinstance(network, YNet) else ()
         self.heads = nn.ModuleList(nn.Conv2d(network.config.decoder_width, 2, 1) for _ in levels)
-        self.dice = dice
-        self.node_weight = node_weight
-        self.class_weight = class_weight
+        self.terms = terms
 
-    @classmethod
-    def of(cls, network: Member, recipe: Recipe) -> Objective:
-        """Build the loss that a recipe makes small."""
-        return cls(
-            network,
-            dice=recipe.dice,
-            class_weight=recipe.class_weight,
-            deep_supervision=recipe.deep_supervision,
-            node_weight=recipe.node_weight,
-        )
-
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, batch: Batch, guessed: Batch | None = None) -> dict[str, Tensor]:
         """Terms of the loss, each a scalar: ``mask_ce``, ``mask_dice``, ``mask_deep``, ``node_ce``,
-        ``class_ce``, ``total``; those that the network or the recipe lacks are left out."""
-        features = self.network.encode(batch.image)
+        ``consistency``, ``class_ce``, ``total``; those that the network or the recipe lacks are left out.
+
+        ``guessed`` holds unlabelled frames under the masks that a teacher draws on them, each of which counts
+        as much as its ``mask_weight``; they say nothing of a class.
+        """
+        count = len(batch.image)
+        frames = batch.image if guessed is None else torch.cat([batch.image, guessed.image])
+        features = self.network.encode(frames)
         terms: dict[str, Tensor] = {}
         mask = (batch.instances > 0).float()  # (B, 1, S, S)
         probability = mask
         if self.network.config.segmentation:
-            *coarser, drawn = self._drawn(features)
-            logits = drawn.float()  # (B, 2, S, S)
-            probability = logits.softmax(1)[:, 1:]  # (B, 1, S, S)
-            pixelwise = F.cross_entropy(logits, mask[:, 0].long(), reduction="none")  # (B, S, S)
-            terms["mask_ce"] = _weighted_mean(_mean_of_judged(pixelwise, batch.judged), batch.mask_weight)
-            if self.dice:
-                overlap = soft_dice(_judged(probability, batch.judged), mask)
-                terms["mask_dice"] = _weighted_mean(1 - overlap, batch.mask_weight)
-            if coarser:
-                deep = self._deep(coarser, mask, batch.judged)
-                terms["mask_deep"] = _weighted_mean(deep, batch.mask_weight)
-            if self.node_weight:
-                each, nodes = _mean_of_nodes(pixelwise, batch.instances[:, 0])
-                terms["node_ce"] = self.node_weight * _weighted_mean(each, nodes * batch.mask_weight)
+            drawn = self._drawn(features)
+            known = [level[:count] for level in drawn]
+            probability = known[-1].detach().float().softmax(1)[:, 1:]  # (B, 1, S, S)
+            for name, (each, weight) in self._of_masks(known, batch).items():
+                terms[name] = _weighted_mean(each, weight)
+            if self.terms.node_weight:
+                terms["node_ce"] = self.terms.node_weight * terms["node_ce"]
+            if guessed is not None:
+                parts = self._of_masks([level[count:] for level in drawn], guessed)
+                each = sum((part for name, (part, _) in parts.items() if name != "node_ce"), torch.zeros(()))
+                weight = guessed.mask_weight
+                terms["consistency"] = _weighted_mean(each * weight, torch.ones_like(weight))
         if self.network.config.knows_nothing:
-            terms["class_ce"] = self._class_of_patches(features, batch, probability.detach())
+            terms["class_ce"] = self._class_of_patches(features, batch, probability)
         elif self.network.config.guided:
-            terms["class_ce"] = self._class_of_nodes(features, batch, mask, probability.detach())
+            terms["class_ce"] = self._class_of_nodes(features, batch, mask, probability)
         else:
-            class_logits = self.network.classify(features).float()
+            class_logits = self.network.classify(features).float()[:count]
             terms["class_ce"] = _class_loss(class_logits, batch.frame_target, batch.frame_weight)
         mask_loss = sum((value for name, value in terms.items() if name != "class_ce"), torch.zeros(()))
-        terms["total"] = mask_loss + self.class_weight * terms["class_ce"]
+        terms["total"] = mask_loss + self.terms.class_weight * terms["class_ce"]
         return terms
+
+    def _of_masks(self, levels: list[Tensor], batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
+        """Mask losses of each frame by name, (B,), and how much each counts, (B,)."""
+        *coarser, drawn = levels
+        mask = (batch.instances > 0).float()
+        logits = drawn.float()  # (B, 2, S, S)
+        pixelwise = F.cross_entropy(logits, mask[:, 0].long(), reduction="none")  # (B, S, S)
+        losses = {"mask_ce": (_mean_of_judged(pixelwise, batch.judged), batch.mask_weight)}
+        if self.terms.dice:
+            overlap = soft_dice(_judged(logits.softmax(1)[:, 1:], batch.judged), mask)
+            losses["mask_dice"] = 1 - overlap, batch.mask_weight
+        if coarser:
+            losses["mask_deep"] = self._deep(coarser, mask, batch.judged), batch.mask_weight
+        if self.terms.node_weight:
+            each, nodes = _mean_of_nodes(pixelwise, batch.instances[:, 0])
+            losses["node_ce"] = each, nodes * batch.mask_weight
+        return losses
 
     def _drawn(self, features: Features) -> list[Tensor]:
         """Mask logits of each level that is compared with the mask, the coarsest first."""
@@ -124,7 +117,7 @@ class Objective(nn.Module):
             logits = F.interpolate(level.float(), mask.shape[-2:], mode="bilinear")
             pixelwise = F.cross_entropy(logits, mask[:, 0].long(), reduction="none")
             loss = _mean_of_judged(pixelwise, judged)
-            if self.dice:
+            if self.terms.dice:
                 loss = loss + 1 - soft_dice(_judged(logits.softmax(1)[:, 1:], judged), mask)
             losses = losses + weight * loss
         return losses
@@ -166,6 +159,56 @@ class Objective(nn.Module):
         nodes = (~nothing).sum().clamp_min(1)
         weight[nothing] = (nodes / nothing.sum().clamp_min(1)).clamp_max(1.0).float()
         return _weighted_mean(-(targets * logits.log_softmax(1)).sum(1), weight)
+
+
+SEEN = 0.2
+"""Weight of the pixels that were blurred and not hidden."""
+
+
+class Restoration(nn.Module):
+    """A network that restores frames of which parts are hidden: encoder and decoder learn what tissue looks
+    like, and need no label for it.
+
+    Parameters
+    ----------
+    network : Member
+        With a decoder. The difference of its two mask logits is the grey value; the layer that draws it is
+        left behind when a training starts from the network.
+    """
+
+    def __init__(self, network: Member) -> None:
+        super().__init__()
+        self.network = network
+        self.heads = nn.ModuleList()
+
+    def forward(self, batch: Batch, whole: Batch) -> dict[str, Tensor]:
+        """Terms of the loss: ``restore``, the mean error in grey values of [0, 1], and ``total``.
+
+        ``batch`` is ``whole`` with cells hidden, as :func:`.augmentation.hide_cells` gives it.
+        """
+        drawn = self.network.decode(self.network.encode(batch.image)).float()
+        error = restoration_error(drawn, whole.image, batch.judged)
+        return {"restore": error, "total": error + 0.0 * _unused(self.network)}
+
+
+def _unused(network: Member) -> Tensor:
+    """Zero that depends on every weight: several processes wait for the gradient of each."""
+    return torch.stack([weight.sum() for weight in network.parameters()]).sum()
+
+
+def restoration_error(drawn: Tensor, grey: Tensor, hidden: Tensor | None) -> Tensor:
+    """Mean error of what is drawn, (B, 2, S, S), for the grey values (B, 1, S, S) in [0, 1].
+
+    Parameters
+    ----------
+    drawn, grey : Tensor
+    hidden : Tensor, optional
+        1 where a frame was hidden, (B, 1, S, S); what was not counts a fifth, and what is black counts not.
+    """
+    there = (grey > 0).float()
+    weight = there if hidden is None else there * (SEEN + (1 - SEEN) * hidden)
+    error = (drawn[:, 1:] - drawn[:, :1] - grey).abs()
+    return (error * weight).sum() / weight.sum().clamp_min(1)
 
 
 THRESHOLDS = (0.5, 0.25, 0.1)

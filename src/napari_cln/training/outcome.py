@@ -39,7 +39,7 @@ def card_of(
     name: str,
     settings: JsonObject,
     recipe: Recipe,
-    n_train: int,
+    trained_on: tuple[TrainingData, ...],
     areas: NDArray[np.intp],
     scores: Sequence[Sequence[FrameScore]],
     *,
@@ -53,8 +53,8 @@ def card_of(
     settings : dict
         Of the run, as they may leave the house.
     recipe : Recipe
-    n_train : int
-        Frames that the model was trained on.
+    trained_on : tuple of TrainingData
+        Frames that the model was trained on, by their source.
     areas : ndarray of int
         Of all nodes that anybody drew, in pixels of the network's input.
     scores : sequence of sequence of FrameScore
@@ -81,9 +81,7 @@ def card_of(
         name=plain_name(name),
         created=datetime.now(UTC).date().isoformat(),
         prepare=recipe.prepare,
-        trained_on=(
-            TrainingData(name="frames of a training folder", n=n_train, licence="its owner's", citation=""),
-        ),
+        trained_on=trained_on,
         recipe=settings,
         figures=estimate_figures(pooled, data),
         mask_threshold=0.5 if recipe.network.segmentation else None,

@@ -2,13 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
+from ..disk.schema import JsonObject
 from ..models.config import YNetConfig
 from ..types import PrepareConfig
 
-__all__ = ["Recipe"]
+__all__ = ["LossTerms", "Recipe"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossTerms:
+    """Parts of a training's loss, and their weights.
+
+    Parameters
+    ----------
+    dice : bool
+        Add soft Dice to the mask's cross-entropy.
+    deep_supervision : bool
+        Compare what the decoder's coarser levels draw with the mask too, at half and a quarter of the
+        weight.
+    class_weight : float
+        Weight of the class loss beside the mask loss.
+    node_weight : float
+        Weight of a second cross-entropy on the mask, in which every node counts alike, however
+        small; 0 for none.
+    consistency : float
+        Weight of the mask loss on unlabelled frames, where there are any; it grows over the first fifth of
+        the steps.
+    """
+
+    dice: bool = True
+    deep_supervision: bool = False
+    class_weight: float = 1.0
+    node_weight: float = 0.0
+    consistency: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,22 +58,19 @@ class Recipe:
         Cosine to zero, after a linear warm-up over 5 % of the steps.
     average : float
         Decay of the running average of the weights that is validated and saved; 0 for none.
-    dice : bool
-        Add soft Dice to the mask's cross-entropy.
-    deep_supervision : bool
-        Compare what the decoder's coarser levels draw with the mask too, at half and a quarter of the
-        weight.
-    class_weight : float
-        Weight of the class loss beside the mask loss.
-    node_weight : float
-        Weight of a second cross-entropy on the mask, in which every node counts alike, however
-        small; 0 for none.
+    loss : LossTerms
     augmentation : {"ultrasound", "flip"}
+    task : {"diagnose", "restore"}
+        Draw and score nodes, or restore frames of which parts are hidden: the pretraining that needs no
+        labels.
     half : float
         Part of the epochs, at the start, that see frames at half the side, at a quarter of the time.
     crops : float
         Part of the epochs, at the start, that train on crops of half the side, most of them
         around a node: as many nodes in a quarter of the time, where nodes are small.
+    channel_dropout : float
+        Chance that a frame is shown without a channel that it has beside the grey image, so that the
+        network does without where that is missing.
     """
 
     name: str = "best"
@@ -56,13 +82,12 @@ class Recipe:
     optimizer: Literal["adamw", "sgd"] = "adamw"
     schedule: Literal["cosine", "constant"] = "cosine"
     average: float = 0.998
-    dice: bool = True
-    deep_supervision: bool = False
-    class_weight: float = 1.0
-    node_weight: float = 0.0
+    loss: LossTerms = field(default_factory=LossTerms)
     augmentation: Literal["ultrasound", "flip"] = "ultrasound"
+    task: Literal["diagnose", "restore"] = "diagnose"
     half: float = 0.0
     crops: float = 0.0
+    channel_dropout: float = 0.5
 
     @classmethod
     def best(cls, *, segmentation: bool = True) -> Recipe:
@@ -70,8 +95,7 @@ class Recipe:
         ``docs/explanation/accuracy.md``."""
         return cls(
             network=YNetConfig.best(segmentation=segmentation),
-            deep_supervision=segmentation,
-            class_weight=0.3 if segmentation else 1.0,
+            loss=LossTerms(deep_supervision=segmentation, class_weight=0.3 if segmentation else 1.0),
         )
 
     @classmethod
@@ -88,6 +112,12 @@ class Recipe:
             optimizer="sgd",
             schedule="constant",
             average=0.0,
-            dice=False,
+            loss=LossTerms(dice=False),
             augmentation="flip",
         )
+
+    def settings(self) -> JsonObject:
+        """All settings by name, those of the loss beside the others: the form in which files keep them."""
+        settings = asdict(self)
+        loss: JsonObject = settings.pop("loss")
+        return settings | loss

@@ -20,9 +20,8 @@ from ..disk.schema import JsonObject
 from ..errors import ClnError, RunError, WeightsError
 from ..folder.dataset import TrainingFolder
 from ..folder.screens import refuse_held
-from ..folder.split.deal import Fold
+from ..folder.split.deal import Fold, hospital_folds
 from ..folder.split.frozen import frozen_split
-from ..folder.split.hospitals import hospital_folds
 from ..models.config import YNetConfig
 from ..network.ensemble import Ensemble
 from ..network.model import Member, Network
@@ -33,12 +32,14 @@ from .checkpoint import forget_former, has_checkpoint, load_weights
 from .config import TrainConfig
 from .data import Samples
 from .loop import fit
+from .more_frames import MoreFrames, pseudo_labelled, simulated_samples, weighed
 from .novelty import fit_novelty
 from .outcome import card_of, comparison
 from .recipes import Recipe
 from .run_folder import End, Event, Failed, Note, RunFolder, Start, Stopped, TrainingRecord
 from .scoring import FrameScore, goodness, score_frames
 from .start import StartingPoint, starting_point
+from .unlabelled import read_unlabelled
 
 __all__ = ["TrainConfig", "train"]
 
@@ -149,7 +150,10 @@ def _train(
         weights=str(start) if start else "",
         settings=config,
     )
-    settings = _settings(config, start)
+    more = _more_of(study, config, folds, cases, recipe)
+    for sentence in more.notes:
+        yield Note(message=sentence)
+    settings = _settings(config, start, more)
     name = run.path.absolute().name
     scores: list[list[FrameScore]] = []
     networks: list[Member] = []
@@ -163,6 +167,7 @@ def _train(
         train_on, validate_on = (
             prepared.take([places[id_] for id_ in side]) for side in (fold.train, fold.validation)
         )
+        validated = {cases[id_].patient for id_ in fold.validation}
         network, fault = _finished(place / "model.safetensors", recipe.network)
         if fault:
             yield Note(message=fault)
@@ -172,7 +177,7 @@ def _train(
                 place.mkdir(exist_ok=True)
             state.wait_for_everyone()
             for event in fit(
-                train_on,
+                Samples.join([train_on, *more.of_fold(validated)]),
                 validate_on,
                 recipe,
                 place,
@@ -183,6 +188,7 @@ def _train(
                 patience=config.patience or None,
                 stop=stop,
                 fold=index,
+                unlabelled=more.unlabelled.beside(validated) if more.unlabelled else None,
             ):
                 yield event
                 if isinstance(event, Stopped):
@@ -192,10 +198,11 @@ def _train(
         networks.append(network)
         scores.append(score_frames(network, validate_on))
         if is_new and state.is_main_process:
-            card = card_of(f"{name}-fold-{index}", settings, recipe, len(train_on), areas, scores[-1:])
+            counts = more.counts(len(train_on), [validated])
+            card = card_of(f"{name}-fold-{index}", settings, recipe, counts, areas, scores[-1:])
             save_model(network, place / "model.safetensors", card)
             forget_former(place)
-    yield from _kept(study, run, config, state, folds, networks, scores, (settings, recipe, areas))
+    yield from _kept(study, run, config, state, folds, networks, scores, (settings, recipe, areas, more))
 
 
 def _kept(
@@ -206,17 +213,19 @@ def _kept(
     folds: Sequence[Fold],
     networks: Sequence[Member],
     scores: Sequence[Sequence[FrameScore]],
-    told: tuple[JsonObject, Recipe, NDArray[np.intp]],
+    told: tuple[JsonObject, Recipe, NDArray[np.intp], MoreFrames],
 ) -> Iterator[Event]:
     """Keep the best fold, or all, as the run's model, and compare it with the one in use."""
     cases = {case.id: case for case in study.cases()}
-    settings, recipe, areas = told
+    settings, recipe, areas, more = told
     name = run.path.absolute().name
     best = max(range(len(folds)), key=lambda index: goodness(scores[index]) or 0.0)
     chosen = list(range(len(folds))) if config.ensemble else [best]
     model: Network = Ensemble(networks) if config.ensemble else networks[best]
     n_train = len(set().union(*(folds[index].train for index in chosen)))
-    card = card_of(name, settings, recipe, n_train, areas, scores, members=len(chosen))
+    validated = [{cases[id_].patient for id_ in folds[index].validation} for index in chosen]
+    counts = more.counts(n_train, validated)
+    card = card_of(name, settings, recipe, counts, areas, scores, members=len(chosen))
     if state.is_main_process:
         save_model(model, run.model, card)
     if config.compare_with:
@@ -248,9 +257,35 @@ def _recipe_of(
     return (recipe if start is None else replace(recipe, network=start.network.config)), start
 
 
-def _settings(config: TrainConfig, start: StartingPoint | None) -> JsonObject:
+def _more_of(
+    study: TrainingFolder,
+    config: TrainConfig,
+    folds: Sequence[Fold],
+    cases: Mapping[str, Case],
+    recipe: Recipe,
+) -> MoreFrames:
+    """Frames beside the labelled ones of the folder that the settings ask for."""
+    pseudo = pseudo_labelled(study, cases.values()) if config.pseudo else []
+    if config.pseudo and not pseudo:
+        raise RunError(
+            f"{study.path.name} holds no pseudo-label. Make some by `napari-cln pseudo`, or set pseudo to 0."
+        )
+    refuse_held(study, (case.id for case in pseudo), "Training")
+    unlabelled = None
+    if config.unlabelled:
+        unlabelled = read_unlabelled(config.unlabelled, study, folds, recipe.prepare)
+    return MoreFrames(
+        simulated=simulated_samples(config.synthetic, config.seed, recipe.prepare),
+        pseudo=weighed(study, pseudo, config.pseudo, recipe.prepare),
+        patients=tuple(case.patient for case in pseudo),
+        unlabelled=unlabelled,
+    )
+
+
+def _settings(config: TrainConfig, start: StartingPoint | None, more: MoreFrames) -> JsonObject:
     """Settings for a card. It travels with its model: it names other models by their id, never by a path."""
     settings = {**asdict(config), "start_from": start.model if start else ""}
+    settings["unlabelled"] = len(more.unlabelled.samples) if more.unlabelled else 0
     del settings["compare_with"]
     if start is not None:
         settings["loaded"] = f"{start.taken} of {start.of} tensors"
@@ -262,7 +297,7 @@ def _best_of(place: Path, recipe: Recipe, train_on: Samples, validate_on: Sample
     network = network_of(recipe.network).eval()
     network.load_state_dict(load_weights(place))
     # ids are hashes, so that the first frames are a fair sample
-    known = [part.images[:NOVELTY_FRAMES] for part in (train_on, validate_on)]
+    known = [part.stacked[:NOVELTY_FRAMES] for part in (train_on, validate_on)]
     network.novelty = fit_novelty(network, known[:1], known[1])
     return network
 

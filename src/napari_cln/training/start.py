@@ -18,6 +18,7 @@ from .recipes import Recipe
 __all__ = ["StartingPoint", "starting_point"]
 
 ENCODER = ("stem.", "enc")
+LAST_LAYERS = ("head.", "draw", "dec1.1.")
 LEAST = 0.5
 """Share of the encoder's weights that must fit: with fewer, the rest meets what it was not trained with."""
 
@@ -87,9 +88,16 @@ def starting_point(name_or_path: str, recipe: Recipe, seed: int = 0) -> Starting
     config = wanted
     if recipe.name != "paper":  # with the trunk of another kind nothing would fit
         config = theirs if same_kind else replace(wanted, trunk=theirs.trunk)
+        config = replace(config, planes=wanted.planes)
     torch.manual_seed(seed)
     network = network_of(config)
     state = model.state_dict()
+    if model.card is None or model.card.prepare.channels != recipe.prepare.channels:
+        # those read other channels
+        state = {key: value for key, value in state.items() if not key.endswith(".beside")}
+    pretrained = model.card is not None and model.card.is_pretrained_alone
+    if pretrained:  # its last layers draw grey values, and its head was never trained
+        state = {key: value for key, value in state.items() if not key.startswith(LAST_LAYERS)}
     fitting = {key: state[key] for key, value in network.state_dict().items() if _fits(state.get(key), value)}
     if _share(network, fitting) < LEAST:
         raise RunError(
@@ -101,6 +109,8 @@ def starting_point(name_or_path: str, recipe: Recipe, seed: int = 0) -> Starting
     remarks = []
     if config != wanted:
         remarks.append(f"the network keeps that model's sizes ({_differences(config, wanted)})")
+    if pretrained:
+        remarks.append("pretrained on unlabelled frames; the layers that draw and score are new")
     if model.card is not None and model.card.prepare != recipe.prepare:
         remarks.append(
             f"its frames were prepared in another way ({_differences(model.card.prepare, recipe.prepare)})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
@@ -126,6 +126,8 @@ def evaluate_folder(
         record=_record(study, cases, settings),
     )
     evaluation = yield from _counted(evaluating, lost, total - len(cases), total, total)
+    sources = segmenter.card.trained_on
+    evaluation = replace(evaluation, trained_on=tuple(f"{one.name} (n = {one.n})" for one in sources))
     report = write_report(evaluation, out)
     yield EvaluationStep(done=total, total=total, notes=unknown, evaluation=evaluation, report=report)
 
@@ -229,7 +231,12 @@ def _learned_from(model: str) -> tuple[Collection[str], Collection[str], tuple[s
 
 def _frames(study: TrainingFolder, cases: Sequence[Case]) -> Iterator[Frame]:
     for case in cases:
-        yield Frame(pixels=study.read_image(case), spacing_mm=case.spacing_mm, source=case.image)
+        yield Frame(
+            pixels=study.read_image(case),
+            spacing_mm=case.spacing_mm,
+            source=case.image,
+            channels=study.read_channels(case),
+        )
 
 
 def _noting(lost: list[PredictionError], predictions: Iterable[_Outcome]) -> Iterator[_Outcome]:

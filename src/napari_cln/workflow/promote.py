@@ -63,6 +63,11 @@ def promote(name_or_path: str | Path, *, confirmed: bool = False) -> ModelCard:
     try:
         weights = path.read_bytes()
         card = card_of_weights(path, sha256(weights).hexdigest())
+        if card.is_pretrained_alone:
+            raise WeightsError(
+                f"{card.model_id} was pretrained on unlabelled frames, and neither draws nor scores. Start a "
+                "training from it, and promote what that makes."
+            )
         name = known_name(path) or _name_for(card)
         if name == model_in_use():
             raise WeightsError(f"{name}@{card.sha256[:12]} is in use already.")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from napari_cln.errors import SplitError
-from napari_cln.folder.split.hospitals import hospital_folds
+from napari_cln.folder.split.deal import hospital_folds
 from napari_cln.types import Case, Node
 
 
@@ -16,7 +16,6 @@ def case(number, hospital, patient=None, truth="benign"):
         mask=Path("mask.png"),
         instances=None,
         nodes=(Node(id=1, truth=truth),),
-        truth=truth,
         patient=patient or f"p{number}",
         status="accepted",
         hospital=hospital,

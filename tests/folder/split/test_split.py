@@ -8,7 +8,7 @@ from napari_cln.errors import SplitError
 from napari_cln.folder.split.deal import split
 from napari_cln.folder.split.frozen import encode_splits, frozen_places, frozen_split
 from napari_cln.folder.split.groups import group_cases
-from napari_cln.types import Case, Checksums
+from napari_cln.types import Case, Checksums, Node
 
 TRUTHS = st.sampled_from(["benign", "metastatic", "unknown"])
 
@@ -19,8 +19,7 @@ def case(n, patient, truth="benign", cine=None, side=None, pixels=None):
         image=None,
         mask="mask",
         instances=None,
-        nodes=(),
-        truth=truth,
+        nodes=(Node(id=1, truth=truth),),
         patient=patient,
         cine=cine,
         status="corrected",

@@ -13,11 +13,11 @@ import pytest
 
 from napari_cln.errors import ExportError, FrameReadError
 from napari_cln.imaging.measurement import measure
-from napari_cln.io.dicom.objects.capture import capture_of
 from napari_cln.io.dicom.objects.findings import (
     Algorithm,
     FrameFindings,
     ImageIdentity,
+    capture_of,
     derived_uid,
     encode,
 )

@@ -205,7 +205,7 @@ def test_patients_on_both_sides_are_named_on_the_first_screen():
 
 
 def test_frames_that_the_model_learned_from_are_named_on_the_first_screen(drawn):
-    notes = overview(replace(drawn, learned_from=2)).notes
+    notes = overview(replace(drawn, flow=replace(drawn.flow, learned_from=2))).notes
 
     assert any(note.startswith("2 of these frames were in the run that trained") for note in notes)
 

@@ -7,7 +7,6 @@ import pytest
 
 from napari_cln.types import Node
 from napari_cln.widgets.correct.ledger import Given, Judgement, Ledger, PackedMasks, Said, Typed, follow_nodes
-from napari_cln.widgets.correct.view import nodes_in_parts
 
 
 def masks(*boxes: tuple[slice, slice], shape: tuple[int, int] = (20, 30)) -> np.ndarray:
@@ -124,12 +123,3 @@ class TestFacts:
         ledger.recall(saved, now)
 
         assert saved.facts[1].truth == "metastatic"
-
-
-def test_parts_that_touch_at_a_corner_are_one():
-    made = masks(LEFT)
-    made[10, 10] = 1
-    assert nodes_in_parts(made) == {}
-
-    made[15, 20] = 1
-    assert nodes_in_parts(made) == {1: 2}

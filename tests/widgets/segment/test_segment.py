@@ -14,7 +14,7 @@ from shipped import CINE, FRAME, REAL
 
 import napari_cln
 from napari_cln._layers import KEY, is_painted, readings_of
-from napari_cln.network.novelty import Novelty, pooled_texture
+from napari_cln.network.doubt import Novelty, pooled_texture
 from napari_cln.network.weights import load_model, save_model
 from napari_cln.widgets.segment.dock import SegmentDock
 

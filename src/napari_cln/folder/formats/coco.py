@@ -31,7 +31,7 @@ from ..pictures import MAX_PIXELS, encode_png, read_png
 from ..record import record_of, value_of
 from .imported import Drawn, Found, ImportOptions, Incoming, Outlines, path_inside, plain_bytes
 from .meaning import Meaning, meaning_of, same_text, split_of
-from .pairing import lies_among_masks, pictures_below
+from .pairing import PictureFinder
 from .stored import ExportedFrame, parcel_of
 
 MAX_BYTES = 2**28
@@ -195,14 +195,15 @@ def read_coco(
         if any(isinstance(entry.get("x_napari_cln"), dict) for entry in content["images"]):
             return _own(path, content)
         entries += _entries(path, content, options, notes, refused)
-    locate = _Images(files, images, root)
+    roots = (*((images,) if images else ()), *dict.fromkeys(path.parent for path in files), root)
+    locate = PictureFinder(root, roots, [images or root])
     by_image: dict[Path, list[_Entry]] = defaultdict(list)
     for entry in entries:
-        name = entry.value.get("file_name")
+        name = str(entry.value["file_name"])
         try:
             by_image[locate(name)].append(entry)
         except DatasetError as cause:
-            refused[f"{entry.table.name}: {str(name)[:80]}"] = str(cause)
+            refused[f"{entry.table.name}: {name[:80]}"] = str(cause)
     draw = {image: partial(_draw, image, tuple(found)) for image, found in by_image.items()}
     sides = {image: {entry.split for entry in found if entry.split} for image, found in by_image.items()}
     for image, several in sides.items():
@@ -321,39 +322,6 @@ def category_meanings(
     if unknown and unknown[0] in used:
         notes.append(f"the only category of {where}, {names[unknown[0]]!r}, was taken for lymph nodes")
     return {key: meaning or "node" for key, meaning in meanings.items()}
-
-
-class _Images:
-    """Finds the file that an entry names: beside the COCO file, or below the folder of images."""
-
-    def __init__(self, files: Sequence[Path], images: Path | None, root: Path) -> None:
-        self._root = root
-        self._roots = (*((images,) if images else ()), *dict.fromkeys(path.parent for path in files), root)
-        self._by_name: dict[str, list[Path]] = defaultdict(list)
-        for path in pictures_below(images or root):
-            self._by_name[same_text(path.name)].append(path)
-
-    def __call__(self, name: Any) -> Path:
-        if not isinstance(name, str) or "\0" in name:
-            raise DatasetError("the name of the image is no text")
-        plain = Path(name.replace("\\", "/"))
-        try:
-            for root in self._roots:
-                if (candidate := root / plain).is_file():
-                    return path_inside(candidate, self._roots)
-        except OSError as cause:
-            raise DatasetError(f"{plain.name[:80]} can't be looked for ({cause.strerror})") from cause
-        found = self._by_name.get(same_text(plain.name), [])
-        if len(found) > 1:
-            ends = [path for path in found if path.as_posix().endswith(plain.as_posix())]
-            found = ends or found
-            found = [path for path in found if not lies_among_masks(path, self._root)] or found
-        if len(found) != 1:
-            raise DatasetError(
-                f"{plain.name[:80]} was found {len(found)} times. Name the folder of the images with "
-                "--images."
-            )
-        return found[0]
 
 
 # ------------------------------------------------------------ one frame

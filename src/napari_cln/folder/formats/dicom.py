@@ -18,8 +18,14 @@ import numpy as np
 from ...errors import ClnError, DatasetError, FrameReadError, listed
 from ...imaging.measurement import measure
 from ...io.dicom.file import read_header
-from ...io.dicom.objects.capture import capture_of
-from ...io.dicom.objects.findings import Algorithm, FrameFindings, ImageIdentity, derived_uid, encode
+from ...io.dicom.objects.findings import (
+    Algorithm,
+    FrameFindings,
+    ImageIdentity,
+    capture_of,
+    derived_uid,
+    encode,
+)
 from ...io.dicom.objects.report import report_of
 from ...io.dicom.objects.segmentation import (
     Origin,

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -174,21 +174,7 @@ def _columns(table: TableUse) -> str:
 
 
 def import_study(
-    source: str | Path,
-    out: str | Path,
-    *,
-    images: str | Path | None = None,
-    masks: str | Path | None = None,
-    labels: str | Path | None = None,
-    mask_values: Mapping[Any, str] | None = None,
-    label_values: Mapping[str, str] | None = None,
-    split_values: Mapping[str, str] | None = None,
-    columns: Mapping[str, str] | None = None,
-    column_values: Mapping[str, str] | None = None,
-    clean: bool | None = None,
-    turn_masks: bool = False,
-    patient_folders: bool = False,
-    clinical: Sequence[str] = (),
+    source: str | Path, out: str | Path, options: ImportOptions | None = None, **facts: Any
 ) -> StudyImport:
     """Bring a study into a training folder.
 
@@ -201,34 +187,10 @@ def import_study(
         Folder, or the COCO file in it.
     out : path
         Training folder; made when it is new. Frames that it has already are compared.
-    images, masks : path, optional
-        Folders, from the source or from here. Told by names and paths otherwise.
-    labels : path, optional
-        Table of labels and patients (CSV, TSV, XLSX), or COCO file; ``"none"`` for no table. The only table
-        with a column of images otherwise.
-    mask_values : mapping of int or str to str, optional
-        What each value (or colour, ``#rrggbb``) of a mask is: ``background``, ``node``, ``benign``,
-        ``metastatic`` or ``not-judged``; ``{"ids": "node"}`` where each value is a node of its own.
-    label_values : mapping of str to str, optional
-        What each label, class or category is: ``benign``, ``metastatic``, ``no-node``, ``unknown``; the
-        usual words are known.
-    split_values : mapping of str to str, optional
-        What each word of a split is: ``train``, ``validation``, ``test``, ``none``.
-    columns : mapping of str to str, optional
-        Heading of a role that is not found by itself: ``{"label": "Befund"}``.
-    column_values : mapping of str to str, optional
-        What other words of the table are: ``{"level:4b": "IV"}``.
-    clean : bool, optional
-        Crop images to the scan area and paint over burned-in marks. By default for folders of pictures
-        alone: those of nnU-Net and COCO sets keep their size and the pixels of their scan area, and are
-        black around it. False keeps all; such frames are a kind of screen of their own.
-    turn_masks : bool
-        Masks of pictures that a camera noted as turned were drawn on the stored pixels.
-    patient_folders : bool
-        The folder in which an image lies is named after its patient.
-    clinical : sequence of str
-        Headings of the table that are kept as each patient's clinical record, such as ``["age", "sex"]``:
-        numbers and a few words. Ages of 90 and more become 90; dates and names are refused.
+    options : ImportOptions, optional
+        What is not seen from the content.
+    **facts
+        Fields of :class:`ImportOptions` one by one, such as ``labels="labels.csv"``.
 
     Returns
     -------
@@ -244,20 +206,7 @@ def import_study(
     root = Path(source)
     if not root.exists():
         raise DatasetError(f"{root.name} does not exist.", "Give the folder of the study.")
-    options = ImportOptions(
-        images=images,
-        masks=masks,
-        labels=labels,
-        mask_values={str(value): text for value, text in (mask_values or {}).items()},
-        label_values=dict(label_values or {}),
-        split_values=dict(split_values or {}),
-        columns=dict(columns or {}),
-        column_values=dict(column_values or {}),
-        clean=clean,
-        turn_masks=turn_masks,
-        patient_folders=patient_folders,
-        clinical=tuple(clinical),
-    )
+    options = replace(options or ImportOptions(), **facts)
     _check_words(options)
     folder = root if root.is_dir() else root.parent
     found = _find(root, folder, options)
@@ -285,12 +234,10 @@ def _check_words(options: ImportOptions) -> None:
 def _find(root: Path, folder: Path, options: ImportOptions) -> Found:
     """Recognise the format of a source, and find its frames."""
     labels = _place(folder, options.labels) if options.labels not in (None, NO_TABLE) else None
-    placed = ImportOptions(
-        **{
-            **options.__dict__,
-            "images": _place(folder, options.images) if options.images else None,
-            "masks": _place(folder, options.masks) if options.masks else None,
-        }
+    placed = replace(
+        options,
+        images=_place(folder, options.images) if options.images else None,
+        masks=_place(folder, options.masks) if options.masks else None,
     )
     named = labels or (root if root.is_file() else None)
     nnunet = is_nnunet(folder) and not (options.images or options.masks)

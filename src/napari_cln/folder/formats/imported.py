@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from msgspec import Struct
@@ -28,33 +29,40 @@ class ImportOptions:
 
     Parameters
     ----------
-    images, masks, labels : path, optional
-        Folders of the images and masks, and the table or annotation file, from the source or from here.
-    mask_values : mapping of str to str
-        Meaning of each value of a mask, or of each colour as ``#rrggbb``: background, node, benign,
-        metastatic, not-judged. ``{"ids": "node"}`` says that each value is a node of its own.
+    images, masks : path, optional
+        Folders, from the source or from here. Told by names and paths otherwise.
+    labels : path, optional
+        Table of labels and patients (CSV, TSV, XLSX), or COCO file; ``"none"`` for no table. The only table
+        with a column of images otherwise.
+    mask_values : mapping of int or str to str
+        What each value (or colour, ``#rrggbb``) of a mask is: ``background``, ``node``, ``benign``,
+        ``metastatic`` or ``not-judged``; ``{"ids": "node"}`` where each value is a node of its own.
     label_values : mapping of str to str
-        Meaning of labels, classes and categories.
+        What each label, class or category is: ``benign``, ``metastatic``, ``no-node``, ``unknown``; the
+        usual words are known.
     split_values : mapping of str to str
-        Meaning of words in a split column or in the names of folders: train, validation, test, none.
+        What each word of a split column or folder is: ``train``, ``validation``, ``test``, ``none``.
     columns : mapping of str to str
-        Heading that holds a role: ``{"label": "Befund"}``.
+        Heading of a role that is not found by itself: ``{"label": "Befund"}``.
     column_values : mapping of str to str
-        Meaning of other words of the table, as ``{"level:4b": "IV"}``.
+        What other words of the table are: ``{"level:4b": "IV"}``.
     clean : bool, optional
-        Crop images to the scan area and paint over burned-in marks.
+        Crop images to the scan area and paint over burned-in marks. By default for folders of pictures
+        alone: those of nnU-Net and COCO sets keep their size and the pixels of their scan area, and are
+        black around it. False keeps all; such frames are a kind of screen of their own.
     turn_masks : bool
-        Masks of pictures with an EXIF orientation were drawn on the stored pixels.
+        Masks of pictures that a camera noted as turned were drawn on the stored pixels.
     patient_folders : bool
-        The name of the folder that an image lies in is its patient.
-    clinical : tuple of str
-        Headings of the table that are kept as the patient's clinical record.
+        The folder in which an image lies is named after its patient.
+    clinical : sequence of str
+        Headings of the table that are kept as each patient's clinical record, such as ``["age", "sex"]``:
+        numbers and a few words. Ages of 90 and more become 90; dates and names are refused.
     """
 
     images: str | Path | None = None
     masks: str | Path | None = None
     labels: str | Path | None = None
-    mask_values: Mapping[str, str] = field(default_factory=dict)
+    mask_values: Mapping[Any, str] = field(default_factory=dict)
     label_values: Mapping[str, str] = field(default_factory=dict)
     split_values: Mapping[str, str] = field(default_factory=dict)
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -62,7 +70,11 @@ class ImportOptions:
     clean: bool | None = None
     turn_masks: bool = False
     patient_folders: bool = False
-    clinical: tuple[str, ...] = ()
+    clinical: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        values = {str(value): meaning for value, meaning in self.mask_values.items()}
+        object.__setattr__(self, "mask_values", values)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...disk.tables import is_hidden
-from ...errors import listed
+from ...errors import DatasetError, listed
 from ...io.signatures import HEAD_BYTES, has_no_frames, kind_of_file
 from ...io.volumes import is_volume
+from .imported import path_inside
 from .meaning import same_text
 
 IMAGES = (".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".tif", ".tiff", ".dcm", ".gif", ".webp")
@@ -309,3 +310,77 @@ def _fit(image: Named, mask: Named) -> tuple[int, bool, bool]:
 def _short(path: Path) -> str:
     """The end of a path, enough to tell two apart."""
     return "/".join(path.parts[-3:])
+
+
+# ------------------------------------------------------------ pictures that a text names
+
+
+class PictureFinder:
+    """Finds the picture that a text names: by its path, else by its name and the end of its path.
+
+    Parameters
+    ----------
+    root : Path
+        The study.
+    roots : sequence of Path
+        Folders from which files may be read; a path may start at any of them.
+    places : sequence of Path
+        Folders in which a name is looked for.
+    """
+
+    def __init__(self, root: Path, roots: Sequence[Path], places: Sequence[Path]) -> None:
+        self._root, self._roots = root, tuple(roots)
+        self._by_name: dict[str, list[Path]] = defaultdict(list)
+        found = (path for place in places if place.is_dir() for path in pictures_below(place))
+        for path in dict.fromkeys(found):
+            stem = same_text(stem_of(path))
+            for name in {same_text(path.name), stem, stem.removesuffix("_0000")}:
+                self._by_name[name].append(path)
+
+    def __call__(self, name: str, *, masks: bool = False) -> Path:
+        """Return the picture of a name.
+
+        Parameters
+        ----------
+        name : str
+        masks : bool
+            Of several, prefer one among masks rather than one among images.
+
+        Raises
+        ------
+        DatasetError
+            If there is none or more than one, or it lies outside the study.
+        """
+        plain = Path(name.replace("\\", "/"))
+        try:
+            for root in self._roots:
+                if (candidate := root / plain).is_file():
+                    return path_inside(candidate, self._roots)
+        except (OSError, ValueError) as cause:
+            raise DatasetError(
+                f"{plain.name[:80]} is no name that a file can have.", "Correct it."
+            ) from cause
+        found = self._by_name.get(same_text(plain.name), [])
+        if len(found) > 1:
+            wanted = [same_text(part) for part in plain.parts]
+            longest = max(_same_end(path, wanted) for path in found)
+            found = [path for path in found if _same_end(path, wanted) == longest]
+        if len(found) > 1:
+            found = [path for path in found if lies_among_masks(path, self._root) == masks] or found
+        if len(found) != 1:
+            where = f": {listed('/'.join(path.parts[-3:]) for path in found)}" if found else ""
+            raise DatasetError(
+                f"{plain.name[:80]} was found {len(found)} times in {self._root.name}{where}.",
+                "Give its path from the file that names it, or the folder of the images with --images.",
+            )
+        return path_inside(found[0], self._roots)
+
+
+def _same_end(path: Path, wanted: Sequence[str]) -> int:
+    """Number of folders that two paths share, from the end on."""
+    length = 0
+    for part, other in zip(reversed(path.parts[:-1]), reversed(wanted[:-1]), strict=False):
+        if same_text(part) != other:
+            break
+        length += 1
+    return length

@@ -8,7 +8,6 @@ refused.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -21,17 +20,8 @@ from ...errors import DatasetError, listed
 from ...io.sources import FrameSource, open_source
 from ...types import Annotation, Frame, Level, Node, Side, Split, Status, Truth, TruthSource
 from ..record import Extent, Provenance
-from .clinical import ClinicalValues
-from .columns import Labels, TableRow, has_images, read_labels
-from .imported import (
-    Drawn,
-    Found,
-    ImportedFrame,
-    ImportOptions,
-    Incoming,
-    Outlines,
-    path_inside,
-)
+from .columns import ClinicalValues, Labels, TableRow, has_images, read_labels
+from .imported import Drawn, Found, ImportedFrame, ImportOptions, Incoming, Outlines, path_inside
 from .masks import (
     LONELY,
     count_pages,
@@ -43,7 +33,7 @@ from .masks import (
     read_on,
 )
 from .meaning import UnknownWords, meaning_of, same_text, split_of, truth_of
-from .pairing import is_picture, lies_among_masks, role_of, stem_of
+from .pairing import PictureFinder, role_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +61,7 @@ class Study:
 
     @property
     def extent(self) -> Extent:
-        """What is stored of each image; without a word of the user, sets of masks keep their size."""
+        """Part of each image that is stored; without a word of the user, sets of masks keep their size."""
         if self.options.clean is None:
             return "whole" if self.outlines.untouched else "scan area"
         return "scan area" if self.options.clean else "uncleaned"
@@ -162,7 +152,7 @@ def find_study(study: Study) -> Found:
     DatasetError
         If there are no images, or the names of folders can't be understood.
     """
-    locate = _Locator(study)
+    locate = PictureFinder(study.root, study.roots, study.roots if study.labels is not None else ())
     rows, missing = _rows_by_image(study, locate)
     listed_images = study.outlines.images or ()
     images = list(rows) if study.labels is not None else list(listed_images)
@@ -203,7 +193,7 @@ def find_study(study: Study) -> Found:
     )
 
 
-def _rows_by_image(study: Study, locate: _Locator) -> tuple[dict[Path, list[TableRow]], dict[str, str]]:
+def _rows_by_image(study: Study, locate: PictureFinder) -> tuple[dict[Path, list[TableRow]], dict[str, str]]:
     """Rows of the table by the image that they name, and rows whose image can't be told."""
     rows: dict[Path, list[TableRow]] = {}
     missing: dict[str, str] = {}
@@ -216,67 +206,12 @@ def _rows_by_image(study: Study, locate: _Locator) -> tuple[dict[Path, list[Tabl
     return rows, missing
 
 
-class _Locator:
-    """Finds the file that a cell names: by its path, else by the end of it, else by its name alone."""
-
-    def __init__(self, study: Study) -> None:
-        self._roots, self._root = study.roots, study.root
-        self._by_name: dict[str, list[Path]] = defaultdict(list)
-        places = [root for root in study.roots if root.is_dir() and study.labels is not None]
-        for path in dict.fromkeys(path for root in places for path in sorted(root.rglob("*"))):
-            if is_picture(path) and not is_hidden(path):
-                self._by_name[same_text(path.name)].append(path)
-                self._by_name[same_text(stem_of(path)).removesuffix("_0000")].append(path)
-                self._by_name[same_text(stem_of(path))].append(path)
-
-    def __call__(self, name: str, *, masks: bool = False) -> Path:
-        """The file of a cell.
-
-        Raises
-        ------
-        DatasetError
-            If there is none or more than one, or it lies outside the study.
-        """
-        plain = Path(name.replace("\\", "/"))
-        try:
-            for root in self._roots:
-                if (candidate := root / plain).is_file():
-                    return path_inside(candidate, self._roots)
-        except (OSError, ValueError) as cause:
-            raise DatasetError(
-                f"{plain.name[:80]} is no name that a file can have. Correct the table."
-            ) from cause
-        found = list(dict.fromkeys(self._by_name.get(same_text(plain.name), ())))
-        if len(found) > 1:
-            wanted = [same_text(part) for part in plain.parts]
-            agreeing = [(_same_end(path, wanted), path) for path in found]
-            longest = max(length for length, _ in agreeing)
-            found = [path for length, path in agreeing if length == longest]
-        if len(found) > 1:
-            found = [path for path in found if lies_among_masks(path, self._root) == masks] or found
-        if len(found) != 1:
-            where = f": {listed('/'.join(path.parts[-3:]) for path in found)}" if found else ""
-            raise DatasetError(
-                f"{plain.name[:80]} was found {len(found)} times in {self._root.name}{where}.",
-                "Give its path from the table's folder, or name the folder of the images with --images.",
-            )
-        return path_inside(found[0], self._roots)
-
-
-def _same_end(path: Path, wanted: Sequence[str]) -> int:
-    """Number of folders that two paths share, from the end on."""
-    length = 0
-    for part, other in zip(reversed(path.parts[:-1]), reversed(wanted[:-1]), strict=False):
-        if same_text(part) != other:
-            break
-        length += 1
-    return length
-
-
 # ------------------------------------------------------------ what is said of an image
 
 
-def _said(study: Study, image: Path, rows: Sequence[TableRow], side: Split | None, locate: _Locator) -> _Said:
+def _said(
+    study: Study, image: Path, rows: Sequence[TableRow], side: Split | None, locate: PictureFinder
+) -> _Said:
     """Gather what table and folders say of an image; a contradiction is a problem of this image alone."""
     try:
         label = _label(study, image, rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -82,6 +82,7 @@ def _read(study: TrainingFolder, case_id: str) -> ImportedFrame:
         study.read_image(case),
         study.read_instances(case),
         read_not_judged(study, case),
+        study.read_channels(case),
     )
 
 
@@ -90,6 +91,7 @@ def parcel_of(
     image: NDArray[np.uint8],
     instances: NDArray[np.uint8],
     not_judged: NDArray[np.bool_] | None = None,
+    channels: Mapping[str, NDArray[np.uint8]] | None = None,
 ) -> ImportedFrame:
     """A parcel from a record and its pictures, as another folder or an export gives them.
 
@@ -105,7 +107,7 @@ def parcel_of(
             f"{record.id} comes with another image than its record describes. Export the folder again."
         )
     annotation = Annotation(
-        frame=Frame(pixels=image),
+        frame=Frame(pixels=image, channels=channels or {}),
         instances=instances,
         nodes=tuple(entry.node for entry in record.nodes),
         status=record.status,
@@ -131,7 +133,11 @@ def adopt(study: TrainingFolder, parcel: ImportedFrame) -> Case:
     case_id = parcel.stored.id
     masks = masks_of(annotation.instances, annotation.nodes, annotation.status, annotation.not_judged)
     history = (history_entry(annotation, about),)
-    record = msgspec.structs.replace(shareable(parcel.stored), history=history, **hashes_of(masks))
+    frame = annotation.frame
+    channels = {name: hash_pixels(plane) for name, plane in frame.channels.items()} or None
+    record = msgspec.structs.replace(
+        shareable(parcel.stored), history=history, channels=channels, **hashes_of(masks)
+    )
     try:
         with lock(study.layout.locks, case_id, "import"):
             if study.layout.record(case_id).exists():
@@ -145,7 +151,8 @@ def adopt(study: TrainingFolder, parcel: ImportedFrame) -> Case:
                 )
             if masks.leave_unjudged:
                 study.dataset.declare_unjudged()
-            commit(study.layout, State(record=record, masks=masks, image=annotation.frame.grey))
+            state = State(record=record, masks=masks, image=frame.grey, channels=frame.channels)
+            commit(study.layout, state)
     except OSError as cause:
         raise study.dataset.refused(cause) from cause
     return case_of(record, study.layout)

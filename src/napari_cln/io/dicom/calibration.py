@@ -28,7 +28,7 @@ from pydicom.dataset import Dataset
 
 from ...types import Box, Region, Spacing, SpacingSource
 from ..limits import is_plausible
-from .elements import numbers_of
+from . import numbers_of
 
 TOLERANCE_PX = 2
 TWO_DIMENSIONAL, M_MODE, SPECTRUM = 1, 2, 3

@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.processing import convert_color_space
 
 from ..depth import in_strips
-from .elements import numbers_of
+from . import numbers_of
 
 GREEN_FRACTION = 0.3
 GREEN_EXCESS = 64

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from .elements import bytes_of, numbers_of
+from . import bytes_of, numbers_of
 
 COLOURS = ("Red", "Green", "Blue")
 MAX_ENTRIES = 2**16

@@ -27,10 +27,9 @@ from ..frame_source import FrameSource
 from ..limits import Unreadable, missing_frames
 from ..signatures import HEAD_BYTES, container_of
 from ..streams import Colours, Stream, check_stream, describe_stream
-from . import codecs
+from . import codecs, numbers_of
 from .calibration import Calibration, calibrate
 from .colour import as_stated, grey_to_uint8, has_window, is_green, is_mostly_grey, rgb_of_ycbcr, rgb_to_uint8
-from .elements import numbers_of
 from .encapsulation import is_run_length_coded
 from .file import DicomFile
 from .palette import Palette, palette_of

@@ -160,7 +160,8 @@ def _recorded(network: Member) -> Any:
     """The network as a graph of OpenVINO's, for any number of frames."""
     openvino = load_openvino()
     rows, columns = Geometry.model_shape
-    example = torch.zeros(1, 1, rows, columns)
+    n_planes = 1 + network.config.planes
+    example = torch.zeros(1, n_planes, rows, columns)
     with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
         # a deprecation (OpenVINO's other frontend does not read every release of PyTorch), and that
         # sizes are taken for constants, which they are
@@ -173,7 +174,7 @@ def _recorded(network: Member) -> Any:
         )  # the frontend reads from it as it converts
         frontend = openvino.frontend.FrontEndManager().load_by_framework("pytorch")
         graph = frontend.convert(frontend.load(decoder))
-    graph.reshape([-1, 1, rows, columns])
+    graph.reshape([-1, n_planes, rows, columns])
     return graph
 
 

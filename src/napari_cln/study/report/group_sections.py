@@ -107,9 +107,9 @@ def comparison_section(evaluation: Evaluation) -> Section | None:
             )
             for mine, theirs in zip(c.model_measures, c.other_measures, strict=True)
         ]
-        if c.auc is not None and c.areas is not None:
-            mine, theirs = c.areas
-            difference = f"{with_interval(c.auc.difference, 4)}; p {p_value(c.auc.p)} (DeLong)"
+        if c.gap is not None:
+            mine, theirs = c.gap.areas
+            difference = f"{with_interval(c.gap.auc.difference, 4)}; p {p_value(c.gap.auc.p)} (DeLong)"
             rows.append(
                 (
                     "AUC",
@@ -120,8 +120,8 @@ def comparison_section(evaluation: Evaluation) -> Section | None:
                     difference,
                 )
             )
-        if c.dice is not None:
-            rows.append(("mean Dice", "", "", "", "", with_interval(c.dice, 4)))
+        if c.gap is not None and c.gap.dice is not None:
+            rows.append(("mean Dice", "", "", "", "", with_interval(c.gap.dice, 4)))
         test = c.mcnemar
         rows.append(
             (
@@ -138,8 +138,8 @@ def comparison_section(evaluation: Evaluation) -> Section | None:
             f"Model and {c.name} on the same {c.nodes} nodes of {c.patients} patients. Left out: "
             f"{c.undetermined} nodes without a verdict of {c.name}, {c.without} that it does not know."
         )
-        if c.cutoffs is not None:
-            caption += f" Cutoffs {c.cutoffs[0]:.4g} and {c.cutoffs[1]:.4g}."
+        if c.gap is not None:
+            caption += f" Cutoffs {c.gap.cutoffs[0]:.4g} and {c.gap.cutoffs[1]:.4g}."
         header = ("", "Model", "95 %", c.name, "95 %", "Difference (95 %), points")
         tables.append(ReportTable(caption=caption, header=header, rows=tuple(rows)))
     return Section(

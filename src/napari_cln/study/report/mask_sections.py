@@ -151,7 +151,8 @@ def _average_precision_rows(found: Detection) -> tuple[tuple[str, str, str], ...
 
 def axes_section(evaluation: Evaluation) -> Section | None:
     """Agreement of long and short axis with the reader's mask."""
-    if not evaluation.axes:
+    axes = () if evaluation.segmentation is None else evaluation.segmentation.axes
+    if not axes:
         return None
     rows = tuple(
         (
@@ -162,7 +163,7 @@ def axes_section(evaluation: Evaluation) -> Section | None:
             with_interval(axis.limits.upper_limit),
             with_interval(axis.icc, 3),
         )
-        for axis in evaluation.axes
+        for axis in axes
     )
     header = (
         "Axis",
@@ -179,7 +180,7 @@ def axes_section(evaluation: Evaluation) -> Section | None:
         tables=(ReportTable(caption="Agreement on axes", header=header, rows=rows),),
         plots=tuple(
             Plot(caption=f"Bland–Altman, {axis.name}", draw=partial(figures.draw_bland_altman, axis=axis))
-            for axis in evaluation.axes
+            for axis in axes
         ),
     )
 

@@ -114,9 +114,9 @@ def _notes(evaluation: Evaluation) -> tuple[str, ...]:
             f"These are {_cases(evaluation)}, not test cases alone: a model that learned from any of them "
             "is flattered."
         )
-    if evaluation.learned_from:
+    if flow.learned_from:
         notes.append(
-            f"{evaluation.learned_from} of these frames were in the run that trained this model: these "
+            f"{flow.learned_from} of these frames were in the run that trained this model: these "
             "figures flatter it, and are no test."
         )
     shared = shared_patients(evaluation)

@@ -1,4 +1,4 @@
-"""Parts that every dock is put together from: a body, a message line, listeners, buttons."""
+"""Parts that docks are put together from: a body, a message line, listeners, buttons; what they share."""
 
 from __future__ import annotations
 

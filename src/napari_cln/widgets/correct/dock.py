@@ -6,6 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
+from qtpy.QtCore import QEvent
+from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QWidget
 
 from ..._layers import frame_layers
@@ -14,13 +16,14 @@ from ..common.actions import offer
 from ..common.number_field import tell_refusals
 from ..common.parts import OPEN_FIRST, DockBody, Listeners, MessageLine
 from ..common.workplace import workplace_of
+from ..prompts.scale import ScaleTool
 from .filing import NO_FOLDER, NO_NAME
 from .painted import PaintedMask
-from .scale import ScaleTool
 from .second_reader import SecondReading
 from .session import Session
 from .shown import show_difference
 from .suggestions import Suggestions
+from .tools import TOOLS, NodeMenu, Workbench
 from .view import CorrectView, state_of
 
 if TYPE_CHECKING:
@@ -42,6 +45,8 @@ class CorrectDock(QWidget):
         The reader's work; it needs no window.
     second, suggestions, scale : SecondReading, Suggestions, ScaleTool
         Beside it: other readers, frames worth a look, and millimetres for an image that has none.
+    bench, menu : Workbench, NodeMenu
+        The tools for nodes.
     view : CorrectView
         The fields and buttons.
     message : MessageLine
@@ -56,6 +61,8 @@ class CorrectDock(QWidget):
         self.session.setParent(self)
         self.second, self.suggestions = SecondReading(self.session), Suggestions(self.session)
         self.scale = ScaleTool(self.viewer, self.session)
+        self.bench = Workbench(self.session)
+        self.menu = NodeMenu(self.bench, self.session)
         self.view = CorrectView(lambda: frame_layers(self.viewer.layers))
         self._shown: PaintedMask | None = None
         self._patient_of: Image | None = None
@@ -177,6 +184,9 @@ class CorrectDock(QWidget):
         view.difference.toggled.connect(lambda _: self._show())
         view.decision.show_other.toggled.connect(self.second.show)
         view.worthy.chosen.connect(self.suggestions.go_to)
+        view.tools.used.connect(self.bench.use)
+        view.nodes.chosen.connect(self.bench.choose)
+        view.nodes.asked.connect(self.menu.open)
         tell_refusals(view, self.message)
 
     def _connect_session(self) -> None:
@@ -210,11 +220,22 @@ class CorrectDock(QWidget):
             ("no_node", "No node here", "Shift-X", session.no_node),
             ("take_back", "Take back what was decided", "Shift-U", session.steps.take_back),
             ("show_difference", "Show what changed", "Shift-D", self.view.difference.toggle),
-            ("fill_masks", "Fill masks, or draw their outlines", "Shift-F", self.view.fill.toggle),
+            ("fill_masks", "Fill masks, or draw their outlines", "Shift-V", self.view.fill.toggle),
             ("previous_frame", "Previous frame", "Shift-J", lambda: self.view.walk.step(-1)),
             ("next_frame", "Next frame", "Shift-K", lambda: self.view.walk.step(1)),
         ):
             offer(self, viewer, name, title, key, deed)
+        for tool in TOOLS:
+            offer(self, viewer, tool.name, tool.title, tool.key, partial(self.bench.use, tool.name))
+
+    def showEvent(self, event: QShowEvent) -> None:  # Qt's name
+        super().showEvent(event)
+        self.menu.watch(self)
+
+    def event(self, event: QEvent) -> bool:  # Qt's name
+        if event.type() == QEvent.Type.ParentChange and self.parentWidget() is None:
+            self.bench.put_away()  # napari takes a dock that is closed out of its window, and keeps it
+        return super().event(event)
 
     def _notice_layers(self, event: Any) -> None:
         if event.type in SEEN or event.type in MOVED:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QColor, QWheelEvent
 from qtpy.QtWidgets import QComboBox, QHeaderView, QTableWidget, QTableWidgetItem
 
@@ -43,9 +43,14 @@ WIDTHS = (24, 84, 78, 46, 46)
 
 
 class NodeTable(QTableWidget):
-    """A row per node that is painted; ``nodes`` is what the reader says of them."""
+    """A row per node that is painted; ``nodes`` is what the reader says of them.
+
+    The number of a node chooses it for the tools and the brush; Shift or Ctrl chooses several.
+    """
 
     edited = Signal()
+    chosen = Signal(object)  # list of ids, by the reader
+    asked = Signal(object, object)  # the chosen nodes, and where on the screen their menu is to open
 
     def __init__(self) -> None:
         super().__init__(0, len(TITLES))
@@ -53,8 +58,13 @@ class NodeTable(QTableWidget):
         self._colours: ThemeColours | None = None
         self.setHorizontalHeaderLabels(TITLES)
         self.verticalHeader().hide()
-        self.setSelectionMode(QTableWidget.SelectionMode.NoSelection)
-        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.setSelectionMode(QTableWidget.SelectionMode.ExtendedSelection)
+        self.setSelectionBehavior(QTableWidget.SelectionBehavior.SelectRows)
+        self.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
+        self.setTabKeyNavigation(False)
+        self.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        self.customContextMenuRequested.connect(self._ask)
+        self.itemSelectionChanged.connect(lambda: self.chosen.emit(self.chosen_nodes))
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         header = self.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
@@ -73,12 +83,37 @@ class NodeTable(QTableWidget):
         self.setRowCount(len(nodes))
         for row, node in enumerate(nodes.values()):
             title = QTableWidgetItem(str(node.id))
-            title.setFlags(Qt.ItemFlag.ItemIsEnabled)
+            title.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable)
             self._paint(title)
             self.setItem(row, 0, title)
             for column, name in enumerate(CHOICES, start=1):
                 self.setCellWidget(row, column, self._choice(node, name))
         self._fit()
+
+    @property
+    def chosen_nodes(self) -> list[int]:
+        """Ids of the rows that are chosen, ascending."""
+        ids = list(self.nodes)
+        rows = sorted({place.row() for place in self.selectedIndexes()})
+        return [ids[row] for row in rows if row < len(ids)]
+
+    def mark(self, node: int) -> None:
+        """Show which node the brush paints; a choice of several that holds it stays."""
+        if node in self.chosen_nodes:
+            return
+        self.blockSignals(True)
+        self.clearSelection()
+        if node in self.nodes:
+            self.selectRow(list(self.nodes).index(node))
+        self.blockSignals(False)
+
+    def _ask(self, place: QPoint) -> None:
+        item = self.itemAt(place)
+        node = None if item is None else list(self.nodes)[item.row()]
+        nodes = self.chosen_nodes
+        if node is not None and node not in nodes:
+            nodes = [node]
+        self.asked.emit(nodes, self.viewport().mapToGlobal(place))
 
     def wear(self, colours: ThemeColours) -> None:
         """Take the colours of a theme: each number has its node's, such that it can be read."""

@@ -410,6 +410,7 @@ class Desk:
         for emitter in (labels.events.paint, labels.events.data):
             self._listen(emitter, partial(self._mark, layer))
         self._listen(labels.events.set_data, partial(self._mark_drawn, layer))
+        self._listen(labels.events.selected_label, lambda _event=None: self._notice())
 
     def _mark(self, layer: ref[Labels], _event: Any = None) -> None:
         labels = layer()

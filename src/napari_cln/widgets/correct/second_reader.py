@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QCheckBox, QWidget
 from ...errors import ClnError
 from ...folder.decisions import may_decide
 from ...folder.readers import ReadingPair
-from ...workflow.second_reading import Disagreement, describe_agreement, find_undecided
+from ...workflow.queue import Disagreement, describe_agreement, find_undecided
 from ..common.parts import Signal, beside, button, small, stacked
 from ..common.worker import Work
 from .cases import in_frame

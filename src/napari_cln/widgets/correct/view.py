@@ -6,22 +6,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 from magicgui.widgets import ComboBox
 from napari.layers import Image
-from numpy.typing import NDArray
 from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QLineEdit, QWidget
-from scipy import ndimage
 
+from ...imaging.editing import nodes_in_parts
 from ..common.in_view import ViewFault
 from ..common.number_field import NumberField
 from ..common.parts import Signal, beside, button, folded, form, small, stacked
+from ..prompts.scale import ScaleRow
 from .navigator import RouteState
 from .nodes import NodeTable
-from .scale import ScaleRow
 from .second_reader import Decision
 from .study import Recovery, StudyRow
 from .suggestions import SuggestionList
+from .tools import ToolButtons
 from .worklist import WorkListRow, WorkState
 
 if TYPE_CHECKING:
@@ -62,6 +61,7 @@ class DeskState:
     has_mask: bool = False
     is_behind: bool = False
     node_ids: Sequence[int] = ()
+    selected: int = 0
     facts: Mapping[int, Node] = field(default_factory=dict)
     note: str = ""
     taken_back: str = ""
@@ -95,32 +95,12 @@ def state_of(session: Session) -> DeskState:
         has_mask=True,
         is_behind=mask.is_behind,
         node_ids=tuple(mask.node_ids),
+        selected=int(mask.labels.selected_label),
         facts=dict(mask.given.facts),
         note=mask.given.note,
         taken_back=said.action if said is not None and said.who == filing.who else "",
         case_id=mask.case_id,
     )
-
-
-def nodes_in_parts(masks: NDArray[np.integer]) -> dict[int, int]:
-    """Nodes that are painted in several separate places, and in how many.
-
-    Parameters
-    ----------
-    masks : ndarray of int, shape (H, W)
-        Ids 1 to 255. Pixels that touch at a corner are of one place.
-    """
-    rows, columns = (np.flatnonzero(masks.any(axis=axis)) for axis in (1, 0))
-    if not rows.size:
-        return {}
-    masks = masks[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]  # most of a frame is no node
-    parts = {}
-    for number, place in enumerate(ndimage.find_objects(masks), start=1):
-        if place is not None:
-            _, n = ndimage.label(masks[place] == number, structure=np.ones((3, 3)))
-            if n > 1:
-                parts[number] = int(n)
-    return parts
 
 
 def _describe(mask: PaintedMask, revision: int, who: str) -> str:
@@ -138,8 +118,8 @@ def _describe(mask: PaintedMask, revision: int, who: str) -> str:
         known = "not saved yet"
     lines = [f"{mask.labels.name}: {words} · {known}"]
     lines += [
-        f"Node {node} lies in {n} parts and counts as one. Two nodes? Paint one of them with another number "
-        "(M)."
+        f"Node {node} lies in {n} parts and counts as one. Split (Shift+L) makes a node of each, One part "
+        "(Shift+P) keeps the largest."
         for node, n in nodes_in_parts(mask.masks).items()
     ]
     return "\n".join(lines)
@@ -160,14 +140,14 @@ class CorrectView(QWidget):
         self.image = ComboBox(choices=lambda _widget: images(), nullable=False)
         self.walk, self.work, self.worthy = Walk(), WorkListRow(), SuggestionList()
         self.state, self.verdict = StateLines(), Verdicts()
-        self.decision, self.nodes = Decision(), NodeTable()
+        self.decision, self.nodes, self.tools = Decision(), NodeTable(), ToolButtons()
         self.patient, self.note = QLineEdit(), QLineEdit()
         self.patient.setToolTip("Only a salted hash is saved. It keeps a patient on one side of every split.")
         self.note.setToolTip("Saved in the frame's record. No names, no dates.")
         self.difference = QCheckBox("show what changed")
         self.difference.setToolTip("Shift+D. Against the given mask: green was added, pink taken away.")
         self.fill = QCheckBox("fill masks")
-        self.fill.setToolTip("Shift+F. Masks are drawn as outlines otherwise.")
+        self.fill.setToolTip("Shift+V. Masks are drawn as outlines otherwise.")
         self.scale = ScaleRow()
         rows, about = form(), form()
         rows.addRow("Image", self.image.native)
@@ -180,7 +160,7 @@ class CorrectView(QWidget):
             self,
             self.study,
             rows,
-            *(self.state, self.recovery, self.decision, self.verdict, self.nodes),
+            *(self.state, self.recovery, self.decision, self.verdict, self.nodes, self.tools),
             about,
             beside(self.difference, self.fill),
             self.worthy,
@@ -199,6 +179,7 @@ class CorrectView(QWidget):
         self.work.show_state(state.work)
         self._show_work()
         self.nodes.show_nodes(state.node_ids, state.facts)
+        self.nodes.mark(state.selected)
         if self.note.text() != state.note and not self.note.hasFocus():
             self.note.setText(state.note)
         self.state.show_state(state)

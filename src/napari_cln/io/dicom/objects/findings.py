@@ -1,4 +1,4 @@
-"""Findings in an image, and the identity of that image, for objects that refer to it."""
+"""Findings in an image, that image itself, and its identity, for objects that refer to it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import uid
 from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence as Items
 from pydicom.uid import UID
 
 from .... import __version__
 from ....errors import ExportError
-from ....types import Level, Measurement, Node, Side
+from ....types import Level, Measurement, Node, Side, Spacing
 from ...terms import side_term, site_term
 from ..file import read_header
 from ..source import quiet
@@ -276,3 +277,76 @@ def encode(dataset: Dataset) -> bytes:
     buffer = BytesIO()
     dataset.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
+
+
+# ------------------------------------------------------------ captures of images that are not DICOM
+
+
+CLEANED_HEADER = ("113100", "Basic Application Confidentiality Profile")
+CLEANED_PIXELS = ("113101", "Clean Pixel Data Option")
+SERIES_NUMBER = 500
+
+
+def capture_of(
+    image: NDArray[np.uint8],
+    *,
+    patient: str,
+    study: str,
+    series: str,
+    instance: str,
+    number: int,
+    spacing_mm: Spacing | None = None,
+    cleaned: bool,
+) -> Dataset:
+    """Make a Secondary Capture of an image, under a pseudonym.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (H, W)
+    patient : str
+        Pseudonym.
+    study, series, instance : str
+        Identifiers.
+    number : int
+        Instance number in the series.
+    spacing_mm : (float, float), optional
+        Millimetres per pixel along rows and columns, where they hold for the whole image.
+    cleaned : bool
+        Whether a person has looked at such images for burned-in names. Only then does the capture say
+        that the patient's identity is removed.
+
+    Returns
+    -------
+    Dataset
+    """
+    from highdicom.sc import SCImage
+
+    with quiet():
+        capture: Dataset = SCImage(
+            image,
+            photometric_interpretation="MONOCHROME2",
+            bits_allocated=8,
+            coordinate_system="PATIENT",
+            study_instance_uid=study,
+            series_instance_uid=series,
+            series_number=SERIES_NUMBER,
+            sop_instance_uid=instance,
+            instance_number=number,
+            manufacturer=EQUIPMENT["manufacturer"],
+            patient_id=patient,
+            patient_name=f"{patient}^",
+            patient_orientation=("L", "F"),  # asked for; unknown, and taken back below
+            pixel_spacing=spacing_mm,
+        )
+        capture.PatientOrientation = None
+        capture.Laterality = None
+        capture.Modality = "US"
+        capture.StudyDate = capture.StudyTime = capture.StudyID = capture.AccessionNumber = ""
+        capture.SeriesDescription = "Ultrasound frame (napari-cln)"
+        if cleaned:
+            capture.BurnedInAnnotation = "NO"
+            capture.PatientIdentityRemoved = "YES"
+            capture.DeidentificationMethodCodeSequence = Items(
+                [code(*CLEANED_HEADER, scheme="DCM"), code(*CLEANED_PIXELS, scheme="DCM")]
+            )
+    return capture

@@ -1,0 +1,176 @@
+"""Few labels: what unlabelled frames, pretraining and simulated frames bring a small network.
+
+Rows of ``review.py``. Breast lesions stand in for nodes: of the training part a tenth is labelled, by three
+draws, and the rest is not. All arms take the same number of labelled steps, and the last weights are judged,
+so that no frame that is judged chose them.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import torch
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tools"))
+
+from measure_default import busi, real  # noqa: E402
+from napari_cln.network.model import Member  # noqa: E402
+from napari_cln.network.u_shaped import network_of  # noqa: E402
+from napari_cln.training.data import MAX_NODES, Samples  # noqa: E402
+from napari_cln.training.loop import fit  # noqa: E402
+from napari_cln.training.more_frames import simulated_samples  # noqa: E402
+from napari_cln.training.recipes import Recipe  # noqa: E402
+from napari_cln.training.scoring import score_frames, summarise  # noqa: E402
+from napari_cln.types import Estimate  # noqa: E402
+
+SHARE = 0.1
+DRAWS = 3
+WIDTH = 0.25
+"""Of the network, as a part of the recipe's; frames are seen at half the side."""
+STEPS = 600
+SIMULATED = 200
+Results: TypeAlias = dict[str, list[dict[str, list[float]]]]
+"""Dice of each judged lesion, and the AUC, by arm and draw."""
+ARMS = ("supervised", "unlabelled", "pretrained", "synthetic")
+
+
+def recipe_of() -> Recipe:
+    """The recipe ``best`` on a small network."""
+    best = Recipe.best()
+    return replace(best, network=replace(best.network, width=WIDTH), average=0.99)
+
+
+def arms(data: Path, cache: Path) -> Results:
+    """Dice and scores of each judged lesion by arm and draw; what is done is kept on disk."""
+    torch.set_num_threads(1)
+    kept = cache / "labels.json"
+    found: Results = json.loads(kept.read_text()) if kept.exists() else {}
+    config = recipe_of().prepare
+    parts = {}
+    for part in ("train", "val", "public_test"):
+        path = cache / f"busi-{part}.npz"
+        if not path.exists():
+            cache.mkdir(parents=True, exist_ok=True)
+            real(busi(data, part), part, config).halved().save(path)
+        parts[part] = Samples.load(path)
+    judged = Samples.join([parts["val"], parts["public_test"]])
+    judged = judged.take(np.flatnonzero(judged.instances.any((1, 2))))
+    for draw in range(DRAWS):
+        order = np.random.default_rng(draw).permutation(len(parts["train"]))
+        n = round(SHARE * len(order))
+        few, rest = parts["train"].take(order[:n]), unlabelled(parts["train"].take(order[n:]))
+        for arm in ARMS:
+            done = found.setdefault(arm, [])
+            if len(done) > draw:
+                continue
+            done.append(scores_of(trained(arm, few, rest, draw, cache), judged))
+            kept.write_text(json.dumps(found))
+            dice = np.mean(done[-1]["dice"])
+            print(f"# draw {draw}, {arm}: mean Dice {dice:.3f}", file=sys.stderr, flush=True)
+    if "all labelled" not in found:
+        found["all labelled"] = [
+            scores_of(trained("supervised", parts["train"], rest, DRAWS, cache), judged)
+        ] * DRAWS
+        kept.write_text(json.dumps(found))
+    return found
+
+
+def unlabelled(samples: Samples) -> Samples:
+    """Frames without what is known of them."""
+    return replace(
+        samples,
+        instances=np.zeros_like(samples.instances),
+        has_mask=np.zeros(len(samples), bool),
+        node_targets=np.full((len(samples), MAX_NODES), np.nan, np.float32),
+        frame_targets=np.full(len(samples), np.nan, np.float32),
+    )
+
+
+def trained(arm: str, few: Samples, rest: Samples, draw: int, cache: Path) -> Member:
+    """A network of one arm."""
+    recipe, start = recipe_of(), None
+    if arm == "pretrained":
+        everything = Samples.join([unlabelled(few), rest])
+        start = run(everything, replace(recipe, task="restore"), draw, cache, repeat=1)
+        fresh = network_of(recipe.network)
+        last = {k: v for k, v in fresh.state_dict().items() if k.startswith(("head.", "draw"))}
+        start.load_state_dict({**start.state_dict(), **last})
+    frames = few
+    if arm == "synthetic":
+        path = cache / f"simulated-{SIMULATED}.npz"
+        if not path.exists():
+            made = simulated_samples(SIMULATED, 0, recipe.prepare)
+            assert made is not None
+            made.halved().save(path)
+        frames = Samples.join([*[few] * max(SIMULATED // len(few), 1), Samples.load(path)])
+    more = rest if arm == "unlabelled" else None
+    return run(frames, recipe, draw, cache, start=start, more=more)
+
+
+def run(
+    frames: Samples,
+    recipe: Recipe,
+    seed: int,
+    cache: Path,
+    *,
+    start: Member | None = None,
+    more: Samples | None = None,
+    repeat: int = 8,
+) -> Member:
+    """Train for the fixed number of steps, and give the last averaged weights."""
+    # the frames several times an epoch: fewer validations, which choose nothing here
+    frames = Samples.join([frames] * (repeat if len(frames) < 100 else 1))
+    epochs = max(round(STEPS / (len(frames) // recipe.batch_size)), 1)
+    folder = cache / "run"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for _ in fit(
+        frames, frames.take([0]), recipe, folder, epochs=epochs, seed=seed, start_from=start, unlabelled=more
+    ):
+        pass
+    network = network_of(recipe.network).eval()
+    state = torch.load(folder / "checkpoint.pt", weights_only=True, map_location="cpu")
+    network.load_state_dict(state["average"])
+    return network
+
+
+def scores_of(network: Member, judged: Samples) -> dict[str, list[float]]:
+    """Dice of each lesion's frame, and the AUC."""
+    scores = score_frames(network, judged)
+    return {"dice": [score.dice for score in scores], "auc": [float(summarise(scores).auc or np.nan)]}
+
+
+def compared(
+    found: dict[str, list[dict[str, list[float]]]], arm: str
+) -> tuple[Estimate, float, float, float]:
+    """Gain of an arm in mean Dice over the draws with its interval over lesions, both means, gain in AUC."""
+    dice = {name: np.array([draw["dice"] for draw in found[name]]).mean(0) for name in ("supervised", arm)}
+    gaps = dice[arm] - dice["supervised"]
+    rng = np.random.default_rng(0)
+    means = gaps[rng.integers(len(gaps), size=(5000, len(gaps)))].mean(1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    auc = {name: np.mean([draw["auc"][0] for draw in found[name]]) for name in ("supervised", arm)}
+    gain = Estimate(value=float(gaps.mean()), low=float(low), high=float(high), n=len(gaps))
+    return (
+        gain, float(dice[arm].mean()), float(dice["supervised"].mean()), float(auc[arm] - auc["supervised"])
+    )  # fmt: skip
+
+
+def draws(found: Results, arm: str) -> Iterator[float]:
+    """Gain of each draw."""
+    for one, other in zip(found[arm], found["supervised"], strict=True):
+        yield float(np.mean(one["dice"]) - np.mean(other["dice"]))
+
+
+if __name__ == "__main__":
+    results = arms(ROOT.parent / "shared" / "data", ROOT / "build" / "review")
+    for name in (*ARMS[1:], "all labelled"):
+        print(name, *compared(results, name), list(draws(results, name)))

@@ -1,0 +1,297 @@
+"""The caliper tool: the ends of a node's axes, or a box round it, become its outline while they are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image, Labels
+from numpy.typing import NDArray
+from qtpy.QtCore import QObject
+from skimage.measure import approximate_polygon, find_contours
+
+from ...errors import ClnError
+from ...imaging.measurement import bounds, measure, spacing_of
+from ...types import Frame, Measurement
+from ..common.parts import Signal
+from ..common.worker import Work
+from .sketch import Points, Sketch
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+SAME = 0.5
+"""Dice from which an outline is taken for that of a node that is there."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Proposal:
+    """Outline that the ends ask for: its mask bool (H, W), lines to draw, sizes."""
+
+    mask: NDArray[np.bool_]
+    lines: list[Points]
+    size: Measurement
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Kept:
+    """What a reader keeps: a mask bool (H, W), and the node whose place it takes; None for a new one."""
+
+    mask: NDArray[np.bool_]
+    replaces: int | None
+
+
+class CaliperTool(QObject):
+    """Calipers on the canvas, and the outline that follows them.
+
+    One outline is made at a time, beside the window, always of the newest ends; what is kept is never that
+    of older ones.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    parent : QObject
+
+    Attributes
+    ----------
+    sketch : Sketch, optional
+        The ends, while the tool is in the hand.
+    """
+
+    kept = Signal(object)  # Kept
+    told = Signal(str, str, object)  # a sentence, its mood, and what it is about
+
+    def __init__(self, viewer: ViewerModel, parent: QObject) -> None:
+        super().__init__(parent)
+        self.viewer = viewer
+        self.sketch: Sketch | None = None
+        self._work: Work | None = None
+        self._proposal: Proposal | None = None
+        self._made_of: Mapping[str, Points] = {}
+        self._fault = ""
+        self._is_asked = False
+        self._beside = False
+
+    def start(
+        self,
+        image: Image,
+        labels: Labels,
+        frame: Frame,
+        masks: Callable[[], NDArray[Any]],
+        ends: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Take the calipers into the hand; put them away where they are in it already.
+
+        Parameters
+        ----------
+        image : napari.layers.Image
+        labels : napari.layers.Labels
+        frame : Frame
+            The one in view.
+        masks : callable
+            Gives its node ids, int (H, W).
+        ends : mapping of str to ((float, float), (float, float)), optional
+            Axes that are there to begin with, under ``"long"`` and ``"short"``.
+        """
+        if self.sketch is not None:
+            self.sketch.leave(at_once=True)
+            if ends is None:
+                return
+        self._frame, self._masks = frame, masks
+        self._proposal, self._made_of, self._fault = None, {}, ""
+        self._is_asked = self._beside = False
+        self.sketch = sketch = Sketch(self.viewer, image, labels, self._name, self)
+        sketch.layer.bind_key("R", lambda _: self._turn())
+        sketch.moved.connect(self._follow)
+        sketch.kept.connect(self._keep)
+        sketch.ended.connect(self._end)
+        for name, pair in (ends or {}).items():
+            sketch.put(name, pair)
+        self._follow()
+
+    @property
+    def is_current(self) -> bool:
+        """True where the outline is that of the ends as they are now."""
+        return self.sketch is not None and _same(self._made_of, self.sketch.strokes)
+
+    @property
+    def replaces(self) -> int | None:
+        """Node whose place the outline takes; None for a new one."""
+        if self._proposal is None or self._beside:
+            return None
+        return _node_under(self._masks(), self._proposal.mask)
+
+    # ------------------------------------------------------------ ends
+
+    def _name(self, is_box: bool) -> str | None:
+        """The stroke that a drag begins: the long axis, then the short one; then both are drawn anew."""
+        assert self.sketch is not None
+        strokes = self.sketch.strokes
+        if is_box or "box" in strokes or "long" not in strokes or "short" in strokes:
+            strokes.clear()
+            return "box" if is_box else "long"
+        return "short"
+
+    def _follow(self) -> None:
+        if self.sketch is None:
+            return
+        self._say()
+        if self._work is None and self.sketch.strokes and not self.is_current:
+            strokes = {name: ends.copy() for name, ends in self.sketch.strokes.items()}
+            self._work = Work(self, propose, self._frame, strokes)
+            sketch = self.sketch
+            self._work.done.connect(lambda proposal: self._take(sketch, strokes, proposal, ""))
+            self._work.failed.connect(lambda error: self._take(sketch, strokes, None, _words(error)))
+            self._work.ended.connect(self._go_on)
+            self._work.start()
+
+    def _take(
+        self, sketch: Sketch, strokes: Mapping[str, Points], proposal: Proposal | None, fault: str
+    ) -> None:
+        if sketch is not self.sketch:
+            return  # it was put away meanwhile
+        self._made_of, self._proposal, self._fault = strokes, proposal, fault
+        sketch.outline = [] if proposal is None else proposal.lines
+        sketch.show()
+        self._say()
+
+    def _go_on(self) -> None:
+        self._work = None
+        if self._is_asked and self.is_current:
+            self._keep()
+        else:
+            self._follow()
+
+    # ------------------------------------------------------------ the end
+
+    def _turn(self) -> None:
+        """Replace the node below, or make one beside it."""
+        self._beside = not self._beside
+        self._say()
+
+    def _keep(self) -> None:
+        sketch = self.sketch
+        if sketch is None:
+            return
+        if not sketch.strokes:
+            sketch.leave()
+        elif not self.is_current:
+            self._is_asked = True  # what is seen is of older ends
+            self._follow()
+        elif self._proposal is None:
+            self._is_asked = False
+            self.told.emit(self._fault, "bad", sketch)
+        else:
+            kept = Kept(mask=self._proposal.mask, replaces=self.replaces)
+            sketch.leave()
+            self.kept.emit(kept)
+
+    def _end(self) -> None:
+        self.sketch = None
+        self._proposal, self._is_asked = None, False
+
+    # ------------------------------------------------------------ words
+
+    def _say(self) -> None:
+        if self.sketch is None:
+            return
+        strokes = self.sketch.strokes
+        if not strokes:
+            self.sketch.say("Drag the long axis of a node (Shift: a box)\nEsc: put the calipers away")
+            return
+        lines = [self._fault or self._sizes()]
+        if "long" in strokes:
+            lines.append("Move an end" if "short" in strokes else "Drag the short axis, or move an end")
+        else:
+            lines.append("Move a corner")
+        node = self.replaces
+        aim = "a new node" if node is None else f"in the place of node {node}"
+        if node is not None or self._beside:
+            aim += f" (R: {'replace the one below' if self._beside else 'a new one'})"
+        self.sketch.say("\n".join([*lines, f"Enter: {aim} · Esc: nothing"]))
+
+    def _sizes(self) -> str:
+        """Both axes as they are drawn; as the outline has them, where they are not."""
+        assert self.sketch is not None
+        words = []
+        for name in ("long", "short"):
+            if name in self.sketch.strokes:
+                words.append(f"{name} axis {_length(self._frame, self.sketch.strokes[name])}")
+            elif self._proposal is not None:
+                size = self._proposal.size
+                in_px, in_mm = (getattr(size, f"{name}_axis_{unit}") for unit in ("px", "mm"))
+                words.append(f"{name} axis {_in_units(in_px, in_mm)} by the outline")
+        text = " · ".join(words)
+        return text[:1].upper() + text[1:]
+
+
+def propose(frame: Frame, strokes: Mapping[str, Points]) -> Proposal:
+    """Outline a node from strokes: ``"long"`` and maybe ``"short"``, or ``"box"``.
+
+    Raises
+    ------
+    ClnError
+        If they don't show one node in the frame.
+    """
+    from ...network.outline import outline_node
+
+    if "box" in strokes:
+        row0, column0 = strokes["box"].min(axis=0)
+        row1, column1 = strokes["box"].max(axis=0) + 1
+        mask = outline_node(frame, box=(row0, column0, row1, column1))
+    else:
+        short = strokes.get("short")
+        mask = outline_node(
+            frame, long_axis=_pair(strokes["long"]), short_axis=None if short is None else _pair(short)
+        )
+    return Proposal(mask=mask, lines=lines_round(mask), size=measure(mask, spacing_of(frame, mask)))
+
+
+def lines_round(mask: NDArray[np.bool_]) -> list[Points]:
+    """Closed lines round a mask, each float (n, 2), within half a pixel."""
+    place = bounds(mask)
+    if place is None:
+        return []
+    start = np.array([side.start for side in place])
+    padded = np.pad(mask[place], 1).astype(np.float32)
+    found = find_contours(padded, 0.5)
+    return [approximate_polygon(line, 0.5)[:-1] + start - 1 for line in found]
+
+
+def _node_under(masks: NDArray[Any], mask: NDArray[np.bool_]) -> int | None:
+    """The node that an outline is that of, by Dice."""
+    counts = np.bincount(masks[mask], minlength=1)
+    counts[0] = 0
+    if not counts.any():
+        return None
+    node = int(counts.argmax())
+    dice = 2 * counts[node] / (np.count_nonzero(mask) + np.count_nonzero(masks == node))
+    return node if dice >= SAME else None
+
+
+def _length(frame: Frame, ends: Points) -> str:
+    two = np.zeros(frame.shape, dtype=bool)
+    two[tuple(np.rint(ends).astype(int).T)] = True
+    across = ends[1] - ends[0]
+    spacing = spacing_of(frame, two)
+    in_mm = None if spacing is None else float(np.hypot(*(across * spacing)))
+    return _in_units(float(np.hypot(*across)), in_mm)
+
+
+def _in_units(in_px: float, in_mm: float | None) -> str:
+    return f"{in_px:.0f} px" if in_mm is None else f"{in_mm:.1f} mm"
+
+
+def _pair(ends: Points) -> tuple[tuple[float, float], tuple[float, float]]:
+    (row0, column0), (row1, column1) = ends.tolist()
+    return (row0, column0), (row1, column1)
+
+
+def _same(one: Mapping[str, Points], other: Mapping[str, Points]) -> bool:
+    return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def _words(error: Exception) -> str:
+    return str(error) if isinstance(error, ClnError) else f"Unexpected {type(error).__name__}: {error}"

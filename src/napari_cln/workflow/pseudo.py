@@ -1,0 +1,158 @@
+"""Masks for frames that nobody labelled: a model draws them, and the sure ones are kept as pseudo-labels.
+
+A pseudo-label is nobody's judgement. Its record says ``predicted``, names the model, and has the action
+``pseudo``; no label image belongs to it, and nothing trains on it unless ``train --pseudo`` asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import PredictionError
+from ..folder.dataset import TrainingFolder
+from ..folder.record import Provenance
+from ..folder.screens import refuse_held
+from ..imaging.measurement import unsure_share
+from ..study.statistics.metrics import dice
+from ..training.more_frames import PSEUDO
+from ..training.unlabelled import read_frames_of
+from ..types import Annotation, Case, Frame, Node, Prediction
+
+if TYPE_CHECKING:
+    from ..network.inference import Segmenter
+    from ..network.model import Network
+
+__all__ = ["PseudoStep", "pseudo_label"]
+
+WHO = "napari-cln pseudo"
+MOST_UNSURE = 0.15
+"""Share of a mask whose border is uncertain, up to which it is kept."""
+LEAST_AGREEMENT = 0.9
+"""Dice with what is drawn on the mirrored frame, and between the networks of an ensemble, that it needs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PseudoStep:
+    """One frame that was looked at.
+
+    Parameters
+    ----------
+    id : str
+        In the training folder.
+    why : str
+        Why its mask was not kept; empty where it was.
+    """
+
+    id: str
+    why: str = ""
+
+
+def pseudo_label(
+    folder: TrainingFolder | Path | str,
+    *,
+    model: str | Path | Network = "in-use",
+    scans: Sequence[str | Path] = (),
+    device: str = "auto",
+) -> Iterator[PseudoStep]:
+    """Draw masks on the frames of a training folder that nobody labelled, and keep the sure ones.
+
+    A mask is kept where the frame is like the training data, the model's own doubt (where it has one) says
+    that the result is sure, at most 15 % of the mask is uncertain, and the mirrored frame gets the same mask
+    to a Dice of 0.9. Earlier pseudo-labels are drawn anew.
+
+    Parameters
+    ----------
+    folder : TrainingFolder or path
+    model, device
+        As for :func:`napari_cln.segment_batch`.
+    scans : sequence of path
+        Files, folders and patterns of frames that join the folder where they get a mask; of cines every tenth
+        frame.
+
+    Yields
+    ------
+    PseudoStep
+        As each frame is done.
+
+    Raises
+    ------
+    DatasetError
+        If the folder is damaged, held frames are among them, or it can't be written.
+    FrameReadError, WeightsError, DeviceError
+        If the scans, the model or the device can't be had.
+    """
+    from ..network.inference import Segmenter
+
+    study = folder if isinstance(folder, TrainingFolder) else TrainingFolder.open(folder)
+    study.dataset.check_writable()
+    waiting = [case for case in study.cases() if _is_waiting(case)]
+    refuse_held(study, (case.id for case in waiting), "Labelling")
+    segmenter = Segmenter(model, device)
+    known = set(study.ids())
+    try:
+        for case in waiting:
+            frame = Frame(pixels=study.read_image(case), spacing_mm=case.spacing_mm, source=case.image)
+            yield _labelled(study, case.id, frame, segmenter, case.revision)
+        for frame in read_frames_of(scans)[0] if scans else ():
+            if (id_ := study.identify(frame)) not in known:
+                known.add(id_)
+                yield _labelled(study, id_, frame, segmenter, 0)
+    finally:
+        study.dataset.recount()
+
+
+def _is_waiting(case: Case) -> bool:
+    """Tell whether nobody has said anything of a frame's nodes."""
+    said = any(node.status != "predicted" or node.truth != "unknown" for node in case.nodes)
+    return case.status == "predicted" and case.mask is None and not said and case.split != "test"
+
+
+def _labelled(
+    study: TrainingFolder, id_: str, frame: Frame, segmenter: Segmenter, revision: int
+) -> PseudoStep:
+    mirrored = replace(frame, pixels=np.ascontiguousarray(frame.pixels[:, ::-1]), scan_area=_mirrored(frame))
+    one, other = segmenter.predict([frame, mirrored])
+    if isinstance(one, PredictionError) or isinstance(other, PredictionError):
+        return PseudoStep(id=id_, why="the model gives no finite number")
+    if why := _reason_against(one, other):
+        return PseudoStep(id=id_, why=why)
+    count = int(one.instances.max())
+    annotation = Annotation(
+        frame=frame,
+        instances=one.instances,
+        nodes=tuple(Node(id=number, status="predicted") for number in range(1, count + 1)),
+        status="predicted",
+        annotator=WHO,
+        based_on=one.model_id,
+    )
+    about = Provenance(who=WHO, action=PSEUDO)
+    study.keep(annotation, about, expected_revision=revision or None, count=False)
+    return PseudoStep(id=id_)
+
+
+def _mirrored(frame: Frame) -> tuple[int, int, int, int] | None:
+    if frame.scan_area is None:
+        return None
+    top, left, bottom, right = frame.scan_area
+    return top, frame.shape[1] - right, bottom, frame.shape[1] - left
+
+
+def _reason_against(one: Prediction, other: Prediction) -> str:
+    """Why a mask is not sure enough; empty where it is."""
+    if not one.instances.any():
+        return "nothing was found"
+    if one.status != "ok":
+        return "unlike the training data"
+    if one.doubt is not None and one.doubt.level != "sure":
+        return "the model doubts its result"
+    unsure = unsure_share(one)
+    if unsure is not None and unsure > MOST_UNSURE:
+        return "the border is uncertain"
+    if dice(one.instances > 0, other.instances[:, ::-1] > 0) < LEAST_AGREEMENT:
+        return "the mirrored frame gets another mask"
+    return ""

@@ -1,0 +1,113 @@
+"""Pretraining restores frames without a label, and its model is one to start from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from PIL import Image
+from scipy import ndimage
+
+from napari_cln.errors import RunError, WeightsError
+from napari_cln.network.inference import Segmenter
+from napari_cln.network.weights import load_model
+from napari_cln.phantom import simulate
+from napari_cln.training.augmentation import hide_cells
+from napari_cln.training.config import PretrainConfig
+from napari_cln.training.data import Batch
+from napari_cln.training.loop import fit
+from napari_cln.training.pretraining import pretrain
+from napari_cln.training.recipes import Recipe
+from napari_cln.training.run_folder import End, Epoch, RunFolder, Stopped
+from napari_cln.training.start import starting_point
+from napari_cln.workflow.promote import promote
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scans")
+    for seed in range(10):
+        Image.fromarray(simulate(seed, overlays=False).frame.pixels).save(folder / f"{seed}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pretrained(scans, small, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "pretrained"
+    events = list(pretrain([scans], out, PretrainConfig(epochs=2, batch_size=4, start_from=str(small))))
+    return out, events
+
+
+def test_what_is_restored_comes_nearer_to_what_was_hidden(draw, recipe, tmp_path):
+    recipe = replace(recipe, task="restore", learning_rate=3e-3)
+
+    smooth = [
+        replace(one, images=ndimage.gaussian_filter(one.images, (0, 6, 6)))
+        for one in (draw(40, 1), draw(8, 2))
+    ]
+
+    events = list(fit(*smooth, recipe, tmp_path, epochs=5))
+
+    held_out = [event.loss["held_out"] for event in events if isinstance(event, Epoch)]
+    assert held_out[-1] < 0.7 * held_out[0]
+    assert [event.best for event in events if isinstance(event, Epoch)][-1]
+
+
+def test_hidden_cells_hold_nothing_of_the_frame(samples):
+    batch = Batch.of(samples.take([0, 1]))
+    hidden = hide_cells(batch, [(0,), (1,)])
+
+    for row in range(2):
+        shown = hidden.image[row][hidden.judged[row] > 0]
+        assert torch.allclose(shown, shown[0])
+        assert 0.3 < hidden.judged[row].mean() < 0.9
+    assert torch.equal(hide_cells(batch, [(0,), (1,)]).image, hidden.image)
+
+
+def test_a_model_of_pretraining_is_one_to_start_from_alone(pretrained):
+    out, events = pretrained
+
+    assert isinstance(events[-1], End)
+    assert list(RunFolder(out).events()) == events
+    card = load_model(out / "model.safetensors").card
+    assert not card.figures
+    assert [(source.name, source.n) for source in card.trained_on] == [("unlabelled frames", 9)]
+    with pytest.raises(WeightsError, match="neither draws nor scores"):
+        Segmenter(out / "model.safetensors", "cpu")
+    with pytest.raises(WeightsError, match="neither draws nor scores"):
+        promote(out / "model.safetensors", confirmed=True)
+
+
+def test_a_training_takes_all_of_it_but_the_last_layers(pretrained):
+    out, _ = pretrained
+    model = load_model(out / "model.safetensors")
+
+    start = starting_point(str(out / "model.safetensors"), Recipe.best())
+
+    ours, theirs = start.network.state_dict(), model.state_dict()
+    assert torch.equal(ours["enc2.down.0.weight"], theirs["enc2.down.0.weight"])
+    assert torch.equal(ours["dec2.1.0.weight"], theirs["dec2.1.0.weight"])
+    assert not torch.equal(ours["dec1.1.weight"], theirs["dec1.1.weight"])
+    assert "layers that draw and score are new" in str(start)
+
+
+def test_a_pretraining_that_was_stopped_goes_on(scans, small, pretrained, tmp_path):
+    config = PretrainConfig(epochs=2, batch_size=4, start_from=str(small))
+    asked = iter([False, False, True])
+    *_, stopped = pretrain([scans], tmp_path / "run", config, stop=lambda: next(asked))
+    *_, last = pretrain([scans], tmp_path / "run", config)
+
+    assert isinstance(stopped, Stopped)
+    assert isinstance(last, End)
+    states = [
+        load_model(folder / "model.safetensors").state_dict() for folder in (tmp_path / "run", pretrained[0])
+    ]
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_too_few_frames_are_refused(tmp_path):
+    Image.fromarray(simulate(0, overlays=False).frame.pixels).save(tmp_path / "0.png")
+
+    with pytest.raises(RunError, match="1 frames are too few"):
+        list(pretrain([tmp_path], tmp_path / "run"))

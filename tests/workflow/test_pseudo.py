@@ -1,0 +1,91 @@
+"""Pseudo-labels: sure ones alone, marked, and nobody's judgement."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_cln.folder.dataset import TrainingFolder
+from napari_cln.folder.split.groups import is_trainable
+from napari_cln.network.inference import segment
+from napari_cln.phantom import simulate
+from napari_cln.types import Annotation
+from napari_cln.workflow.pseudo import _reason_against, pseudo_label
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> TrainingFolder:
+    """Five simulated frames that nobody labelled, and an accepted one."""
+    folder = TrainingFolder.create(tmp_path_factory.mktemp("study") / "study")
+    for seed in range(6):
+        phantom = simulate(seed, n_nodes=1, overlays=False)
+        nothing = np.zeros_like(phantom.instances)
+        shown = Annotation(frame=phantom.frame, instances=nothing, status="predicted")
+        if seed == 5:
+            shown = replace(shown, instances=phantom.instances, nodes=phantom.nodes, status="accepted")
+        folder.save(shown, patient=str(seed), source_kind="simulated")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def steps(study):
+    return {step.id: step for step in pseudo_label(study, model="default", device="cpu")}
+
+
+def test_the_frames_that_nobody_labelled_are_looked_at(study, steps):
+    accepted = {case.id for case in study.cases() if case.status == "accepted"}
+
+    assert steps.keys() == set(study.ids()) - accepted
+    assert not all(step.why for step in steps.values())
+
+
+def test_a_kept_mask_is_marked_and_is_no_label(study, steps):
+    for case in study.cases():
+        if case.status == "accepted" or steps[case.id].why:
+            continue
+        record = study.record(case.id)
+        assert (record.status, record.last.action, record.last.who) == (
+            "predicted", "pseudo", "napari-cln pseudo",
+        )  # fmt: skip
+        assert record.last.model.startswith("default@")
+        assert study.read_instances(case).any()
+        assert case.mask is None
+        assert not is_trainable(case)
+
+
+def test_it_can_be_done_again_and_a_frame_that_was_accepted_stays(study, steps):
+    again = {step.id: step for step in pseudo_label(study, model="default", device="cpu")}
+
+    assert again == steps
+
+
+def test_new_frames_join_where_they_get_a_mask(study, steps, tmp_path):
+    before = set(study.ids())
+    for seed in (50, 51, 52):
+        Image.fromarray(simulate(seed, n_nodes=1, overlays=False).frame.pixels).save(tmp_path / f"{seed}.png")
+    # the three are of a kind of screen that nobody has looked at: they join, and training waits for that
+    kept = []
+    for step in pseudo_label(study, model="default", scans=[tmp_path], device="cpu"):
+        if step.id not in before and not step.why:
+            kept.append(step.id)
+
+    assert kept
+    assert set(study.ids()) - before == set(kept)
+
+
+def test_doubt_and_disagreement_speak_against_a_mask():
+    phantom = simulate(3, n_nodes=1, overlays=False)
+    sure = segment(phantom.frame)
+    mirrored = replace(sure, instances=np.ascontiguousarray(sure.instances[:, ::-1]))
+    nothing = np.zeros_like(sure.instances)
+
+    assert _reason_against(sure, mirrored) == ""
+    assert _reason_against(sure, replace(sure, instances=nothing)) == "the mirrored frame gets another mask"
+    assert _reason_against(replace(sure, instances=nothing), sure) == "nothing was found"
+    unsure = replace(sure, probability=np.full_like(sure.probability, 0.5))
+    assert _reason_against(unsure, mirrored) == "the border is uncertain"
