@@ -113,11 +113,11 @@ def test_the_list_is_filtered_and_what_is_decided_stays_in_it(dock, folder, key,
 def test_a_key_that_is_changed_in_the_preferences_is_another_key(viewer, dock, folder, key):
     name = "napari-cln:accept_and_go_on"
     former = action_manager.unbind_shortcut(name)
-    action_manager.bind_shortcut(name, "Shift-G")
+    action_manager.bind_shortcut(name, "Shift-Y")
     try:
         key(Qt.Key.Key_Return)
         assert dock.session.navigator.cases.case_id == folder.ids()[1]
-        key(Qt.Key.Key_G)
+        key(Qt.Key.Key_Y)
         assert dock.session.navigator.cases.case_id == folder.ids()[2]
     finally:
         action_manager.unbind_shortcut(name)
@@ -129,9 +129,9 @@ def test_masks_are_outlines_until_they_are_asked_for_filled(viewer, dock, key):
     (labels,) = (layer for layer in viewer.layers if isinstance(layer, Labels))
 
     assert labels.contour > 0
-    key(Qt.Key.Key_V)
+    key(Qt.Key.Key_G)
     assert labels.contour == 0
-    key(Qt.Key.Key_V)
+    key(Qt.Key.Key_G)
     assert labels.contour > 0
 
 

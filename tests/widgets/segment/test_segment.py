@@ -575,7 +575,7 @@ def test_the_reading_at_another_cutoff_keeps_no_node_found():
 
     reading = Reading(
         index=0, malignancy=0.9, label="no node found", cutoff=0.5, model_id="m@0", node_scores=(),
-        sizes=(), corners=(), frame_digest="", mask_digest="",
+        sizes=(), boxes=(), frame_digest="", mask_digest="",
     )  # fmt: skip
 
     assert reading.at(0.1).label == "no node found"

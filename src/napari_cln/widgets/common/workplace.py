@@ -1,4 +1,4 @@
-"""What holds for a whole viewer: its training folder, the model in use, and how nodes are drawn and told of.
+"""Facts of a whole viewer: its training folder, the model in use, and how nodes are drawn and told of.
 
 Masks are drawn as outlines, so that the tissue below them is seen, and of several open images one alone has
 its words on the canvas.

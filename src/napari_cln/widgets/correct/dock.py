@@ -220,7 +220,7 @@ class CorrectDock(QWidget):
             ("no_node", "No node here", "Shift-X", session.no_node),
             ("take_back", "Take back what was decided", "Shift-U", session.steps.take_back),
             ("show_difference", "Show what changed", "Shift-D", self.view.difference.toggle),
-            ("fill_masks", "Fill masks, or draw their outlines", "Shift-V", self.view.fill.toggle),
+            ("fill_masks", "Fill masks, or draw their outlines", "Shift-G", self.view.fill.toggle),
             ("previous_frame", "Previous frame", "Shift-J", lambda: self.view.walk.step(-1)),
             ("next_frame", "Next frame", "Shift-K", lambda: self.view.walk.step(1)),
         ):

@@ -11,6 +11,7 @@ from app_model.types import KeyCode, KeyMod
 from napari.layers import Image, Labels
 from qtpy.QtCore import QObject, QTimer
 
+from ..._layers import frame_layers
 from ...folder.dataset import TrainingFolder
 from ...folder.readers import ReadingPair
 from ...types import Node, Status
@@ -95,8 +96,9 @@ class Session(QObject):
 
     @property
     def is_free(self) -> bool:
-        """True where no image is at work but one of a training folder."""
-        return self.navigator.image in (None, self.navigator.cases.image)
+        """True where no image is open but one of a training folder."""
+        opened = self.navigator.cases.image
+        return all(image is opened for image in frame_layers(self.viewer.layers))
 
     @property
     def folder(self) -> TrainingFolder | None:

@@ -147,7 +147,7 @@ class CorrectView(QWidget):
         self.difference = QCheckBox("show what changed")
         self.difference.setToolTip("Shift+D. Against the given mask: green was added, pink taken away.")
         self.fill = QCheckBox("fill masks")
-        self.fill.setToolTip("Shift+V. Masks are drawn as outlines otherwise.")
+        self.fill.setToolTip("Shift+G. Masks are drawn as outlines otherwise.")
         self.scale = ScaleRow()
         rows, about = form(), form()
         rows.addRow("Image", self.image.native)
@@ -266,7 +266,7 @@ class Walk(QWidget):
 
     @property
     def is_in_folder(self) -> bool:
-        """Whether the frames of the training folder are gone through."""
+        """True where the frames of the training folder are gone through."""
         return self.path.currentIndex() == IN_FOLDER
 
     def go_through_folder(self) -> None:

@@ -34,7 +34,7 @@ TYPING_MS = 250
 
 @dataclass(frozen=True, kw_only=True)
 class WorkState:
-    """What can be chosen from, with how many frames of each, and the frames that are chosen."""
+    """The filters to choose from, with how many frames each has, and the chosen one."""
 
     chosen: WorkFilter = field(default_factory=WorkFilter)
     counts: Mapping[str, int] = field(default_factory=dict)
