@@ -129,9 +129,9 @@ def test_masks_are_outlines_until_they_are_asked_for_filled(viewer, dock, key):
     (labels,) = (layer for layer in viewer.layers if isinstance(layer, Labels))
 
     assert labels.contour > 0
-    key(Qt.Key.Key_G)
+    key(Qt.Key.Key_W)
     assert labels.contour == 0
-    key(Qt.Key.Key_G)
+    key(Qt.Key.Key_W)
     assert labels.contour > 0
 
 

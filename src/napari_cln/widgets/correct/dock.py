@@ -185,6 +185,7 @@ class CorrectDock(QWidget):
         view.decision.show_other.toggled.connect(self.second.show)
         view.worthy.chosen.connect(self.suggestions.go_to)
         view.tools.used.connect(self.bench.use)
+        self.bench.clip.busy.connect(view.tools.show_busy)
         view.nodes.chosen.connect(self.bench.choose)
         view.nodes.asked.connect(self.menu.open)
         tell_refusals(view, self.message)
@@ -220,7 +221,7 @@ class CorrectDock(QWidget):
             ("no_node", "No node here", "Shift-X", session.no_node),
             ("take_back", "Take back what was decided", "Shift-U", session.steps.take_back),
             ("show_difference", "Show what changed", "Shift-D", self.view.difference.toggle),
-            ("fill_masks", "Fill masks, or draw their outlines", "Shift-G", self.view.fill.toggle),
+            ("fill_masks", "Fill masks, or draw their outlines", "Shift-W", self.view.fill.toggle),
             ("previous_frame", "Previous frame", "Shift-J", lambda: self.view.walk.step(-1)),
             ("next_frame", "Next frame", "Shift-K", lambda: self.view.walk.step(1)),
         ):

@@ -118,7 +118,7 @@ def _describe(mask: PaintedMask, revision: int, who: str) -> str:
         known = "not saved yet"
     lines = [f"{mask.labels.name}: {words} · {known}"]
     lines += [
-        f"Node {node} lies in {n} parts and counts as one. Split (Shift+L) makes a node of each, One part "
+        f"Node {node} lies in {n} parts and counts as one. Split (Shift+T) makes a node of each, One part "
         "(Shift+P) keeps the largest."
         for node, n in nodes_in_parts(mask.masks).items()
     ]
@@ -147,7 +147,7 @@ class CorrectView(QWidget):
         self.difference = QCheckBox("show what changed")
         self.difference.setToolTip("Shift+D. Against the given mask: green was added, pink taken away.")
         self.fill = QCheckBox("fill masks")
-        self.fill.setToolTip("Shift+G. Masks are drawn as outlines otherwise.")
+        self.fill.setToolTip("Shift+W. Masks are drawn as outlines otherwise.")
         self.scale = ScaleRow()
         rows, about = form(), form()
         rows.addRow("Image", self.image.native)
@@ -180,6 +180,7 @@ class CorrectView(QWidget):
         self._show_work()
         self.nodes.show_nodes(state.node_ids, state.facts)
         self.nodes.mark(state.selected)
+        self.tools.show_state(is_cine=state.image is not None and state.image.ndim == 3)
         if self.note.text() != state.note and not self.note.hasFocus():
             self.note.setText(state.note)
         self.state.show_state(state)

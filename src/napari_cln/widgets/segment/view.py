@@ -11,7 +11,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
 
 from ...study.reading import Reading
-from ...types import Measurement
+from ...types import Doubt, Measurement
 from ..common.model_choice import ModelChoice
 from ..common.number_field import NumberField
 from ..common.parts import Signal, beside, button, device_box, form, small, stacked
@@ -158,15 +158,22 @@ class Verdict(QWidget):
         self.headline.setStyleSheet("" if reading.flag else "font-size: 20px;")
         set_role(self.headline, "quiet" if reading.flag else LABEL_ROLES.get(reading.label, "info"))
         colour = f" style='color: {self._colours.quiet}'" if self._colours is not None else ""
+        doubts = reading.doubts[1:] or (None,) * len(reading.sizes)
         rows = "".join(
             f"<p style='margin: 2px 0'>{node} · {score:.2f} {reading.label_of(score)}<br>"
-            f"<span{colour}>{_axes_text(size)}</span></p>"
-            for node, (score, size) in enumerate(
-                zip(reading.node_scores, reading.sizes, strict=True), start=1
+            f"<span{colour}>{_axes_text(size)}</span>"
+            f"{'<br>' + text if doubt is not None and (text := _doubt_text(doubt)) else ''}</p>"
+            for node, (score, size, doubt) in enumerate(
+                zip(reading.node_scores, reading.sizes, doubts, strict=True), start=1
             )
         )
         self.nodes.setText(rows)
         self.nodes.setVisible(bool(rows))
+
+
+def _doubt_text(doubt: Doubt) -> str:
+    """A doubt as a sentence; nothing where it is sure."""
+    return "" if doubt.level == "sure" else str(doubt)
 
 
 def _axes_text(size: Measurement) -> str:
