@@ -14,6 +14,7 @@ from .folder.dataset import TrainingFolder
 from .folder.formats.exchange import export_study, import_study
 from .folder.health.check import check_study
 from .folder.split.deal import Fold
+from .imaging.carrying import carry_masks, interpolate_masks
 from .imaging.channels import despeckle
 from .imaging.editing import delete_node, fill_holes, keep_part, merge_nodes, smooth_node, split_node
 from .imaging.elastogram import Elastogram, find_elastogram
@@ -102,6 +103,7 @@ __all__ = [
     "YNet",
     "YNetConfig",
     "YNetOutput",
+    "carry_masks",
     "check_study",
     "choose_device",
     "delete_node",
@@ -119,6 +121,7 @@ __all__ = [
     "fit_fusion",
     "fuse",
     "import_study",
+    "interpolate_masks",
     "keep_part",
     "list_models",
     "load_model",

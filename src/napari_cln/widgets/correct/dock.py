@@ -163,6 +163,7 @@ class CorrectDock(QWidget):
         view.decision.show_other.toggled.connect(self.second.show)
         view.worthy.chosen.connect(self.suggestions.go_to)
         view.tools.used.connect(self.bench.use)
+        self.bench.clip.busy.connect(view.tools.show_busy)
         view.nodes.chosen.connect(self.bench.choose)
         view.nodes.asked.connect(self.menu.open)
         tell_refusals(view, self.message)

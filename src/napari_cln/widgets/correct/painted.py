@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -34,8 +34,19 @@ if TYPE_CHECKING:
 
 FRAMES_KEY = "napari-cln frames"
 """Key in a Labels layer's metadata for the content hash of the frame that each of its masks is of."""
+DRAWN_KEY = "napari-cln drawn"
+"""Key in a Labels layer's metadata for what was drawn from other frames of a cine: a Drawn by frame."""
 LOOK_S = 0.015
 """Seconds to look at masks in one go; the rest follow when the window has had its turn."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Drawn:
+    """Masks that were made from those of other frames: their digest, how, and facts of their nodes."""
+
+    digest: str
+    words: str
+    facts: Mapping[int, Node] = field(default_factory=dict)
 
 
 class PaintedMask:
@@ -206,6 +217,8 @@ class PaintedMask:
         if now == self.seen and not arrived:
             return None
         self.seen = now
+        if self._take_drawn():
+            return "predicted"
         is_cleared = by_run and reading is None and self.is_empty
         if is_cleared and not self.ledger.knows(now):
             self.ledger.give(Given(digest=now, masks=PackedMasks(self.masks)))
@@ -254,12 +267,28 @@ class PaintedMask:
         if reading is not None:
             if not self.ledger.knows(reading.mask_digest):
                 self._give_prediction()
-            if not self.ledger.knows(self.seen):  # painted on before the dock was there
+            if not self.ledger.knows(self.seen) and not self._give_drawn():  # painted on before the dock was
                 self.ledger.paint(self.seen, self.ledger.origin(reading.mask_digest), who)
                 self.was_painted_unseen = True
-        elif not self.ledger.knows(self.seen):
+        elif not self.ledger.knows(self.seen) and not self._give_drawn():
             self.ledger.give(Given(digest=self.seen, masks=PackedMasks(self.masks)))
         return self.ledger.origin(self.seen)
+
+    def _take_drawn(self) -> bool:
+        """Take masks that were made from those of other frames, where they are new here."""
+        if self.ledger.knows(self.seen) or not self._give_drawn():
+            return False
+        self._come_from(self.ledger.origin(self.seen))
+        return True
+
+    def _give_drawn(self) -> bool:
+        drawn = self.labels.metadata.get(DRAWN_KEY, {}).get(self.index)
+        if drawn is None or drawn.digest != self.seen:
+            return False
+        masks = PackedMasks(self.masks)
+        facts = {node: fact for node, fact in drawn.facts.items() if node in self.node_ids}
+        self.ledger.give(Given(digest=self.seen, masks=masks, based_on=drawn.words, facts=facts))
+        return True
 
     def _give_prediction(self) -> Given:
         reading = readings_of(self.labels)[self.index]
@@ -343,6 +372,10 @@ class Desk:
         self._watch(labels)
         self._masks.setdefault(labels, {})[index] = mask
         return mask
+
+    def of_labels(self, labels: Labels) -> dict[int, PaintedMask]:
+        """Every mask of a layer that was looked at, by frame."""
+        return dict(self._masks.get(labels, {}))
 
     def of_image(self, image: Image) -> list[PaintedMask]:
         """Every mask of an image."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 from app_model.types import KeyCode, KeyMod
 from napari.layers import Image, Labels
@@ -179,7 +179,9 @@ class Session(QObject):
         """Save what was painted, undone or redone since the last look; return these masks."""
         changed = []
         for mask, happened in self.desk.look(self.filing.who, seconds):
-            if happened == "predicted":
+            if happened == "painted":
+                self.steps.forget(mask.labels)
+            if happened == "predicted" or self._is_nobodys(mask):
                 mask.is_behind = bool(self.filing.revision(mask)) and not self.filing.is_filed(mask)
                 continue
             changed.append(mask)
@@ -190,6 +192,11 @@ class Session(QObject):
             else:
                 self.filing.file(mask, None if happened == "painted" else "undone")
         return changed
+
+    def _is_nobodys(self, mask: PaintedMask) -> bool:
+        """Tell whether no reader has a part in masks that the folder does not have either."""
+        is_known = self.filing.revision(mask) or self.filing.is_pending(mask) or mask.is_unsaved
+        return mask.status == "predicted" and not is_known
 
     def let_go(self, image: Image) -> None:
         """Have the frames of an image read anew: its scale has changed."""
@@ -226,6 +233,7 @@ class Session(QObject):
         who = self.filing.who
         said = Said(action=action, status=status, who=who, before=before, after=after, readings=readings)
         mask.ledger.say(mask.seen, said)
+        self.steps.forget(mask.labels)
         self.file(mask, action, readings, pair)
 
     def file(
@@ -314,6 +322,7 @@ class Steps:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._keyed: WeakSet[Labels] = WeakSet()
+        self._made: WeakKeyDictionary[Labels, bool] = WeakKeyDictionary()
         session.destroyed.connect(partial(_release, self._keyed))
 
     def bind(self) -> None:
@@ -323,6 +332,14 @@ class Steps:
             self._keyed.add(mask.labels)
             mask.labels.bind_key(UNDO, self.undo, overwrite=True)
             mask.labels.bind_key(REDO, self.redo, overwrite=True)
+
+    def note(self, labels: Labels) -> None:
+        """Take note that masks of other frames were made: undo takes them back before any decision."""
+        self._made[labels] = True
+
+    def forget(self, labels: Labels) -> None:
+        """Take note that something else was done since."""
+        self._made.pop(labels, None)
 
     def take_back(self) -> None:
         """Take back what was said last of the mask in view: what stood before stands again."""
@@ -363,12 +380,15 @@ class Steps:
         session.look()
         mask = session.mask
         in_view = mask is not None and mask.labels is layer
-        if mask is not None and in_view:
+        was_made = self._made.get(layer) is back
+        if mask is not None and in_view and not was_made:
             ledger = mask.ledger
             if self._is_own(ledger.last_said(mask.seen) if back else ledger.last_taken_back(mask.seen)):
                 self.take_back() if back else self.say_again()
                 return
         (layer.undo if back else layer.redo)()
+        if was_made:
+            self._made[layer] = not back
         changed = [one for one in session.look(seconds=0.04) if one.labels is layer]
         if changed and in_view and mask not in changed:
             session.navigator.show_frame(changed[0].image, changed[0].index)  # nothing is undone unseen

@@ -113,7 +113,7 @@ def _describe(mask: PaintedMask, revision: int, who: str) -> str:
         known = "not saved yet"
     lines = [f"{mask.labels.name}: {words} · {known}"]
     lines += [
-        f"Node {node} lies in {n} parts and counts as one. Split (Shift+S) makes a node of each, One part "
+        f"Node {node} lies in {n} parts and counts as one. Split (Shift+T) makes a node of each, One part "
         "(Shift+P) keeps the largest."
         for node, n in nodes_in_parts(mask.masks).items()
     ]
@@ -168,6 +168,7 @@ class CorrectView(QWidget):
         self.walk.show_state(state)
         self.nodes.show_nodes(state.node_ids, state.facts)
         self.nodes.mark(state.selected)
+        self.tools.show_state(is_cine=state.image is not None and state.image.ndim == 3)
         if self.note.text() != state.note and not self.note.hasFocus():
             self.note.setText(state.note)
         self.state.show_state(state)
