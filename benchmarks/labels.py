@@ -194,7 +194,7 @@ def told(found: Results) -> Iterator[dict[str, Any]]:
     ):
         gain, mean, auc = compared(found, arm)
         yield {
-            "what": f"mean Dice of 38 labelled frames and {what} less that of the 38 alone, {gain.n} lesions, "
+            "what": f"mean Dice of 38 labelled frames and {what} less that of 38 alone, {gain.n} lesions, "
             f"{len(found[arm])} of {n} draws",
             "value": f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f}), to {mean:.3f}; by draw "
             f"{draws(found, arm)}; AUC {auc:+.3f}",
