@@ -390,7 +390,8 @@ def crop_instances(instances: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
     if lost:
         raise DatasetError(
             f"{lost} painted pixels lie outside the scan area that the training folder keeps of this frame "
-            f"(rows {row0} to {row1}, columns {column0} to {column1}). Erase them there and save again."
+            f"(rows {row0} to {row1}, columns {column0} to {column1}). Erase them there; "
+            "or draw a wider area in the Frames dock, where the frame is not in the folder yet."
         )
     return inside
 
