@@ -197,13 +197,21 @@ def validation_sources(count: int, data: Path) -> dict[str, Iterable[Annotation]
 def calibrated(
     network: Member, card: ModelCard, sources: Mapping[str, Iterable[Annotation]]
 ) -> tuple[ModelCard, dict[str, list[Measured]]]:
-    """Set temperature, cutoff and doubt from validation frames, and give what was measured on them."""
+    """Set temperature, cutoff and doubt from validation frames, and give what was measured on them.
+
+    The temperature is that of the real lesions: simulated frames need another, and nobody scores those.
+    """
     network.card = card
     segmenter = Segmenter(network, "cpu")
     found = {name: measured(segmenter, frames) for name, frames in sources.items()}
     rows = [row for source in found.values() for row in source]
-    scored = np.array([node[1:] for row in rows for node in row.nodes if not np.isnan(node[2])])
-    temperature = fit_temperature(scored[:, 1], scored[:, 0])
+    temperatures = {}
+    for name, source in found.items():
+        scored = np.array([node[1:] for row in source for node in row.nodes if not np.isnan(node[2])])
+        if len(scored):
+            temperatures[name] = fit_temperature(scored[:, 1], scored[:, 0])
+            print(f"temperature, {name}: {temperatures[name]:.3f} (n = {len(scored)})", flush=True)
+    temperature = temperatures["breast"]
     labelled = [row for row in rows if row.label != "unknown"]
     scores = expit(logit([row.malignancy for row in labelled]) / temperature)
     cutoff = choose_cutoff([row.label == "metastatic" for row in labelled], scores)

@@ -48,7 +48,7 @@ from measure_default import (
     usgra,
     validation_sources,
 )
-from napari_cln.models.card import Figure, ModelCard, TrainingData
+from napari_cln.models.card import LIMITS, Figure, ModelCard, TrainingData
 from napari_cln.network.inference import Segmenter
 from napari_cln.network.model import Member
 from napari_cln.network.u_shaped import UYNet, network_of
@@ -287,6 +287,8 @@ def main() -> None:
         prepare=last.recipe.prepare,
         trained_on=trained_on(arguments.data),
         recipe={"name": last.recipe.name, "seed": 0, "stages": stages},
+        limits=f"{LIMITS} Its real lesions were of the breast: it was never trained on thyroid, salivary glands, "
+        "testis, or any other organ.",
     )
     sources, validation = parts_of(arguments.data, arguments.cache)
     assert isinstance(network, UYNet)
@@ -329,8 +331,8 @@ def trained_on(data: Path) -> tuple[TrainingData, ...]:
     """What the card says about the training frames."""
     return (
         TrainingData(
-            name="simulated neck frames (napari_cln.simulate)",
-            n=max(stage.plain + stage.varied for stage in STAGES),
+            name="simulated neck frames, plain and varied (napari_cln.simulate)",
+            n=max(stage.plain for stage in STAGES) + max(stage.varied for stage in STAGES),
             licence="BSD-3-Clause",
             citation="napari-cln contributors",
         ),
