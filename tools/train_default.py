@@ -287,8 +287,8 @@ def main() -> None:
         prepare=last.recipe.prepare,
         trained_on=trained_on(arguments.data),
         recipe={"name": last.recipe.name, "seed": 0, "stages": stages},
-        limits=f"{LIMITS} Its real lesions were of the breast: it was never trained on thyroid, salivary glands, "
-        "testis, or any other organ.",
+        limits=f"{LIMITS} Its real lesions were of the breast: it was never trained on thyroid, salivary "
+        "glands, testis, or any other organ.",
     )
     sources, validation = parts_of(arguments.data, arguments.cache)
     assert isinstance(network, UYNet)
