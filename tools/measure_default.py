@@ -7,6 +7,7 @@ usgra's frames without a node and the echocardiograms of ``us_dicom`` are looked
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -375,11 +376,22 @@ def test_figures(rows: list[Measured], cutoff: float) -> Iterator[tuple[str, Est
 BUSI_TEST = "BUSI, public test part (breast lesions; a stand-in)"
 
 
+def kept(
+    segmenter: Segmenter, sources: Mapping[str, Iterable[Annotation]], path: Path
+) -> dict[str, list[Measured]]:
+    """What a model says of the frames of each source; read from the file where it was measured before."""
+    if path.is_file():
+        return msgspec.convert(json.loads(path.read_text()), dict[str, list[Measured]])
+    found = {}
+    for source, frames in sources.items():
+        found[source] = measured(segmenter, frames)
+        print(f"measured: {source}", flush=True)
+    path.write_text(json.dumps(msgspec.to_builtins(found)))  # the module of Python's, which knows NaN
+    return found
+
+
 def measured_on_test(segmenter: Segmenter, count: int, data: Path, keep: Path) -> dict[str, list[Measured]]:
     """What a model says of the test frames of each source; kept on disk by the model's id."""
-    path = keep / f"measured-{segmenter.model.model_id}-{count}.json"
-    if path.is_file():
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, list[Measured]])
     sources = {
         f"{count} simulated frames of seeds never trained on": drawn("test", count),
         f"{count // 2} varied simulated frames of seeds never trained on": drawn(
@@ -389,12 +401,7 @@ def measured_on_test(segmenter: Segmenter, count: int, data: Path, keep: Path) -
         "usgra, test part (real vessels and nerves)": usgra(data, "test"),
         "muscle, test part (thigh and calf)": muscle(data, "test"),
     }
-    found = {}
-    for source, frames in sources.items():
-        found[source] = measured(segmenter, frames)
-        print(f"measured: {source}", flush=True)
-    path.write_bytes(msgspec.json.encode(found))
-    return found
+    return kept(segmenter, sources, keep / f"measured-{segmenter.model.model_id}-{count}.json")
 
 
 def compared(new: list[Measured], old: list[Measured], model: str) -> ModelComparison:
