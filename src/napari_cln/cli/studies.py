@@ -176,7 +176,7 @@ def _tell(report: ImportReport, out: Path, json: bool) -> None:
         print(line)
     repeated = f", {report.repeated} of the same pixels as others" if report.repeated else ""
     refused = f", {report.refused} refused" if report.refused else ""
-    print(f"{report.taken} frames imported{repeated}{refused}: {out}")
+    print(f"{counted(report.taken, 'frame')} imported{repeated}{refused}: {out}")
 
 
 @command()
@@ -208,7 +208,7 @@ def send_out(
         notes += step.notes
     for note in notes:
         print(note, file=sys.stderr)
-    print(f"{n_done} frames exported: {out}")
+    print(f"{counted(n_done, 'frame')} exported: {out}")
     return 0
 
 

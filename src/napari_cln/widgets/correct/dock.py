@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QWidget
 
 from ..._layers import frame_layers
 from ...compat.window import grid_of, plain_viewer
+from ...errors import counted
 from ..common.number_field import tell_refusals
 from ..common.parts import OPEN_FIRST, DockBody, Listeners, MessageLine, workplace_of
 from ..prompts.scale import ScaleTool
@@ -89,7 +90,7 @@ class CorrectDock(QWidget):
         folder = self.view.study.folder
         assert folder is not None
         self.message.forget(NO_FOLDER)
-        self.message.say(f"{folder.path.name}: {len(folder.ids())} frames.", "good")
+        self.message.say(f"{folder.path.name}: {counted(len(folder.ids()), 'frame')}.", "good")
         self.session.enter(folder)
         workplace_of(self.viewer).open_folder(folder.path)
 
