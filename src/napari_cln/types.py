@@ -75,6 +75,8 @@ class LayerKind(StrEnum):
     """An Image that is no frame, but a map over one."""
     DIFFERENCE = "difference"
     """What was painted, against what was given."""
+    MODEL = "model"
+    """The outline of a model, beside the folder's own masks."""
     READING = "reading"
     """Another reader's outline."""
     DEPTH_SCALE = "depth scale"
@@ -320,6 +322,8 @@ class Prediction:
         What speaks for and against the result; empty for a network that has none.
     doubt : Doubt, optional
         How far the result is to be relied on; None for a model that does not know.
+    node_doubts : tuple of Doubt
+        The same of each node, in the order of its id; empty for a model that does not know.
     """
 
     frame: Frame
@@ -336,6 +340,7 @@ class Prediction:
     stiffness: tuple[float | None, ...] = ()
     clues: tuple[float, ...] = ()
     doubt: Doubt | None = None
+    node_doubts: tuple[Doubt, ...] = ()
 
     @property
     def status(self) -> Literal["ok", "unlike-training-data"]:
@@ -343,12 +348,33 @@ class Prediction:
         return "unlike-training-data" if self.novelty is not None and self.novelty > 1 else "ok"
 
     @property
+    def flag(self) -> str:
+        """A sentence that says why not to rely on the result; empty where nothing speaks against it."""
+        return self._flag(self.doubt)
+
+    def _flag(self, doubt: Doubt | None) -> str:
+        if self.status == "unlike-training-data":
+            return UNLIKE_TRAINING_DATA
+        return "" if doubt is None or doubt.level == "sure" else str(doubt)
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """Sentences for the user about the frame, and about what the model can say of it."""
-        unlike = (UNLIKE_TRAINING_DATA,) if self.status == "unlike-training-data" else ()
-        if not unlike and self.doubt is not None and self.doubt.level != "sure":
-            unlike = (str(self.doubt),)
-        return *unlike, *self.notes, *self.frame.warnings
+        return self._warnings(self.doubt)
+
+    def warnings_of(self, node: int) -> tuple[str, ...]:
+        """The same beside a node's own row: of the frame's doubts, those about that node.
+
+        Parameters
+        ----------
+        node : int
+            Its id, from 1 on.
+        """
+        return self._warnings(self.node_doubts[node - 1] if self.node_doubts else self.doubt)
+
+    def _warnings(self, doubt: Doubt | None) -> tuple[str, ...]:
+        flag = self._flag(doubt)
+        return *((flag,) if flag else ()), *self.notes, *self.frame.warnings
 
     @property
     def mask(self) -> NDArray[np.bool_]:

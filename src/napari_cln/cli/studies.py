@@ -62,7 +62,7 @@ MaskValues: TypeAlias = Annotated[Sequence[str], _checked_by(_mask_value)]
 
 
 @command()
-def make_phantom(n: Positive, /, *, out: Folder, seed: Count = 0) -> int:
+def make_phantom(n: Positive, /, *, out: Folder, seed: Count = 0, clinical: bool = False) -> int:
     """Simulate neck frames with exact truth into a new training folder.
 
     Parameters
@@ -73,12 +73,14 @@ def make_phantom(n: Positive, /, *, out: Folder, seed: Count = 0) -> int:
         Folder to make.
     seed : int
         The same seed gives the same frames.
+    clinical : bool
+        Give each frame a patient of its own, with a clinical record.
     """
     from tqdm import tqdm
 
     from ..folder.simulated import simulate_folder
 
-    for _ in tqdm(simulate_folder(out, n, seed), total=n, disable=None):
+    for _ in tqdm(simulate_folder(out, n, seed, clinical=clinical), total=n, disable=None):
         pass
     print(f"{n} simulated frames: {out}")
     return 0
@@ -102,6 +104,7 @@ def bring_in(
     turn_masks: bool = False,
     patient_folders: bool = False,
     clinical: Annotated[Headings, Meta(title="COLUMN…")] = (),
+    calipers: bool = False,
     json: bool = False,
 ) -> int:
     """Bring a study into a training folder, and say at the end what was made of what.
@@ -138,10 +141,13 @@ def bring_in(
         The folder of an image is named after its patient.
     clinical : str
         Columns of the table to keep as the patient's clinical record: numbers and a few words, no dates.
+    calipers : bool
+        Outline nodes from the calipers that are burned into frames without masks, as predictions.
     json : bool
         Print the report as JSON.
     """
     from ..folder.formats.exchange import import_study
+    from ..workflow.calipers import outline_calipers
 
     work = import_study(
         source,
@@ -158,6 +164,7 @@ def bring_in(
         turn_masks=turn_masks,
         patient_folders=patient_folders,
         clinical=clinical,
+        suggest=outline_calipers if calipers else None,
     )
     for _ in _with_bar(work):
         pass

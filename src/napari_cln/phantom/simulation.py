@@ -19,11 +19,12 @@ from PIL import Image
 
 from ..types import Box, Frame, Node, Region, Spacing, Truth, frame_truth
 from .anatomy import Neck, draw_neck
+from .elasticity import draw_elastogram, draw_stiffness
 from .flow import DrawnFlow, Pattern, draw_flow, draw_patterns
 from .machines import MACHINES, Machine
 from .nodes import PlacedNode, add_nodes
 from .overlay import draw_layout, draw_measurements
-from .screen import Screen
+from .screen import Point, Screen
 from .signs import malignancy_of
 from .speckle import Beam, envelope, log_compress, receiver_noise, scatter
 from .tissue import STEP_MM, Contour, inside, smooth_noise
@@ -62,12 +63,18 @@ class Phantom:
         Every pixel that was drawn over.
     machine : str
         Name of the machine.
+    calipers : tuple of ((float, float), (float, float))
+        Row and column of both ends of each measurement that was drawn; on nodes, vessels or nothing.
     flow : ndarray of bool, shape (H, W), optional
         Where Doppler colour lies; None for a frame without Doppler.
     flow_box : (int, int, int, int), optional
         The box in which flow was measured.
     flow_patterns : tuple of str
         Where the flow of each node lies, in the order of ``nodes``; empty without Doppler.
+    stiffness : ndarray of float32, shape (H, W), optional
+        kPa as an elastogram shows it, NaN where nothing was measured; None for a frame that is none.
+    stiffness_kpa : tuple of float
+        Of each node, in the order of ``nodes``; empty without an elastogram.
     """
 
     frame: Frame
@@ -78,9 +85,12 @@ class Phantom:
     structures: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
     overlay: NDArray[np.bool_]
     machine: str
+    calipers: tuple[tuple[Point, Point], ...] = ()
     flow: NDArray[np.bool_] | None = None
     flow_box: Box | None = None
     flow_patterns: tuple[Pattern, ...] = ()
+    stiffness: NDArray[np.float32] | None = None
+    stiffness_kpa: tuple[float, ...] = ()
 
     @property
     def malignancy(self) -> float:
@@ -100,6 +110,7 @@ def simulate(
     n_nodes: int | None = None,
     overlays: bool = True,
     doppler: bool = False,
+    stiffness: bool = False,
     scene: Scene = "plain",
 ) -> Phantom:
     """Simulate one neck frame.
@@ -118,6 +129,9 @@ def simulate(
     doppler : bool
         Show a colour box with the flow of vessels and nodes. Its truth is :attr:`Phantom.flow`; tissue,
         nodes and ``p_malignant``, the best score of the grey signs, are the same without it.
+    stiffness : bool
+        Lay an elastogram over the frame, with its colour bar (:attr:`Phantom.stiffness`); all else is the
+        same without it.
     scene : {"plain", "varied"}
         ``"varied"`` has nodes that are bright, isoechoic or long, larger vessels, muscle along and across its
         fibres, trachea, thyroid, and machines in unpractised hands (:mod:`.variety`).
@@ -139,7 +153,28 @@ def simulate(
     (1, True)
     """
     drawn = _Scene(seed, machine, n_nodes, scene=scene)
-    return drawn.show(drawn.window(0.0), overlays=overlays, doppler=doppler)
+    phantom = drawn.show(drawn.window(0.0), overlays=overlays, doppler=doppler)
+    return _with_stiffness(phantom, np.random.default_rng([seed, 5])) if stiffness else phantom
+
+
+def _with_stiffness(phantom: Phantom, rng: np.random.Generator) -> Phantom:
+    """The same frame under an elastogram."""
+    frame = phantom.frame
+    assert frame.scan_area is not None and frame.spacing_mm is not None
+    of_nodes = tuple(draw_stiffness(rng, node.truth == "metastatic") for node in phantom.nodes)
+    fluid = np.zeros(frame.shape, bool)
+    for name in ("carotid", "jugular"):
+        fluid |= phantom.structures.get(name, fluid)
+    shown = draw_elastogram(
+        rng, frame.pixels, phantom.instances, of_nodes, fluid, frame.scan_area, frame.spacing_mm
+    )
+    return replace(
+        phantom,
+        frame=replace(frame, pixels=shown.pixels),
+        overlay=phantom.overlay | shown.drawn,
+        stiffness=shown.kpa,
+        stiffness_kpa=of_nodes,
+    )
 
 
 def simulate_cine(
@@ -279,10 +314,11 @@ class _Scene:
             pixels = np.repeat(clean[..., None], 3, axis=2)
             pixels[flow] = drawn.colours[drawn.mask]
         box = None if drawn is None else _moved(drawn.box, area)
+        calipers: tuple[tuple[Point, Point], ...] = ()
         if overlays:
             screen = Screen(pixels)
             draw_layout(self._marks, screen, self.machine, area, self._depth_mm, doppler=doppler)
-            draw_measurements(
+            calipers = draw_measurements(
                 self._marks, screen, self.machine, area, spacing, self._neck, self._placed, box=box
             )
             pixels, overlay = screen.pixels, screen.overlay
@@ -311,6 +347,7 @@ class _Scene:
             structures={name: mask(contours) for name, contours in self._neck.structures.items()},
             overlay=overlay,
             machine=self.machine.name,
+            calipers=calipers,
             flow=None if flow is None else flow & ~overlay,
             flow_box=box,
             flow_patterns=patterns,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,17 +29,23 @@ __all__ = [
     "ValidationFigures",
     "compare_scores",
     "estimate_figures",
+    "fit_clip_point",
     "fit_limits",
     "fit_operating_point",
     "fit_temperature",
     "goodness",
     "score_frames",
     "summarise",
+    "trade_off",
 ]
 
 
+LEAST_CLIPS = 10
+"""Validated clips from which on a clip's score has a temperature and a cutoff of its own."""
 LOST = 0.02
-"""Share of the nodes that the limits of :func:`fit_limits` may cost."""
+"""Share of the nodes that the limits on area and surest pixel may cost."""
+NEAR = 0.005
+"""How near a lower limit on the chance must come to the best one to be preferred: it loses fewer nodes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +54,8 @@ class FrameScore:
 
     ``dice`` is NaN where the mask is unknown or both masks are empty; ``has_node`` is None where
     the mask is unknown. ``peaks`` are the highest probabilities of the patches that met a node.
-    ``chances`` are what the network's arm says of those patches: how likely it is that they are a node.
+    ``patches`` are all that were drawn: what the network's arm says of each, how likely it is a node; its
+    area; and how much of that lies on nodes, whose area together is ``node_area``.
     ``failed`` says that the network gave no finite number: then nothing was found (a Dice of 0 where
     there is a node), and ``malignancy`` is NaN.
     """
@@ -60,7 +67,8 @@ class FrameScore:
     malignancy: float
     target: float
     peaks: tuple[float, ...] = ()
-    chances: tuple[float, ...] = ()
+    patches: tuple[tuple[float, int, int], ...] = ()
+    node_area: int = 0
     failed: bool = False
 
 
@@ -98,7 +106,15 @@ def score_frames(
                     malignancy=float(answer.malignancy[index]),
                     target=float(part.frame_targets[index]),
                     peaks=tuple(float(answer.probability[index][patches == id_].max()) for id_ in met),
-                    chances=tuple(float(answer.chances[index][id_ - 1]) for id_ in met),
+                    patches=tuple(
+                        (
+                            float(chance),
+                            int((patches == id_).sum()),
+                            int((reference & (patches == id_)).sum()),
+                        )
+                        for id_, chance in enumerate(answer.chances[index], start=1)
+                    ),
+                    node_area=int(reference.sum()),
                     failed=not answer.whole[index],
                 )
             )
@@ -209,19 +225,51 @@ def fit_limits(scores: Sequence[FrameScore], areas: ArrayLike, *, knows_nothing:
     Returns
     -------
     Limits
-        Half the area that all but ``LOST`` of the drawn nodes have, and what the chance, or the surest
-        pixel, of all but ``LOST`` of the nodes that were found reaches; 0 where none was.
+        Half the area that all but ``LOST`` of the drawn nodes have; and what the surest pixel of all but
+        ``LOST`` of the nodes that were found reaches, 0 where none was, or the chance that serves best: with
+        it the mean Dice of frames with a node and the share of the others on which none is claimed have the
+        highest mean, or the lowest chance that comes within ``NEAR`` of that.
     """
     areas = np.asarray(areas)
     smallest = int(np.quantile(areas, LOST, method="lower")) // 2 if areas.size else 0
-    peaks, chances = (
-        [value for score in scores for value in getattr(score, of)] for of in ("peaks", "chances")
-    )
     return Limits(
         min_node_area=smallest,
-        min_peak=0.0 if knows_nothing else _reached(peaks),
-        min_node_chance=_reached(chances) if knows_nothing else 0.0,
+        min_peak=0.0 if knows_nothing else _reached([peak for score in scores for peak in score.peaks]),
+        min_node_chance=_best_chance(scores, smallest) if knows_nothing else 0.0,
     )
+
+
+def trade_off(scores: Sequence[FrameScore], least: float, smallest: int = 0) -> tuple[float, float]:
+    """Tell what a limit on the chance of a patch brings, and what it costs.
+
+    Returns
+    -------
+    (float, float)
+        Mean Dice of the frames with a node, and share of the others on which none is claimed, with patches
+        of at least that chance and area; NaN without such frames.
+    """
+    dices: list[float] = []
+    left_alone: list[float] = []
+    for score in scores:
+        if score.has_node is None or score.failed:
+            continue
+        kept = [(area, on) for chance, area, on in score.patches if chance >= least and area >= smallest]
+        if score.has_node:
+            dices.append(2 * sum(on for _, on in kept) / (sum(area for area, _ in kept) + score.node_area))
+        else:
+            left_alone.append(not kept)
+    dice_mean, share = (float(np.mean(part)) if part else float("nan") for part in (dices, left_alone))
+    return dice_mean, share
+
+
+def _best_chance(scores: Sequence[FrameScore], smallest: int) -> float:
+    """Chance that serves these frames best, to two places; 0 where there is nothing to take it from."""
+    limits = np.arange(100) / 100
+    each = np.array([trade_off(scores, float(least), smallest) for least in limits])
+    if np.isnan(each).all():
+        return 0.0
+    merit = np.nanmean(each, axis=1)
+    return float(limits[merit >= merit.max() - NEAR][0])
 
 
 def _reached(values: Sequence[float]) -> float:
@@ -321,6 +369,39 @@ def fit_operating_point(scores: Sequence[FrameScore], data: str) -> tuple[float,
     if not np.isfinite(cutoff.value):
         return temperature, 0.5, f"not set: the score does not part the classes on {data}"
     return temperature, cutoff.value, f"{cutoff.rule} on {data}"
+
+
+def fit_clip_point(
+    scores: Sequence[FrameScore], clips: Mapping[str, str], temperature: float
+) -> tuple[float | None, float | None]:
+    """Temperature and cutoff of the score of a clip, the mean logit of its frames.
+
+    Parameters
+    ----------
+    scores : sequence of FrameScore
+    clips : mapping of str to str
+        Clip of each frame that is of one, by its id.
+    temperature : float
+        Of single frames, by which their logits are divided before the mean is taken.
+
+    Returns
+    -------
+    temperature, cutoff : float or None
+        None where there are fewer than ten clips of two frames or more, or one class alone.
+    """
+    frames: dict[str, list[tuple[float, float]]] = {}
+    for score in _scored(scores):
+        if (clip := clips.get(score.id)) is not None:
+            frames.setdefault(clip, []).append((score.malignancy, score.target))
+    several = [np.array(rows) for rows in frames.values() if len(rows) > 1]
+    target = np.array([rows[:, 1].max() for rows in several])
+    if len(several) < LEAST_CLIPS or len({*(target >= 0.5)}) < 2:
+        return None, None
+    logits = [logit(np.clip(rows[:, 0], 1e-6, 1 - 1e-6)).mean() / temperature for rows in several]
+    means = expit(np.array(logits))
+    own = fit_temperature(means, target)
+    cutoff = choose_cutoff(target >= 0.5, expit(np.array(logits) / own)).value
+    return own, float(cutoff) if np.isfinite(cutoff) else None
 
 
 def estimate_figures(scores: Sequence[FrameScore], data: str) -> tuple[Figure, ...]:

@@ -11,7 +11,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
 
 from ...study.reading import Reading
-from ...types import UNLIKE_TRAINING_DATA, Measurement
+from ...types import Doubt, Measurement
 from ..common.model_choice import ModelChoice
 from ..common.number_field import NumberField
 from ..common.parts import Signal, beside, button, device_box, form, small, stacked
@@ -106,17 +106,16 @@ class Verdict(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.headline, self.unlike, self.nodes = QLabel(), QLabel(UNLIKE_TRAINING_DATA), QLabel()
-        self.headline.setStyleSheet("font-size: 20px;")
-        set_role(self.unlike, "bad")
+        self.flag, self.headline, self.nodes = QLabel(), QLabel(), QLabel()
+        set_role(self.flag, "bad")
         self.nodes.setTextFormat(Qt.TextFormat.RichText)
         self.caveat = small("For research, not for diagnosis.")
         self.plot: ScorePlot | None = None
         self._colours: ThemeColours | None = None
         self._reading: Reading | None = None
-        self._layout: QVBoxLayout = stacked(self, self.headline, self.unlike, self.nodes, self.caveat)
+        self._layout: QVBoxLayout = stacked(self, self.flag, self.headline, self.nodes, self.caveat)
         self._layout.setContentsMargins(0, 6, 0, 0)
-        for label in (self.headline, self.unlike, self.nodes):
+        for label in (self.flag, self.headline, self.nodes):
             label.setWordWrap(True)
 
     def wear(self, colours: ThemeColours) -> None:
@@ -130,7 +129,8 @@ class Verdict(QWidget):
     def show_state(self, state: SegmentState) -> None:
         """Show the reading of the frame in view, and the scores of all where there are several."""
         self._reading = reading = state.readings.get(state.index)
-        self.unlike.setVisible(reading is not None and state.index in state.unlike)
+        self.flag.setText("" if reading is None else reading.flag)
+        self.flag.setVisible(bool(self.flag.text()))
         for widget in (self.headline, self.nodes, self.caveat):
             widget.setVisible(reading is not None)
         if reading is not None:
@@ -154,17 +154,26 @@ class Verdict(QWidget):
 
     def _show_one(self, reading: Reading) -> None:
         self.headline.setText(f"{reading.malignancy:.2f}  {reading.label}")
-        set_role(self.headline, LABEL_ROLES.get(reading.label, "info"))
+        # What may be wrong is not said in the largest letters: the flag stands above it.
+        self.headline.setStyleSheet("" if reading.flag else "font-size: 20px;")
+        set_role(self.headline, "quiet" if reading.flag else LABEL_ROLES.get(reading.label, "info"))
         colour = f" style='color: {self._colours.quiet}'" if self._colours is not None else ""
+        doubts = reading.doubts[1:] or (None,) * len(reading.sizes)
         rows = "".join(
             f"<p style='margin: 2px 0'>{node} · {score:.2f} {reading.label_of(score)}<br>"
-            f"<span{colour}>{_axes_text(size)}</span></p>"
-            for node, (score, size) in enumerate(
-                zip(reading.node_scores, reading.sizes, strict=True), start=1
+            f"<span{colour}>{_axes_text(size)}</span>"
+            f"{'<br>' + text if doubt is not None and (text := _doubt_text(doubt)) else ''}</p>"
+            for node, (score, size, doubt) in enumerate(
+                zip(reading.node_scores, reading.sizes, doubts, strict=True), start=1
             )
         )
         self.nodes.setText(rows)
         self.nodes.setVisible(bool(rows))
+
+
+def _doubt_text(doubt: Doubt) -> str:
+    """A doubt as a sentence; nothing where it is sure."""
+    return "" if doubt.level == "sure" else str(doubt)
 
 
 def _axes_text(size: Measurement) -> str:
