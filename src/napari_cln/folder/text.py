@@ -163,6 +163,7 @@ def _judge(study: TrainingFolder, case_id: str, action: Action, who: str) -> Non
 def _leave_out(study: TrainingFolder, case_id: str) -> None:
     """Move a frame's files, the record last, so that what was cut short can be asked for again."""
     layout = study.layout
+    study.record(case_id)  # refuses what is no frame
     goal = layout.private / "left-out" / case_id
     goal.mkdir(parents=True, exist_ok=True)
     own = layout.record(case_id)

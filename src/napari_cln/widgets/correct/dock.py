@@ -91,6 +91,7 @@ class CorrectDock(QWidget):
         self.message.forget(NO_FOLDER)
         self.message.say(f"{folder.path.name}: {len(folder.ids())} frames.", "good")
         self.session.enter(folder)
+        self.view.held.enter(folder, lambda: self.view.study.who)
         workplace_of(self.viewer).open_folder(folder.path)
 
     def _take_reader(self) -> None:
@@ -172,6 +173,8 @@ class CorrectDock(QWidget):
         session.changed.connect(self._show)
         session.told.connect(self.message.say)
         session.saved.connect(self.second.take_saved)
+        session.saved.connect(lambda request: view.held.take_saved(request.case_id))
+        view.held.failed.connect(lambda reason: self.message.say(reason, "bad"))
         self.second.changed.connect(self._show_other)
         self.second.told.connect(self.message.say)
         self.suggestions.busy.connect(view.worthy.show_busy)

@@ -15,6 +15,7 @@ from ..common.in_view import ViewFault
 from ..common.number_field import NumberField
 from ..common.parts import Signal, beside, button, folded, form, small, stacked
 from ..prompts.scale import ScaleRow
+from .held import HeldFrames
 from .navigator import RouteState
 from .nodes import NodeTable
 from .second_reader import Decision
@@ -131,7 +132,7 @@ class CorrectView(QWidget):
 
     def __init__(self, images: Callable[[], list[Image]]) -> None:
         super().__init__()
-        self.study, self.recovery = StudyRow(), Recovery()
+        self.study, self.held, self.recovery = StudyRow(), HeldFrames(), Recovery()
         self.image = ComboBox(choices=lambda _widget: images(), nullable=False)
         self.walk, self.worthy = Walk(), SuggestionList()
         self.state, self.verdict = StateLines(), Verdicts()
@@ -151,6 +152,7 @@ class CorrectView(QWidget):
         stacked(
             self,
             self.study,
+            self.held,
             rows,
             *(self.state, self.recovery, self.decision, self.verdict, self.nodes, self.tools),
             about,
