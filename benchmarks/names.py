@@ -134,7 +134,7 @@ def screens(data: Path) -> list[Frame]:
     places += [data / "us_dicom" / "files", data / "us_video" / "derived"]
     frames = []
     for place in places:
-        for path in find_sources([place]):
+        for path in find_sources(place):
             try:
                 with open_source(path) as source:
                     frames.append(source[0])

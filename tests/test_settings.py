@@ -132,7 +132,7 @@ def test_help_lists_every_setting_with_limits_and_default(kind, monkeypatch, cap
         (line,) = (line for line in text.splitlines() if line.strip().startswith(f"{setting.option} "))
         rest = " ".join(text[text.index(line) :].partition("\n  --")[0].split())
         assert setting.range in rest
-        if setting.kind is not bool and setting.default not in (None, ""):
+        if setting.kind is not bool and setting.default not in (None, "", ()):
             assert f"default: {setting.default}]" in rest
 
 

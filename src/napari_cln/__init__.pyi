@@ -14,7 +14,9 @@ from .folder.dataset import TrainingFolder
 from .folder.formats.exchange import export_study, import_study
 from .folder.health.check import check_study
 from .folder.split.deal import Fold
+from .imaging.channels import despeckle
 from .imaging.editing import delete_node, fill_holes, keep_part, merge_nodes, smooth_node, split_node
+from .imaging.elastogram import Elastogram, find_elastogram
 from .imaging.flow import NodeFlow, find_flow
 from .imaging.measurement import measure, measure_nodes
 from .imaging.preprocessing import Geometry, ModelInput, find_overlay, find_scan_area, prepare, restore
@@ -65,6 +67,7 @@ __all__ = [
     "ColourFlow",
     "DatasetError",
     "DeviceError",
+    "Elastogram",
     "Ensemble",
     "Estimate",
     "Evaluation",
@@ -102,11 +105,13 @@ __all__ = [
     "check_study",
     "choose_device",
     "delete_node",
+    "despeckle",
     "evaluate",
     "evaluate_folder",
     "explain",
     "export_study",
     "fill_holes",
+    "find_elastogram",
     "find_flow",
     "find_overlay",
     "find_scan_area",

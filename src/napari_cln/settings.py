@@ -71,7 +71,7 @@ class Setting:
     ----------
     name : str
     kind : type
-        ``int``, ``float``, ``bool``, ``str`` or another class.
+        ``int``, ``float``, ``bool``, ``str``, ``tuple`` for several of its choices, or another class.
     default : object
     choices : tuple of str
         The words that it takes; empty where it takes any.
@@ -163,10 +163,12 @@ def setting_of(name: str, hint: Any, default: Any, text: str) -> Setting:
     if get_origin(bare) in (Union, UnionType):  # one that may be None
         bare, inner = _split(next(part for part in get_args(bare) if part is not NoneType))
         limits = limits or inner
-    choices = get_args(bare) if get_origin(bare) is Literal else ()
+    is_list = get_origin(bare) is tuple
+    one = get_args(bare)[0] if is_list else bare
+    choices = get_args(one) if get_origin(one) is Literal else ()
     return Setting(
         name=name,
-        kind=str if choices else bare,
+        kind=tuple if is_list else str if choices else bare,
         default=default,
         choices=choices,
         limits=limits or msgspec.Meta(),

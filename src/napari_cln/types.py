@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -82,9 +82,6 @@ class LayerKind(StrEnum):
     """Strokes of a tool, which go when it is put away."""
 
 
-FLOW_TAKEN_OUT = (
-    "The frame shows Doppler flow: its colour was taken out of the grey image before the model scored it."
-)
 UNLIKE_TRAINING_DATA = (
     "The frame is unlike those that the model was trained on: do not rely on its nodes and scores."
 )
@@ -176,6 +173,9 @@ class Frame:
         :func:`napari_cln.find_scan_area` otherwise.
     warnings : tuple of str
         Sentences for the user about this file: frames missing, colours odd, …
+    channels : dict of str to ndarray of uint8, shape (H, W)
+        ``"flow"``, ``"stiffness"``, ``"contrast"`` where they are known: 0 where nothing was measured, 1 to
+        255 the value. Those that are not given are read from the pixels' colours.
     """
 
     pixels: NDArray[np.uint8]
@@ -192,12 +192,17 @@ class Frame:
     decoder: str | None = None
     scan_area: Box | None = None
     warnings: tuple[str, ...] = ()
+    channels: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         shape, dtype = self.pixels.shape, self.pixels.dtype
         if dtype != np.uint8 or not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)) or 0 in shape:
             raise ValueError(
                 f"Frame.pixels has shape {shape} and dtype {dtype}: give uint8 of shape (H, W) or (H, W, 3)."
+            )
+        if odd := [n for n, c in self.channels.items() if c.shape != shape[:2] or c.dtype != np.uint8]:
+            raise ValueError(
+                f"Frame.channels[{odd[0]!r}]: give uint8 of the shape of the frame, {shape[:2]}."
             )
 
     @property
@@ -231,6 +236,10 @@ class ColourFlow:
     box: Box | None = None
 
 
+Channel: TypeAlias = Literal["despeckled", "flow", "stiffness", "contrast"]
+"""A picture beside the grey one: without speckle, Doppler flow, stiffness, uptake of contrast agent."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class PrepareConfig:
     """Settings by which a frame becomes the network's input; stored in each model's card.
@@ -243,11 +252,14 @@ class PrepareConfig:
         Paint over burned-in marks that lie on tissue.
     enhance : bool
         Contrast-limited adaptive histogram equalisation (CLAHE).
+    channels : tuple of str
+        What the network sees beside the grey image: two planes each, the value and where it was measured.
     """
 
     keep_aspect: bool = True
     remove_overlay: bool = True
     enhance: bool = False
+    channels: tuple[Channel, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -300,10 +312,16 @@ class Prediction:
         frames that the model was validated on. None for a model that does not know.
     flow : ColourFlow, optional
         Doppler flow, which was taken out of the grey image; None for a frame without Doppler.
+    notes : tuple of str
+        Sentences on how the frame was read, such as that colour was taken out of its grey image.
+    stiffness : tuple of (float or None)
+        Mean stiffness of each node of an elastogram, as a part of the colour bar; empty for other frames.
     clues : tuple of float
         What speaks for and against the result; empty for a network that has none.
     doubt : Doubt, optional
         How far the result is to be relied on; None for a model that does not know.
+    node_doubts : tuple of Doubt
+        The same of each node, in the order of its id; empty for a model that does not know.
     """
 
     frame: Frame
@@ -316,8 +334,11 @@ class Prediction:
     cutoff: float = 0.5
     novelty: float | None = None
     flow: ColourFlow | None = None
+    notes: tuple[str, ...] = ()
+    stiffness: tuple[float | None, ...] = ()
     clues: tuple[float, ...] = ()
     doubt: Doubt | None = None
+    node_doubts: tuple[Doubt, ...] = ()
 
     @property
     def status(self) -> Literal["ok", "unlike-training-data"]:
@@ -327,11 +348,23 @@ class Prediction:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Sentences for the user about the frame, and about what the model can say of it."""
+        return self._warnings(self.doubt)
+
+    def warnings_of(self, node: int) -> tuple[str, ...]:
+        """The same beside a node's own row: of the frame's doubts, those about that node.
+
+        Parameters
+        ----------
+        node : int
+            Its id, from 1 on.
+        """
+        return self._warnings(self.node_doubts[node - 1] if self.node_doubts else self.doubt)
+
+    def _warnings(self, doubt: Doubt | None) -> tuple[str, ...]:
         unlike = (UNLIKE_TRAINING_DATA,) if self.status == "unlike-training-data" else ()
-        if not unlike and self.doubt is not None and self.doubt.level != "sure":
-            unlike = (str(self.doubt),)
-        flow = (FLOW_TAKEN_OUT,) if self.flow is not None and self.flow.mask.any() else ()
-        return *unlike, *flow, *self.frame.warnings
+        if not unlike and doubt is not None and doubt.level != "sure":
+            unlike = (str(doubt),)
+        return *unlike, *self.notes, *self.frame.warnings
 
     @property
     def mask(self) -> NDArray[np.bool_]:
@@ -515,6 +548,7 @@ class Checksums:
     image: str | None = None
     mask: str | None = None
     instances: str | None = None
+    channels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -566,7 +600,7 @@ class Case:
     shape: tuple[int, int] = (0, 0)
     revision: int = 1
     split: Split | None = None
-    checksums: Checksums = Checksums()
+    checksums: Checksums = field(default_factory=Checksums)
 
     @property
     def truth(self) -> Truth:

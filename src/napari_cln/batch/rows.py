@@ -20,6 +20,7 @@ from typing import BinaryIO, NamedTuple, TypeAlias
 from ..disk.cells import defused, one_line, parse_number, parse_whole, printable, restored
 from ..imaging.flow import NodeFlow, flow_of_nodes
 from ..imaging.measurement import measure_nodes
+from ..study.reading import node_sentences
 from ..types import Measurement, Prediction
 
 __all__ = [
@@ -56,6 +57,8 @@ COLUMNS = (
     "flow_share",
     "flow_central_share",
     "flow_pattern",
+    "stiffness",
+    "sentence",
     "status",
     "message",
     "check",
@@ -72,6 +75,7 @@ FORMATS = {
     "short_axis_mm": ".2f",
     "flow_share": ".4f",
     "flow_central_share": ".4f",
+    "stiffness": ".4f",
 }
 KINDS = ("masks", "overlays")
 """Pictures that a frame may have, in the order of their checksums in its cell."""
@@ -123,13 +127,23 @@ def rows_of(key: FrameKey, prediction: Prediction) -> list[Row]:
         return [common | {"malignancy": score, "label": prediction.label}]
     n = len(prediction.node_scores)
     flows = flow_of_nodes(prediction.flow, prediction.instances, range(1, n + 1))
+    stiffness = prediction.stiffness or (None,) * n
+    sizes = measure_nodes(prediction)
+    sentences = node_sentences(prediction, sizes=sizes, flows=flows)
     return [
         common
-        | {"node": str(i), "malignancy": _number("malignancy", score), "label": prediction.label_of(score)}
-        | _sizes(measurement, prediction)
+        | {
+            "node": str(i),
+            "message": " ".join(prediction.warnings_of(i)),
+            "malignancy": _number("malignancy", score),
+            "label": prediction.label_of(score),
+        }
+        | _sizes(measurement, prediction, i)
         | _flow(flow)
+        | ({} if (value := stiffness[i - 1]) is None else {"stiffness": _number("stiffness", value)})
+        | {"sentence": sentences[i - 1]}
         for i, (score, measurement, flow) in enumerate(
-            zip(prediction.node_scores, measure_nodes(prediction), flows, strict=True), start=1
+            zip(prediction.node_scores, sizes, flows, strict=True), start=1
         )
     ]
 
@@ -144,12 +158,12 @@ def _flow(flow: NodeFlow | None) -> Row:
     return row | {"flow_central_share": _number("flow_central_share", flow.central_share)}
 
 
-def _sizes(measurement: Measurement, prediction: Prediction) -> Row:
+def _sizes(measurement: Measurement, prediction: Prediction, node: int) -> Row:
     frame = prediction.frame
     names = ["area_px", "long_axis_px", "short_axis_px"]
     if measurement.long_axis_mm is None:
         reason = frame.spacing_note or "The node does not lie inside one calibrated region."
-        other = {"message": " ".join((*prediction.warnings, reason))}
+        other = {"message": " ".join((*prediction.warnings_of(node), reason))}
     else:
         names += ["area_mm2", "long_axis_mm", "short_axis_mm"]
         other = {"spacing_source": frame.spacing_source or ""}

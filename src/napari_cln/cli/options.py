@@ -102,6 +102,7 @@ def _annotated(setting: Setting, group: Group | None = None) -> Any:
         metavar=setting.limits.title or "|".join(setting.choices) or word,
         converter=reads,
         negative=f"--no-{setting.option[2:]}" if is_switch else (),
+        consume_multiple=setting.kind is tuple or None,
     )
     own = [part for part in get_args(setting.hint) if isinstance(part, Parameter)]
     return Annotated[setting.hint, how, *own, *([Parameter(group=group)] if group else [])]

@@ -50,6 +50,7 @@ def commit(layout: Layout, state: State, former: Record | None = None) -> None:
     files: list[tuple[Path, bytes]] = []
     if state.image is not None:
         files.append((layout.image(record.id, record.has_mask), encode_png(state.image)))
+    files += [(layout.channel(record.id, name), encode_png(plane)) for name, plane in state.channels.items()]
     pictures = ((layout.mask(record.id), masks.label), (layout.instances(record.id), masks.instances))
     files += [(goal, encode_png(pixels)) for goal, pixels in pictures if pixels is not None]
     layout.make()

@@ -159,6 +159,23 @@ class TrainingFolder:
             raise DatasetError(f"{case.image.name} is not the image that its record describes. {_CHECK}")
         return image
 
+    def read_channels(self, case: Case) -> dict[str, NDArray[np.uint8]]:
+        """What was measured beside the grey image of a case, by channel, as :attr:`Frame.channels` has it.
+
+        Errors as of :meth:`read_image`.
+
+        Parameters
+        ----------
+        case : Case
+        """
+        channels = {}
+        for name, wanted in case.checksums.channels.items():
+            path = self.layout.channel(case.id, name)
+            channels[name] = read_png(path)
+            if hash_pixels(channels[name]) != wanted:
+                raise DatasetError(f"{path.name} is not the channel that its record describes. {_CHECK}")
+        return channels
+
     def read_instances(self, case: Case) -> NDArray[np.uint8]:
         """Node ids uint8 (H, W) of a case; all 0 where it has no mask. Errors as of :meth:`read_image`.
 

@@ -103,6 +103,10 @@ class Layout:
     def instances(self, case_id: str) -> Path:
         return self.records / f"{case_id}.nodes.png"
 
+    def channel(self, case_id: str, name: str) -> Path:
+        """What was measured beside the grey image: 0 where it was not, 1 to 255 the value."""
+        return self.records / f"{case_id}.channel-{name}.png"
+
     def count_masks(self) -> int:
         """Number of label images, which is nnU-Net's ``numTraining``."""
         try:

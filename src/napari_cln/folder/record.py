@@ -59,6 +59,7 @@ MillimetresPerPixel = Annotated[float, Meta(ge=1e-5, le=100)]
 NoteText = Annotated[str, Meta(max_length=10_000)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 Time = Annotated[datetime, Meta(tz=True)]
+ChannelName = Annotated[str, Meta(pattern="^[a-z]{1,20}$")]
 SourceKind = Literal["file", "dicom", "video", "import", "simulated"]
 Extent = Literal["scan area", "whole", "uncleaned"]
 """Part of a frame that is stored."""
@@ -208,6 +209,7 @@ class Record(Struct, frozen=True, kw_only=True):
     spacing_by: Name | None = None
     p_malignant: Share | None = None
     clinical: dict[Name, float | Word] | None = None
+    channels: dict[ChannelName, Sha256] | None = None
     note: NoteText = ""
     history: tuple[HistoryEntry, ...]
     others: JsonObject = msgspec.field(default_factory=dict, name="x_others")
@@ -271,7 +273,7 @@ class Provenance(Struct, frozen=True, kw_only=True):
 _decoder = msgspec.json.Decoder(Record)
 _CHECK = "Run `napari-cln check` on the training folder: former states are in its revisions folder."
 _KEYS = frozenset(Record.__struct_encode_fields__) | {"checksum"}
-_OPTIONAL = ("spacing_by", "p_malignant", "clinical")
+_OPTIONAL = ("spacing_by", "p_malignant", "clinical", "channels")
 """Keys that are left out where there is nothing to say."""
 
 
@@ -410,7 +412,10 @@ def case_of(record: Record, layout: Layout) -> Case:
         revision=record.revision,
         split=record.split,
         checksums=Checksums(
-            image=record.image.sha256, mask=record.mask_sha256, instances=record.instances_sha256
+            image=record.image.sha256,
+            mask=record.mask_sha256,
+            instances=record.instances_sha256,
+            channels=dict(record.channels or {}),
         ),
     )
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Literal, TypeAlias
 
@@ -20,8 +20,9 @@ from scipy import ndimage
 
 from .. import __version__
 from ..errors import DatasetError
+from ..imaging.channels import measured_channels
 from ..imaging.measurement import measure, spacing_of
-from ..imaging.overlay import paint_over, read_marks, spread
+from ..imaging.overlay import Marks, read_marks, tissue_of
 from ..imaging.scan_area import find_scan_area
 from ..types import NOT_JUDGED, Annotation, Box, Frame, Node
 from .pictures import hash_pixels
@@ -74,11 +75,12 @@ class Masks:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class State:
-    """One state of a frame: its record, its masks, and the image (H, W) where the folder has none yet."""
+    """One state of a frame: its record, its masks, and image and channels (H, W) of a new frame."""
 
     record: Record
     masks: Masks
     image: NDArray[np.uint8] | None = None
+    channels: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
 
     def after(self, revision: int) -> State:
         """The same state as one that follows another revision than the last."""
@@ -115,7 +117,7 @@ def first_state(
     if about.extent != "scan area":
         overlay = np.zeros(frame.shape, dtype=bool)
     kept = (0, 0, *frame.shape) if about.extent == "uncleaned" else area
-    image, box = crop_frame(
+    image, box, channels = crop_frame(
         replace(frame, scan_area=kept), annotation.mask, overlay, keep_size=about.extent != "scan area"
     )
     cine = about.cine
@@ -154,9 +156,10 @@ def first_state(
         spacing_by=about.reader if typed else None,
         p_malignant=about.p_malignant,
         clinical=dict(about.clinical) or None,
+        channels={name: hash_pixels(plane) for name, plane in channels.items()} or None,
         history=(),
     )
-    return _state(record, annotation, about, nodes, box, image=image)
+    return replace(_state(record, annotation, about, nodes, box), image=image, channels=channels)
 
 
 def next_state(
@@ -237,7 +240,6 @@ def _state(
     nodes: tuple[Node, ...],
     box: Box,
     unjudged: NDArray[np.bool_] | None = None,
-    image: NDArray[np.uint8] | None = None,
 ) -> State:
     """The state of a record with what an annotation says of nodes and masks."""
     masks = _masks(annotation, nodes, box, unjudged)
@@ -249,7 +251,7 @@ def _state(
         nodes=describe_nodes(annotation, nodes),
         **hashes_of(masks),
     )
-    return State(record=record, masks=masks, image=image)
+    return State(record=record, masks=masks)
 
 
 def _masks(
@@ -314,7 +316,7 @@ def crop_frame(
     overlay: NDArray[np.bool_] | None = None,
     *,
     keep_size: bool = False,
-) -> tuple[NDArray[np.uint8], Box]:
+) -> tuple[NDArray[np.uint8], Box, dict[str, NDArray[np.uint8]]]:
     """Cut out of a frame what a folder keeps: the scan area, and the box of a mask that leaves it.
 
     Burned-in marks and Doppler colour are painted over, and what lies in neither of the two is black:
@@ -334,6 +336,8 @@ def crop_frame(
     image : ndarray of uint8, shape (h, w)
     box : (int, int, int, int)
         Where it lies in the frame.
+    channels : dict of str to ndarray of uint8, shape (h, w)
+        What was measured beside the grey image.
     """
     area = frame.scan_area or find_scan_area(frame)
     kept = np.zeros(frame.shape, dtype=bool)
@@ -346,13 +350,15 @@ def crop_frame(
     if keep_size:
         box = (0, 0, *frame.shape)
     inside = (slice(box[0], box[2]), slice(box[1], box[3]))
-    flow = None
+    found = Marks(kept, None)
     if overlay is None or frame.pixels.ndim == 3:
         found = read_marks(frame, box)
-        overlay, flow = found.overlay if overlay is None else overlay, found.flow
-    image = paint_over(frame.grey[inside], (overlay | spread(flow, frame.shape))[inside])
+        overlay = found.overlay if overlay is None else overlay
+    image = tissue_of(frame, inside, overlay, found)
     image[~kept[inside]] = 0
-    return image, box
+    measured = measured_channels(frame, found.flow, found.elastogram)
+    channels = {name: np.where(kept, plane, 0)[inside].astype(np.uint8) for name, plane in measured.items()}
+    return image, box, {name: plane for name, plane in channels.items() if plane.any()}
 
 
 def crop_instances(instances: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:

@@ -154,8 +154,15 @@ def _judge(study: TrainingFolder, case_id: str, action: Action, who: str) -> Non
         painted = paint_boxes(read_png(path), reading.found)
         rows, columns = painted.shape
         stored = StoredImage(sha256=hash_pixels(painted), rows=rows, columns=columns)
-        record = msgspec.structs.replace(record, image=stored)
         files.append((path, encode_png(painted)))
+        channels = {}
+        for name in record.channels or {}:
+            plane = read_png(study.layout.channel(case_id, name)).copy()
+            for row0, column0, row1, column1 in reading.found:
+                plane[row0:row1, column0:column1] = 0
+            channels[name] = hash_pixels(plane)
+            files.append((study.layout.channel(case_id, name), encode_png(plane)))
+        record = msgspec.structs.replace(record, image=stored, channels=channels or None)
     with staged([*files, (study.layout.record(case_id), encode_record(record))]) as put_in_place:
         put_in_place(len(files) + 1)
 

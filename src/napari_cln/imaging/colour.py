@@ -288,7 +288,7 @@ class Ink:
         pens = pens[
             (pens @ np.array([0.299, 0.587, 0.114]) >= DARKEST_PEN) & ~np.isin(_codes(pens >> 4), palette)
         ]
-        self._hues = np.unique(np.rint(_hue(pens)))
+        self._hues = np.unique(np.rint(hue_of(pens)))
         self._pens = _codes(pens)
         self._pixels = pixels
         self._drawn = drawn
@@ -305,7 +305,7 @@ class Ink:
         """Coloured pixels outside flow that have the hue of a pen, also where a stroke fades."""
         marks = np.zeros_like(self._drawn)
         if self._hues.size:
-            hue = _hue(self._pixels[self._drawn])
+            hue = hue_of(self._pixels[self._drawn])
             off = np.abs((hue[:, None] - self._hues + 180) % 360 - 180).min(axis=1)
             marks[self._drawn] = off <= (6 if self.lossless else 14)
         return marks
@@ -325,7 +325,7 @@ def _codes(colours: NDArray[np.integer]) -> NDArray[np.int32]:
     return codes
 
 
-def _hue(colours: NDArray[np.integer]) -> NDArray[np.float32]:
+def hue_of(colours: NDArray[np.integer]) -> NDArray[np.float32]:
     """Angle of colours (N, 3) about grey, in degrees; that of a colour does not change with its strength."""
     red, green, blue = (colours[..., k].astype(np.float32) for k in range(3))
     hue: NDArray[np.float32] = np.degrees(np.arctan2(blue - green, red - green))

@@ -16,9 +16,10 @@ from scipy import ndimage
 
 from ..types import Box, ColourFlow, Frame
 from .colour import TOUCHING, Coloured, Ink, find_bar, find_outline, running, separate, top_hat, widen
+from .elastogram import Elastogram, find_elastogram
 from .scan_area import find_scan_area, is_lossless
 
-__all__ = ["Marks", "find_overlay", "paint_over", "read_marks", "spread"]
+__all__ = ["Marks", "find_overlay", "paint_over", "read_marks", "spread", "tissue_of"]
 
 Mask = NDArray[np.bool_]
 Grey = NDArray[np.uint8]
@@ -59,10 +60,11 @@ def find_overlay(frame: Frame, scan_area: Box | None = None) -> Mask:
 
 
 class Marks(NamedTuple):
-    """Drawings on a frame: marks, and Doppler flow; None for a frame without Doppler."""
+    """Drawings on a frame: marks; Doppler flow, and an elastogram, None for a frame without such."""
 
     overlay: Mask
     flow: ColourFlow | None
+    elastogram: Elastogram | None = None
 
 
 def read_marks(frame: Frame, scan_area: Box | None = None) -> Marks:
@@ -90,8 +92,14 @@ def read_marks(frame: Frame, scan_area: Box | None = None) -> Marks:
         coloured = separate(frame.pixels[inside], grey, peaks, frame.shape[0], lossless)
     else:
         coloured = Coloured(nothing, nothing, nothing)
+    elastogram = find_elastogram(frame)
+    if elastogram is not None:
+        grey = np.ascontiguousarray(elastogram.grey[inside])
+        peaks = top_hat(grey, max(7, (frame.shape[0] // 80) | 1))
+        stiff = ~np.isnan(elastogram.stiffness[inside])
+        coloured = Coloured((coloured.marks | coloured.flow) & ~stiff, nothing, coloured.all & ~stiff)
     white = _white(grey, peaks, coloured.marks | coloured.flow, lossless)
-    flow, box = _flow(frame, area, coloured, white, lossless)
+    flow, box = (nothing, None) if elastogram is not None else _flow(frame, area, coloured, white, lossless)
     drawn = coloured.flow & ~flow  # a colour bar on the tissue's edge, lines across flow
     marks = (coloured.marks | white | drawn) & ~flow
 
@@ -99,7 +107,7 @@ def read_marks(frame: Frame, scan_area: Box | None = None) -> Marks:
     overlay[:] = _has_controls(frame.grey, inside)
     overlay[inside] = marks
     if box is None and not flow.any():
-        return Marks(overlay, None)
+        return Marks(overlay, None, elastogram)
     mask = np.zeros(frame.shape, dtype=bool)
     mask[inside] = flow
     placed = None if box is None else (box[0] + row0, box[1] + column0, box[2] + row0, box[3] + column0)
@@ -171,6 +179,29 @@ def spread(flow: ColourFlow | None, shape: tuple[int, int]) -> Mask:
     if flow is None or not flow.mask.any():
         return np.zeros(shape, dtype=bool)
     return widen(flow.mask, 5)
+
+
+def tissue_of(frame: Frame, inside: tuple[slice, slice], overlay: Mask, marks: Marks | None = None) -> Grey:
+    """Grey pixels of a part of a frame, without marks, Doppler colour and the colours of an elastogram.
+
+    Parameters
+    ----------
+    frame : Frame
+    inside : tuple of slice
+        Rows and columns of the part.
+    overlay : ndarray of bool, shape (H, W)
+        Marks to paint over.
+    marks : Marks, optional
+        What was read off the frame, where it was; its own overlay is not painted over.
+    """
+    grey, hidden = frame.grey, overlay
+    if marks is not None:
+        hidden = overlay | spread(marks.flow, frame.shape)
+        if marks.elastogram is not None:
+            grey = marks.elastogram.grey
+            if marks.elastogram.is_hidden:
+                hidden = hidden | ~np.isnan(marks.elastogram.stiffness)
+    return paint_over(grey[inside], hidden[inside])
 
 
 def paint_over(grey: Grey, overlay: Mask) -> Grey:

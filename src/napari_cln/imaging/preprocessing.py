@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -13,8 +14,10 @@ from scipy.sparse import csr_array
 from skimage.exposure import equalize_adapthist
 
 from ..types import Box, ColourFlow, Frame, PrepareConfig
+from .channels import despeckle, measured_channels
+from .elastogram import Elastogram
 from .measurement import bounds
-from .overlay import find_overlay, paint_over, read_marks, spread
+from .overlay import Marks, find_overlay, paint_over, read_marks, tissue_of
 from .scan_area import find_scan_area
 
 __all__ = [
@@ -27,6 +30,18 @@ __all__ = [
     "restore",
     "to_model",
 ]
+
+
+FLOW_TAKEN_OUT = (
+    "The frame shows Doppler flow: its colour was taken out of the grey image before the model scored it."
+)
+ELASTOGRAM_TAKEN_OUT = (
+    "The frame shows an elastogram: its colours were taken out of the grey image before the model scored it."
+)
+ELASTOGRAM_HIDES = (
+    "The frame shows an elastogram whose colours hide the grey image: what lies under them was not scored. "
+    "Choose a frame without them."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,12 +78,44 @@ class ModelInput:
     geometry : Geometry
     flow : ColourFlow, optional
         Doppler flow, which was taken out of the image too; None for a frame without Doppler.
+    elastogram : Elastogram, optional
+        Stiffness in colour, which was taken out as well; None for a frame without.
+    planes : ndarray of float32, shape (2 C, 256, 256), in [0, 1]
+        Of each further channel the value, and the share of each pixel in which it was measured; both 0
+        where it was not.
     """
 
     image: NDArray[np.float32]
     overlay: NDArray[np.bool_]
     geometry: Geometry
     flow: ColourFlow | None = None
+    elastogram: Elastogram | None = None
+    planes: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 256, 256), np.float32))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences for the user on what was taken out of the image."""
+        if self.elastogram is not None:
+            return (ELASTOGRAM_HIDES if self.elastogram.is_hidden else ELASTOGRAM_TAKEN_OUT,)
+        return (FLOW_TAKEN_OUT,) if self.flow is not None and self.flow.mask.any() else ()
+
+    def stiffness_of(self, instances: NDArray[np.uint8]) -> tuple[float | None, ...]:
+        """Return the mean stiffness of each node, as a part of the colour bar; none without an elastogram.
+
+        Parameters
+        ----------
+        instances : ndarray of uint8, shape (H, W)
+            Node ids from 1 on.
+        """
+        if self.elastogram is None:
+            return ()
+        found = self.elastogram
+        return tuple(found.of_node(instances == id_) for id_ in range(1, int(instances.max()) + 1))
+
+    @property
+    def stacked(self) -> NDArray[np.float32]:
+        """The image and its planes, float32 (1 + 2 C, 256, 256)."""
+        return np.concatenate([self.image[None], self.planes])
 
 
 def prepare(
@@ -113,21 +160,49 @@ def prepare(
     row0, column0, row1, column1 = box
     inside = np.s_[row0:row1, column0:column1]
     painted = np.zeros(frame.shape, dtype=bool)
-    flow = None
+    found = Marks(painted, None)
     if frame.pixels.ndim == 3 or (config.remove_overlay and overlay is None):
         found = read_marks(frame, box)
-        flow = found.flow
         overlay = found.overlay if overlay is None else overlay
     if config.remove_overlay and overlay is not None:
         painted[inside] = overlay[inside]
-    tissue = paint_over(frame.grey[inside], (painted | spread(flow, frame.shape))[inside])
+    tissue = tissue_of(frame, inside, painted, found)
     image = _forward(tissue, geometry, smooth=True) / np.float32(255)
     rows, columns = _content(geometry)
     if config.enhance:
         image = equalize_adapthist(image).astype(np.float32)
     square = np.zeros(geometry.model_shape, dtype=np.float32)
     square[rows, columns] = np.clip(image, 0, 1)
-    return ModelInput(image=square, overlay=painted, geometry=geometry, flow=flow)
+    return ModelInput(
+        image=square,
+        overlay=painted,
+        geometry=geometry,
+        flow=found.flow,
+        elastogram=found.elastogram,
+        planes=_planes(frame, config.channels, square, found, geometry),
+    )
+
+
+def _planes(
+    frame: Frame, names: Sequence[str], square: NDArray[np.float32], found: Marks, geometry: Geometry
+) -> NDArray[np.float32]:
+    """Value and place of measurement of each channel, float32 (2 C, 256, 256), in [0, 1]."""
+    planes = np.zeros((2 * len(names), *square.shape), np.float32)
+    measured = measured_channels(frame, found.flow, found.elastogram) if names else {}
+    for at, name in enumerate(names):
+        value, where = planes[2 * at], planes[2 * at + 1]
+        if name == "despeckled":
+            where[_content(geometry)] = 1
+            value[:] = despeckle(np.rint(square * 255).astype(np.uint8)) / np.float32(255)
+        elif name in measured:
+            plane = measured[name]
+            where[:] = to_model(plane > 0, geometry)
+            row0, column0, row1, column1 = geometry.box
+            share = np.maximum(plane[row0:row1, column0:column1].astype(np.float32) - 1, 0) / 254
+            value[_content(geometry)] = _forward(share, geometry, smooth=False)
+            value /= np.maximum(where, 1e-3)
+            np.clip(value, 0, 1, out=value)
+    return planes
 
 
 def to_model(mask: NDArray[np.bool_], geometry: Geometry) -> NDArray[np.float32]:

@@ -261,6 +261,9 @@ def _read(text: str | bytes) -> ModelCard:
     card = read(text, ModelCard, needed=NEEDED)
     if card.config.size != SIDE:
         raise SchemaError("config.size", f"is {card.config.size}, and must be {SIDE}, as frames are prepared")
+    if card.config.planes != 2 * len(card.prepare.channels):
+        wanted = f"{2 * len(card.prepare.channels)}, two for each of prepare.channels"
+        raise SchemaError("config.planes", f"is {card.config.planes}, and must be {wanted}")
     if card.config.segmentation and card.mask_threshold is None:
         raise SchemaError("mask_threshold", "is null, and must be a number, since the network draws masks")
     if card.doubt is not None:

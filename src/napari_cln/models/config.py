@@ -46,6 +46,8 @@ class YNetConfig:
         Rows and columns of the input; a multiple of 32. Frames are prepared to 256.
     width : float
         Multiplies every channel count of encoder and arm; for small networks.
+    planes : int
+        Planes that it reads beside the grey image, two for each further channel.
 
     Raises
     ------
@@ -61,6 +63,7 @@ class YNetConfig:
     guided: bool = True
     size: Annotated[int, Meta(ge=32, le=1024)] = SIDE
     width: Annotated[float, Meta(ge=0.01, le=4)] = 1.0
+    planes: Annotated[int, Meta(ge=0, le=16)] = 0
 
     def __post_init__(self) -> None:
         if self.trunk not in get_args(Trunk):

@@ -19,21 +19,55 @@ from __future__ import annotations
 from functools import lru_cache
 from itertools import accumulate
 from math import gcd
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["BLOCKS", "EfficientPyramid", "Join", "PyramidPooling", "PyramidSqueeze", "Residual", "conv_norm"]
+__all__ = [
+    "BLOCKS",
+    "EfficientPyramid",
+    "Join",
+    "PlanesBeside",
+    "PyramidPooling",
+    "PyramidSqueeze",
+    "Residual",
+    "conv_norm",
+]
 
 
-def conv_norm(inputs: int, outputs: int, kernel: int, stride: int = 1, *, relu: bool = True) -> nn.Sequential:
-    """Convolution without bias, batch normalisation and, by default, ReLU (the "CBR" of [1]_)."""
+def conv_norm(
+    inputs: int, outputs: int, kernel: int, stride: int = 1, *, relu: bool = True, planes: int = 0
+) -> nn.Sequential:
+    """Convolution without bias, batch normalisation and, by default, ReLU (the "CBR" of [1]_).
+
+    With ``planes`` it reads so many further channels after its ``inputs``, see :class:`PlanesBeside`.
+    """
+    how: dict[str, Any] = {"stride": stride, "padding": kernel // 2, "bias": False}
     layers: list[nn.Module] = [
-        nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False),
+        PlanesBeside(inputs, outputs, kernel, planes, **how)
+        if planes
+        else nn.Conv2d(inputs, outputs, kernel, **how),
         nn.BatchNorm2d(outputs),
     ]
     return nn.Sequential(*layers, nn.ReLU()) if relu else nn.Sequential(*layers)
+
+
+class PlanesBeside(nn.Conv2d):
+    """A convolution that reads planes beside what it read before, by weights that start at 0.
+
+    What the planes add is summed apart: where all of them are 0, as where nothing was measured, the result
+    is that of the convolution alone to the last bit, before the planes were trained and after.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, planes: int, **how: Any) -> None:
+        super().__init__(inputs, outputs, kernel, **how)
+        self.beside = nn.Parameter(torch.zeros(outputs, planes, kernel, kernel))
+
+    def forward(self, x: Tensor) -> Tensor:
+        known, planes = x[:, : self.in_channels], x[:, self.in_channels :]
+        return super().forward(known) + F.conv2d(planes, self.beside, None, self.stride, self.padding)
 
 
 class EfficientPyramid(nn.Module):

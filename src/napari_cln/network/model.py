@@ -68,7 +68,6 @@ class Features(NamedTuple):
     e3: Tensor  # (B, 512, S/8, S/8)
     arm: Tensor  # (B, 128, S/32, S/32)
     e4: Tensor | None = None  # (B, 256, S/16, S/16) where the arm reads it
-    coarse: Tensor | None = None  # mask logits (B, 2, S/4, S/4) where an engine computed them on the way
 
 
 class Stage(nn.Module):
@@ -116,7 +115,7 @@ class Network(nn.Module, ABC):
         """A network of what ``change`` makes of each member; this one stays as it is."""
 
     def forward(self, x: Tensor) -> YNetOutput:
-        """Mask and class logits of frames ``x`` (B, 1, S, S), float32 in [0, 1]; S = 256 in use.
+        """Mask and class logits of frames ``x`` (B, 1 + planes, S, S), float32 in [0, 1]; S = 256 in use.
 
         The class logits of a guided network are those of the frame: all predicted nodes together.
         """
@@ -130,7 +129,7 @@ class Network(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, x: Tensor) -> Features:
-        """Features of frames ``x`` (B, 1, S, S), for the methods below."""
+        """Features of frames ``x`` (B, 1 + planes, S, S), for the methods below."""
 
     def decode(self, features: Features) -> Tensor:
         """Mask logits (B, 2, S, S): background, node."""
@@ -225,7 +224,7 @@ class YNet(Member):
         config = self.config
         c16, c64, c128, c256 = config.channels
 
-        self.stem = conv_norm(1, c16, 7, stride=2)
+        self.stem = conv_norm(1, c16, 7, stride=2, planes=config.planes)
         self.enc2 = Stage(c16, c128, 2, config.block)
         self.enc3 = Stage(2 * c128, c256, 5, config.block)
         self.enc4 = Stage(2 * c256, c128, 2, config.block)
@@ -249,12 +248,12 @@ class YNet(Member):
             )
 
     def encode(self, x: Tensor) -> Features:
-        """Features of frames ``x`` (B, 1, S, S); sizes below for S = 256.
+        """Features of frames ``x`` (B, 1 + planes, S, S); sizes below for S = 256.
 
         Parameters
         ----------
         x : Tensor
-            Prepared frames (B, 1, S, S), float in [0, 1].
+            Prepared frames (B, 1 + planes, S, S), float in [0, 1]: grey, then what was measured beside it.
         """
         e1 = self.stem(x)  # (B, 16, 128, 128)
         e2 = self.enc2(e1)  # (B, 256, 64, 64)

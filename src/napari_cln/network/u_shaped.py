@@ -63,13 +63,15 @@ class UYNet(Member):
     def __init__(self, config: YNetConfig | None = None) -> None:
         super().__init__(config or YNetConfig.best())
         c1, c2, c3, c4, c5 = self.config.trunk_channels
-        self.enc1 = nn.Sequential(conv_norm(4, c1, 3), conv_norm(c1, c1, 3))
+        self.enc1 = nn.Sequential(conv_norm(4, c1, 3, planes=4 * self.config.planes), conv_norm(c1, c1, 3))
         self.enc2 = _lower(c1, c2)
         self.enc3 = _lower(c2, c3)
         self.enc4 = _lower(c3, c4)
         self.enc5 = _lower(c4, c5)
         pooled = c5 + (2 * c3 + c4 + c5 if self.config.guided else 0)
-        self.head = nn.Sequential(nn.Linear(pooled, 64), nn.Linear(64, 3 if self.config.guided else 2))
+        self.head = nn.Sequential(
+            nn.Linear(pooled, 64), nn.ReLU(), nn.Linear(64, 3 if self.config.guided else 2)
+        )
         if self.config.segmentation:
             self.dec4 = _Higher(c5, c4)
             self.dec3 = _Higher(c4, c3)
@@ -80,7 +82,7 @@ class UYNet(Member):
             self.draw1 = nn.Conv2d(c1, 8, 3, padding=1)
 
     def encode(self, x: Tensor) -> Features:
-        """Compute the features of frames ``x`` (B, 1, S, S); sizes below for S = 256."""
+        """Compute the features of frames ``x`` (B, 1 + planes, S, S); sizes below for S = 256."""
         e1 = self.enc1(F.pixel_unshuffle(x, 2))  # (B, 32, 128, 128)
         e2 = self.enc2(e1)  # (B, 64, 64, 64)
         e3 = self.enc3(e2)  # (B, 128, 32, 32)
@@ -104,6 +106,11 @@ class UYNet(Member):
 
         An empty mask asks for the frame as a whole.
         """
+        logits: Tensor = self.head(self.pooled(features, guide, frames))
+        return logits
+
+    def pooled(self, features: Features, guide: Tensor | None = None, frames: Tensor | None = None) -> Tensor:
+        """Compute what the head reads of each mask, (M, C): means over frame, mask and rim."""
         pooled = features.arm.mean((2, 3))  # (B, 256)
         if frames is not None:
             pooled = pooled[frames]  # (M, 256)
@@ -114,8 +121,7 @@ class UYNet(Member):
                 frames = torch.arange(len(guide), device=guide.device)
             under = self.pooled_maps(features, guide)[1:]
             pooled = torch.cat([pooled, *(_mean_under(of, share, frames) for of, share in under)], 1)
-        logits: Tensor = self.head(pooled)
-        return logits
+        return pooled
 
     def pooled_maps(self, features: Features, guide: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Maps that the head reads; see :meth:`Member.pooled_maps`."""

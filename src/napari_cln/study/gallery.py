@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DatasetError
-from ..imaging.overlay import paint_over, read_marks, spread
+from ..imaging.overlay import read_marks, tissue_of
 from ..imaging.scan_area import find_scan_area
 from ..io.sources import read_frame
 from ..types import Annotation, Box, Case, Frame, Prediction
@@ -134,7 +134,7 @@ class Gallery:
         row0, column0, row1, column1 = chosen.scan_area or frame.scan_area or find_scan_area(frame)
         # The screen around the scan area, and letters on it, may name the patient.
         marks = read_marks(frame)
-        clean = paint_over(frame.grey, marks.overlay | spread(marks.flow, frame.shape))
+        clean = tissue_of(frame, np.s_[:, :], marks.overlay, marks)
         part = slice(row0, row1), slice(column0, column1)
         return Picture(
             place=place,

@@ -6,15 +6,17 @@ Tables, canvas and docks all show these, so that they never disagree.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from ..imaging.flow import NodeFlow, flow_of_nodes
-from ..imaging.measurement import measure_nodes, unsure_share
-from ..types import CLASS_NAMES, Measurement, Prediction
+from ..imaging.measurement import bounds, measure_nodes, unsure_share
+from ..types import CLASS_NAMES, Doubt, Measurement, Prediction
 
 NOTHING_FOUND = "no node found"
 
@@ -46,6 +48,10 @@ class Reading:
         From :func:`napari_cln.imaging.measurement.unsure_share`.
     flows : tuple of NodeFlow or None
         Flow in each node; empty for a frame without Doppler.
+    doubts : tuple of Doubt
+        About the frame, then about each node; empty for a model that does not know.
+    sentences : tuple of str
+        A sentence on each node, for the text of a report; from :func:`node_sentences`.
     """
 
     index: int
@@ -61,6 +67,13 @@ class Reading:
     frame_score: float | None = None
     unsure: float | None = None
     flows: tuple[NodeFlow | None, ...] = ()
+    doubts: tuple[Doubt, ...] = ()
+    sentences: tuple[str, ...] = ()
+
+    @property
+    def doubt(self) -> Doubt | None:
+        """Doubt about the frame."""
+        return self.doubts[0] if self.doubts else None
 
     def label_of(self, score: float) -> str:
         """Name of a score at the cutoff."""
@@ -92,6 +105,10 @@ def read_prediction(prediction: Prediction) -> Reading:
     for node in range(1, len(prediction.node_scores) + 1):
         rows, columns = np.nonzero(prediction.instances == node)
         corners.append((float(rows.min()), float(columns.min())))
+    sizes = measure_nodes(prediction)
+    flows: tuple[NodeFlow | None, ...] = ()
+    if prediction.flow is not None:
+        flows = flow_of_nodes(prediction.flow, prediction.instances, range(1, len(corners) + 1))
     return Reading(
         index=prediction.frame.index,
         malignancy=prediction.malignancy,
@@ -99,15 +116,15 @@ def read_prediction(prediction: Prediction) -> Reading:
         cutoff=prediction.cutoff,
         model_id=prediction.model_id,
         node_scores=prediction.node_scores,
-        sizes=measure_nodes(prediction),
+        sizes=sizes,
         corners=tuple(corners),
         frame_digest=digest(prediction.frame.pixels),
         mask_digest=digest(prediction.instances),
         frame_score=float(prediction.class_probabilities["malignant"]),
         unsure=unsure_share(prediction),
-        flows=flow_of_nodes(prediction.flow, prediction.instances, range(1, len(corners) + 1))
-        if prediction.flow is not None
-        else (),
+        flows=flows,
+        sentences=node_sentences(prediction, sizes=sizes, flows=flows or (None,) * len(sizes)),
+        doubts=(prediction.doubt, *prediction.node_doubts) if prediction.doubt is not None else (),
     )
 
 
@@ -118,13 +135,14 @@ def node_rows(reading: Reading) -> list[dict[str, Any]]:
     """
     common = {"frame": reading.index, "cutoff": reading.cutoff, "model": reading.model_id}
     whole = {"node": 0, "malignancy": reading.malignancy, "label": reading.label}
-    rows = [whole | common | size_columns(None) | flow_columns(None)]
+    levels: list[str] = [doubt.level for doubt in reading.doubts] or [""] * (len(reading.node_scores) + 1)
+    rows = [whole | common | {"doubt": levels[0]} | size_columns(None) | flow_columns(None)]
     flows = reading.flows or (None,) * len(reading.sizes)
     for node, (score, size, flow) in enumerate(
         zip(reading.node_scores, reading.sizes, flows, strict=True), start=1
     ):
         own = {"node": node, "malignancy": score, "label": reading.label_of(score)}
-        rows.append(own | common | size_columns(size) | flow_columns(flow))
+        rows.append(own | common | {"doubt": levels[node]} | size_columns(size) | flow_columns(flow))
     return rows
 
 
@@ -173,6 +191,102 @@ def describe_reading(reading: Reading) -> str:
     else:
         sentence += " ·"
     return f"{sentence} short axis {short_axis(reading.sizes[worst])}"
+
+
+ECHO = 10.0
+"""Grey levels between a node and the tissue around it from which on they count as unlike."""
+
+
+def node_sentences(
+    prediction: Prediction,
+    places: Mapping[int, tuple[str | None, str | None]] | None = None,
+    *,
+    sizes: Sequence[Measurement] | None = None,
+    flows: Sequence[NodeFlow | None] | None = None,
+) -> tuple[str, ...]:
+    """Put each node into a sentence for the text of a report.
+
+    What is not known is left out: nothing is guessed, and no network writes.
+
+    Parameters
+    ----------
+    prediction : Prediction
+    places : mapping of int to (str or None, str or None), optional
+        Level of the neck and side of a node, by its id, where a reader named them.
+    sizes, flows : sequence, optional
+        Of each node, where they are known already.
+
+    Returns
+    -------
+    tuple of str
+        In the order of the nodes' ids.
+
+    Examples
+    --------
+    ``Node 1, left level III: 12.3 × 6.4 mm (long × short, ratio 1.9), darker than the tissue around it, hilar
+    flow. Malignancy score 0.83 of default@0123456789ab, at or above its cutoff 0.41: malignant. For research,
+    not for diagnosis.``
+    """
+    n = len(prediction.node_scores)
+    if flows is None:
+        flows = flow_of_nodes(prediction.flow, prediction.instances, range(1, n + 1))
+    sizes = measure_nodes(prediction) if sizes is None else sizes
+    sentences = []
+    for node, (score, size) in enumerate(zip(prediction.node_scores, sizes, strict=True), start=1):
+        level, side = (places or {}).get(node, (None, None))
+        place = " ".join(filter(None, (side, f"level {level}" if level else "")))
+        facts = [_size_text(size), _echo_text(prediction, node), _flow_text(flows[node - 1])]
+        stiffness = prediction.stiffness[node - 1] if prediction.stiffness else None
+        if stiffness is not None:
+            facts.append(f"stiffness at {stiffness:.0%} of the colour bar")
+        cutoff = "at or above" if score >= prediction.cutoff else "below"
+        parts = [
+            f"Node {node}{f', {place}' if place else ''}: {', '.join(filter(None, facts))}.",
+            f"Malignancy score {score:.2f} of {prediction.model_id}, {cutoff} its cutoff "
+            f"{prediction.cutoff:.2f}: {prediction.label_of(score)}.",
+            "The frame is unlike the training data: do not rely on it."
+            if prediction.status != "ok"
+            else str(prediction.doubt)
+            if prediction.doubt is not None and prediction.doubt.level != "sure"
+            else "",
+            "For research, not for diagnosis.",
+        ]
+        sentences.append(" ".join(filter(None, parts)))
+    return tuple(sentences)
+
+
+def _size_text(size: Measurement) -> str:
+    if size.long_axis_mm is not None and size.short_axis_mm is not None:
+        axes = f"{size.long_axis_mm:.1f} × {size.short_axis_mm:.1f} mm"
+    else:
+        axes = f"{size.long_axis_px:.0f} × {size.short_axis_px:.0f} px, without calibration"
+    ratio = "" if size.axis_ratio is None else f", ratio {size.axis_ratio:.1f}"
+    return f"{axes} (long × short{ratio})"
+
+
+def _echo_text(prediction: Prediction, node: int) -> str:
+    """Brightness of a node against the tissue around it; empty where colour lies over either."""
+    mask = prediction.instances == node
+    place = bounds(mask)
+    if place is None or prediction.notes:
+        return ""
+    margin = max(4, round(0.25 * float(np.sqrt(np.count_nonzero(mask)))))
+    around = tuple(slice(max(0, part.start - margin), part.stop + margin) for part in place)
+    inside, grey = mask[around], prediction.frame.grey[around]
+    away = ndimage.distance_transform_edt(~inside)
+    rim = (away > margin / 3) & (away <= margin) & (prediction.instances[around] == 0)
+    if not rim.any():
+        return ""
+    difference = float(np.median(grey[inside])) - float(np.median(grey[rim]))
+    if abs(difference) < ECHO:
+        return "as bright as the tissue around it"
+    return f"{'darker' if difference < 0 else 'brighter'} than the tissue around it"
+
+
+def _flow_text(flow: NodeFlow | None) -> str:
+    if flow is None:
+        return ""
+    return "no flow" if flow.pattern == "none" else f"{flow.pattern} flow"
 
 
 def short_axis(size: Measurement) -> str:

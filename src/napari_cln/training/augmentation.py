@@ -25,7 +25,9 @@ HIDDEN = 0.6
 """Share of them that it hides."""
 
 
-def augment(batch: Batch, keys: Sequence[tuple[int, ...]], kind: str, *, crop: bool = False) -> Batch:
+def augment(
+    batch: Batch, keys: Sequence[tuple[int, ...]], kind: str, *, crop: bool = False, drop: float = 0.0
+) -> Batch:
     """Change each frame as another probe position, gain or machine would.
 
     Left-right flip, shift, scale, small rotation; overall gain, gain over depth, contrast, blur
@@ -42,6 +44,8 @@ def augment(batch: Batch, keys: Sequence[tuple[int, ...]], kind: str, *, crop: b
     crop : bool
         Give a part of half the side, mostly around a node. Its frame has no class
         then, since what makes it may lie outside.
+    drop : float
+        Chance that a frame loses a channel beside the grey image, as one that was not measured.
     """
     draws = [np.random.default_rng(key) for key in keys]
     moved = kind != "flip"
@@ -57,8 +61,11 @@ def augment(batch: Batch, keys: Sequence[tuple[int, ...]], kind: str, *, crop: b
     judged = None
     if batch.judged is not None:  # what comes in from outside the frame is background, and judged
         judged = 1 - F.grid_sample(1 - batch.judged, grid, mode="nearest", align_corners=False)
+    image, planes = image[:, :1], image[:, 1:]
     if kind == "ultrasound":
         image = _look(image, draws)
+    if planes.shape[1]:
+        image = torch.cat([image, _without_some(planes, draws, drop)], 1)
     # the score of a node is that of the whole node
     frames, ids = batch.nodes.T
     before, after = (
@@ -79,6 +86,12 @@ def augment(batch: Batch, keys: Sequence[tuple[int, ...]], kind: str, *, crop: b
     )
 
 
+def _without_some(planes: Tensor, draws: Sequence[np.random.Generator], drop: float) -> Tensor:
+    """Planes (B, 2 C, S, S) of which some channels, value and place both, were left out."""
+    kept = np.stack([rng.random(planes.shape[1] // 2) >= drop for rng in draws])
+    return planes * torch.from_numpy(np.repeat(kept, 2, axis=1)).to(planes)[..., None, None]
+
+
 def change_look(batch: Batch, keys: Sequence[tuple[int, ...]]) -> Batch:
     """Change gain, gain over depth, contrast, blur and speckle of each frame; what lies where stays.
 
@@ -88,7 +101,8 @@ def change_look(batch: Batch, keys: Sequence[tuple[int, ...]]) -> Batch:
     keys : sequence of tuple of int
         As for :func:`augment`.
     """
-    return replace(batch, image=_look(batch.image, [np.random.default_rng(key) for key in keys]))
+    grey = _look(batch.image[:, :1], [np.random.default_rng(key) for key in keys])
+    return replace(batch, image=torch.cat([grey, batch.image[:, 1:]], 1))
 
 
 def hide_cells(batch: Batch, keys: Sequence[tuple[int, ...]]) -> Batch:

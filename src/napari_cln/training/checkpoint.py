@@ -99,9 +99,9 @@ def plan_of(
     recipe: Recipe, train: Samples, epochs: int, seed: int, unlabelled: Samples | None = None
 ) -> JsonObject:
     """Everything that a resumed run must share with the run before."""
-    digest = sha256(train.images.tobytes() + train.instances.tobytes() + train.node_targets.tobytes())
+    digest = sha256(train.stacked.tobytes() + train.instances.tobytes() + train.node_targets.tobytes())
     if unlabelled is not None:
-        digest.update(unlabelled.images.tobytes())
+        digest.update(unlabelled.stacked.tobytes())
     return {"recipe": recipe.settings(), "epochs": epochs, "seed": seed, "frames": digest.hexdigest()}
 
 

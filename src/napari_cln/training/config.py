@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from ..errors import RunError
 from ..settings import SchemaError, Seed, check_fields
+from ..types import Channel
 
 if TYPE_CHECKING:
     from .recipes import Recipe
@@ -38,6 +39,9 @@ class TrainConfig:
     hold_out : {"patient", "hospital"}
         By what the folds are made: ``hospital`` trains a network for each hospital left out, on the frames of
         all others; their number counts then, not ``folds``.
+    channels : tuple of str
+        What the network sees beside the grey image: despeckled, flow, stiffness, contrast. Frames in which
+        one was not measured serve too.
     batch_size : int
         Frames a step.
     learning_rate : float
@@ -75,6 +79,7 @@ class TrainConfig:
     folds: Annotated[int, Meta(ge=1, le=10, title="K")] = 5
     ensemble: bool = False
     hold_out: Literal["patient", "hospital"] = "patient"
+    channels: tuple[Channel, ...] = ()
     batch_size: Annotated[int, Meta(ge=1, le=256)] = 8
     learning_rate: Annotated[float, Meta(ge=1e-6, le=1.0, title="RATE", extra={"step": 1e-4})] = 1e-3
     patience: Annotated[int, Meta(ge=0, le=1000)] = 0
@@ -90,6 +95,8 @@ class TrainConfig:
             check_fields(self)
         except SchemaError as cause:
             raise RunError(f"{cause}.") from cause
+        if len(set(self.channels)) < len(self.channels):
+            raise RunError(f"channels is {', '.join(self.channels)}: name each once.")
         if self.ensemble and self.folds < 2:
             raise RunError(
                 f"An ensemble needs the networks of several folds, and this run has {self.folds}. "
@@ -107,6 +114,10 @@ class TrainConfig:
 
         named = {"best": Recipe.best, "paper": Recipe.paper}
         recipe = named[self.recipe](segmentation=not self.classification_only)
+        if self.channels:
+            network = replace(recipe.network, planes=2 * len(self.channels))
+            prepare = replace(recipe.prepare, channels=self.channels)
+            recipe = replace(recipe, network=network, prepare=prepare)
         return replace(recipe, batch_size=self.batch_size, learning_rate=self.learning_rate)
 
 

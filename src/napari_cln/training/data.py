@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,6 +55,8 @@ class Samples:
         Malignancy of node 1, 2, …; NaN where unknown.
     frame_targets : ndarray of float32, shape (N,)
         Malignancy of the frame; NaN where unknown.
+    planes : ndarray of uint8, shape (N, 2 C, S, S), optional
+        Of each further channel the value and where it was measured; None where grey is all.
     """
 
     ids: tuple[str, ...]
@@ -62,6 +65,7 @@ class Samples:
     has_mask: NDArray[np.bool_] | NDArray[np.float32]
     node_targets: NDArray[np.float32]
     frame_targets: NDArray[np.float32]
+    planes: NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -76,16 +80,22 @@ class Samples:
             has_mask=self.has_mask[chosen],
             node_targets=self.node_targets[chosen],
             frame_targets=self.frame_targets[chosen],
+            planes=None if self.planes is None else self.planes[chosen],
         )
+
+    @property
+    def stacked(self) -> NDArray[np.uint8]:
+        """Images and planes, (N, 1 + 2 C, S, S)."""
+        images = self.images[:, None]
+        return images if self.planes is None else np.concatenate([images, self.planes], 1)
 
     def halved(self) -> Samples:
         """The same frames at half the side."""
-        count, side, _ = self.images.shape
-        cells = self.images.reshape(count, side // 2, 2, side // 2, 2)
         return replace(
             self,
-            images=np.rint(cells.mean((2, 4), dtype=np.float32)).astype(np.uint8),
+            images=_halved(self.images),
             instances=np.ascontiguousarray(self.instances[:, ::2, ::2]),
+            planes=None if self.planes is None else _halved(self.planes),
         )
 
     def node_areas(self) -> NDArray[np.intp]:
@@ -97,6 +107,7 @@ class Samples:
     def join(cls, parts: Iterable[Samples]) -> Samples:
         """Frames of several sources, one after the other."""
         parts = list(parts)
+        planes = [part.planes for part in parts if part.planes is not None]
         return cls(
             ids=tuple(id_ for part in parts for id_ in part.ids),
             images=np.concatenate([part.images for part in parts]),
@@ -104,6 +115,7 @@ class Samples:
             has_mask=np.concatenate([part.has_mask for part in parts]),
             node_targets=np.concatenate([part.node_targets for part in parts]),
             frame_targets=np.concatenate([part.frame_targets for part in parts]),
+            planes=np.concatenate(planes) if planes else None,
         )
 
     @classmethod
@@ -143,6 +155,7 @@ class Samples:
             has_mask=np.array([has_mask]),
             node_targets=targets[None],
             frame_targets=np.array([frame_target], dtype=np.float32),
+            planes=np.rint(prepared.planes * 255).astype(np.uint8)[None] if config.channels else None,
         )
 
     @classmethod
@@ -157,7 +170,8 @@ class Samples:
 
         def one(case: Case) -> Samples:
             pixels = folder.read_image(case)
-            frame = Frame(pixels=pixels, scan_area=(0, 0, *pixels.shape))
+            channels = folder.read_channels(case) if config.channels else {}
+            frame = Frame(pixels=pixels, scan_area=(0, 0, *pixels.shape), channels=channels)
             instances = folder.read_instances(case)
             nodes = tuple(replace(node, p_malignant=None) for node in case.nodes)
             annotation = Annotation(
@@ -177,6 +191,7 @@ class Samples:
     def save(self, path: Path) -> None:
         """Write the frames to one ``.npz`` file, whole or not at all."""
         buffer = io.BytesIO()
+        planes: dict[str, Any] = {} if self.planes is None else {"planes": self.planes}
         np.savez(
             buffer,
             ids=np.array(self.ids),
@@ -185,6 +200,7 @@ class Samples:
             has_mask=self.has_mask,
             node_targets=self.node_targets,
             frame_targets=self.frame_targets,
+            **planes,
         )
         write_atomically(path, buffer.getvalue())
 
@@ -204,7 +220,7 @@ class Batch:
     where the mask is known; None where it is everywhere.
     """
 
-    image: Tensor  # (B, 1, S, S) float32
+    image: Tensor  # (B, 1 + planes, S, S) float32
     instances: Tensor  # (B, 1, S, S) uint8
     mask_weight: Tensor  # (B,)
     frame_target: Tensor  # (B,)
@@ -222,7 +238,7 @@ class Batch:
         judged = torch.from_numpy(~unjudged).float().to(device)[:, None] if unjudged.any() else None
         instances = np.where(unjudged, np.uint8(0), samples.instances)
         return cls(
-            image=torch.from_numpy(samples.images).to(device)[:, None].float() / 255,
+            image=torch.from_numpy(samples.stacked).to(device).float() / 255,
             instances=torch.from_numpy(instances).to(device)[:, None],
             mask_weight=torch.from_numpy(samples.has_mask).float().to(device),
             frame_target=torch.from_numpy(np.nan_to_num(samples.frame_targets)).to(device),
@@ -240,6 +256,14 @@ class Batch:
             instances=self.instances[..., ::2, ::2].contiguous(),
             judged=None if self.judged is None else self.judged[..., ::2, ::2].contiguous(),
         )
+
+
+def _halved(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Images (..., S, S) at half the side."""
+    *others, side, _ = images.shape
+    cells = images.reshape(*others, side // 2, 2, side // 2, 2)
+    small: NDArray[np.uint8] = np.rint(cells.mean((-3, -1), dtype=np.float32)).astype(np.uint8)
+    return small
 
 
 def order(n: int, seed: int, epoch: int) -> NDArray[np.intp]:

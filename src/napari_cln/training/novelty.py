@@ -33,7 +33,7 @@ def fit_novelty(
     ----------
     network : YNet
         Trained, on any device.
-    sources : sequence of ndarray of uint8, each of shape (N, S, S)
+    sources : sequence of ndarray of uint8, each of shape (N, S, S) or (N, 1 + planes, S, S)
         Prepared training frames of each source; a few hundred are enough. Two sources that differ in
         grain belong apart: one Gaussian round both would cover what lies between.
     validation : ndarray of uint8, shape (N, S, S)
@@ -76,7 +76,8 @@ def _textures(network: Member, images: NDArray[np.uint8], batch_size: int) -> ND
     network.eval()
     rows = []
     for start in range(0, len(images), batch_size):
-        batch = torch.from_numpy(images[start : start + batch_size]).to(device)[:, None].float() / 255
+        batch = torch.from_numpy(images[start : start + batch_size]).to(device).float() / 255
+        batch = batch if batch.ndim == 4 else batch[:, None]
         rows.append(pooled_texture(network.encode(batch).e1))
     network.train(was_training)
     return np.concatenate(rows)

@@ -68,6 +68,9 @@ class Recipe:
     crops : float
         Part of the epochs, at the start, that train on crops of half the side, most of them
         around a node: as many nodes in a quarter of the time, where nodes are small.
+    channel_dropout : float
+        Chance that a frame is shown without a channel that it has beside the grey image, so that the
+        network does without where that is missing.
     """
 
     name: str = "best"
@@ -84,6 +87,7 @@ class Recipe:
     task: Literal["diagnose", "restore"] = "diagnose"
     half: float = 0.0
     crops: float = 0.0
+    channel_dropout: float = 0.5
 
     @classmethod
     def best(cls, *, segmentation: bool = True) -> Recipe:

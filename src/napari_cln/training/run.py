@@ -297,7 +297,7 @@ def _best_of(place: Path, recipe: Recipe, train_on: Samples, validate_on: Sample
     network = network_of(recipe.network).eval()
     network.load_state_dict(load_weights(place))
     # ids are hashes, so that the first frames are a fair sample
-    known = [part.images[:NOVELTY_FRAMES] for part in (train_on, validate_on)]
+    known = [part.stacked[:NOVELTY_FRAMES] for part in (train_on, validate_on)]
     network.novelty = fit_novelty(network, known[:1], known[1])
     return network
 

@@ -88,9 +88,13 @@ def starting_point(name_or_path: str, recipe: Recipe, seed: int = 0) -> Starting
     config = wanted
     if recipe.name != "paper":  # with the trunk of another kind nothing would fit
         config = theirs if same_kind else replace(wanted, trunk=theirs.trunk)
+        config = replace(config, planes=wanted.planes)
     torch.manual_seed(seed)
     network = network_of(config)
     state = model.state_dict()
+    if model.card is None or model.card.prepare.channels != recipe.prepare.channels:
+        # those read other channels
+        state = {key: value for key, value in state.items() if not key.endswith(".beside")}
     pretrained = model.card is not None and model.card.is_pretrained_alone
     if pretrained:  # its last layers draw grey values, and its head was never trained
         state = {key: value for key, value in state.items() if not key.startswith(LAST_LAYERS)}

@@ -231,7 +231,12 @@ def _learned_from(model: str) -> tuple[Collection[str], Collection[str], tuple[s
 
 def _frames(study: TrainingFolder, cases: Sequence[Case]) -> Iterator[Frame]:
     for case in cases:
-        yield Frame(pixels=study.read_image(case), spacing_mm=case.spacing_mm, source=case.image)
+        yield Frame(
+            pixels=study.read_image(case),
+            spacing_mm=case.spacing_mm,
+            source=case.image,
+            channels=study.read_channels(case),
+        )
 
 
 def _noting(lost: list[PredictionError], predictions: Iterable[_Outcome]) -> Iterator[_Outcome]:

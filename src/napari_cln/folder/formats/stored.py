@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -86,6 +86,7 @@ def _read(study: TrainingFolder, case_id: str) -> ImportedFrame:
         study.read_image(case),
         study.read_instances(case),
         read_not_judged(study, case),
+        study.read_channels(case),
     )
 
 
@@ -94,6 +95,7 @@ def parcel_of(
     image: NDArray[np.uint8],
     instances: NDArray[np.uint8],
     not_judged: NDArray[np.bool_] | None = None,
+    channels: Mapping[str, NDArray[np.uint8]] | None = None,
 ) -> ImportedFrame:
     """A parcel from a record and its pictures, as another folder or an export gives them.
 
@@ -109,7 +111,7 @@ def parcel_of(
             f"{record.id} comes with another image than its record describes. Export the folder again."
         )
     annotation = Annotation(
-        frame=Frame(pixels=image),
+        frame=Frame(pixels=image, channels=channels or {}),
         instances=instances,
         nodes=tuple(entry.node for entry in record.nodes),
         status=record.status,
@@ -120,11 +122,11 @@ def parcel_of(
     )
 
 
-def _blanked(record: Record, image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """The image, black outside its scan area and the box of its mask, whatever the other folder kept."""
+def _kept(record: Record, image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The scan area and the box of a mask; whatever the other folder has around them is not taken."""
     source = record.source
     if source.uncleaned or source.kind == "simulated":
-        return image  # a kind of screen of its own; drawn
+        return np.ones(image.shape, dtype=bool)  # a kind of screen of its own; drawn
     kept = np.zeros(image.shape, dtype=bool)
     if source.area is None:
         row0, column0, row1, column1 = find_scan_area(Frame(pixels=image))
@@ -136,7 +138,7 @@ def _blanked(record: Record, image: NDArray[np.uint8], mask: NDArray[np.bool_]) 
     rows, columns = np.nonzero(mask)
     if rows.size:
         kept[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = True
-    return np.where(kept, image, 0).astype(np.uint8)
+    return kept
 
 
 def adopt(study: TrainingFolder, parcel: ImportedFrame) -> Case:
@@ -154,10 +156,17 @@ def adopt(study: TrainingFolder, parcel: ImportedFrame) -> Case:
     case_id = parcel.stored.id
     masks = masks_of(annotation.instances, annotation.nodes, annotation.status, annotation.not_judged)
     history = (history_entry(annotation, about),)
-    record = msgspec.structs.replace(shareable(parcel.stored), history=history, **hashes_of(masks))
-    image = _blanked(record, annotation.frame.grey, annotation.mask)
-    stored = msgspec.structs.replace(record.image, sha256=hash_pixels(image))
-    record = msgspec.structs.replace(record, image=stored)
+    frame = annotation.frame
+    kept = _kept(parcel.stored, frame.grey, annotation.mask)
+    image = np.where(kept, frame.grey, 0).astype(np.uint8)
+    channels = {name: np.where(kept, plane, 0).astype(np.uint8) for name, plane in frame.channels.items()}
+    record = msgspec.structs.replace(
+        shareable(parcel.stored),
+        history=history,
+        image=msgspec.structs.replace(parcel.stored.image, sha256=hash_pixels(image)),
+        channels={name: hash_pixels(plane) for name, plane in channels.items()} or None,
+        **hashes_of(masks),
+    )
     try:
         with lock(study.layout.locks, case_id, "import"):
             if study.layout.record(case_id).exists():
@@ -171,7 +180,8 @@ def adopt(study: TrainingFolder, parcel: ImportedFrame) -> Case:
                 )
             if masks.leave_unjudged:
                 study.dataset.declare_unjudged()
-            commit(study.layout, State(record=record, masks=masks, image=image))
+            state = State(record=record, masks=masks, image=image, channels=channels)
+            commit(study.layout, state)
     except OSError as cause:
         raise study.dataset.refused(cause) from cause
     return case_of(record, study.layout)

@@ -310,18 +310,18 @@ def _check_image(study: TrainingFolder, record: Record) -> Iterator[Fault]:
             remedy=Remedy.MOVE_IMAGE,
         )
         path = other
-    damage = _damage_of_picture(path, record.image.sha256)
-    if damage is None:
-        return
-    if damage.remedy is not None:
-        yield _bit_flip(case_id, path, damage)
-        return
-    yield Fault(
-        kind="image",
-        id=case_id,
-        message=f"{_sentence(path, damage)} Images are never rewritten.",
-        advice=_BACKUP,
-    )
+    channels = {study.layout.channel(case_id, name): sha for name, sha in (record.channels or {}).items()}
+    for picture, wanted in ((path, record.image.sha256), *channels.items()):
+        damage = _damage_of_picture(picture, wanted)
+        if damage is not None and damage.remedy is not None:
+            yield _bit_flip(case_id, picture, damage)
+        elif damage is not None:
+            yield Fault(
+                kind="image",
+                id=case_id,
+                message=f"{_sentence(picture, damage)} Images are never rewritten.",
+                advice=_BACKUP,
+            )
 
 
 def _check_masks(study: TrainingFolder, record: Record) -> Iterator[Fault]:

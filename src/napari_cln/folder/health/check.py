@@ -37,7 +37,9 @@ _NAMES = {
     "imagesTr": re.compile(r"([0-9a-f]{16})_0000\.png"),
     "imagesNoMask": re.compile(r"([0-9a-f]{16})_0000\.png"),
     "labelsTr": re.compile(r"([0-9a-f]{16})\.png"),
-    "records": re.compile(r"([0-9a-f]{16})(?:\.[A-Za-z0-9_]+)?(?:\.nodes\.png|\.json|\.png)"),
+    "records": re.compile(
+        r"([0-9a-f]{16})(?:\.[A-Za-z0-9_]+)?(?:\.nodes\.png|\.channel-[a-z]+\.png|\.json|\.png)"
+    ),
 }
 
 

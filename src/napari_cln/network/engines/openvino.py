@@ -115,12 +115,12 @@ class CompiledYNet(Member):
         maps = [torch.from_numpy(found[index]) for index in range(len(found))]
         e1, e3, arm = maps[:3]
         e4 = maps[3] if self.config.knows_nothing else None
-        *coarse, logits = maps[4 if self.config.knows_nothing else 3 :] or [e1]
-        return Features(e1, logits, e3, arm, e4, *coarse)
+        logits = maps[-1] if self.config.segmentation else e1
+        return Features(e1, logits, e3, arm, e4)
 
     def masks(self, features: Features) -> tuple[Tensor, ...]:
-        """Mask logits (B, 2, S, S), and those of a coarser level, which came with the features."""
-        return (features.e2,) if features.coarse is None else (features.coarse, features.e2)
+        """Mask logits (B, 2, S, S), which came with the features."""
+        return (features.e2,)
 
     def classify(
         self, features: Features, guide: Tensor | None = None, frames: Tensor | None = None
@@ -160,7 +160,8 @@ def _recorded(network: Member) -> Any:
     """The network as a graph of OpenVINO's, for any number of frames."""
     openvino = load_openvino()
     rows, columns = Geometry.model_shape
-    example = torch.zeros(1, 1, rows, columns)
+    n_planes = 1 + network.config.planes
+    example = torch.zeros(1, n_planes, rows, columns)
     with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
         # a deprecation (OpenVINO's other frontend does not read every release of PyTorch), and that
         # sizes are taken for constants, which they are
@@ -173,7 +174,7 @@ def _recorded(network: Member) -> Any:
         )  # the frontend reads from it as it converts
         frontend = openvino.frontend.FrontEndManager().load_by_framework("pytorch")
         graph = frontend.convert(frontend.load(decoder))
-    graph.reshape([-1, 1, rows, columns])
+    graph.reshape([-1, n_planes, rows, columns])
     return graph
 
 
@@ -230,5 +231,5 @@ class _Maps(nn.Module):
         maps = [features.e1, features.e3, features.arm]
         if self.network.config.knows_nothing and features.e4 is not None:
             maps.append(features.e4)
-        drawn = self.network.masks(features)[-2:] if self.network.config.segmentation else ()
+        drawn = self.network.masks(features)[-1:] if self.network.config.segmentation else ()
         return (*maps, *drawn)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from ..blocks import PlanesBeside
 from ..model import Member
 
 __all__ = ["LOWERED", "at_work"]
@@ -69,3 +70,7 @@ def _fold_norm(layers: nn.Sequential) -> None:
         and isinstance(second, nn.BatchNorm2d)
     ):
         layers[0], layers[1] = fuse_conv_bn_eval(first, second), nn.Identity()
+        if isinstance(first, PlanesBeside):
+            assert second.running_var is not None
+            scale = second.weight * torch.rsqrt(second.running_var + second.eps)
+            layers[0].beside = nn.Parameter(first.beside * scale[:, None, None, None], requires_grad=False)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from magicgui.widgets import Container, create_widget
+from magicgui.widgets import Container, Select, create_widget
 from qtpy.QtWidgets import QLabel, QWidget
 
 from ...compat.window import number_widget
@@ -80,7 +80,8 @@ class SettingsForm(QWidget):
             If the dataclass refuses the settings, for instance because two contradict each other.
         """
         check_numbers(self)
-        return self._config(**self.fields.asdict(), **own)
+        given = self.fields.asdict().items()
+        return self._config(**{k: tuple(v) if isinstance(v, list) else v for k, v in given}, **own)
 
 
 def _field(setting: Setting, choices: Sequence[str]) -> Any:
@@ -91,6 +92,10 @@ def _field(setting: Setting, choices: Sequence[str]) -> Any:
         usual = {"min": 0, "max": LARGEST_WHOLE} if whole else {"min": -math.inf, "max": math.inf}
         options |= {"widget_type": _WIDGETS[whole], **usual, **setting.bounds}
     words = tuple(choices or setting.choices)
+    if setting.kind is tuple:
+        several: Any = Select(name=setting.name, choices=words, tooltip=setting.text)
+        several.native.setMaximumHeight(24 * len(words))
+        return several
     hint: Any = Literal[words] if words else setting.kind
     return create_widget(value=setting.default, annotation=hint, name=setting.name, options=options)
 
