@@ -127,7 +127,7 @@ def test_a_frame_that_is_left_out_leaves_nothing_behind(held):
 
 def test_the_command_releases_what_was_shown(held, tmp_path, capsys):
     case_id = name_of(held)
-    arguments = ["check", str(held.path), "--release", case_id, "--as", "paint", "--seen-by", "r2"]
+    arguments = ["check", str(held.path), "--release", case_id, "--verdict", "paint", "--seen-by", "r2"]
     assert main(arguments) == 1
     assert "was not written to be looked at" in capsys.readouterr().err
 

@@ -237,7 +237,7 @@ def check_folder(
     seen_by: Annotated[str, Meta(title="READER")] = "",
     text: bool = False,
     release: Annotated[Names, Meta(title="ID…")] = (),
-    as_: Annotated[Literal["paint", "no-name", "leave-out"] | None, Parameter(name="--as")] = None,
+    verdict: Literal["paint", "no-name", "leave-out"] | None = None,
     all: bool = False,
     json: bool = False,
 ) -> int:
@@ -259,7 +259,7 @@ def check_folder(
         Read the text on pictures that were not read yet; needs the extra ocr.
     release : str
         Frames on which text was found; all for every one whose picture was written.
-    as_ : str
+    verdict : str
         What becomes of them: the text is painted over, it is no name, or the frame is left out.
     all : bool
         List every fault, not the first few of each kind.
@@ -284,8 +284,8 @@ def check_folder(
             print(sentence, file=to)
     if text:
         _read_text(study, to)
-    if release or as_:
-        _release(study, release, as_, seen_by, to)
+    if release or verdict:
+        _release(study, release, verdict, seen_by, to)
     else:
         _see(study, seen_by, pictures, to)
     found = check_study(study)
@@ -399,7 +399,7 @@ def _see(study: TrainingFolder, seen_by: str, pictures: Path | None, to: TextIO)
     elif pictures is not None:
         for case_id, path in write_waiting(study, pictures):
             print(
-                f"{case_id}: look at {path.name}. Then give --release {case_id} --as paint, no-name or "
+                f"{case_id}: look at {path.name}. Then give --release {case_id} --verdict paint, no-name or "
                 "leave-out, --seen-by READER.",
                 file=to,
             )
@@ -434,7 +434,9 @@ def _release(
     from ..folder.text import release_frame, waiting_frames
 
     if not (ids and action and who):
-        raise DatasetError("Frames are released together with", "--release ID… --as ACTION --seen-by READER.")
+        raise DatasetError(
+            "Frames are released together with", "--release ID… --verdict VERDICT --seen-by READER."
+        )
     waiting = waiting_frames(study)
     chosen = (
         [case_id for case_id in waiting if was_shown(study, case_id)] if list(ids) == ["all"] else list(ids)

@@ -36,8 +36,8 @@ GAP = 8
 LAYOUT = 8
 """Pixels to which the place of a scan area is rounded."""
 LOOK_AT_TEXT = (
-    "Look at them in the Correct dock, or: `napari-cln check FOLDER --pictures DIR`, then --release ID… --as "
-    "paint, no-name or leave-out, --seen-by READER."
+    "Look at them in the Correct dock, or: `napari-cln check FOLDER --pictures DIR`, then --release ID… "
+    "--verdict paint, no-name or leave-out, --seen-by READER."
 )
 SHOWN_FILE = "shown.json"
 """What pictures of each kind were written for somebody to look at, by this copy of the folder."""
