@@ -17,10 +17,10 @@ from napari_cln.training.augmentation import hide_cells
 from napari_cln.training.config import PretrainConfig
 from napari_cln.training.data import Batch
 from napari_cln.training.loop import fit
-from napari_cln.training.pretraining import pretrain
 from napari_cln.training.recipes import Recipe
 from napari_cln.training.run_folder import End, Epoch, RunFolder, Stopped
 from napari_cln.training.start import starting_point
+from napari_cln.workflow.pretrain import pretrain
 from napari_cln.workflow.promote import promote
 
 
