@@ -39,7 +39,7 @@ NAMES = (
     "O'Brien",
     "Schmidt 12.04.1961",
     "ID 4471203",
-    "Nguyen Thi",
+    "Nguyen Van",
     "Rossi Paola",
 )
 COLOURS = {"white": (255, 255, 255), "grey": (170, 170, 170), "yellow": (230, 210, 60), "dark": (25, 25, 25)}
