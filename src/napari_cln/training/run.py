@@ -32,14 +32,13 @@ from .checkpoint import forget_former, has_checkpoint, load_weights
 from .config import TrainConfig
 from .data import Samples
 from .loop import fit
-from .more_frames import MoreFrames, pseudo_labelled, simulated_samples, weighed
 from .novelty import fit_novelty
 from .outcome import card_of, comparison
 from .recipes import Recipe
 from .run_folder import End, Event, Failed, Note, RunFolder, Start, Stopped, TrainingRecord
 from .scoring import FrameScore, goodness, score_frames
 from .start import StartingPoint, starting_point
-from .unlabelled import read_unlabelled
+from .unlabelled import MoreFrames, pseudo_labelled, read_unlabelled, simulated_samples, weighed
 
 __all__ = ["TrainConfig", "train"]
 

@@ -127,7 +127,8 @@ def evaluate_folder(
     )
     evaluation = yield from _counted(evaluating, lost, total - len(cases), total, total)
     sources = segmenter.card.trained_on
-    evaluation = replace(evaluation, trained_on=tuple(f"{one.name} (n = {one.n})" for one in sources))
+    told = tuple(f"{one.name} (n = {one.n})" for one in sources)
+    evaluation = replace(evaluation, flow=replace(evaluation.flow, trained_on=told))
     report = write_report(evaluation, out)
     yield EvaluationStep(done=total, total=total, notes=unknown, evaluation=evaluation, report=report)
 

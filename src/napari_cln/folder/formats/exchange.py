@@ -26,13 +26,15 @@ from ...disk.atomic import read_json
 from ...disk.cells import printable
 from ...disk.tables import ENDINGS, is_hidden
 from ...errors import ClnError, DatasetError, ExportError, counted, listed
+from ...imaging.burned_in import can_read
 from ...io.sources import VIDEO_ENDINGS, refers_to_images
 from ...types import Case, Frame
 from ..dataset import TrainingFolder, last_not_judged
 from ..health.summary import StudySummary, Tally
 from ..pictures import hash_pixels
-from ..screens import unseen_screens
+from ..screens import LOOK_AT_TEXT, unseen_screens
 from ..state import knows, says
+from ..text import TextReader, unread_frames, waiting_frames
 from .annotations import find_labelme, find_voc, find_yolo
 from .coco import CocoWriter, find_coco_files, read_coco
 from .columns import read_labels
@@ -49,6 +51,7 @@ __all__ = ["FORMATS", "ExchangeStep", "ImportReport", "StudyImport", "export_stu
 FORMATS = ("nnunet", "coco", "csv", "dicom")
 MAX_LISTED = 8
 DICOM_ENDINGS = ("", ".dcm", ".dicom", ".ima")
+TEXT_FOUND = "text was found on {} of the frames: they wait for a look, neither trained on nor exported"
 NO_TABLE = "none"
 """For ``labels``: the study's tables are not its labels."""
 UNFORESEEN = (OSError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, MemoryError)
@@ -335,10 +338,13 @@ class StudyImport:
     _notes: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     _n_taken: int = 0
     _n_repeated: int = 0
+    _kept: set[str] = field(default_factory=set)
+    _n_held: int = 0
 
     def __iter__(self) -> Iterator[ExchangeStep]:
         total = len(self.found.items) + len(self.found.refused)
         index = 0
+        reader = TextReader(self.study)
         try:
             for item in self.found.items:
                 index += 1
@@ -347,12 +353,17 @@ class StudyImport:
                     self._problems[item.name] = step.problem
                 for note in step.notes:
                     self._notes[note].append(item.name)
+                if step.case is not None:
+                    self._kept.add(step.case.id)
+                    reader.add([step.case.id])
                 yield step
             for name, problem in self.found.refused.items():
                 index += 1
                 self._problems[name] = problem
                 yield ExchangeStep(index=index, total=total, name=name, problem=f"{name}: {problem}")
         finally:
+            reader.wait()
+            self._n_held = len(waiting_frames(self.study).keys() & self._kept)
             self.study.dataset.recount()
 
     @property
@@ -370,7 +381,7 @@ class StudyImport:
             unused_files=self.unused,
             problems=dict(self._problems),
             notes={note: list(names) for note, names in self._notes.items()},
-            remarks=self.found.notes,
+            remarks=(*self.found.notes, *([TEXT_FOUND.format(self._n_held)] if self._n_held else ())),
         )
 
     def _take(self, item: Incoming, step: partial[ExchangeStep]) -> ExchangeStep:
@@ -488,6 +499,17 @@ def export_study(
             f"Nobody has looked at the pictures of {'; '.join(unseen)} ({counted(n, 'frame')}) for "
             "burned-in names and dates.",
             "Look at them: `napari-cln check FOLDER --pictures DIR`.",
+        )
+    if waiting := waiting_frames(study):
+        raise ExportError(
+            f"Text was found on {counted(len(waiting), 'frame')} that nobody has looked at "
+            f"({listed(waiting)}).",
+            LOOK_AT_TEXT,
+        )
+    if can_read() and (unread := unread_frames(study)):
+        raise ExportError(
+            f"The text on {counted(len(unread), 'frame')} was not read yet.",
+            "Have it read: `napari-cln check FOLDER --text`.",
         )
     return _write(study, format, goal)
 

@@ -15,16 +15,18 @@ from ...disk.atomic import MAX_JSON_BYTES, TEMPORARY, read_bytes
 from ...disk.locks import held_locks
 from ...disk.seals import OBJECT, Seal, checksum_holds
 from ...errors import DatasetError, SplitError, counted, listed
+from ...imaging.burned_in import can_read
 from ...types import Case
 from ..dataset import TrainingFolder
 from ..description import Description, has_damaged_copy
 from ..readers import reading_files
 from ..record import SCHEMA
-from ..screens import unseen_screens
+from ..screens import LOOK_AT_TEXT, unseen_screens
 from ..split.deal import split
 from ..split.frozen import MAX_BYTES as MAX_SEALED_BYTES
 from ..split.frozen import SEAL, frozen_places, read_splits
 from ..split.groups import check_groups, find_duplicates, group_cases, is_trainable, name_frames
+from ..text import unread_frames, waiting_frames
 from .case import Fault, Remedy, check_case, damage_of_text
 from .summary import StudySummary, Tally
 
@@ -100,6 +102,21 @@ def _check_screens(study: TrainingFolder) -> Iterator[Fault]:
             message=f"{held} held, neither trained on nor exported: nobody has looked at pictures of "
             f"{listed(unseen, 2)} for burned-in names and dates.",
             advice="Add --pictures DIR, look at what it writes, then give --seen-by READER.",
+        )
+    for case_id, text in waiting_frames(study).items():
+        yield Fault(
+            kind="text",
+            id=case_id,
+            message=f"Text was found on {case_id} in {counted(len(text.found), 'place')}: it is held, "
+            "neither trained on nor exported, until somebody has looked.",
+            advice=LOOK_AT_TEXT,
+        )
+    if can_read() and (unread := unread_frames(study)):
+        yield Fault(
+            kind="unread",
+            severity="warning",
+            message=f"The text on {counted(len(unread), 'frame')} was not read yet; exports wait for it.",
+            advice="Add --text to have it read.",
         )
 
 

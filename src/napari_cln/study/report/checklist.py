@@ -120,7 +120,7 @@ def _partitions(evaluation: Evaluation) -> str:
     sizes = ", ".join(f"{name} {len(who)}" for name, who in sorted(evaluation.partitions.items()))
     shared = shared_patients(evaluation)
     tail = f" {counted(shared, 'patient')} of the reported cases in more than one." if shared else ""
-    learnt = "; ".join(evaluation.trained_on) or "see the model's card"
+    learnt = "; ".join(evaluation.flow.trained_on) or "see the model's card"
     return f"By patient. Patients per split: {sizes}.{tail} Training cases: {learnt}."
 
 

@@ -110,6 +110,7 @@ class CorrectDock(QWidget):
         if self.session.is_free and folder.ids():
             self.view.walk.go_through_folder()
         self.session.enter(folder)
+        self.view.held.enter(folder, lambda: self.view.study.who)
         workplace_of(self.viewer).open_folder(folder.path)
 
     def _take_reader(self) -> None:
@@ -196,6 +197,8 @@ class CorrectDock(QWidget):
         session.changed.connect(self._show)
         session.told.connect(self.message.say)
         session.saved.connect(self.second.take_saved)
+        session.saved.connect(lambda request: view.held.take_saved(request.case_id))
+        view.held.failed.connect(lambda reason: self.message.say(reason, "bad"))
         self.second.changed.connect(self._show_other)
         self.second.told.connect(self.message.say)
         self.suggestions.busy.connect(view.worthy.show_busy)
