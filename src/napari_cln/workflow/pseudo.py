@@ -19,8 +19,7 @@ from ..folder.record import Provenance
 from ..folder.screens import refuse_held
 from ..imaging.measurement import unsure_share
 from ..study.statistics.metrics import dice
-from ..training.more_frames import PSEUDO
-from ..training.unlabelled import read_frames_of
+from ..training.unlabelled import PSEUDO, read_frames_of
 from ..types import Annotation, Case, Frame, Node, Prediction
 
 if TYPE_CHECKING:
