@@ -84,13 +84,8 @@ def segment_files(
     """
     from tqdm import tqdm
 
-    if dicom and masks == "rle":
-        raise RunError("--dicom is made from mask pictures, and --masks rle writes none. Leave out one.")
-    if dicom and names == "hash":
-        raise RunError(
-            "--dicom writes the patient's name and identifiers, as the archive demands, and --names hash "
-            "hides them. Leave out one."
-        )
+    if dicom:
+        _check_dicom(masks, names)
     tally = _Tally()
     layout = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
     with tqdm(total=1.0, bar_format=layout, file=sys.stderr, disable=None) as bar:
@@ -116,6 +111,16 @@ def segment_files(
     print(f"{tally}: {'results.csv' if names == 'hash' else out / 'results.csv'}")
     n_refused = _archive(path, out, model, tally.anew) if dicom else 0
     return 1 if tally.n["failed"] or n_refused else 0
+
+
+def _check_dicom(masks: str, names: str) -> None:
+    if masks == "rle":
+        raise RunError("--dicom is made from mask pictures, and --masks rle writes none. Leave out one.")
+    if names == "hash":
+        raise RunError(
+            "--dicom writes the patient's name and identifiers, as the archive demands, and --names hash "
+            "hides them. Leave out one."
+        )
 
 
 def _archive(paths: Sequence[str], out: Path, model: str, anew: set[str]) -> int:
