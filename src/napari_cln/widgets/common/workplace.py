@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
 
-import napari
 from napari.layers import Image, Labels, Layer
 from qtpy.QtCore import QCoreApplication, QObject, QTimer
 
-from ..._layers import KEY, LayerTuple, frame_layers, image_of, layers_of, link
-from ..._napari import read_layers
+from ..._layers import KEY, frame_layers, image_of, layers_of, link
 from ...compat.window import camera_of, plain_viewer
 from ...types import LayerKind
 from .in_view import fit_view, show_alone
@@ -159,11 +157,3 @@ def workplace_of(viewer: ViewerModel) -> Workplace:
     if viewer not in _workplaces:
         _workplaces[viewer] = Workplace(viewer)
     return _workplaces[viewer]
-
-
-def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[LayerTuple]]:
-    """Reader for napari: each frame with its nodes and their malignancy, a cine or a folder as it is."""
-    viewer = napari.current_viewer()
-    if viewer is not None and QCoreApplication.instance() is not None:
-        workplace_of(viewer)
-    return read_layers
