@@ -73,8 +73,6 @@ class Evaluation:
         The clinical record that was set beside the model, and what of it was missing.
     transfers : tuple of Transfer
         Figures from hospital to hospital, where the cases are of several.
-    trained_on : tuple of str
-        Sources of the model's training frames, and the number of each, as its card says.
     """
 
     config: EvaluationConfig
@@ -92,7 +90,6 @@ class Evaluation:
     pictures: tuple[Picture, ...] = ()
     record: RecordBeside | None = None
     transfers: tuple[Transfer, ...] = ()
-    trained_on: tuple[str, ...] = ()
 
     @property
     def model(self) -> str:

@@ -260,7 +260,7 @@ def test_without_anything_to_judge_the_report_says_so():
     first = overview(evaluate_rows(rows, FAST))
 
     assert first.sentences == ("No case has a mask or a known truth: there is nothing to judge.",)
-    assert "4 nodes of unknown truth are left out of the diagnosis." in first.notes
+    assert "4 nodes of unknown truth left out of the diagnosis." in first.notes
 
 
 def test_one_case_alone_can_be_reported():
