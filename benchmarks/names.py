@@ -132,7 +132,7 @@ def saving(frames: list[Path], root: Path) -> None:
 
 def screens(data: Path) -> list[Frame]:
     places = [data / "us_screens" / "images", data / "overlay_pairs" / "shown"]
-    places += [data / "us_dicom" / "files", data / "us_video" / "derived"]
+    places += [data / "us_dicom" / "files", data / "us_video"]
     frames = []
     for place in places:
         for path in find_sources(place):
