@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
-from ..errors import DatasetError, ExportError, PredictionError, RunError
+from ..errors import DatasetError, ExportError, PredictionError, RunError, counted
 from ..folder.dataset import TrainingFolder, read_not_judged
 from ..folder.pictures import encode_png
 from ..folder.split.frozen import frozen_places, read_splits
@@ -145,7 +145,9 @@ def _counted(
             result: T = end.value
             return result
         done += 1
-        told = (f"{len(lost)} frames without a result. {lost[0]}",) if lost and done == last else ()
+        told = (
+            (f"{counted(len(lost), 'frame')} without a result. {lost[0]}",) if lost and done == last else ()
+        )
         yield EvaluationStep(done=done, total=total, notes=told)
 
 

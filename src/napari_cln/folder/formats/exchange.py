@@ -144,10 +144,13 @@ class ImportReport(Struct, frozen=True, kw_only=True):
     def lines(self) -> list[str]:
         """The report for a person, on one screen; what matters most comes last."""
         said = [
-            f"note        {len(names)} frame{'s'[: len(names) != 1]} ({listed(names)}): {note}"
+            f"note        {counted(len(names), 'frame')} ({listed(names)}): {note}"
             for note, names in sorted(self.notes.items(), key=lambda item: len(item[1]))[-MAX_LISTED:]
         ]
-        said.append(f"source      {self.kind}: {self.images} images, {self.masks} masks or outlines")
+        said.append(
+            f"source      {self.kind}: {counted(self.images, 'image')}, "
+            + counted(self.masks, "mask or outline", "masks or outlines")
+        )
         for table in self.tables:
             said.append(f"table       {table.name}, read as {table.read_as}: {_columns(table)}")
             if table.unused:
@@ -158,7 +161,7 @@ class ImportReport(Struct, frozen=True, kw_only=True):
             by_reason[reason].append(name)
         for reason, names in by_reason.items():
             said.append(
-                f"not used    {len(names)} file{'s'[: len(names) != 1]}: {listed(names, MAX_LISTED)}"
+                f"not used    {counted(len(names), 'file')}: {listed(names, MAX_LISTED)}"
                 + (f" ({reason})" if reason else "")
             )
         said += [f"look        {remark}" for remark in self.remarks]
@@ -496,8 +499,8 @@ def export_study(
     if unseen := unseen_screens(study):
         n = sum(map(len, unseen.values()))
         raise ExportError(
-            f"Nobody has looked at the pictures of {'; '.join(unseen)} ({n} frames) for burned-in names "
-            "and dates.",
+            f"Nobody has looked at the pictures of {'; '.join(unseen)} ({counted(n, 'frame')}) for "
+            "burned-in names and dates.",
             "Look at them: `napari-cln check FOLDER --pictures DIR`.",
         )
     if waiting := waiting_frames(study):

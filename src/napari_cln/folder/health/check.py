@@ -18,7 +18,7 @@ from ...errors import DatasetError, SplitError, counted, listed
 from ...imaging.burned_in import can_read
 from ...types import Case
 from ..dataset import TrainingFolder
-from ..description import Description
+from ..description import Description, has_damaged_copy
 from ..readers import reading_files
 from ..record import SCHEMA
 from ..screens import LOOK_AT_TEXT, unseen_screens
@@ -134,7 +134,7 @@ def _check_description(study: TrainingFolder) -> Iterator[Fault]:
     if description.n_masks != n_masks:
         yield Fault(
             kind="count",
-            message=f"dataset.json counts {description.n_masks} masks, labelsTr has {n_masks}: "
+            message=f"dataset.json counts {counted(description.n_masks, 'mask')}, labelsTr has {n_masks}: "
             "nnU-Net will refuse the folder.",
             advice="Repair to count again.",
             remedy=Remedy.COUNT,
@@ -148,6 +148,14 @@ def _check_description(study: TrainingFolder) -> Iterator[Fault]:
                 message="dataset.json carries no checksum, since an earlier version or another program wrote "
                 "it: a flipped bit would not be noticed.",
                 advice="Repair to add it.",
+                remedy=Remedy.SEAL,
+            )
+        if has_damaged_copy(study.layout.dataset):
+            yield Fault(
+                kind="description",
+                severity="warning",
+                message="The private copy .cln/dataset.json is damaged: it could not mend dataset.json.",
+                advice="Repair to write it anew.",
                 remedy=Remedy.SEAL,
             )
     if wanted := study.layout.git_files():
@@ -292,7 +300,7 @@ def _check_study(study: TrainingFolder, cases: list[Case]) -> Iterator[Fault]:
                 yield Fault(
                     kind="split",
                     severity="warning",
-                    message=f"splits_final.json names {len(gone)} frames that are not in the folder, "
+                    message=f"splits_final.json names {counted(len(gone), 'frame')} not in the folder, "
                     f"{gone[0]} first.",
                     advice="The next training run leaves them out.",
                 )
@@ -318,8 +326,8 @@ def _check_shares(cases: list[Case]) -> Iterator[Fault]:
         yield Fault(
             kind="patient-unknown",
             severity="warning",
-            message=f"The patient of {len(unknown)} of {len(cases)} frames is not known: each frame or "
-            "cine counts as a patient of its own.",
+            message=f"The patient of {len(unknown)} of {counted(len(cases), 'frame')} is not known: each "
+            "frame or cine counts as a patient of its own.",
             advice="If some are of one patient, the validation flatters. Import them with a patient column.",
         )
     for truth in ("benign", "metastatic"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from ...errors import counted
 from ...types import Estimate
 from ..comparison import Panel
 from ..diagnosis import Measure
@@ -135,8 +136,9 @@ def comparison_section(evaluation: Evaluation) -> Section | None:
         )
         rows.append(("agreement of calls", "", "", "", "", f"kappa {with_interval(c.kappa)}"))
         caption = (
-            f"Model and {c.name} on the same {c.nodes} nodes of {c.patients} patients. Left out: "
-            f"{c.undetermined} nodes without a verdict of {c.name}, {c.without} that it does not know."
+            f"Model and {c.name} on the same {counted(c.nodes, 'node')} of {counted(c.patients, 'patient')}. "
+            f"Left out: {counted(c.undetermined, 'node')} without a verdict of {c.name}, "
+            f"{c.without} that it does not know."
         )
         if c.gap is not None:
             caption += f" Cutoffs {c.gap.cutoffs[0]:.4g} and {c.gap.cutoffs[1]:.4g}."

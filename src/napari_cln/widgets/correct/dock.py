@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QWidget
 
 from ..._layers import frame_layers
 from ...compat.window import grid_of, plain_viewer
+from ...errors import counted
 from ..common.actions import offer
 from ..common.number_field import tell_refusals
 from ..common.parts import OPEN_FIRST, DockBody, Listeners, MessageLine
@@ -105,7 +106,7 @@ class CorrectDock(QWidget):
         folder = self.view.study.folder
         assert folder is not None
         self.message.forget(NO_FOLDER)
-        self.message.say(f"{folder.path.name}: {len(folder.ids())} frames.", "good")
+        self.message.say(f"{folder.path.name}: {counted(len(folder.ids()), 'frame')}.", "good")
         if self.session.is_free and folder.ids():
             self.view.walk.go_through_folder()
         self.session.enter(folder)
