@@ -44,11 +44,11 @@ from .meaning import meaning_of, split_of
 from .nnunet import NnunetWriter, find_nnunet, is_nnunet
 from .own_csv import CsvWriter, find_csv, is_own_table
 from .plain import Study, find_study, find_table
-from .stored import adopt, find_stored, read_stored
+from .stored import VOLUMES, VolumeWriter, adopt, find_stored, read_stored
 
 __all__ = ["FORMATS", "ExchangeStep", "ImportReport", "StudyImport", "export_study", "import_study"]
 
-FORMATS = ("nnunet", "coco", "csv", "dicom")
+FORMATS = ("nnunet", "coco", "csv", "dicom", "nrrd", "nifti")
 MAX_LISTED = 8
 DICOM_ENDINGS = ("", ".dcm", ".dicom", ".ima")
 TEXT_FOUND = "text was found on {} of the frames: they wait for a look, neither trained on nor exported"
@@ -460,7 +460,9 @@ def _saying(parcel: ImportedFrame) -> object:
 
 
 def export_study(
-    folder: TrainingFolder | str | Path, format: Literal["nnunet", "coco", "csv", "dicom"], dest: str | Path
+    folder: TrainingFolder | str | Path,
+    format: Literal["nnunet", "coco", "csv", "dicom", "nrrd", "nifti"],
+    dest: str | Path,
 ) -> Iterator[ExchangeStep]:
     """Write a training folder for others to use, whole or not at all.
 
@@ -472,7 +474,8 @@ def export_study(
     format : str
         ``nnunet`` (a raw dataset with a split by patient), ``coco`` (run-length codes), ``csv``
         (pictures of node ids, a row per node), which can be imported again without loss; ``dicom`` (a
-        capture, a segmentation and a report a frame, for an archive), which says no truth.
+        capture, a segmentation and a report a frame, for an archive), which says no truth; ``nrrd`` or
+        ``nifti`` (a volume of one slice and a mask a frame, for 3D Slicer and ITK-SNAP), likewise.
     dest : path
         New or empty folder.
 
@@ -519,13 +522,15 @@ def _write(study: TrainingFolder, format: str, goal: Path) -> Iterator[ExchangeS
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        writer: NnunetWriter | CocoWriter | CsvWriter | DicomWriter
+        writer: NnunetWriter | CocoWriter | CsvWriter | DicomWriter | VolumeWriter
         if format == "nnunet":
             writer = NnunetWriter(study, part)
         elif format == "dicom":
             from .dicom import DicomWriter  # pydicom and highdicom take half a second
 
             writer = DicomWriter(study, part)
+        elif format in VOLUMES:
+            writer = VolumeWriter(part, VOLUMES[format])
         else:
             writer = CocoWriter(part) if format == "coco" else CsvWriter(part)
         total = len(study.ids())
