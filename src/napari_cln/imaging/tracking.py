@@ -171,7 +171,7 @@ class Tracker:
         if self._small is not None and self._open:
             moved = _shift(self._small, small)
             for one in self._open:
-                one.mask = _rolled(one.mask, (moved[0] * step, moved[1] * step))
+                one.mask = moved_mask(one.mask, (moved[0] * step, moved[1] * step))
         self._small = small
         names = self._assign(prediction)
         ended = [one for one in self._open if frame.index - one.last > LONGEST_GAP]
@@ -276,8 +276,15 @@ def _part(shift: int, size: int) -> slice:
     return slice(max(0, shift), size + min(0, shift))
 
 
-def _rolled(mask: Mask, shift: tuple[int, int]) -> Mask:
-    """A mask moved by whole pixels; what leaves the frame is gone."""
+def moved_mask(mask: Mask, shift: tuple[int, int]) -> Mask:
+    """Move a mask by whole pixels; what leaves the frame is gone.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (H, W)
+    shift : (int, int)
+        Rows and columns.
+    """
     if shift == (0, 0):
         return mask
     moved = np.zeros_like(mask)
