@@ -21,6 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
+from channels import ROWS as BESIDE_GREY
+
 ROOT = Path(__file__).parents[1]
 NOISE = 0.8
 """Of a network-like score's logit."""
@@ -492,6 +494,17 @@ def cine(frames: int | None) -> Iterator[Row]:
         held=share.value <= 0.01,
         best="0",
     )
+
+
+def _told(measure: Callable[[int | None], Iterator[tuple[str, str, str, bool, str]]]) -> Measured:
+    def rows(frames: int | None) -> Iterator[Row]:
+        for what, value, bound, held, best in measure(frames):
+            yield Row(what=what, value=value, bound=bound, held=held, best=best)
+
+    return rows
+
+
+ROWS |= {name: _told(measure) for name, measure in BESIDE_GREY.items()}
 
 
 def main() -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import imageio.v3 as iio
+import msgspec
 import numpy as np
 import skimage
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from scipy.special import expit, logit
 from skimage.measure import label
 
 from napari_cln.io.sources import open_source, read_frame
-from napari_cln.models.card import DoubtModel, Figure, ModelCard
+from napari_cln.models.card import DoubtModel, Figure, ModelCard, ModelComparison
 from napari_cln.network.doubt import chance_of_failure, fit_doubt
 from napari_cln.network.inference import Segmenter
 from napari_cln.network.model import Member
@@ -28,7 +29,14 @@ from napari_cln.phantom import simulate
 from napari_cln.phantom.simulation import Scene
 from napari_cln.study.cutoff import choose_cutoff
 from napari_cln.study.detection import match_nodes
-from napari_cln.study.statistics.intervals import auc_interval, median_interval, proportion
+from napari_cln.study.statistics.calibration import expected_calibration_error
+from napari_cln.study.statistics.intervals import (
+    auc_interval,
+    bootstrap,
+    compare_auc,
+    median_interval,
+    proportion,
+)
 from napari_cln.study.statistics.metrics import dice
 from napari_cln.training.data import Samples, target_of
 from napari_cln.training.novelty import fit_novelty
@@ -124,6 +132,7 @@ class Measured:
     clues: tuple[float, ...] = ()
     doubt: float | None = None
     """Chance that the result fails, as the model says."""
+    level: str = "sure"
 
     @property
     def has_node(self) -> bool:
@@ -167,6 +176,7 @@ def measured(segmenter: Segmenter, annotations: Iterable[Annotation]) -> list[Me
                 novelty=prediction.novelty,
                 clues=prediction.clues,
                 doubt=None if prediction.doubt is None else prediction.doubt.chance,
+                level="sure" if prediction.doubt is None else prediction.doubt.level,
             )
         )
     return rows
@@ -208,15 +218,9 @@ def calibrated(
 
 
 def learn_training_data(network: Member, sources: Sequence[Samples], validation: Sequence[Samples]) -> None:
-    """Let the network know what its training frames are like: the simulated, and the real ones.
-
-    There is no validation part of usgra, the last of the sources: one in four of its training frames
-    is kept out of its Gaussian, and goes with the validation frames.
-    """
-    *others, real = [part.images[:NOVELTY_FRAMES] for part in sources]
-    kept_out = np.arange(len(real)) % 4 == 3
-    known = [part.images for part in validation] + [real[kept_out]]
-    network.novelty = fit_novelty(network, [*others, real[~kept_out]], np.concatenate(known))
+    """Let the network know what its training frames are like: the simulated, and the real ones."""
+    known = np.concatenate([part.images for part in validation])
+    network.novelty = fit_novelty(network, [part.images[:NOVELTY_FRAMES] for part in sources], known)
 
 
 def _fitted(rows: list[Measured]) -> DoubtModel | None:
@@ -297,11 +301,39 @@ def novelty_figures(
         yield f"AUROC of novelty, {what}", "them beside the test frames of all sources", estimate
 
 
+def doubted(rows: list[Measured]) -> Iterator[tuple[str, Estimate]]:
+    """How well doubt told the failures of a source from what held."""
+    known = [row for row in rows if row.doubt is not None]
+    failed = [row.failed for row in known]
+    if len(set(failed)) == 2:
+        yield "AUROC of doubt for failure", auc_interval(failed, [row.doubt or 0.0 for row in known])
+    for name, part in (
+        ("doubted, of results that fail", [row for row in known if row.failed]),
+        (
+            "doubted, of results with a Dice of at least 0.7",
+            [row for row in known if row.good and row.has_node],
+        ),
+    ):
+        if part:
+            yield name, proportion(sum(row.level != "sure" for row in part), len(part))
+
+
 def resampled(figure: Callable[[NDArray[np.float64]], Any], values: NDArray[np.float64]) -> Estimate:
     """A figure of values (..., N) with its interval, from 2,000 resamples of the frames."""
     drawn = np.random.default_rng(0).choice(values, (2000, len(values)))
     low, high = np.quantile(figure(drawn), [0.025, 0.975])
     return Estimate(value=float(figure(values)), low=float(low), high=float(high), n=len(values))
+
+
+def calibration_error(truth: NDArray[np.bool_], score: NDArray[np.float64]) -> Estimate:
+    """Expected calibration error with its interval from resampled frames, which lies high: chance alone
+    parts score and share where bins hold few frames."""
+    drawn = np.random.default_rng(0).integers(0, len(truth), (2000, len(truth)))
+    each = [expected_calibration_error(truth[rows], score[rows]) for rows in drawn]
+    low, high = np.quantile(each, [0.025, 0.975])
+    return Estimate(
+        value=expected_calibration_error(truth, score), low=float(low), high=float(high), n=len(truth)
+    )
 
 
 def test_figures(rows: list[Measured], cutoff: float) -> Iterator[tuple[str, Estimate]]:
@@ -314,6 +346,7 @@ def test_figures(rows: list[Measured], cutoff: float) -> Iterator[tuple[str, Est
     empty = [row for row in rows if row.label == "unknown"]
     if labelled:
         called = score >= cutoff
+        yield "expected calibration error, ten bins", calibration_error(truth, score)
         yield "Dice, median", median_interval(dices)
         yield "Dice, mean", resampled(lambda drawn: drawn.mean(axis=-1), dices)
         yield "Dice, lower quartile", resampled(lambda drawn: np.quantile(drawn, 0.25, axis=-1), dices)
@@ -331,19 +364,54 @@ def test_figures(rows: list[Measured], cutoff: float) -> Iterator[tuple[str, Est
     )
 
 
-def figures(segmenter: Segmenter, count: int, data: Path) -> tuple[Figure, ...]:
-    """Every figure of the card, with its interval."""
+BUSI_TEST = "BUSI, public test part (breast lesions; a stand-in)"
+
+
+def measured_on_test(segmenter: Segmenter, count: int, data: Path, keep: Path) -> dict[str, list[Measured]]:
+    """What a model says of the test frames of each source; kept on disk by the model's id."""
+    path = keep / f"measured-{segmenter.model.model_id}-{count}.json"
+    if path.is_file():
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, list[Measured]])
     sources = {
         f"{count} simulated frames of seeds never trained on": drawn("test", count),
-        "BUSI, public test part (breast lesions; a stand-in)": busi(data, "public_test"),
+        f"{count // 2} varied simulated frames of seeds never trained on": drawn(
+            "test", count // 2, "varied"
+        ),
+        BUSI_TEST: busi(data, "public_test"),
         "usgra, test part (real vessels and nerves)": usgra(data, "test"),
         "muscle, test part (thigh and calf)": muscle(data, "test"),
     }
-    result, novelty = [], {}
+    found = {}
     for source, frames in sources.items():
-        rows = measured(segmenter, frames)
+        found[source] = measured(segmenter, frames)
+        print(f"measured: {source}", flush=True)
+    path.write_bytes(msgspec.json.encode(found))
+    return found
+
+
+def compared(new: list[Measured], old: list[Measured], model: str) -> ModelComparison:
+    """Paired differences of a new model and an old one on the same frames."""
+    with_node = [(a.dice, b.dice) for a, b in zip(new, old, strict=True) if a.has_node]
+    gaps = np.array([a - b for a, b in with_node])
+    low, high = bootstrap(lambda w: w @ gaps / w.sum(axis=1), np.arange(len(gaps)))
+    labelled = [(a, b) for a, b in zip(new, old, strict=True) if a.label != "unknown"]
+    truth = [a.label == "metastatic" for a, _ in labelled]
+    scores = ([pair[index].malignancy for pair in labelled] for index in (0, 1))
+    return ModelComparison(
+        model=model,
+        dice=Estimate(value=float(gaps.mean()), low=float(low), high=float(high), n=len(gaps)),
+        auc=compare_auc(truth, *scores).difference,
+    )
+
+
+def figures(segmenter: Segmenter, tested: Mapping[str, list[Measured]], data: Path) -> tuple[Figure, ...]:
+    """Every figure of the card, with its interval."""
+    result, novelty = [], {}
+    for source, rows in tested.items():
         novelty[source] = [row.novelty for row in rows if row.novelty is not None]
         for name, estimate in test_figures(rows, segmenter.card.cutoff):
+            result.append(Figure(name=name, data=source, estimate=estimate))
+        for name, estimate in doubted(rows):
             result.append(Figure(name=name, data=source, estimate=estimate))
     if segmenter.model.novelty is not None:
         for name, source, estimate in novelty_figures(segmenter, novelty, data):

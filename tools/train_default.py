@@ -6,9 +6,14 @@
 
 Simulated frames, plain and varied (fresh seeds, drawn once and kept in the cache), teach mask and score; real
 frames of vessels, nerves and muscle (CC0 and CC BY), which hold no node, teach what a node is not; breast
-lesions (BUSI's training part) show what real lesions look like. First all see half the side, at a quarter of
-the time, then the full side. Stop it at any time: the next start goes on where it was.
-``--start-from MODEL`` takes the weights of a model and trains the last stage alone.
+lesions (BUSI's training part) show what real lesions look like. Half the side costs a quarter of the time.
+At last the class arm learns anew, on the patches that the decoder proposes then. Stop it at any time: the
+next start goes on where it was. ``--start-from MODEL`` takes the weights of a model and trains the last stage
+alone.
+
+The stages are those that the shipped weights went through, one after the other. Some were ended before their
+plan, which their rates follow, so that the time was left for the next. Each gives on the weights of the epoch
+that validated best, but for the first, whose averaged weights at its end went on.
 """
 
 from __future__ import annotations
@@ -17,44 +22,50 @@ import argparse
 import json
 import multiprocessing
 import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import numpy as np
 import torch
 
 from measure_default import (
-    NOVELTY_FRAMES,
+    BUSI_TEST,
     busi,
     calibrated,
+    compared,
     doubt_figures,
     drawn,
     figures,
     learn_training_data,
+    measured_on_test,
     muscle,
     real,
+    test_figures,
     usgra,
     validation_sources,
 )
 from napari_cln.models.card import Figure, ModelCard, TrainingData
 from napari_cln.network.inference import Segmenter
 from napari_cln.network.model import Member
-from napari_cln.network.u_shaped import network_of
+from napari_cln.network.u_shaped import UYNet, network_of
 from napari_cln.network.weights import load_model, save_model
 from napari_cln.phantom.simulation import Scene
+from napari_cln.training.arm import fit_arm
 from napari_cln.training.data import Samples
 from napari_cln.training.loop import fit
 from napari_cln.training.recipes import LossTerms, Recipe
-from napari_cln.training.scoring import Limits, fit_limits, score_frames
+from napari_cln.training.scoring import Limits, fit_limits, score_frames, trade_off
+from napari_cln.types import Annotation
 
 ROOT = Path(__file__).parents[1]
 VALIDATION_FRAMES = 60
 """Simulated frames of each scene."""
 CHUNK = 100
 """Simulated frames in one file of the cache."""
-SCENES: tuple[Scene, ...] = ("plain", "varied")
 VARIED = 10_000
 """Where the seeds of the varied scene begin within a part."""
 
@@ -69,14 +80,25 @@ class Stage:
     varied: int
     """Those of the varied neck."""
     epochs: int
+    """As planned: the learning rate follows the plan."""
+    ended: int | None = None
+    """Steps after which it was ended; None where it ran to its end."""
+    take: Literal["best", "last"] = "best"
+    """Which of its weights go on."""
     busi: int = 2
     """How often an epoch shows each frame of BUSI's training part."""
 
 
 BEST = replace(Recipe.best(), loss=LossTerms(deep_supervision=True, class_weight=0.5, node_weight=0.3))
+HALF, FULL = replace(BEST, half=1.0), replace(BEST, learning_rate=5e-4)
 STAGES = (
-    Stage(recipe=replace(BEST, half=1.0), plain=600, varied=800, epochs=40),
-    Stage(recipe=replace(BEST, learning_rate=5e-4), plain=600, varied=800, epochs=20),
+    Stage(recipe=HALF, plain=600, varied=0, epochs=16, ended=800, take="last"),
+    Stage(recipe=replace(HALF, learning_rate=8e-4), plain=300, varied=400, epochs=4),
+    Stage(recipe=FULL, plain=300, varied=400, epochs=1),
+    Stage(recipe=FULL, plain=300, varied=400, epochs=2),
+    Stage(recipe=FULL, plain=300, varied=400, epochs=20, ended=270),
+    Stage(recipe=replace(BEST, half=0.6), plain=300, varied=400, epochs=46, ended=4560),
+    Stage(recipe=replace(BEST, learning_rate=7e-4), plain=300, varied=400, epochs=20),
 )
 
 
@@ -107,12 +129,9 @@ def simulated(part: str, scene: Scene, count: int, cache: Path) -> Samples:
 
 def train(arguments: argparse.Namespace) -> Member:
     """Train stage by stage, or go on training; each stage starts from the best weights of the one before."""
-    config = Recipe.best().prepare
-    kept_out = real_validation(arguments.data)
-    vessels = real(usgra(arguments.data, "train"), "usgra", config)
-    vessels = vessels.take(np.flatnonzero(np.arange(len(vessels)) % 4 != 3))
-    fibres = real(muscle(arguments.data, "train"), "muscle", config)
-    lesions = real(busi(arguments.data, "train"), "busi", config)
+    parts, kept_out = parts_of(arguments.data, arguments.cache)
+    real_parts = [parts[name] for name in ("breast", "vessels and nerves", "muscle")]
+    validation = Samples.join(kept_out.values())
     network: Member | None = None
     stages = list(enumerate(STAGES, start=1))
     if arguments.start_from:
@@ -124,61 +143,101 @@ def train(arguments: argparse.Namespace) -> Member:
         frames = Samples.join(
             [
                 simulated("train", "plain", stage.plain, arguments.cache),
-                simulated("train", "varied", stage.varied, arguments.cache),
-                *[lesions] * stage.busi,
-                vessels,
-                fibres,
-            ]
-        )
-        validation = Samples.join(
-            [
-                *(simulated("validation", scene, VALIDATION_FRAMES, arguments.cache) for scene in SCENES),
-                kept_out,
+                *([simulated("train", "varied", stage.varied, arguments.cache)] if stage.varied else []),
+                *[parts["breast"]] * (stage.busi - 1),
+                *real_parts,
             ]
         )
         print(f"stage {number}: {len(frames)} frames, {stage.epochs} epochs", flush=True)
-        with (folder / "log.jsonl").open("a" if resume else "w") as log:
-            for event in fit(
-                frames,
-                validation,
-                stage.recipe,
-                folder,
-                epochs=stage.epochs,
-                start_from=network,
-                resume=resume,
-            ):
-                line = json.dumps({"stage": number, **msgspec.to_builtins(event)})
-                print(line, flush=True)
-                log.write(line + "\n")
-                log.flush()
-        network = best_of(folder, stage)
+        run_stage(number, stage, frames, validation, folder, network, resume)
+        network = weights_of(folder, stage)
     assert network is not None
     return network
 
 
-def real_validation(data: Path) -> Samples:
-    """Real frames that no training sees: of breast, of vessels and nerves, of muscle."""
-    sources = validation_sources(0, data)
-    return Samples.join(
-        real(sources[name], name, Recipe.best().prepare)
-        for name in ("breast", "vessels and nerves", "muscle")
-    )
+def run_stage(
+    number: int,
+    stage: Stage,
+    frames: Samples,
+    validation: Samples,
+    folder: Path,
+    network: Member | None,
+    resume: bool,
+) -> None:
+    """Train one stage to its end, with a line of the log for each event."""
+    done = 0
+
+    def stop() -> bool:
+        return stage.ended is not None and done >= stage.ended
+
+    with (folder / "log.jsonl").open("a" if resume else "w") as log:
+        for event in fit(
+            frames,
+            validation,
+            stage.recipe,
+            folder,
+            epochs=stage.epochs,
+            start_from=network,
+            resume=resume,
+            stop=stop,
+        ):
+            done = getattr(event, "step", done)
+            line = json.dumps({"stage": number, **msgspec.to_builtins(event)})
+            print(line, flush=True)
+            log.write(line + "\n")
+            log.flush()
 
 
-def best_of(folder: Path, stage: Stage) -> Member:
-    """Load the network of the stage's best epoch."""
+def parts_of(data: Path, cache: Path) -> tuple[dict[str, Samples], dict[str, Samples]]:
+    """Training and validation frames by their source, as the last stage saw them."""
+    last = STAGES[-1]
+
+    def kept(name: str, annotations: Callable[[], Iterable[Annotation]]) -> Samples:
+        path = cache / f"{name}.npz"
+        if not path.is_file():
+            real(annotations(), name, Recipe.best().prepare).save(path)
+        return Samples.load(path)
+
+    vessels = kept("usgra-train", lambda: usgra(data, "train"))
+    kept_out = np.arange(len(vessels)) % 4 == 3
+    train = {
+        "plain": simulated("train", "plain", last.plain, cache),
+        "varied": simulated("train", "varied", last.varied, cache),
+        "breast": kept("busi-train", lambda: busi(data, "train")),
+        "vessels and nerves": vessels.take(np.flatnonzero(~kept_out)),
+        "muscle": kept("muscle-train", lambda: muscle(data, "train")),
+    }
+    validation = {
+        "plain": simulated("validation", "plain", VALIDATION_FRAMES, cache),
+        "varied": simulated("validation", "varied", VALIDATION_FRAMES, cache),
+        "breast": kept("busi-val", lambda: busi(data, "val")),
+        "vessels and nerves": vessels.take(np.flatnonzero(kept_out)),
+        "muscle": kept("muscle-validation", lambda: muscle(data, "validation")),
+    }
+    return train, validation
+
+
+def weights_of(folder: Path, stage: Stage) -> Member:
+    """Load the network that a stage gives on."""
     network = network_of(stage.recipe.network).eval()
-    network.load_state_dict(torch.load(folder / "best.pt", weights_only=True, map_location="cpu"))
+    name = "best.pt" if stage.take == "best" else "checkpoint.pt"
+    state = torch.load(folder / name, weights_only=True, map_location="cpu")
+    network.load_state_dict(state if stage.take == "best" else state["average"])
     return network
 
 
-def limits_of(network: Member, parts: list[Samples], areas: np.ndarray) -> Limits:
-    """Find the limits: of the arm's chance from all sources together, of the peak the mildest of them."""
-    knows = network.config.knows_nothing
-    scores = [score_frames(network, part) for part in parts]
-    each = [fit_limits(source, areas, knows_nothing=knows) for source in scores]
-    pooled = fit_limits([score for source in scores for score in source], areas, knows_nothing=knows)
-    return replace(pooled, min_peak=min(one.min_peak for one in each))
+def limits_of(network: Member, parts: dict[str, Samples], areas: np.ndarray) -> Limits:
+    """Find the limits from all validation frames together, and print what they cost on each source."""
+    scores = {name: score_frames(network, part) for name, part in parts.items()}
+    pooled = [score for source in scores.values() for score in source]
+    limits = fit_limits(pooled, areas, knows_nothing=network.config.knows_nothing)
+    for name, source in scores.items():
+        for least in (0.0, limits.min_node_chance):
+            dice_mean, left_alone = trade_off(source, least, limits.min_node_area)
+            print(
+                f"{name}, chance {least}: mean Dice {dice_mean:.3f}, claims {1 - left_alone:.3f}", flush=True
+            )
+    return limits
 
 
 def main() -> None:
@@ -194,23 +253,30 @@ def main() -> None:
         "--measure-only",
         nargs="?",
         const="",
-        help="train nothing: measure the weights that are in the cache, or print the figures of a model",
+        help="train nothing: finish the weights that are in the cache, or print the figures of a model",
+    )
+    parser.add_argument(
+        "--test",
+        action="store_true",
+        help="look at the test frames too, once, and write the model with its card",
     )
     arguments = parser.parse_args()
     arguments.cache.mkdir(parents=True, exist_ok=True)
     if arguments.measure_only:
         model = Segmenter(arguments.measure_only, "cpu")
-        print("\n".join(map(str, figures(model, arguments.test_frames, arguments.data))))
+        tested = measured_on_test(model, arguments.test_frames, arguments.data, arguments.cache)
+        print("\n".join(map(str, figures(model, tested, arguments.data))))
         return
     last = STAGES[-1]
     network = (
-        best_of(arguments.cache / f"stage-{len(STAGES)}", last)
+        weights_of(arguments.cache / f"stage-{len(STAGES)}", last)
         if arguments.measure_only is not None
         else train(arguments)
     )
     left_out = ("name", "network", "prepare")
     stages = [
-        {"plain": stage.plain, "varied": stage.varied, "epochs": stage.epochs, "busi": stage.busi}
+        {"plain": stage.plain, "varied": stage.varied, "busi": stage.busi}
+        | {"epochs": stage.epochs, "ended": stage.ended, "take": stage.take}
         | {key: value for key, value in stage.recipe.settings().items() if key not in left_out}
         for stage in STAGES
     ]
@@ -222,27 +288,35 @@ def main() -> None:
         trained_on=trained_on(arguments.data),
         recipe={"name": last.recipe.name, "seed": 0, "stages": stages},
     )
-    prepare = last.recipe.prepare
-    plain = simulated("train", "plain", min(NOVELTY_FRAMES, last.plain), arguments.cache)
-    lesions, fibres, vessels = (
-        real(busi(arguments.data, "train"), "busi", prepare),
-        real(muscle(arguments.data, "train"), "muscle", prepare),
-        real(usgra(arguments.data, "train"), "usgra", prepare),
-    )
-    validation = [
-        *(simulated("validation", scene, VALIDATION_FRAMES, arguments.cache) for scene in SCENES),
-        real(busi(arguments.data, "val"), "busi-val", prepare),
-    ]
-    known = [*validation, real(muscle(arguments.data, "validation"), "muscle-validation", prepare)]
-    learn_training_data(network, [plain, lesions, fibres, vessels], known)
-    areas = np.concatenate([part.node_areas() for part in (plain, lesions, *validation)])
-    card = replace(card, **vars(limits_of(network, validation, areas)))
+    sources, validation = parts_of(arguments.data, arguments.cache)
+    assert isinstance(network, UYNet)
+    fit_arm(network, list(sources.values()))
+    learn_training_data(network, list(sources.values()), list(validation.values()))
+    drawn_nodes = (part.node_areas() for part in (*sources.values(), *validation.values()))
+    card = replace(card, **vars(limits_of(network, validation, np.concatenate(list(drawn_nodes)))))
     card, rows = calibrated(network, card, validation_sources(VALIDATION_FRAMES, arguments.data))
-    network.card = card
-    found = figures(Segmenter(network, "cpu"), arguments.test_frames, arguments.data)
-    found += tuple(
+    save_model(network, arguments.cache / "default.safetensors", card)
+    for source, measured_rows in rows.items():
+        for name, estimate in test_figures(measured_rows, card.cutoff):
+            print(f"validation, {source}: {name} {estimate}")
+    for name, source, estimate in doubt_figures(rows):
+        print(f"{name}, {source}: {estimate}")
+    if not arguments.test:
+        return
+    model, before = (
+        Segmenter(load_model(str(arguments.cache / "default.safetensors")), "cpu"),
+        load_model("default"),
+    )
+    tested, former = (
+        measured_on_test(one, arguments.test_frames, arguments.data, arguments.cache)
+        for one in (model, Segmenter(before, "cpu"))
+    )
+    for source in tested:
+        print(f"{source}: {compared(tested[source], former[source], before.model_id)}")
+    found = figures(model, tested, arguments.data) + tuple(
         Figure(name=name, data=source, estimate=estimate) for name, source, estimate in doubt_figures(rows)
     )
+    card = replace(card, compared=compared(tested[BUSI_TEST], former[BUSI_TEST], before.model_id))
     for figure in found:
         print(figure)
     arguments.out.mkdir(parents=True, exist_ok=True)

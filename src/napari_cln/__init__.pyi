@@ -19,6 +19,7 @@ from .imaging.editing import delete_node, fill_holes, keep_part, merge_nodes, sm
 from .imaging.elastogram import Elastogram, find_elastogram
 from .imaging.flow import NodeFlow, find_flow
 from .imaging.measurement import measure, measure_nodes
+from .imaging.perfusion import TimeIntensity, WashIn, perfusion
 from .imaging.preprocessing import Geometry, ModelInput, find_overlay, find_scan_area, prepare, restore
 from .imaging.radiomics import Radiomics, radiomics
 from .imaging.tracking import Track, track
@@ -95,9 +96,11 @@ __all__ = [
     "RunError",
     "Segmenter",
     "SplitError",
+    "TimeIntensity",
     "Track",
     "TrainConfig",
     "TrainingFolder",
+    "WashIn",
     "WeightsError",
     "YNet",
     "YNetConfig",
@@ -127,6 +130,7 @@ __all__ = [
     "merge_nodes",
     "open_source",
     "outline_node",
+    "perfusion",
     "prepare",
     "pretrain",
     "promote",

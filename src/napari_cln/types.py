@@ -320,6 +320,8 @@ class Prediction:
         What speaks for and against the result; empty for a network that has none.
     doubt : Doubt, optional
         How far the result is to be relied on; None for a model that does not know.
+    node_doubts : tuple of Doubt
+        The same of each node, in the order of its id; empty for a model that does not know.
     """
 
     frame: Frame
@@ -336,6 +338,7 @@ class Prediction:
     stiffness: tuple[float | None, ...] = ()
     clues: tuple[float, ...] = ()
     doubt: Doubt | None = None
+    node_doubts: tuple[Doubt, ...] = ()
 
     @property
     def status(self) -> Literal["ok", "unlike-training-data"]:
@@ -345,9 +348,22 @@ class Prediction:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Sentences for the user about the frame, and about what the model can say of it."""
+        return self._warnings(self.doubt)
+
+    def warnings_of(self, node: int) -> tuple[str, ...]:
+        """The same beside a node's own row: of the frame's doubts, those about that node.
+
+        Parameters
+        ----------
+        node : int
+            Its id, from 1 on.
+        """
+        return self._warnings(self.node_doubts[node - 1] if self.node_doubts else self.doubt)
+
+    def _warnings(self, doubt: Doubt | None) -> tuple[str, ...]:
         unlike = (UNLIKE_TRAINING_DATA,) if self.status == "unlike-training-data" else ()
-        if not unlike and self.doubt is not None and self.doubt.level != "sure":
-            unlike = (str(self.doubt),)
+        if not unlike and doubt is not None and doubt.level != "sure":
+            unlike = (str(doubt),)
         return *unlike, *self.notes, *self.frame.warnings
 
     @property

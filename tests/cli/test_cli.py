@@ -25,6 +25,7 @@ from napari_cln.network.weights import save_model
 from napari_cln.study.cases import read_rows
 from napari_cln.study.config import EvaluationSettings
 from napari_cln.training.config import TrainConfig
+from napari_cln.training.run_folder import Judged, Note, RunFolder, TrainingRecord
 
 
 @pytest.fixture(scope="module")
@@ -415,6 +416,24 @@ def test_evaluate_writes_a_report_of_a_training_folder(frames, tmp_path, model, 
     for row in rows:
         assert row.predicted_node in {0, *np.unique(read_frame(masks / f"{row.id}.png").pixels)}
     assert "frame 6 of 6" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_evaluate_notes_how_far_it_is_beside_the_report_and_in_no_run(frames, tmp_path, model):
+    report, run = RunFolder(tmp_path / "report"), RunFolder(tmp_path / "run")
+    run.path.mkdir()
+    run.write_record(TrainingRecord(config=TrainConfig()))
+    run.note(Note(message="of the training"))
+    report.path.mkdir()
+    report.note(Judged(done=1, of=1))
+
+    for folder in (report, run):
+        main(["evaluate", str(frames), "--model", model, "--out", str(folder.path), "--split", "all"])
+
+    n = len(TrainingFolder.open(frames).ids())
+    assert [*report.events()][-1] == Judged(done=n, of=n)
+    assert Judged(done=1, of=1) not in report.events()
+    assert [*run.events()] == [Note(message="of the training")]
 
 
 @pytest.mark.slow

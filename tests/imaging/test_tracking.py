@@ -13,16 +13,19 @@ TEXTURE = np.kron(
 )
 
 
-def prediction(index, *boxes, shift=(0, 0), scores=None):
-    """A frame of a moving texture with rectangles for nodes."""
+def prediction(index, *boxes, shift=(0, 0), scores=None, faint=()):
+    """A frame of a moving texture with rectangles for nodes, and others that the map shows faintly."""
     instances = np.zeros(SHAPE, np.uint8)
     for k, (row, column, tall, wide) in enumerate(boxes, start=1):
         instances[row : row + tall, column : column + wide] = k
+    probability = np.where(instances > 0, 0.9, 0.0).astype(np.float32)
+    for row, column, tall, wide in faint:
+        probability[row : row + tall, column : column + wide] = 0.2
     row, column = 60 - shift[0], 80 - shift[1]
     pixels = TEXTURE[row : row + SHAPE[0], column : column + SHAPE[1]]
     return Prediction(
         frame=Frame(pixels=np.ascontiguousarray(pixels), index=index, scan_area=(0, 0, *SHAPE)),
-        probability=np.where(instances > 0, 0.9, 0.0).astype(np.float32),
+        probability=probability,
         instances=instances,
         node_scores=scores or (0.7,) * len(boxes),
         class_probabilities={"benign": 0.5, "malignant": 0.5},
@@ -102,6 +105,48 @@ def test_a_simulated_cine_has_one_id_for_each_node():
 
     assert [t.frames for t in tracker.tracks] == [tuple(range(8))] * 2
     assert [set(t.nodes) for t in tracker.tracks] == [{1}, {2}]
+
+
+BOX, NEAR, FAR = (40, 50, 30, 30), (44, 50, 20, 30), (90, 120, 20, 20)
+
+
+def test_a_node_that_the_map_shows_faintly_is_found_by_its_neighbours_before_and_after():
+    frames = [prediction(0, faint=[NEAR]), prediction(1, BOX), prediction(2, faint=[NEAR, FAR])]
+
+    (node,) = track(frames)
+
+    assert node.frames == (1,)
+    assert [(one.frame, one.carried) for one in node.faint] == [(0, False), (2, False)]
+    expected = np.zeros(SHAPE, bool)
+    expected[44:64, 50:80] = True
+    assert all(np.array_equal(one.mask, expected) for one in node.faint)
+    assert node.scores == (0.7,)  # a faint frame has none
+
+
+def test_what_the_map_shows_elsewhere_is_no_node():
+    (node,) = track([prediction(0, BOX), prediction(1, faint=[FAR])])
+
+    assert node.faint == ()
+
+
+def test_a_mask_is_carried_along_the_motion_between_two_frames_that_show_the_node_alone():
+    moved = (48, 66, 30, 30)
+    frames = [prediction(0, BOX), prediction(1, shift=(8, 16)), prediction(2, moved, shift=(8, 16))]
+
+    (node,) = track([*frames, prediction(3, shift=(8, 16))])
+
+    assert [(one.frame, one.carried) for one in node.faint] == [(1, True)]
+    assert np.array_equal(node.faint[0].mask, frames[2].instances == 1)
+
+
+def test_the_card_of_a_clip_calibrates_its_score_and_calls_it():
+    frames = [prediction(0, BOX, scores=(0.9,)), prediction(1, BOX, scores=(0.9,))]
+
+    (node,) = track(frames, temperature=2.0, cutoff=0.8)
+
+    assert node.malignancy == pytest.approx(0.75)
+    assert node.label == "benign"
+    assert track(frames)[0].label == "malignant"
 
 
 def test_frames_out_of_order_are_refused():

@@ -7,15 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.special import expit, logit
 
 from napari_cln.disk.schema import SchemaError
 from napari_cln.models.card import DoubtLine, ModelCard
 from napari_cln.network.doubt import (
     CLUES,
     FALSE_ALARMS,
-    agreement_of_levels,
     chance_of_failure,
     clues_of,
+    clues_of_node,
     doubt_of,
     fit_doubt,
 )
@@ -23,7 +24,7 @@ from napari_cln.network.inference import Segmenter
 from napari_cln.network.model import YNetConfig
 from napari_cln.network.u_shaped import UYNet
 from napari_cln.phantom import simulate
-from napari_cln.types import Prediction
+from napari_cln.types import Doubt, Prediction
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +33,8 @@ def known() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(3)
     clues = rng.normal(size=(600, len(CLUES)))
     found = rng.random(600) < 0.7
-    logit = np.where(found, -3 * clues[:, 0], 3 * clues[:, 1])
-    failed = rng.random(600) < 1 / (1 + np.exp(-logit))
+    odds = np.where(found, -3 * clues[:, 0], 3 * clues[:, 1])
+    failed = rng.random(600) < expit(odds)
     return {"clues": clues, "found": found, "failed": failed, "good": ~failed & found}
 
 
@@ -86,37 +87,14 @@ def test_nothing_is_learnt_from_results_that_all_hold(known):
     assert fit_doubt(known["clues"], known["found"], failed, ~failed) is None
 
 
-def test_levels_that_draw_the_same_agree_and_others_do_not():
-    fine = torch.full((2, 2, 64, 64), 0.0)
-    fine[:, 0], fine[:, 1] = 9, -9
-    fine[:, 0, 16:32, 16:32], fine[:, 1, 16:32, 16:32] = -9, 9
-    coarse = fine[..., ::4, ::4].clone()
-    coarse[1] = coarse[1].roll(8, -1)
+def test_the_best_patch_and_the_best_that_was_left_out_are_clues():
+    sure, frame, rival = clues_of(np.array([0.5, 0.9]), 0.7, np.array([0.1, 0.3]))
+    nothing = clues_of(np.zeros(0), 0.7, np.zeros(0))
 
-    same, other = agreement_of_levels([coarse, fine])
-
-    assert same > 0.95
-    assert other < 0.2
-    assert agreement_of_levels([fine]).tolist() == [1, 1]
-
-
-def test_clues_are_finite_whether_something_was_found_or_not():
-    image = np.random.default_rng(0).random((64, 64), np.float32)
-    mask = np.zeros((64, 64), bool)
-    for chances in ([], [0.9, 0.4]):
-        mask[20:40, 20:40] = bool(chances)
-        clues = clues_of(
-            image,
-            mask * np.float32(0.9),
-            mask,
-            chances=np.array(chances),
-            of_frame=0.7,
-            n_left_out=1,
-            agreement=0.8,
-            novelty=None,
-        )
-        assert len(clues) == len(CLUES)
-        assert np.isfinite(clues).all()
+    assert [sure, frame, rival] == pytest.approx(logit([0.9, 0.7, 0.3]).tolist())
+    assert nothing[0] == 0
+    assert np.isfinite(nothing).all()
+    assert clues_of_node((sure, frame, rival), 0.5) == pytest.approx((0, frame, rival))
 
 
 @pytest.fixture
@@ -139,6 +117,8 @@ def test_a_prediction_carries_it_and_says_so(network, model):
     assert str(doubted.doubt) in doubted.warnings
     assert plain.doubt is None
     assert len(plain.clues) == len(CLUES)
+    assert len(doubted.node_doubts) == len(doubted.node_scores)
+    assert plain.node_doubts == ()
 
 
 def test_a_card_gives_it_back_and_refuses_one_with_a_hole(model):
@@ -148,3 +128,16 @@ def test_a_card_gives_it_back_and_refuses_one_with_a_hole(model):
     short = replace(model, nothing=DoubtLine(mean=(0.0,), scale=(1.0,), weight=(0.0,), bias=0.0))
     with pytest.raises(SchemaError, match="one number for each clue"):
         ModelCard(name="u", doubt=short).to_json()
+
+
+def test_a_node_has_a_doubt_of_its_own(network, model):
+    prediction = predicted(network, replace(model, look=0.0, never=1.0))
+    sure, unsure = (
+        Doubt(chance=0.0, level="sure"),
+        Doubt(chance=0.9, level="look twice", reason="it is faint"),
+    )
+    both = replace(prediction, node_doubts=(sure, unsure))
+
+    assert str(unsure) not in both.warnings_of(1)
+    assert str(unsure) in both.warnings_of(2)
+    assert replace(both, node_doubts=()).warnings_of(2) == both.warnings

@@ -10,19 +10,21 @@ import torch
 
 from napari_cln.network.model import YNetConfig
 from napari_cln.network.u_shaped import UYNet
+from napari_cln.study.statistics.metrics import auc
+from napari_cln.training.arm import fit_arm
 from napari_cln.training.data import Batch, Samples
 from napari_cln.training.loop import fit
-from napari_cln.training.loss import Objective, _patches
+from napari_cln.training.loss import Objective, patches_of
 from napari_cln.training.recipes import LossTerms, Recipe
 from napari_cln.training.run_folder import Epoch
-from napari_cln.training.scoring import fit_limits, score_frames
+from napari_cln.training.scoring import FrameScore, fit_limits, score_frames, trade_off
 
 SMALL = YNetConfig(trunk="u", width=0.125)
 
 
 def rows_of(batch: Batch, predicted: torch.Tensor) -> list[tuple[int, list[float], int]]:
     """Frame, target and area of each patch."""
-    guides, rows, targets = _patches(batch, predicted)
+    guides, rows, targets = patches_of(batch, predicted)
     return [
         (int(row), target.tolist(), int(guide.sum()))
         for guide, row, target in zip(guides, rows, targets, strict=True)
@@ -113,7 +115,8 @@ def test_it_learns_to_tell_a_node_from_nothing(samples, draw, tmp_path):
 
     assert last.dice_mean is not None and last.dice_mean > 0.6
     assert limits.min_peak == 0
-    assert 0 < limits.min_node_chance <= min(chance for score in scores for chance in score.chances)
+    without = trade_off(scores, 0.0, limits.min_node_area)
+    assert sum(trade_off(scores, limits.min_node_chance, limits.min_node_area)) >= sum(without)
     whole = torch.zeros(len(samples), 1, 64, 64)
     with torch.no_grad():
         logits = network.classify(network.encode(Batch.of(samples).image), whole)
@@ -136,3 +139,50 @@ def test_half_the_side_keeps_nodes_where_they_are(samples):
     torch.testing.assert_close(whole.halved().image, half.image, atol=1 / 255, rtol=0)
     assert torch.equal(whole.halved().instances, half.instances)
     assert half.instances.shape[-1] == 32
+
+
+@pytest.mark.slow
+def test_the_arm_alone_learns_to_tell_a_node_from_nothing(samples, draw):
+    torch.manual_seed(0)
+    network = UYNet(SMALL).eval()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    random = torch.get_rng_state()
+    other = Batch.of(draw(20, 7))
+    guides, rows, targets = patches_of(other, torch.zeros(20, 1, 64, 64))
+
+    def told_apart() -> float:
+        with torch.no_grad():
+            logits = network.classify(network.encode(other.image), guides, rows)
+        return auc(targets[:, 2].numpy() > 0.5, logits.softmax(1)[:, 2].numpy())
+
+    at_first = told_apart()
+    fit_arm(network, [samples.take(range(10)), samples.take(range(10, 20))], passes=2)
+
+    changed = {name for name, value in network.state_dict().items() if (value != before[name]).any()}
+    assert changed and all(name.startswith("head.") for name in changed)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert told_apart() > max(at_first + 0.15, 0.7)
+
+
+def score(node_area: int, *patches: tuple[float, int, int]) -> FrameScore:
+    """A frame with the chance, area, and area on a node, of each patch."""
+    return FrameScore(
+        id="f", dice=0.0, has_node=node_area > 0, claimed=bool(patches), malignancy=0.5, target=1.0,
+        patches=patches, node_area=node_area,
+    )  # fmt: skip
+
+
+def test_the_limit_weighs_nodes_lost_against_nodes_claimed():
+    scores = [
+        score(100, (0.9, 100, 100), (0.3, 100, 0)),
+        score(100, (0.6, 80, 80)),
+        score(0, (0.5, 50, 0)),
+        score(0, (0.2, 50, 0)),
+    ]
+
+    assert trade_off(scores, 0.0) == pytest.approx(((2 / 3 + 160 / 180) / 2, 0.0))
+    assert trade_off(scores, 0.55) == pytest.approx(((1 + 160 / 180) / 2, 1.0))
+    assert trade_off(scores, 0.7) == pytest.approx((0.5, 1.0))
+    assert fit_limits(scores, [100], knows_nothing=True).min_node_chance == pytest.approx(0.51)
+    assert fit_limits(scores[:2], [100], knows_nothing=True).min_node_chance == pytest.approx(0.31)
+    assert fit_limits([], [], knows_nothing=True).min_node_chance == 0

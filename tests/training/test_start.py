@@ -24,6 +24,15 @@ from napari_cln.types import PrepareConfig
 PYRAMID = replace(Recipe.best(), network=YNetConfig())
 
 
+@pytest.fixture(scope="module")
+def pyramid(tmp_path_factory) -> str:
+    """A model of full size with the paper's trunk."""
+    torch.manual_seed(3)
+    path = tmp_path_factory.mktemp("pyramid") / "pyramid.safetensors"
+    save_model(YNet(YNetConfig()), path, ModelCard(name="pyramid"))
+    return str(path)
+
+
 @pytest.mark.parametrize(
     ("recipe", "taken", "of"),
     [
@@ -32,10 +41,10 @@ PYRAMID = replace(Recipe.best(), network=YNetConfig())
         (Recipe.paper(segmentation=False), 163, 164),
     ],
 )
-def test_the_network_is_the_recipes_and_takes_what_fits(recipe, taken, of):
-    default = load_model("default")
+def test_the_network_is_the_recipes_and_takes_what_fits(pyramid, recipe, taken, of):
+    default = load_model(pyramid)
 
-    start = starting_point("default", recipe)
+    start = starting_point(pyramid, recipe)
 
     assert start.network.config == recipe.network
     assert (start.taken, start.of) == (taken, of)
@@ -47,16 +56,16 @@ def test_the_network_is_the_recipes_and_takes_what_fits(recipe, taken, of):
     assert not start.network.training or start.network.novelty is None
 
 
-def test_what_does_not_fit_depends_on_the_seed_alone():
-    one, again, other = (starting_point("default", Recipe.paper(), seed).network for seed in (1, 1, 2))
+def test_what_does_not_fit_depends_on_the_seed_alone(pyramid):
+    one, again, other = (starting_point(pyramid, Recipe.paper(), seed).network for seed in (1, 1, 2))
 
     weights = [network.head[0].weight for network in (one, again, other)]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
 
 
-def test_the_papers_preparation_is_kept_and_the_difference_told():
-    start = starting_point("default", Recipe.paper())
+def test_the_papers_preparation_is_kept_and_the_difference_told(pyramid):
+    start = starting_point(pyramid, Recipe.paper())
 
     assert "its frames were prepared in another way (keep_aspect True for False)" in str(start)
     assert Recipe.paper().prepare == PrepareConfig(keep_aspect=False)
@@ -73,8 +82,8 @@ def test_a_model_of_the_recipes_kind_keeps_its_own_sizes_which_is_told(small):
     )
 
 
-def test_a_classifier_alone_keeps_the_trunk_of_its_model():
-    start = starting_point("default", Recipe.best(segmentation=False))
+def test_a_classifier_alone_keeps_the_trunk_of_its_model(pyramid):
+    start = starting_point(pyramid, Recipe.best(segmentation=False))
 
     assert start.network.config == replace(Recipe.best(segmentation=False).network, trunk="pyramid")
     assert (start.taken, start.of) == (163, 164)
@@ -115,16 +124,16 @@ def test_a_classification_only_run_from_the_shipped_model_is_one(study, tmp_path
     code = main(["train", str(study.path), "--out", str(tmp_path / "run"), *options, *quick])
 
     assert code == 0
-    said = f"163 of 164 tensors from {load_model('default').model_id}"
+    start = starting_point("default", Recipe.best(segmentation=False))
+    said = f"{start.taken} of {start.of} tensors from {load_model('default').model_id}"
     assert f"starts from {said}" in capsys.readouterr().out
     model = load_model(tmp_path / "run" / "model.safetensors")
     assert not model.config.segmentation
     assert model.card.mask_threshold is None
-    assert model.card.recipe["loaded"] == "163 of 164 tensors"
+    assert model.card.recipe["loaded"] == f"{start.taken} of {start.of} tensors"
     assert model.card.recipe["start_from"] == load_model("default").model_id
     run = RunFolder(tmp_path / "run")
-    remark = "the network keeps that model's sizes (trunk pyramid for u)"
-    assert [e.weights for e in run.events() if isinstance(e, Start)] == [f"{said}; {remark}"]
+    assert [e.weights for e in run.events() if isinstance(e, Start)] == [str(start)]
     assert run.record().weights == load_model("default").model_id
 
 

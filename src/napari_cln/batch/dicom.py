@@ -187,7 +187,7 @@ def _findings(
         nodes=tuple(nodes),
         sizes=tuple(sizes),
         frame_score=None if found or not rows[0]["malignancy"] else float(rows[0]["malignancy"]),
-        caution=_caution(rows[0]),
+        caution=next((caution for row in rows if (caution := _caution(row))), ""),
     )
 
 

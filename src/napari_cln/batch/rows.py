@@ -132,8 +132,13 @@ def rows_of(key: FrameKey, prediction: Prediction) -> list[Row]:
     sentences = node_sentences(prediction, sizes=sizes, flows=flows)
     return [
         common
-        | {"node": str(i), "malignancy": _number("malignancy", score), "label": prediction.label_of(score)}
-        | _sizes(measurement, prediction)
+        | {
+            "node": str(i),
+            "message": " ".join(prediction.warnings_of(i)),
+            "malignancy": _number("malignancy", score),
+            "label": prediction.label_of(score),
+        }
+        | _sizes(measurement, prediction, i)
         | _flow(flow)
         | ({} if (value := stiffness[i - 1]) is None else {"stiffness": _number("stiffness", value)})
         | {"sentence": sentences[i - 1]}
@@ -153,12 +158,12 @@ def _flow(flow: NodeFlow | None) -> Row:
     return row | {"flow_central_share": _number("flow_central_share", flow.central_share)}
 
 
-def _sizes(measurement: Measurement, prediction: Prediction) -> Row:
+def _sizes(measurement: Measurement, prediction: Prediction, node: int) -> Row:
     frame = prediction.frame
     names = ["area_px", "long_axis_px", "short_axis_px"]
     if measurement.long_axis_mm is None:
         reason = frame.spacing_note or "The node does not lie inside one calibrated region."
-        other = {"message": " ".join((*prediction.warnings, reason))}
+        other = {"message": " ".join((*prediction.warnings_of(node), reason))}
     else:
         names += ["area_mm2", "long_axis_mm", "short_axis_mm"]
         other = {"spacing_source": frame.spacing_source or ""}

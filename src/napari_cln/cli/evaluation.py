@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -42,7 +43,7 @@ def evaluate_model(
     """
     from ..workflow.evaluate import evaluate_folder
 
-    with _Progress() as progress:
+    with _Progress(out) as progress:
         for step in evaluate_folder(folder, out, settings_from(EvaluationSettings(), settings, given)):
             progress.show(step)
     print(f"report: {step.report}")
@@ -50,11 +51,17 @@ def evaluate_model(
 
 
 class _Progress:
-    """A bar in a terminal; in a log, a line a second."""
+    """A bar in a terminal; in a log, a line a second, and an event in the folder of the report."""
 
-    def __init__(self) -> None:
+    def __init__(self, out: Path) -> None:
         from tqdm import tqdm
 
+        from ..training.run_folder import RunFolder
+
+        run = RunFolder(out)
+        self._run = None if run.is_begun else run  # the events of a training stay what they are
+        if self._run is not None:
+            run.progress.unlink(missing_ok=True)
         self._bar = tqdm(unit="frame", disable=None)
         self._said = 0.0
 
@@ -69,11 +76,21 @@ class _Progress:
         self._bar.total = step.total
         self._bar.update(step.done - self._bar.n)
         due = time.monotonic() - self._said > 1 or step.done == step.total
-        if self._bar.disable and due and step.report is None:
+        if due and step.report is None:
             self._said = time.monotonic()
-            print(f"frame {step.done} of {step.total}", file=sys.stderr)
+            self._note(step)
+            if self._bar.disable:
+                print(f"frame {step.done} of {step.total}", file=sys.stderr)
         for note in step.notes:
             self._bar.write(f"napari-cln: {note}", file=sys.stderr)
+
+    def _note(self, step: EvaluationStep) -> None:
+        from ..training.run_folder import Judged
+
+        with suppress(OSError):  # a full disk ends the evaluation where a result is written
+            if self._run is not None:
+                self._run.path.mkdir(parents=True, exist_ok=True)
+                self._run.note(Judged(done=step.done, of=step.total))
 
 
 @command()

@@ -62,7 +62,7 @@ MaskValues: TypeAlias = Annotated[Sequence[str], _checked_by(_mask_value)]
 
 
 @command()
-def make_phantom(n: Positive, /, *, out: Folder, seed: Count = 0) -> int:
+def make_phantom(n: Positive, /, *, out: Folder, seed: Count = 0, clinical: bool = False) -> int:
     """Simulate neck frames with exact truth into a new training folder.
 
     Parameters
@@ -73,12 +73,14 @@ def make_phantom(n: Positive, /, *, out: Folder, seed: Count = 0) -> int:
         Folder to make.
     seed : int
         The same seed gives the same frames.
+    clinical : bool
+        Give each frame a patient of its own, with a clinical record.
     """
     from tqdm import tqdm
 
     from ..folder.simulated import simulate_folder
 
-    for _ in tqdm(simulate_folder(out, n, seed), total=n, disable=None):
+    for _ in tqdm(simulate_folder(out, n, seed, clinical=clinical), total=n, disable=None):
         pass
     print(f"{n} simulated frames: {out}")
     return 0

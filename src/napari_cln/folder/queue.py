@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..imaging.measurement import unsure_share
-from ..types import Case, Prediction
+from ..types import Case, Doubt, Prediction
 
 NEIGHBOURS = 5
 """Frames before and after a suggested one that are not asked for too."""
@@ -53,6 +53,8 @@ class FrameSigns:
         From :func:`unlikeness`.
     agreement : float, optional
         Dice in [0, 1] of two readers' masks.
+    doubt : Doubt, optional
+        The model's own, of what it found.
     truth : str
         What is known already; a truth that contradicts the score is worth a look.
     """
@@ -67,6 +69,7 @@ class FrameSigns:
     unsure: float | None = None
     novelty: float | None = None
     agreement: float | None = None
+    doubt: Doubt | None = None
     truth: str = "unknown"
 
 
@@ -132,6 +135,8 @@ def _reasons(signs: FrameSigns) -> list[tuple[float, str]]:
         reasons.append((score, f"no node was found, but the score of the frame is {score:.2f}"))
     if signs.unsure is not None:
         reasons.append((signs.unsure, f"the border is uncertain in {signs.unsure:.0%} of the mask"))
+    if signs.doubt is not None and signs.doubt.reason:
+        reasons.append((signs.doubt.chance, f"{signs.doubt.level}: {signs.doubt.reason}"))
     if signs.novelty is not None:
         reasons.append((signs.novelty, "it looks unlike anything labelled"))
     if signs.agreement is not None:
@@ -153,6 +158,7 @@ def signs_of_prediction(
         finds_masks=prediction.mask_threshold is not None,
         unsure=unsure_share(prediction),
         novelty=novelty,
+        doubt=prediction.doubt,
     )
 
 

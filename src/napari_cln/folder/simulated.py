@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
+from msgspec.structs import replace
 
 from ..errors import DatasetError
 from ..phantom import MACHINES, Phantom, simulate
+from ..phantom.signs import clinical_log_ratio, draw_record
 from ..types import Annotation, Case
 from .dataset import TrainingFolder
 from .record import Provenance
 
 FRAMES_PER_PATIENT = 3
+RECORDS = 31
+"""Stream of random numbers from which clinical records are drawn, apart from all pixels."""
 WHO = "simulation"
 
 
@@ -42,7 +46,7 @@ def simulated_frames(n: int, seed: int) -> Iterator[tuple[str, Phantom]]:
         yield _name(seed, patient), simulate(frame_seed, machine=machine)
 
 
-def simulate_folder(path: str | Path, n: int, seed: int) -> Iterator[Case]:
+def simulate_folder(path: str | Path, n: int, seed: int, *, clinical: bool = False) -> Iterator[Case]:
     """Write a training folder of simulated frames, one frame at each step of the iteration.
 
     Each record holds the nodes' truth and best possible score (``nodes[].p_malignant``), the
@@ -57,6 +61,9 @@ def simulate_folder(path: str | Path, n: int, seed: int) -> Iterator[Case]:
         Number of frames.
     seed : int
         As in :func:`simulated_frames`.
+    clinical : bool
+        Give each frame a patient of its own with a clinical record, drawn from the frame's class: metastatic
+        where any of its nodes is. The frame's best score then takes the record in; pixels are the same.
 
     Yields
     ------
@@ -67,10 +74,11 @@ def simulate_folder(path: str | Path, n: int, seed: int) -> Iterator[Case]:
     DatasetError
         If the folder exists and holds anything else, or can't be written.
     """
-    folder = _begun(path, n, seed) or TrainingFolder.create(path)
+    names = {_name(seed, k, clinical) for k in range(n if clinical else -(-n // FRAMES_PER_PATIENT))}
+    folder = _begun(path, names) or TrainingFolder.create(path)
     known = set(folder.ids())
     try:
-        for patient, phantom in simulated_frames(n, seed):
+        for index, (patient, phantom) in enumerate(simulated_frames(n, seed)):
             if (case_id := folder.identify(phantom.frame)) in known:
                 yield folder.case(case_id)
                 continue
@@ -83,19 +91,26 @@ def simulate_folder(path: str | Path, n: int, seed: int) -> Iterator[Case]:
             )
             score = float(phantom.malignancy)
             about = Provenance(patient=patient, who=WHO, kind="simulated", p_malignant=score)
+            if clinical:
+                rng = np.random.default_rng([seed, RECORDS, index])
+                record = draw_record(rng, phantom.label == "metastatic")
+                odds = score / max(1 - score, 1e-12) * np.exp(clinical_log_ratio(record))
+                about = replace(
+                    about,
+                    patient=_name(seed, index, clinical),
+                    clinical={name: value for name, value in record.items() if value is not None},
+                    p_malignant=float(odds / (1 + odds)),
+                )
             yield folder.keep(annotation, about, overlay=phantom.overlay, count=False)
     finally:
         folder.dataset.recount()
 
 
-def _begun(path: str | Path, n: int, seed: int) -> TrainingFolder | None:
+def _begun(path: str | Path, names: Iterable[str]) -> TrainingFolder | None:
     """A folder that holds some of these very frames and nothing else."""
     try:
         folder = TrainingFolder.open(path)
-        patients = {
-            folder.dataset.hash_key("patient", _name(seed, index))
-            for index in range(-(-n // FRAMES_PER_PATIENT))
-        }
+        patients = {folder.dataset.hash_key("patient", name) for name in names}
         records = [folder.record(case_id) for case_id in folder.ids()]
     except DatasetError:
         return None
@@ -103,5 +118,5 @@ def _begun(path: str | Path, n: int, seed: int) -> TrainingFolder | None:
     return folder if ours else None
 
 
-def _name(seed: int, patient: int) -> str:
-    return f"simulated-{seed}-{patient}"
+def _name(seed: int, patient: int, clinical: bool = False) -> str:
+    return f"simulated-{seed}-{patient}" + "-with-record" * clinical

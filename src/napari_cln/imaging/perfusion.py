@@ -140,7 +140,7 @@ def perfusion(
     node = _in_view(mask, still, agent)
     ring = _ring(node)
     reference = _part(first.grey, still)
-    curves = np.zeros((2, len(frames)))
+    curves: Floats = np.zeros((2, len(frames)))
     for index in range(len(frames)):
         frame = frames[index]
         way = (0, 0) if index == at else shift_between(reference, _part(frame.grey, still))
@@ -148,7 +148,7 @@ def perfusion(
         for row, part in enumerate((node, ring)):
             moved = moved_mask(part, way)
             curves[row, index] = float(intensity[moved].mean()) if moved.any() else np.nan
-    seconds = np.arange(len(frames)) * first.frame_time_s
+    seconds = np.arange(len(frames), dtype=np.float64) * first.frame_time_s
     own, other = (fit_wash_in(seconds, curve) for curve in curves)
     ratio = None
     if own is not None and other is not None and other.peak > other.baseline:

@@ -3,24 +3,33 @@
 Between two frames the whole picture moves (the probe slides, the patient breathes); that motion is taken out,
 and the nodes that then overlap most are the same. A clip's score is the mean of a node's logits, weighted by
 how sure its masks are: of simple rules it comes nearest to what the whole node shows.
+
+A network that draws a node in one frame often sees it in the next too, only below its threshold. There its
+probability map is read again, down to a tenth, about the place to which the motion has carried the mask,
+forwards and backwards; between two frames that show the node, the carried mask stands where the map says
+nothing. Such a *faint* frame has a mask and no score.
 """
 
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 from skimage.registration import phase_cross_correlation
 
+from ..disk.rle import decode_rle, encode_rle
 from ..types import CLASS_NAMES, Prediction
 from .measurement import bounds
 from .scan_area import find_scan_area
 
-__all__ = ["Track", "track"]
+__all__ = ["FaintFrame", "Track", "track"]
 
 Mask = NDArray[np.bool_]
 
@@ -28,10 +37,43 @@ LONGEST_GAP = 5
 """Frames in a row in which a node may not be found."""
 LEAST_OVERLAP = 0.1
 """IoU of two masks of one node, once the motion is taken out."""
+FAINT = 0.1
+"""Probability down to which a node is looked for where its mask was carried to."""
+FAINT_OVERLAP = 0.5
+"""Share of the smaller of the two, what is then found and the carried mask, that both have in common."""
+FAINT_AREA = 0.1
+"""Least part of the carried mask's area that is then found: a section shrinks quickly at its ends."""
 SIDE = 128
 """Pixels of the longer side on which motion is measured."""
 FARTHEST = 0.2
 """Motion from one frame to the next, as a part of the field, beyond which it is not believed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaintFrame:
+    """One frame in which a node was not drawn, and is all the same.
+
+    Parameters
+    ----------
+    frame : int
+    carried : bool
+        True where the mask is the one of a neighbouring frame, moved along; False where the network's map
+        shows the node below its threshold.
+    shape : (int, int)
+        Rows and columns of the frame.
+    code : str
+        Run-length code of the mask.
+    """
+
+    frame: int
+    carried: bool
+    shape: tuple[int, int]
+    code: str
+
+    @property
+    def mask(self) -> Mask:
+        """The mask, bool (H, W)."""
+        return decode_rle(self.code, self.shape)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +95,11 @@ class Track:
     areas : tuple of float
         Pixels in each of them.
     cutoff : float
-        From the model's card: that of frames.
+        From the model's card: that of clips where it has one, else that of frames.
+    temperature : float
+        Divides the mean logit, so that a clip's score means what it says.
+    faint : tuple of FaintFrame
+        Frames between and beside those, ascending, in which it was found by its neighbours.
     """
 
     id: int
@@ -63,15 +109,17 @@ class Track:
     confidences: tuple[float, ...]
     areas: tuple[float, ...]
     cutoff: float = 0.5
+    temperature: float = 1.0
+    faint: tuple[FaintFrame, ...] = ()
 
     @property
     def malignancy(self) -> float:
-        """Score of the clip in [0, 1]: the mean logit of its frames, weighted by confidence."""
+        """Score of the clip in [0, 1]: the mean logit of its frames, weighted by confidence, calibrated."""
         scores = np.clip(self.scores, 1e-6, 1 - 1e-6)
         weights = np.asarray(self.confidences)
         weights = weights if weights.sum() > 0 else np.ones_like(weights)
         mean = float(np.average(np.log(scores / (1 - scores)), weights=weights))
-        return 1 / (1 + math.exp(-mean))
+        return 1 / (1 + math.exp(-mean / self.temperature))
 
     @property
     def label(self) -> str:
@@ -84,13 +132,18 @@ class Track:
         return self.frames[int(np.argmax(np.asarray(self.confidences) * np.asarray(self.areas)))]
 
 
-def track(predictions: Iterable[Prediction]) -> tuple[Track, ...]:
+def track(
+    predictions: Iterable[Prediction], *, temperature: float = 1.0, cutoff: float | None = None
+) -> tuple[Track, ...]:
     """Follow the nodes of a cine.
 
     Parameters
     ----------
     predictions : iterable of Prediction
         Of the frames of one cine, in their order; taken one by one, so that memory does not grow with them.
+    temperature, cutoff : float
+        Of clips, from the model's card (``clip_temperature``, ``clip_cutoff``); by default the scores of
+        frames are pooled as they are, and called at the cutoff of frames.
 
     Returns
     -------
@@ -108,7 +161,7 @@ def track(predictions: Iterable[Prediction]) -> tuple[Track, ...]:
     >>> for node in track(segment_batch("cine.dcm")):                 # doctest: +SKIP
     ...     print(node.id, node.malignancy, node.best_frame)          # doctest: +SKIP
     """
-    tracker = Tracker()
+    tracker = Tracker(temperature=temperature, cutoff=cutoff)
     for prediction in predictions:
         tracker.add(prediction)
     return tracker.tracks
@@ -126,19 +179,73 @@ class _Open:
     scores: list[float] = field(default_factory=list)
     confidences: list[float] = field(default_factory=list)
     areas: list[float] = field(default_factory=list)
+    faint: list[FaintFrame] = field(default_factory=list)
+    waiting: list[FaintFrame] = field(default_factory=list)
+
+    def add_faint(self, seen: _Seen, mask: Mask, *, carried: bool) -> None:
+        """Note a frame in which the node was not drawn; what is carried waits for a frame that shows it."""
+        one = FaintFrame(frame=seen.index, carried=carried, shape=seen.shape, code=encode_rle(mask))
+        (self.waiting if carried else self.faint).append(one)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Seen:
+    """One of the last frames: what the network makes of it, and how the picture moved to it."""
+
+    index: int
+    probability: NDArray[np.uint8]
+    drawn: Mask
+    moved: tuple[int, int]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.drawn.shape[0], self.drawn.shape[1]
+
+    def faintly(self, carried: Mask) -> Mask | None:
+        """The patch that the map shows at a carried mask, beside what is drawn already; None for none."""
+        place = bounds(carried)
+        if place is None:
+            return None
+        rows, columns = (_wider(part, size) for part, size in zip(place, self.shape, strict=True))
+        near = (rows, columns)
+        maybe = (self.probability[near] >= round(255 * FAINT)) & ~self.drawn[near]
+        labels, count = ndimage.label(maybe)
+        if not count:
+            return None
+        met = np.bincount(labels[carried[near]], minlength=count + 1)
+        met[0] = 0
+        best, area = int(met.argmax()), np.count_nonzero(carried)
+        found = labels == best
+        size = np.count_nonzero(found)
+        if met[best] < FAINT_OVERLAP * min(size, area) or size < FAINT_AREA * area or not met[best]:
+            return None
+        patch = np.zeros_like(carried)
+        patch[near] = found
+        return patch
+
+
+def _wider(part: slice, size: int) -> slice:
+    """A range with half its length more at each end."""
+    more = (part.stop - part.start) // 2 + 1
+    return slice(max(0, part.start - more), min(size, part.stop + more))
 
 
 class Tracker:
-    """Nodes of a cine, followed frame by frame; holds the last frame and a mask for each node in view."""
+    """Nodes of a cine, followed frame by frame; holds the last five frames and a mask for each node in view.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    temperature, cutoff : float
+        As for :func:`track`.
+    """
+
+    def __init__(self, *, temperature: float = 1.0, cutoff: float | None = None) -> None:
         self._done: list[_Open] = []
         self._open: list[_Open] = []
         self._small: NDArray[np.float32] | None = None
-        self._shape: tuple[int, int] | None = None
         self._box: tuple[int, int, int, int] | None = None
-        self._index = -1
-        self._cutoff = 0.5
+        self._recent: deque[_Seen] = deque(maxlen=LONGEST_GAP + 1)
+        self._temperature, self._cutoff, self._of_frames = temperature, cutoff, 0.5
 
     def add(self, prediction: Prediction) -> tuple[int, ...]:
         """Take the next frame.
@@ -158,22 +265,28 @@ class Tracker:
             If it has another size than the frames before, or comes before one of them.
         """
         frame = prediction.frame
-        if self._shape is not None and frame.shape != self._shape:
-            raise ValueError(f"Frame {frame.index} has {frame.shape} pixels, those before {self._shape}.")
-        if frame.index <= self._index:
-            raise ValueError(
-                f"Frame {frame.index} comes after frame {self._index}: give them in their order."
-            )
+        if self._recent:
+            last = self._recent[-1]
+            if frame.shape != last.shape:
+                raise ValueError(f"Frame {frame.index} has {frame.shape} pixels, those before {last.shape}.")
+            if frame.index <= last.index:
+                raise ValueError(
+                    f"Frame {frame.index} comes after frame {last.index}: give them in their order."
+                )
         if self._box is None:
             self._box = frame.scan_area or find_scan_area(frame)
-        self._shape, self._index, self._cutoff = frame.shape, frame.index, prediction.cutoff
+        self._of_frames = prediction.cutoff
         small, step = _small(frame.grey, self._box)
-        if self._small is not None and self._open:
-            moved = _shift(self._small, small)
-            for one in self._open:
-                one.mask = moved_mask(one.mask, (moved[0] * step, moved[1] * step))
+        moved = (0, 0) if self._small is None else _shift(self._small, small)
+        moved = moved[0] * step, moved[1] * step
+        for one in self._open:
+            one.mask = moved_mask(one.mask, moved)
         self._small = small
+        drawn = prediction.instances > 0
+        probability = np.rint(prediction.probability * 255).astype(np.uint8)
+        self._recent.append(_Seen(index=frame.index, probability=probability, drawn=drawn, moved=moved))
         names = self._assign(prediction)
+        self._look_again(names)
         ended = [one for one in self._open if frame.index - one.last > LONGEST_GAP]
         self._done += ended
         self._open = [one for one in self._open if one not in ended]
@@ -188,20 +301,44 @@ class Tracker:
             for i, j in zip(*linear_sum_assignment(overlap, maximize=True), strict=True):
                 if overlap[i, j] >= LEAST_OVERLAP:
                     pairs[int(j)] = self._open[int(i)]
-        names = []
+        names, index = [], self._recent[-1].index
         for j, mask in enumerate(masks):
             one = pairs.get(j)
             if one is None:
-                one = _Open(id=len(self._open) + len(self._done) + 1, mask=mask, last=self._index)
+                one = _Open(id=len(self._open) + len(self._done) + 1, mask=mask, last=index)
                 self._open.append(one)
-            one.mask, one.last = mask, self._index
-            one.frames.append(self._index)
+                self._look_back(one)
+            one.mask, one.last = mask, index
+            one.faint += one.waiting
+            one.waiting = []
+            one.frames.append(index)
             one.nodes.append(j + 1)
             one.scores.append(float(prediction.node_scores[j]))
             one.confidences.append(float(prediction.probability[mask].mean()) if mask.any() else 0.0)
             one.areas.append(float(np.count_nonzero(mask)))
             names.append(one.id)
         return tuple(names)
+
+    def _look_again(self, names: tuple[int, ...]) -> None:
+        """Look for the nodes that were not drawn in the last frame, where they should be."""
+        seen = self._recent[-1]
+        for one in self._open:
+            if one.id in names or not one.mask.any() or (one.mask & seen.drawn).any():
+                continue
+            patch = seen.faintly(one.mask)
+            one.mask = one.mask if patch is None else patch
+            one.add_faint(seen, one.mask, carried=patch is None)
+
+    def _look_back(self, one: _Open) -> None:
+        """Look for a new node in the frames before, as long as their maps show it."""
+        mask = one.mask
+        for after, seen in pairwise(reversed(self._recent)):
+            mask = moved_mask(mask, (-after.moved[0], -after.moved[1]))
+            patch = seen.faintly(mask)
+            if patch is None:
+                return
+            one.add_faint(seen, patch, carried=False)
+            mask = patch
 
     @property
     def tracks(self) -> tuple[Track, ...]:
@@ -214,7 +351,9 @@ class Tracker:
                 scores=tuple(one.scores),
                 confidences=tuple(one.confidences),
                 areas=tuple(one.areas),
-                cutoff=self._cutoff,
+                cutoff=self._of_frames if self._cutoff is None else self._cutoff,
+                temperature=self._temperature,
+                faint=tuple(sorted(one.faint, key=lambda each: each.frame)),
             )
             for one in sorted((*self._done, *self._open), key=lambda one: one.id)
         )

@@ -1,13 +1,12 @@
 """Doubt: the chance that a result is wrong, from what the network computes anyway.
 
-A frame *fails* where a node is missed (a Dice under 0.1) or one is claimed where none is. Some clues speak
-of it, which cost next to nothing: what the arm says of the patches and of the frame as a whole, whether the
-decoder's coarse level draws what its finest does, how sure the mask is and how sharp its edge, how the patch
-stands out from its rim, how large it is, how many patches were left out, and how unlike the training frames
-the grain is. A logistic regression, one for frames with a node and one for frames without, turns them into
-a chance of failure. It is fitted on validation frames, and says of another organ what it says of those it
-knows only as far as the clues mean the same there: ``docs/explanation/unlike-training-data.md`` has what was
-measured on sources held out of the fit.
+A frame *fails* where a node is missed (a Dice under 0.1) or one is claimed where none is. Three clues speak
+of it, all from the class arm: its chance that there is a node under the best patch, its chance that the frame
+as a whole has one, and the best chance among the patches that were left out. A logistic regression, one for
+frames with a node and one for frames without, turns them into a chance of failure; the same line, with a
+node's own chance, speaks of each node. It is fitted on validation frames, and says of another organ what it
+says of those it knows only as far as the clues mean the same there. What was measured on sources held out of
+the fit, and which clues were left out, stands in ``docs/explanation/unlike-training-data.md``.
 
 *Novelty* is the distance of a frame from the training data. Mean and standard deviation of each channel of
 the first feature map say what the grain of a frame is like: speckle, dynamic range, edges, black margins.
@@ -30,30 +29,23 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
 from scipy.optimize import minimize
 from scipy.special import expit
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..models.card import DoubtLine, DoubtModel
 from ..types import Doubt
 
-__all__ = ["CLUES", "Novelty", "agreement_of_levels", "clues_of", "doubt_of", "fit_doubt", "pooled_texture"]
+__all__ = ["CLUES", "Novelty", "clues_of", "doubt_of", "fit_doubt", "pooled_texture"]
 
 CLUES = {
     "patch": "the network is not sure that this is a node",
     "frame": "the frame as a whole does not look as if it had a node",
-    "agreement": "coarse and fine levels of the network draw different masks",
-    "sureness": "the network is unsure of the pixels of the mask",
-    "edge": "the outline is blurred",
-    "contrast": "it hardly differs from what is around it",
-    "area": "its size is unusual",
-    "rivals": "several other places look like nodes",
-    "grain": "the frame is unlike those that the model was trained on",
+    "rival": "another place looks nearly as much like a node",
 }
 """What is known of a frame's result, and what is wrong where it speaks for a failure."""
 NOTHING_FOUND = "there may be a node that was not found"
+UNLIKE = "the frame is unlike those that the model was trained on"
 PENALTY = 1.0
 """Ridge of the regression on standardised clues; frames are few."""
 LEAST_FAILURES = 5
@@ -62,75 +54,27 @@ FALSE_ALARMS, GRAVE_ALARMS = 0.15, 0.03
 """Share of frames with a good result that may be called doubtful, and not to be relied on."""
 
 
-def agreement_of_levels(masks: Sequence[Tensor]) -> NDArray[np.float32]:
-    """Dice of the probabilities that the two finest levels draw, (B,); 1 where there is one level alone.
-
-    Parameters
-    ----------
-    masks : sequence of Tensor, each of shape (B, 2, …)
-        Mask logits, from :meth:`~napari_cln.network.model.Network.masks`.
-    """
-    fine = masks[-1].float().softmax(1)[:, 1:]
-    if len(masks) < 2:
-        return np.ones(len(fine), np.float32)
-    coarse = masks[-2].float().softmax(1)[:, 1:]
-    fine = F.avg_pool2d(fine, fine.shape[-1] // coarse.shape[-1])
-    both, sizes = torch.minimum(fine, coarse).sum((1, 2, 3)), (fine + coarse).sum((1, 2, 3))
-    agreed: NDArray[np.float32] = ((2 * both + 1) / (sizes + 1)).cpu().numpy()
-    return agreed
-
-
 def clues_of(
-    image: NDArray[np.float32],
-    probability: NDArray[np.float32],
-    mask: NDArray[np.bool_],
-    *,
-    chances: NDArray[np.float64],
-    of_frame: float,
-    n_left_out: int,
-    agreement: float,
-    novelty: float | None,
+    chances: NDArray[np.float64], of_frame: float, left_out: NDArray[np.float64]
 ) -> tuple[float, ...]:
     """Collect the clues about one frame's result, in the order of ``CLUES``.
 
     Parameters
     ----------
-    image : ndarray of float32, shape (S, S), in [0, 1]
-        As the network saw it.
-    probability : ndarray of float32, shape (S, S), in [0, 1]
-        As it was drawn.
-    mask : ndarray of bool, shape (S, S)
-        All nodes that were kept.
     chances : ndarray, shape (N,)
-        Chance that each of them is a node, as the arm says.
+        Chance that each patch that was kept is a node, as the arm says.
     of_frame : float
         The same of the frame as a whole.
-    n_left_out : int
-        Patches that were taken for no node.
-    agreement : float
-        From :func:`agreement_of_levels`.
-    novelty : float, optional
-        Distance from the training frames.
+    left_out : ndarray, shape (K,)
+        The same of the patches that were taken for no node.
     """
-    found = bool(mask.any())
-    p = probability[mask] if found else probability[probability >= min(0.1, float(probability.max()))]
-    ring = ndimage.binary_dilation(mask, iterations=6) & ~mask if found else mask
-    unsure = ((probability > 0.25) & (probability < 0.75)).sum()
-    perimeter = (mask & ~ndimage.binary_erosion(mask)).sum()
-    clues = np.array(
-        [
-            _logit(float(chances.min()) if found and len(chances) else 0.5),
-            _logit(of_frame),
-            agreement,
-            float(p.mean()),
-            float(unsure) / max(float(perimeter), 32.0),
-            abs(float(image[mask].mean() - image[ring].mean())) if ring.any() else 0.0,
-            float(np.log(max(int(mask.sum()), 16))),
-            float(np.log1p(n_left_out + max(len(chances) - 1, 0))),
-            min(novelty or 0.0, 5.0),
-        ]
-    )
-    return tuple(clues.tolist())
+    best = float(chances.max()) if len(chances) else 0.5
+    return _logit(best), _logit(of_frame), _logit(float(left_out.max()) if len(left_out) else 0.0)
+
+
+def clues_of_node(clues: Sequence[float], chance: float) -> tuple[float, ...]:
+    """The clues about one node of a frame: its own chance in the place of the best."""
+    return _logit(chance), *clues[1:]
 
 
 def fit_doubt(clues: ArrayLike, found: ArrayLike, failed: ArrayLike, good: ArrayLike) -> DoubtModel | None:
@@ -200,7 +144,7 @@ def doubt_of(model: DoubtModel, clues: Sequence[float], found: bool, novelty: fl
     else:
         level = "look twice" if chance >= model.look else "sure"
     if unlike:
-        reason = CLUES["grain"]
+        reason = UNLIKE
     elif level == "sure":
         reason = ""
     elif not found:

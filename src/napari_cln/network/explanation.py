@@ -1,8 +1,9 @@
 """The origin of a score: what each cell of the network's grid adds to it, exactly.
 
-The head is linear, and reads means: of the arm's map over the frame and, in a guided network, of the
-encoder's map under the node and in its rim. So the logit is a sum over cells, as in a class
-activation map [1]_; nothing is approximated.
+The head reads means: of the arm's map over the frame and, in a guided network, of the encoder's maps under
+the node and in its rim. It is linear, or, with a U-shaped trunk, linear in those of its hidden units that
+this node switches on. So the logit is a sum over cells, as in a class activation map [1]_; nothing is
+approximated.
 
 References
 ----------
@@ -99,12 +100,12 @@ def explain_prepared(segmenter: Segmenter, frame: Frame, prepared: ModelInput) -
         node=node,
         map=_on_the_frame(values, prepared.geometry),
         cells=values,
-        logit=float(values.sum()) + bias / temperature,
-        bias=bias / temperature,
+        logit=float(values.sum()) + float(bias) / temperature,
+        bias=float(bias) / temperature,
     )
 
 
-def contributions(network: Member, features: Features, guide: Tensor) -> tuple[Tensor, float]:
+def contributions(network: Member, features: Features, guide: Tensor) -> tuple[Tensor, Tensor]:
     """Compute what each cell adds to the difference of the class logits, malignant - benign.
 
     Parameters
@@ -117,23 +118,27 @@ def contributions(network: Member, features: Features, guide: Tensor) -> tuple[T
 
     Returns
     -------
-    (Tensor of shape (M, S/8, S/8), float)
+    (Tensor of shape (M, S/8, S/8), Tensor of shape (M,))
         Contributions, and the bias that they are added to. A cell of a coarser map, such as the arm's,
         S/32, is spread evenly over the cells that it covers.
     """
     first, second = (part for part in network.head if isinstance(part, nn.Linear))
     difference = second.weight[1] - second.weight[0]  # (64,)
-    weight = difference @ first.weight  # one number for each channel that is pooled
-    bias = difference @ first.bias + second.bias[1] - second.bias[0]
     maps = network.pooled_maps(features, guide)
+    used = difference.expand(len(guide), -1)  # (M, 64)
+    if any(isinstance(part, nn.ReLU) for part in network.head):
+        pooled = [torch.einsum("mcij,mij->mc", of.float(), share[:, 0]) for of, share in maps]
+        used = used * (first(torch.cat(pooled, 1)) > 0)
+    weight = used @ first.weight  # (M, C): one number for each channel that is pooled
+    bias = used @ first.bias + second.bias[1] - second.bias[0]
     side = guide.shape[-1] // 8
     cells = torch.zeros(len(guide), side, side, device=guide.device)
-    parts = torch.split(weight, [of.shape[1] for of, _ in maps])
+    parts = torch.split(weight, [of.shape[1] for of, _ in maps], dim=1)
     for part, (features_of, share) in zip(parts, maps, strict=True):
-        own = torch.einsum("c,mcij->mij", part, features_of.float()) * share[:, 0]
+        own = torch.einsum("mc,mcij->mij", part, features_of.float()) * share[:, 0]
         factor = side // own.shape[-1]
         cells = cells + own.repeat_interleave(factor, 1).repeat_interleave(factor, 2) / factor**2
-    return cells, float(bias)
+    return cells, bias
 
 
 def _on_the_frame(cells: NDArray[np.float64], geometry: Geometry) -> NDArray[np.float32]:

@@ -18,7 +18,7 @@ from ..io.sources import Source, as_frame, find_sources, read_frames
 from ..models.card import ModelCard
 from ..types import CLASS_NAMES, Doubt, Frame, Prediction
 from .device import Device, choose_device, compile_for
-from .doubt import CLUES, agreement_of_levels, clues_of, doubt_of
+from .doubt import CLUES, clues_of, clues_of_node, doubt_of
 from .model import Features, Network
 from .patches import chance_of_node, join_pieces, leave_out_others
 from .stream import predict_stream
@@ -162,7 +162,7 @@ class Segmenter:
     ) -> list[Prediction | PredictionError]:
         images = torch.from_numpy(np.stack([prepared.stacked for prepared in inputs]))
         features = self.model.encode(images.to(self.device.name))
-        maps, is_finite, agreement = self._mask(features, len(frames))
+        maps, is_finite = self._mask(features, len(frames))
         found = [
             self._nodes(maps[row], item.geometry)
             if maps is not None and is_finite[row]
@@ -200,16 +200,7 @@ class Segmenter:
             own, *nodes = mine.tolist()
             clues: tuple[float, ...] = ()
             if maps is not None and self.model.config.knows_nothing:
-                clues = clues_of(
-                    inputs[row].image,
-                    maps[row],
-                    guides[rows.index(row)] >= 0.5,
-                    chances=chances[row],
-                    of_frame=float(of_frame[row]),
-                    n_left_out=left_out[row],
-                    agreement=float(agreement[row]),
-                    novelty=known,
-                )
+                clues = clues_of(chances[row], float(of_frame[row]), left_out[row])
             if not self.model.config.guided:
                 nodes = [own] * int(instances.max())
             predictions.append(
@@ -225,6 +216,7 @@ class Segmenter:
                     novelty=known,
                     clues=clues,
                     doubt=self._doubt(clues, bool(instances.any()), known),
+                    node_doubts=self._doubts(clues, chances[row], known),
                     flow=item.flow,
                     notes=item.notes,
                     stiffness=item.stiffness_of(instances),
@@ -239,19 +231,25 @@ class Segmenter:
             return None
         return doubt_of(model, clues, found, novelty)
 
+    def _doubts(
+        self, clues: tuple[float, ...], chances: NDArray[np.float64], novelty: float | None
+    ) -> tuple[Doubt, ...]:
+        """The same of each node; empty for a model that does not know."""
+        each = [self._doubt(clues_of_node(clues, float(chance)), True, novelty) for chance in chances]
+        return tuple(doubt for doubt in each if doubt is not None)
+
     def _mask(
         self, features: Features, n_frames: int
-    ) -> tuple[NDArray[np.float32] | None, NDArray[np.bool_], NDArray[np.float32]]:
-        """Probability of a node, (B, 256, 256), None for a network without a mask; of each frame whether its
-        logits are finite, and how far the levels of the decoder agree."""
+    ) -> tuple[NDArray[np.float32] | None, NDArray[np.bool_]]:
+        """Probability of a node, (B, 256, 256), None for a network without a mask; and of each frame whether
+        its logits are finite."""
         if not self.model.config.segmentation:
-            return None, np.ones(n_frames, np.bool_), np.ones(n_frames, np.float32)
-        levels = self.model.masks(features)
-        logits = levels[-1]
+            return None, np.ones(n_frames, np.bool_)
+        logits = self.model.decode(features)
         probability: NDArray[np.float32] = logits.softmax(1)[:, 1].cpu().numpy()
         # of all ways to ask this the quickest: a fifteenth of isfinite() over the whole map
         ends = torch.stack([logits.flatten(1).amax(1), logits.flatten(1).amin(1)])
-        return probability, ends.isfinite().all(0).cpu().numpy(), agreement_of_levels(levels)
+        return probability, ends.isfinite().all(0).cpu().numpy()
 
     def _novelty(self, features: Features, n_frames: int) -> list[float] | list[None]:
         """Distance of each frame from the training data; None for a model that does not know."""

@@ -68,7 +68,6 @@ class Features(NamedTuple):
     e3: Tensor  # (B, 512, S/8, S/8)
     arm: Tensor  # (B, 128, S/32, S/32)
     e4: Tensor | None = None  # (B, 256, S/16, S/16) where the arm reads it
-    coarse: Tensor | None = None  # mask logits (B, 2, S/4, S/4) where an engine computed them on the way
 
 
 class Stage(nn.Module):

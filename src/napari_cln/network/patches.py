@@ -119,7 +119,7 @@ def leave_out_others(
     found: Sequence[NDArray[np.uint8]],
     geometries: Sequence[Geometry],
     least: float,
-) -> tuple[list[NDArray[np.uint8]], list[NDArray[np.float64]], list[int]]:
+) -> tuple[list[NDArray[np.uint8]], list[NDArray[np.float64]], list[NDArray[np.float64]]]:
     """Leave out the patches of each frame that the arm takes for no node.
 
     Parameters
@@ -140,12 +140,12 @@ def leave_out_others(
         The nodes of each frame.
     list of ndarray, each of shape (N,)
         Their chances.
-    list of int
-        Patches that were left out.
+    list of ndarray, each of shape (K,)
+        Those of the patches that were left out.
     """
     counts = [int(instances.max()) for instances in found]
     if not network.config.knows_nothing or not any(counts):
-        return list(found), [np.ones(count) for count in counts], [0] * len(counts)
+        return list(found), [np.ones(count) for count in counts], [np.zeros(0) for _ in counts]
     guides = [
         to_model(instances == id_, geometry)
         for instances, geometry, count in zip(found, geometries, counts, strict=True)
@@ -155,8 +155,7 @@ def leave_out_others(
     chances = chance_of_node(network, features, np.stack(guides), rows)
     each = [chances[rows == row] for row in range(len(found))]
     kept = [keep_nodes(instances, own, least) for instances, own in zip(found, each, strict=True)]
-    stay = [own[~(own < least)] for own in each]
-    return kept, stay, [len(own) - len(some) for own, some in zip(each, stay, strict=True)]
+    return kept, [own[~(own < least)] for own in each], [own[own < least] for own in each]
 
 
 def _by_size(instances: NDArray[np.integer]) -> NDArray[np.uint8]:

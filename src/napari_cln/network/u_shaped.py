@@ -69,7 +69,9 @@ class UYNet(Member):
         self.enc4 = _lower(c3, c4)
         self.enc5 = _lower(c4, c5)
         pooled = c5 + (2 * c3 + c4 + c5 if self.config.guided else 0)
-        self.head = nn.Sequential(nn.Linear(pooled, 64), nn.Linear(64, 3 if self.config.guided else 2))
+        self.head = nn.Sequential(
+            nn.Linear(pooled, 64), nn.ReLU(), nn.Linear(64, 3 if self.config.guided else 2)
+        )
         if self.config.segmentation:
             self.dec4 = _Higher(c5, c4)
             self.dec3 = _Higher(c4, c3)
@@ -104,6 +106,11 @@ class UYNet(Member):
 
         An empty mask asks for the frame as a whole.
         """
+        logits: Tensor = self.head(self.pooled(features, guide, frames))
+        return logits
+
+    def pooled(self, features: Features, guide: Tensor | None = None, frames: Tensor | None = None) -> Tensor:
+        """Compute what the head reads of each mask, (M, C): means over frame, mask and rim."""
         pooled = features.arm.mean((2, 3))  # (B, 256)
         if frames is not None:
             pooled = pooled[frames]  # (M, 256)
@@ -114,8 +121,7 @@ class UYNet(Member):
                 frames = torch.arange(len(guide), device=guide.device)
             under = self.pooled_maps(features, guide)[1:]
             pooled = torch.cat([pooled, *(_mean_under(of, share, frames) for of, share in under)], 1)
-        logits: Tensor = self.head(pooled)
-        return logits
+        return pooled
 
     def pooled_maps(self, features: Features, guide: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Maps that the head reads; see :meth:`Member.pooled_maps`."""

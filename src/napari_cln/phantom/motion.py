@@ -124,15 +124,24 @@ class Sweep:
         area = phantom.frame.scan_area
         assert area is not None
         moved = {
-            name: _shifted(picture, round(way), area)
+            name: shifted(picture, round(way), area)
             for name, picture in (("clean", phantom.clean), ("instances", phantom.instances))
         }
         frame = replace(phantom.frame, pixels=moved["clean"])
         return replace(phantom, frame=frame, clean=moved["clean"], instances=moved["instances"])
 
 
-def _shifted(picture: NDArray[np.uint8], rows: int, area: tuple[int, int, int, int]) -> NDArray[np.uint8]:
-    """A picture whose scan area is moved down by some rows; the rows that come in are those at its edge."""
+def shifted(picture: NDArray[np.uint8], rows: int, area: tuple[int, int, int, int]) -> NDArray[np.uint8]:
+    """Move the scan area of a picture down by some rows; the rows that come in are those at its edge.
+
+    Parameters
+    ----------
+    picture : ndarray of uint8, shape (H, W)
+    rows : int
+        Down; negative up.
+    area : (int, int, int, int)
+        Scan area.
+    """
     moved = picture.copy()
     inside = np.s_[area[0] : area[2], area[1] : area[3]]
     part = picture[inside]

@@ -19,6 +19,7 @@ from PIL import Image
 
 from ..types import Box, Frame, Node, Region, Spacing, Truth, frame_truth
 from .anatomy import Neck, draw_neck
+from .elasticity import draw_elastogram, draw_stiffness
 from .flow import DrawnFlow, Pattern, draw_flow, draw_patterns
 from .machines import MACHINES, Machine
 from .nodes import PlacedNode, add_nodes
@@ -68,6 +69,10 @@ class Phantom:
         The box in which flow was measured.
     flow_patterns : tuple of str
         Where the flow of each node lies, in the order of ``nodes``; empty without Doppler.
+    stiffness : ndarray of float32, shape (H, W), optional
+        kPa as an elastogram shows it, NaN where nothing was measured; None for a frame that is none.
+    stiffness_kpa : tuple of float
+        Of each node, in the order of ``nodes``; empty without an elastogram.
     """
 
     frame: Frame
@@ -81,6 +86,8 @@ class Phantom:
     flow: NDArray[np.bool_] | None = None
     flow_box: Box | None = None
     flow_patterns: tuple[Pattern, ...] = ()
+    stiffness: NDArray[np.float32] | None = None
+    stiffness_kpa: tuple[float, ...] = ()
 
     @property
     def malignancy(self) -> float:
@@ -100,6 +107,7 @@ def simulate(
     n_nodes: int | None = None,
     overlays: bool = True,
     doppler: bool = False,
+    stiffness: bool = False,
     scene: Scene = "plain",
 ) -> Phantom:
     """Simulate one neck frame.
@@ -118,6 +126,9 @@ def simulate(
     doppler : bool
         Show a colour box with the flow of vessels and nodes. Its truth is :attr:`Phantom.flow`; tissue,
         nodes and ``p_malignant``, the best score of the grey signs, are the same without it.
+    stiffness : bool
+        Lay an elastogram over the frame, with its colour bar (:attr:`Phantom.stiffness`); all else is the
+        same without it.
     scene : {"plain", "varied"}
         ``"varied"`` has nodes that are bright, isoechoic or long, larger vessels, muscle along and across its
         fibres, trachea, thyroid, and machines in unpractised hands (:mod:`.variety`).
@@ -139,7 +150,28 @@ def simulate(
     (1, True)
     """
     drawn = _Scene(seed, machine, n_nodes, scene=scene)
-    return drawn.show(drawn.window(0.0), overlays=overlays, doppler=doppler)
+    phantom = drawn.show(drawn.window(0.0), overlays=overlays, doppler=doppler)
+    return _with_stiffness(phantom, np.random.default_rng([seed, 5])) if stiffness else phantom
+
+
+def _with_stiffness(phantom: Phantom, rng: np.random.Generator) -> Phantom:
+    """The same frame under an elastogram."""
+    frame = phantom.frame
+    assert frame.scan_area is not None and frame.spacing_mm is not None
+    of_nodes = tuple(draw_stiffness(rng, node.truth == "metastatic") for node in phantom.nodes)
+    fluid = np.zeros(frame.shape, bool)
+    for name in ("carotid", "jugular"):
+        fluid |= phantom.structures.get(name, fluid)
+    shown = draw_elastogram(
+        rng, frame.pixels, phantom.instances, of_nodes, fluid, frame.scan_area, frame.spacing_mm
+    )
+    return replace(
+        phantom,
+        frame=replace(frame, pixels=shown.pixels),
+        overlay=phantom.overlay | shown.drawn,
+        stiffness=shown.kpa,
+        stiffness_kpa=of_nodes,
+    )
 
 
 def simulate_cine(

@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from ..imaging.flow import NodeFlow, flow_of_nodes
 from ..imaging.measurement import bounds, measure_nodes, unsure_share
-from ..types import CLASS_NAMES, Measurement, Prediction
+from ..types import CLASS_NAMES, Doubt, Measurement, Prediction
 
 NOTHING_FOUND = "no node found"
 
@@ -48,6 +48,8 @@ class Reading:
         From :func:`napari_cln.imaging.measurement.unsure_share`.
     flows : tuple of NodeFlow or None
         Flow in each node; empty for a frame without Doppler.
+    doubts : tuple of Doubt
+        About the frame, then about each node; empty for a model that does not know.
     sentences : tuple of str
         A sentence on each node, for the text of a report; from :func:`node_sentences`.
     """
@@ -65,7 +67,13 @@ class Reading:
     frame_score: float | None = None
     unsure: float | None = None
     flows: tuple[NodeFlow | None, ...] = ()
+    doubts: tuple[Doubt, ...] = ()
     sentences: tuple[str, ...] = ()
+
+    @property
+    def doubt(self) -> Doubt | None:
+        """Doubt about the frame."""
+        return self.doubts[0] if self.doubts else None
 
     def label_of(self, score: float) -> str:
         """Name of a score at the cutoff."""
@@ -116,6 +124,7 @@ def read_prediction(prediction: Prediction) -> Reading:
         unsure=unsure_share(prediction),
         flows=flows,
         sentences=node_sentences(prediction, sizes=sizes, flows=flows or (None,) * len(sizes)),
+        doubts=(prediction.doubt, *prediction.node_doubts) if prediction.doubt is not None else (),
     )
 
 
@@ -126,13 +135,14 @@ def node_rows(reading: Reading) -> list[dict[str, Any]]:
     """
     common = {"frame": reading.index, "cutoff": reading.cutoff, "model": reading.model_id}
     whole = {"node": 0, "malignancy": reading.malignancy, "label": reading.label}
-    rows = [whole | common | size_columns(None) | flow_columns(None)]
+    levels: list[str] = [doubt.level for doubt in reading.doubts] or [""] * (len(reading.node_scores) + 1)
+    rows = [whole | common | {"doubt": levels[0]} | size_columns(None) | flow_columns(None)]
     flows = reading.flows or (None,) * len(reading.sizes)
     for node, (score, size, flow) in enumerate(
         zip(reading.node_scores, reading.sizes, flows, strict=True), start=1
     ):
         own = {"node": node, "malignancy": score, "label": reading.label_of(score)}
-        rows.append(own | common | size_columns(size) | flow_columns(flow))
+        rows.append(own | common | {"doubt": levels[node]} | size_columns(size) | flow_columns(flow))
     return rows
 
 

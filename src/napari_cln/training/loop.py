@@ -146,7 +146,7 @@ class _Training:
         self.train, self.validation, self.recipe, self.folder = train, validation, recipe, folder
         self.epochs, self.seed = length
         epochs, seed = length
-        self.accelerator = Accelerator(mixed_precision=_precision())
+        self.accelerator = Accelerator(mixed_precision=mixed_precision())
         torch.manual_seed(seed)
         network = (
             network_of(recipe.network) if start_from is None else copy.deepcopy(start_from).to("cpu").float()
@@ -388,7 +388,7 @@ def _means(sums: dict[str, float], count: int) -> dict[str, float]:
     return means
 
 
-def _precision() -> str:
+def mixed_precision() -> str:
     """Mixed precision where the device computes it: bfloat16 on recent GPUs and CPUs."""
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"

@@ -17,7 +17,7 @@ from ..network.model import Features, Member, YNet
 from .data import Batch
 from .recipes import LossTerms
 
-__all__ = ["Objective", "Restoration", "restoration_error", "soft_dice"]
+__all__ = ["Objective", "Restoration", "patches_of", "restoration_error", "soft_dice"]
 
 DEEP_WEIGHTS = (0.25, 0.5)
 """What the masks of the decoder's coarser levels count, the coarsest first; the finest counts 1."""
@@ -150,7 +150,7 @@ class Objective(nn.Module):
         from masks of nodes laid where no node is, since a decoder that has learnt its frames proposes
         little. Patches that are no node weigh together at most as much as those that are.
         """
-        guides, rows, targets = _patches(batch, predicted)
+        guides, rows, targets = patches_of(batch, predicted)
         if not len(guides):
             return features.arm.sum() * 0.0
         logits = self.network.classify(features, guides, rows).float()
@@ -219,8 +219,21 @@ IS_NODE, IS_NOTHING = 0.3, 0.1
 """Overlap (IoU) of a patch with the nodes that it touches: from here on it is one; below this it is none."""
 
 
-def _patches(batch: Batch, predicted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Guides (M, 1, S, S) of patches, the frame of each (M,), and their class targets (M, 3)."""
+def patches_of(batch: Batch, predicted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Cut out what the class arm learns from: nodes, and patches that are none.
+
+    Parameters
+    ----------
+    batch : Batch
+    predicted : Tensor, shape (B, 1, S, S), in [0, 1]
+        What the decoder draws. Which of the ``THRESHOLDS`` cuts a frame's patches goes by its place in
+        the batch.
+
+    Returns
+    -------
+    (Tensor (M, 1, S, S), Tensor (M,), Tensor (M, 3))
+        Guides, the frame of each, and their class targets: benign, malignant, no node.
+    """
     instances = batch.instances[:, 0].cpu().numpy()
     unjudged = None if batch.judged is None else batch.judged[:, 0].cpu().numpy() < 0.5
     probability = predicted[:, 0].float().cpu().numpy()

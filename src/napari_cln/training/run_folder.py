@@ -1,4 +1,4 @@
-"""The folder of a training run: what lies in it, and what each file says. Works without torch.
+"""The folder of a training run, or of an evaluation: what lies in it, and what each file says. Without torch.
 
 ::
 
@@ -20,7 +20,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypeAlias, TypeVar
+from typing import Annotated, TypeAlias, TypeVar, get_args
 
 import msgspec
 from msgspec import Meta, Struct
@@ -42,6 +42,7 @@ __all__ = [
     "EventReader",
     "Failed",
     "JobRecord",
+    "Judged",
     "Note",
     "RunFolder",
     "Start",
@@ -163,13 +164,20 @@ class Failed(Struct, frozen=True, kw_only=True, tag_field="event", tag="failed")
     message: str
 
 
+class Judged(Struct, frozen=True, kw_only=True, tag_field="event", tag="judged"):
+    """Frames that an evaluation has compared; those of a second model count too."""
+
+    done: Count
+    of: From1
+
+
 class Note(Struct, frozen=True, kw_only=True, tag_field="event", tag="note"):
     """Something that a reader of the log should know, such as a file that was damaged."""
 
     message: str
 
 
-Event: TypeAlias = Start | Step | Epoch | Collapsed | Stopped | Compared | End | Failed | Note
+Event: TypeAlias = Start | Step | Epoch | Collapsed | Stopped | Compared | End | Failed | Judged | Note
 _EVENT: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 
 
@@ -180,7 +188,7 @@ class _Kind(Struct):
 
 
 _KIND = msgspec.json.Decoder(_Kind)
-_KINDS = {"start", "step", "epoch", "collapsed", "stopped", "comparison", "end", "failed", "note"}
+_KINDS = {kind.__struct_config__.tag for kind in get_args(Event)}
 
 
 @dataclass(frozen=True, kw_only=True)

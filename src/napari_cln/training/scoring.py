@@ -35,11 +35,14 @@ __all__ = [
     "goodness",
     "score_frames",
     "summarise",
+    "trade_off",
 ]
 
 
 LOST = 0.02
-"""Share of the nodes that the limits of :func:`fit_limits` may cost."""
+"""Share of the nodes that the limits on area and surest pixel may cost."""
+NEAR = 0.005
+"""How near a lower limit on the chance must come to the best one to be preferred: it loses fewer nodes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +51,8 @@ class FrameScore:
 
     ``dice`` is NaN where the mask is unknown or both masks are empty; ``has_node`` is None where
     the mask is unknown. ``peaks`` are the highest probabilities of the patches that met a node.
-    ``chances`` are what the network's arm says of those patches: how likely it is that they are a node.
+    ``patches`` are all that were drawn: what the network's arm says of each, how likely it is a node; its
+    area; and how much of that lies on nodes, whose area together is ``node_area``.
     ``failed`` says that the network gave no finite number: then nothing was found (a Dice of 0 where
     there is a node), and ``malignancy`` is NaN.
     """
@@ -60,7 +64,8 @@ class FrameScore:
     malignancy: float
     target: float
     peaks: tuple[float, ...] = ()
-    chances: tuple[float, ...] = ()
+    patches: tuple[tuple[float, int, int], ...] = ()
+    node_area: int = 0
     failed: bool = False
 
 
@@ -98,7 +103,15 @@ def score_frames(
                     malignancy=float(answer.malignancy[index]),
                     target=float(part.frame_targets[index]),
                     peaks=tuple(float(answer.probability[index][patches == id_].max()) for id_ in met),
-                    chances=tuple(float(answer.chances[index][id_ - 1]) for id_ in met),
+                    patches=tuple(
+                        (
+                            float(chance),
+                            int((patches == id_).sum()),
+                            int((reference & (patches == id_)).sum()),
+                        )
+                        for id_, chance in enumerate(answer.chances[index], start=1)
+                    ),
+                    node_area=int(reference.sum()),
                     failed=not answer.whole[index],
                 )
             )
@@ -209,19 +222,51 @@ def fit_limits(scores: Sequence[FrameScore], areas: ArrayLike, *, knows_nothing:
     Returns
     -------
     Limits
-        Half the area that all but ``LOST`` of the drawn nodes have, and what the chance, or the surest
-        pixel, of all but ``LOST`` of the nodes that were found reaches; 0 where none was.
+        Half the area that all but ``LOST`` of the drawn nodes have; and what the surest pixel of all but
+        ``LOST`` of the nodes that were found reaches, 0 where none was, or the chance that serves best: with
+        it the mean Dice of frames with a node and the share of the others on which none is claimed have the
+        highest mean, or the lowest chance that comes within ``NEAR`` of that.
     """
     areas = np.asarray(areas)
     smallest = int(np.quantile(areas, LOST, method="lower")) // 2 if areas.size else 0
-    peaks, chances = (
-        [value for score in scores for value in getattr(score, of)] for of in ("peaks", "chances")
-    )
     return Limits(
         min_node_area=smallest,
-        min_peak=0.0 if knows_nothing else _reached(peaks),
-        min_node_chance=_reached(chances) if knows_nothing else 0.0,
+        min_peak=0.0 if knows_nothing else _reached([peak for score in scores for peak in score.peaks]),
+        min_node_chance=_best_chance(scores, smallest) if knows_nothing else 0.0,
     )
+
+
+def trade_off(scores: Sequence[FrameScore], least: float, smallest: int = 0) -> tuple[float, float]:
+    """Tell what a limit on the chance of a patch brings, and what it costs.
+
+    Returns
+    -------
+    (float, float)
+        Mean Dice of the frames with a node, and share of the others on which none is claimed, with patches
+        of at least that chance and area; NaN without such frames.
+    """
+    dices: list[float] = []
+    left_alone: list[float] = []
+    for score in scores:
+        if score.has_node is None or score.failed:
+            continue
+        kept = [(area, on) for chance, area, on in score.patches if chance >= least and area >= smallest]
+        if score.has_node:
+            dices.append(2 * sum(on for _, on in kept) / (sum(area for area, _ in kept) + score.node_area))
+        else:
+            left_alone.append(not kept)
+    dice_mean, share = (float(np.mean(part)) if part else float("nan") for part in (dices, left_alone))
+    return dice_mean, share
+
+
+def _best_chance(scores: Sequence[FrameScore], smallest: int) -> float:
+    """Chance that serves these frames best, to two places; 0 where there is nothing to take it from."""
+    limits = np.arange(100) / 100
+    each = np.array([trade_off(scores, float(least), smallest) for least in limits])
+    if np.isnan(each).all():
+        return 0.0
+    merit = np.nanmean(each, axis=1)
+    return float(limits[merit >= merit.max() - NEAR][0])
 
 
 def _reached(values: Sequence[float]) -> float:

@@ -122,6 +122,7 @@ def _signs_of_candidate(one: Candidate, novelty: float | None) -> FrameSigns:
         finds_masks=reading.label == "no node found",
         unsure=reading.unsure,
         novelty=novelty,
+        doubt=reading.doubt,
     )
 
 

@@ -25,7 +25,7 @@ from napari_cln.study.cases import CaseRow, write_rows
 from napari_cln.study.config import EvaluationSettings
 from napari_cln.study.evaluation import evaluate_rows
 from napari_cln.study.report import write_report
-from napari_cln.training.run_folder import RunFolder
+from napari_cln.training.run_folder import Judged, RunFolder
 from napari_cln.widgets.evaluate.dock import EvaluateDock
 from napari_cln.widgets.evaluate.session import worst_frames
 from napari_cln.workflow.process import find_job, hand_over
@@ -177,6 +177,15 @@ def test_stop_ends_the_process_and_nothing_is_reported(dock, study, qtbot, tmp_p
 
     assert dock.message.text() == "Stopped. Nothing was reported."
     assert dock.view.start.isEnabled()
+
+
+def test_the_bar_follows_the_events_of_the_evaluation(dock, tmp_path):
+    run = RunFolder(tmp_path)
+    for done in (1, 2):
+        run.note(Judged(done=done, of=4))
+        dock.session.take_events(tmp_path)
+
+    assert dock.session.state.process.done == 0.5
 
 
 def test_a_report_that_is_torn_is_named(dock, tmp_path):

@@ -115,12 +115,12 @@ class CompiledYNet(Member):
         maps = [torch.from_numpy(found[index]) for index in range(len(found))]
         e1, e3, arm = maps[:3]
         e4 = maps[3] if self.config.knows_nothing else None
-        *coarse, logits = maps[4 if self.config.knows_nothing else 3 :] or [e1]
-        return Features(e1, logits, e3, arm, e4, *coarse)
+        logits = maps[-1] if self.config.segmentation else e1
+        return Features(e1, logits, e3, arm, e4)
 
     def masks(self, features: Features) -> tuple[Tensor, ...]:
-        """Mask logits (B, 2, S, S), and those of a coarser level, which came with the features."""
-        return (features.e2,) if features.coarse is None else (features.coarse, features.e2)
+        """Mask logits (B, 2, S, S), which came with the features."""
+        return (features.e2,)
 
     def classify(
         self, features: Features, guide: Tensor | None = None, frames: Tensor | None = None
@@ -231,5 +231,5 @@ class _Maps(nn.Module):
         maps = [features.e1, features.e3, features.arm]
         if self.network.config.knows_nothing and features.e4 is not None:
             maps.append(features.e4)
-        drawn = self.network.masks(features)[-2:] if self.network.config.segmentation else ()
+        drawn = self.network.masks(features)[-1:] if self.network.config.segmentation else ()
         return (*maps, *drawn)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +19,7 @@ from ...errors import ClnError, DatasetError
 from ...folder.pictures import read_png
 from ...study.cases import CaseRow, read_rows
 from ...study.config import EvaluationSettings
-from ...training.run_folder import RunFolder
+from ...training.run_folder import EventReader, Judged, RunFolder
 from ..common.parts import Signal
 from ..common.process_panel import ProcessSession, ProcessState
 from ..common.reference_frames import place_of, read_frame_of
@@ -30,11 +29,9 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 START = "Choose a training folder with masks and truths. Then press Evaluate."
-TAIL = 4000
 MOST = 50
 # Okabe and Ito's colours, which the colour-blind tell apart
 COLOURS = {"reader": "#56b4e9", "model": "#e69f00"}
-_FRAME = re.compile(rb"frame (\d+) of (\d+)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +79,7 @@ class EvaluateSession(QObject):
         self.process = ProcessSession("evaluate", "report", 0, self)
         self._report = ReportState()
         self._done = (0, 0)
+        self._events: EventReader | None = None
         self._shown: list[Layer] = []
         self.process.followed.connect(self._forget)
         self.process.looked.connect(self.look)
@@ -117,6 +115,7 @@ class EvaluateSession(QObject):
             self.told.emit(words, "bad", None)
             return
         try:
+            RunFolder(out).progress.unlink(missing_ok=True)  # of an evaluation that was stopped
             process.start(settings=settings)
         except ClnError as error:
             self.told.emit(str(error), "bad", None)
@@ -134,17 +133,27 @@ class EvaluateSession(QObject):
         if out is None:
             process.rest()
         elif process.is_alive:
-            self._done = done, total = _progress(out)
-            self._say(_words(done, total))
+            self.take_events(out)
+            self._say(_words(*self._done))
         else:
             process.rest()
             if process.job is not None or is_finished(out):
                 self._end(out)
         self.changed.emit()
 
+    def take_events(self, out: Path) -> None:
+        """Take in what the process has noted since the last look."""
+        self._events = reader = self._events or EventReader(RunFolder(out))
+        there_was = True
+        while there_was:
+            events, there_was = reader.read()
+            for event in events:
+                if isinstance(event, Judged):
+                    self._done = event.done, event.of
+
     def _forget(self) -> None:
         """Show and say nothing of another report: a former result never stands beside a new run."""
-        self._report, self._done = ReportState(), (0, 0)
+        self._report, self._done, self._events = ReportState(), (0, 0), None
         self._say("")
 
     def _end(self, out: Path) -> None:
@@ -226,17 +235,6 @@ def _outline(name: str, instances: NDArray[np.uint8], colour: str, place: dict[s
     labels.contour = 2
     labels.editable = False
     return labels
-
-
-def _progress(out: Path) -> tuple[int, int]:
-    """Return how many frames are done, and of how many; 0 of 0 before the first."""
-    try:
-        with RunFolder(out).log.open("rb") as log:
-            log.seek(max(log.seek(0, 2) - TAIL, 0))
-            found = _FRAME.findall(log.read(TAIL))
-    except OSError:
-        return 0, 0
-    return (int(found[-1][0]), int(found[-1][1])) if found else (0, 0)
 
 
 def _words(done: int, total: int) -> str:

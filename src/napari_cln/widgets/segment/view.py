@@ -11,7 +11,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
 
 from ...study.reading import Reading
-from ...types import UNLIKE_TRAINING_DATA, Measurement
+from ...types import UNLIKE_TRAINING_DATA, Doubt, Measurement
 from ..common.model_choice import ModelChoice
 from ..common.number_field import NumberField
 from ..common.parts import Signal, beside, button, device_box, form, small, stacked
@@ -107,7 +107,6 @@ class Verdict(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.headline, self.unlike, self.nodes = QLabel(), QLabel(UNLIKE_TRAINING_DATA), QLabel()
-        self.headline.setStyleSheet("font-size: 20px;")
         set_role(self.unlike, "bad")
         self.nodes.setTextFormat(Qt.TextFormat.RichText)
         self.caveat = small("For research, not for diagnosis.")
@@ -130,7 +129,11 @@ class Verdict(QWidget):
     def show_state(self, state: SegmentState) -> None:
         """Show the reading of the frame in view, and the scores of all where there are several."""
         self._reading = reading = state.readings.get(state.index)
-        self.unlike.setVisible(reading is not None and state.index in state.unlike)
+        doubt = "" if reading is None or reading.doubt is None else _doubt_text(reading.doubt)
+        self.unlike.setText(UNLIKE_TRAINING_DATA if state.index in state.unlike else doubt)
+        self.unlike.setVisible(reading is not None and bool(self.unlike.text()))
+        # no verdict in large letters where it is not to be relied on
+        self.headline.setStyleSheet("" if self.unlike.text() else "font-size: 20px;")
         for widget in (self.headline, self.nodes, self.caveat):
             widget.setVisible(reading is not None)
         if reading is not None:
@@ -156,15 +159,22 @@ class Verdict(QWidget):
         self.headline.setText(f"{reading.malignancy:.2f}  {reading.label}")
         set_role(self.headline, LABEL_ROLES.get(reading.label, "info"))
         colour = f" style='color: {self._colours.quiet}'" if self._colours is not None else ""
+        doubts = reading.doubts[1:] or (None,) * len(reading.sizes)
         rows = "".join(
             f"<p style='margin: 2px 0'>{node} · {score:.2f} {reading.label_of(score)}<br>"
-            f"<span{colour}>{_axes_text(size)}</span></p>"
-            for node, (score, size) in enumerate(
-                zip(reading.node_scores, reading.sizes, strict=True), start=1
+            f"<span{colour}>{_axes_text(size)}</span>"
+            f"{'<br>' + text if doubt is not None and (text := _doubt_text(doubt)) else ''}</p>"
+            for node, (score, size, doubt) in enumerate(
+                zip(reading.node_scores, reading.sizes, doubts, strict=True), start=1
             )
         )
         self.nodes.setText(rows)
         self.nodes.setVisible(bool(rows))
+
+
+def _doubt_text(doubt: Doubt) -> str:
+    """A doubt as a sentence; nothing where it is sure."""
+    return "" if doubt.level == "sure" else str(doubt)
 
 
 def _axes_text(size: Measurement) -> str:
