@@ -26,6 +26,7 @@ from .fusion import RecordBeside, fused_rows
 from .gallery import Gallery, Picture
 from .hospitals import Transfer, compare_hospitals
 from .matching import compare, read_instances, reference_instances
+from .reader_study import ReaderStudy, study_readers
 from .segmentation import Detection, Segmentation, detect, segment_summary
 from .statistics.intervals import Resampling
 from .subgroups import Subgroup, split_into_subgroups
@@ -75,6 +76,8 @@ class Evaluation:
         Figures from hospital to hospital, where the cases are of several.
     trained_on : tuple of str
         Sources of the model's training frames, and the number of each, as its card says.
+    reader_study : ReaderStudy, optional
+        Readers without and with the model, where their calls have both.
     """
 
     config: EvaluationConfig
@@ -93,6 +96,7 @@ class Evaluation:
     record: RecordBeside | None = None
     transfers: tuple[Transfer, ...] = ()
     trained_on: tuple[str, ...] = ()
+    reader_study: ReaderStudy | None = None
 
     @property
     def model(self) -> str:
@@ -345,6 +349,7 @@ def evaluate_rows(
         },
         record=None if record is None else record.counted(mine),
         transfers=compare_hospitals(mine, cutoff.value, learned_hospitals, how),
+        reader_study=study_readers(judged, calls, how),
     )
 
 
