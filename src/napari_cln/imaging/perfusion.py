@@ -16,7 +16,7 @@ from scipy.optimize import least_squares
 
 from ..types import Box, Frame
 from .channels import contrast_views
-from .tracking import moved_mask, shift_between
+from .tracking import rolled, shift_between
 
 __all__ = ["TimeIntensity", "WashIn", "perfusion"]
 
@@ -146,7 +146,7 @@ def perfusion(
         way = (0, 0) if index == at else shift_between(reference, _part(frame.grey, still))
         intensity = _intensity(frame, agent, dynamic_range_db)
         for row, part in enumerate((node, ring)):
-            moved = moved_mask(part, way)
+            moved = rolled(part, way)
             curves[row, index] = float(intensity[moved].mean()) if moved.any() else np.nan
     seconds = np.arange(len(frames), dtype=np.float64) * first.frame_time_s
     own, other = (fit_wash_in(seconds, curve) for curve in curves)

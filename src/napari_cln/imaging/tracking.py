@@ -280,7 +280,7 @@ class Tracker:
         moved = (0, 0) if self._small is None else _shift(self._small, small)
         moved = moved[0] * step, moved[1] * step
         for one in self._open:
-            one.mask = moved_mask(one.mask, moved)
+            one.mask = rolled(one.mask, moved)
         self._small = small
         drawn = prediction.instances > 0
         probability = np.rint(prediction.probability * 255).astype(np.uint8)
@@ -295,7 +295,7 @@ class Tracker:
     def _assign(self, prediction: Prediction) -> tuple[int, ...]:
         """Give each node of a frame to the track that it overlaps best, or to a new one."""
         masks = [prediction.instances == node for node in range(1, len(prediction.node_scores) + 1)]
-        overlap = np.array([[_iou(one.mask, mask) for mask in masks] for one in self._open])
+        overlap = np.array([[overlap_of(one.mask, mask) for mask in masks] for one in self._open])
         pairs: dict[int, _Open] = {}
         if overlap.size:
             for i, j in zip(*linear_sum_assignment(overlap, maximize=True), strict=True):
@@ -333,7 +333,7 @@ class Tracker:
         """Look for a new node in the frames before, as long as their maps show it."""
         mask = one.mask
         for after, seen in pairwise(reversed(self._recent)):
-            mask = moved_mask(mask, (-after.moved[0], -after.moved[1]))
+            mask = rolled(mask, (-after.moved[0], -after.moved[1]))
             patch = seen.faintly(mask)
             if patch is None:
                 return
@@ -415,15 +415,8 @@ def _part(shift: int, size: int) -> slice:
     return slice(max(0, shift), size + min(0, shift))
 
 
-def moved_mask(mask: Mask, shift: tuple[int, int]) -> Mask:
-    """Move a mask by whole pixels; what leaves the frame is gone.
-
-    Parameters
-    ----------
-    mask : ndarray of bool, shape (H, W)
-    shift : (int, int)
-        Rows and columns.
-    """
+def rolled(mask: Mask, shift: tuple[int, int]) -> Mask:
+    """A mask moved by whole pixels; what leaves the frame is gone."""
     if shift == (0, 0):
         return mask
     moved = np.zeros_like(mask)
@@ -432,7 +425,8 @@ def moved_mask(mask: Mask, shift: tuple[int, int]) -> Mask:
     return moved
 
 
-def _iou(one: Mask, other: Mask) -> float:
+def overlap_of(one: Mask, other: Mask) -> float:
+    """Share of the pixels of two masks that both have (IoU); 0 where both are empty."""
     place = bounds(one | other)
     if place is None:
         return 0.0

@@ -23,9 +23,9 @@ from napari_cln.network import outline
 from napari_cln.types import Node
 from napari_cln.widgets.correct.dock import CorrectDock
 from napari_cln.widgets.correct.session import Session
-from napari_cln.widgets.correct.tools import TOOLS, Workbench
+from napari_cln.widgets.correct.tools import OF_CINES, TOOLS, Workbench
 
-EDITS = [tool.name for tool in TOOLS if tool.name != "calipers"]
+EDITS = [tool.name for tool in TOOLS if tool.name not in ("calipers", *OF_CINES)]
 LONG, SHORT = ((240, 300), (240, 380)), ((215, 340), (265, 340))
 
 
@@ -180,7 +180,7 @@ class TestInTheWindow:
 
     def test_a_line_by_mouse_splits_the_selected_node(self, dock, two, key):
         two.selected_label = 2
-        key(Qt.Key.Key_S, Qt.KeyboardModifier.ShiftModifier)
+        key(Qt.Key.Key_T, Qt.KeyboardModifier.ShiftModifier)
         drag(dock.viewer, (210, 372), (240, 374), (270, 376))
         QTest.qWait(50)
 
@@ -189,7 +189,7 @@ class TestInTheWindow:
         assert np.unique(painted(dock)).tolist() == [0, 1, 2]
 
     def test_a_line_by_key_splits_it_across_its_middle(self, dock, two, key):
-        key(Qt.Key.Key_S, Qt.KeyboardModifier.ShiftModifier)
+        key(Qt.Key.Key_T, Qt.KeyboardModifier.ShiftModifier)
         key(Qt.Key.Key_Return)
 
         sizes = np.bincount(painted(dock)[painted(dock) > 0])
@@ -248,7 +248,7 @@ class TestInTheWindow:
         two.data_setitem(tuple(np.mgrid[300:310, 300:310].reshape(2, -1)), 1)
         QTest.qWait(50)
 
-        assert "Node 1 lies in 2 parts and counts as one. Split (Shift+S)" in dock.view.state.text()
+        assert "Node 1 lies in 2 parts and counts as one. Split (Shift+T)" in dock.view.state.text()
 
 
 SHAPE = (60, 80)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary, WeakSet, ref
 
 import numpy as np
 from napari.layers import Image, Labels
@@ -34,8 +34,19 @@ if TYPE_CHECKING:
 
 FRAMES_KEY = "napari-cln frames"
 """Key in a Labels layer's metadata for the content hash of the frame that each of its masks is of."""
+DRAWN_KEY = "napari-cln drawn"
+"""Key in a Labels layer's metadata for what was drawn from other frames of a cine: a Drawn by frame."""
 LOOK_S = 0.015
 """Seconds to look at masks in one go; the rest follow when the window has had its turn."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Drawn:
+    """Masks that were made from those of other frames: their digest, how, and facts of their nodes."""
+
+    digest: str
+    words: str
+    facts: Mapping[int, Node] = field(default_factory=dict)
 
 
 class PaintedMask:
@@ -91,7 +102,7 @@ class PaintedMask:
     ) -> None:
         # Weakly: who looks through thousands of frames keeps what was said of them, and not their pixels.
         self._image, self._labels, self.index = ref(image), ref(labels), index
-        self.ledger, self.second = ledger, second
+        self.ledger, self.second, self._is_over = ledger, second, False
         self._frame: Frame | None = frame
         self.frame_digest = digest(frame.pixels)
         bound = labels.metadata.setdefault(FRAMES_KEY, {})
@@ -114,8 +125,8 @@ class PaintedMask:
 
     @property
     def is_alive(self) -> bool:
-        """True while both layers are somewhere."""
-        return self._image() is not None and self._labels() is not None
+        """True while both layers are somewhere, and show its frame."""
+        return not self._is_over and self._image() is not None and self._labels() is not None
 
     @property
     def image(self) -> Image:
@@ -138,6 +149,14 @@ class PaintedMask:
         if self._frame is None:
             self._frame = frame_from_layer(self.image, self.index)
         return self._frame
+
+    def bind(self, image: Image, labels: Labels) -> None:
+        """Take two other layers, which hold the same frame and the same mask now."""
+        self._image, self._labels = ref(image), ref(labels)
+
+    def end(self) -> None:
+        """Be over: the layers show another frame now. What was said of it stays in its ledger."""
+        self._is_over = True
 
     def let_go(self) -> None:
         """Forget the pixels: only those of the frame in view are kept."""
@@ -206,6 +225,8 @@ class PaintedMask:
         if now == self.seen and not arrived:
             return None
         self.seen = now
+        if self._take_drawn():
+            return "predicted"
         is_cleared = by_run and reading is None and self.is_empty
         if is_cleared and not self.ledger.knows(now):
             self.ledger.give(Given(digest=now, masks=PackedMasks(self.masks)))
@@ -254,12 +275,28 @@ class PaintedMask:
         if reading is not None:
             if not self.ledger.knows(reading.mask_digest):
                 self._give_prediction()
-            if not self.ledger.knows(self.seen):  # painted on before the dock was there
+            if not self.ledger.knows(self.seen) and not self._give_drawn():  # painted on before the dock was
                 self.ledger.paint(self.seen, self.ledger.origin(reading.mask_digest), who)
                 self.was_painted_unseen = True
-        elif not self.ledger.knows(self.seen):
+        elif not self.ledger.knows(self.seen) and not self._give_drawn():
             self.ledger.give(Given(digest=self.seen, masks=PackedMasks(self.masks)))
         return self.ledger.origin(self.seen)
+
+    def _take_drawn(self) -> bool:
+        """Take masks that were made from those of other frames, where they are new here."""
+        if self.ledger.knows(self.seen) or not self._give_drawn():
+            return False
+        self._come_from(self.ledger.origin(self.seen))
+        return True
+
+    def _give_drawn(self) -> bool:
+        drawn = self.labels.metadata.get(DRAWN_KEY, {}).get(self.index)
+        if drawn is None or drawn.digest != self.seen:
+            return False
+        masks = PackedMasks(self.masks)
+        facts = {node: fact for node, fact in drawn.facts.items() if node in self.node_ids}
+        self.ledger.give(Given(digest=self.seen, masks=masks, based_on=drawn.words, facts=facts))
+        return True
 
     def _give_prediction(self) -> Given:
         reading = readings_of(self.labels)[self.index]
@@ -305,6 +342,7 @@ class Desk:
         self._listen, self._notice = listen, notice
         self._masks: WeakKeyDictionary[Labels, dict[int, PaintedMask]] = WeakKeyDictionary()
         self._steps: WeakKeyDictionary[Labels, tuple[int, ...]] = WeakKeyDictionary()
+        self._watched: WeakSet[Labels] = WeakSet()
         self._ledgers: dict[tuple[str, str], Ledger] = {}
         self._dirty: dict[PaintedMask, None] = {}
 
@@ -344,9 +382,26 @@ class Desk:
         self._masks.setdefault(labels, {})[index] = mask
         return mask
 
+    def of_labels(self, labels: Labels) -> dict[int, PaintedMask]:
+        """Every mask of a layer that was looked at, by frame."""
+        return dict(self._masks.get(labels, {}))
+
     def of_image(self, image: Image) -> list[PaintedMask]:
         """Every mask of an image."""
         return [mask for mask in self if mask.is_alive and mask.image is image]
+
+    def hand_over(self, labels: Labels, image: Image | None = None, to: Labels | None = None) -> None:
+        """Bind the masks of a layer to other layers, which hold the same now; to none, and they are over."""
+        masks = self._masks.pop(labels, {})
+        self._steps.pop(labels, None)
+        for mask in masks.values():
+            if image is None or to is None:
+                mask.end()
+            else:
+                mask.bind(image, to)
+        if to is not None:
+            self._watch(to)
+            self._masks[to] = masks
 
     def sign(self, who: str) -> None:
         """Put a reader's name to what was painted before it was typed."""
@@ -378,8 +433,9 @@ class Desk:
                 return
 
     def _watch(self, labels: Labels) -> None:
-        if labels in self._masks:
+        if labels in self._watched:
             return
+        self._watched.add(labels)
         labels.n_edit_dimensions = 2  # a stroke belongs to one frame
         # Undo and redo tell nobody but the canvas; a prediction is told before it is complete. So every
         # sign of change only starts a look at the contents, once the event is over.

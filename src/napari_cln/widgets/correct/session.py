@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 from app_model.types import KeyCode, KeyMod
 from napari.layers import Image, Labels
 from qtpy.QtCore import QObject, QTimer
 
+from ..._layers import frame_layers
 from ...folder.dataset import TrainingFolder
 from ...folder.readers import ReadingPair
 from ...types import Node, Status
@@ -19,6 +20,7 @@ from .filing import NO_FOLDER, NO_NAME, Filing, SaveRequest
 from .ledger import PackedMasks, Said, Typed
 from .navigator import Navigator, Routes
 from .painted import Desk, PaintedMask, say_again, take_back, touch
+from .worklist import WorkList
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -47,6 +49,8 @@ class Session(QObject):
         Training folder, reader and saves.
     navigator : Navigator
         The frame in view.
+    work : WorkList
+        The training folder's frames, and what was decided on each.
     routes : Routes
         The orders in which frames can be gone through.
     steps : Steps
@@ -76,16 +80,25 @@ class Session(QObject):
             part.setParent(self)
             part.told.connect(self.told)
         self._timer.timeout.connect(self.refresh)
-        self.routes = Routes(self.navigator, self.open_case)
+        self.work = WorkList(self)
+        self.routes = Routes(self.navigator, self.work, self.open_case)
         self.steps, self.notes = Steps(self), Notebook(self)
         self.navigator.changed.connect(self.steps.bind)
         self.navigator.changed.connect(self.changed)
         self.filing.saved.connect(self._take_saved)
+        self.work.changed.connect(self.changed)
+        self.work.found.connect(self._begin)
 
     @property
     def mask(self) -> PaintedMask | None:
         """The mask of the frame in view."""
         return self.navigator.mask
+
+    @property
+    def is_free(self) -> bool:
+        """True where no image is open but one of a training folder."""
+        opened = self.navigator.cases.image
+        return all(image is opened for image in frame_layers(self.viewer.layers))
 
     @property
     def folder(self) -> TrainingFolder | None:
@@ -110,7 +123,7 @@ class Session(QObject):
     def enter(self, folder: TrainingFolder) -> None:
         """Save into a training folder from now on."""
         self.look()
-        self.routes.ids = list(folder.ids())
+        self.work.enter(folder)
         self.filing.enter(folder)
         self.refresh()
 
@@ -140,6 +153,19 @@ class Session(QObject):
         painted = mask.is_changed or mask.given.status == "corrected"
         self.say(mask, "accepted", "corrected" if painted else "accepted")
 
+    def accept_and_go_on(self) -> None:
+        """Say that the mask is right, and show the next frame on which nobody has decided."""
+        said = None if self.mask is None else self.mask.ledger.last_said(self.mask.seen)
+        self.accept()
+        mask = self.mask
+        if mask is None or mask.ledger.last_said(mask.seen) in (None, said):
+            return  # and the message says why
+        following = self.work.next_undecided(self.navigator.cases.case_id)
+        if following is not None:
+            self.open_case(following)
+        elif self.work.items:
+            self.told.emit("Every frame of the list is decided.", "good", mask)
+
     def reject(self) -> None:
         """Say that the mask is wrong: it is kept in the folder, and never trained on."""
         if (mask := self.ready()) is not None:
@@ -164,6 +190,7 @@ class Session(QObject):
         else:
             self.look()
             self.navigator.open_case(self.folder, case_id, self.filing.who if self.second else None)
+            self.navigator.read_ahead(self.folder, self.work.neighbours(case_id))
 
     def bring_saved(self) -> None:
         """Put what the training folder has of this frame onto the canvas; one step of undo."""
@@ -179,7 +206,9 @@ class Session(QObject):
         """Save what was painted, undone or redone since the last look; return these masks."""
         changed = []
         for mask, happened in self.desk.look(self.filing.who, seconds):
-            if happened == "predicted":
+            if happened == "painted":
+                self.steps.forget(mask.labels)
+            if happened == "predicted" or self._is_nobodys(mask):
                 mask.is_behind = bool(self.filing.revision(mask)) and not self.filing.is_filed(mask)
                 continue
             changed.append(mask)
@@ -190,6 +219,11 @@ class Session(QObject):
             else:
                 self.filing.file(mask, None if happened == "painted" else "undone")
         return changed
+
+    def _is_nobodys(self, mask: PaintedMask) -> bool:
+        """Tell whether no reader has a part in masks that the folder does not have either."""
+        is_known = self.filing.revision(mask) or self.filing.is_pending(mask) or mask.is_unsaved
+        return mask.status == "predicted" and not is_known
 
     def let_go(self, image: Image) -> None:
         """Have the frames of an image read anew: its scale has changed."""
@@ -226,6 +260,7 @@ class Session(QObject):
         who = self.filing.who
         said = Said(action=action, status=status, who=who, before=before, after=after, readings=readings)
         mask.ledger.say(mask.seen, said)
+        self.steps.forget(mask.labels)
         self.file(mask, action, readings, pair)
 
     def file(
@@ -258,9 +293,14 @@ class Session(QObject):
             return mask
         return None
 
+    def _begin(self) -> None:
+        """Show the first frame of a training folder that waits for a decision, where no other is at work."""
+        first = self.work.next_undecided(None) or next(iter(self.work.ids), None)
+        if first is not None and self.is_free:
+            self.open_case(first)
+
     def _take_saved(self, request: SaveRequest) -> None:
-        if request.case_id not in self.routes.ids:
-            self.routes.ids.append(request.case_id)
+        self.work.take_saved(request)
         for mask in self.desk:  # another layer of the same frame
             if mask is not request.mask and mask.case_id == request.case_id and not request.second:
                 mask.is_behind = mask.seen != request.mask.seen
@@ -314,6 +354,7 @@ class Steps:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._keyed: WeakSet[Labels] = WeakSet()
+        self._made: WeakKeyDictionary[Labels, bool] = WeakKeyDictionary()
         session.destroyed.connect(partial(_release, self._keyed))
 
     def bind(self) -> None:
@@ -323,6 +364,14 @@ class Steps:
             self._keyed.add(mask.labels)
             mask.labels.bind_key(UNDO, self.undo, overwrite=True)
             mask.labels.bind_key(REDO, self.redo, overwrite=True)
+
+    def note(self, labels: Labels) -> None:
+        """Take note that masks of other frames were made: undo takes them back before any decision."""
+        self._made[labels] = True
+
+    def forget(self, labels: Labels) -> None:
+        """Take note that something else was done since."""
+        self._made.pop(labels, None)
 
     def take_back(self) -> None:
         """Take back what was said last of the mask in view: what stood before stands again."""
@@ -363,12 +412,15 @@ class Steps:
         session.look()
         mask = session.mask
         in_view = mask is not None and mask.labels is layer
-        if mask is not None and in_view:
+        was_made = self._made.get(layer) is back
+        if mask is not None and in_view and not was_made:
             ledger = mask.ledger
             if self._is_own(ledger.last_said(mask.seen) if back else ledger.last_taken_back(mask.seen)):
                 self.take_back() if back else self.say_again()
                 return
         (layer.undo if back else layer.redo)()
+        if was_made:
+            self._made[layer] = not back
         changed = [one for one in session.look(seconds=0.04) if one.labels is layer]
         if changed and in_view and mask not in changed:
             session.navigator.show_frame(changed[0].image, changed[0].index)  # nothing is undone unseen

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
+from napari.layers import Image
 from qtpy.QtCore import QEvent, QObject, QPoint, Qt
 from qtpy.QtGui import QContextMenuEvent, QMouseEvent
 from qtpy.QtWidgets import QGridLayout, QMenu, QWidget
 
+from ..._layers import frames_from_layer, is_painted
 from ...compat.window import canvases_of
-from ...errors import ClnError, InputError, listed
+from ...errors import ClnError, InputError, counted, listed
+from ...folder.dataset import TrainingFolder
+from ...imaging.carrying import carry_masks, interpolate_masks
 from ...imaging.editing import (
     Instances,
     delete_node,
@@ -28,11 +33,14 @@ from ...imaging.editing import (
     split_node,
 )
 from ...imaging.measurement import measure
-from ...types import Node
+from ...study.reading import digest
+from ...types import Frame, Node
 from ..common.parts import Signal, button
+from ..common.results import TOUCHED_KEY
+from ..common.worker import Work
 from ..prompts.calipers import CaliperTool, Kept
 from ..prompts.sketch import Sketch
-from .painted import PaintedMask, put_masks
+from .painted import DRAWN_KEY, Drawn, PaintedMask, put_masks
 from .session import Session
 
 WHICH = "Which node? Click its number in the table, or pick it on the canvas (5)."
@@ -58,17 +66,33 @@ TOOLS = (
     NodeTool(
         name="split",
         title="Split",
-        key="Shift-S",
+        key="Shift-T",
         tip="Draw a line across the node; one in several parts becomes a node each",
     ),
     NodeTool(
         name="merge", title="Merge", key="Shift-M", tip="Make one of the chosen nodes, or with the nearest"
     ),
     NodeTool(name="delete", title="Delete", key="Shift-E", tip="Erase the node"),
-    NodeTool(name="fill", title="Fill holes", key="Shift-F", tip="Fill the holes of the node"),
+    NodeTool(name="fill", title="Fill holes", key="Shift-H", tip="Fill the holes of the node"),
     NodeTool(name="smooth", title="Smooth", key="Shift-O", tip="Smooth its border; the area stays"),
     NodeTool(name="part", title="One part", key="Shift-P", tip="Keep the largest part of the node"),
+    NodeTool(
+        name="carry",
+        title="Carry on",
+        key="Shift-G",
+        tip="Carry this mask to the next frames along the motion, as predictions",
+    ),
+    NodeTool(
+        name="interpolate",
+        title="Fill between",
+        key="Shift-I",
+        tip="Make the masks between two corrected frames, as predictions",
+    ),
 )
+OF_CINES = ("carry", "interpolate")
+"""Tools that are for cines alone."""
+FINISHED = ("corrected", "accepted")
+"""Statuses of a mask that a reader stands for."""
 
 
 class Workbench(QObject):
@@ -81,6 +105,8 @@ class Workbench(QObject):
     Attributes
     ----------
     calipers : CaliperTool
+    clip : Clip
+        Masks for other frames of a cine.
     chosen : list of int
         Nodes that are chosen in the table.
     """
@@ -93,6 +119,7 @@ class Workbench(QObject):
         self.calipers.told.connect(session.told)
         self.calipers.kept.connect(self._take_outline)
         self._cut: Sketch | None = None
+        self.clip = Clip(session)
 
     def use(self, name: str, nodes: Sequence[int] = (), at: tuple[float, float] | None = None) -> None:
         """Use a tool on nodes: those that are given, chosen in the table, or selected on the layer.
@@ -106,6 +133,10 @@ class Workbench(QObject):
             Row and column that were pointed at.
         """
         session = self._session
+        if name in OF_CINES:
+            self.put_away()
+            (self.clip.carry if name == "carry" else self.clip.interpolate)()
+            return
         if (mask := session.ready(named=False)) is None:
             return
         if name == "calipers":
@@ -268,6 +299,186 @@ def _said(fact: Node | None) -> tuple[Any, ...] | None:
     return None if said == ("unknown", "none", None, None) else said
 
 
+class Clip(QObject):
+    """Masks of a cine that are made from those of other frames: predicted, never accepted by themselves.
+
+    Frames on which a reader has decided, here or in the training folder, are not touched. All of it is one
+    step of undo.
+    """
+
+    busy = Signal(bool)
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._session = session
+        self._work: Work | None = None
+        self._made: dict[int, Instances] = {}
+        self._end_words = ""
+
+    def carry(self) -> None:
+        """Carry the mask in view to the frames that follow, until its nodes leave; again, to stop there."""
+        session = self._session
+        if self._work is not None:
+            self._work.stop()
+            return
+        if (mask := self._ready()) is None:
+            return
+        if mask.status not in FINISHED or mask.is_empty:
+            session.tell("Correct or accept this mask first: only what a reader stands for is carried on.")
+            return
+        frames = range(mask.index, len(mask.image.data))
+        self._begin(mask, f"carried from frame {mask.index}", carried, frames, mask.masks.astype(np.uint8))
+
+    def interpolate(self) -> None:
+        """Make the masks between the two corrected frames on both sides of the one in view."""
+        session = self._session
+        if self._work is not None or (mask := self._ready()) is None:
+            return
+        known = session.desk.of_labels(mask.labels)
+        decided = sorted(k for k, one in known.items() if one.status in FINISHED and not one.is_empty)
+        before, after = ([k for k in decided if (k <= mask.index) is early] for early in (True, False))
+        ends = [*before[-1:], *after[:1]] if after else before[-2:]
+        if len(ends) < 2 or ends[1] - ends[0] < 2:
+            session.tell(
+                "There are no two corrected frames with others between. Correct one before and one after."
+            )
+            return
+        first, last = (known[k].masks.astype(np.uint8) for k in ends)
+        words = f"interpolated between frames {ends[0]} and {ends[1]}"
+        self._begin(known[ends[0]], words, between, range(ends[0], ends[1] + 1), first, last)
+
+    def _ready(self) -> PaintedMask | None:
+        mask = self._session.ready(named=False)
+        if mask is not None and (mask.labels.ndim != 3 or len(mask.image.data) < 2):
+            self._session.tell("This is one frame, and no cine.")
+            return None
+        self._session.look(seconds=60)
+        return mask
+
+    # ------------------------------------------------------------ work beside the window
+
+    def _begin(
+        self, mask: PaintedMask, words: str, make: Callable[..., Any], frames: range, *masks: Instances
+    ) -> None:
+        self._made, self._end_words = {}, ""
+        self._work = work = Work(self, make, mask.image, self._session.folder, frames, *masks)
+        work.stepped.connect(lambda step: self._take(mask, *step))
+        work.done.connect(lambda why: setattr(self, "_end_words", self._end_words or why))
+        work.failed.connect(lambda error: self._session.tell(str(error), mask))
+        work.ended.connect(lambda: self._end(mask, words))
+        self.busy.emit(True)
+        work.start()
+
+    def _take(self, mask: PaintedMask, index: int, masks: Instances, keeps_order: bool) -> None:
+        if self._end_words:
+            return
+        if mask.is_alive and self._is_free(mask, index):
+            self._made[index] = masks
+            self._session.told.emit(f"Frame {index + 1} is made.", "info", mask)
+        elif keeps_order:
+            self._end_words = f"Frame {index + 1} is decided already."
+            if self._work is not None:
+                self._work.stop()
+
+    def _end(self, mask: PaintedMask, words: str) -> None:
+        self._work = None
+        self.busy.emit(False)
+        session = self._session
+        if not mask.is_alive or mask.labels not in session.viewer.layers:
+            return  # the cine was closed
+        session.look(seconds=60)
+        made = {index: masks for index, masks in self._made.items() if self._is_free(mask, index)}
+        self._made = {}
+        if not made:
+            session.tell(f"No frame was filled. {self._end_words}".strip(), mask)
+            return
+        self._put(mask, made, words)
+        at = f"frame {min(made) + 1}" if len(made) == 1 else f"frames {min(made) + 1} to {max(made) + 1}"
+        text = f"{counted(len(made), 'mask')} on {at}, predicted: look at each. {self._end_words}".strip()
+        session.told.emit(f"{text} Ctrl+Z takes all back.", "good", mask)
+
+    def _put(self, mask: PaintedMask, made: Mapping[int, Instances], words: str) -> None:
+        """Put masks on their frames, as one step of undo."""
+        labels = mask.labels
+        facts = {node: replace(fact, p_malignant=None) for node, fact in mask.given.facts.items()}
+        drawn = dict(labels.metadata.get(DRAWN_KEY, {}))  # a duplicated layer shares the old one
+        places, values = [], []
+        for index, masks in made.items():
+            drawn[index] = Drawn(digest=digest(masks), words=words, facts=facts)
+            rows, columns = np.nonzero(labels.data[index] != masks)
+            places.append((np.full_like(rows, index), rows, columns))
+            values.append(masks[rows, columns])
+        labels.metadata[DRAWN_KEY] = drawn
+        where = tuple(np.concatenate(axis) for axis in zip(*places, strict=True))
+        if where[0].size:
+            with labels.block_history():
+                labels.data_setitem(where, np.concatenate(values))
+            self._session.steps.note(labels)
+        self._session.refresh()
+
+    def _is_free(self, mask: PaintedMask, index: int) -> bool:
+        """Tell whether no reader has a part in the masks of a frame."""
+        labels = mask.labels
+        known = self._session.desk.of_labels(labels).get(index)
+        if known is not None and known.status != "predicted":
+            return False
+        if known is None and index in labels.metadata.get(TOUCHED_KEY, ()):
+            return False
+        drawn = labels.metadata.get(DRAWN_KEY, {}).get(index)
+        now = np.asarray(labels.data[index]).astype(np.uint8)
+        return (drawn is not None and drawn.digest == digest(now)) or not is_painted(labels, index)
+
+
+def carried(
+    image: Image, folder: TrainingFolder | None, indices: range, masks: Instances
+) -> Generator[tuple[int, Instances, bool], None, str]:
+    """Carry masks from the first of some frames on; return why it ends before the last."""
+    why = "The nodes leave there."
+
+    def undecided() -> Iterator[Frame]:
+        nonlocal why
+        for index, frame in zip(indices, frames_from_layer(image, indices), strict=True):
+            if isinstance(frame, ClnError):
+                why = f"Frame {index + 1} can't be read."
+                return
+            if index > indices[0] and _is_decided(folder, frame):
+                why = f"Frame {index + 1} is decided already."
+                return
+            yield frame
+
+    n = 0
+    for n, found in enumerate(carry_masks(undecided(), masks), start=1):
+        yield indices[n], found, True
+    return "" if n == len(indices) - 1 else why
+
+
+def between(
+    image: Image, folder: TrainingFolder | None, indices: range, first: Instances, last: Instances
+) -> Generator[tuple[int, Instances, bool], None, str]:
+    """Interpolate masks between the first and the last of some frames; return what was left out."""
+    frames = list(frames_from_layer(image, indices))
+    for frame in frames:
+        if isinstance(frame, ClnError):
+            raise frame
+    whole = [frame for frame in frames if isinstance(frame, Frame)]
+    for index, frame, found in zip(
+        indices[1:], whole[1:], interpolate_masks(whole, first, last), strict=False
+    ):
+        if found.any() and not _is_decided(folder, frame):
+            yield index, found, False
+    ours, theirs = (len(np.unique(masks[masks > 0])) for masks in (first, last))
+    return "" if ours == theirs else "A node is on one of the two frames alone, and was left out."
+
+
+def _is_decided(folder: TrainingFolder | None, frame: Frame) -> bool:
+    """Tell whether a reader has decided on a frame in the training folder."""
+    if folder is None:
+        return False
+    with suppress(ClnError):  # it is not there
+        return folder.case(folder.identify(frame)).status != "predicted"
+    return False
+
+
 class NodeMenu(QObject):
     """The tools for a node, as a menu in the table and on the canvas.
 
@@ -314,7 +525,7 @@ class NodeMenu(QObject):
                 for other in mask.node_ids:
                     if other not in nodes:
                         self._offer(f"Merge with node {other}", "merge", [*nodes, other], at)
-            elif tool.name != "calipers":
+            elif tool.name not in ("calipers", *OF_CINES):
                 keep_here = tool.name == "part" and at is not None
                 self._offer("Keep this part only" if keep_here else tool.title, tool.name, nodes, at)
         self.menu.popup(place)
@@ -338,5 +549,19 @@ class ToolButtons(QWidget):
         for place, tool in enumerate(TOOLS):
             made = button(tool.title, f"{tool.key.replace('-', '+')}: {tool.tip}")
             made.clicked.connect(lambda _=False, name=tool.name: self.used.emit(name))
-            grid.addWidget(made, place // 4, place % 4)
+            if tool.name in OF_CINES:
+                grid.addWidget(made, 2, 2 * OF_CINES.index(tool.name), 1, 2)
+            else:
+                grid.addWidget(made, place // 4, place % 4)
             self.buttons[tool.name] = made
+        self.show_state(is_cine=False)
+
+    def show_state(self, *, is_cine: bool) -> None:
+        """Offer the tools that are for the image in view."""
+        for name in OF_CINES:
+            self.buttons[name].setVisible(is_cine)
+
+    def show_busy(self, busy: bool) -> None:
+        """Let the button of a carry that is under way stop it."""
+        self.buttons["carry"].setText("Stop here" if busy else "Carry on")
+        self.buttons["interpolate"].setEnabled(not busy)
