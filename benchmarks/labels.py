@@ -27,9 +27,9 @@ from napari_cln.network.u_shaped import network_of  # noqa: E402
 from napari_cln.study.statistics.metrics import dice  # noqa: E402
 from napari_cln.training.data import MAX_NODES, Samples  # noqa: E402
 from napari_cln.training.loop import fit  # noqa: E402
-from napari_cln.training.more_frames import simulated_samples  # noqa: E402
 from napari_cln.training.recipes import Recipe  # noqa: E402
 from napari_cln.training.scoring import score_frames, summarise  # noqa: E402
+from napari_cln.training.unlabelled import simulated_samples  # noqa: E402
 from napari_cln.types import Estimate  # noqa: E402
 
 SHARE = 0.1

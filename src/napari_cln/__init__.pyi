@@ -41,7 +41,6 @@ from .study.evaluation import Evaluation, EvaluationConfig, evaluate
 from .study.fusion import Fusion, fit_fusion, fuse, read_fusion
 from .study.report import write_report
 from .training.config import PretrainConfig, TrainConfig
-from .training.pretraining import pretrain
 from .training.run import train
 from .types import (
     Annotation,
@@ -58,6 +57,7 @@ from .types import (
 )
 from .workflow.calipers import outline_calipers
 from .workflow.evaluate import EvaluationStep, evaluate_folder
+from .workflow.pretrain import pretrain
 from .workflow.promote import promote
 from .workflow.pseudo import pseudo_label
 from .workflow.segment import segment_to_folder

@@ -6,12 +6,19 @@ import numpy as np
 import pytest
 
 from napari_cln.study.cases import CaseRow
+from napari_cln.study.comparison import verdicts
 from napari_cln.study.config import EvaluationConfig
 from napari_cln.study.evaluation import evaluate_rows
-from napari_cln.study.reader_study import FIGURES, study_readers
+from napari_cln.study.reader_study import FIGURES
+from napari_cln.study.reader_study import study_readers as study_verdicts
 from napari_cln.study.report.group_sections import reader_study_section
 
 AREA = FIGURES[2]
+
+
+def study_readers(rows, said):
+    calls = {name: [call for _, call in verdicts(name, rows, calls)] for name, calls in said.items()}
+    return study_verdicts(rows, calls)
 
 
 def nodes(n=200):

@@ -116,7 +116,7 @@ def _flow_plane(flow: ColourFlow | None) -> Plane | None:
 
 
 def _on_both(regions: tuple[Region, ...], plane: Plane, box: Box) -> Plane:
-    """What was measured in one of two like views side by side, shown in the other one too."""
+    """A plane measured in one of two like views side by side, shown in the other one too."""
     middle = (box[0] + box[2]) // 2, (box[1] + box[3]) // 2
     for one, other in _twins(regions):
         for here, there in ((one, other), (other, one)):

@@ -24,6 +24,7 @@ from ..errors import DatasetError
 from ..folder.dataset import TrainingFolder
 from ..folder.record import FINISHED, Record
 from ..folder.screens import is_held
+from ..folder.text import TextReader
 from ..io.signatures import kind_of_file
 from ..io.terms import segment_label
 from ..io.volumes import decode_volume, encode_volume, frame_of_volume
@@ -68,6 +69,7 @@ class Samples:
     def __init__(self, study: TrainingFolder) -> None:
         self.study = study
         self._lock = Lock()
+        self._text = TextReader(study)
         self._ranked: deque[tuple[str, str]] = deque()
         self._given: dict[str, set[str]] = defaultdict(set)
         self._uploads: OrderedDict[str, Upload] = OrderedDict()
@@ -298,6 +300,8 @@ class Samples:
             note=former.note if former else "",
         )
         case = self.study.save(annotation, who=reader, expected_revision=self._seen(image_id, reader, former))
+        if former is None:
+            self._text.add([case.id])
         with self._lock:
             self._stored[image_id] = case.revision
         return f"{case.id}.r{case.revision}"

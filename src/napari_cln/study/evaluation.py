@@ -26,7 +26,6 @@ from .fusion import RecordBeside, fused_rows
 from .gallery import Gallery, Picture
 from .hospitals import Transfer, compare_hospitals
 from .matching import compare, read_instances, reference_instances
-from .reader_study import ReaderStudy, study_readers
 from .segmentation import Detection, Segmentation, detect, segment_summary
 from .statistics.intervals import Resampling
 from .subgroups import Subgroup, split_into_subgroups
@@ -65,7 +64,7 @@ class Evaluation:
     comparisons : tuple of Comparison
         With other models, readers and reports.
     panel : Panel, optional
-        All of them side by side.
+        All of them side by side; readers without and with the model.
     partitions : mapping of str to frozenset of str
         Patients of each split of the study.
     pictures : tuple of Picture
@@ -74,10 +73,6 @@ class Evaluation:
         The clinical record that was set beside the model, and what of it was missing.
     transfers : tuple of Transfer
         Figures from hospital to hospital, where the cases are of several.
-    trained_on : tuple of str
-        Sources of the model's training frames, and the number of each, as its card says.
-    reader_study : ReaderStudy, optional
-        Readers without and with the model, where their calls have both.
     """
 
     config: EvaluationConfig
@@ -95,8 +90,6 @@ class Evaluation:
     pictures: tuple[Picture, ...] = ()
     record: RecordBeside | None = None
     transfers: tuple[Transfer, ...] = ()
-    trained_on: tuple[str, ...] = ()
-    reader_study: ReaderStudy | None = None
 
     @property
     def model(self) -> str:
@@ -349,7 +342,6 @@ def evaluate_rows(
         },
         record=None if record is None else record.counted(mine),
         transfers=compare_hospitals(mine, cutoff.value, learned_hospitals, how),
-        reader_study=study_readers(judged, calls, how),
     )
 
 

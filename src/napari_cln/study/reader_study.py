@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from ..types import Estimate
 from .cases import CaseRow
-from .comparison import verdicts
 from .statistics.intervals import DEFAULT, Resampling, bootstrap
 
 __all__ = ["PairedReader", "ReaderStudy", "study_readers"]
@@ -70,7 +69,7 @@ class ReaderStudy:
 
 
 def study_readers(
-    rows: Sequence[CaseRow], calls: Mapping[str, Mapping[str, str]], how: Resampling = DEFAULT
+    rows: Sequence[CaseRow], calls: Mapping[str, Sequence[bool | None]], how: Resampling = DEFAULT
 ) -> ReaderStudy | None:
     """Compare readers with themselves, without and with the model.
 
@@ -79,8 +78,8 @@ def study_readers(
     rows : sequence of CaseRow
         Nodes with a known truth.
     calls : mapping
-        Name of a reader to the calls by case id, as :func:`read_calls` gives them. Those of ``"Li"`` belong
-        to those of ``"Li with the model"``.
+        Name of a reader to the call on each row, True for malignant, None for no verdict. Those of ``"Li"``
+        belong to those of ``"Li with the model"``.
     how : Resampling
 
     Returns
@@ -101,10 +100,7 @@ def study_readers(
         helped = calls.get(name + WITH_MODEL)
         if helped is None:
             continue
-        both = [
-            np.array([np.nan if v is None else float(v) for _, v in verdicts(reader, rows, said)])
-            for reader, said in ((name, alone), (name + WITH_MODEL, helped))
-        ]
+        both = [np.array([np.nan if v is None else float(v) for v in said]) for said in (alone, helped)]
         pair = np.stack(both)
         pair[:, np.isnan(pair).any(axis=0)] = np.nan
         if not np.isnan(pair).all():

@@ -150,11 +150,11 @@ def node_rows(reading: Reading) -> list[dict[str, Any]]:
     return rows
 
 
-def flow_columns(flow: NodeFlow | None) -> dict[str, float | str]:
-    """Flow of one node as table columns; NaN and no text where the frame shows no Doppler."""
+def flow_columns(flow: NodeFlow | None) -> dict[str, float | str | None]:
+    """Flow of one node as table columns; NaN and None, which napari hides, where there is no Doppler."""
     nothing = float("nan")
     if flow is None:
-        return {"flow_share": nothing, "flow_central_share": nothing, "flow_pattern": ""}
+        return {"flow_share": nothing, "flow_central_share": nothing, "flow_pattern": None}
     central = nothing if flow.central_share is None else flow.central_share
     return {"flow_share": flow.share, "flow_central_share": central, "flow_pattern": flow.pattern}
 

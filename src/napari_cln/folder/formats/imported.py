@@ -98,7 +98,7 @@ class ImportedFrame:
 
     @property
     def says_nothing(self) -> bool:
-        """Whether it is a frame alone, without an outline or a label."""
+        """True for a frame alone, without an outline or a label."""
         nodes, status = self.annotation.nodes, self.annotation.status
         return not nodes and status == "predicted" and not self.annotation.instances.any()
 

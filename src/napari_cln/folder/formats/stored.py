@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ...disk.locks import lock
 from ...errors import DatasetError
+from ...imaging.scan_area import find_scan_area
 from ...types import Annotation, Case, Frame
 from ..commits import commit, keep_rival
 from ..dataset import TrainingFolder, read_not_judged
@@ -37,8 +38,11 @@ class ExportedFrame:
 
 
 def shareable(record: Record) -> Record:
-    """A record without the readers' names, times and notes."""
-    return msgspec.structs.replace(record, revision=1, history=(), note="", spacing_by=None, others={})
+    """A record without the readers' names, times and notes, and without what was read on its picture."""
+    source = msgspec.structs.replace(record.source, text=None)
+    return msgspec.structs.replace(
+        record, revision=1, history=(), note="", spacing_by=None, source=source, others={}
+    )
 
 
 def read_stored(study: TrainingFolder) -> Iterator[ExportedFrame]:
@@ -118,6 +122,25 @@ def parcel_of(
     )
 
 
+def _kept(record: Record, image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The scan area and the box of a mask; whatever the other folder has around them is not taken."""
+    source = record.source
+    if source.uncleaned or source.kind == "simulated":
+        return np.ones(image.shape, dtype=bool)  # a kind of screen of its own; drawn
+    kept = np.zeros(image.shape, dtype=bool)
+    if source.area is None:
+        row0, column0, row1, column1 = find_scan_area(Frame(pixels=image))
+    else:
+        left, top = source.crop[:2]
+        column0, column1 = (max(edge - left, 0) for edge in source.area[::2])
+        row0, row1 = (max(edge - top, 0) for edge in source.area[1::2])
+    kept[row0:row1, column0:column1] = True
+    rows, columns = np.nonzero(mask)
+    if rows.size:
+        kept[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = True
+    return kept
+
+
 def adopt(study: TrainingFolder, parcel: ImportedFrame) -> Case:
     """Take a stored frame over as it is: id, keys, nodes and pixels.
 
@@ -134,9 +157,15 @@ def adopt(study: TrainingFolder, parcel: ImportedFrame) -> Case:
     masks = masks_of(annotation.instances, annotation.nodes, annotation.status, annotation.not_judged)
     history = (history_entry(annotation, about),)
     frame = annotation.frame
-    channels = {name: hash_pixels(plane) for name, plane in frame.channels.items()} or None
+    kept = _kept(parcel.stored, frame.grey, annotation.mask)
+    image = np.where(kept, frame.grey, 0).astype(np.uint8)
+    channels = {name: np.where(kept, plane, 0).astype(np.uint8) for name, plane in frame.channels.items()}
     record = msgspec.structs.replace(
-        shareable(parcel.stored), history=history, channels=channels, **hashes_of(masks)
+        shareable(parcel.stored),
+        history=history,
+        image=msgspec.structs.replace(parcel.stored.image, sha256=hash_pixels(image)),
+        channels={name: hash_pixels(plane) for name, plane in channels.items()} or None,
+        **hashes_of(masks),
     )
     try:
         with lock(study.layout.locks, case_id, "import"):
@@ -151,7 +180,7 @@ def adopt(study: TrainingFolder, parcel: ImportedFrame) -> Case:
                 )
             if masks.leave_unjudged:
                 study.dataset.declare_unjudged()
-            state = State(record=record, masks=masks, image=frame.grey, channels=frame.channels)
+            state = State(record=record, masks=masks, image=image, channels=channels)
             commit(study.layout, state)
     except OSError as cause:
         raise study.dataset.refused(cause) from cause

@@ -14,6 +14,7 @@ from msgspec import Struct, field
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ...errors import counted
 from ...types import Case
 
 WHOLE_FRAME = 0.6
@@ -78,7 +79,7 @@ class StudySummary(Struct, frozen=True, kw_only=True):
             f"nodes       {_listed(self.nodes) if self.nodes else 'none'}",
             f"patients    {self.patients} known"
             + (
-                f"; unknown for {self.unknown_patients} frames, each of which counts as a patient of its own"
+                f"; unknown for {counted(self.unknown_patients, 'frame')}, each a patient of its own"
                 if self.unknown_patients
                 else ""
             ),

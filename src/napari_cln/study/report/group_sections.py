@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from ...errors import counted
 from ...types import Estimate
 from ..comparison import Panel
 from ..diagnosis import Measure
@@ -96,7 +97,9 @@ def comparison_section(evaluation: Evaluation) -> Section | None:
     """Other models, readers and the original reports on the same nodes."""
     if not evaluation.comparisons:
         return None
-    tables = [_panel_table(evaluation.panel)] if evaluation.panel is not None else []
+    tables = (
+        [_panel_table(evaluation.panel)] if evaluation.panel is not None and evaluation.panel.tests else []
+    )
     for c in evaluation.comparisons:
         rows = [
             (
@@ -135,8 +138,9 @@ def comparison_section(evaluation: Evaluation) -> Section | None:
         )
         rows.append(("agreement of calls", "", "", "", "", f"kappa {with_interval(c.kappa)}"))
         caption = (
-            f"Model and {c.name} on the same {c.nodes} nodes of {c.patients} patients. Left out: "
-            f"{c.undetermined} nodes without a verdict of {c.name}, {c.without} that it does not know."
+            f"Model and {c.name} on the same {counted(c.nodes, 'node')} of {counted(c.patients, 'patient')}. "
+            f"Left out: {counted(c.undetermined, 'node')} without a verdict of {c.name}, "
+            f"{c.without} that it does not know."
         )
         if c.gap is not None:
             caption += f" Cutoffs {c.gap.cutoffs[0]:.4g} and {c.gap.cutoffs[1]:.4g}."
@@ -152,7 +156,7 @@ def comparison_section(evaluation: Evaluation) -> Section | None:
 
 def reader_study_section(evaluation: Evaluation) -> Section | None:
     """Readers without and with the model, on the same nodes."""
-    found = evaluation.reader_study
+    found = evaluation.panel.reader_study if evaluation.panel is not None else None
     if found is None:
         return None
     rows = [

@@ -129,7 +129,7 @@ class CaseOpener:
         """Tell whether a frame was put aside."""
         return _place(case_id, second_reader) in self._aside
 
-    def take_from_stash(self, case_id: str, second_reader: str | None) -> Labels | None:
+    def take_from_stash(self, case_id: str, second_reader: str | None, keep: bool) -> Labels | None:
         """Show a frame that was put aside, in the place of the open one; None where none was.
 
         Parameters
@@ -137,8 +137,10 @@ class CaseOpener:
         case_id : str
         second_reader : str, optional
             Who gives a second reading: they never see the first one's strokes, nor the other way round.
+        keep : bool
+            Whether the frame that is open now is to be put aside.
         """
-        self._leave()
+        self._leave(keep)
         self._place = _place(case_id, second_reader)
         self.reader, self.case_id = second_reader, case_id
         layers = self._aside.pop(self._place, None)
@@ -201,14 +203,13 @@ class CaseOpener:
         """Keep the frames that were read beside the window; see :func:`read_ahead`."""
         self._ahead = found
 
-    def _leave(self) -> None:
-        """Put the open frame aside, with its strokes if it has any; its layers may serve the next one."""
+    def _leave(self, keep: bool) -> None:
+        """Take leave of the open frame, or put it aside; its layers may serve the next one."""
         image, self._shell = self.image, None
         self.image = self.case_id = self.reader = None
         if image is None or image not in self.viewer.layers:
             return
         masks = self.desk.of_image(image)
-        keep = any(mask.touched or mask.is_unsaved for mask in masks)
         layers = [image, *nodes_of(self.viewer, image)]
         layers += [layer for layer in layers_of(image, self.viewer.layers) if layer not in layers]
         again = [layer for layer in layers if layer.metadata.get(KEY) in REDRAWN]

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QWidget
 
 from ..._layers import frame_layers
 from ...compat.window import grid_of, plain_viewer
+from ...errors import counted
 from ..common.actions import offer
 from ..common.number_field import tell_refusals
 from ..common.parts import OPEN_FIRST, DockBody, Listeners, MessageLine
@@ -105,10 +106,11 @@ class CorrectDock(QWidget):
         folder = self.view.study.folder
         assert folder is not None
         self.message.forget(NO_FOLDER)
-        self.message.say(f"{folder.path.name}: {len(folder.ids())} frames.", "good")
+        self.message.say(f"{folder.path.name}: {counted(len(folder.ids()), 'frame')}.", "good")
         if self.session.is_free and folder.ids():
             self.view.walk.go_through_folder()
         self.session.enter(folder)
+        self.view.held.enter(folder, lambda: self.view.study.who)
         workplace_of(self.viewer).open_folder(folder.path)
 
     def _take_reader(self) -> None:
@@ -195,6 +197,8 @@ class CorrectDock(QWidget):
         session.changed.connect(self._show)
         session.told.connect(self.message.say)
         session.saved.connect(self.second.take_saved)
+        session.saved.connect(lambda request: view.held.take_saved(request.case_id))
+        view.held.failed.connect(lambda reason: self.message.say(reason, "bad"))
         self.second.changed.connect(self._show_other)
         self.second.told.connect(self.message.say)
         self.suggestions.busy.connect(view.worthy.show_busy)

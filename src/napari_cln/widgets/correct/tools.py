@@ -292,7 +292,7 @@ def _used(mask: PaintedMask) -> list[int]:
 
 
 def _said(fact: Node | None) -> tuple[Any, ...] | None:
-    """What a reader says of a node; None for nothing."""
+    """Words of a reader on a node; None for nothing."""
     if fact is None:
         return None
     said = (fact.truth, fact.truth_source, fact.level, fact.side)

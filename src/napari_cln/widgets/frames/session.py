@@ -21,7 +21,7 @@ from ..._layers import (
     scan_area_to_layer,
     source_to_layer,
 )
-from ...errors import ClnError, FrameReadError
+from ...errors import ClnError, FrameReadError, counted
 from ...imaging.overlay import read_marks
 from ...imaging.scan_area import find_scan_area
 from ...io.sources import find_sources, open_source
@@ -192,7 +192,9 @@ class FramesSession(QObject):
     def _list(self, found: list[Path]) -> None:
         n_before = len(self.frames.rows)
         n_new = self.frames.add(found)
-        words = f"{n_new} of {len(found)} files added." if n_new < len(found) else f"{n_new} files."
+        words = (
+            f"{n_new} of {len(found)} files added." if n_new < len(found) else f"{counted(n_new, 'file')}."
+        )
         self.told.emit(words, "info")
         if n_new and self._image is None:
             self.show_row(n_before)

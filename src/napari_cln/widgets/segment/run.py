@@ -16,7 +16,7 @@ from qtpy.QtCore import QObject, QTimer
 
 from ..._layers import OVERLAY_KEY, frames_from_layer, reading_of
 from ..._napari import get_segmenter
-from ...errors import ClnError, FrameError, FrameReadError, PredictionError
+from ...errors import ClnError, FrameError, FrameReadError, PredictionError, counted
 from ...imaging.preprocessing import prepare
 from ...types import Explanation, Prediction, PrepareConfig
 from ..common.parts import Signal
@@ -145,7 +145,7 @@ class SegmentRun(QObject):
 
     def _end(self) -> None:
         self._ended = True
-        frames = "1 frame" if self.done == 1 else f"{self.done} frames"
+        frames = counted(self.done, "frame")
         if not self._is_wanted:
             self.told.emit(f"Stopped after {frames}: the layer was deleted.", "info", None)
         elif self._failed:
@@ -173,7 +173,7 @@ class SegmentRun(QObject):
                 results.cancel()
         self._end()
         if self._is_wanted:
-            self.told.emit(f"Cancelled after {self.done} of {self.total} frames.", "info", None)
+            self.told.emit(f"Cancelled after {self.done} of {counted(self.total, 'frame')}.", "info", None)
 
     def _finish(self) -> None:
         if not self._ended:  # a worker that is told to stop as it ends says neither
