@@ -317,7 +317,7 @@ def _place(case_id: str, second_reader: str | None) -> Path:
     return Path(case_id) / (second_reader or "")
 
 
-# ------------------------------------------------------------ beside a mask: difference, another reader's outline
+# ------------------------------------------------------------ beside a mask: difference, other outlines
 
 
 def chosen_labels(viewer: ViewerModel, image: Image, former: PaintedMask | None) -> Labels | None:
