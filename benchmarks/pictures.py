@@ -79,6 +79,9 @@ def show(viewer: napari.Viewer, name: str, work: Path, docks: dict[str, QWidget]
         dock.session.process.choose_folder(work / "neck")
         dock.session.process.choose_out(work / "report")
         dock.look()
+        while not dock.view.report.ids:
+            wait(0.2)
+        dock.session.open_frame(dock.view.report.ids[0])
     wait(2)
 
 
@@ -101,7 +104,7 @@ def main() -> None:
     docks = {name: viewer.window.add_plugin_dock_widget("napari-cln", name)[1] for name in DOCKS}
     wait(1)
     for name in options.docks.split(","):
-        show(viewer, name, options.work.resolve(), docks)
+        show(viewer, name, options.work.absolute(), docks)
         QApplication.processEvents()
         to = options.work / f"{name.lower()}-{options.theme}-{options.size}.png"
         if options.docs:

@@ -17,7 +17,7 @@ from .options import Count, Existing, Folder, Positive, command
 
 if TYPE_CHECKING:
     from ..folder.dataset import TrainingFolder
-    from ..folder.formats.exchange import ExchangeStep, ImportReport
+    from ..folder.formats.exchange import ExchangeStep, StudyImport
     from ..folder.health.case import Fault
     from ..folder.health.check import StudyCheck
 
@@ -167,24 +167,25 @@ def bring_in(
         clinical=clinical,
         suggest=outline_calipers if calipers else None,
     )
-    for _ in _with_bar(work):
-        pass
-    _tell(work.report, out, json)
-    return 1 if work.report.refused else 0
+    return _finish(work, out, json)
 
 
-def _tell(report: ImportReport, out: Path, json: bool) -> None:
-    """Print what an import made of what."""
+def _finish(work: StudyImport, out: Path, json: bool) -> int:
+    """Do an import under a bar, and print what it made of what."""
     from msgspec.json import encode, format
 
+    for _ in _with_bar(work):
+        pass
+    report = work.report
     if json:
         print(format(encode(report), indent=1).decode())
-        return
+        return 1 if report.refused else 0
     for line in report.lines():
         print(line)
     repeated = f", {report.repeated} of the same pixels as others" if report.repeated else ""
     refused = f", {report.refused} refused" if report.refused else ""
     print(f"{counted(report.taken, 'frame')} imported{repeated}{refused}: {out}")
+    return 1 if report.refused else 0
 
 
 @command()
@@ -192,7 +193,7 @@ def send_out(
     folder: Existing,
     /,
     *,
-    format: Literal["nnunet", "coco", "csv", "dicom"],
+    format: Literal["nnunet", "coco", "csv", "dicom", "nrrd", "nifti"],
     out: Annotated[Path, Meta(title="DEST")],
 ) -> int:
     """Write a training folder for other programs, whole or not at all.
@@ -203,7 +204,7 @@ def send_out(
         Training folder.
     format : str
         A raw nnU-Net dataset, COCO with run-length codes, pictures of node ids with a table, or DICOM: a
-        capture, a segmentation and a report of each frame, under pseudonyms.
+        capture, a segmentation and a report of each frame, under pseudonyms; or volumes of one slice.
     out : path
         New folder.
     """

@@ -160,7 +160,7 @@ class TrainingFolder:
         return image
 
     def read_channels(self, case: Case) -> dict[str, NDArray[np.uint8]]:
-        """What was measured beside the grey image of a case, by channel, as :attr:`Frame.channels` has it.
+        """Channels measured beside the grey image of a case, as :attr:`Frame.channels` has them.
 
         Errors as of :meth:`read_image`.
 

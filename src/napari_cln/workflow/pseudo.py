@@ -142,7 +142,7 @@ def _mirrored(frame: Frame) -> tuple[int, int, int, int] | None:
 
 
 def _reason_against(one: Prediction, other: Prediction) -> str:
-    """Why a mask is not sure enough; empty where it is."""
+    """Reason why a mask is not sure enough; empty where it is."""
     if not one.instances.any():
         return "nothing was found"
     if one.status != "ok":

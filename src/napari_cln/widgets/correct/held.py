@@ -31,7 +31,7 @@ ACTIONS: tuple[tuple[Action, str, str], ...] = (
 
 @dataclass(frozen=True, kw_only=True)
 class Waiting:
-    """What nobody has looked at yet: kinds of screen with their frames, and frames with text."""
+    """Pictures that nobody has looked at yet: kinds of screen with their frames, and frames with text."""
 
     kinds: dict[str, list[str]] = field(default_factory=dict)
     texts: dict[str, TextReading] = field(default_factory=dict)
