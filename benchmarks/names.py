@@ -17,12 +17,13 @@ import os
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from napari_cln.errors import ClnError
+from napari_cln.errors import ClnError, ConflictError
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.formats.exchange import import_study
 from napari_cln.folder.text import TextReader, waiting_frames
@@ -131,7 +132,7 @@ def saving(frames: list[Path], root: Path) -> None:
 
 def screens(data: Path) -> list[Frame]:
     places = [data / "us_screens" / "images", data / "overlay_pairs" / "shown"]
-    places += [data / "us_dicom" / "files", data / "us_video" / "derived"]
+    places += [data / "us_dicom" / "files", data / "us_video"]
     frames = []
     for place in places:
         for path in find_sources(place):
@@ -148,10 +149,12 @@ def entrances(data: Path, root: Path) -> None:
     plain, nnunet = root / "plain", root / "nnunet"
     for place in (plain / "images", plain / "masks", nnunet / "imagesTr", nnunet / "labelsTr"):
         place.mkdir(parents=True)
+    masks = []
     for i, frame in enumerate(frames):
         mask = np.zeros(frame.shape, np.uint8)
         middle = frame.shape[0] // 2, frame.shape[1] // 2
         mask[middle[0] - 9 : middle[0] + 9, middle[1] - 9 : middle[1] + 9] = 1
+        masks.append(mask)
         Image.fromarray(frame.pixels).save(plain / "images" / f"f{i:03d}.png")
         Image.fromarray(mask * 255).save(plain / "masks" / f"f{i:03d}.png")
         Image.fromarray(frame.grey).save(nnunet / "imagesTr" / f"f{i:03d}_0000.png")
@@ -166,24 +169,25 @@ def entrances(data: Path, root: Path) -> None:
             }
         )
     )
-    list(import_study(plain, root / "from-plain"))
-    list(import_study(nnunet, root / "from-nnunet"))
-    list(import_study(root / "from-plain", root / "from-folder"))
     saved, sent = TrainingFolder.create(root / "saved"), TrainingFolder.create(root / "sent")
     samples = Samples(sent)
-    for frame in frames:
-        mask = np.zeros(frame.shape, np.uint8)
-        mask[frame.shape[0] // 2 - 9 :, :][:18, frame.shape[1] // 2 - 9 :][:, :18] = 1
-        saved.save(Annotation(frame=frame, instances=mask), who="r")
-        name = samples.take(encode_volume(frame.pixels, ".nrrd"))
-        samples.save(name, encode_volume(mask, ".nrrd"), ["lymph node 1"], "r")
-    for name in ("saved", "from-plain", "from-nnunet", "from-folder", "sent"):
-        study = TrainingFolder.open(root / name)
-        dirty = sum(not black_outside(study, case_id) for case_id in study.ids())
-        print(f"entrance {name}: {len(study.ids())} pictures, {dirty} not black outside scan area and mask")
+    for frame, mask in zip(frames, masks, strict=True):
+        with suppress(ConflictError):  # some pictures come twice, and are one frame
+            saved.save(Annotation(frame=frame, instances=mask), who="r", expected_revision=0)
+            name = samples.take(encode_volume(frame.pixels, ".nrrd"))
+            samples.save(name, encode_volume(mask, ".nrrd"), ["lymph node 1"], "r")
+    tell_entrance(saved)
+    tell_entrance(sent)
+    for source, goal in (("plain", "from-plain"), ("from-plain", "from-folder"), ("nnunet", "from-nnunet")):
+        list(import_study(root / source, root / goal))
+        tell_entrance(TrainingFolder.open(root / goal))
     held = read_all(saved)
     print(f"entrance saved: text was read on {len(held)} of {len(saved.ids())} pictures, which are held")
-    print("  " + ", ".join(sorted(held)))
+
+
+def tell_entrance(study: TrainingFolder) -> None:
+    dirty = sum(not black_outside(study, case_id) for case_id in study.ids())
+    print(f"entrance {study.path.name}: {len(study.ids())} pictures, {dirty} not black outside area and mask")
 
 
 def black_outside(study: TrainingFolder, case_id: str) -> bool:

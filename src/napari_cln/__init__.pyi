@@ -22,6 +22,7 @@ from .imaging.editing import delete_node, fill_holes, keep_part, merge_nodes, sm
 from .imaging.elastogram import Elastogram, find_elastogram
 from .imaging.flow import NodeFlow, find_flow
 from .imaging.measurement import measure, measure_nodes
+from .imaging.perfusion import TimeIntensity, WashIn, perfusion
 from .imaging.preprocessing import Geometry, ModelInput, find_overlay, find_scan_area, prepare, restore
 from .imaging.radiomics import Radiomics, radiomics
 from .imaging.tracking import Track, track
@@ -101,9 +102,11 @@ __all__ = [
     "RunError",
     "Segmenter",
     "SplitError",
+    "TimeIntensity",
     "Track",
     "TrainConfig",
     "TrainingFolder",
+    "WashIn",
     "WeightsError",
     "YNet",
     "YNetConfig",
@@ -137,6 +140,7 @@ __all__ = [
     "open_source",
     "outline_calipers",
     "outline_node",
+    "perfusion",
     "prepare",
     "pretrain",
     "promote",

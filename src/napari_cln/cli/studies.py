@@ -193,7 +193,7 @@ def send_out(
     folder: Existing,
     /,
     *,
-    format: Literal["nnunet", "coco", "csv", "dicom"],
+    format: Literal["nnunet", "coco", "csv", "dicom", "nrrd", "nifti"],
     out: Annotated[Path, Meta(title="DEST")],
 ) -> int:
     """Write a training folder for other programs, whole or not at all.
@@ -204,7 +204,7 @@ def send_out(
         Training folder.
     format : str
         A raw nnU-Net dataset, COCO with run-length codes, pictures of node ids with a table, or DICOM: a
-        capture, a segmentation and a report of each frame, under pseudonyms.
+        capture, a segmentation and a report of each frame, under pseudonyms; or volumes of one slice.
     out : path
         New folder.
     """

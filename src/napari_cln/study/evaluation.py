@@ -64,7 +64,7 @@ class Evaluation:
     comparisons : tuple of Comparison
         With other models, readers and reports.
     panel : Panel, optional
-        All of them side by side.
+        All of them side by side; readers without and with the model.
     partitions : mapping of str to frozenset of str
         Patients of each split of the study.
     pictures : tuple of Picture

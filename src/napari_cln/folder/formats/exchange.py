@@ -38,17 +38,17 @@ from ..text import TextReader, unread_frames, waiting_frames
 from .annotations import find_labelme, find_voc, find_yolo
 from .coco import CocoWriter, find_coco_files, read_coco
 from .columns import read_labels
-from .imported import Found, ImportedFrame, ImportOptions, Incoming, Outlines, Suggestion, TableUse, below
+from .imported import Found, ImportedFrame, ImportOptions, Incoming, Outlines, SuggestedMask, TableUse, below
 from .masks import find_masks, mask_meanings
 from .meaning import meaning_of, split_of
 from .nnunet import NnunetWriter, find_nnunet, is_nnunet
 from .own_csv import CsvWriter, find_csv, is_own_table
 from .plain import Study, find_study, find_table
-from .stored import adopt, find_stored, read_stored
+from .stored import VOLUMES, VolumeWriter, adopt, find_stored, read_stored
 
 __all__ = ["FORMATS", "ExchangeStep", "ImportReport", "StudyImport", "export_study", "import_study"]
 
-FORMATS = ("nnunet", "coco", "csv", "dicom")
+FORMATS = ("nnunet", "coco", "csv", "dicom", "nrrd", "nifti")
 MAX_LISTED = 8
 DICOM_ENDINGS = ("", ".dcm", ".dicom", ".ima")
 TEXT_FOUND = "text was found on {} of the frames: they wait for a look, neither trained on nor exported"
@@ -331,7 +331,7 @@ class StudyImport:
     found: Found
     study: TrainingFolder
     unused: dict[str, str]
-    suggest: Callable[[Frame], Suggestion] | None = None
+    suggest: Callable[[Frame], SuggestedMask] | None = None
     _tally: Tally = field(default_factory=Tally)
     _taken: dict[str, tuple[str, object]] = field(default_factory=dict)
     _problems: dict[str, str] = field(default_factory=dict)
@@ -460,7 +460,9 @@ def _saying(parcel: ImportedFrame) -> object:
 
 
 def export_study(
-    folder: TrainingFolder | str | Path, format: Literal["nnunet", "coco", "csv", "dicom"], dest: str | Path
+    folder: TrainingFolder | str | Path,
+    format: Literal["nnunet", "coco", "csv", "dicom", "nrrd", "nifti"],
+    dest: str | Path,
 ) -> Iterator[ExchangeStep]:
     """Write a training folder for others to use, whole or not at all.
 
@@ -472,7 +474,8 @@ def export_study(
     format : str
         ``nnunet`` (a raw dataset with a split by patient), ``coco`` (run-length codes), ``csv``
         (pictures of node ids, a row per node), which can be imported again without loss; ``dicom`` (a
-        capture, a segmentation and a report a frame, for an archive), which says no truth.
+        capture, a segmentation and a report a frame, for an archive), which says no truth; ``nrrd`` or
+        ``nifti`` (a volume of one slice and a mask a frame, for 3D Slicer and ITK-SNAP), likewise.
     dest : path
         New or empty folder.
 
@@ -519,13 +522,15 @@ def _write(study: TrainingFolder, format: str, goal: Path) -> Iterator[ExchangeS
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        writer: NnunetWriter | CocoWriter | CsvWriter | DicomWriter
+        writer: NnunetWriter | CocoWriter | CsvWriter | DicomWriter | VolumeWriter
         if format == "nnunet":
             writer = NnunetWriter(study, part)
         elif format == "dicom":
             from .dicom import DicomWriter  # pydicom and highdicom take half a second
 
             writer = DicomWriter(study, part)
+        elif format in VOLUMES:
+            writer = VolumeWriter(part, VOLUMES[format])
         else:
             writer = CocoWriter(part) if format == "coco" else CsvWriter(part)
         total = len(study.ids())

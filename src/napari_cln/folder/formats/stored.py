@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from ...disk.locks import lock
-from ...errors import DatasetError
+from ...errors import DatasetError, counted
 from ...imaging.scan_area import find_scan_area
+from ...io.volumes import encode_volume
 from ...types import Annotation, Case, Frame
 from ..commits import commit, keep_rival
 from ..dataset import TrainingFolder, read_not_judged
@@ -22,6 +24,7 @@ from ..screens import PIXELS_SEEN
 from ..state import State, hashes_of, history_entry, masks_of
 from .imported import Found, ImportedFrame, Incoming
 
+VOLUMES = {"nrrd": (".nrrd", ".seg.nrrd"), "nifti": (".nii.gz", "_mask.nii.gz")}
 SAYING = ("nodes", "status", "patient_key", "mask_sha256", "instances_sha256")
 """What a frame's record says; two that agree in it are one."""
 
@@ -65,6 +68,37 @@ def read_stored(study: TrainingFolder) -> Iterator[ExportedFrame]:
             instances=study.read_instances(case),
             not_judged=read_not_judged(study, case),
         )
+
+
+class VolumeWriter:
+    """Writes ``ID.nrrd`` and ``ID.seg.nrrd``, or ``ID.nii.gz`` and ``ID_mask.nii.gz``, of each frame.
+
+    Parameters
+    ----------
+    dest : Path
+    endings : (str, str)
+        Of pictures and masks, from `VOLUMES`.
+    """
+
+    def __init__(self, dest: Path, endings: tuple[str, str]) -> None:
+        self._dest, self._endings = dest, endings
+        self._n_unjudged = 0
+
+    def add(self, frame: ExportedFrame) -> None:
+        """Add one frame; one without a mask gets its picture alone."""
+        case = frame.case
+        picture, mask = (self._dest / f"{case.id}{ending}" for ending in self._endings)
+        picture.write_bytes(encode_volume(frame.image, self._endings[0], spacing_mm=case.spacing_mm))
+        if case.mask is None and case.instances is None:
+            self._n_unjudged += 1
+            return
+        ending = self._endings[1].removeprefix("_mask")
+        data = encode_volume(frame.instances, ending, nodes=case.nodes, spacing_mm=case.spacing_mm)
+        mask.write_bytes(data)
+
+    def close(self) -> str | None:
+        """Say how many frames have a picture alone, if any."""
+        return f"{counted(self._n_unjudged, 'frame')} without a mask." if self._n_unjudged else None
 
 
 def find_stored(study: TrainingFolder) -> Found:

@@ -18,11 +18,11 @@ from ..common.number_field import tell_refusals
 from ..common.parts import OPEN_FIRST, DockBody, Listeners, MessageLine
 from ..common.workplace import workplace_of
 from ..prompts.scale import ScaleTool
+from .cases import show_difference
 from .filing import NO_FOLDER, NO_NAME
 from .painted import PaintedMask
 from .second_reader import SecondReading
 from .session import Session
-from .shown import show_difference
 from .suggestions import Suggestions
 from .tools import TOOLS, NodeMenu, Workbench
 from .view import CorrectView, state_of
