@@ -21,6 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
+from channels import ROWS as BESIDE_GREY
+
 ROOT = Path(__file__).parents[1]
 FIRST_SWEEP = 40_000
 """Seed of the first sweep; none was looked at while the tracking was made."""
@@ -127,7 +129,7 @@ def flow(frames: int | None) -> Iterator[Row]:
     """Doppler colour found, taken out of the grey image, and read as a pattern."""
     from dataclasses import replace
 
-    from napari_cln.imaging.flow import find_flow, flow_of_node
+    from napari_cln.imaging.overlay import find_flow, flow_of_node
     from napari_cln.network.inference import segment
     from napari_cln.network.weights import load_model
     from napari_cln.phantom import simulate
@@ -574,6 +576,17 @@ def labels_row(_: int | None) -> Iterator[Row]:
 
     found = arms(ROOT.parent / "shared" / "data", ROOT / "build" / "review")
     yield from (Row(**each) for each in told(found))
+
+
+def _told(measure: Callable[[int | None], Iterator[tuple[str, str, str, bool, str]]]) -> Measured:
+    def rows(frames: int | None) -> Iterator[Row]:
+        for what, value, bound, held, best in measure(frames):
+            yield Row(what=what, value=value, bound=bound, held=held, best=best)
+
+    return rows
+
+
+ROWS |= {name: _told(measure) for name, measure in BESIDE_GREY.items()}
 
 
 def main() -> int:

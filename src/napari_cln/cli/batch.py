@@ -232,6 +232,8 @@ def track_nodes(
     model: Annotated[str, Meta(title="MODEL")] = "default",
     device: Device = "auto",
     names: Literal["path", "hash"] = "path",
+    perfusion: bool = False,
+    dynamic_range: Annotated[float | None, Meta(gt=0, le=200, title="DB")] = None,
 ) -> int:
     """Follow the nodes of cines: one id and one score a clip, in clips.csv.
 
@@ -247,11 +249,23 @@ def track_nodes(
         Device that computes; auto takes the fastest there is.
     names : str
         Names of files and folders may hold patients' names; hash puts a salted key in their place.
+    perfusion : bool
+        Also measure how a contrast agent washes into each node, in perfusion.csv, with its curves.
+    dynamic_range : float
+        Decibels from black to white of the agent's view, as the machine says; without it the curves are of
+        grey values.
     """
     from ..workflow.segment import track_to_folder
 
     n_clips = n_nodes = n_failed = 0
-    for result in track_to_folder(path, out, model=model, device=device, names=names):
+    for result in track_to_folder(
+        *(path, out),
+        model=model,
+        device=device,
+        names=names,
+        wash_in=perfusion,
+        dynamic_range_db=dynamic_range,
+    ):
         n_clips += not result.message
         n_nodes += len(result.tracks)
         n_failed += bool(result.message)

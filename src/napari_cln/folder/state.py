@@ -150,6 +150,7 @@ def first_state(
             manufacturer=maker_of(frame.vendor) or maker_of(about.scanner),
             decoder=frame.decoder,
             hospital=hospital_key(about.hospital, key_of),
+            image_key=frame.image_key,
         ),
         spacing_mm=(float(spacing[0]), float(spacing[1])) if spacing else None,
         spacing_source=frame.spacing_source if spacing else None,

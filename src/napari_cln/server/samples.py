@@ -58,7 +58,7 @@ class Upload:
     place: NDArray[np.float64]
 
 
-class Samples:
+class StudySamples:
     """Frames of a training folder for readers in Slicer; may be asked by several threads.
 
     Parameters

@@ -38,7 +38,7 @@ from ..text import TextReader, unread_frames, waiting_frames
 from .annotations import find_labelme, find_voc, find_yolo
 from .coco import CocoWriter, find_coco_files, read_coco
 from .columns import read_labels
-from .imported import Found, ImportedFrame, ImportOptions, Incoming, Outlines, Suggestion, TableUse, below
+from .imported import Found, ImportedFrame, ImportOptions, Incoming, Outlines, SuggestedMask, TableUse, below
 from .masks import find_masks, mask_meanings
 from .meaning import meaning_of, split_of
 from .nnunet import NnunetWriter, find_nnunet, is_nnunet
@@ -331,7 +331,7 @@ class StudyImport:
     found: Found
     study: TrainingFolder
     unused: dict[str, str]
-    suggest: Callable[[Frame], Suggestion] | None = None
+    suggest: Callable[[Frame], SuggestedMask] | None = None
     _tally: Tally = field(default_factory=Tally)
     _taken: dict[str, tuple[str, object]] = field(default_factory=dict)
     _problems: dict[str, str] = field(default_factory=dict)

@@ -75,7 +75,7 @@ class ImportOptions:
     turn_masks: bool = False
     patient_folders: bool = False
     clinical: Sequence[str] = ()
-    suggest: Callable[[Frame], Suggestion] | None = None
+    suggest: Callable[[Frame], SuggestedMask] | None = None
 
     def __post_init__(self) -> None:
         values = {str(value): meaning for value, meaning in self.mask_values.items()}
@@ -104,7 +104,7 @@ class ImportedFrame:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Suggestion:
+class SuggestedMask:
     """Outlines that a program suggests for a frame that came without any: a prediction, whoever asks.
 
     Parameters

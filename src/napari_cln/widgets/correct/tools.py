@@ -40,7 +40,7 @@ from ..common.results import TOUCHED_KEY
 from ..common.worker import Work
 from ..prompts.calipers import CaliperTool, Kept
 from ..prompts.sketch import Sketch
-from .painted import DRAWN_KEY, Drawn, PaintedMask, put_masks
+from .painted import DRAWN_KEY, DrawnFrame, PaintedMask, put_masks
 from .session import Session
 
 WHICH = "Which node? Click its number in the table, or pick it on the canvas (5)."
@@ -404,7 +404,7 @@ class Clip(QObject):
         drawn = dict(labels.metadata.get(DRAWN_KEY, {}))  # a duplicated layer shares the old one
         places, values = [], []
         for index, masks in made.items():
-            drawn[index] = Drawn(digest=digest(masks), words=words, facts=facts)
+            drawn[index] = DrawnFrame(digest=digest(masks), words=words, facts=facts)
             rows, columns = np.nonzero(labels.data[index] != masks)
             places.append((np.full_like(rows, index), rows, columns))
             values.append(masks[rows, columns])
