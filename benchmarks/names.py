@@ -27,7 +27,7 @@ from napari_cln.errors import ClnError, ConflictError
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.formats.exchange import import_study
 from napari_cln.folder.text import TextReader, waiting_frames
-from napari_cln.imaging.overlay import find_text
+from napari_cln.imaging.burned_in import find_text
 from napari_cln.io.sources import find_sources, open_source
 from napari_cln.io.volumes import encode_volume
 from napari_cln.server.samples import StudySamples

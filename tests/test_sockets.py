@@ -30,7 +30,7 @@ sys.addaudithook(listen)
 import numpy as np
 from PIL import Image
 from napari_cln.cli import main
-from napari_cln.imaging.overlay import find_text
+from napari_cln.imaging.burned_in import find_text
 
 sample, model = sys.argv[1:]
 codes = [

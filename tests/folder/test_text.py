@@ -19,7 +19,7 @@ from napari_cln.folder.text import (
     unread_frames,
     waiting_frames,
 )
-from napari_cln.imaging.overlay import could_name, find_text
+from napari_cln.imaging.burned_in import could_name, find_text
 from napari_cln.types import Frame
 
 pytestmark = pytest.mark.slow

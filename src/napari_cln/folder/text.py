@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from ..disk.atomic import staged, write_atomically
 from ..disk.locks import lock
 from ..errors import ClnError, DatasetError
-from ..imaging.overlay import can_read, engine_name, find_text, paint_boxes
+from ..imaging.burned_in import can_read, engine_name, find_text, paint_boxes
 from .dataset import TrainingFolder
 from .pictures import encode_png, hash_pixels, read_png
 from .record import Record, StoredImage, TextReading, encode_record, now

@@ -155,3 +155,11 @@ def test_docks_lie_behind_tabs_and_take_little_of_the_canvas(viewer, qtbot):
     assert all(isinstance(panel, QDockWidget) for panel in docks)
     assert [panel.windowTitle() for panel in docks] == ["Segment", "Frames"]
     qtbot.waitUntil(lambda: third.width() <= 360, timeout=30_000)
+
+
+def test_train_and_evaluate_know_the_folder_and_ask_for_it_no_more(viewer, dock, folder):
+    for name in ("Train", "Evaluate"):
+        _, other = viewer.window.add_plugin_dock_widget("napari-cln", name)
+
+        assert other.session.process.folder == folder.path
+        assert "Choose a training folder" not in other.message.text()

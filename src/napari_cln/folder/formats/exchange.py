@@ -26,7 +26,7 @@ from ...disk.atomic import read_json
 from ...disk.cells import printable
 from ...disk.tables import ENDINGS, is_hidden
 from ...errors import ClnError, DatasetError, ExportError, counted, listed
-from ...imaging.overlay import can_read
+from ...imaging.burned_in import can_read
 from ...io.sources import VIDEO_ENDINGS, refers_to_images
 from ...types import Case, Frame
 from ..dataset import TrainingFolder, last_not_judged

@@ -15,7 +15,7 @@ from ...disk.atomic import MAX_JSON_BYTES, TEMPORARY, read_bytes
 from ...disk.locks import held_locks
 from ...disk.seals import OBJECT, Seal, checksum_holds
 from ...errors import DatasetError, SplitError, counted, listed
-from ...imaging.overlay import can_read
+from ...imaging.burned_in import can_read
 from ...types import Case
 from ..dataset import TrainingFolder
 from ..description import Description, has_damaged_copy
