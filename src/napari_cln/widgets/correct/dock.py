@@ -219,6 +219,7 @@ class CorrectDock(QWidget):
             listeners.listen(emitter, session.notice)
         listeners.listen(viewer.layers.events, self._notice_layers)
         for name, title, key, deed in (
+            ("open_folder", "Open a training folder", "Shift-Z", self.view.study.open_button.click),
             ("accept", "Accept the mask", "Shift-A", session.accept),
             ("accept_and_go_on", "Accept and go on", "Shift-Enter", session.accept_and_go_on),
             ("reject", "Reject the mask", "Shift-R", session.reject),
