@@ -66,7 +66,7 @@ def predicted_study(place: Path, n: int, n_wrong: int) -> dict[str, NDArray[np.u
             status="predicted",
             based_on="default@simulated",
         )
-        case = folder.save(annotation, who="napari-cln", patient=f"P{i // 2}")
+        case = folder.save(annotation, who="napari-cln", patient=f"P{i // 2}", source_kind="simulated")
         if i in wrong:
             x0, y0, x1, y1 = folder.record(case.id).source.crop
             truths[case.id] = instances[y0:y1, x0:x1]

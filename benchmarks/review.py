@@ -129,7 +129,7 @@ def flow(frames: int | None) -> Iterator[Row]:
     """Doppler colour found, taken out of the grey image, and read as a pattern."""
     from dataclasses import replace
 
-    from napari_cln.imaging.flow import find_flow, flow_of_node
+    from napari_cln.imaging.overlay import find_flow, flow_of_node
     from napari_cln.network.inference import segment
     from napari_cln.network.weights import load_model
     from napari_cln.phantom import simulate

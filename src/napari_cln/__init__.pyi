@@ -20,8 +20,8 @@ from .imaging.channels import despeckle
 from .imaging.crosses import BurnedCalipers, find_calipers
 from .imaging.editing import delete_node, fill_holes, keep_part, merge_nodes, smooth_node, split_node
 from .imaging.elastogram import Elastogram, find_elastogram
-from .imaging.flow import NodeFlow, find_flow
 from .imaging.measurement import measure, measure_nodes
+from .imaging.overlay import NodeFlow, find_flow
 from .imaging.perfusion import TimeIntensity, WashIn, perfusion
 from .imaging.preprocessing import Geometry, ModelInput, find_overlay, find_scan_area, prepare, restore
 from .imaging.radiomics import Radiomics, radiomics
@@ -34,7 +34,7 @@ from .network.model import YNet, YNetConfig, YNetOutput
 from .network.outline import outline_node
 from .network.weights import list_models, load_model, save_model
 from .phantom import simulate
-from .server.run import serve
+from .server import serve
 from .study.cases import CaseRow, read_rows
 from .study.config import EvaluationSettings
 from .study.evaluation import Evaluation, EvaluationConfig, evaluate

@@ -498,7 +498,7 @@ def serve_study(
     """
     from ..folder.dataset import TrainingFolder
     from ..folder.screens import unseen_screens
-    from ..server.run import serve
+    from ..server import serve
 
     if n_held := sum(map(len, unseen_screens(TrainingFolder.open(folder)).values())):
         print(

@@ -144,7 +144,8 @@ class Source(Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``hospital`` is a letter, or a key that leads back to no name without the folder's salt;
     ``crop`` is ``(x0, y0, x1, y1)`` in the source's pixels, half-open, and ``area`` the scan area in the same
     form; ``deid`` lists DICOM's codes (PS3.16, CID 7050) of what was done against names, and ``uncleaned``
-    says that what lies outside the scan area was kept; ``text`` is what was read on the stored picture, its
+    says that what lies outside the scan area was kept; ``image_key`` is a salted hash of the identifier of a
+    DICOM image; ``text`` is what was read on the stored picture, its
     boxes ``(row0, column0, row1, column1)`` in the picture's pixels.
     """
 
@@ -159,6 +160,7 @@ class Source(Struct, frozen=True, kw_only=True, omit_defaults=True):
     manufacturer: Name | None = None
     decoder: Name | None = None
     hospital: Annotated[str, Meta(pattern="^[0-9A-Za-z]{1,8}$")] | None = None
+    image_key: CaseId | None = None
     text: TextReading | None = None
 
     def __post_init__(self) -> None:

@@ -24,11 +24,10 @@ from .cutoff import Cutoff, choose_cutoff
 from .diagnosis import Diagnosis, diagnose
 from .fusion import RecordBeside, fused_rows
 from .gallery import Gallery, Picture
-from .hospitals import Transfer, compare_hospitals
 from .matching import compare, read_instances, reference_instances
 from .segmentation import Detection, Segmentation, detect, segment_summary
 from .statistics.intervals import Resampling
-from .subgroups import Subgroup, split_into_subgroups
+from .subgroups import Subgroup, Transfer, compare_hospitals, split_into_subgroups
 
 __all__ = [
     "Evaluation",

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ..imaging.flow import NodeFlow, flow_of_nodes
 from ..imaging.measurement import bounds, measure_nodes, unsure_share
+from ..imaging.overlay import NodeFlow, flow_of_nodes
 from ..types import CLASS_NAMES, Box, Doubt, Measurement, Prediction
 
 NOTHING_FOUND = "no node found"

@@ -17,7 +17,11 @@ import napari_cln
 from napari_cln._layers import KEY, is_painted, readings_of
 from napari_cln.network.doubt import Novelty, pooled_texture
 from napari_cln.network.weights import load_model, save_model
+from napari_cln.study.reading import read_prediction
+from napari_cln.types import Doubt
 from napari_cln.widgets.segment.dock import SegmentDock
+from napari_cln.widgets.segment.session import SegmentState
+from napari_cln.widgets.segment.view import Verdict
 
 
 @pytest.fixture
@@ -101,6 +105,29 @@ def test_a_frame_unlike_the_training_data_says_so(viewer, dock, open_image, segm
     assert dock.view.verdict.flag.isVisibleTo(dock.view.verdict)
     assert dock.view.verdict.flag.text().startswith("The frame is unlike those that the model was trained on")
     assert points.text.values[0].startswith("The frame is unlike those")
+
+
+def test_a_doubt_stands_beside_its_node_and_once(qtbot, small_model):
+    verdict = Verdict()
+    qtbot.addWidget(verdict)
+    found = napari_cln.segment(FRAME, small_model, "cpu")
+    instances = np.zeros_like(found.instances)
+    instances[40:90, 40:90], instances[120:150, 40:90] = 1, 2
+    sure, unsure = (
+        Doubt(chance=0.1, level="sure"),
+        Doubt(chance=0.6, level="look twice", reason="it is faint"),
+    )
+    two = replace(found, instances=instances, node_scores=(0.2, 0.7), node_doubts=(sure, unsure))
+
+    def shown(doubt: Doubt) -> tuple[str, str]:
+        reading = read_prediction(replace(two, doubt=doubt))
+        verdict.show_state(SegmentState(readings={reading.index: reading}, index=reading.index, n_frames=1))
+        return verdict.flag.text(), verdict.nodes.text()
+
+    assert shown(sure)[0] == ""
+    assert shown(sure)[1].count("Look twice: it is faint.") == 1
+    assert shown(unsure)[0] == "Look twice: it is faint."
+    assert "faint" not in shown(unsure)[1]
 
 
 def test_in_a_cine_each_frame_says_whether_it_is_unlike(viewer, dock, open_cine, segment, wary_model):

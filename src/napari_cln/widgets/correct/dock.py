@@ -18,11 +18,11 @@ from ..common.number_field import tell_refusals
 from ..common.parts import OPEN_FIRST, DockBody, Listeners, MessageLine
 from ..common.workplace import workplace_of
 from ..prompts.scale import ScaleTool
+from .cases import show_difference
 from .filing import NO_FOLDER, NO_NAME
 from .painted import PaintedMask
 from .second_reader import SecondReading
 from .session import Session
-from .shown import show_difference
 from .suggestions import Suggestions
 from .tools import TOOLS, NodeMenu, Workbench
 from .view import CorrectView, state_of
@@ -219,6 +219,7 @@ class CorrectDock(QWidget):
             listeners.listen(emitter, session.notice)
         listeners.listen(viewer.layers.events, self._notice_layers)
         for name, title, key, deed in (
+            ("open_folder", "Open a training folder", "Shift-Z", self.view.study.open_button.click),
             ("accept", "Accept the mask", "Shift-A", session.accept),
             ("accept_and_go_on", "Accept and go on", "Shift-Enter", session.accept_and_go_on),
             ("reject", "Reject the mask", "Shift-R", session.reject),

@@ -23,10 +23,9 @@ from ..common.in_view import (
 )
 from ..common.parts import OPEN_FIRST, Signal
 from ..common.worker import Work
-from .cases import CaseOpener, add_mask, read_ahead, saved_masks
+from .cases import CaseOpener, add_mask, chosen_labels, read_ahead, saved_masks
 from .filing import NO_FOLDER, Filing
 from .ledger import Given
-from .shown import chosen_labels
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

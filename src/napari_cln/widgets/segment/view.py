@@ -184,7 +184,7 @@ class Verdict(QWidget):
         rows = "".join(
             f"<p style='margin: 2px 0'>{node} · {score:.2f} {reading.label_of(score)}<br>"
             f"<span{colour}>{_axes_text(size)}</span>"
-            f"{'<br>' + text if doubt is not None and (text := _doubt_text(doubt)) else ''}</p>"
+            f"{_doubt_text(doubt, reading.flag)}</p>"
             for node, (score, size, doubt) in enumerate(
                 zip(reading.node_scores, reading.sizes, doubts, strict=True), start=1
             )
@@ -231,9 +231,9 @@ class ClipTable(QTableWidget):
                 self.setItem(row, column, QTableWidgetItem(text))
 
 
-def _doubt_text(doubt: Doubt) -> str:
-    """A doubt as a sentence; nothing where it is sure."""
-    return "" if doubt.level == "sure" else str(doubt)
+def _doubt_text(doubt: Doubt | None, flag: str) -> str:
+    """A doubt about a node on a line of its own; nothing where it is sure, or the frame's flag says it."""
+    return "" if doubt is None or doubt.level == "sure" or str(doubt) == flag else f"<br>{doubt}"
 
 
 def _axes_text(size: Measurement) -> str:
