@@ -27,9 +27,9 @@ from napari_cln.network.u_shaped import network_of  # noqa: E402
 from napari_cln.study.statistics.metrics import dice  # noqa: E402
 from napari_cln.training.data import MAX_NODES, Samples  # noqa: E402
 from napari_cln.training.loop import fit  # noqa: E402
-from napari_cln.training.more_frames import simulated_samples  # noqa: E402
 from napari_cln.training.recipes import Recipe  # noqa: E402
 from napari_cln.training.scoring import score_frames, summarise  # noqa: E402
+from napari_cln.training.unlabelled import simulated_samples  # noqa: E402
 from napari_cln.types import Estimate  # noqa: E402
 
 SHARE = 0.1
@@ -165,7 +165,7 @@ def scores_of(network: Member, judged: Samples) -> dict[str, list[float]]:
 def compared(found: Results, arm: str) -> tuple[Estimate, float, float]:
     """Gain of an arm over the labelled frames alone in mean Dice, over its draws and with its interval over
     lesions; its own mean Dice; and its gain in AUC."""
-    n = len(found[arm])
+    n = len(found["supervised"]) if arm == "all labelled" else len(found[arm])
     own, base = (np.array([draw["dice"] for draw in found[name][:n]]).mean(0) for name in (arm, "supervised"))
     gaps = own - base
     rng = np.random.default_rng(0)

@@ -18,7 +18,7 @@ os.environ.setdefault("NAPARI_CLN_CONFIG", "build/pictures/config")
 import napari
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_cln.phantom import simulate
 from reader import predicted_study
@@ -56,7 +56,6 @@ def wait(seconds: float = 0.5) -> None:
 def show(viewer: napari.Viewer, name: str, work: Path, docks: dict[str, QWidget]) -> None:
     """Bring a dock to the front, at work."""
     dock = docks[name]
-    dock.parentWidget().raise_() if dock.parentWidget() else None
     if name == "Segment":
         viewer.open(FRAME, plugin="napari-cln")
     elif name == "Frames":
@@ -79,6 +78,9 @@ def show(viewer: napari.Viewer, name: str, work: Path, docks: dict[str, QWidget]
         dock.session.process.choose_folder(work / "neck")
         dock.session.process.choose_out(work / "report")
         dock.look()
+        while not dock.view.report.ids:
+            wait(0.2)
+        dock.session.open_frame(dock.view.report.ids[0])
     wait(2)
 
 
@@ -99,10 +101,11 @@ def main() -> None:
     window.setGeometry(0, 0, width, height)
     window.show()
     docks = {name: viewer.window.add_plugin_dock_widget("napari-cln", name)[1] for name in DOCKS}
-    wait(1)
+    wait(3)  # they join behind tabs
     for name in options.docks.split(","):
-        show(viewer, name, options.work.resolve(), docks)
-        QApplication.processEvents()
+        show(viewer, name, options.work.absolute(), docks)
+        docks[name].parentWidget().raise_()
+        wait(0.5)
         to = options.work / f"{name.lower()}-{options.theme}-{options.size}.png"
         if options.docs:
             to = IMAGES / f"{name.lower()}.png"

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 
-from measure_default import busi, drawn, measured
+from measure_default import busi, calibration_error, drawn, measured
 from napari_cln.network.inference import Segmenter
 from napari_cln.study.diagnosis import diagnose
 from napari_cln.study.report.figures import draw_calibration, style
@@ -46,7 +46,7 @@ def main() -> None:
             assert found is not None
             line = found.line
             print(
-                f"{name}: n = {len(rows)}; ECE {found.calibration_error:.3f}; Brier {found.brier}; slope "
+                f"{name}: ECE {calibration_error(truth, score)}; Brier {found.brier}; slope "
                 f"{line.slope if line else 'none'}; in the large {line.in_the_large if line else 'none'}"
             )
             draw_calibration(ax, found)

@@ -96,6 +96,14 @@ def engine() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def unread() -> Iterator[None]:
+    """Leave pictures unread, but where a test asks for it: each would take longer than the rest of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NAPARI_CLN_TEXT", "off")
+        yield
+
+
 @pytest.fixture(scope="session")
 def data() -> Path:
     """Small real frames that ship with the tests, each folder with its licence."""

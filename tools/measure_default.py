@@ -7,6 +7,7 @@ usgra's frames without a node and the echocardiograms of ``us_dicom`` are looked
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -197,13 +198,21 @@ def validation_sources(count: int, data: Path) -> dict[str, Iterable[Annotation]
 def calibrated(
     network: Member, card: ModelCard, sources: Mapping[str, Iterable[Annotation]]
 ) -> tuple[ModelCard, dict[str, list[Measured]]]:
-    """Set temperature, cutoff and doubt from validation frames, and give what was measured on them."""
+    """Set temperature, cutoff and doubt from validation frames, and give what was measured on them.
+
+    The temperature is that of the real lesions: simulated frames need another, and nobody scores those.
+    """
     network.card = card
     segmenter = Segmenter(network, "cpu")
     found = {name: measured(segmenter, frames) for name, frames in sources.items()}
     rows = [row for source in found.values() for row in source]
-    scored = np.array([node[1:] for row in rows for node in row.nodes if not np.isnan(node[2])])
-    temperature = fit_temperature(scored[:, 1], scored[:, 0])
+    temperatures = {}
+    for name, source in found.items():
+        scored = np.array([node[1:] for row in source for node in row.nodes if not np.isnan(node[2])])
+        if len(scored):
+            temperatures[name] = fit_temperature(scored[:, 1], scored[:, 0])
+            print(f"temperature, {name}: {temperatures[name]:.3f} (n = {len(scored)})", flush=True)
+    temperature = temperatures["breast"]
     labelled = [row for row in rows if row.label != "unknown"]
     scores = expit(logit([row.malignancy for row in labelled]) / temperature)
     cutoff = choose_cutoff([row.label == "metastatic" for row in labelled], scores)
@@ -367,11 +376,22 @@ def test_figures(rows: list[Measured], cutoff: float) -> Iterator[tuple[str, Est
 BUSI_TEST = "BUSI, public test part (breast lesions; a stand-in)"
 
 
+def kept(
+    segmenter: Segmenter, sources: Mapping[str, Iterable[Annotation]], path: Path
+) -> dict[str, list[Measured]]:
+    """What a model says of the frames of each source; read from the file where it was measured before."""
+    if path.is_file():
+        return msgspec.convert(json.loads(path.read_text()), dict[str, list[Measured]])
+    found = {}
+    for source, frames in sources.items():
+        found[source] = measured(segmenter, frames)
+        print(f"measured: {source}", flush=True)
+    path.write_text(json.dumps(msgspec.to_builtins(found)))  # the module of Python's, which knows NaN
+    return found
+
+
 def measured_on_test(segmenter: Segmenter, count: int, data: Path, keep: Path) -> dict[str, list[Measured]]:
     """What a model says of the test frames of each source; kept on disk by the model's id."""
-    path = keep / f"measured-{segmenter.model.model_id}-{count}.json"
-    if path.is_file():
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, list[Measured]])
     sources = {
         f"{count} simulated frames of seeds never trained on": drawn("test", count),
         f"{count // 2} varied simulated frames of seeds never trained on": drawn(
@@ -381,12 +401,7 @@ def measured_on_test(segmenter: Segmenter, count: int, data: Path, keep: Path) -
         "usgra, test part (real vessels and nerves)": usgra(data, "test"),
         "muscle, test part (thigh and calf)": muscle(data, "test"),
     }
-    found = {}
-    for source, frames in sources.items():
-        found[source] = measured(segmenter, frames)
-        print(f"measured: {source}", flush=True)
-    path.write_bytes(msgspec.json.encode(found))
-    return found
+    return kept(segmenter, sources, keep / f"measured-{segmenter.model.model_id}-{count}.json")
 
 
 def compared(new: list[Measured], old: list[Measured], model: str) -> ModelComparison:

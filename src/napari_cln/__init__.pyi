@@ -20,8 +20,9 @@ from .imaging.channels import despeckle
 from .imaging.crosses import BurnedCalipers, find_calipers
 from .imaging.editing import delete_node, fill_holes, keep_part, merge_nodes, smooth_node, split_node
 from .imaging.elastogram import Elastogram, find_elastogram
-from .imaging.flow import NodeFlow, find_flow
 from .imaging.measurement import measure, measure_nodes
+from .imaging.overlay import NodeFlow, find_flow
+from .imaging.perfusion import TimeIntensity, WashIn, perfusion
 from .imaging.preprocessing import Geometry, ModelInput, find_overlay, find_scan_area, prepare, restore
 from .imaging.radiomics import Radiomics, radiomics
 from .imaging.tracking import Track, track
@@ -33,14 +34,13 @@ from .network.model import YNet, YNetConfig, YNetOutput
 from .network.outline import outline_node
 from .network.weights import list_models, load_model, save_model
 from .phantom import simulate
-from .server.run import serve
+from .server import serve
 from .study.cases import CaseRow, read_rows
 from .study.config import EvaluationSettings
 from .study.evaluation import Evaluation, EvaluationConfig, evaluate
 from .study.fusion import Fusion, fit_fusion, fuse, read_fusion
 from .study.report import write_report
 from .training.config import PretrainConfig, TrainConfig
-from .training.pretraining import pretrain
 from .training.run import train
 from .types import (
     Annotation,
@@ -57,6 +57,7 @@ from .types import (
 )
 from .workflow.calipers import outline_calipers
 from .workflow.evaluate import EvaluationStep, evaluate_folder
+from .workflow.pretrain import pretrain
 from .workflow.promote import promote
 from .workflow.pseudo import pseudo_label
 from .workflow.segment import segment_to_folder
@@ -101,9 +102,11 @@ __all__ = [
     "RunError",
     "Segmenter",
     "SplitError",
+    "TimeIntensity",
     "Track",
     "TrainConfig",
     "TrainingFolder",
+    "WashIn",
     "WeightsError",
     "YNet",
     "YNetConfig",
@@ -137,6 +140,7 @@ __all__ = [
     "open_source",
     "outline_calipers",
     "outline_node",
+    "perfusion",
     "prepare",
     "pretrain",
     "promote",

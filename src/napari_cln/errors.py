@@ -41,9 +41,9 @@ __all__ = [
 ]
 
 
-def counted(n: int, what: str) -> str:
-    """A number of things for a message: "1 frame", "2 frames"."""
-    return f"{n} {what}{'s' * (n != 1)}"
+def counted(n: int, one: str, many: str = "") -> str:
+    """A number of things for a message: "1 frame", "2 frames"; ``many`` where they are no "…s"."""
+    return f"{n} {one if n == 1 else many or f'{one}s'}"
 
 
 def listed(names: Iterable[object], most: int = 3) -> str:

@@ -73,6 +73,8 @@ class LayerKind(StrEnum):
     AXES = "axes"
     SCORE_MAP = "score map"
     """An Image that is no frame, but a map over one."""
+    DESPECKLED = "despeckled"
+    """An Image that is no frame, but a view of one."""
     DIFFERENCE = "difference"
     """What was painted, against what was given."""
     MODEL = "model"
@@ -164,6 +166,8 @@ class Frame:
         Position in a cine or a multi-page file, and how many frames that has.
     frame_time_s : float, optional
         Seconds between frames of a cine, where the file says.
+    image_key : str, optional
+        A salted hash of a DICOM image's identifier, by which that image can be found again.
     patient_id : str, optional
         A pseudonym (salted hash), used only to split by patient.
     vendor : str, optional
@@ -189,6 +193,7 @@ class Frame:
     index: int = 0
     n_frames: int = 1
     frame_time_s: float | None = None
+    image_key: str | None = None
     patient_id: str | None = None
     vendor: str | None = None
     decoder: str | None = None

@@ -97,6 +97,16 @@ def test_a_cine_is_read_as_the_slider_moves():
         assert _layers.frame_from_layer(image, 7).index == 7
 
 
+def test_the_status_bar_shows_no_flow_where_there_is_no_doppler(two_nodes):
+    labels = make(_layers.prediction_to_layer(two_nodes))
+    place = np.argwhere(labels.data == 1)[0]
+
+    said = labels.get_status(labels.data_to_world(place))["coordinates"]
+
+    assert "malignancy: 0.83" in said
+    assert "flow" not in said
+
+
 def test_row_i_of_the_features_belongs_to_label_i(two_nodes):
     features = make(_layers.prediction_to_layer(two_nodes)).features
 

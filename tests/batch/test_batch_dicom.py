@@ -145,9 +145,9 @@ def test_the_command_writes_objects_and_names_what_it_can_not(results, networks,
 
     said = capsys.readouterr()
     assert code == 1
-    assert "4 DICOM objects written, 1 files refused" in said.out
+    assert "4 DICOM objects written, 1 file refused" in said.out
     assert "not archived: neck/color-pl.dcm: color-pl.dcm has the identifier 999.999.2." in said.err
-    assert "note: 1 files are no DICOM" in said.err
+    assert "note: 1 file is no DICOM" in said.err
     assert len(list((out / "dicom" / "neck").glob("*.dcm"))) == 4
 
 

@@ -92,7 +92,7 @@ def test_a_damaged_table_is_told_of_and_is_no_failure(study, tmp_path, model, ca
 
     output = capsys.readouterr()
     assert "note: results.csv had " in output.err
-    assert "1 frames segmented, 1 files done before: " in output.out
+    assert "1 frame segmented, 1 file done before: " in output.out
     assert table.read_bytes() == b"".join(lines)
 
 

@@ -1,13 +1,18 @@
 """A record: what is read can be written again, what does not fit is named, no flipped bit passes."""
 
 import json
+from pathlib import Path
 
 import msgspec
+import numpy as np
+import pydicom
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import napari_cln
 from napari_cln.disk.seals import flip_text_back
+from napari_cln.disk.user import image_key
 from napari_cln.errors import DatasetError
 from napari_cln.folder.record import (
     HistoryEntry,
@@ -19,6 +24,8 @@ from napari_cln.folder.record import (
     encode_record,
     now,
 )
+from napari_cln.io.sources import read_frame
+from napari_cln.types import Annotation
 
 ODD = (
     None, True, False, 0, 1, -1, 256, 10**30, 0.5, -0.0, 1e-320, 1e308, "", "x", "\ud800", "a\0b", "../../x",
@@ -125,3 +132,15 @@ def test_what_can_not_be_read_again_is_not_written(note, who, score, node):
     except DatasetError:
         return
     assert decode_record(text, "x.json") == msgspec.structs.replace(odd)
+
+
+def test_a_record_has_a_key_of_its_dicom_image_by_which_it_is_found_and_not_read(folder):
+    path = Path(napari_cln.__file__).parent / "samples" / "simulated-frame.dcm"
+    frame = read_frame(path)
+    case = folder.save(
+        Annotation(frame=frame, instances=np.zeros(frame.shape, np.uint8), status="predicted"), who="r1"
+    )
+
+    uid = str(pydicom.dcmread(path).SOPInstanceUID)
+    assert folder.record(case.id).source.image_key == image_key(uid)
+    assert uid not in folder.layout.record(case.id).read_text()

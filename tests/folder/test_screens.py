@@ -51,7 +51,7 @@ def test_each_kind_of_screen_is_asked_about_once(two_kinds, annotate):
 
 def test_an_export_waits_until_every_kind_was_looked_at(two_kinds, tmp_path):
     confirm_screens(two_kinds, [SCREEN], "r1")
-    with pytest.raises(ExportError, match=r"pictures of Mindray, 224×224 \(1 frames\).*--pictures DIR"):
+    with pytest.raises(ExportError, match=r"pictures of Mindray, 224×224 \(1 frame\).*--pictures DIR"):
         export_study(two_kinds, "coco", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

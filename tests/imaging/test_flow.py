@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 import napari_cln
-from napari_cln.imaging.flow import find_flow, flow_of_node
-from napari_cln.imaging.overlay import find_overlay
+from napari_cln.imaging.overlay import find_flow, find_overlay, flow_of_node
 from napari_cln.imaging.preprocessing import prepare
 from napari_cln.phantom import simulate
 from napari_cln.types import ColourFlow, Frame, Region

@@ -22,7 +22,7 @@ from napari_cln.errors import RunError
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.health.check import check_study
 from napari_cln.io.volumes import decode_volume, encode_volume
-from napari_cln.server.run import serve
+from napari_cln.server import serve
 from napari_cln.types import Annotation, Frame, Node
 
 

@@ -4,9 +4,9 @@ import numpy as np
 
 from napari_cln.study.cases import CaseRow
 from napari_cln.study.evaluation import evaluate_rows
-from napari_cln.study.hospitals import compare_hospitals
 from napari_cln.study.report import report_sections
 from napari_cln.study.statistics.intervals import Resampling
+from napari_cln.study.subgroups import compare_hospitals
 
 FEW = Resampling(n=200)
 

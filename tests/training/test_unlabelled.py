@@ -23,11 +23,18 @@ from napari_cln.training.config import TrainConfig
 from napari_cln.training.data import Batch, Samples
 from napari_cln.training.loop import fit
 from napari_cln.training.loss import Objective
-from napari_cln.training.more_frames import MoreFrames, pseudo_labelled, simulated_samples, weighed
 from napari_cln.training.recipes import Recipe
 from napari_cln.training.run import train
 from napari_cln.training.run_folder import Epoch, Note, Step
-from napari_cln.training.unlabelled import Teacher, UnlabelledFrames, read_unlabelled
+from napari_cln.training.unlabelled import (
+    MoreFrames,
+    Teacher,
+    UnlabelledFrames,
+    pseudo_labelled,
+    read_unlabelled,
+    simulated_samples,
+    weighed,
+)
 from napari_cln.types import Annotation
 
 
@@ -169,6 +176,11 @@ def test_the_unlabelled_frames_of_a_training_folder_are_those_without_a_mask(stu
 def test_nothing_to_learn_from_is_a_sentence(study):
     with pytest.raises(RunError, match="holds no frame to learn from"):
         read_unlabelled(study.path, study, frozen_split(study, 2, freeze=False), Recipe.best().prepare)
+
+
+def test_a_folder_that_is_not_there_is_named(study, tmp_path):
+    with pytest.raises(RunError, match=r"There is no folder nowhere of unlabelled frames"):
+        read_unlabelled(tmp_path / "nowhere", study, [], Recipe.best().prepare)
 
 
 def test_a_run_says_in_its_card_what_it_learnt_from_and_not_where_that_lies(study, scans, small, tmp_path):

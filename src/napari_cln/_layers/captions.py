@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["TEXT_SIZE", "Caption", "captions_of", "colour_on", "place_at_foot"]
 
 TEXT_SIZE = 8
-WIDEST = 59
-"""Signs in a line: a canvas between two panels is not wide."""
+WIDTHS = (59, 40)
+"""Signs in a line: a canvas between two panels is not wide; and where a node stands in the way, less."""
 LINE, SIGN = 0.036, 0.014
 """Height of a line and width of a sign on a canvas that shows all of a frame, in heights of the frame."""
 GAP = 0.008
@@ -59,8 +59,7 @@ def captions_of(reading: Reading, note: str, like: Image | Frame) -> list[Captio
     pixels = _pixels_of(like, reading.index)
     height, width = _shape_of(like)
     lines = [*reading.flag.splitlines(), *describe_reading(reading).split(" · "), *note.splitlines()]
-    text = "\n".join(line for words in lines for line in textwrap.wrap(words, WIDEST))
-    corner = _corner(text, reading.boxes, pixels, height, width)
+    text, corner = _corner(lines, reading.boxes, pixels, height, width)
     taken = [*reading.boxes, corner]
     colour = _colour(reading, reading.label, pixels, corner)
     captions = [Caption(text=text, row=corner[2], column=corner[1], colour=colour)]
@@ -94,9 +93,15 @@ def _colour(reading: Reading, label: str, pixels: NDArray[np.uint8] | None, box:
 
 
 def _corner(
-    text: str, nodes: Sequence[Box], pixels: NDArray[np.uint8] | None, height: int, width: int
-) -> Box:
-    """Return the lower left corner for words, or where that hides a node, the darkest one that does not."""
+    lines: Sequence[str], nodes: Sequence[Box], pixels: NDArray[np.uint8] | None, height: int, width: int
+) -> tuple[str, Box]:
+    """Wrap lines such that they hide no node in the lower left corner, or else in the darkest place."""
+    texts = ["\n".join(part for line in lines for part in textwrap.wrap(line, widest)) for widest in WIDTHS]
+    for text in texts:
+        foot = _box_of(text, height, 0, height)
+        if not any(_meet(foot, node) for node in nodes):
+            return text, foot
+    text = texts[0]
     high, wide = _size(text, height), _width(text, height)
     places = [
         (row - high, column, row, column + wide)
@@ -104,9 +109,7 @@ def _corner(
         for column in (0, max(width - wide, 0))
     ]
     free = [place for place in places if not any(_meet(place, node) for node in nodes)]
-    if places[0] in free or not free:
-        return places[0]
-    return min(free, key=lambda place: _grey(pixels, place))
+    return text, min(free, key=lambda place: _grey(pixels, place), default=places[0])
 
 
 def _places(box: Box, words: str, height: int, width: int) -> Iterator[Box]:

@@ -114,8 +114,10 @@ def message_to_layer(message: str, like: Image | Frame) -> LayerTuple:
 
 
 def model_note(card: ModelCard) -> str:
-    """Return the words about a model wherever its numbers are shown: name and limits, a line each."""
-    return f"{card.name} · {card.limits}".replace(". ", ".\n")
+    """Return the words about a model on the canvas: name, first limit, disclaimer; the dock has them all."""
+    first, *others = f"{card.name} · {card.limits}".split(". ")
+    disclaimer = [sentence for sentence in others if "not for diagnosis" in sentence][:1]
+    return "\n".join(f"{sentence.rstrip('.')}." for sentence in [first, *disclaimer])
 
 
 def features_of(readings: Sequence[Reading], *, cine: bool = False) -> dict[str, list[Any]]:

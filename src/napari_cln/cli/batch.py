@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter, Token
 from msgspec import Meta
 
-from ..errors import RunError
+from ..errors import RunError, counted
 from ..study.config import Device
 from .options import Folder, Positive, command, existing_place
 
@@ -84,13 +84,8 @@ def segment_files(
     """
     from tqdm import tqdm
 
-    if dicom and masks == "rle":
-        raise RunError("--dicom is made from mask pictures, and --masks rle writes none. Leave out one.")
-    if dicom and names == "hash":
-        raise RunError(
-            "--dicom writes the patient's name and identifiers, as the archive demands, and --names hash "
-            "hides them. Leave out one."
-        )
+    if dicom:
+        _check_dicom(masks, names)
     tally = _Tally()
     layout = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
     with tqdm(total=1.0, bar_format=layout, file=sys.stderr, disable=None) as bar:
@@ -107,13 +102,25 @@ def segment_files(
         ):
             if sentence := tally.take(result):
                 bar.write(sentence, file=sys.stderr)
-            bar.set_postfix_str(f"{tally.n_done} frames, {tally.n['failed']} failed", refresh=False)
+            bar.set_postfix_str(
+                f"{counted(tally.n_done, 'frame')}, {tally.n['failed']} failed", refresh=False
+            )
             bar.update(result.progress - bar.n)
     if radiomics:
         _measure(path, out, names)
     print(f"{tally}: {'results.csv' if names == 'hash' else out / 'results.csv'}")
     n_refused = _archive(path, out, model, tally.anew) if dicom else 0
     return 1 if tally.n["failed"] or n_refused else 0
+
+
+def _check_dicom(masks: str, names: str) -> None:
+    if masks == "rle":
+        raise RunError("--dicom is made from mask pictures, and --masks rle writes none. Leave out one.")
+    if names == "hash":
+        raise RunError(
+            "--dicom writes the patient's name and identifiers, as the archive demands, and --names hash "
+            "hides them. Leave out one."
+        )
 
 
 def _archive(paths: Sequence[str], out: Path, model: str, anew: set[str]) -> int:
@@ -133,15 +140,18 @@ def _archive(paths: Sequence[str], out: Path, model: str, anew: set[str]) -> int
             if n_refused <= MOST_SHOWN:
                 print(f"not archived: {file.source}: {file.problem}", file=sys.stderr)
         elif file.n_left_out:
-            print(f"note: {file.n_left_out} frames of {file.source} have no result.", file=sys.stderr)
+            print(
+                f"note: {file.source}: {counted(file.n_left_out, 'frame')} without a result.", file=sys.stderr
+            )
     if n_others:
         print(
-            f"note: {n_others} files are no DICOM, so no SEG or report can refer to them. Import them into a "
+            f"note: {counted(n_others, 'file is', 'files are')} no DICOM, so no SEG or report can refer to "
+            "what is in it. Import it into a "
             "training folder: `napari-cln export FOLDER --format dicom` writes image, mask and report "
             "together.",
             file=sys.stderr,
         )
-    refused = f", {n_refused} files refused" if n_refused else ""
+    refused = f", {counted(n_refused, 'file')} refused" if n_refused else ""
     print(f"{n_files} DICOM objects written{refused}: {out / FOLDER}")
     return n_refused
 
@@ -190,11 +200,11 @@ class _Tally:
     def __str__(self) -> str:
         parts = {
             "unlike-training-data": ", {} of them unlike the training data (see the status column)",
-            "kept": ", {} files done before",
+            "kept": f", {counted(self.n['kept'], 'file')} done before",
             "failed": ", {} failed (see the message column)",
         }
         said = "".join(text.format(self.n[status]) for status, text in parts.items() if self.n[status])
-        return f"{self.n_done} frames segmented{said}"
+        return f"{counted(self.n_done, 'frame')} segmented{said}"
 
 
 def _job(scheduler: str | None) -> Callable[..., Iterator[FrameResult]]:
@@ -222,6 +232,8 @@ def track_nodes(
     model: Annotated[str, Meta(title="MODEL")] = "default",
     device: Device = "auto",
     names: Literal["path", "hash"] = "path",
+    perfusion: bool = False,
+    dynamic_range: Annotated[float | None, Meta(gt=0, le=200, title="DB")] = None,
 ) -> int:
     """Follow the nodes of cines: one id and one score a clip, in clips.csv.
 
@@ -237,19 +249,33 @@ def track_nodes(
         Device that computes; auto takes the fastest there is.
     names : str
         Names of files and folders may hold patients' names; hash puts a salted key in their place.
+    perfusion : bool
+        Also measure how a contrast agent washes into each node, in perfusion.csv, with its curves.
+    dynamic_range : float
+        Decibels from black to white of the agent's view, as the machine says; without it the curves are of
+        grey values.
     """
     from ..workflow.segment import track_to_folder
 
     n_clips = n_nodes = n_failed = 0
-    for result in track_to_folder(path, out, model=model, device=device, names=names):
+    for result in track_to_folder(
+        *(path, out),
+        model=model,
+        device=device,
+        names=names,
+        wash_in=perfusion,
+        dynamic_range_db=dynamic_range,
+    ):
         n_clips += not result.message
         n_nodes += len(result.tracks)
         n_failed += bool(result.message)
         if result.message:
             print(f"failed: {result.source}: {result.message}", file=sys.stderr)
         elif result.failed:
-            print(f"note: {result.source}: {result.failed} frames without a result.", file=sys.stderr)
+            print(
+                f"note: {result.source}: {counted(result.failed, 'frame')} without a result.", file=sys.stderr
+            )
     table = "clips.csv" if names == "hash" else out / "clips.csv"
-    failed = f", {n_failed} files failed" if n_failed else ""
-    print(f"{n_nodes} nodes in {n_clips} cines{failed}: {table}")
+    failed = f", {counted(n_failed, 'file')} failed" if n_failed else ""
+    print(f"{counted(n_nodes, 'node')} in {counted(n_clips, 'cine')}{failed}: {table}")
     return 1 if n_failed else 0

@@ -17,7 +17,7 @@ from .options import Count, Existing, Folder, Positive, command
 
 if TYPE_CHECKING:
     from ..folder.dataset import TrainingFolder
-    from ..folder.formats.exchange import ExchangeStep, ImportReport
+    from ..folder.formats.exchange import ExchangeStep, StudyImport
     from ..folder.health.case import Fault
     from ..folder.health.check import StudyCheck
 
@@ -56,6 +56,7 @@ def _mask_value(text: str) -> tuple[str, str]:
     return value, meaning
 
 
+Names: TypeAlias = Annotated[Sequence[str], Parameter(consume_multiple=True)]
 Pairs: TypeAlias = Annotated[Sequence[str], _checked_by(_pair)]
 Headings: TypeAlias = Annotated[Sequence[str], _checked_by(str)]
 MaskValues: TypeAlias = Annotated[Sequence[str], _checked_by(_mask_value)]
@@ -166,24 +167,25 @@ def bring_in(
         clinical=clinical,
         suggest=outline_calipers if calipers else None,
     )
-    for _ in _with_bar(work):
-        pass
-    _tell(work.report, out, json)
-    return 1 if work.report.refused else 0
+    return _finish(work, out, json)
 
 
-def _tell(report: ImportReport, out: Path, json: bool) -> None:
-    """Print what an import made of what."""
+def _finish(work: StudyImport, out: Path, json: bool) -> int:
+    """Do an import under a bar, and print what it made of what."""
     from msgspec.json import encode, format
 
+    for _ in _with_bar(work):
+        pass
+    report = work.report
     if json:
         print(format(encode(report), indent=1).decode())
-        return
+        return 1 if report.refused else 0
     for line in report.lines():
         print(line)
     repeated = f", {report.repeated} of the same pixels as others" if report.repeated else ""
     refused = f", {report.refused} refused" if report.refused else ""
-    print(f"{report.taken} frames imported{repeated}{refused}: {out}")
+    print(f"{counted(report.taken, 'frame')} imported{repeated}{refused}: {out}")
+    return 1 if report.refused else 0
 
 
 @command()
@@ -191,7 +193,7 @@ def send_out(
     folder: Existing,
     /,
     *,
-    format: Literal["nnunet", "coco", "csv", "dicom"],
+    format: Literal["nnunet", "coco", "csv", "dicom", "nrrd", "nifti"],
     out: Annotated[Path, Meta(title="DEST")],
 ) -> int:
     """Write a training folder for other programs, whole or not at all.
@@ -202,7 +204,7 @@ def send_out(
         Training folder.
     format : str
         A raw nnU-Net dataset, COCO with run-length codes, pictures of node ids with a table, or DICOM: a
-        capture, a segmentation and a report of each frame, under pseudonyms.
+        capture, a segmentation and a report of each frame, under pseudonyms; or volumes of one slice.
     out : path
         New folder.
     """
@@ -215,7 +217,7 @@ def send_out(
         notes += step.notes
     for note in notes:
         print(note, file=sys.stderr)
-    print(f"{n_done} frames exported: {out}")
+    print(f"{counted(n_done, 'frame')} exported: {out}")
     return 0
 
 
@@ -239,6 +241,9 @@ def check_folder(
     break_locks: bool = False,
     pictures: Annotated[Path | None, Meta(title="DIR")] = None,
     seen_by: Annotated[str, Meta(title="READER")] = "",
+    text: bool = False,
+    release: Annotated[Names, Meta(title="ID…")] = (),
+    verdict: Literal["paint", "no-name", "leave-out"] | None = None,
     all: bool = False,
     json: bool = False,
 ) -> int:
@@ -256,6 +261,12 @@ def check_folder(
         Write the pictures that nobody has looked at for names.
     seen_by : str
         Who has looked at those pictures, and saw no name and no date.
+    text : bool
+        Read the text on pictures that were not read yet; needs the extra ocr.
+    release : str
+        Frames on which text was found; all for every one whose picture was written.
+    verdict : str
+        What becomes of them: the text is painted over, it is no name, or the frame is left out.
     all : bool
         List every fault, not the first few of each kind.
     json : bool
@@ -277,7 +288,12 @@ def check_folder(
     if repair:
         for sentence in repair_all(study):
             print(sentence, file=to)
-    _see(study, seen_by, pictures, to)
+    if text:
+        _read_text(study, to)
+    if release or verdict:
+        _release(study, release, verdict, seen_by, to)
+    else:
+        _see(study, seen_by, pictures, to)
     found = check_study(study)
     if break_locks:
         for fault in found.faults:
@@ -371,7 +387,7 @@ def _print_json(found: StudyCheck) -> None:
 
 def _see(study: TrainingFolder, seen_by: str, pictures: Path | None, to: TextIO) -> None:
     """Tell of pictures that nobody has looked at, write them, or note who has."""
-    from ..folder.screens import confirm_screens, shown_screens, unseen_screens, write_sheets
+    from ..folder.screens import confirm_screens, shown_screens, unseen_screens, write_sheets, write_waiting
 
     unseen = unseen_screens(study)
     if seen_by:
@@ -387,11 +403,58 @@ def _see(study: TrainingFolder, seen_by: str, pictures: Path | None, to: TextIO)
         if missing := [screen for screen in unseen if screen not in shown]:
             print(f"{listed(missing)}: its pictures were not written yet. Add --pictures DIR.", file=to)
     elif pictures is not None:
+        for case_id, path in write_waiting(study, pictures):
+            print(
+                f"{case_id}: look at {path.name}. Then give --release {case_id} --verdict paint, no-name or "
+                "leave-out, --seen-by READER.",
+                file=to,
+            )
         for screen, path in write_sheets(study, unseen, pictures):
             print(
                 f"{screen}: look at {path.name}. If no name and no date shows, give --seen-by READER.",
                 file=to,
             )
+
+
+def _read_text(study: TrainingFolder, to: TextIO) -> None:
+    """Read what was not read yet, under a bar."""
+    from tqdm import tqdm
+
+    from ..folder.text import read_frame_text, unread_frames
+
+    found = [
+        bool(read_frame_text(study, case_id).found) for case_id in tqdm(unread_frames(study), disable=None)
+    ]
+    print(f"text: {counted(len(found), 'frame')} read, {sum(found)} with text", file=to)
+
+
+def _release(
+    study: TrainingFolder,
+    ids: Sequence[str],
+    action: Literal["paint", "no-name", "leave-out"] | None,
+    who: str,
+    to: TextIO,
+) -> None:
+    """Do with held frames what a reader says who has looked at their pictures."""
+    from ..folder.screens import was_shown
+    from ..folder.text import release_frame, waiting_frames
+
+    if not (ids and action and who):
+        raise DatasetError(
+            "Frames are released together with", "--release ID… --verdict VERDICT --seen-by READER."
+        )
+    waiting = waiting_frames(study)
+    chosen = (
+        [case_id for case_id in waiting if was_shown(study, case_id)] if list(ids) == ["all"] else list(ids)
+    )
+    if missing := [case_id for case_id in chosen if case_id in waiting and not was_shown(study, case_id)]:
+        raise DatasetError(
+            f"The picture of {listed(missing)} was not written to be looked at.",
+            "Add --pictures DIR first, and look at what it writes.",
+        )
+    for case_id in chosen:
+        release_frame(study, case_id, action, who)
+        print(f"{case_id}: {action}, says {who}.", file=to)
 
 
 def _agrees(question: str) -> bool:
@@ -435,7 +498,7 @@ def serve_study(
     """
     from ..folder.dataset import TrainingFolder
     from ..folder.screens import unseen_screens
-    from ..server.run import serve
+    from ..server import serve
 
     if n_held := sum(map(len, unseen_screens(TrainingFolder.open(folder)).values())):
         print(

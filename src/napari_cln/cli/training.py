@@ -78,7 +78,7 @@ def pretrain_network(
     out : path
         Folder of the run; the same command goes on with one that was stopped.
     """
-    from ..training.pretraining import pretrain
+    from ..workflow.pretrain import pretrain
 
     config = PretrainConfig(**given)
     return _follow(

@@ -38,15 +38,35 @@ def pseudonym(patient_id: str) -> str | None:
         None for an empty ID, and where the salt can't be kept or is damaged: a pseudonym that changes
         from run to run would put one patient on both sides of a split.
     """
-    if not patient_id.strip():
+    key = _key("patient", patient_id)
+    return None if key is None else f"pt-{key}"
+
+
+def image_key(uid: str) -> str | None:
+    """Key of an image by its identifier (SOP Instance UID): 16 hexadecimal digits.
+
+    With it the image of a frame can be found among others, and never be read from the record.
+
+    Parameters
+    ----------
+    uid : str
+
+    Returns
+    -------
+    str or None
+        None for an empty identifier, and where the salt can't be kept or is damaged.
+    """
+    return _key("image", uid)
+
+
+def _key(kind: str, name: str) -> str | None:
+    if not name.strip():
         return None
     try:
         salt = patient_salt()
     except OSError:
         return None
-    if is_damaged(salt):
-        return None
-    return f"pt-{hashed_key(salt, 'patient', patient_id)}"
+    return None if is_damaged(salt) else hashed_key(salt, kind, name)
 
 
 def key_of_pseudonym(name: str) -> str | None:
@@ -103,7 +123,7 @@ def hashed_key(salt: bytes, kind: str, name: str) -> str:
     ----------
     salt : bytes
     kind : str
-        ``"patient"`` or ``"cine"``, so that equal names of two kinds differ.
+        ``"patient"``, ``"cine"`` or ``"image"``, so that equal names of two kinds differ.
     name : str
         Compared without regard to case, surrounding blanks and Unicode form: two spellings of
         one patient on two sides of a split would do harm, two patients as one would not.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -28,7 +29,7 @@ from .description import DatasetFile
 from .layout import Layout
 from .pictures import hash_pixels, read_png
 from .record import Provenance, Record, SourceKind, case_of, decode_record
-from .state import first_state, next_state
+from .state import State, first_state, next_state
 
 __all__ = ["TrainingFolder", "last_not_judged", "read_not_judged"]
 
@@ -134,13 +135,7 @@ class TrainingFolder:
         case_id : str
             16 hexadecimal digits.
         """
-        kept = []
-        for path in (self.layout.revisions / checked_id(case_id)).glob("*.json"):
-            try:
-                kept.append(_read_record(path, case_id))
-            except DatasetError as cause:
-                _log.warning("A former state can't be read: %s", cause)
-        return sorted(kept, key=lambda record: record.revision)
+        return sorted(_read_revisions(self.layout, case_id), key=lambda record: record.revision)
 
     def read_image(self, case: Case) -> NDArray[np.uint8]:
         """Grey pixels (H, W) of a case, overlay-free, original resolution.
@@ -160,7 +155,7 @@ class TrainingFolder:
         return image
 
     def read_channels(self, case: Case) -> dict[str, NDArray[np.uint8]]:
-        """What was measured beside the grey image of a case, by channel, as :attr:`Frame.channels` has it.
+        """Channels measured beside the grey image of a case, as :attr:`Frame.channels` has them.
 
         Errors as of :meth:`read_image`.
 
@@ -265,11 +260,7 @@ class TrainingFolder:
             with lock(self.layout.locks, case_id, about.reader):
                 former = self.record(case_id) if is_there(place) else None
                 if former is not None:
-                    unjudged = last_not_judged(self, former) if annotation.not_judged is None else None
-                    state = next_state(former, annotation, about, self.dataset.hash_key, unjudged)
-                    if expected_revision not in (None, former.revision):
-                        keep_rival(self.layout, state.after(expected_revision or 0), former)
-                        raise _conflict(former)
+                    state = _on_top(self, former, annotation, about, expected_revision)
                 if state is None:
                     raise DatasetError(f"{case_id} was removed from the folder meanwhile. Save it again.")
                 if state.masks.leave_unjudged:
@@ -297,12 +288,7 @@ class TrainingFolder:
         frame : Frame
         """
         digest = hash_pixels(frame.grey)
-        if (stored := self.layout.id_of_image(frame.source)) is not None:
-            # A record that can't be read says so when the frame is saved.
-            with suppress(DatasetError):
-                if self.record(stored).image.sha256 == digest:
-                    return stored
-        return digest[:16]
+        return _stored_id(self, frame, digest) or digest[:16]
 
 
 def read_not_judged(study: TrainingFolder, case: Case) -> NDArray[np.bool_] | None:
@@ -340,6 +326,35 @@ def last_not_judged(study: TrainingFolder, record: Record) -> NDArray[np.bool_] 
                 if unjudged is not None and unjudged.shape == record.shape:
                     return unjudged
     return None
+
+
+def _stored_id(study: TrainingFolder, frame: Frame, digest: str) -> str | None:
+    """Id of an image that was opened from the folder; None for another one."""
+    if (stored := study.layout.id_of_image(frame.source)) is not None:
+        with suppress(DatasetError):  # a record that can't be read says so when the frame is saved
+            if study.record(stored).image.sha256 == digest:
+                return stored
+    return None
+
+
+def _on_top(
+    study: TrainingFolder, former: Record, annotation: Annotation, about: Provenance, expected: int | None
+) -> State:
+    """The state that follows a frame's own; where the reader saw another one, it is kept as a rival."""
+    unjudged = last_not_judged(study, former) if annotation.not_judged is None else None
+    state = next_state(former, annotation, about, study.dataset.hash_key, unjudged)
+    if expected not in (None, former.revision):
+        keep_rival(study.layout, state.after(expected or 0), former)
+        raise _conflict(former)
+    return state
+
+
+def _read_revisions(layout: Layout, case_id: str) -> Iterator[Record]:
+    for path in (layout.revisions / checked_id(case_id)).glob("*.json"):
+        try:
+            yield _read_record(path, case_id)
+        except DatasetError as cause:
+            _log.warning("A former state can't be read: %s", cause)
 
 
 def _find_records(layout: Layout) -> list[tuple[str, str]]:

@@ -184,6 +184,12 @@ def _read_ours(path: Path) -> Ours | None:
     return None
 
 
+def has_damaged_copy(path: Path) -> bool:
+    """Tell whether the private copy of a ``dataset.json`` is there and can't be read."""
+    copy = Layout(path.parent).description_copy
+    return copy.exists() and _read_ours(copy) is None
+
+
 def salvage(path: Path) -> Ours | None:
     """Recover what a damaged ``dataset.json`` said: from its copy, else from its text.
 

@@ -104,7 +104,7 @@ class Layout:
         return self.records / f"{case_id}.nodes.png"
 
     def channel(self, case_id: str, name: str) -> Path:
-        """What was measured beside the grey image: 0 where it was not, 1 to 255 the value."""
+        """A channel beside the grey image: 0 where nothing was measured, 1 to 255 the value."""
         return self.records / f"{case_id}.channel-{name}.png"
 
     def count_masks(self) -> int:

@@ -120,13 +120,33 @@ class HistoryEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.until or self.t
 
 
+class TextReading(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Text that was looked for in a stored picture: by what, where it was found, and a reader's verdict.
+
+    The words themselves are not kept: they may be a name.
+    """
+
+    engine: Name
+    found: tuple[tuple[Place, Place, Place, Place], ...] = ()
+    verdict: Literal["painted over", "no name"] | None = None
+    seen_by: Name | None = None
+    t: Time | None = None
+
+    @property
+    def waits(self) -> bool:
+        """True where text was found that nobody has looked at."""
+        return bool(self.found) and self.verdict is None
+
+
 class Source(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Origin of a frame: kind of file, number in it, its size, and the part that is stored.
 
     ``hospital`` is a letter, or a key that leads back to no name without the folder's salt;
     ``crop`` is ``(x0, y0, x1, y1)`` in the source's pixels, half-open, and ``area`` the scan area in the same
     form; ``deid`` lists DICOM's codes (PS3.16, CID 7050) of what was done against names, and ``uncleaned``
-    says that what lies outside the scan area was kept.
+    says that what lies outside the scan area was kept; ``image_key`` is a salted hash of the identifier of a
+    DICOM image; ``text`` is what was read on the stored picture, its
+    boxes ``(row0, column0, row1, column1)`` in the picture's pixels.
     """
 
     kind: SourceKind
@@ -140,6 +160,8 @@ class Source(Struct, frozen=True, kw_only=True, omit_defaults=True):
     manufacturer: Name | None = None
     decoder: Name | None = None
     hospital: Annotated[str, Meta(pattern="^[0-9A-Za-z]{1,8}$")] | None = None
+    image_key: CaseId | None = None
+    text: TextReading | None = None
 
     def __post_init__(self) -> None:
         x0, y0, x1, y1 = self.crop

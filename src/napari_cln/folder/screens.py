@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 
 from ..disk.atomic import read_json, write_atomically
 from ..disk.locks import lock
-from ..errors import DatasetError, ExportError, listed
+from ..errors import DatasetError, ExportError, counted, listed
 from .dataset import TrainingFolder
 from .description import Description, Seen
 from .pictures import encode_png
 from .record import Record, now
+from .text import marked_picture, waiting_frames
 
 PIXELS_SEEN = "113101"
 """DICOM's code (PS3.16, CID 7050) for: the pixels were cleaned, and a person has looked at them."""
@@ -34,6 +35,10 @@ N_SHOWN, N_ACROSS = 20, 5
 GAP = 8
 LAYOUT = 8
 """Pixels to which the place of a scan area is rounded."""
+LOOK_AT_TEXT = (
+    "Look at them in the Correct dock, or: `napari-cln check FOLDER --pictures DIR`, then --release ID… "
+    "--verdict paint, no-name or leave-out, --seen-by READER."
+)
 SHOWN_FILE = "shown.json"
 """What pictures of each kind were written for somebody to look at, by this copy of the folder."""
 
@@ -71,7 +76,7 @@ def unseen_screens(study: TrainingFolder) -> dict[str, list[str]]:
 
 
 def is_held(study: TrainingFolder, record: Record) -> bool:
-    """Tell whether a frame is of a kind of screen that nobody has looked at.
+    """Tell whether a frame is of a kind of screen, or shows text, that nobody has looked at.
 
     Parameters
     ----------
@@ -80,11 +85,13 @@ def is_held(study: TrainingFolder, record: Record) -> bool:
     """
     if record.source.kind == "simulated":
         return False
+    if record.source.text is not None and record.source.text.waits:
+        return True
     return screen_of(record) not in Description.read(study.layout.dataset).ours.screens
 
 
 def refuse_held(study: TrainingFolder, ids: Iterable[str], what: str) -> None:
-    """Refuse to use frames of kinds of screen that nobody has looked at.
+    """Refuse to use frames of kinds of screen, or with text, that nobody has looked at.
 
     Parameters
     ----------
@@ -106,6 +113,12 @@ def refuse_held(study: TrainingFolder, ids: Iterable[str], what: str) -> None:
             f"{what} waits: nobody has looked at the pictures of {listed(held)} ({sum(unseen.values())} "
             "frames) for burned-in names and dates.",
             "Look at them: `napari-cln check FOLDER --pictures DIR`, then --seen-by READER.",
+        )
+    if waiting := wanted & waiting_frames(study).keys():
+        raise DatasetError(
+            f"{what} waits: text was found on {counted(len(waiting), 'frame')} that nobody has looked at "
+            f"({listed(sorted(waiting))}).",
+            LOOK_AT_TEXT,
         )
 
 
@@ -183,10 +196,55 @@ def write_sheets(
             for screen in together:
                 yield screen, path
     except OSError as cause:
-        raise ExportError(
-            f"The pictures can't be written to {dest.name} ({cause.strerror}). Choose a folder where you may "
-            "write, with free space."
-        ) from cause
+        raise _not_there(dest, cause) from cause
+
+
+def write_waiting(study: TrainingFolder, dest: Path) -> Iterator[tuple[str, Path]]:
+    """Write the pictures on which text was found that nobody has looked at, its places framed.
+
+    Parameters
+    ----------
+    study : TrainingFolder
+    dest : Path
+        Folder, made when missing.
+
+    Yields
+    ------
+    (str, Path)
+        Id of the frame, and its file.
+
+    Raises
+    ------
+    ExportError
+        If they can't be written there.
+    """
+    try:
+        for case_id, reading in waiting_frames(study).items():
+            dest.mkdir(parents=True, exist_ok=True)
+            path = dest / f"text-{case_id}.png"
+            write_atomically(path, encode_png(marked_picture(study, case_id, reading)))
+            _note_shown(study, {f"text {case_id}": _digest([study.record(case_id).image.sha256])})
+            yield case_id, path
+    except OSError as cause:
+        raise _not_there(dest, cause) from cause
+
+
+def was_shown(study: TrainingFolder, case_id: str) -> bool:
+    """Tell whether a frame's picture was written by :func:`write_waiting`, and is the same still.
+
+    Parameters
+    ----------
+    study : TrainingFolder
+    case_id : str
+    """
+    return _read_shown(study).get(f"text {case_id}") == _digest([study.record(case_id).image.sha256])
+
+
+def _not_there(dest: Path, cause: OSError) -> ExportError:
+    return ExportError(
+        f"The pictures can't be written to {dest.name} ({cause.strerror}). Choose a folder where you may "
+        "write, with free space."
+    )
 
 
 def _sheets(screens: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, list[str]]]:

@@ -37,7 +37,7 @@ SHORTEST = 2.0
 
 @dataclass(frozen=True, kw_only=True)
 class Calipers:
-    """Where the axes of a node end, and where they cross.
+    """Ends of the axes of a node, and the place where they cross.
 
     Parameters
     ----------

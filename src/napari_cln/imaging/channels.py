@@ -116,7 +116,7 @@ def _flow_plane(flow: ColourFlow | None) -> Plane | None:
 
 
 def _on_both(regions: tuple[Region, ...], plane: Plane, box: Box) -> Plane:
-    """What was measured in one of two like views side by side, shown in the other one too."""
+    """A plane measured in one of two like views side by side, shown in the other one too."""
     middle = (box[0] + box[2]) // 2, (box[1] + box[3]) // 2
     for one, other in _twins(regions):
         for here, there in ((one, other), (other, one)):
@@ -126,21 +126,43 @@ def _on_both(regions: tuple[Region, ...], plane: Plane, box: Box) -> Plane:
 
 
 def _contrast(frame: Frame) -> Plane | None:
-    """Contrast agent, where a tinted view stands beside a grey one of the same size and scale."""
+    """Contrast agent in its own view, and at the same place of the grey one."""
+    views = contrast_views(frame)
+    if views is None:
+        return None
+    still, agent = views
+    plane = np.zeros(frame.shape, np.uint8)
+    inside = np.s_[agent[0] : agent[2], agent[1] : agent[3]]
+    plane[inside] = 1 + np.minimum(frame.pixels[inside].max(axis=2), 254)
+    return _copied(plane, agent, still)
+
+
+def contrast_views(frame: Frame) -> tuple[Box, Box] | None:
+    """Find a tinted view of contrast agent beside a grey one of the same size and scale.
+
+    Parameters
+    ----------
+    frame : Frame
+
+    Returns
+    -------
+    (Box, Box) or None
+        The grey view, and the agent's.
+    """
     if frame.pixels.ndim == 2:
         return None
     for one, other in _twins(frame.regions):
-        tints = [
-            float(np.ptp(frame.pixels[box[0] : box[2] : 4, box[1] : box[3] : 4].astype(int), axis=2).mean())
-            for box in (one, other)
-        ]
-        if max(tints) > 8 and min(tints) < 3:
-            tinted, grey = (one, other) if tints[0] > tints[1] else (other, one)
-            plane = np.zeros(frame.shape, np.uint8)
-            inside = np.s_[tinted[0] : tinted[2], tinted[1] : tinted[3]]
-            plane[inside] = 1 + np.minimum(frame.grey[inside], 254)
-            return _copied(plane, tinted, grey)
+        tints = [_tint(frame, box) for box in (one, other)]
+        if max(tints) > 0.1 and min(tints) < 0.03:
+            return (other, one) if tints[0] > tints[1] else (one, other)
     return None
+
+
+def _tint(frame: Frame, box: Box) -> float:
+    """Strength of the colour of a view's lit pixels, in [0, 1]; 0 for a view that is grey."""
+    part = frame.pixels[box[0] : box[2] : 4, box[1] : box[3] : 4].astype(np.float32)
+    lit = part.max(axis=2) > 16
+    return float((np.ptp(part[lit], axis=1) / part[lit].max(axis=1)).mean()) if lit.sum() >= 9 else 0.0
 
 
 def _twins(regions: tuple[Region, ...]) -> list[tuple[Box, Box]]:

@@ -75,7 +75,7 @@ class BurnedCalipers:
 
     @property
     def note(self) -> str:
-        """What a person should know of the crosses; empty where all was read or none was there."""
+        """Sentence on the crosses for a person; empty where all was read or none was there."""
         if not self.left_over:
             return ""
         return (

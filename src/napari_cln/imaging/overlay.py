@@ -1,4 +1,4 @@
-"""Burned-in marks on a frame: calipers, dotted lines, text, body marks, box outlines.
+"""Burned-in marks on a frame: calipers, dotted lines, text, body marks, box outlines; and Doppler flow.
 
 Two kinds are found apart. *Coloured* strokes differ from the tissue's tint; Doppler flow does
 too, but comes in patches wider than a stroke and of many hues. *White and grey* strokes are
@@ -8,18 +8,30 @@ three pixels, and were drawn in one grey level, which stands out of the histogra
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..types import Box, ColourFlow, Frame
-from .colour import TOUCHING, Coloured, Ink, find_bar, find_outline, running, separate, top_hat, widen
+from .colour import TOUCHING, Coloured, flow_in, running, separate, top_hat, widen
 from .elastogram import Elastogram, find_elastogram
+from .measurement import bounds
 from .scan_area import find_scan_area, is_lossless
 
-__all__ = ["Marks", "find_overlay", "paint_over", "read_marks", "spread", "tissue_of"]
+__all__ = [
+    "Marks",
+    "NodeFlow",
+    "find_flow",
+    "find_overlay",
+    "paint_over",
+    "read_marks",
+    "spread",
+    "tissue_of",
+]
 
 Mask = NDArray[np.bool_]
 Grey = NDArray[np.uint8]
@@ -99,7 +111,7 @@ def read_marks(frame: Frame, scan_area: Box | None = None) -> Marks:
         stiff = ~np.isnan(elastogram.stiffness[inside])
         coloured = Coloured((coloured.marks | coloured.flow) & ~stiff, nothing, coloured.all & ~stiff)
     white = _white(grey, peaks, coloured.marks | coloured.flow, lossless)
-    flow, box = (nothing, None) if elastogram is not None else _flow(frame, area, coloured, white, lossless)
+    flow, box = (nothing, None) if elastogram is not None else flow_in(frame, area, coloured, white, lossless)
     drawn = coloured.flow & ~flow  # a colour bar on the tissue's edge, lines across flow
     marks = (coloured.marks | white | drawn) & ~flow
 
@@ -112,59 +124,6 @@ def read_marks(frame: Frame, scan_area: Box | None = None) -> Marks:
     mask[inside] = flow
     placed = None if box is None else (box[0] + row0, box[1] + column0, box[2] + row0, box[3] + column0)
     return Marks(overlay, ColourFlow(mask=mask, box=placed))
-
-
-def _flow(
-    frame: Frame, area: Box, coloured: Coloured, white: Mask, lossless: bool
-) -> tuple[Mask, Box | None]:
-    """Flow of a scan area, and the colour box in its pixels."""
-    flow = coloured.flow
-    if frame.pixels.ndim == 2:
-        return flow, None
-    inside = np.s_[area[0] : area[2], area[1] : area[3]]
-    bar = find_bar(frame.pixels)
-    said = _said_box(frame, area)
-    if said is None and not flow.any() and not bar.any():
-        return flow, None
-    flow = _mostly(flow, ~bar[inside])
-    ink = Ink(frame.pixels[inside], coloured.all & ~bar[inside], flow, lossless)
-    lines = ink.lines_in(flow)
-    flow &= ~lines
-    box = said or find_outline((coloured.marks | white | lines | ink.marks()) & ~flow, flow)
-    if box is None:
-        return flow, None
-    within = np.zeros_like(flow)
-    within[box[0] : box[2], box[1] : box[3]] = True
-    flow = _mostly(flow, within)
-    return flow | ink.specks_in(box), box
-
-
-def _said_box(frame: Frame, area: Box) -> Box | None:
-    """The colour box that the file names, in pixels of the scan area."""
-    for region in frame.regions:
-        if region.kind == "colour-flow":
-            row0, column0, row1, column1 = region.box
-            box = (
-                max(row0 - area[0], 0),
-                max(column0 - area[1], 0),
-                min(row1, area[2]) - area[0],
-                min(column1, area[3]) - area[1],
-            )
-            if box[0] < box[2] and box[1] < box[3]:
-                return box
-    return None
-
-
-def _mostly(mask: Mask, where: Mask) -> Mask:
-    """The pieces of a mask of which more than half lies somewhere."""
-    if not mask.any():
-        return mask
-    labels, n = ndimage.label(mask, TOUCHING)
-    kept = np.bincount(labels[where & mask], minlength=n + 1) > 0.5 * np.bincount(
-        labels[mask], minlength=n + 1
-    )
-    pieces: Mask = kept[labels] & mask
-    return pieces
 
 
 def spread(flow: ColourFlow | None, shape: tuple[int, int]) -> Mask:
@@ -314,3 +273,150 @@ def _drawn_at(places: NDArray[np.intp], shape: tuple[int, ...]) -> Mask:
     mask = np.zeros(shape, dtype=bool)
     mask.ravel()[places] = True
     return mask
+
+
+# ------------------------------------------------------------ flow in each node
+
+
+FlowPattern: TypeAlias = Literal["none", "hilar", "peripheral", "mixed"]
+
+RIM = 0.42
+"""Depth of the rim, as a part of the greatest distance from a node's border."""
+LEAST_FLOW = 0.012
+"""Share of the rim, or of the middle, that has colour where flow is present there."""
+LEAST_OF_ALL = 0.12
+"""Share of a node's flow that a part must hold, so that the end of a branch is no second pattern."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeFlow:
+    """Flow in one node.
+
+    Parameters
+    ----------
+    share : float
+        Part of the node, in [0, 1], that has colour, of what lies in the colour box.
+    central_share : float, optional
+        Part of that colour which lies in the node's middle; None without any.
+    pattern : {"none", "hilar", "peripheral", "mixed"}
+        Flow nowhere, in the middle alone, along the rim alone, or in both.
+    """
+
+    share: float
+    central_share: float | None
+    pattern: FlowPattern
+
+
+def find_flow(frame: Frame, scan_area: Box | None = None) -> ColourFlow | None:
+    """Find Doppler flow.
+
+    Parameters
+    ----------
+    frame : Frame
+    scan_area : (int, int, int, int), optional
+        The frame's own, or found by :func:`napari_cln.find_scan_area` otherwise.
+
+    Returns
+    -------
+    ColourFlow or None
+        Flow, and the box in which it was measured. None where the frame shows no Doppler: no flow, no
+        colour bar beside the outline of a box, and no region for it in the file. A frame in whose colour
+        box nothing flows has a mask that is False everywhere.
+
+    Notes
+    -----
+    Only rectangular and slanted boxes are found by their outline, not sectors; the flow in those is found
+    where it is wider than a stroke. See ``docs/how-to/doppler.md``.
+
+    Examples
+    --------
+    >>> from napari_cln import simulate
+    >>> phantom = simulate(3, n_nodes=1, doppler=True)
+    >>> find_flow(phantom.frame) is not None, find_flow(simulate(3, n_nodes=1).frame) is None
+    (True, True)
+    """
+    return read_marks(frame, scan_area or frame.scan_area).flow
+
+
+def flow_of_node(flow: ColourFlow, mask: NDArray[np.bool_]) -> NodeFlow | None:
+    """Measure the flow in one node.
+
+    Parameters
+    ----------
+    flow : ColourFlow
+    mask : ndarray of bool, shape (H, W)
+
+    Returns
+    -------
+    NodeFlow or None
+        None where less than half of the node lies in the colour box: the rest was not measured.
+
+    Raises
+    ------
+    ValueError
+        If the mask has another shape than the frame.
+    """
+    if mask.shape != flow.mask.shape:
+        raise ValueError(
+            f"mask has shape {mask.shape}, the frame {flow.mask.shape}: give it in frame pixels."
+        )
+    place = bounds(mask)
+    if place is None:
+        return None
+    node = np.pad(mask[place], 1)
+    depth = ndimage.distance_transform_edt(node)[1:-1, 1:-1]
+    node = node[1:-1, 1:-1]
+    measured = node if flow.box is None else node & _within(flow.box, place)
+    if np.count_nonzero(measured) < 0.5 * np.count_nonzero(node):
+        return None
+    flowing = flow.mask[place] & measured
+    middle = depth > RIM * depth.max()
+    n_flow, n_central = int(np.count_nonzero(flowing)), int(np.count_nonzero(flowing & middle))
+    share = n_flow / np.count_nonzero(measured)
+    if not n_flow:
+        return NodeFlow(share=0.0, central_share=None, pattern="none")
+    central = _present(n_central, int(np.count_nonzero(measured & middle)), n_flow)
+    rim = _present(n_flow - n_central, int(np.count_nonzero(measured & ~middle)), n_flow)
+    names: dict[tuple[bool, bool], FlowPattern] = {
+        (False, False): "none",
+        (True, False): "hilar",
+        (False, True): "peripheral",
+        (True, True): "mixed",
+    }
+    return NodeFlow(share=share, central_share=n_central / n_flow, pattern=names[central, rim])
+
+
+def flow_of_nodes(
+    flow: ColourFlow | None, instances: NDArray[np.uint8], ids: Sequence[int] | None = None
+) -> tuple[NodeFlow | None, ...]:
+    """Measure the flow in each node of a frame.
+
+    Parameters
+    ----------
+    flow : ColourFlow, optional
+        None for a frame without Doppler: each node then has None.
+    instances : ndarray of uint8, shape (H, W)
+        0 background; 1, 2, … the nodes.
+    ids : sequence of int, optional
+        Those asked for; all that have pixels otherwise, in ascending order.
+
+    Returns
+    -------
+    tuple of NodeFlow or None
+    """
+    asked = np.unique(instances[instances > 0]).tolist() if ids is None else list(ids)
+    return tuple(None if flow is None else flow_of_node(flow, instances == id_) for id_ in asked)
+
+
+def _within(box: Box, place: tuple[slice, slice]) -> NDArray[np.bool_]:
+    """Pixels of a place that lie in a box."""
+    rows = np.arange(place[0].start, place[0].stop)
+    columns = np.arange(place[1].start, place[1].stop)
+    inside: NDArray[np.bool_] = ((rows >= box[0]) & (rows < box[2]))[:, None] & (
+        (columns >= box[1]) & (columns < box[3])
+    )
+    return inside
+
+
+def _present(flowing: int, size: int, of: int) -> bool:
+    return bool(size) and flowing >= LEAST_FLOW * size and flowing >= LEAST_OF_ALL * of

@@ -5,7 +5,7 @@ and the nodes that then overlap most are the same. A clip's score is the mean of
 how sure its masks are: of simple rules it comes nearest to what the whole node shows.
 
 A network that draws a node in one frame often sees it in the next too, only below its threshold. There its
-probability map is read again, down to a tenth, about the place to which the motion has carried the mask,
+probability map is read again, down to a twentieth, about the place to which the motion has carried the mask,
 forwards and backwards; between two frames that show the node, the carried mask stands where the map says
 nothing. Such a *faint* frame has a mask and no score.
 """
@@ -37,11 +37,11 @@ LONGEST_GAP = 5
 """Frames in a row in which a node may not be found."""
 LEAST_OVERLAP = 0.1
 """IoU of two masks of one node, once the motion is taken out."""
-FAINT = 0.1
+FAINT = 0.05
 """Probability down to which a node is looked for where its mask was carried to."""
 FAINT_OVERLAP = 0.5
 """Share of the smaller of the two, what is then found and the carried mask, that both have in common."""
-FAINT_AREA = 0.1
+FAINT_AREA = 0.03
 """Least part of the carried mask's area that is then found: a section shrinks quickly at its ends."""
 SIDE = 128
 """Pixels of the longer side on which motion is measured."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from ..errors import counted
 from ..types import Frame
 from .limits import reading
 
@@ -78,8 +79,7 @@ class FrameSource(ABC):
         position = number + self.n_frames if number < 0 else number
         if not 0 <= position < self.n_frames:
             raise IndexError(
-                f"{self.path.name} has {self.n_frames} frame{'s'[: self.n_frames > 1]}; "
-                f"number {number + 1} was asked for."
+                f"{self.path.name} has {counted(self.n_frames, 'frame')}; number {number + 1} was asked for."
             )
         what = (
             "a whole picture" if self.n_frames == 1 else f"whole at frame {position + 1} of {self.n_frames}"

@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import FrameReadError
+from ..errors import FrameReadError, counted
 from ..types import Frame
 from .depth import colour_of, scale_of, to_uint8
 from .frame_source import FrameSource
@@ -242,7 +242,9 @@ def as_frame(source: Source, index: int = 0) -> Frame:
     n_frames = _stack_size(source)
     is_stack = source.ndim == 4 or (source.ndim == 3 and source.shape[-1] not in (3, 4))
     if not -n_frames <= index < n_frames:
-        raise FrameReadError(f"The array holds {n_frames} frames. Give an index from 0 to {n_frames - 1}.")
+        raise FrameReadError(
+            f"The array holds {counted(n_frames, 'frame')}. Give an index from 0 to {n_frames - 1}."
+        )
     scale = scale_of(source)
     pixels = colour_of(to_uint8(source[index] if is_stack else source, scale))
     return Frame(

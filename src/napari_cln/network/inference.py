@@ -15,7 +15,7 @@ from ..errors import DeviceError, FrameError, FrameReadError, PredictionError, W
 from ..imaging.measurement import split_nodes
 from ..imaging.preprocessing import Geometry, ModelInput, prepare, restore, to_model
 from ..io.sources import Source, as_frame, find_sources, read_frames
-from ..models.card import ModelCard
+from ..models.card import DoubtModel, ModelCard
 from ..types import CLASS_NAMES, Doubt, Frame, Prediction
 from .device import Device, choose_device, compile_for
 from .doubt import CLUES, clues_of, clues_of_node, doubt_of
@@ -215,28 +215,14 @@ class Segmenter:
                     cutoff=self.card.cutoff,
                     novelty=known,
                     clues=clues,
-                    doubt=self._doubt(clues, bool(instances.any()), known),
-                    node_doubts=self._doubts(clues, chances[row], known),
+                    doubt=_doubt(self.card.doubt, clues, bool(instances.any()), known),
+                    node_doubts=_doubts(self.card.doubt, clues, chances[row], known),
                     flow=item.flow,
                     notes=item.notes,
                     stiffness=item.stiffness_of(instances),
                 )
             )
         return predictions
-
-    def _doubt(self, clues: tuple[float, ...], found: bool, novelty: float | None) -> Doubt | None:
-        """Tell how far a result is to be relied on; None for a model that does not know."""
-        model = self.card.doubt
-        if model is None or not len(clues) == len(CLUES) == len(model.found.mean):
-            return None
-        return doubt_of(model, clues, found, novelty)
-
-    def _doubts(
-        self, clues: tuple[float, ...], chances: NDArray[np.float64], novelty: float | None
-    ) -> tuple[Doubt, ...]:
-        """The same of each node; empty for a model that does not know."""
-        each = [self._doubt(clues_of_node(clues, float(chance)), True, novelty) for chance in chances]
-        return tuple(doubt for doubt in each if doubt is not None)
 
     def _mask(
         self, features: Features, n_frames: int
@@ -291,6 +277,23 @@ class Segmenter:
         scores: NDArray[np.float64] = (logits[:, :2] / self.card.temperature).softmax(1)[:, 1].numpy()
         scores[~logits.isfinite().all(1).numpy()] = np.nan
         return scores
+
+
+def _doubt(
+    model: DoubtModel | None, clues: tuple[float, ...], found: bool, novelty: float | None
+) -> Doubt | None:
+    """Tell how far a result is to be relied on; None for a model that does not know."""
+    if model is None or not len(clues) == len(CLUES) == len(model.found.mean):
+        return None
+    return doubt_of(model, clues, found, novelty)
+
+
+def _doubts(
+    model: DoubtModel | None, clues: tuple[float, ...], chances: NDArray[np.float64], novelty: float | None
+) -> tuple[Doubt, ...]:
+    """The same of each node; empty for a model that does not know."""
+    each = [_doubt(model, clues_of_node(clues, float(chance)), True, novelty) for chance in chances]
+    return tuple(doubt for doubt in each if doubt is not None)
 
 
 def segment(

@@ -87,22 +87,7 @@ def draw_measurements(
         return float(area[0] + point[0] / spacing[0]), float(area[1] + point[1] / spacing[1])
 
     unit = screen.shape[0] / 720
-    vessels = neck.structures.get("carotid", []) + neck.structures.get("jugular", [])
-    targets = [node.contour for node in nodes if rng.random() < 0.35] + [
-        c for c in vessels if rng.random() < 0.1
-    ]
-    if rng.random() < 0.12:
-        spot = rng.uniform(0.25, 0.75, 2) * (neck.tissue.depth_mm, neck.tissue.width_mm)
-        targets.append(spot + rng.uniform(-6, 6, (2, 2)))
-    ends = []
-    for contour in targets:
-        a = contour[int(np.argmin(contour[:, 1]))]
-        b = contour[int(np.argmax(contour[:, 1]))]
-        ends.append((a, b))
-        if rng.random() < 0.5:
-            ends.append((contour[int(np.argmin(contour[:, 0]))], contour[int(np.argmax(contour[:, 0]))]))
-    in_field = (0.0, 0.0), (neck.tissue.depth_mm, neck.tissue.width_mm)
-    ends = [(np.clip(a, *in_field), np.clip(b, *in_field)) for a, b in ends]
+    ends = _measured(rng, neck, nodes)
     drawn = tuple((pixel(a), pixel(b)) for a, b in ends)
     draw_calipers(
         screen,
@@ -134,6 +119,28 @@ def draw_measurements(
         box = int(row), int(column), int(row + tall), int(column + wide)
         draw_doppler_box(screen, box, machine.ruler, slant=float(rng.choice([0, 0, 0.04, -0.04])) * wide)
     return drawn
+
+
+def _measured(
+    rng: np.random.Generator, neck: Neck, nodes: tuple[PlacedNode, ...]
+) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Ends in mm of each line that a user measures: across some nodes, some vessels, and nothing."""
+    vessels = neck.structures.get("carotid", []) + neck.structures.get("jugular", [])
+    targets = [node.contour for node in nodes if rng.random() < 0.35] + [
+        c for c in vessels if rng.random() < 0.1
+    ]
+    if rng.random() < 0.12:
+        spot = rng.uniform(0.25, 0.75, 2) * (neck.tissue.depth_mm, neck.tissue.width_mm)
+        targets.append(spot + rng.uniform(-6, 6, (2, 2)))
+    ends = []
+    for contour in targets:
+        a = contour[int(np.argmin(contour[:, 1]))]
+        b = contour[int(np.argmax(contour[:, 1]))]
+        ends.append((a, b))
+        if rng.random() < 0.5:
+            ends.append((contour[int(np.argmin(contour[:, 0]))], contour[int(np.argmax(contour[:, 0]))]))
+    in_field = (0.0, 0.0), (neck.tissue.depth_mm, neck.tissue.width_mm)
+    return [(np.clip(a, *in_field), np.clip(b, *in_field)) for a, b in ends]
 
 
 def _draw_banner(rng: np.random.Generator, screen: Screen, machine: Machine, size: float) -> None:

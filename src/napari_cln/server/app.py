@@ -31,7 +31,7 @@ from ..models.library import known_models, read_card
 from ..network.inference import Segmenter
 from ..types import Prediction
 from .guard import Guard, RefusedError, parse_params, read_form, reader_of, tell
-from .samples import LABEL, STRATEGIES, Samples, score_name
+from .samples import LABEL, STRATEGIES, StudySamples, score_name
 
 __all__ = ["make_app"]
 
@@ -77,13 +77,13 @@ class Models:
             if card.config.segmentation
         }
 
-    def predict(self, name: str, samples: Samples, image_id: str) -> tuple[bytes, dict[str, Any]]:
+    def predict(self, name: str, samples: StudySamples, image_id: str) -> tuple[bytes, dict[str, Any]]:
         """A mask as NRRD, and what there is to say of it.
 
         Parameters
         ----------
         name : str
-        samples : Samples
+        samples : StudySamples
         image_id : str
 
         Raises
@@ -143,7 +143,7 @@ def make_app(study: TrainingFolder, *, token: str, model: str = "in-use", device
     WeightsError
         If the model can't be had.
     """
-    samples, models = Samples(study), Models(model, device)
+    samples, models = StudySamples(study), Models(model, device)
     calls: list[tuple[str, str, _Call]] = [
         ("GET", "/auth/", _auth),
         ("GET", "/info/", partial(_info, samples, models)),
@@ -184,7 +184,7 @@ async def _auth(_: Request) -> Response:
     return JSONResponse({"enabled": False})
 
 
-async def _info(samples: Samples, models: Models, _: Request) -> Response:
+async def _info(samples: StudySamples, models: Models, _: Request) -> Response:
     total, completed = await run_in_threadpool(samples.count)
     return JSONResponse(
         {
@@ -203,34 +203,34 @@ async def _info(samples: Samples, models: Models, _: Request) -> Response:
     )
 
 
-async def _next_sample(samples: Samples, request: Request) -> Response:
+async def _next_sample(samples: StudySamples, request: Request) -> Response:
     params = parse_params(await request.body())
     found = await run_in_threadpool(samples.next, request.path_params["strategy"], reader_of(params))
     return JSONResponse(found)
 
 
-async def _datastore(samples: Samples, _: Request) -> Response:
+async def _datastore(samples: StudySamples, _: Request) -> Response:
     return JSONResponse(await run_in_threadpool(samples.listing))
 
 
-async def _image(samples: Samples, request: Request) -> Response:
+async def _image(samples: StudySamples, request: Request) -> Response:
     data = await run_in_threadpool(samples.picture, request.query_params.get("image", ""))
     return _file(data, "image.nrrd")
 
 
-async def _get_label(samples: Samples, request: Request) -> Response:
+async def _get_label(samples: StudySamples, request: Request) -> Response:
     return _file(
         await run_in_threadpool(samples.original, request.query_params.get("label", "")), "mask.nrrd"
     )
 
 
-async def _upload(samples: Samples, request: Request) -> Response:
+async def _upload(samples: StudySamples, request: Request) -> Response:
     name = request.query_params.get("image")
     form = await read_form(request, "file")
-    return JSONResponse({"image": await run_in_threadpool(samples.take, form.needed(), name)})
+    return JSONResponse({"image": await run_in_threadpool(samples.uploads.take, form.needed(), name)})
 
 
-async def _put_label(samples: Samples, request: Request) -> Response:
+async def _put_label(samples: StudySamples, request: Request) -> Response:
     image_id = request.query_params.get("image", "")
     form = await read_form(request, "label")
     about = form.params.get("label_info") or []
@@ -239,28 +239,28 @@ async def _put_label(samples: Samples, request: Request) -> Response:
     return JSONResponse({"image": image_id, "label": saved})
 
 
-async def _open_session(samples: Samples, request: Request) -> Response:
+async def _open_session(samples: StudySamples, request: Request) -> Response:
     form = await read_form(request, "files")
-    return JSONResponse({"session_id": await run_in_threadpool(samples.take, form.needed())})
+    return JSONResponse({"session_id": await run_in_threadpool(samples.uploads.take, form.needed())})
 
 
-async def _session(samples: Samples, request: Request) -> Response:
+async def _session(samples: StudySamples, request: Request) -> Response:
     session = request.path_params["session"]
     # Empty, not 404: on that Slicer's client stops, on this it sends the picture again.
-    return JSONResponse({"session_id": session} if samples.has(session) else {})
+    return JSONResponse({"session_id": session} if samples.uploads.get(session) else {})
 
 
-async def _end_session(samples: Samples, request: Request) -> Response:
-    samples.forget(request.path_params["session"])
+async def _end_session(samples: StudySamples, request: Request) -> Response:
+    samples.uploads.forget(request.path_params["session"])
     return JSONResponse({})
 
 
-async def _infer(samples: Samples, models: Models, request: Request) -> Response:
+async def _infer(samples: StudySamples, models: Models, request: Request) -> Response:
     query = request.query_params
     form = await read_form(request, "file")
     image_id = query.get("session_id") or query.get("image", "")
     if form.file is not None:
-        image_id = await run_in_threadpool(samples.take, form.file)
+        image_id = await run_in_threadpool(samples.uploads.take, form.file)
     async with models.turn:
         if await request.is_disconnected():  # Slicer was closed while others had their turn
             return Response(status_code=400)

@@ -226,6 +226,8 @@ class Flow:
         Nodes of known truth that were not found, and so have the score of the whole frame.
     learned_from : int
         Frames that the model's own training run had, where that is known.
+    trained_on : tuple of str
+        Sources of the model's training frames, and the number of each, as its card says.
     """
 
     frames: int
@@ -242,6 +244,7 @@ class Flow:
     unknown: int
     scored_by_frame: int
     learned_from: int = 0
+    trained_on: tuple[str, ...] = ()
 
 
 def count_flow(rows: Sequence[CaseRow], unreadable: int = 0, failed: int = 0) -> Flow:

@@ -19,6 +19,7 @@ from ..errors import DatasetError
 from ..types import Estimate
 from .cases import CaseRow
 from .diagnosis import Measure, measure_counts, widest
+from .reader_study import ReaderStudy, study_readers
 from .statistics.agreement import kappa
 from .statistics.intervals import (
     DEFAULT,
@@ -298,13 +299,16 @@ class Panel:
     of : int
         Nodes of known truth in all.
     tests : tuple of (str, tuple of Measure)
-        The model first.
+        The model first; empty where no node was judged by all.
+    reader_study : ReaderStudy, optional
+        Readers without and with the model, where their calls have both.
     """
 
     nodes: int
     patients: int
     of: int
     tests: tuple[tuple[str, tuple[Measure, ...]], ...]
+    reader_study: ReaderStudy | None = None
 
 
 def set_side_by_side(
@@ -330,7 +334,8 @@ def set_side_by_side(
     Returns
     -------
     Panel or None
-        None where there is no other test, or no node that all have judged.
+        None where there is no other test, or neither a node that all have judged nor a reader who has read
+        in both ways.
     """
     said: dict[str, list[bool | None]] = {"model": [row.score >= cutoff for row in rows]}
     for name, (theirs, their_cutoff) in others.items():
@@ -341,7 +346,8 @@ def set_side_by_side(
     for name, calls in readers.items():
         said[name] = [verdict for _, verdict in verdicts(name, rows, calls)]
     shared = [i for i in range(len(rows)) if all(calls[i] is not None for calls in said.values())]
-    if len(said) == 1 or not shared:
+    reader_study = study_readers(rows, said, how)
+    if len(said) == 1 or not (shared or reader_study):
         return None
     truth = [rows[i].truth == "metastatic" for i in shared]
     patients = [rows[i].patient for i in shared]
@@ -352,7 +358,9 @@ def set_side_by_side(
         tests=tuple(
             (name, measure_counts(truth, [bool(calls[i]) for i in shared], patients, how)[1])
             for name, calls in said.items()
+            if shared
         ),
+        reader_study=reader_study,
     )
 
 

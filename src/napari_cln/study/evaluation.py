@@ -24,11 +24,10 @@ from .cutoff import Cutoff, choose_cutoff
 from .diagnosis import Diagnosis, diagnose
 from .fusion import RecordBeside, fused_rows
 from .gallery import Gallery, Picture
-from .hospitals import Transfer, compare_hospitals
 from .matching import compare, read_instances, reference_instances
 from .segmentation import Detection, Segmentation, detect, segment_summary
 from .statistics.intervals import Resampling
-from .subgroups import Subgroup, split_into_subgroups
+from .subgroups import Subgroup, Transfer, compare_hospitals, split_into_subgroups
 
 __all__ = [
     "Evaluation",
@@ -64,7 +63,7 @@ class Evaluation:
     comparisons : tuple of Comparison
         With other models, readers and reports.
     panel : Panel, optional
-        All of them side by side.
+        All of them side by side; readers without and with the model.
     partitions : mapping of str to frozenset of str
         Patients of each split of the study.
     pictures : tuple of Picture
@@ -73,8 +72,6 @@ class Evaluation:
         The clinical record that was set beside the model, and what of it was missing.
     transfers : tuple of Transfer
         Figures from hospital to hospital, where the cases are of several.
-    trained_on : tuple of str
-        Sources of the model's training frames, and the number of each, as its card says.
     """
 
     config: EvaluationConfig
@@ -92,7 +89,6 @@ class Evaluation:
     pictures: tuple[Picture, ...] = ()
     record: RecordBeside | None = None
     transfers: tuple[Transfer, ...] = ()
-    trained_on: tuple[str, ...] = ()
 
     @property
     def model(self) -> str:

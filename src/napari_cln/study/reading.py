@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ..imaging.flow import NodeFlow, flow_of_nodes
 from ..imaging.measurement import bounds, measure_nodes, unsure_share
+from ..imaging.overlay import NodeFlow, flow_of_nodes
 from ..types import CLASS_NAMES, Box, Doubt, Measurement, Prediction
 
 NOTHING_FOUND = "no node found"
@@ -150,11 +150,11 @@ def node_rows(reading: Reading) -> list[dict[str, Any]]:
     return rows
 
 
-def flow_columns(flow: NodeFlow | None) -> dict[str, float | str]:
-    """Flow of one node as table columns; NaN and no text where the frame shows no Doppler."""
+def flow_columns(flow: NodeFlow | None) -> dict[str, float | str | None]:
+    """Flow of one node as table columns; NaN and None, which napari hides, where there is no Doppler."""
     nothing = float("nan")
     if flow is None:
-        return {"flow_share": nothing, "flow_central_share": nothing, "flow_pattern": ""}
+        return {"flow_share": nothing, "flow_central_share": nothing, "flow_pattern": None}
     central = nothing if flow.central_share is None else flow.central_share
     return {"flow_share": flow.share, "flow_central_share": central, "flow_pattern": flow.pattern}
 

@@ -72,7 +72,7 @@ def _layers(network: UYNet) -> Iterator[nn.Linear]:
 
 @torch.no_grad()
 def _read(network: UYNet, samples: Samples, passes: int, seed: int) -> tuple[Tensor, Tensor]:
-    """What the head reads of each patch, (M, C), and its class targets, (M, 3)."""
+    """Features of each patch that the head reads, (M, C), and its class targets, (M, 3)."""
     device = next(network.parameters()).device
     rows, targets = [], []
     for number in range(passes):

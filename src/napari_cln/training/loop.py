@@ -63,16 +63,15 @@ def fit(
     train, validation : Samples
     recipe : Recipe
     folder : Path
-        Gets ``checkpoint.pt``, to resume from, and ``best.pt``: the averaged weights of the epoch
-        that validated best.
+        Gets ``checkpoint.pt``, to resume from, and ``best.pt``: averaged weights of the best epoch.
     epochs : int
     seed : int
         Of the first weights, the order of the frames and their augmentation.
     start_from : Member, optional
         Go on from a copy of it; a new one otherwise.
     resume : bool
-        Go on from ``checkpoint.pt``; the result equals that of an uninterrupted run. Where that is
-        damaged, from the checkpoint before, else from the start, which a note says.
+        Go on from ``checkpoint.pt``, to the same result; where that is damaged, from the one before, else
+        from the start, which a note says.
     patience : int, optional
         Stop after so many epochs without a better validation.
     stop : callable, optional
@@ -80,8 +79,7 @@ def fit(
     fold : int
         Stands in each event.
     unlabelled : Samples, optional
-        Frames that nobody labelled: as many of them a step, from which the network learns what its own
-        average draws on them (:mod:`.unlabelled`).
+        Frames that nobody labelled: as many of them a step teach the mask (:mod:`.unlabelled`).
 
     Yields
     ------
@@ -144,7 +142,6 @@ class _Training:
         unlabelled: Samples | None,
     ) -> None:
         self.train, self.validation, self.recipe, self.folder = train, validation, recipe, folder
-        self.epochs, self.seed = length
         epochs, seed = length
         self.accelerator = Accelerator(mixed_precision=mixed_precision())
         torch.manual_seed(seed)
@@ -170,6 +167,16 @@ class _Training:
     def device(self) -> torch.device:
         """The device that computes."""
         return torch.device(self.accelerator.device)
+
+    @property
+    def epochs(self) -> int:
+        """Passes over the labelled frames."""
+        return int(self._plan["epochs"])
+
+    @property
+    def seed(self) -> int:
+        """Of the order of the frames and their augmentation."""
+        return int(self._plan["seed"])
 
     @property
     def processes(self) -> int:

@@ -17,7 +17,7 @@ from accelerate import PartialState
 from numpy.typing import NDArray
 
 from ..disk.schema import JsonObject
-from ..errors import ClnError, RunError, WeightsError
+from ..errors import ClnError, RunError, WeightsError, counted
 from ..folder.dataset import TrainingFolder
 from ..folder.screens import refuse_held
 from ..folder.split.deal import Fold, hospital_folds
@@ -32,14 +32,13 @@ from .checkpoint import forget_former, has_checkpoint, load_weights
 from .config import TrainConfig
 from .data import Samples
 from .loop import fit
-from .more_frames import MoreFrames, pseudo_labelled, simulated_samples, weighed
 from .novelty import fit_novelty
 from .outcome import card_of, comparison
 from .recipes import Recipe
 from .run_folder import End, Event, Failed, Note, RunFolder, Start, Stopped, TrainingRecord
 from .scoring import FrameScore, goodness, score_frames
 from .start import StartingPoint, starting_point
-from .unlabelled import read_unlabelled
+from .unlabelled import MoreFrames, pseudo_labelled, read_unlabelled, simulated_samples, weighed
 
 __all__ = ["TrainConfig", "train"]
 
@@ -337,8 +336,8 @@ def _check_folds(run: RunFolder, folds: Sequence[Fold], cases: Mapping[str, Case
     gone = sorted({id_ for fold in folds for id_ in (*fold.train, *fold.validation)} - cases.keys())
     if gone:
         raise RunError(
-            f"{len(gone)} frames of the run in {run.path.name} are no longer in the training folder, such as "
-            f"{gone[0][:40]}. Put them back, or start a new run."
+            f"{counted(len(gone), 'frame')} of the run in {run.path.name} can't be found in the training "
+            f"folder, such as {gone[0][:40]}. Put them back, or start a new run."
         )
     for fold in folds:
         both = {cases[id_].patient for id_ in fold.train} & {cases[id_].patient for id_ in fold.validation}

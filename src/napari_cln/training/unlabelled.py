@@ -1,4 +1,7 @@
-"""Frames that nobody labelled, in a training: the network learns from what its own average draws on them.
+"""Frames beside the labelled ones: unlabelled, pseudo-labelled and simulated, on the training side alone.
+
+None of them is ever validated or tested on, and none is of a patient who is, as far as that is known. From
+unlabelled ones the network learns what its own average draws on them.
 
 A *mean teacher* [1]_: the running average of the weights, which the training keeps anyway, draws on a frame;
 the network has to draw the same on that frame as another machine would show it, with a piece of another frame
@@ -16,7 +19,7 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,9 +30,11 @@ from numpy.typing import NDArray
 from ..errors import DatasetError, FrameReadError, RunError
 from ..folder.dataset import TrainingFolder
 from ..folder.screens import refuse_held
+from ..folder.simulated import simulated_frames
 from ..folder.split.deal import Fold
 from ..folder.split.groups import is_trainable
 from ..io.sources import find_sources, open_source
+from ..models.card import TrainingData
 from ..network.model import Member
 from ..types import Annotation, Case, Frame, PrepareConfig
 from .augmentation import augment, change_look
@@ -37,7 +42,22 @@ from .checkpoint import Average
 from .data import Batch, Samples, order
 from .recipes import Recipe
 
-__all__ = ["Teacher", "UnlabelledFrames", "read_frames_of", "read_unlabelled"]
+__all__ = [
+    "PSEUDO",
+    "MoreFrames",
+    "Teacher",
+    "UnlabelledFrames",
+    "pseudo_labelled",
+    "read_frames_of",
+    "read_unlabelled",
+    "simulated_samples",
+    "weighed",
+]
+
+PSEUDO = "pseudo"
+"""Action of a record's last line where a model drew the mask and nobody has looked at it."""
+SEEDS = 1_000_000
+"""Where the seeds of simulated frames begin: no study that ``napari-cln phantom`` makes has them."""
 
 SURE = 0.9
 """Probability of node or of background from which on the teacher is believed."""
@@ -106,10 +126,12 @@ def read_unlabelled(
     Raises
     ------
     RunError
-        If not one frame is left.
+        If there is no such folder, or not one frame is left.
     DatasetError
         If frames of a training folder are held until somebody has looked at their pictures.
     """
+    if not Path(place).exists():
+        raise RunError(f"There is no folder {Path(place).name} of unlabelled frames. Correct its path.")
     cases = {case.id: case for case in study.cases()}
     labelled = {id_ for fold in folds for id_ in (*fold.train, *fold.validation)}
     tested = {case.patient for case in cases.values() if case.split == "test"}
@@ -200,6 +222,115 @@ def _unmasked(samples: Samples) -> Samples:
         node_targets=np.full_like(samples.node_targets, np.nan),
         frame_targets=np.full_like(samples.frame_targets, np.nan),
     )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MoreFrames:
+    """Frames beside the labelled ones of a training folder.
+
+    Parameters
+    ----------
+    simulated, pseudo : Samples, optional
+    patients : tuple of str
+        Of the pseudo-labelled frames.
+    unlabelled : UnlabelledFrames, optional
+    """
+
+    simulated: Samples | None = None
+    pseudo: Samples | None = None
+    patients: tuple[str, ...] = ()
+    unlabelled: UnlabelledFrames | None = None
+
+    def of_fold(self, validated: Collection[str]) -> Iterator[Samples]:
+        """Give the frames that join a fold's training side, none of them of a validated patient."""
+        if self.pseudo is not None:
+            yield self.pseudo.take([k for k, one in enumerate(self.patients) if one not in validated])
+        if self.simulated is not None:
+            yield self.simulated
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences that tell what joins the training."""
+        said = []
+        if self.simulated is not None:
+            said.append(f"{len(self.simulated)} simulated frames join the training side of each fold.")
+        if self.pseudo is not None:
+            said.append(f"{len(self.pseudo)} pseudo-labelled frames join the training side.")
+        return [*said, str(self.unlabelled)] if self.unlabelled else said
+
+    def counts(self, labelled: int, validated: Sequence[Collection[str]]) -> tuple[TrainingData, ...]:
+        """List what a model was trained on, for its card.
+
+        Parameters
+        ----------
+        labelled : int
+            Frames of the training folder that readers labelled.
+        validated : sequence of collection of str
+            Patients that each network of the model was validated on.
+        """
+        own = "its owner's"
+        data = [TrainingData(name="frames of a training folder", n=labelled, licence=own, citation="")]
+
+        def add(name: str, patients: Sequence[str]) -> None:
+            n = sum(any(one not in left for left in validated) for one in patients)
+            data.append(TrainingData(name=name, n=n, licence=own, citation=""))
+
+        if self.pseudo is not None:
+            add("pseudo-labelled frames of that folder, whose masks a model drew", self.patients)
+        if self.unlabelled is not None:
+            add("unlabelled frames, for the mask alone", self.unlabelled.patients)
+        if self.simulated is not None:
+            name, by = "simulated neck frames (napari_cln.simulate)", "napari-cln contributors"
+            n = len(self.simulated)
+            data.append(TrainingData(name=name, n=n, licence="BSD-3-Clause", citation=by))
+        return tuple(data)
+
+
+def simulated_samples(n: int, seed: int, config: PrepareConfig) -> Samples | None:
+    """Simulate frames with the masks and best possible scores of their nodes; None for no frame.
+
+    Parameters
+    ----------
+    n, seed : int
+        The same seed gives the same frames.
+    config : PrepareConfig
+    """
+    if not n:
+        return None
+    parts = []
+    for index, (_, phantom) in enumerate(simulated_frames(n, SEEDS + seed)):
+        annotation = Annotation(frame=phantom.frame, instances=phantom.instances, nodes=phantom.nodes)
+        target = float(phantom.malignancy) if phantom.nodes else float("nan")
+        name = f"simulated-{SEEDS + seed}-{index}"
+        parts.append(Samples.from_annotation(name, annotation, config, frame_target=target))
+    return Samples.join(parts)
+
+
+def pseudo_labelled(study: TrainingFolder, cases: Iterable[Case]) -> list[Case]:
+    """List the frames whose mask ``napari-cln pseudo`` made, and that nobody has judged since.
+
+    Frames of patients who are tested on are left out.
+    """
+    cases = list(cases)
+    tested = {case.patient for case in cases if case.split == "test"}
+    waiting = [c for c in cases if c.status == "predicted" and c.instances and c.patient not in tested]
+    return [case for case in waiting if _is_pseudo(study, case)]
+
+
+def _is_pseudo(study: TrainingFolder, case: Case) -> bool:
+    last = study.record(case.id).last
+    return last is not None and last.action == PSEUDO
+
+
+def weighed(
+    study: TrainingFolder, cases: Sequence[Case], weight: float, config: PrepareConfig
+) -> Samples | None:
+    """Prepare pseudo-labelled frames, whose masks count ``weight`` beside a reader's, and whose classes are
+    not known; None without frames."""
+    if not cases:
+        return None
+    samples = Samples.from_cases(study, cases, config)
+    return replace(samples, has_mask=np.full(len(samples), weight, np.float32))
 
 
 class Teacher:

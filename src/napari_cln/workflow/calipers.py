@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..folder.formats.imported import Suggestion
+from ..folder.formats.imported import SuggestedMask
 from ..imaging.crosses import find_calipers
 from ..io.sources import Source, as_frame
 
@@ -17,7 +17,7 @@ AMBIGUOUS = "some of its caliper crosses can't be told apart, and nothing was ou
 MOST = 255
 
 
-def outline_calipers(frame: Source) -> Suggestion:
+def outline_calipers(frame: Source) -> SuggestedMask:
     """Outline every node that was measured on a frame's screen.
 
     Parameters
@@ -26,7 +26,7 @@ def outline_calipers(frame: Source) -> Suggestion:
 
     Returns
     -------
-    Suggestion
+    SuggestedMask
         ``instances``, uint8 (H, W): 0 background; 1, 2, … the nodes, the largest first, inside the scan
         area. All 0 where no calipers are seen. For ``suggest`` of :func:`napari_cln.import_study`.
 
@@ -48,7 +48,7 @@ def outline_calipers(frame: Source) -> Suggestion:
     instances = np.zeros(shown.shape, dtype=np.uint8)
     found = find_calipers(shown)
     if not found.nodes and not found.left_over:
-        return Suggestion(instances=instances, action=FROM_CALIPERS, model_id="")
+        return SuggestedMask(instances=instances, action=FROM_CALIPERS, model_id="")
     outliner = outliner_of(shown)
     row0, column0, row1, column1 = outliner.scan_area
     inside = np.s_[row0:row1, column0:column1]
@@ -57,7 +57,7 @@ def outline_calipers(frame: Source) -> Suggestion:
         instances[inside][mask] = id_
     _, ids = np.unique(np.append(0, instances), return_inverse=True)  # one may hide another
     notes = tuple(note for note, holds in ((OUTLINED, masks), (AMBIGUOUS, found.left_over)) if holds)
-    return Suggestion(
+    return SuggestedMask(
         instances=ids[1:].reshape(shown.shape).astype(np.uint8),
         action=FROM_CALIPERS,
         model_id=load_outline_net()[1].model_id,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
-from ..errors import DatasetError, ExportError, PredictionError, RunError
+from ..errors import DatasetError, ExportError, PredictionError, RunError, counted
 from ..folder.dataset import TrainingFolder, read_not_judged
 from ..folder.pictures import encode_png
 from ..folder.split.frozen import frozen_places, read_splits
@@ -127,7 +127,8 @@ def evaluate_folder(
     )
     evaluation = yield from _counted(evaluating, lost, total - len(cases), total, total)
     sources = segmenter.card.trained_on
-    evaluation = replace(evaluation, trained_on=tuple(f"{one.name} (n = {one.n})" for one in sources))
+    told = tuple(f"{one.name} (n = {one.n})" for one in sources)
+    evaluation = replace(evaluation, flow=replace(evaluation.flow, trained_on=told))
     report = write_report(evaluation, out)
     yield EvaluationStep(done=total, total=total, notes=unknown, evaluation=evaluation, report=report)
 
@@ -144,7 +145,9 @@ def _counted(
             result: T = end.value
             return result
         done += 1
-        told = (f"{len(lost)} frames without a result. {lost[0]}",) if lost and done == last else ()
+        told = (
+            (f"{counted(len(lost), 'frame')} without a result. {lost[0]}",) if lost and done == last else ()
+        )
         yield EvaluationStep(done=done, total=total, notes=told)
 
 

@@ -19,8 +19,7 @@ from ..folder.record import Provenance
 from ..folder.screens import refuse_held
 from ..imaging.measurement import unsure_share
 from ..study.statistics.metrics import dice
-from ..training.more_frames import PSEUDO
-from ..training.unlabelled import read_frames_of
+from ..training.unlabelled import PSEUDO, read_frames_of
 from ..types import Annotation, Case, Frame, Node, Prediction
 
 if TYPE_CHECKING:
@@ -143,7 +142,7 @@ def _mirrored(frame: Frame) -> tuple[int, int, int, int] | None:
 
 
 def _reason_against(one: Prediction, other: Prediction) -> str:
-    """Why a mask is not sure enough; empty where it is."""
+    """Reason why a mask is not sure enough; empty where it is."""
     if not one.instances.any():
         return "nothing was found"
     if one.status != "ok":

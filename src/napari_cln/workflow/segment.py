@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -20,10 +20,14 @@ from ..batch.names import Naming, mark_of_naming, sources_outside
 from ..disk.atomic import write_atomically
 from ..disk.cells import defused
 from ..errors import ClnError, ExportError, PredictionError
+from ..imaging.perfusion import TimeIntensity, perfusion
 from ..imaging.tracking import Track, Tracker
 from ..io.sources import open_source
+from ..types import Prediction
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from ..io.frame_source import FrameSource
     from ..network.inference import Segmenter
     from ..network.model import Network
@@ -102,6 +106,14 @@ CLIP_COLUMNS = (
     "source", "track", "malignancy", "label", "cutoff", "frames", "of", "first", "last", "best_frame",
     "lowest", "highest", "faint", "model",
 )  # fmt: skip
+WASH_IN, CURVES, CURVES_DRAWN = "perfusion.csv", "perfusion_curves.csv", "perfusion.png"
+WASH_IN_COLUMNS = (
+    "source", "track", "arrival_s", "time_to_peak_s", "rise_s", "mean_transit_s", "baseline", "peak", "ratio",
+    "fit", "intensity",
+)  # fmt: skip
+CURVE_COLUMNS = ("source", "track", "frame", "seconds", "node", "around")
+MOST_DRAWN = 24
+"""Nodes whose curves are drawn; all are in the table."""
 PLACE_COLUMNS = ("source", "frame", "node", "track", "malignancy", "confidence", "area_px", "found")
 
 
@@ -117,6 +129,8 @@ class ClipResult:
         Frames of the file, and those without a result.
     message : str
         Why it could not be followed at all; empty otherwise.
+    curves : tuple of (int, TimeIntensity)
+        Id of a track, and how a contrast agent washes into it, where that was asked for.
     """
 
     source: str
@@ -124,6 +138,7 @@ class ClipResult:
     n_frames: int = 0
     failed: int = 0
     message: str = ""
+    curves: tuple[tuple[int, TimeIntensity], ...] = ()
 
 
 def track_to_folder(
@@ -133,6 +148,8 @@ def track_to_folder(
     model: str | Path | Network = "default",
     device: str = "auto",
     names: Naming = "path",
+    wash_in: bool = False,
+    dynamic_range_db: float | None = None,
 ) -> Iterator[ClipResult]:
     """Follow the nodes of cines, and write ``clips.csv`` and ``clip_frames.csv`` whole at the end.
 
@@ -146,6 +163,11 @@ def track_to_folder(
         As for :func:`napari_cln.segment_batch`.
     names : {"path", "hash"}
         As for :func:`napari_cln.segment_to_folder`.
+    wash_in : bool
+        Also measure how a contrast agent washes into each node, in ``perfusion.csv``,
+        ``perfusion_curves.csv`` and ``perfusion.png``.
+    dynamic_range_db : float, optional
+        As for :func:`napari_cln.perfusion`.
 
     Yields
     ------
@@ -170,12 +192,96 @@ def track_to_folder(
                 if len(opened) < 2:
                     continue
                 result = _follow(source.name, opened, segmenter)
-        except ClnError as error:
+                if wash_in:
+                    curves = tuple(_curves(result.tracks, opened, segmenter, dynamic_range_db))
+                    result = replace(result, curves=curves)
+        except (ClnError, ValueError) as error:
             result = ClipResult(source=source.name, message=source.hide(str(error)))
         results.append(result)
         yield result
     _write(out / PLACES, PLACE_COLUMNS, _places(results))
     _write(out / CLIPS, CLIP_COLUMNS, _clips(results, segmenter.model.model_id))
+    if wash_in:
+        _write(out / CURVES, CURVE_COLUMNS, _points(results))
+        _write(out / WASH_IN, WASH_IN_COLUMNS, _wash_ins(results))
+        if picture := _drawn(results):
+            _put(out / CURVES_DRAWN, picture)
+
+
+def _curves(
+    tracks: Iterable[Track], opened: FrameSource, segmenter: Segmenter, dynamic_range_db: float | None
+) -> Iterator[tuple[int, TimeIntensity]]:
+    """Curve of each node, under its mask in its best frame."""
+    for one in tracks:
+        at = one.best_frame
+        node = dict(zip(one.frames, one.nodes, strict=True))[at]
+        (found,) = segmenter.predict([opened[at]])
+        if node and isinstance(found, Prediction) and (mask := found.instances == node).any():
+            yield one.id, perfusion(opened, mask, at=at, dynamic_range_db=dynamic_range_db)
+
+
+def _wash_ins(results: Sequence[ClipResult]) -> Iterator[tuple[object, ...]]:
+    for result in results:
+        for track, curve in result.curves:
+            w = curve.wash_in
+            times = () if w is None else (w.arrival_s, w.time_to_peak_s, w.rise_s, w.mean_transit_s)
+            levels = () if w is None else (w.baseline, w.peak)
+            known = curve.dynamic_range_db
+            yield (
+                *(result.source, track),
+                *([f"{value:.3f}" for value in times] or [""] * 4),
+                *([f"{value:.5f}" for value in levels] or [""] * 2),
+                "" if curve.ratio is None else f"{curve.ratio:.3f}",
+                "" if w is None else f"{w.fit:.3f}",
+                "relative: grey values" if known is None else f"linear, of {known:g} dB",
+            )
+
+
+def _points(results: Sequence[ClipResult]) -> Iterator[tuple[object, ...]]:
+    for result in results:
+        for track, curve in result.curves:
+            for frame, (second, node, around) in enumerate(
+                zip(curve.seconds, curve.node, curve.around, strict=True)
+            ):
+                yield result.source, track, frame, f"{second:.3f}", f"{node:.5f}", f"{around:.5f}"
+
+
+def _drawn(results: Sequence[ClipResult]) -> bytes:
+    """The curves of the first nodes as a picture; nothing where there is none."""
+    from matplotlib.figure import Figure
+
+    shown = [(result.source, *curve) for result in results for curve in result.curves][:MOST_DRAWN]
+    if not shown:
+        return b""
+    figure = Figure(figsize=(7, 2.2 * len(shown)), layout="constrained")
+    for axes, (source, track, curve) in zip(
+        figure.subplots(len(shown), squeeze=False)[:, 0], shown, strict=True
+    ):
+        draw_curve(axes, curve)
+        axes.set_title(f"{source} · node {track}", fontsize=8, loc="left")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def draw_curve(axes: Axes, curve: TimeIntensity) -> None:
+    """Draw a curve of a node, that of the tissue around, and what was fitted.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+    curve : TimeIntensity
+    """
+    axes.plot(curve.seconds, curve.node, linewidth=1.2, label="node")
+    axes.plot(curve.seconds, curve.around, linewidth=1, label="around", linestyle="--")
+    if curve.wash_in is not None:
+        at = curve.wash_in.arrival_s + curve.wash_in.time_to_peak_s
+        axes.axvline(at, linewidth=0.8, linestyle=":", label=f"peak at {at:.1f} s")
+    unit = "grey value" if curve.dynamic_range_db is None else "intensity"
+    axes.set_xlabel("seconds", fontsize=8)
+    axes.set_ylabel(unit, fontsize=8)
+    axes.tick_params(labelsize=8)
+    axes.legend(fontsize=7, frameon=False)
 
 
 def _follow(name: str, opened: FrameSource, segmenter: Segmenter) -> ClipResult:
@@ -233,9 +339,13 @@ def _write(path: Path, columns: Sequence[str], rows: Iterable[tuple[object, ...]
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows([defused(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
+    _put(path, buffer.getvalue().encode())
+
+
+def _put(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, buffer.getvalue().encode())
+        write_atomically(path, content)
     except OSError as cause:
         raise ExportError(
             f"{path.name} can't be written ({cause.strerror}).", "Make room, or close it in other programs."

@@ -115,7 +115,7 @@ def test_an_image_without_an_id_and_boxes_are_told(frames, tmp_path):
 
     report, steps, _ = take(frames, tmp_path)
 
-    assert steps["a.png"].note == "1 boxes without an outline are not taken"
+    assert steps["a.png"].note == "not taken: 1 box without an outline"
     assert report.problems["annotations.json: b.png"] == "its entry has no file_name, or no id of its own"
 
 
@@ -237,7 +237,7 @@ def test_yolo_polygons_are_nodes_of_the_classes_that_its_list_names(frames, tmp_
 
     assert areas(study, steps["a.png"]) == [1600]
     assert steps["a.png"].case.truth == "metastatic"
-    assert steps["a.png"].note == "1 boxes without an outline are not taken"
+    assert steps["a.png"].note == "not taken: 1 box without an outline"
     assert steps["b.png"].case.status == "predicted"
     assert report.unused_files == {}
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import socket
 import subprocess
+import time
+import urllib.request
 
 import numpy as np
 import pydicom
@@ -108,6 +113,58 @@ def test_all_that_is_exported_conforms(exported):
         done = subprocess.run(["dciodvfy", "-new", path], capture_output=True, text=True, check=False)
         errors += [line for line in done.stderr.splitlines() if line.startswith("Error")]
     assert errors == []
+
+
+@pytest.fixture
+def archive(tmp_path):
+    """Address of an Orthanc of our own: on this computer, with a folder of its own."""
+    program = shutil.which("Orthanc", path=os.environ["PATH"] + os.pathsep + "/usr/sbin")
+    if program is None:
+        pytest.skip("Orthanc is not installed")
+    with socket.socket() as first, socket.socket() as second:
+        for door in (first, second):
+            door.bind(("127.0.0.1", 0))
+        http, dicom = first.getsockname()[1], second.getsockname()[1]
+    place = tmp_path / "orthanc"
+    place.mkdir()
+    settings = {
+        "StorageDirectory": str(place),
+        "IndexDirectory": str(place),
+        "HttpPort": http,
+        "DicomPort": dicom,
+        "DicomServerEnabled": False,
+        "RemoteAccessAllowed": False,
+        "AuthenticationEnabled": False,
+        "Plugins": [],
+    }
+    (place / "settings.json").write_text(json.dumps(settings))
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen([program, str(place / "settings.json")], **quiet)
+    address = f"http://127.0.0.1:{http}"
+    for _ in range(300):
+        try:
+            urllib.request.urlopen(f"{address}/system", timeout=2).close()
+            break
+        except OSError:
+            time.sleep(0.1)
+    yield address
+    process.terminate()
+    process.wait(30)
+
+
+def test_an_archive_takes_all_and_gives_it_back_equal(exported, archive):
+    files = sorted(exported.rglob("*.dcm"))
+    for path in files:
+        data = path.read_bytes()
+        with urllib.request.urlopen(f"{archive}/instances", data, timeout=30) as answer:
+            stored = json.load(answer)
+        assert stored["Status"] == "Success"
+        with urllib.request.urlopen(f"{archive}/instances/{stored['ID']}/file", timeout=30) as answer:
+            assert answer.read() == data
+
+    with urllib.request.urlopen(f"{archive}/statistics", timeout=30) as answer:
+        statistics = json.load(answer)
+    assert (len(files), statistics["CountInstances"], statistics["CountPatients"]) == (8, 8, 2)
 
 
 def test_an_export_comes_back_with_masks_level_and_side(looked_at, exported, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from napari_cln.folder.dataset import TrainingFolder
-from napari_cln.folder.formats.exchange import import_study
+from napari_cln.folder.formats.exchange import export_study, import_study
 from napari_cln.io.volumes import encode_volume
 from napari_cln.types import Node
 
@@ -120,3 +120,17 @@ def test_an_nnunet_dataset_of_one_slice_volumes_is_read(oblong, tmp_path):
 
     assert report.kind == "an nnU-Net dataset"
     assert np.array_equal(study.read_instances(step.case), values == 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["nrrd", "nifti"])
+def test_an_export_as_volumes_comes_back_with_its_masks(study, tmp_path, form):
+    list(export_study(study, form, tmp_path / "in"))
+    assert not [
+        step.problem for step in import_study(tmp_path / "in", tmp_path / "back", clean=False) if step.problem
+    ]
+
+    back = TrainingFolder.open(tmp_path / "back")
+    for case in study.cases():
+        if case.nodes:
+            assert np.array_equal(back.read_instances(back.case(case.id)) > 0, study.read_instances(case) > 0)

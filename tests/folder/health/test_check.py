@@ -295,6 +295,20 @@ def test_a_wrong_count_in_dataset_json_is_counted_again(study):
     assert json.loads(study.layout.dataset.read_text())["numTraining"] == 12
 
 
+@pytest.mark.parametrize("damage", [b"", b"{", bytes(200)])
+def test_a_damaged_private_copy_is_named_and_written_anew(study, damage):
+    copy = study.layout.description_copy
+    whole = copy.read_bytes()
+    copy.write_bytes(damage)
+
+    (fault,) = check_study(study).faults
+    assert fault.message.startswith("The private copy .cln/dataset.json is damaged")
+    repair(study, fault)
+
+    assert copy.read_bytes() == whole
+    assert not check_study(study).faults
+
+
 @pytest.fixture
 def stale(study):
     """A lock that a computer left behind when it was switched off."""

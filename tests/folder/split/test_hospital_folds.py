@@ -44,7 +44,7 @@ def test_one_hospital_is_refused():
 
 
 def test_frames_without_a_hospital_are_named():
-    with pytest.raises(SplitError, match="1 frames have no hospital"):
+    with pytest.raises(SplitError, match="1 frame has no hospital"):
         hospital_folds(cases("A", "B", None))
 
 

@@ -140,6 +140,13 @@ def test_one_patient_makes_no_split():
         split([case(1, "a"), case(2, "a", "metastatic")], 2)
 
 
+def test_one_cine_of_an_unknown_patient_is_not_called_a_patient():
+    cases = [case(n, f"unknown-{n}", "metastatic" if n else "benign", cine="c") for n in range(2)]
+
+    with pytest.raises(SplitError, match="All 2 frames are of one cine of an unknown patient"):
+        split(cases, 2)
+
+
 def test_one_class_makes_no_split():
     with pytest.raises(SplitError, match=r"Every labelled frame is benign.*other class"):
         split([case(1, "a"), case(2, "b")], 2)

@@ -216,7 +216,8 @@ def test_patients_of_the_whole_study_are_known_though_a_part_is_evaluated():
     evaluation = replace(evaluate_rows(rows, FAST), partitions=partitions)
 
     assert any(
-        note.startswith("1 patients are in test and in another") for note in overview(evaluation).notes
+        note.startswith("1 patients are in the test cases and in another")
+        for note in overview(evaluation).notes
     )
 
 
@@ -259,7 +260,7 @@ def test_without_anything_to_judge_the_report_says_so():
     first = overview(evaluate_rows(rows, FAST))
 
     assert first.sentences == ("No case has a mask or a known truth: there is nothing to judge.",)
-    assert "4 nodes of unknown truth are left out of the diagnosis." in first.notes
+    assert "4 nodes of unknown truth left out of the diagnosis." in first.notes
 
 
 def test_one_case_alone_can_be_reported():

@@ -8,7 +8,7 @@ from napari.layers import Image, Labels
 from napari.utils.action_manager import action_manager
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QDockWidget, QMainWindow
+from qtpy.QtWidgets import QDockWidget, QFileDialog, QMainWindow
 
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.readers import read_annotation
@@ -155,3 +155,26 @@ def test_docks_lie_behind_tabs_and_take_little_of_the_canvas(viewer, qtbot):
     assert all(isinstance(panel, QDockWidget) for panel in docks)
     assert [panel.windowTitle() for panel in docks] == ["Segment", "Frames"]
     qtbot.waitUntil(lambda: third.width() <= 360, timeout=30_000)
+
+
+def test_train_and_evaluate_know_the_folder_and_ask_for_it_no_more(viewer, dock, folder):
+    for name in ("Train", "Evaluate"):
+        _, other = viewer.window.add_plugin_dock_widget("napari-cln", name)
+
+        assert other.session.process.folder == folder.path
+        assert "Choose a training folder" not in other.message.text()
+
+
+def test_keys_alone_lead_from_a_folder_to_accepted_frames(viewer, folder, qtbot, monkeypatch):
+    _, dock = viewer.window.add_plugin_dock_widget("napari-cln", "Correct")
+    dock.session.take_reader("r1")
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(folder.path))
+    native = viewer.window._qt_viewer.canvas.native
+
+    QTest.keyClick(native, Qt.Key.Key_Z, Qt.KeyboardModifier.ShiftModifier)
+    for _ in range(3):
+        qtbot.waitUntil(lambda: dock.session.navigator.mask is not None, timeout=30_000)
+        QTest.keyClick(native, Qt.Key.Key_Return, Qt.KeyboardModifier.ShiftModifier)
+    qtbot.waitUntil(lambda: dock.session.filing.saver.is_idle, timeout=30_000)
+
+    assert {case.status for case in folder.cases()} == {"accepted"}

@@ -10,13 +10,18 @@ import pytest
 import torch
 from napari.layers import Image, Labels, Points
 from qtpy.QtCore import QPoint, Qt
+from qtpy.QtWidgets import QApplication
 from shipped import CINE, FRAME, REAL
 
 import napari_cln
 from napari_cln._layers import KEY, is_painted, readings_of
 from napari_cln.network.doubt import Novelty, pooled_texture
 from napari_cln.network.weights import load_model, save_model
+from napari_cln.study.reading import read_prediction
+from napari_cln.types import Doubt
 from napari_cln.widgets.segment.dock import SegmentDock
+from napari_cln.widgets.segment.session import SegmentState
+from napari_cln.widgets.segment.view import Verdict
 
 
 @pytest.fixture
@@ -100,6 +105,29 @@ def test_a_frame_unlike_the_training_data_says_so(viewer, dock, open_image, segm
     assert dock.view.verdict.flag.isVisibleTo(dock.view.verdict)
     assert dock.view.verdict.flag.text().startswith("The frame is unlike those that the model was trained on")
     assert points.text.values[0].startswith("The frame is unlike those")
+
+
+def test_a_doubt_stands_beside_its_node_and_once(qtbot, small_model):
+    verdict = Verdict()
+    qtbot.addWidget(verdict)
+    found = napari_cln.segment(FRAME, small_model, "cpu")
+    instances = np.zeros_like(found.instances)
+    instances[40:90, 40:90], instances[120:150, 40:90] = 1, 2
+    sure, unsure = (
+        Doubt(chance=0.1, level="sure"),
+        Doubt(chance=0.6, level="look twice", reason="it is faint"),
+    )
+    two = replace(found, instances=instances, node_scores=(0.2, 0.7), node_doubts=(sure, unsure))
+
+    def shown(doubt: Doubt) -> tuple[str, str]:
+        reading = read_prediction(replace(two, doubt=doubt))
+        verdict.show_state(SegmentState(readings={reading.index: reading}, index=reading.index, n_frames=1))
+        return verdict.flag.text(), verdict.nodes.text()
+
+    assert shown(sure)[0] == ""
+    assert shown(sure)[1].count("Look twice: it is faint.") == 1
+    assert shown(unsure)[0] == "Look twice: it is faint."
+    assert "faint" not in shown(unsure)[1]
 
 
 def test_in_a_cine_each_frame_says_whether_it_is_unlike(viewer, dock, open_cine, segment, wary_model):
@@ -379,6 +407,42 @@ def test_selected_layers_are_segmented_and_no_others(viewer, dock, open_image, s
     assert dock.message.text().startswith("Segmented 2 frames")
     dock.view.image.value = third
     assert not dock.view.verdict.headline.isVisibleTo(dock)
+
+
+def test_a_clip_has_a_table_of_its_nodes_that_leads_to_the_best_frame(viewer, dock, open_cine, segment):
+    open_cine(viewer)
+
+    segment(dock, "run_all")
+
+    (track, *_) = dock.session.state.tracks
+    table = dock.view.verdict.clip
+    assert not table.isHidden() and table.rowCount() == len(dock.session.state.tracks)
+    table.cellClicked.emit(0, 0)
+    shown = {one.best_frame for one in dock.session.state.tracks}
+    assert viewer.dims.current_step[0] in shown
+    assert track.frames
+
+
+def test_a_changed_mask_takes_the_table_of_its_clip_away(viewer, dock, open_cine, segment):
+    open_cine(viewer)
+    segment(dock, "run_all")
+    assert dock.session.state.tracks
+
+    segment(dock, "run_frame")  # the same masks again
+    assert dock.session.state.tracks
+    dock.session._clips[dock.session.image] = (dock.session.state.tracks, {0: "another"})
+
+    assert not dock.session.state.tracks
+
+
+def test_the_nodes_of_a_frame_are_copied_as_sentences(viewer, dock, open_image, segment, qtbot):
+    open_image(viewer, FRAME)
+    segment(dock)
+
+    qtbot.mouseClick(dock.view.verdict.copy, Qt.MouseButton.LeftButton)
+
+    text = QApplication.clipboard().text()
+    assert text.startswith("Node 1: ") and "For research, not for diagnosis." in text
 
 
 def test_moving_the_cutoff_relabels_without_a_run(viewer, dock, open_image, segment):

@@ -25,7 +25,7 @@ from PIL import Image
 from ...disk.atomic import read_bytes
 from ...disk.schema import JsonObject
 from ...disk.tables import decode_text, is_hidden
-from ...errors import DatasetError, listed
+from ...errors import DatasetError, counted, listed
 from ...types import Frame, Node, Split, Truth
 from .coco import OTHERS_LEFT_OUT, category_meanings, nodes_from, paint_polygon
 from .imported import Drawn, ImportOptions, Outlines, below, plain_bytes
@@ -354,9 +354,8 @@ def _draw_yolo(
         if (meaning := truths.get(number, "node")) not in ("background", "no-node"):
             masks.append((meaning, mask))
     made = nodes_from(masks, frame.shape, name)
-    return replace(
-        made, notes=(*made.notes, *([f"{boxes} boxes without an outline are not taken"] * bool(boxes)))
-    )
+    left_out = (f"not taken: {counted(boxes, 'box', 'boxes')} without an outline",) if boxes else ()
+    return replace(made, notes=(*made.notes, *left_out))
 
 
 def _text(path: Path, most: int) -> str:

@@ -25,7 +25,7 @@ from ...disk.atomic import read_bytes
 from ...disk.rle import decode_rle, encode_rle
 from ...disk.schema import JsonObject
 from ...disk.tables import is_hidden
-from ...errors import DatasetError, listed
+from ...errors import DatasetError, counted, listed
 from ...types import Frame, Node, Split, Truth
 from ..pictures import MAX_PIXELS, encode_png, read_png
 from ..record import record_of, value_of
@@ -260,7 +260,7 @@ def _entries(
     if more := _unknown_attributes(content["annotations"]):
         notes.append(f"{path.name} has attributes of outlines that are not used: {listed(more, 8)}")
     if strays := sum(map(len, outlines.values())):
-        notes.append(f"{path.name} has {strays} outlines of images that it does not list; they are not taken")
+        notes.append(f"{path.name} has {counted(strays, 'outline')} of images not in its list: not taken")
     return entries
 
 
@@ -371,7 +371,7 @@ def _draw(image: Path, entries: Sequence[_Entry], frame: Frame) -> Drawn:
     if others:
         notes.append(OTHERS_LEFT_OUT.format(others))
     if boxes:
-        notes.append(f"{boxes} boxes without an outline are not taken")
+        notes.append(f"not taken: {counted(boxes, 'box', 'boxes')} without an outline")
     return replace(drawn, notes=tuple(notes))
 
 

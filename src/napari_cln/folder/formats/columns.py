@@ -14,7 +14,7 @@ from typing import Any
 
 from ...disk.cells import parse_number
 from ...disk.tables import Table, read_table
-from ...errors import DatasetError, listed
+from ...errors import DatasetError, counted, listed
 from ...types import Level, Side, Split, Truth, TruthSource
 from .imported import ImportOptions, TableUse
 from .meaning import SIDES, SOURCES, UnknownWords, level_of, same_text, split_of, truth_of, words_of
@@ -271,7 +271,7 @@ def _patients(table: Table, columns: Mapping[str, str]) -> tuple[dict[str, str |
     holds: dict[str, str | None] = dict.fromkeys(missing)
     notes = []
     if missing:
-        words = listed((f"{word!r} ({n} time{'s'[: n != 1]})" for word, n in missing.items()), 6)
+        words = listed((f"{word!r} ({counted(n, 'time')})" for word, n in missing.items()), 6)
         notes.append(f"{table.name} has {words} in the place of a patient: taken as not known")
     if dates:
         notes.append(

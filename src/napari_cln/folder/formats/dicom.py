@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import ClnError, DatasetError, FrameReadError, listed
+from ...errors import ClnError, DatasetError, FrameReadError, counted, listed
 from ...imaging.measurement import measure
 from ...io.dicom.file import read_header
 from ...io.dicom.objects.findings import (
@@ -195,7 +195,8 @@ class DicomWriter:
         """Say how many frames have a capture alone, if any."""
         if not self._n_unjudged:
             return None
-        return f"{self._n_unjudged} frames that nobody has judged have neither a segmentation nor a report."
+        frames = counted(self._n_unjudged, "frame")
+        return f"Without a segmentation and a report: {frames} that nobody has judged."
 
 
 def _findings(frame: ExportedFrame) -> FrameFindings:

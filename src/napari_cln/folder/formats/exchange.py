@@ -25,30 +25,33 @@ from msgspec import field as struct_field
 from ...disk.atomic import read_json
 from ...disk.cells import printable
 from ...disk.tables import ENDINGS, is_hidden
-from ...errors import ClnError, DatasetError, ExportError, listed
+from ...errors import ClnError, DatasetError, ExportError, counted, listed
+from ...imaging.burned_in import can_read
 from ...io.sources import VIDEO_ENDINGS, refers_to_images
 from ...types import Case, Frame
 from ..dataset import TrainingFolder, last_not_judged
 from ..health.summary import StudySummary, Tally
 from ..pictures import hash_pixels
-from ..screens import unseen_screens
+from ..screens import LOOK_AT_TEXT, unseen_screens
 from ..state import knows, says
+from ..text import TextReader, unread_frames, waiting_frames
 from .annotations import find_labelme, find_voc, find_yolo
 from .coco import CocoWriter, find_coco_files, read_coco
 from .columns import read_labels
-from .imported import Found, ImportedFrame, ImportOptions, Incoming, Outlines, Suggestion, TableUse, below
+from .imported import Found, ImportedFrame, ImportOptions, Incoming, Outlines, SuggestedMask, TableUse, below
 from .masks import find_masks, mask_meanings
 from .meaning import meaning_of, split_of
 from .nnunet import NnunetWriter, find_nnunet, is_nnunet
 from .own_csv import CsvWriter, find_csv, is_own_table
 from .plain import Study, find_study, find_table
-from .stored import adopt, find_stored, read_stored
+from .stored import VOLUMES, VolumeWriter, adopt, find_stored, read_stored
 
 __all__ = ["FORMATS", "ExchangeStep", "ImportReport", "StudyImport", "export_study", "import_study"]
 
-FORMATS = ("nnunet", "coco", "csv", "dicom")
+FORMATS = ("nnunet", "coco", "csv", "dicom", "nrrd", "nifti")
 MAX_LISTED = 8
 DICOM_ENDINGS = ("", ".dcm", ".dicom", ".ima")
+TEXT_FOUND = "text was found on {} of the frames: they wait for a look, neither trained on nor exported"
 NO_TABLE = "none"
 """For ``labels``: the study's tables are not its labels."""
 UNFORESEEN = (OSError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, MemoryError)
@@ -141,10 +144,13 @@ class ImportReport(Struct, frozen=True, kw_only=True):
     def lines(self) -> list[str]:
         """The report for a person, on one screen; what matters most comes last."""
         said = [
-            f"note        {len(names)} frame{'s'[: len(names) != 1]} ({listed(names)}): {note}"
+            f"note        {counted(len(names), 'frame')} ({listed(names)}): {note}"
             for note, names in sorted(self.notes.items(), key=lambda item: len(item[1]))[-MAX_LISTED:]
         ]
-        said.append(f"source      {self.kind}: {self.images} images, {self.masks} masks or outlines")
+        said.append(
+            f"source      {self.kind}: {counted(self.images, 'image')}, "
+            + counted(self.masks, "mask or outline", "masks or outlines")
+        )
         for table in self.tables:
             said.append(f"table       {table.name}, read as {table.read_as}: {_columns(table)}")
             if table.unused:
@@ -155,7 +161,7 @@ class ImportReport(Struct, frozen=True, kw_only=True):
             by_reason[reason].append(name)
         for reason, names in by_reason.items():
             said.append(
-                f"not used    {len(names)} file{'s'[: len(names) != 1]}: {listed(names, MAX_LISTED)}"
+                f"not used    {counted(len(names), 'file')}: {listed(names, MAX_LISTED)}"
                 + (f" ({reason})" if reason else "")
             )
         said += [f"look        {remark}" for remark in self.remarks]
@@ -325,17 +331,20 @@ class StudyImport:
     found: Found
     study: TrainingFolder
     unused: dict[str, str]
-    suggest: Callable[[Frame], Suggestion] | None = None
+    suggest: Callable[[Frame], SuggestedMask] | None = None
     _tally: Tally = field(default_factory=Tally)
     _taken: dict[str, tuple[str, object]] = field(default_factory=dict)
     _problems: dict[str, str] = field(default_factory=dict)
     _notes: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     _n_taken: int = 0
     _n_repeated: int = 0
+    _kept: set[str] = field(default_factory=set)
+    _n_held: int = 0
 
     def __iter__(self) -> Iterator[ExchangeStep]:
         total = len(self.found.items) + len(self.found.refused)
         index = 0
+        reader = TextReader(self.study)
         try:
             for item in self.found.items:
                 index += 1
@@ -344,12 +353,17 @@ class StudyImport:
                     self._problems[item.name] = step.problem
                 for note in step.notes:
                     self._notes[note].append(item.name)
+                if step.case is not None:
+                    self._kept.add(step.case.id)
+                    reader.add([step.case.id])
                 yield step
             for name, problem in self.found.refused.items():
                 index += 1
                 self._problems[name] = problem
                 yield ExchangeStep(index=index, total=total, name=name, problem=f"{name}: {problem}")
         finally:
+            reader.wait()
+            self._n_held = len(waiting_frames(self.study).keys() & self._kept)
             self.study.dataset.recount()
 
     @property
@@ -367,7 +381,7 @@ class StudyImport:
             unused_files=self.unused,
             problems=dict(self._problems),
             notes={note: list(names) for note, names in self._notes.items()},
-            remarks=self.found.notes,
+            remarks=(*self.found.notes, *([TEXT_FOUND.format(self._n_held)] if self._n_held else ())),
         )
 
     def _take(self, item: Incoming, step: partial[ExchangeStep]) -> ExchangeStep:
@@ -446,7 +460,9 @@ def _saying(parcel: ImportedFrame) -> object:
 
 
 def export_study(
-    folder: TrainingFolder | str | Path, format: Literal["nnunet", "coco", "csv", "dicom"], dest: str | Path
+    folder: TrainingFolder | str | Path,
+    format: Literal["nnunet", "coco", "csv", "dicom", "nrrd", "nifti"],
+    dest: str | Path,
 ) -> Iterator[ExchangeStep]:
     """Write a training folder for others to use, whole or not at all.
 
@@ -458,7 +474,8 @@ def export_study(
     format : str
         ``nnunet`` (a raw dataset with a split by patient), ``coco`` (run-length codes), ``csv``
         (pictures of node ids, a row per node), which can be imported again without loss; ``dicom`` (a
-        capture, a segmentation and a report a frame, for an archive), which says no truth.
+        capture, a segmentation and a report a frame, for an archive), which says no truth; ``nrrd`` or
+        ``nifti`` (a volume of one slice and a mask a frame, for 3D Slicer and ITK-SNAP), likewise.
     dest : path
         New or empty folder.
 
@@ -482,9 +499,20 @@ def export_study(
     if unseen := unseen_screens(study):
         n = sum(map(len, unseen.values()))
         raise ExportError(
-            f"Nobody has looked at the pictures of {'; '.join(unseen)} ({n} frames) for burned-in names "
-            "and dates.",
+            f"Nobody has looked at the pictures of {'; '.join(unseen)} ({counted(n, 'frame')}) for "
+            "burned-in names and dates.",
             "Look at them: `napari-cln check FOLDER --pictures DIR`.",
+        )
+    if waiting := waiting_frames(study):
+        raise ExportError(
+            f"Text was found on {counted(len(waiting), 'frame')} that nobody has looked at "
+            f"({listed(waiting)}).",
+            LOOK_AT_TEXT,
+        )
+    if can_read() and (unread := unread_frames(study)):
+        raise ExportError(
+            f"The text on {counted(len(unread), 'frame')} was not read yet.",
+            "Have it read: `napari-cln check FOLDER --text`.",
         )
     return _write(study, format, goal)
 
@@ -494,13 +522,15 @@ def _write(study: TrainingFolder, format: str, goal: Path) -> Iterator[ExchangeS
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        writer: NnunetWriter | CocoWriter | CsvWriter | DicomWriter
+        writer: NnunetWriter | CocoWriter | CsvWriter | DicomWriter | VolumeWriter
         if format == "nnunet":
             writer = NnunetWriter(study, part)
         elif format == "dicom":
             from .dicom import DicomWriter  # pydicom and highdicom take half a second
 
             writer = DicomWriter(study, part)
+        elif format in VOLUMES:
+            writer = VolumeWriter(part, VOLUMES[format])
         else:
             writer = CocoWriter(part) if format == "coco" else CsvWriter(part)
         total = len(study.ids())

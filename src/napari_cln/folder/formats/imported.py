@@ -75,7 +75,7 @@ class ImportOptions:
     turn_masks: bool = False
     patient_folders: bool = False
     clinical: Sequence[str] = ()
-    suggest: Callable[[Frame], Suggestion] | None = None
+    suggest: Callable[[Frame], SuggestedMask] | None = None
 
     def __post_init__(self) -> None:
         values = {str(value): meaning for value, meaning in self.mask_values.items()}
@@ -98,13 +98,13 @@ class ImportedFrame:
 
     @property
     def says_nothing(self) -> bool:
-        """Whether it is a frame alone, without an outline or a label."""
+        """True for a frame alone, without an outline or a label."""
         nodes, status = self.annotation.nodes, self.annotation.status
         return not nodes and status == "predicted" and not self.annotation.instances.any()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Suggestion:
+class SuggestedMask:
     """Outlines that a program suggests for a frame that came without any: a prediction, whoever asks.
 
     Parameters

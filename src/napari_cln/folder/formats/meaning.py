@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Literal, TypeAlias, get_args
 
-from ...errors import DatasetError, listed
+from ...errors import DatasetError, counted, listed
 from ...types import Level, Side, Split, Truth, TruthSource
 
 Meaning: TypeAlias = Literal["background", "node", "benign", "metastatic", "no-node", "unknown", "not-judged"]
@@ -122,7 +122,7 @@ class UnknownWords:
         """
         if not self._words:
             return
-        found = [f"{word[:40]!r} ({n} time{'s'[: n != 1]})" for word, n in self._words.most_common()]
+        found = [f"{word[:40]!r} ({counted(n, 'time')})" for word, n in self._words.most_common()]
         first = self._words.most_common(1)[0][0][:40]
         raise DatasetError(
             f"{self._where} has {what} that are not known: {listed(found, 8)}.",

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from ...disk.tables import ENDINGS, is_hidden
-from ...errors import DatasetError, listed
+from ...errors import DatasetError, counted, listed
 from ...io.sources import FrameSource, open_source
 from ...types import Annotation, Frame, Level, Node, Side, Split, Status, Truth, TruthSource
 from ..record import Extent, Provenance
@@ -163,7 +163,7 @@ def find_study(study: Study) -> Found:
         for name, reason in study.outlines.refused.items():
             if reason != LONELY:
                 raise DatasetError(f"No image of {study.root.name} can be taken. {name}: {reason}")
-        more = f" {lonely} pictures are named like masks." if lonely else ""
+        more = f" {counted(lonely, 'picture is', 'pictures are')} named like masks." if lonely else ""
         raise DatasetError(
             f"No images were found in {study.root.name}.{more}",
             "Name their folder with --images, and the table with --labels.",
@@ -466,9 +466,7 @@ def _frame(
     """The frame of a file, and what to know of it and of those that are not taken."""
     n, name = source.n_frames, source.path.name
     if index is not None and pages not in (None, n):
-        raise DatasetError(
-            f"{name} has {n} frame{'s'[: n != 1]}, its mask {pages}. Export both with as many."
-        )
+        raise DatasetError(f"{name} has {counted(n, 'frame')}, its mask {pages}. Export both with as many.")
     if index is None and n > 1 and has_outlines:
         raise DatasetError(
             f"{name} has {n} frames and outlines for one, and nothing says which frame they are of.",
@@ -477,7 +475,7 @@ def _frame(
     frame = source[index or 0]
     notes = tuple(warning.rstrip(".") for warning in frame.warnings)
     if index is None and n > 1:
-        notes += (f"{n - 1} of its {n} frames are not taken: export those that you want as pictures",)
+        notes += (f"one of its {n} frames is taken: export others that you want as pictures",)
     return frame, notes
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from ...disk.locks import lock
-from ...errors import DatasetError
+from ...errors import DatasetError, counted
+from ...imaging.scan_area import find_scan_area
+from ...io.volumes import encode_volume
 from ...types import Annotation, Case, Frame
 from ..commits import commit, keep_rival
 from ..dataset import TrainingFolder, read_not_judged
@@ -21,6 +24,7 @@ from ..screens import PIXELS_SEEN
 from ..state import State, hashes_of, history_entry, masks_of
 from .imported import Found, ImportedFrame, Incoming
 
+VOLUMES = {"nrrd": (".nrrd", ".seg.nrrd"), "nifti": (".nii.gz", "_mask.nii.gz")}
 SAYING = ("nodes", "status", "patient_key", "mask_sha256", "instances_sha256")
 """What a frame's record says; two that agree in it are one."""
 
@@ -37,8 +41,11 @@ class ExportedFrame:
 
 
 def shareable(record: Record) -> Record:
-    """A record without the readers' names, times and notes."""
-    return msgspec.structs.replace(record, revision=1, history=(), note="", spacing_by=None, others={})
+    """A record without the readers' names, times and notes, and without what was read on its picture."""
+    source = msgspec.structs.replace(record.source, text=None)
+    return msgspec.structs.replace(
+        record, revision=1, history=(), note="", spacing_by=None, source=source, others={}
+    )
 
 
 def read_stored(study: TrainingFolder) -> Iterator[ExportedFrame]:
@@ -61,6 +68,37 @@ def read_stored(study: TrainingFolder) -> Iterator[ExportedFrame]:
             instances=study.read_instances(case),
             not_judged=read_not_judged(study, case),
         )
+
+
+class VolumeWriter:
+    """Writes ``ID.nrrd`` and ``ID.seg.nrrd``, or ``ID.nii.gz`` and ``ID_mask.nii.gz``, of each frame.
+
+    Parameters
+    ----------
+    dest : Path
+    endings : (str, str)
+        Of pictures and masks, from `VOLUMES`.
+    """
+
+    def __init__(self, dest: Path, endings: tuple[str, str]) -> None:
+        self._dest, self._endings = dest, endings
+        self._n_unjudged = 0
+
+    def add(self, frame: ExportedFrame) -> None:
+        """Add one frame; one without a mask gets its picture alone."""
+        case = frame.case
+        picture, mask = (self._dest / f"{case.id}{ending}" for ending in self._endings)
+        picture.write_bytes(encode_volume(frame.image, self._endings[0], spacing_mm=case.spacing_mm))
+        if case.mask is None and case.instances is None:
+            self._n_unjudged += 1
+            return
+        ending = self._endings[1].removeprefix("_mask")
+        data = encode_volume(frame.instances, ending, nodes=case.nodes, spacing_mm=case.spacing_mm)
+        mask.write_bytes(data)
+
+    def close(self) -> str | None:
+        """Say how many frames have a picture alone, if any."""
+        return f"{counted(self._n_unjudged, 'frame')} without a mask." if self._n_unjudged else None
 
 
 def find_stored(study: TrainingFolder) -> Found:
@@ -118,6 +156,25 @@ def parcel_of(
     )
 
 
+def _kept(record: Record, image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The scan area and the box of a mask; whatever the other folder has around them is not taken."""
+    source = record.source
+    if source.uncleaned or source.kind == "simulated":
+        return np.ones(image.shape, dtype=bool)  # a kind of screen of its own; drawn
+    kept = np.zeros(image.shape, dtype=bool)
+    if source.area is None:
+        row0, column0, row1, column1 = find_scan_area(Frame(pixels=image))
+    else:
+        left, top = source.crop[:2]
+        column0, column1 = (max(edge - left, 0) for edge in source.area[::2])
+        row0, row1 = (max(edge - top, 0) for edge in source.area[1::2])
+    kept[row0:row1, column0:column1] = True
+    rows, columns = np.nonzero(mask)
+    if rows.size:
+        kept[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = True
+    return kept
+
+
 def adopt(study: TrainingFolder, parcel: ImportedFrame) -> Case:
     """Take a stored frame over as it is: id, keys, nodes and pixels.
 
@@ -134,9 +191,15 @@ def adopt(study: TrainingFolder, parcel: ImportedFrame) -> Case:
     masks = masks_of(annotation.instances, annotation.nodes, annotation.status, annotation.not_judged)
     history = (history_entry(annotation, about),)
     frame = annotation.frame
-    channels = {name: hash_pixels(plane) for name, plane in frame.channels.items()} or None
+    kept = _kept(parcel.stored, frame.grey, annotation.mask)
+    image = np.where(kept, frame.grey, 0).astype(np.uint8)
+    channels = {name: np.where(kept, plane, 0).astype(np.uint8) for name, plane in frame.channels.items()}
     record = msgspec.structs.replace(
-        shareable(parcel.stored), history=history, channels=channels, **hashes_of(masks)
+        shareable(parcel.stored),
+        history=history,
+        image=msgspec.structs.replace(parcel.stored.image, sha256=hash_pixels(image)),
+        channels={name: hash_pixels(plane) for name, plane in channels.items()} or None,
+        **hashes_of(masks),
     )
     try:
         with lock(study.layout.locks, case_id, "import"):
@@ -151,7 +214,7 @@ def adopt(study: TrainingFolder, parcel: ImportedFrame) -> Case:
                 )
             if masks.leave_unjudged:
                 study.dataset.declare_unjudged()
-            state = State(record=record, masks=masks, image=frame.grey, channels=frame.channels)
+            state = State(record=record, masks=masks, image=image, channels=channels)
             commit(study.layout, state)
     except OSError as cause:
         raise study.dataset.refused(cause) from cause

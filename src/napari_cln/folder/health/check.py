@@ -15,16 +15,18 @@ from ...disk.atomic import MAX_JSON_BYTES, TEMPORARY, read_bytes
 from ...disk.locks import held_locks
 from ...disk.seals import OBJECT, Seal, checksum_holds
 from ...errors import DatasetError, SplitError, counted, listed
+from ...imaging.burned_in import can_read
 from ...types import Case
 from ..dataset import TrainingFolder
-from ..description import Description
+from ..description import Description, has_damaged_copy
 from ..readers import reading_files
 from ..record import SCHEMA
-from ..screens import unseen_screens
+from ..screens import LOOK_AT_TEXT, unseen_screens
 from ..split.deal import split
 from ..split.frozen import MAX_BYTES as MAX_SEALED_BYTES
 from ..split.frozen import SEAL, frozen_places, read_splits
 from ..split.groups import check_groups, find_duplicates, group_cases, is_trainable, name_frames
+from ..text import unread_frames, waiting_frames
 from .case import Fault, Remedy, check_case, damage_of_text
 from .summary import StudySummary, Tally
 
@@ -101,6 +103,21 @@ def _check_screens(study: TrainingFolder) -> Iterator[Fault]:
             f"{listed(unseen, 2)} for burned-in names and dates.",
             advice="Add --pictures DIR, look at what it writes, then give --seen-by READER.",
         )
+    for case_id, text in waiting_frames(study).items():
+        yield Fault(
+            kind="text",
+            id=case_id,
+            message=f"Text was found on {case_id} in {counted(len(text.found), 'place')}: it is held, "
+            "neither trained on nor exported, until somebody has looked.",
+            advice=LOOK_AT_TEXT,
+        )
+    if can_read() and (unread := unread_frames(study)):
+        yield Fault(
+            kind="unread",
+            severity="warning",
+            message=f"The text on {counted(len(unread), 'frame')} was not read yet; exports wait for it.",
+            advice="Add --text to have it read.",
+        )
 
 
 def _check_description(study: TrainingFolder) -> Iterator[Fault]:
@@ -117,7 +134,7 @@ def _check_description(study: TrainingFolder) -> Iterator[Fault]:
     if description.n_masks != n_masks:
         yield Fault(
             kind="count",
-            message=f"dataset.json counts {description.n_masks} masks, labelsTr has {n_masks}: "
+            message=f"dataset.json counts {counted(description.n_masks, 'mask')}, labelsTr has {n_masks}: "
             "nnU-Net will refuse the folder.",
             advice="Repair to count again.",
             remedy=Remedy.COUNT,
@@ -131,6 +148,14 @@ def _check_description(study: TrainingFolder) -> Iterator[Fault]:
                 message="dataset.json carries no checksum, since an earlier version or another program wrote "
                 "it: a flipped bit would not be noticed.",
                 advice="Repair to add it.",
+                remedy=Remedy.SEAL,
+            )
+        if has_damaged_copy(study.layout.dataset):
+            yield Fault(
+                kind="description",
+                severity="warning",
+                message="The private copy .cln/dataset.json is damaged: it could not mend dataset.json.",
+                advice="Repair to write it anew.",
                 remedy=Remedy.SEAL,
             )
     if wanted := study.layout.git_files():
@@ -275,7 +300,7 @@ def _check_study(study: TrainingFolder, cases: list[Case]) -> Iterator[Fault]:
                 yield Fault(
                     kind="split",
                     severity="warning",
-                    message=f"splits_final.json names {len(gone)} frames that are not in the folder, "
+                    message=f"splits_final.json names {counted(len(gone), 'frame')} not in the folder, "
                     f"{gone[0]} first.",
                     advice="The next training run leaves them out.",
                 )
@@ -301,8 +326,8 @@ def _check_shares(cases: list[Case]) -> Iterator[Fault]:
         yield Fault(
             kind="patient-unknown",
             severity="warning",
-            message=f"The patient of {len(unknown)} of {len(cases)} frames is not known: each frame or "
-            "cine counts as a patient of its own.",
+            message=f"The patient of {len(unknown)} of {counted(len(cases), 'frame')} is not known: each "
+            "frame or cine counts as a patient of its own.",
             advice="If some are of one patient, the validation flatters. Import them with a patient column.",
         )
     for truth in ("benign", "metastatic"):

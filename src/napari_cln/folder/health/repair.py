@@ -123,7 +123,7 @@ def _mend_folder(study: TrainingFolder, fault: Fault, *, confirmed: bool) -> str
         case Remedy.SEAL:
             with lock(layout.locks, "dataset", WHO):
                 Description.read(layout.dataset).write(layout.dataset)
-            return "dataset.json has its checksum."
+            return "dataset.json has its checksum, and its private copy is whole."
         case Remedy.FLIP_BACK | Remedy.LINE_ENDS if fault.path is not None:
             with lock(layout.locks, "splits" if fault.path == layout.splits else "dataset", WHO):
                 return _set_right(fault.path, SEAL if fault.path == layout.splits else OBJECT)

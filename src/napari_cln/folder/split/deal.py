@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from ...errors import SplitError
+from ...errors import SplitError, counted
 from ...types import Case
 from .groups import Group, check_groups, name_frames
 
@@ -74,7 +74,7 @@ def split(
         return [_fold(groups, places, 0)]
     if folds < 1 or (folds > len(groups) and not frozen):
         raise SplitError(
-            f"{len(groups)} patients can't make {folds} folds.",
+            f"{counted(len(groups), 'patient')} can't make {folds} folds.",
             f"Ask for 1 to {len(groups)}, or add patients.",
         )
     _deal(groups, places, folds if folds > 1 else min(FOLDS, len(groups)), seed)
@@ -169,7 +169,7 @@ def hospital_folds(cases: Iterable[Case]) -> list[Fold]:
     without = [case for group in groups for case in group.cases if case.hospital is None]
     if without:
         raise SplitError(
-            f"{len(without)} frames have no hospital: {name_frames(without)}.",
+            f"{counted(len(without), 'frame has', 'frames have')} no hospital: {name_frames(without)}.",
             "Import them with a column hospital, or split by patient.",
         )
     places: dict[str, list[str]] = {}

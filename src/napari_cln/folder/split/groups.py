@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ...errors import SplitError
+from ...errors import SplitError, counted
 from ...types import Case, Truth
 
 
@@ -97,7 +97,8 @@ def check_groups(cases: Iterable[Case]) -> list[Group]:
     if duplicates := find_duplicates(cases):
         pairs = "; ".join(name_frames(members) for members in duplicates[:8])
         raise SplitError(
-            f"{len(duplicates)} frames are in the folder twice with the same pixels: {pairs}.",
+            f"{counted(len(duplicates), 'frame is', 'frames are')} in the folder twice with the same pixels: "
+            f"{pairs}.",
             "Keep one of each: `napari-cln check --repair` removes the later.",
         )
     groups: list[Group] = []
@@ -115,8 +116,14 @@ def check_groups(cases: Iterable[Case]) -> list[Group]:
         where = f"all {len(cases)} are put aside for testing" if cases else "none has a mask or a class"
         raise SplitError(f"There is no frame to train on: {where}.", "Add frames that are not for testing.")
     if len(groups) == 1:
+        (group,) = groups
+        whose = (
+            "of one cine of an unknown patient" if group.name.startswith("unknown-") else "from one patient"
+        )
+        n = len(group.cases)
+        said = f"All {n} frames are {whose}" if n > 1 else "There is one frame"
         raise SplitError(
-            f"All {len(groups[0].cases)} frames are from one patient, so none is left to validate on.",
+            f"{said}, so none is left to validate on.",
             "Add frames of a second patient, or correct the patients of the import.",
         )
     classes = {case.truth for group in groups for case in group.cases} - {"unknown"}

@@ -22,7 +22,7 @@ from .encapsulation import Fragments, find_fragments, group_fragments, read_frag
 from .palette import COLOURS
 
 TAGS: list[str] = [
-    *("Modality", "SOPClassUID", "Manufacturer", "ManufacturerModelName", "PatientID"),
+    *("Modality", "SOPClassUID", "Manufacturer", "ManufacturerModelName", "PatientID", "SOPInstanceUID"),
     *("SequenceOfUltrasoundRegions", "PixelSpacing", "PixelAspectRatio"),
     *("FrameTime", "FrameTimeVector", "CineRate", "RecommendedDisplayFrameRate"),
     *("NumberOfFrames", "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation"),

@@ -19,7 +19,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import as_pixel_options
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
-from ...disk.user import pseudonym
+from ...disk.user import image_key, pseudonym
 from ...errors import FrameReadError
 from ...types import Frame
 from ..depth import Scale, scale_of, to_uint8
@@ -118,6 +118,7 @@ class DicomSource(FrameSource):
             source=self.path,
             n_frames=self.n_frames,
             frame_time_s=_frame_time(header) if self.n_frames > 1 else None,
+            image_key=image_key(str(header.get("SOPInstanceUID") or "")),
             patient_id=pseudonym(str(header.get("PatientID") or "")),
             vendor=" ".join(filter(None, maker)) or None,
             decoder=self._decoder,

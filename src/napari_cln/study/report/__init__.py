@@ -11,7 +11,12 @@ from ..cases import write_rows
 from ..evaluation import Evaluation
 from .checklist import checklist_section
 from .diagnosis_sections import diagnosis_section, flow_section
-from .group_sections import comparison_section, hospital_section, subgroup_section
+from .group_sections import (
+    comparison_section,
+    hospital_section,
+    reader_study_section,
+    subgroup_section,
+)
 from .mask_sections import axes_section, detection_section, gallery_section, mask_section
 from .overview import overview
 from .pages import Section
@@ -77,6 +82,7 @@ def report_sections(evaluation: Evaluation) -> tuple[Section, ...]:
         subgroup_section(evaluation),
         hospital_section(evaluation),
         comparison_section(evaluation),
+        reader_study_section(evaluation),
         record_section(evaluation),
         gallery_section(evaluation),
         checklist_section(evaluation),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import NamedTuple
 
+from ...errors import counted
 from ..evaluation import Evaluation
 from .overview import shared_patients
 from .pages import ReportTable, Section, percentage, with_interval
@@ -104,10 +105,9 @@ def _measures() -> str:
 def _missing(evaluation: Evaluation) -> str:
     flow = evaluation.flow
     return (
-        f"{flow.unreadable} frames could not be read; for {flow.failed} the model gave no finite number; "
-        f"{flow.unjudged} were judged by nobody; {flow.unknown} "
-        f"nodes of unknown truth are left out of the diagnosis; {flow.scored_by_frame} nodes that were not "
-        "found have the score of their frame."
+        f"Frames that could not be read: {flow.unreadable}; without a finite number of the model: "
+        f"{flow.failed}; judged by nobody: {flow.unjudged}. Nodes of unknown truth, left out of the "
+        f"diagnosis: {flow.unknown}; not found, and so with the score of their frame: {flow.scored_by_frame}."
     )
 
 
@@ -119,15 +119,16 @@ def _subgroups(evaluation: Evaluation) -> str:
 def _partitions(evaluation: Evaluation) -> str:
     sizes = ", ".join(f"{name} {len(who)}" for name, who in sorted(evaluation.partitions.items()))
     shared = shared_patients(evaluation)
-    tail = f" {shared} patients of the reported cases are in more than one." if shared else ""
-    learnt = "; ".join(evaluation.trained_on) or "see the model's card"
+    tail = f" {counted(shared, 'patient')} of the reported cases in more than one." if shared else ""
+    learnt = "; ".join(evaluation.flow.trained_on) or "see the model's card"
     return f"By patient. Patients per split: {sizes}.{tail} Training cases: {learnt}."
 
 
 def _flow(evaluation: Evaluation) -> str:
     flow = evaluation.flow
     return (
-        f"{flow.frames} frames of {flow.patients} patients; {flow.nodes} reference nodes: {flow.metastatic} "
+        f"{counted(flow.frames, 'frame')} of {counted(flow.patients, 'patient')}; "
+        f"{counted(flow.nodes, 'reference node')}: {flow.metastatic} "
         f"metastatic, {flow.benign} benign, {flow.unknown} unknown."
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from ...errors import counted
 from ..diagnosis import Diagnosis
 from ..evaluation import Evaluation
 from . import figures
@@ -112,7 +113,7 @@ def diagnosis_section(evaluation: Evaluation, found: Diagnosis) -> Section:
     }[unit]
     return Section(
         title=f"Diagnosis per {unit}",
-        text=f"{about}Cutoff {evaluation.cutoff}. {found.patients} patients.",
+        text=f"{about}Cutoff {evaluation.cutoff}. {counted(found.patients, 'patient')}.",
         tables=tuple(tables),
         plots=tuple(plots),
     )

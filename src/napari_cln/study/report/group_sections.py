@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from ...errors import counted
 from ...types import Estimate
 from ..comparison import Panel
 from ..diagnosis import Measure
@@ -96,7 +97,9 @@ def comparison_section(evaluation: Evaluation) -> Section | None:
     """Other models, readers and the original reports on the same nodes."""
     if not evaluation.comparisons:
         return None
-    tables = [_panel_table(evaluation.panel)] if evaluation.panel is not None else []
+    tables = (
+        [_panel_table(evaluation.panel)] if evaluation.panel is not None and evaluation.panel.tests else []
+    )
     for c in evaluation.comparisons:
         rows = [
             (
@@ -135,8 +138,9 @@ def comparison_section(evaluation: Evaluation) -> Section | None:
         )
         rows.append(("agreement of calls", "", "", "", "", f"kappa {with_interval(c.kappa)}"))
         caption = (
-            f"Model and {c.name} on the same {c.nodes} nodes of {c.patients} patients. Left out: "
-            f"{c.undetermined} nodes without a verdict of {c.name}, {c.without} that it does not know."
+            f"Model and {c.name} on the same {counted(c.nodes, 'node')} of {counted(c.patients, 'patient')}. "
+            f"Left out: {counted(c.undetermined, 'node')} without a verdict of {c.name}, "
+            f"{c.without} that it does not know."
         )
         if c.gap is not None:
             caption += f" Cutoffs {c.gap.cutoffs[0]:.4g} and {c.gap.cutoffs[1]:.4g}."
@@ -147,6 +151,46 @@ def comparison_section(evaluation: Evaluation) -> Section | None:
         text="Only nodes that both have judged are compared: AUC by the paired DeLong test, calls by "
         "McNemar's test.",
         tables=tuple(tables),
+    )
+
+
+def reader_study_section(evaluation: Evaluation) -> Section | None:
+    """Readers without and with the model, on the same nodes."""
+    found = evaluation.panel.reader_study if evaluation.panel is not None else None
+    if found is None:
+        return None
+    rows = [
+        (
+            reader.name if k == 0 else "",
+            f"{reader.nodes} / {reader.patients}" if k == 0 else "",
+            name,
+            with_interval(reader.alone[name], 1, 100),
+            with_interval(reader.with_model[name], 1, 100),
+            with_interval(reader.gain[name], 1, 100),
+            f"{reader.changed_right} / {reader.changed_wrong}" if k == 0 else "",
+        )
+        for reader in found.readers
+        for k, name in enumerate(reader.gain)
+    ]
+    n = len(found.readers)
+    rows += [
+        (f"mean of {n}", f"{found.nodes} / {found.patients}", name, "", "", with_interval(gain, 1, 100), "")
+        for name, gain in found.gain.items()
+    ]
+    of = "patients and readers" if n > 1 else "patients: of one reader nothing follows for others"
+    return Section(
+        title="Readers with and without the model",
+        text="Each reader is compared with the same reader: only nodes with a verdict in both readings "
+        "count. Figures are per cent, gains percentage points. The last rows are the mean gain, its interval "
+        f"over {of}. The AUC of calls that are yes or no is the mean of sensitivity and specificity. Whether "
+        "the readings were far enough apart, and in which order, this table can't know: say it in the text.",
+        tables=(
+            ReportTable(
+                caption="Readers without and with the model (95 % intervals)",
+                header=("Reader", "Nodes / patients", "", "alone", "with", "gain", "turned right / wrong"),
+                rows=tuple(rows),
+            ),
+        ),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...errors import counted
 from ...types import Estimate
 from ..evaluation import Evaluation
 from .pages import NAMES, Overview, Tile, interval, number, percent
@@ -89,13 +90,15 @@ def _notes(evaluation: Evaluation) -> tuple[str, ...]:
         if evaluation.config.data
         else "What these cases are was not stated: say it before showing these figures to anyone."
     )
-    notes.append(f"{flow.frames} frames of {flow.patients} patients. Cutoff {evaluation.cutoff}.")
+    notes.append(
+        f"{counted(flow.frames, 'frame')} of {counted(flow.patients, 'patient')}. Cutoff {evaluation.cutoff}."
+    )
     if nodes is not None:
         few = min(nodes.counts.tp + nodes.counts.fn, nodes.counts.tn + nodes.counts.fp)
         if few < FEW:
             notes.append(
-                f"One class has only {few} nodes: the intervals are wide, and say little about which "
-                "model is better."
+                f"One class has only {counted(few, 'node')}: the intervals are wide, and say little about "
+                "which model is better."
             )
         notes.append(
             f"PPV and NPV hold where {percent(nodes.prevalence, 0)} "
@@ -103,11 +106,11 @@ def _notes(evaluation: Evaluation) -> tuple[str, ...]:
             "not at another hospital's share."
         )
     if flow.unknown:
-        notes.append(f"{flow.unknown} nodes of unknown truth are left out of the diagnosis.")
+        notes.append(f"{counted(flow.unknown, 'node')} of unknown truth left out of the diagnosis.")
     if flow.scored_by_frame:
         notes.append(
-            f"{flow.scored_by_frame} nodes were not found; they stay in the diagnosis, with the score "
-            "of their frame."
+            counted(flow.scored_by_frame, "node was not found; it stays", "nodes were not found; they stay")
+            + " in the diagnosis, with the score of the frame."
         )
     if evaluation.config.split != "test":
         notes.append(
@@ -116,22 +119,22 @@ def _notes(evaluation: Evaluation) -> tuple[str, ...]:
         )
     if flow.learned_from:
         notes.append(
-            f"{flow.learned_from} of these frames were in the run that trained this model: these "
-            "figures flatter it, and are no test."
+            counted(flow.learned_from, "of these frames was", "of these frames were")
+            + " in the run that trained this model: these figures flatter it, and are no test."
         )
     shared = shared_patients(evaluation)
     if shared:
         notes.append(
-            f"{shared} patients are in {_cases(evaluation)} and in another split as well: these figures "
-            "flatter the model. Split by patient."
+            f"{counted(shared, 'patient is', 'patients are')} in {_cases(evaluation)} and in another split "
+            "as well: these figures flatter the model. Split by patient."
         )
     if flow.unjudged:
-        notes.append(f"{flow.unjudged} frames that nobody has judged are left out.")
+        notes.append(f"{counted(flow.unjudged, 'frame')} left out: nobody has judged what is there.")
     if flow.unreadable:
-        notes.append(f"{flow.unreadable} frames could not be read and are in no figure.")
+        notes.append(f"{counted(flow.unreadable, 'frame')} in no figure: they could not be read.")
     if flow.failed:
         notes.append(
-            f"The model gave no finite number for {flow.failed} frames: they are in no figure, which "
+            f"The model gave no finite number for {counted(flow.failed, 'frame')}: in no figure, which "
             "flatters the model."
         )
     return tuple(notes)

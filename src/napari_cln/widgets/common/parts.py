@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -88,6 +89,9 @@ class MessageLine(QLabel):
             self.say("")
 
 
+_numbers = count()
+
+
 class DockBody(QWidget):
     """The whole of a dock: its view, which scrolls, and below it a message line that stays in sight.
 
@@ -108,6 +112,7 @@ class DockBody(QWidget):
         super().__init__()
         self._viewer, self._sees_all, self._is_placed = viewer, _sees_all(viewer), False
         self._scroll, self._column = QScrollArea(), QWidget()
+        self._number = next(_numbers)  # tabs stand in the order in which docks were made
         inside = QVBoxLayout(self._column)
         inside.setContentsMargins(8, 8, 8, 8)
         inside.addWidget(view)
@@ -147,7 +152,8 @@ class DockBody(QWidget):
         if own is None or own.isFloating() or not isinstance(window, QMainWindow):
             return
         own.setWindowTitle(own.windowTitle().split(" (")[0])  # five tabs stand side by side
-        panels = [*(_panel_of(body) for body in window.findChildren(DockBody) if body is not self), own]
+        bodies = sorted(window.findChildren(DockBody), key=lambda body: body._number)
+        panels = [_panel_of(body) for body in bodies]
         near = [
             panel
             for panel in panels

@@ -7,17 +7,16 @@ its words on the canvas.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
 
-import napari
 from napari.layers import Image, Labels, Layer
-from qtpy.QtCore import QCoreApplication, QObject
+from qtpy.QtCore import QCoreApplication, QObject, QTimer
 
-from ..._layers import KEY, LayerTuple, frame_layers, image_of, layers_of, link
-from ..._napari import read_layers
-from ...compat.window import plain_viewer
+from ..._layers import KEY, frame_layers, image_of, layers_of, link
+from ...compat.window import camera_of, plain_viewer
 from ...types import LayerKind
 from .in_view import fit_view, show_alone
 from .parts import Signal
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
 FILLED, OUTLINED = 0.35, 0.9
 """Opacity of masks that are filled, and of outlines."""
+SETTLED_MS = 100
 
 
 class Workplace(QObject):
@@ -95,13 +95,26 @@ class Workplace(QObject):
     def _take_layer(self, event: Any) -> None:
         self._draw(event.value)
         self._let_one_speak()
+        viewer = self._viewer()
+        if viewer is not None and isinstance(event.value, Image) and len(frame_layers(viewer.layers)) == 1:
+            QTimer.singleShot(0, partial(self._settle, event.value, None))
+
+    def _settle(self, image: Image, seen: object) -> None:
+        """Let the canvas show all of the first image, once napari's panels have taken their width from it."""
+        viewer = self._viewer()
+        if viewer is None or image not in viewer.layers:
+            return
+        now = (camera := camera_of(viewer)).zoom, *camera.center
+        if seen is None:
+            QTimer.singleShot(SETTLED_MS, partial(self._settle, image, now))
+        elif seen == now:  # else the reader has moved it
+            fit_view(viewer, [image])
 
     def _draw(self, layer: Layer) -> None:
         known = layer.metadata.get(KEY)
         if not isinstance(layer, Labels) or known is None or isinstance(known, str):
             return
-        height = layer.data.shape[-2]
-        layer.contour = 0 if self.filled else max(1, round(height / 250))
+        layer.contour = 0 if self.filled else max(2, round(max(layer.data.shape[-2:]) / 250))
         opacity = FILLED if self.filled else OUTLINED
         if OPACITY_KEY in layer.metadata:  # it is faded
             layer.metadata[OPACITY_KEY] = opacity
@@ -144,11 +157,3 @@ def workplace_of(viewer: ViewerModel) -> Workplace:
     if viewer not in _workplaces:
         _workplaces[viewer] = Workplace(viewer)
     return _workplaces[viewer]
-
-
-def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[LayerTuple]]:
-    """Reader for napari: each frame with its nodes and their malignancy, a cine or a folder as it is."""
-    viewer = napari.current_viewer()
-    if viewer is not None and QCoreApplication.instance() is not None:
-        workplace_of(viewer)
-    return read_layers

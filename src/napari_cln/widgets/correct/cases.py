@@ -1,4 +1,4 @@
-"""Frames of the training folder on the canvas, and their saved masks."""
+"""Frames of the training folder on the canvas, their saved masks, and what is shown beside them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,18 @@ import numpy as np
 from napari.layers import Image, Labels, Layer
 from numpy.typing import NDArray
 
-from ..._layers import KEY, cine_to_layer, frame_to_layer, layers_of, lie_apart, link, space_of
+from ..._layers import (
+    IMAGE_KEY,
+    KEY,
+    cine_to_layer,
+    frame_to_layer,
+    image_of,
+    layers_of,
+    lie_apart,
+    link,
+    space_of,
+)
+from ..._layers.space import CLEAR, GREEN, PINK
 from ...compat.window import exchange_strokes
 from ...errors import ClnError, DatasetError
 from ...folder.dataset import TrainingFolder
@@ -129,7 +140,7 @@ class CaseOpener:
         """Tell whether a frame was put aside."""
         return _place(case_id, second_reader) in self._aside
 
-    def take_from_stash(self, case_id: str, second_reader: str | None) -> Labels | None:
+    def take_from_stash(self, case_id: str, second_reader: str | None, keep: bool) -> Labels | None:
         """Show a frame that was put aside, in the place of the open one; None where none was.
 
         Parameters
@@ -137,8 +148,10 @@ class CaseOpener:
         case_id : str
         second_reader : str, optional
             Who gives a second reading: they never see the first one's strokes, nor the other way round.
+        keep : bool
+            Whether the frame that is open now is to be put aside.
         """
-        self._leave()
+        self._leave(keep)
         self._place = _place(case_id, second_reader)
         self.reader, self.case_id = second_reader, case_id
         layers = self._aside.pop(self._place, None)
@@ -201,14 +214,13 @@ class CaseOpener:
         """Keep the frames that were read beside the window; see :func:`read_ahead`."""
         self._ahead = found
 
-    def _leave(self) -> None:
-        """Put the open frame aside, with its strokes if it has any; its layers may serve the next one."""
+    def _leave(self, keep: bool) -> None:
+        """Take leave of the open frame, or put it aside; its layers may serve the next one."""
         image, self._shell = self.image, None
         self.image = self.case_id = self.reader = None
         if image is None or image not in self.viewer.layers:
             return
         masks = self.desk.of_image(image)
-        keep = any(mask.touched or mask.is_unsaved for mask in masks)
         layers = [image, *nodes_of(self.viewer, image)]
         layers += [layer for layer in layers_of(image, self.viewer.layers) if layer not in layers]
         again = [layer for layer in layers if layer.metadata.get(KEY) in REDRAWN]
@@ -303,3 +315,81 @@ def _move(source: Layer, goal: Layer) -> None:
 
 def _place(case_id: str, second_reader: str | None) -> Path:
     return Path(case_id) / (second_reader or "")
+
+
+# ------------------------------------------------------------ beside a mask: difference, other outlines
+
+
+def chosen_labels(viewer: ViewerModel, image: Image, former: PaintedMask | None) -> Labels | None:
+    """The Labels layer that strokes go to: the selected one, the one at work, else the newest."""
+    found = nodes_of(viewer, image)
+    active = viewer.layers.selection.active
+    if isinstance(active, Labels) and active not in found and KEY not in active.metadata:
+        # A layer that napari made belongs to the image of its size.
+        own = image_of(active, viewer.layers) is image and active.data.dtype.kind in "ui"
+        if own and active.ndim == image.ndim:
+            link(active, image)
+            found = [active, *found]
+    if active in found:
+        return active
+    if former is not None and former.labels in found:
+        return former.labels
+    shown = [labels for labels in found if labels.visible and labels.opacity > 0]
+    return (shown or found or [None])[0]
+
+
+def show_difference(viewer: ViewerModel, mask: PaintedMask | None) -> None:
+    """Show what was added to and taken from the given mask, or take that layer away."""
+    masks = None if mask is None else _difference(mask)
+    _show_beside(viewer, mask, LayerKind.DIFFERENCE, masks, "added (green), removed (pink)", (GREEN, PINK))
+
+
+def show_reading(viewer: ViewerModel, mask: PaintedMask | None, reading: Annotation | None) -> None:
+    """Show the outline of another reader's masks, or take that layer away."""
+    masks = None if mask is None or reading is None else reading.mask.view(np.uint8)
+    name = "" if reading is None else f"outline of {reading.annotator}"
+    _show_beside(viewer, mask, LayerKind.READING, masks, name, (PINK,))
+    for layer in viewer.layers:
+        if layer.metadata.get(KEY) == LayerKind.READING:
+            layer.contour = 2
+
+
+def _show_beside(
+    viewer: ViewerModel,
+    mask: PaintedMask | None,
+    kind: LayerKind,
+    masks: NDArray[np.uint8] | None,
+    name: str,
+    colours: tuple[str, ...],
+) -> None:
+    known = [layer for layer in viewer.layers if layer.metadata.get(KEY) == kind]
+    if mask is not None and masks is not None:
+        for layer in known:
+            if layer.metadata[IMAGE_KEY] == mask.image.unique_id and layer.name == name:
+                layer.data = masks
+                return
+    for layer in known:
+        viewer.layers.remove(layer)
+    if mask is None or masks is None:
+        return
+    colormap: dict[int | None, str] = {None: colours[0], 0: CLEAR}
+    active = viewer.layers.selection.active
+    layer = Labels(
+        masks,
+        name=name,
+        colormap=colormap | dict(enumerate(colours, start=1)),
+        opacity=0.8,
+        metadata={KEY: kind},
+        **space_of(mask.image, 2),
+    )
+    link(layer, mask.image)
+    viewer.add_layer(layer)
+    viewer.layers.selection.active = active
+
+
+def _difference(mask: PaintedMask) -> NDArray[np.uint8]:
+    """1 where a mask was added to what was given, 2 where it was taken away, uint8 (H, W)."""
+    masks = mask.masks > 0
+    base = masks if mask.given.masks is None else mask.given.masks.unpack() > 0
+    changed: NDArray[np.uint8] = (masks & ~base) * np.uint8(1) + (base & ~masks) * np.uint8(2)
+    return changed

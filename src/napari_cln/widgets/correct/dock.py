@@ -12,16 +12,17 @@ from qtpy.QtWidgets import QWidget
 
 from ..._layers import frame_layers
 from ...compat.window import grid_of, plain_viewer
+from ...errors import counted
 from ..common.actions import offer
 from ..common.number_field import tell_refusals
 from ..common.parts import OPEN_FIRST, DockBody, Listeners, MessageLine
 from ..common.workplace import workplace_of
 from ..prompts.scale import ScaleTool
+from .cases import show_difference
 from .filing import NO_FOLDER, NO_NAME
 from .painted import PaintedMask
 from .second_reader import SecondReading
 from .session import Session
-from .shown import show_difference
 from .suggestions import Suggestions
 from .tools import TOOLS, NodeMenu, Workbench
 from .view import CorrectView, state_of
@@ -105,10 +106,11 @@ class CorrectDock(QWidget):
         folder = self.view.study.folder
         assert folder is not None
         self.message.forget(NO_FOLDER)
-        self.message.say(f"{folder.path.name}: {len(folder.ids())} frames.", "good")
+        self.message.say(f"{folder.path.name}: {counted(len(folder.ids()), 'frame')}.", "good")
         if self.session.is_free and folder.ids():
             self.view.walk.go_through_folder()
         self.session.enter(folder)
+        self.view.held.enter(folder, lambda: self.view.study.who)
         workplace_of(self.viewer).open_folder(folder.path)
 
     def _take_reader(self) -> None:
@@ -195,6 +197,8 @@ class CorrectDock(QWidget):
         session.changed.connect(self._show)
         session.told.connect(self.message.say)
         session.saved.connect(self.second.take_saved)
+        session.saved.connect(lambda request: view.held.take_saved(request.case_id))
+        view.held.failed.connect(lambda reason: self.message.say(reason, "bad"))
         self.second.changed.connect(self._show_other)
         self.second.told.connect(self.message.say)
         self.suggestions.busy.connect(view.worthy.show_busy)
@@ -215,6 +219,7 @@ class CorrectDock(QWidget):
             listeners.listen(emitter, session.notice)
         listeners.listen(viewer.layers.events, self._notice_layers)
         for name, title, key, deed in (
+            ("open_folder", "Open a training folder", "Shift-Z", self.view.study.open_button.click),
             ("accept", "Accept the mask", "Shift-A", session.accept),
             ("accept_and_go_on", "Accept and go on", "Shift-Enter", session.accept_and_go_on),
             ("reject", "Reject the mask", "Shift-R", session.reject),

@@ -17,7 +17,7 @@ from msgspec import structs
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QObject
 
-from ...errors import ClnError, ConflictError
+from ...errors import ClnError, ConflictError, counted
 from ...folder.autosave import Stroke
 from ...folder.dataset import TrainingFolder
 from ...folder.decisions import adjudicate
@@ -528,7 +528,7 @@ class Filing(QObject):
 
 def _saved_words(request: SaveRequest) -> str:
     n, status = len(request.annotation.nodes), request.annotation.status
-    state = f"{status}, {n} node{'s'[: n != 1]} · {request.title}"
+    state = f"{status}, {counted(n, 'node')} · {request.title}"
     if request.pair is not None:
         return f"Decided, with the reading of {request.pair.second.annotator}: {state}"
     return f"Taken back. It is {state}" if request.about.action == "taken-back" else f"Saved: {state}"

@@ -23,10 +23,9 @@ from ..common.in_view import (
 )
 from ..common.parts import OPEN_FIRST, Signal
 from ..common.worker import Work
-from .cases import CaseOpener, add_mask, read_ahead, saved_masks
+from .cases import CaseOpener, add_mask, chosen_labels, read_ahead, saved_masks
 from .filing import NO_FOLDER, Filing
 from .ledger import Given
-from .shown import chosen_labels
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -184,7 +183,10 @@ class Navigator(QObject):
             self._tell(str(error))
             return
         self._mask = None
-        labels = cases.take_from_stash(case_id, second_reader)
+        masks = [] if cases.image is None else self.desk.of_image(cases.image)
+        # what was said of a mask that nobody touched stays in its ledger
+        keep = any(mask.touched or mask.is_unsaved > self.filing.is_pending(mask) for mask in masks)
+        labels = cases.take_from_stash(case_id, second_reader, keep)
         if labels is None and known is not None:
             labels = cases.show(known)
         image = cases.image

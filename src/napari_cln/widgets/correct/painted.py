@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 FRAMES_KEY = "napari-cln frames"
 """Key in a Labels layer's metadata for the content hash of the frame that each of its masks is of."""
 DRAWN_KEY = "napari-cln drawn"
-"""Key in a Labels layer's metadata for what was drawn from other frames of a cine: a Drawn by frame."""
+"""Key in a Labels layer's metadata for what was drawn from other frames of a cine: a DrawnFrame by frame."""
 LOOK_S = 0.015
 """Seconds to look at masks in one go; the rest follow when the window has had its turn."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Drawn:
+class DrawnFrame:
     """Masks that were made from those of other frames: their digest, how, and facts of their nodes."""
 
     digest: str

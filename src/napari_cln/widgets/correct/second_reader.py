@@ -14,9 +14,8 @@ from ...folder.readers import ReadingPair
 from ...workflow.queue import Disagreement, describe_agreement, find_undecided
 from ..common.parts import Signal, beside, button, small, stacked
 from ..common.worker import Work
-from .cases import in_frame
+from .cases import in_frame, show_reading
 from .ledger import Given, PackedMasks
-from .shown import show_reading
 
 if TYPE_CHECKING:
     from .filing import SaveRequest

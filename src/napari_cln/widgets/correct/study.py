@@ -28,7 +28,7 @@ class StudyRow(QWidget):
         super().__init__()
         self.folder: TrainingFolder | None = None
         self.title = QLabel("none yet")
-        self.open_button = button("Open…", "Open a training folder")
+        self.open_button = button("Open…", "Shift+Z: open a training folder")
         self.create_button = button("New…", "Make a new training folder in an empty place")
         self.reader = QLineEdit(_last_reader())
         self.reader.setPlaceholderText("your name or initials")

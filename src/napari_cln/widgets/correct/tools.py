@@ -40,7 +40,7 @@ from ..common.results import TOUCHED_KEY
 from ..common.worker import Work
 from ..prompts.calipers import CaliperTool, Kept
 from ..prompts.sketch import Sketch
-from .painted import DRAWN_KEY, Drawn, PaintedMask, put_masks
+from .painted import DRAWN_KEY, DrawnFrame, PaintedMask, put_masks
 from .session import Session
 
 WHICH = "Which node? Click its number in the table, or pick it on the canvas (5)."
@@ -292,7 +292,7 @@ def _used(mask: PaintedMask) -> list[int]:
 
 
 def _said(fact: Node | None) -> tuple[Any, ...] | None:
-    """What a reader says of a node; None for nothing."""
+    """Words of a reader on a node; None for nothing."""
     if fact is None:
         return None
     said = (fact.truth, fact.truth_source, fact.level, fact.side)
@@ -404,7 +404,7 @@ class Clip(QObject):
         drawn = dict(labels.metadata.get(DRAWN_KEY, {}))  # a duplicated layer shares the old one
         places, values = [], []
         for index, masks in made.items():
-            drawn[index] = Drawn(digest=digest(masks), words=words, facts=facts)
+            drawn[index] = DrawnFrame(digest=digest(masks), words=words, facts=facts)
             rows, columns = np.nonzero(labels.data[index] != masks)
             places.append((np.full_like(rows, index), rows, columns))
             values.append(masks[rows, columns])

@@ -15,6 +15,7 @@ from ..common.in_view import ViewFault
 from ..common.number_field import NumberField
 from ..common.parts import Signal, beside, button, folded, form, small, stacked
 from ..prompts.scale import ScaleRow
+from .held import HeldFrames
 from .navigator import RouteState
 from .nodes import NodeTable
 from .second_reader import Decision
@@ -136,7 +137,7 @@ class CorrectView(QWidget):
 
     def __init__(self, images: Callable[[], list[Image]]) -> None:
         super().__init__()
-        self.study, self.recovery = StudyRow(), Recovery()
+        self.study, self.held, self.recovery = StudyRow(), HeldFrames(), Recovery()
         self.image = ComboBox(choices=lambda _widget: images(), nullable=False)
         self.walk, self.work, self.worthy = Walk(), WorkListRow(), SuggestionList()
         self.state, self.verdict = StateLines(), Verdicts()
@@ -159,6 +160,7 @@ class CorrectView(QWidget):
         stacked(
             self,
             self.study,
+            self.held,
             rows,
             *(self.state, self.recovery, self.decision, self.verdict, self.nodes, self.tools),
             about,

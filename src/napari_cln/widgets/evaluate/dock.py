@@ -39,6 +39,8 @@ class EvaluateDock(QWidget):
         self._connect()
         self.message.say(START, about=START)
         self._show()
+        if (folder := workplace_of(self.viewer).folder) is not None:
+            self.session.take_training_folder(folder)
 
     def start_evaluation(self) -> None:
         """Evaluate in a process of its own."""
@@ -61,6 +63,7 @@ class EvaluateDock(QWidget):
     def _connect(self) -> None:
         view, session, process = self.view, self.session, self.session.process
         workplace = workplace_of(self.viewer)
+        workplace.folder_opened.connect(session.take_training_folder)
         view.start.clicked.connect(self.start_evaluation)
         view.stop.clicked.connect(process.stop)
         view.process.proposed.connect(session.propose)

@@ -122,6 +122,11 @@ class EvaluateSession(QObject):
         except ClnError as error:
             self.told.emit(str(error), "bad", None)
 
+    def take_training_folder(self, folder: Path) -> None:
+        """Evaluate on what is saved there, where nothing else was chosen yet."""
+        if self.process.folder is None and not self.process.is_alive:
+            self.process.choose_folder(folder)
+
     def propose(self) -> None:
         """Take a folder for the report that does not exist yet."""
         if self.process.folder is None:

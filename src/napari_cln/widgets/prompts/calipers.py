@@ -37,7 +37,7 @@ class Proposal:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Kept:
-    """What a reader keeps: a mask bool (H, W), and the node whose place it takes; None for a new one."""
+    """A mask bool (H, W) that a reader keeps, and the node whose place it takes; None for a new one."""
 
     mask: NDArray[np.bool_]
     replaces: int | None

@@ -39,7 +39,7 @@ class TrainDock(QWidget):
         body.dressed.connect(self.view.curves.wear)
         body.dress()
         self._connect()
-        self.message.say(START)
+        self.message.say(START, about=START)
         self._show()
         self.session.recall()
         if (folder := workplace_of(self.viewer).folder) is not None:
@@ -59,6 +59,8 @@ class TrainDock(QWidget):
         self.session.look()
 
     def _show(self) -> None:
+        if self.session.process.folder is not None:
+            self.message.forget(START)
         self.view.show_state(self.session.state)
 
     def _ask(self, doubts: str, in_use: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ...errors import counted
 from ...models.card import ModelComparison
 from ...training.run_folder import (
     Collapsed,
@@ -74,7 +75,9 @@ class RunProgress:
         where = f" on {self.device}" if self.device else ""
         if now is None:
             start = f", from {self.weights}" if self.weights else ""
-            return f"Training on {self.n_frames} frames{where}{start}: the first steps are under way."
+            return (
+                f"Training on {counted(self.n_frames, 'frame')}{where}{start}: the first steps are under way."
+            )
         epoch = min(int(now.epoch) + 1, self.n_epochs)
         parts = [f"Fold {self.fold + 1} of {self.n_folds}, epoch {epoch} of {self.n_epochs}{where}"]
         for name, curve in (("loss", now.loss), ("Dice", now.dice), ("AUC", now.auc)):

@@ -18,15 +18,15 @@ from ..errors import ClnError, RunError, counted
 from ..models.card import RESTORES, ModelCard, TrainingData, plain_name
 from ..network.u_shaped import network_of
 from ..network.weights import save_model
+from ..training.checkpoint import has_checkpoint, load_weights
+from ..training.config import PretrainConfig
+from ..training.data import Samples
+from ..training.loop import fit
+from ..training.recipes import Recipe
+from ..training.run_folder import End, Event, Failed, Note, RunFolder, Stopped
+from ..training.start import starting_point
+from ..training.unlabelled import read_frames_of
 from ..types import Annotation
-from .checkpoint import has_checkpoint, load_weights
-from .config import PretrainConfig
-from .data import Samples
-from .loop import fit
-from .recipes import Recipe
-from .run_folder import End, Event, Failed, Note, RunFolder, Stopped
-from .start import starting_point
-from .unlabelled import read_frames_of
 
 __all__ = ["pretrain"]
 

@@ -1,0 +1,252 @@
+"""Time-intensity curves of contrast-enhanced clips: how an agent washes into a node and out of it.
+
+What a machine shows is log-compressed. Where its dynamic range is known, that is undone, and intensities are
+linear; where it is not, the curve is of grey values, and says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.optimize import least_squares
+
+from ..types import Box, Frame
+from .channels import contrast_views
+from .tracking import rolled, shift_between
+
+__all__ = ["TimeIntensity", "WashIn", "perfusion"]
+
+LEAST_FIT = 0.8
+"""Share of a curve's variance that a wash-in explains, below which the curve is called none."""
+Floats = NDArray[np.float64]
+T = TypeVar("T", bound=np.generic)
+
+
+class Frames(Protocol):
+    """Frames by their number, such as a list or what :func:`napari_cln.open_source` gives."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Frame: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class WashIn:
+    """A gamma-variate [1]_ that follows a curve.
+
+    Parameters
+    ----------
+    baseline, peak : float
+        Intensity before the agent comes, and at most.
+    arrival_s : float
+        Seconds from the first frame to the agent's arrival.
+    time_to_peak_s : float
+        From the arrival to the peak.
+    rise_s : float
+        From a tenth to nine tenths of the rise.
+    mean_transit_s : float
+        Mean time that the agent takes, from the arrival.
+    fit : float
+        Share of the curve's variance that it explains, at most 1.
+
+    References
+    ----------
+    .. [1] H. K. Thompson et al., "Indicator transit time considered as a gamma variate", Circ Res 14(6),
+           1964. :doi:`10.1161/01.RES.14.6.502`
+    """
+
+    baseline: float
+    peak: float
+    arrival_s: float
+    time_to_peak_s: float
+    rise_s: float
+    mean_transit_s: float
+    fit: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TimeIntensity:
+    """Curve of one node of a clip.
+
+    Parameters
+    ----------
+    seconds, node, around : ndarray of float64, shape (T,)
+        Time of each frame, and the mean intensity in the node and in the tissue around it; 1 is white.
+    dynamic_range_db : float, optional
+        By which the log-compression was undone; None for a curve of grey values, which is relative.
+    wash_in : WashIn, optional
+        Of the node; None where no agent comes and goes.
+    ratio : float, optional
+        Peak of the node over that of the tissue around, each above its baseline.
+    """
+
+    seconds: Floats
+    node: Floats
+    around: Floats
+    dynamic_range_db: float | None
+    wash_in: WashIn | None
+    ratio: float | None
+
+
+def perfusion(
+    frames: Frames, mask: NDArray[np.bool_], *, at: int = 0, dynamic_range_db: float | None = None
+) -> TimeIntensity:
+    """Measure how a contrast agent washes into a node.
+
+    Parameters
+    ----------
+    frames : sequence of Frame
+        A clip with its time between frames; read one by one.
+    mask : ndarray of bool, shape (H, W)
+        The node in one frame. Where a grey view and the agent's stand side by side with the same size and
+        scale, it may lie in either.
+    at : int
+        Number of that frame. The mask is moved along with the picture in the others.
+    dynamic_range_db : float, optional
+        Decibels from black to white of the agent's view, as the machine says them; above 0.
+
+    Returns
+    -------
+    TimeIntensity
+
+    Raises
+    ------
+    ValueError
+        If the clip does not say its time between frames, is shorter than 8 frames, or the mask is empty or
+        does not fit.
+
+    Examples
+    --------
+    >>> clip = napari_cln.open_source("ceus.dcm")                            # doctest: +SKIP
+    >>> napari_cln.perfusion(clip, mask, dynamic_range_db=60).wash_in.rise_s  # doctest: +SKIP
+    4.8
+    """
+    first = frames[at]
+    if first.frame_time_s is None:
+        raise ValueError("The clip does not say the time between its frames, so it has no curve over time.")
+    if len(frames) < 8:
+        raise ValueError(f"The clip has {len(frames)} frames: a curve over time needs 8 or more.")
+    if mask.shape != first.shape or not mask.any():
+        size = np.count_nonzero(mask)
+        raise ValueError(f"mask has shape {mask.shape} and {size} pixels: give a node of {first.shape}.")
+    if dynamic_range_db is not None and not dynamic_range_db > 0:
+        raise ValueError(f"dynamic_range_db is {dynamic_range_db}: give decibels above 0.")
+    views = contrast_views(first)
+    still, agent = views if views is not None else ((0, 0, *first.shape), (0, 0, *first.shape))
+    node = _in_view(mask, still, agent)
+    ring = _ring(node)
+    reference = _part(first.grey, still)
+    curves: Floats = np.zeros((2, len(frames)))
+    for index in range(len(frames)):
+        frame = frames[index]
+        way = (0, 0) if index == at else shift_between(reference, _part(frame.grey, still))
+        intensity = _intensity(frame, agent, dynamic_range_db)
+        for row, part in enumerate((node, ring)):
+            moved = rolled(part, way)
+            curves[row, index] = float(intensity[moved].mean()) if moved.any() else np.nan
+    seconds = np.arange(len(frames), dtype=np.float64) * first.frame_time_s
+    own, other = (fit_wash_in(seconds, curve) for curve in curves)
+    ratio = None
+    if own is not None and other is not None and other.peak > other.baseline:
+        ratio = (own.peak - own.baseline) / (other.peak - other.baseline)
+    return TimeIntensity(
+        seconds=seconds,
+        node=curves[0],
+        around=curves[1],
+        dynamic_range_db=dynamic_range_db,
+        wash_in=own,
+        ratio=ratio,
+    )
+
+
+def fit_wash_in(seconds: Floats, curve: Floats) -> WashIn | None:
+    """Fit a gamma-variate on a baseline to a curve.
+
+    Parameters
+    ----------
+    seconds, curve : ndarray of float64, shape (T,)
+        Values that are not finite are left out.
+
+    Returns
+    -------
+    WashIn or None
+        None where it explains less than 80 % of the curve.
+    """
+    known = np.isfinite(curve)
+    t, y = seconds[known], curve[known]
+    height = float(np.ptp(y)) if y.size >= 8 else 0.0
+    if height <= 0:
+        return None
+    smooth = ndimage.uniform_filter1d(y, 3)
+    low, top = float(smooth.min()), int(smooth.argmax())
+    rising = np.flatnonzero(smooth[: top + 1] < low + 0.1 * (smooth[top] - low))
+    arrival = float(t[rising[-1]]) if rising.size else float(t[0])
+    length = float(t[-1] - t[0])
+    rise = max(float(t[top]) - arrival, length / len(t))
+    start = np.array([low, float(smooth[top]) - low, arrival, rise, 2.0])
+    least = [-height, 0.05 * height, float(t[0]) - length, length / len(t) / 2, 0.3]
+    most = [low + height, 5 * height, float(t[-1]), 2 * length, 12.0]
+    found = least_squares(
+        lambda p: _curve(t, p) - y,
+        np.clip(start, np.array(least) + 1e-9, np.array(most) - 1e-9),
+        bounds=(least, most),
+        x_scale=[height, height, length, length, 1.0],
+        loss="soft_l1",
+        f_scale=0.1 * height,
+    )
+    baseline, rise_of, arrival, to_peak, shape = found.x
+    explained = 1 - float(((_curve(t, found.x) - y) ** 2).sum() / ((y - y.mean()) ** 2).sum())
+    if explained < LEAST_FIT or arrival + to_peak > t[-1]:
+        return None
+    fine = np.linspace(0, to_peak, 4001)
+    climb = _curve(fine, np.array([0.0, 1.0, 0.0, to_peak, shape]))
+    tenth, most_of_it = np.interp([0.1, 0.9], climb, fine)
+    return WashIn(
+        baseline=float(baseline),
+        peak=float(baseline + rise_of),
+        arrival_s=float(arrival),
+        time_to_peak_s=float(to_peak),
+        rise_s=float(most_of_it - tenth),
+        mean_transit_s=float(to_peak * (shape + 1) / shape),
+        fit=explained,
+    )
+
+
+def _curve(seconds: Floats, parameters: Floats) -> Floats:
+    """Baseline, height, arrival, time to peak and shape of a gamma-variate, at some times."""
+    baseline, height, arrival, to_peak, shape = parameters
+    since = np.maximum(seconds - arrival, 0.0) / to_peak
+    curve: Floats = baseline + height * since**shape * np.exp(shape * (1 - since))
+    return curve
+
+
+def _intensity(frame: Frame, box: Box, dynamic_range_db: float | None) -> Floats:
+    """Intensity of the agent's view in [0, 1]; a tint leaves the strongest of its colours."""
+    pixels = frame.pixels if frame.pixels.ndim == 2 else frame.pixels.max(axis=2)
+    share = _part(pixels, box) / 255
+    if dynamic_range_db is None:
+        return share
+    linear: Floats = np.where(share > 0, 10 ** ((share - 1) * dynamic_range_db / 10), 0.0)
+    return linear
+
+
+def _in_view(mask: NDArray[np.bool_], still: Box, agent: Box) -> NDArray[np.bool_]:
+    """A mask in the pixels of a view, from whichever of the two it lies in."""
+    parts = [_part(mask, box) for box in (still, agent)]
+    return max(parts, key=np.count_nonzero)
+
+
+def _ring(node: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Tissue around a node, from a little away on."""
+    margin = max(4.0, 0.3 * float(np.sqrt(np.count_nonzero(node))))
+    away = ndimage.distance_transform_edt(~node)
+    ring: NDArray[np.bool_] = (away > margin / 2) & (away <= 1.5 * margin)
+    return ring
+
+
+def _part(pixels: NDArray[T], box: Box) -> NDArray[T]:
+    return pixels[box[0] : box[2], box[1] : box[3]]

@@ -1,0 +1,120 @@
+"""How a contrast agent washes into a node: curves of drawn clips, whose truth is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from napari_cln.imaging.perfusion import fit_wash_in, perfusion
+from napari_cln.types import Frame, Region
+
+STEP = 0.5
+DECIBEL = 45.0
+SECONDS = np.arange(60) * STEP
+
+
+def gamma_variate(seconds, arrival, peak, shape=3.0):
+    since = np.maximum(seconds - arrival, 0) / peak
+    return since**shape * np.exp(shape * (1 - since))
+
+
+def clip(peak=7.0, breath=6, tinted=True):
+    """A node that lights up in the right one of two views while the patient breathes, and its mask."""
+    rng = np.random.default_rng(0)
+    tissue = 60 + 25 * ndimage.gaussian_filter(rng.standard_normal((120, 140)), 4) * 8
+    node = np.hypot(*(np.indices((120, 140)) - np.array([60, 70])[:, None, None]) / [[[1]], [[1.4]]]) < 16
+    frames = []
+    for index, second in enumerate(SECONDS):
+        level = np.where(node, 0.6 * gamma_variate(second, 4, peak), 0.3 * gamma_variate(second, 5, 10))
+        agent = np.clip(1 + 10 * np.log10(level + 1e-5) / DECIBEL, 0, 1) * 255
+        way = round(breath * np.sin(2 * np.pi * second / 4))
+        both = [np.roll(each, way, axis=0) for each in (tissue, agent)]
+        pixels = np.zeros((120, 300, 3), np.uint8)
+        pixels[:, :140] = np.clip(both[0], 0, 255)[..., None]
+        pixels[:, 160:] = both[1][..., None] * (np.array([1, 0.8, 0.4]) if tinted else 1)
+        boxes = (0, 0, 120, 140), (0, 160, 120, 300)
+        frames.append(
+            Frame(
+                pixels=pixels,
+                index=index,
+                n_frames=len(SECONDS),
+                frame_time_s=STEP,
+                regions=tuple(Region(box=box, spacing_mm=(0.1, 0.1)) for box in boxes),
+            )
+        )
+    mask = np.zeros((120, 300), bool)
+    mask[:, :140] = np.roll(node, round(breath * np.sin(2 * np.pi * SECONDS[20] / 4)), axis=0)
+    return frames, mask
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.floats(2, 8), st.floats(3, 10), st.floats(1.5, 6), st.floats(0, 0.3))
+def test_a_wash_in_is_read_off_its_curve(arrival, peak, shape, baseline):
+    found = fit_wash_in(SECONDS, baseline + 0.4 * gamma_variate(SECONDS, arrival, peak, shape))
+
+    assert found.arrival_s + found.time_to_peak_s == pytest.approx(arrival + peak, abs=STEP)
+    assert found.baseline == pytest.approx(baseline, abs=0.02)
+    assert found.mean_transit_s > found.time_to_peak_s > found.rise_s
+
+
+def test_a_flat_curve_has_no_wash_in():
+    assert fit_wash_in(SECONDS, np.random.default_rng(0).normal(0.3, 0.01, 60)) is None
+    assert fit_wash_in(SECONDS, np.full(60, 0.2)) is None
+
+
+def test_a_curve_that_still_rises_has_no_peak():
+    assert fit_wash_in(SECONDS, gamma_variate(SECONDS, 4, 60)) is None
+
+
+@pytest.mark.parametrize("peak", [5.0, 9.0])
+def test_a_breathing_node_is_measured_in_the_agents_view(peak):
+    frames, mask = clip(peak)
+
+    found = perfusion(frames, mask, at=20, dynamic_range_db=DECIBEL)
+
+    truth = np.interp(
+        [0.1, 0.9], gamma_variate(np.linspace(0, peak, 999), 0, peak), np.linspace(0, peak, 999)
+    )
+    assert found.wash_in.arrival_s + found.wash_in.time_to_peak_s == pytest.approx(4 + peak, abs=STEP)
+    assert found.wash_in.rise_s == pytest.approx(truth[1] - truth[0], rel=0.05)
+    assert found.ratio == pytest.approx(2.0, rel=0.1)
+
+
+def test_the_mask_may_lie_in_either_view():
+    frames, mask = clip()
+
+    one = perfusion(frames, mask, at=20, dynamic_range_db=DECIBEL)
+    other = perfusion(frames, np.roll(mask, 160, axis=1), at=20, dynamic_range_db=DECIBEL)
+
+    np.testing.assert_allclose(one.node, other.node)
+
+
+def test_without_a_dynamic_range_the_curve_is_of_grey_values():
+    frames, mask = clip(breath=0)
+
+    found = perfusion(frames, mask, at=20)
+
+    assert found.dynamic_range_db is None
+    brightest = frames[22].pixels[60, 230].max() / 255
+    assert found.node[22] == pytest.approx(brightest, abs=0.01)
+
+
+def test_a_clip_without_time_is_refused():
+    frames, mask = clip()
+
+    with pytest.raises(ValueError, match="does not say the time"):
+        perfusion([replace(frame, frame_time_s=None) for frame in frames], mask, at=20)
+
+
+def test_a_short_clip_and_an_empty_mask_are_refused():
+    frames, mask = clip()
+
+    with pytest.raises(ValueError, match="8 or more"):
+        perfusion(frames[:7], mask)
+    with pytest.raises(ValueError, match="0 pixels"):
+        perfusion(frames, np.zeros_like(mask))
