@@ -118,10 +118,10 @@ def stiffness(frames: int | None) -> Iterator[Told]:
         phantom = simulate(700_000 + seed, n_nodes=1, stiffness=True)
         found = find_elastogram(phantom.frame, full_scale_kpa=FULL_SCALE_KPA)
         shown = ~np.isnan(phantom.stiffness)
-        if found is None:
+        both = shown & (False if found is None else ~np.isnan(found.stiffness))
+        if found is None or not both.any():
             covered.append(0.0)
             continue
-        both = shown & ~np.isnan(found.stiffness)
         truth = np.clip(phantom.stiffness, 0, FULL_SCALE_KPA)
         off.append(float(np.abs(found.stiffness - truth)[both].mean()))
         covered.append(float(both.sum() / shown.sum()))

@@ -30,7 +30,7 @@ from napari_cln.folder.text import TextReader, waiting_frames
 from napari_cln.imaging.burned_in import find_text
 from napari_cln.io.sources import find_sources, open_source
 from napari_cln.io.volumes import encode_volume
-from napari_cln.server.samples import Samples
+from napari_cln.server.samples import StudySamples
 from napari_cln.types import Annotation, Box, Frame
 
 NAMES = (
@@ -170,11 +170,11 @@ def entrances(data: Path, root: Path) -> None:
         )
     )
     saved, sent = TrainingFolder.create(root / "saved"), TrainingFolder.create(root / "sent")
-    samples = Samples(sent)
+    samples = StudySamples(sent)
     for frame, mask in zip(frames, masks, strict=True):
         with suppress(ConflictError):  # some pictures come twice, and are one frame
             saved.save(Annotation(frame=frame, instances=mask), who="r", expected_revision=0)
-            name = samples.take(encode_volume(frame.pixels, ".nrrd"))
+            name = samples.uploads.take(encode_volume(frame.pixels, ".nrrd"))
             samples.save(name, encode_volume(mask, ".nrrd"), ["lymph node 1"], "r")
     tell_entrance(saved)
     tell_entrance(sent)

@@ -73,6 +73,8 @@ class LayerKind(StrEnum):
     AXES = "axes"
     SCORE_MAP = "score map"
     """An Image that is no frame, but a map over one."""
+    DESPECKLED = "despeckled"
+    """An Image that is no frame, but a view of one."""
     DIFFERENCE = "difference"
     """What was painted, against what was given."""
     MODEL = "model"

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from napari_cln.folder.dataset import TrainingFolder
+from napari_cln.folder.health.check import check_study
 from napari_cln.folder.split.groups import is_trainable
 from napari_cln.network.inference import segment
 from napari_cln.phantom import simulate
@@ -56,6 +57,12 @@ def test_a_kept_mask_is_marked_and_is_no_label(study, steps):
         assert study.read_instances(case).any()
         assert case.mask is None
         assert not is_trainable(case)
+
+
+def test_a_study_counts_them_apart_from_the_masks_of_readers(study, steps):
+    summary = check_study(study).summary
+
+    assert (summary.with_mask, summary.predicted) == (1, sum(not step.why for step in steps.values()))
 
 
 def test_it_can_be_done_again_and_a_frame_that_was_accepted_stays(study, steps):

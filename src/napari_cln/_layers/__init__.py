@@ -28,6 +28,7 @@ from .links import (
 from .marks import (
     axes_to_layer,
     box_from_layer,
+    despeckled_to_layer,
     explanation_to_layer,
     flow_to_layer,
     overlay_to_layer,
@@ -68,6 +69,7 @@ __all__ = [
     "axes_to_layer",
     "box_from_layer",
     "cine_to_layer",
+    "despeckled_to_layer",
     "encode_labels",
     "explanation_to_layer",
     "features_of",

@@ -72,9 +72,9 @@ def frame_layers(layers: Iterable[Layer]) -> list[Any]:
 
 
 def is_map(layer: Layer) -> bool:
-    """Tell whether an Image layer is no frame, but a map over one."""
+    """Tell whether an Image layer is no frame, but a map over one, or a view of one."""
     known = layer.metadata.get(KEY)
-    return isinstance(known, str) and known == LayerKind.SCORE_MAP
+    return isinstance(known, str) and known in (LayerKind.SCORE_MAP, LayerKind.DESPECKLED)
 
 
 def _kind(layer: Layer) -> str:

@@ -144,6 +144,29 @@ def explanation_to_layer(explanation: Explanation, like: Image, index: int = 0) 
     return explanation.map[None], options | {"translate": (start, *like.translate[1:])}, "image"
 
 
+def despeckled_to_layer(smooth: NDArray[np.uint8], like: Image, index: int = 0) -> LayerTuple:
+    """Image layer of a frame without its speckle.
+
+    Parameters
+    ----------
+    smooth : ndarray of uint8, shape (H, W)
+    like : napari.layers.Image
+        The layer of that frame; its place in space is copied.
+    index : int
+        That frame's number, in a cine; the view is seen there alone.
+    """
+    options = space_of(like) | {
+        "name": f"{like.name} · despeckled",
+        "colormap": "gray",
+        "contrast_limits": (0, 255),
+        "metadata": {KEY: LayerKind.DESPECKLED},
+    }
+    if like.ndim == 2:
+        return smooth, options, "image"
+    start = like.translate[0] + index * like.scale[0]
+    return smooth[None], options | {"translate": (start, *like.translate[1:])}, "image"
+
+
 def _shape(like: Image) -> tuple[int, int]:
     height, width = like.data.shape[like.ndim - 2 : like.ndim]
     return int(height), int(width)

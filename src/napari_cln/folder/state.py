@@ -117,8 +117,8 @@ def first_state(
     if about.extent != "scan area":
         overlay = np.zeros(frame.shape, dtype=bool)
     kept = (0, 0, *frame.shape) if about.extent == "uncleaned" else area
-    image, box, channels = crop_frame(
-        replace(frame, scan_area=kept), annotation.mask, overlay, keep_size=about.extent != "scan area"
+    image, box, channels = _crop_frame(
+        frame, kept, annotation.mask, overlay, keep_size=about.extent != "scan area"
     )
     cine = about.cine
     if cine is None and frame.n_frames > 1 and frame.source is not None:
@@ -326,36 +326,15 @@ def _stored_box(record: Record, frame: Frame) -> Box:
 # ------------------------------------------------------------ pictures
 
 
-def crop_frame(
-    frame: Frame,
-    mask: NDArray[np.bool_],
-    overlay: NDArray[np.bool_] | None = None,
-    *,
-    keep_size: bool = False,
+def _crop_frame(
+    frame: Frame, area: Box, mask: NDArray[np.bool_], overlay: NDArray[np.bool_] | None, *, keep_size: bool
 ) -> tuple[NDArray[np.uint8], Box, dict[str, NDArray[np.uint8]]]:
-    """Cut out of a frame what a folder keeps: the scan area, and the box of a mask that leaves it.
+    """Cut out of a frame what a folder keeps: an area, and the box of a mask that leaves it.
 
-    Burned-in marks and Doppler colour are painted over, and what lies in neither of the two is black:
-    names and dates stand beside the scan area.
-
-    Parameters
-    ----------
-    frame : Frame
-    mask : ndarray of bool, shape (H, W)
-    overlay : ndarray of bool, shape (H, W), optional
-        The marks, where they are known; found by :func:`napari_cln.find_overlay` otherwise.
-    keep_size : bool
-        Keep what lies around as black pixels.
-
-    Returns
-    -------
-    image : ndarray of uint8, shape (h, w)
-    box : (int, int, int, int)
-        Where it lies in the frame.
-    channels : dict of str to ndarray of uint8, shape (h, w)
-        What was measured beside the grey image.
+    Burned-in marks, which are looked for where they are not known, and Doppler colour are painted over, and
+    what lies in neither of the two is black: names and dates stand beside the scan area. Gives the image
+    (h, w), where it lies in the frame, and what was measured beside the grey image, by channel.
     """
-    area = frame.scan_area or find_scan_area(frame)
     kept = np.zeros(frame.shape, dtype=bool)
     kept[area[0] : area[2], area[1] : area[3]] = True
     rows, columns = np.nonzero(mask)

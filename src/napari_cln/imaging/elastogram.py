@@ -126,7 +126,7 @@ def find_elastogram(
     hue[tinted] = hue_of(pixels[tinted])
     nearest = np.rint(np.nan_to_num(hue)).astype(int) % 360
     tinted &= off[nearest] <= NEAREST
-    box = _largest(tinted)
+    box = _largest(tinted, frame.pixels)
     if box is None:
         return None
     inside = np.zeros(frame.shape, bool)
@@ -216,18 +216,27 @@ def _by_hue(
     return weight @ share, least, np.stack([weight @ luma, weight @ strength], axis=1)
 
 
-def _largest(tinted: NDArray[np.bool_]) -> Box | None:
-    """The box of the largest patch in the bar's colours, if it is filled by half and as large as a node."""
+def _largest(tinted: NDArray[np.bool_], pixels: NDArray[np.uint8]) -> Box | None:
+    """The box of the largest patch in the bar's colours, if it is filled by half and as large as a node.
+
+    A patch in one colour or two is a banner of the screen.
+    """
     labels, n = ndimage.label(ndimage.binary_closing(tinted, np.ones((5, 5), bool)), TOUCHING)
-    if not n:
-        return None
-    areas = np.bincount(labels.ravel())
+    areas = np.bincount(labels.ravel(), minlength=n + 1)
     areas[0] = 0
-    place = ndimage.find_objects(labels)[int(areas.argmax()) - 1]
-    size = [part.stop - part.start for part in place]
-    if areas.max() < 0.004 * tinted.size or areas.max() < 0.5 * size[0] * size[1]:
-        return None
-    return place[0].start, place[1].start, place[0].stop, place[1].stop
+    places = ndimage.find_objects(labels)
+    for number in np.argsort(-areas):
+        if areas[number] < 0.004 * tinted.size:
+            return None
+        place = places[number - 1]
+        rows, columns = place
+        if areas[number] < 0.5 * (rows.stop - rows.start) * (columns.stop - columns.start):
+            continue
+        coarse = (pixels[place] >> 4).astype(np.int32)[labels[place] == number] @ np.array([256, 16, 1])
+        counts = np.sort(np.bincount(coarse))
+        if counts[-2:].sum() < 0.6 * counts.sum():
+            return rows.start, columns.start, rows.stop, columns.stop
+    return None
 
 
 def _grey_under(

@@ -227,7 +227,7 @@ async def _get_label(samples: StudySamples, request: Request) -> Response:
 async def _upload(samples: StudySamples, request: Request) -> Response:
     name = request.query_params.get("image")
     form = await read_form(request, "file")
-    return JSONResponse({"image": await run_in_threadpool(samples.take, form.needed(), name)})
+    return JSONResponse({"image": await run_in_threadpool(samples.uploads.take, form.needed(), name)})
 
 
 async def _put_label(samples: StudySamples, request: Request) -> Response:
@@ -241,17 +241,17 @@ async def _put_label(samples: StudySamples, request: Request) -> Response:
 
 async def _open_session(samples: StudySamples, request: Request) -> Response:
     form = await read_form(request, "files")
-    return JSONResponse({"session_id": await run_in_threadpool(samples.take, form.needed())})
+    return JSONResponse({"session_id": await run_in_threadpool(samples.uploads.take, form.needed())})
 
 
 async def _session(samples: StudySamples, request: Request) -> Response:
     session = request.path_params["session"]
     # Empty, not 404: on that Slicer's client stops, on this it sends the picture again.
-    return JSONResponse({"session_id": session} if samples.has(session) else {})
+    return JSONResponse({"session_id": session} if samples.uploads.get(session) else {})
 
 
 async def _end_session(samples: StudySamples, request: Request) -> Response:
-    samples.forget(request.path_params["session"])
+    samples.uploads.forget(request.path_params["session"])
     return JSONResponse({})
 
 
@@ -260,7 +260,7 @@ async def _infer(samples: StudySamples, models: Models, request: Request) -> Res
     form = await read_form(request, "file")
     image_id = query.get("session_id") or query.get("image", "")
     if form.file is not None:
-        image_id = await run_in_threadpool(samples.take, form.file)
+        image_id = await run_in_threadpool(samples.uploads.take, form.file)
     async with models.turn:
         if await request.is_disconnected():  # Slicer was closed while others had their turn
             return Response(status_code=400)

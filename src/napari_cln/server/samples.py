@@ -58,6 +58,58 @@ class Upload:
     place: NDArray[np.float64]
 
 
+class Uploads:
+    """Pictures that Slicer sent: the newest few, in memory alone."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._kept: OrderedDict[str, Upload] = OrderedDict()
+
+    def get(self, key: str) -> Upload | None:
+        """The picture of a session or a name; None where it is not kept any more."""
+        with self._lock:
+            return self._kept.get(key)
+
+    def take(self, data: bytes, name: str | None = None) -> str:
+        """Keep a picture in memory.
+
+        Parameters
+        ----------
+        data : bytes
+            NRRD or NIfTI of one slice.
+        name : str, optional
+            By which Slicer will ask for it; a random one otherwise.
+
+        Raises
+        ------
+        RefusedError
+            If it is of another kind.
+        FrameReadError
+            If it can't be read.
+        """
+        if kind_of_file(data[:1024]) == "dicom":
+            raise RefusedError(
+                415,
+                "DICOM files are not taken: they name the patient.",
+                "Switch off that Slicer sends them (MONAI Label > Settings).",
+            )
+        volume = decode_volume(data, "The picture")
+        if volume.segments:
+            raise RefusedError(415, "This is a segmentation, not a picture.", "Send the picture.")
+        key = name or secrets.token_urlsafe(9)
+        with self._lock:
+            self._kept[key] = Upload(frame=frame_of_volume(volume), place=volume.place)
+            self._kept.move_to_end(key)
+            while len(self._kept) > N_UPLOADS:
+                self._kept.popitem(last=False)
+        return key
+
+    def forget(self, session: str) -> None:
+        """Let go of a picture."""
+        with self._lock:
+            self._kept.pop(session, None)
+
+
 class StudySamples:
     """Frames of a training folder for readers in Slicer; may be asked by several threads.
 
@@ -72,8 +124,8 @@ class StudySamples:
         self._text = TextReader(study)
         self._ranked: deque[tuple[str, str]] = deque()
         self._given: dict[str, set[str]] = defaultdict(set)
-        self._uploads: OrderedDict[str, Upload] = OrderedDict()
-        self._stored: dict[str, int] = {}
+        self.uploads = Uploads()
+        self._stored: dict[tuple[str, str], int] = {}
         self._models: dict[str, str] = {}
 
     def count(self) -> tuple[int, int]:
@@ -170,9 +222,8 @@ class StudySamples:
         image_id : str
             Of a frame, of a session, or the name of a picture that was sent.
         """
-        with self._lock:
-            if (upload := self._uploads.get(image_id)) is not None:
-                return upload
+        if (upload := self.uploads.get(image_id)) is not None:
+            return upload
         case = self._case(image_id)
         frame = self._frame(case)
         row_mm, column_mm = case.spacing_mm or (1.0, 1.0)
@@ -208,51 +259,6 @@ class StudySamples:
         return Frame(pixels=self.study.read_image(case), spacing_mm=spacing, source=case.image)
 
     # -------------------------------------------------------- from Slicer
-
-    def take(self, data: bytes, name: str | None = None) -> str:
-        """Keep a picture in memory.
-
-        Parameters
-        ----------
-        data : bytes
-            NRRD or NIfTI of one slice.
-        name : str, optional
-            By which Slicer will ask for it; a random one otherwise.
-
-        Raises
-        ------
-        RefusedError
-            If it is of another kind.
-        FrameReadError
-            If it can't be read.
-        """
-        if kind_of_file(data[:1024]) == "dicom":
-            raise RefusedError(
-                415,
-                "DICOM files are not taken: they name the patient.",
-                "Switch off that Slicer sends them (MONAI Label > Settings).",
-            )
-        volume = decode_volume(data, "The picture")
-        if volume.segments:
-            raise RefusedError(415, "This is a segmentation, not a picture.", "Send the picture.")
-        key = name or secrets.token_urlsafe(9)
-        with self._lock:
-            self._uploads[key] = Upload(frame=frame_of_volume(volume), place=volume.place)
-            self._uploads.move_to_end(key)
-            self._stored.pop(key, None)
-            while len(self._uploads) > N_UPLOADS:
-                self._uploads.popitem(last=False)
-        return key
-
-    def has(self, session: str) -> bool:
-        """Tell whether a picture is still in memory."""
-        with self._lock:
-            return session in self._uploads
-
-    def forget(self, session: str) -> None:
-        """Let go of a picture."""
-        with self._lock:
-            self._uploads.pop(session, None)
 
     def save(self, image_id: str, data: bytes, names: Sequence[str], reader: str) -> str:
         """Save a mask with its history, and return the id by which the frame goes now.
@@ -303,13 +309,12 @@ class StudySamples:
         if former is None:
             self._text.add([case.id])
         with self._lock:
-            self._stored[image_id] = case.revision
+            self._stored[image_id, case.id] = case.revision
         return f"{case.id}.r{case.revision}"
 
     def _of_folder_or_sent(self, image_id: str) -> tuple[Frame, Record | None]:
         """A frame, and its record where the folder has one."""
-        with self._lock:
-            upload = self._uploads.get(image_id)
+        upload = self.uploads.get(image_id)
         if upload is None:
             case = self._case(image_id)
             return self._frame(case), self.study.record(case.id)
@@ -327,7 +332,7 @@ class StudySamples:
             return 0
         match = _ID.fullmatch(image_id)
         with self._lock:
-            seen = max(int(match[2]) if match else 0, self._stored.get(image_id, 0))
+            seen = max(int(match[2]) if match else 0, self._stored.get((image_id, former.id), 0))
         later = [record for record in self.study.revisions(former.id) if record.revision > seen]
         whose = {record.last.who if record.last else None for record in (*later, former)}
         return former.revision if seen and whose == {reader} else seen
@@ -403,6 +408,9 @@ def _drawn(values: NDArray[Any], names: Mapping[int, str], known: set[int]) -> D
     for value, match in said.items():
         if 1 <= int(match[1]) <= 255 and int(match[1]) not in numbers.values():
             numbers[value] = int(match[1])
+    for value, name in called.items():
+        if not name and value <= 255 and value not in numbers.values():
+            numbers[value] = value  # a client that names nothing
     taken = known | set(numbers.values())
     free = iter([number for number in range(1, 256) if number not in taken])
     instances = np.zeros(values.shape, dtype=np.uint8)

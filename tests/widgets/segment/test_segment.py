@@ -10,6 +10,7 @@ import pytest
 import torch
 from napari.layers import Image, Labels, Points
 from qtpy.QtCore import QPoint, Qt
+from qtpy.QtWidgets import QApplication
 from shipped import CINE, FRAME, REAL
 
 import napari_cln
@@ -406,6 +407,42 @@ def test_selected_layers_are_segmented_and_no_others(viewer, dock, open_image, s
     assert dock.message.text().startswith("Segmented 2 frames")
     dock.view.image.value = third
     assert not dock.view.verdict.headline.isVisibleTo(dock)
+
+
+def test_a_clip_has_a_table_of_its_nodes_that_leads_to_the_best_frame(viewer, dock, open_cine, segment):
+    open_cine(viewer)
+
+    segment(dock, "run_all")
+
+    (track, *_) = dock.session.state.tracks
+    table = dock.view.verdict.clip
+    assert not table.isHidden() and table.rowCount() == len(dock.session.state.tracks)
+    table.cellClicked.emit(0, 0)
+    shown = {one.best_frame for one in dock.session.state.tracks}
+    assert viewer.dims.current_step[0] in shown
+    assert track.frames
+
+
+def test_a_changed_mask_takes_the_table_of_its_clip_away(viewer, dock, open_cine, segment):
+    open_cine(viewer)
+    segment(dock, "run_all")
+    assert dock.session.state.tracks
+
+    segment(dock, "run_frame")  # the same masks again
+    assert dock.session.state.tracks
+    dock.session._clips[dock.session.image] = (dock.session.state.tracks, {0: "another"})
+
+    assert not dock.session.state.tracks
+
+
+def test_the_nodes_of_a_frame_are_copied_as_sentences(viewer, dock, open_image, segment, qtbot):
+    open_image(viewer, FRAME)
+    segment(dock)
+
+    qtbot.mouseClick(dock.view.verdict.copy, Qt.MouseButton.LeftButton)
+
+    text = QApplication.clipboard().text()
+    assert text.startswith("Node 1: ") and "For research, not for diagnosis." in text
 
 
 def test_moving_the_cutoff_relabels_without_a_run(viewer, dock, open_image, segment):

@@ -39,6 +39,8 @@ class StudySummary(Struct, frozen=True, kw_only=True):
     ----------
     frames, with_mask, empty_mask, without_mask : int
         Frames in all; with a mask that shows a node; with one that says that there is none; without.
+    predicted : int
+        Frames whose mask a model drew and nobody has judged, such as a pseudo-label.
     status : dict of str to int
         Frames by status.
     labels : dict of str to int
@@ -60,6 +62,7 @@ class StudySummary(Struct, frozen=True, kw_only=True):
     with_mask: int = 0
     empty_mask: int = 0
     without_mask: int = 0
+    predicted: int = 0
     status: dict[str, int] = field(default_factory=dict)
     labels: dict[str, int] = field(default_factory=dict)
     nodes: dict[str, int] = field(default_factory=dict)
@@ -74,7 +77,8 @@ class StudySummary(Struct, frozen=True, kw_only=True):
             return ["frames      none"]
         said = [
             f"frames      {self.frames}: {self.with_mask} with a mask, {self.empty_mask} with an empty one "
-            f"(no node), {self.without_mask} without",
+            f"(no node), {self.without_mask} without"
+            + (f", {self.predicted} with one of a model alone" if self.predicted else ""),
             f"labels      {_listed(self.labels)}",
             f"nodes       {_listed(self.nodes) if self.nodes else 'none'}",
             f"patients    {self.patients} known"
@@ -128,7 +132,9 @@ class Tally:
         self._nodes.update(node.truth for node in case.nodes)
         self._splits[case.split or "none"] += 1
         painted = instances is not None and bool(instances.any())
-        self._masks["with" if painted else "without" if case.mask is None else "empty"] += 1
+        by_model = painted and case.status == "predicted"
+        kind = "predicted" if by_model else "with" if painted else "empty" if case.mask else "without"
+        self._masks[kind] += 1
         if case.patient.startswith("unknown-"):
             self._unknown += 1
         else:
@@ -143,6 +149,7 @@ class Tally:
             with_mask=self._masks["with"],
             empty_mask=self._masks["empty"],
             without_mask=self._masks["without"],
+            predicted=self._masks["predicted"],
             status=dict(sorted(self._status.items())),
             labels=_ordered(self._labels, ("benign", "metastatic", "unknown", "no-node")),
             nodes=_ordered(self._nodes, ("benign", "metastatic", "unknown")),

@@ -60,6 +60,7 @@ class HeldFrames(QWidget):
         self._reader: TextReader | None = None
         self._who: Callable[[], str] = str
         self._work: Work | None = None
+        self._is_behind = False
         self._later = QTimer(self)
         self._later.setSingleShot(True)
         self._later.setInterval(AFTER_MS)
@@ -92,7 +93,10 @@ class HeldFrames(QWidget):
 
     def refresh(self) -> None:
         """Count again, beside the window."""
-        if self._study is None or self._work is not None:
+        if self._study is None:
+            return
+        if self._work is not None:
+            self._is_behind = True
             return
         self._work = Work(self, _find, self._study)
         self._work.done.connect(self._show)
@@ -106,6 +110,9 @@ class HeldFrames(QWidget):
 
     def _end(self) -> None:
         self._work = None
+        if self._is_behind:
+            self._is_behind = False
+            self.refresh()
 
     def _look(self) -> None:
         if not self._who():

@@ -94,6 +94,7 @@ class FramesDock(QWidget):
             (view.network.draw, network.draw_area),
             (view.network.use, network.use_area),
             (view.network.find_again, network.find_area),
+            (view.despeckled, network.show_despeckled),
         ):
             made.clicked.connect(lambda _checked=False, action=action: action())
         view.pattern.returnPressed.connect(self._take_pattern)
@@ -125,9 +126,14 @@ class FramesView(QWidget):
         self.forward = button("Next ▶", "Shift+N")
         self.facts = small()
         self.network = NetworkView()
+        self.despeckled = button(
+            "Despeckled view",
+            "Lay over the frame in view itself without its speckle; for looking alone",
+        )
         adding = beside(self.add_files, self.add_folder)
         moving = beside(self.back, self.position, self.forward, wide=self.position)
-        column = stacked(self, adding, self.pattern, self.list, moving, self.facts, self.network)
+        parts = (adding, self.pattern, self.list, moving, self.facts, self.network, self.despeckled)
+        column = stacked(self, *parts)
         column.setStretch(2, 1)
 
     def show_state(self, state: FramesState) -> None:

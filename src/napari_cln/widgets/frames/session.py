@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from napari.layers import Image, Labels, Shapes
+from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer
 
 from ..._layers import (
     OVERLAY_KEY,
     SCAN_AREA_KEY,
     box_from_layer,
+    despeckled_to_layer,
     flow_to_layer,
     frame_from_layer,
     layers_of,
@@ -22,6 +26,7 @@ from ..._layers import (
     source_to_layer,
 )
 from ...errors import ClnError, FrameReadError, counted
+from ...imaging.channels import despeckle
 from ...imaging.overlay import read_marks
 from ...imaging.scan_area import find_scan_area
 from ...io.sources import find_sources, open_source
@@ -280,6 +285,39 @@ class NetworkInput(QObject):
             self.image.metadata.pop(SCAN_AREA_KEY, None)
             self._refresh()
             self.told.emit(f"The scan area is found automatically. {AGAIN}", "info")
+
+    def show_despeckled(self) -> None:
+        """Lay the frame in view over itself without its speckle, and take away a view of another frame."""
+        layers, image = self.viewer.layers, self.image
+        if image is None or image not in layers:
+            return
+        for former in layers_of(image, layers, LayerKind.DESPECKLED):
+            layers.remove(former)
+        index = int(self.viewer.dims.current_step[-3]) if image.ndim == 3 else 0
+        try:
+            frame = frame_from_layer(image, index)
+        except ClnError as error:
+            self.told.emit(str(error), "bad")
+            return
+        work = Work(self, despeckle, frame)
+        work.done.connect(partial(self._lay_over, image, index))
+        work.failed.connect(lambda error: self.told.emit(str(error), "bad"))
+        self.told.emit("Smoothing the speckle …", "info")
+        work.start()
+
+    def _lay_over(self, image: Image, index: int, smooth: NDArray[np.uint8]) -> None:
+        layers = self.viewer.layers
+        if image not in layers:
+            return
+        active = layers.selection.active
+        data, options, _ = despeckled_to_layer(smooth, image, index)
+        layer = Image(data, **options)
+        link(layer, image)
+        layers.insert(layers.index(image) + 1, layer)
+        layers.selection.active = active
+        self.told.emit(
+            "A view without speckle lies over the frame; masks and scores are the frame's.", "good"
+        )
 
     def _refresh(self) -> None:
         """Make the marks on the canvas anew."""

@@ -18,6 +18,7 @@ from ..._layers import OVERLAY_KEY, frames_from_layer, reading_of
 from ..._napari import get_segmenter
 from ...errors import ClnError, FrameError, FrameReadError, PredictionError, counted
 from ...imaging.preprocessing import prepare
+from ...imaging.tracking import Track, Tracker
 from ...types import Explanation, Prediction, PrepareConfig
 from ..common.parts import Signal
 from ..common.results import Results
@@ -52,7 +53,14 @@ class Started:
     reason: str
 
 
-Item = Started | tuple[Task, Prediction | FrameError]
+@dataclass(frozen=True)
+class Followed:
+    """Nodes of a clip whose frames are done."""
+
+    tracks: tuple[Track, ...]
+
+
+Item = Started | tuple[Task, Prediction | FrameError | Followed]
 
 
 class SegmentRun(QObject):
@@ -76,6 +84,7 @@ class SegmentRun(QObject):
     stepped = Signal()  # a frame is done
     written = Signal()  # texts and tables were brought up to date
     told = Signal(str, str, object)  # a sentence, its mood, and what it is about
+    followed = Signal(object, object)  # an image, and the nodes of its clip
     over = Signal()  # everything is on the canvas
 
     def __init__(self, viewer: ViewerModel, tasks: Sequence[Task], note: str, parent: QObject) -> None:
@@ -125,6 +134,10 @@ class SegmentRun(QObject):
         results = self._results[task]
         if not results.is_wanted:
             self.stop()
+            return
+        if isinstance(result, Followed):
+            self._flush_all()
+            self.followed.emit(task.image, result.tracks)
             return
         self.done += 1
         self.stepped.emit()
@@ -198,18 +211,23 @@ def predict_tasks(tasks: Sequence[Task], model: str, device: str, cutoff: float 
 
     Yields
     ------
-    Started, then (Task, Prediction) or (Task, FrameError) for each frame
+    Started, then (Task, Prediction) or (Task, FrameError) for each frame, and (Task, Followed) after a clip
     """
     segmenter = get_segmenter(model, device)
     _load_for_window(tasks)
     yield Started(segmenter.device.name, segmenter.device.reason)
     for task in tasks:
+        tracker = Tracker() if len(task.indices) > 1 else None
         for result in _predict(segmenter, task):
             if cutoff is not None and isinstance(result, Prediction):
                 result = replace(result, cutoff=cutoff)
             if isinstance(result, Prediction):
                 reading_of(result)  # nodes are measured here, not where the window waits
+                if tracker is not None:
+                    tracker.add(result)
             yield task, result
+        if tracker is not None:
+            yield task, Followed(tracker.tracks)
 
 
 def explain_task(task: Task, model: str, device: str) -> Explanation:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from napari.layers import Image
 from qtpy.QtCore import QObject
 
 from ..._layers import explanation_to_layer, frame_layers, layers_of, link, model_note, n_frames_of
 from ...errors import FrameReadError, WeightsError
+from ...imaging.tracking import Track
 from ...models.card import ModelCard
 from ...models.library import read_card
 from ...study.reading import Reading
@@ -33,13 +35,15 @@ class SegmentState:
     """The frame in view with what was found in it, and what can be done now.
 
     ``readings`` are those of all frames of the image; ``device_reason`` says where the model runs,
-    and why there.
+    and why there. ``tracks`` are the nodes of the clip, for as long as its masks are those they were followed
+    on.
     """
 
     image: Image | None = None
     index: int = 0
     n_frames: int = 1
     readings: Mapping[int, Reading] = field(default_factory=dict)
+    tracks: tuple[Track, ...] = ()
     cutoff: float = 0.5
     device_reason: str = ""
     is_running: bool = False
@@ -71,6 +75,7 @@ class SegmentSession(QObject):
         self._model: tuple[str, ModelCard] | None = None
         self._device_reason = "Chosen when the first frame is segmented."
         self._is_explaining = False
+        self._clips: WeakKeyDictionary[Image, tuple[tuple[Track, ...], dict[int, str]]] = WeakKeyDictionary()
 
     @property
     def images(self) -> list[Image]:
@@ -106,6 +111,7 @@ class SegmentSession(QObject):
         return around(
             n_frames=len(image.data) if image.ndim == 3 else 1,
             readings=readings_in(self.viewer, image),
+            tracks=self._tracks_of(image),
         )
 
     # ------------------------------------------------------------ what is chosen
@@ -178,12 +184,28 @@ class SegmentSession(QObject):
         run.loaded.connect(self._take_device)
         run.stepped.connect(self._step)
         run.written.connect(self.changed)
+        run.followed.connect(self._keep_clip)
         run.told.connect(self.told)
         run.over.connect(self.changed)
         self._step()
         self.changed.emit()
         self.told.emit("Loading the model …", "info", None)
         return run.start(model, self.device, self.cutoff)
+
+    def _keep_clip(self, image: Image, tracks: tuple[Track, ...]) -> None:
+        self._clips[image] = tracks, self._masks_of(image)
+        self.changed.emit()
+
+    def _masks_of(self, image: Image) -> dict[int, str]:
+        """Content of the masks of each frame that has a reading."""
+        return {index: reading.mask_digest for index, reading in readings_in(self.viewer, image).items()}
+
+    def _tracks_of(self, image: Image) -> tuple[Track, ...]:
+        """Nodes of a clip at the cutoff that holds now; none once a mask is another."""
+        tracks, masks = self._clips.get(image, ((), {}))
+        if not tracks or masks != self._masks_of(image):
+            return ()
+        return tuple(replace(one, cutoff=self.cutoff) for one in tracks)
 
     def _take_device(self, started: Started) -> None:
         self._device_reason = started.reason

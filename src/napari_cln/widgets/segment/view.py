@@ -8,8 +8,17 @@ from typing import TYPE_CHECKING
 from magicgui.widgets import ComboBox
 from napari.layers import Image
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QApplication,
+    QLabel,
+    QProgressBar,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
 
+from ...imaging.tracking import Track
 from ...study.reading import Reading
 from ...types import Doubt, Measurement
 from ..common.model_choice import ModelChoice
@@ -110,10 +119,16 @@ class Verdict(QWidget):
         set_role(self.flag, "bad")
         self.nodes.setTextFormat(Qt.TextFormat.RichText)
         self.caveat = small("For research, not for diagnosis.")
+        self.copy = button("Copy as text", "A sentence on each node of this frame, for the text of a report")
+        self.copy.clicked.connect(self._copy)
+        self.clip = ClipTable()
+        self.clip.frame_chosen.connect(self.frame_chosen)
         self.plot: ScorePlot | None = None
         self._colours: ThemeColours | None = None
         self._reading: Reading | None = None
-        self._layout: QVBoxLayout = stacked(self, self.flag, self.headline, self.nodes, self.caveat)
+        self._layout: QVBoxLayout = stacked(
+            self, self.flag, self.headline, self.nodes, self.copy, self.caveat, self.clip
+        )
         self._layout.setContentsMargins(0, 6, 0, 0)
         for label in (self.flag, self.headline, self.nodes):
             label.setWordWrap(True)
@@ -133,6 +148,8 @@ class Verdict(QWidget):
         self.flag.setVisible(bool(self.flag.text()))
         for widget in (self.headline, self.nodes, self.caveat):
             widget.setVisible(reading is not None)
+        self.copy.setVisible(reading is not None and bool(reading.sentences))
+        self.clip.show_tracks(state.tracks, state.n_frames)
         if reading is not None:
             self._show_one(reading)
         is_plotted = state.n_frames > 1 and bool(state.readings)
@@ -142,6 +159,11 @@ class Verdict(QWidget):
             self.plot.setVisible(is_plotted)
             self.plot.show_readings(state.readings, state.n_frames)
             self.plot.show_position(state.index)
+
+    def _copy(self) -> None:
+        clipboard = QApplication.clipboard()
+        if self._reading is not None and clipboard is not None:
+            clipboard.setText("\n".join(self._reading.sentences))
 
     def _add_plot(self) -> None:
         from .score_plot import ScorePlot  # matplotlib, when there is something to plot
@@ -169,6 +191,44 @@ class Verdict(QWidget):
         )
         self.nodes.setText(rows)
         self.nodes.setVisible(bool(rows))
+
+
+class ClipTable(QTableWidget):
+    """The nodes of a clip, a row each: one score, the frames in which it was found, and the best of them."""
+
+    frame_chosen = Signal(int)
+
+    def __init__(self) -> None:
+        super().__init__(0, 4)
+        self.setHorizontalHeaderLabels(["node", "clip's score", "found in", "best frame"])
+        self.setToolTip("One score for each node of the clip. Choose a row to go to its best frame.")
+        self.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
+        self.setSelectionBehavior(QTableWidget.SelectionBehavior.SelectRows)
+        self.setMaximumHeight(140)
+        header, numbers = self.horizontalHeader(), self.verticalHeader()
+        if header is not None and numbers is not None:
+            header.setSectionResizeMode(header.ResizeMode.Stretch)
+            numbers.hide()
+        self._tracks: tuple[Track, ...] = ()
+        self.cellClicked.connect(lambda row, _column: self.frame_chosen.emit(self._tracks[row].best_frame))
+
+    def show_tracks(self, tracks: tuple[Track, ...], n_frames: int) -> None:
+        """List the nodes, the most suspicious first; hidden where there is none."""
+        self.setVisible(bool(tracks))
+        tracks = tuple(sorted(tracks, key=lambda one: -one.malignancy))
+        if tracks == self._tracks:
+            return
+        self._tracks = tracks
+        self.setRowCount(len(tracks))
+        for row, one in enumerate(tracks):
+            texts = (
+                str(one.id),
+                f"{one.malignancy:.2f} {one.label}",
+                f"{len(one.frames)} of {n_frames}",
+                str(one.best_frame),
+            )
+            for column, text in enumerate(texts):
+                self.setItem(row, column, QTableWidgetItem(text))
 
 
 def _doubt_text(doubt: Doubt | None, flag: str) -> str:
