@@ -279,17 +279,23 @@ class Pose:
         y = row * self.along[1] - column * self.along[0]
         return (y + self.half) / self.scale - 0.5, (x + self.half) / self.scale - 0.5
 
-    def place(self, shape: tuple[int, int]) -> tuple[slice, slice]:
-        """Rows and columns of a frame outside which the crop shows nothing.
+    def place(self, shape: tuple[int, int], inside: Mask) -> tuple[slice, slice]:
+        """Rows and columns of a frame outside which no pixel of the crop is shown that lies in a mask.
 
         Parameters
         ----------
         shape : (int, int)
+        inside : ndarray of bool, shape (side, side)
+            Not empty; its neighbours count too.
         """
-        reach = self.half * (abs(self.along[0]) + abs(self.along[1]))
+        near = 2 * self.scale + 1
+        at = self.in_frame()[:, inside]
         rows, columns = (
-            slice(min(max(math.floor(at - reach), 0), size), min(max(math.ceil(at + reach) + 1, 0), size))
-            for at, size in zip(self.centre, shape, strict=True)
+            slice(
+                min(max(math.floor(one.min() - near), 0), size),
+                min(max(math.ceil(one.max() + near), 0), size),
+            )
+            for one, size in zip(at, shape, strict=True)
         )
         return rows, columns
 

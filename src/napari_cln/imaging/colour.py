@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ..types import Box
+from ..types import Box, Frame
 
 Mask = NDArray[np.bool_]
 Grey = NDArray[np.uint8]
@@ -118,6 +118,59 @@ def _of_one_hue(marks: Mask, warm: Signed, cold: Signed, chroma: Signed, toleran
     keep = (np.bincount(piece, off < tolerance, n + 1) >= 0.75 * counts) & (counts >= 4)
     kept: Mask = keep[labels]
     return kept
+
+
+def flow_in(
+    frame: Frame, area: Box, coloured: Coloured, white: Mask, lossless: bool
+) -> tuple[Mask, Box | None]:
+    """Flow of a scan area, and the colour box in its pixels."""
+    flow = coloured.flow
+    if frame.pixels.ndim == 2:
+        return flow, None
+    inside = np.s_[area[0] : area[2], area[1] : area[3]]
+    bar = find_bar(frame.pixels)
+    said = _said_box(frame, area)
+    if said is None and not flow.any() and not bar.any():
+        return flow, None
+    flow = _mostly(flow, ~bar[inside])
+    ink = Ink(frame.pixels[inside], coloured.all & ~bar[inside], flow, lossless)
+    lines = ink.lines_in(flow)
+    flow &= ~lines
+    box = said or find_outline((coloured.marks | white | lines | ink.marks()) & ~flow, flow)
+    if box is None:
+        return flow, None
+    within = np.zeros_like(flow)
+    within[box[0] : box[2], box[1] : box[3]] = True
+    flow = _mostly(flow, within)
+    return flow | ink.specks_in(box), box
+
+
+def _said_box(frame: Frame, area: Box) -> Box | None:
+    """The colour box that the file names, in pixels of the scan area."""
+    for region in frame.regions:
+        if region.kind == "colour-flow":
+            row0, column0, row1, column1 = region.box
+            box = (
+                max(row0 - area[0], 0),
+                max(column0 - area[1], 0),
+                min(row1, area[2]) - area[0],
+                min(column1, area[3]) - area[1],
+            )
+            if box[0] < box[2] and box[1] < box[3]:
+                return box
+    return None
+
+
+def _mostly(mask: Mask, where: Mask) -> Mask:
+    """The pieces of a mask of which more than half lies somewhere."""
+    if not mask.any():
+        return mask
+    labels, n = ndimage.label(mask, TOUCHING)
+    kept = np.bincount(labels[where & mask], minlength=n + 1) > 0.5 * np.bincount(
+        labels[mask], minlength=n + 1
+    )
+    pieces: Mask = kept[labels] & mask
+    return pieces
 
 
 def top_hat(grey: Grey, size: int) -> Grey:

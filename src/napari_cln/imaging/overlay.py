@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..types import Box, ColourFlow, Frame
-from .colour import TOUCHING, Coloured, Ink, find_bar, find_outline, running, separate, top_hat, widen
+from .colour import TOUCHING, Coloured, flow_in, running, separate, top_hat, widen
 from .elastogram import Elastogram, find_elastogram
 from .measurement import bounds
 from .scan_area import find_scan_area, is_lossless
@@ -111,7 +111,7 @@ def read_marks(frame: Frame, scan_area: Box | None = None) -> Marks:
         stiff = ~np.isnan(elastogram.stiffness[inside])
         coloured = Coloured((coloured.marks | coloured.flow) & ~stiff, nothing, coloured.all & ~stiff)
     white = _white(grey, peaks, coloured.marks | coloured.flow, lossless)
-    flow, box = (nothing, None) if elastogram is not None else _flow(frame, area, coloured, white, lossless)
+    flow, box = (nothing, None) if elastogram is not None else flow_in(frame, area, coloured, white, lossless)
     drawn = coloured.flow & ~flow  # a colour bar on the tissue's edge, lines across flow
     marks = (coloured.marks | white | drawn) & ~flow
 
@@ -124,59 +124,6 @@ def read_marks(frame: Frame, scan_area: Box | None = None) -> Marks:
     mask[inside] = flow
     placed = None if box is None else (box[0] + row0, box[1] + column0, box[2] + row0, box[3] + column0)
     return Marks(overlay, ColourFlow(mask=mask, box=placed))
-
-
-def _flow(
-    frame: Frame, area: Box, coloured: Coloured, white: Mask, lossless: bool
-) -> tuple[Mask, Box | None]:
-    """Flow of a scan area, and the colour box in its pixels."""
-    flow = coloured.flow
-    if frame.pixels.ndim == 2:
-        return flow, None
-    inside = np.s_[area[0] : area[2], area[1] : area[3]]
-    bar = find_bar(frame.pixels)
-    said = _said_box(frame, area)
-    if said is None and not flow.any() and not bar.any():
-        return flow, None
-    flow = _mostly(flow, ~bar[inside])
-    ink = Ink(frame.pixels[inside], coloured.all & ~bar[inside], flow, lossless)
-    lines = ink.lines_in(flow)
-    flow &= ~lines
-    box = said or find_outline((coloured.marks | white | lines | ink.marks()) & ~flow, flow)
-    if box is None:
-        return flow, None
-    within = np.zeros_like(flow)
-    within[box[0] : box[2], box[1] : box[3]] = True
-    flow = _mostly(flow, within)
-    return flow | ink.specks_in(box), box
-
-
-def _said_box(frame: Frame, area: Box) -> Box | None:
-    """The colour box that the file names, in pixels of the scan area."""
-    for region in frame.regions:
-        if region.kind == "colour-flow":
-            row0, column0, row1, column1 = region.box
-            box = (
-                max(row0 - area[0], 0),
-                max(column0 - area[1], 0),
-                min(row1, area[2]) - area[0],
-                min(column1, area[3]) - area[1],
-            )
-            if box[0] < box[2] and box[1] < box[3]:
-                return box
-    return None
-
-
-def _mostly(mask: Mask, where: Mask) -> Mask:
-    """The pieces of a mask of which more than half lies somewhere."""
-    if not mask.any():
-        return mask
-    labels, n = ndimage.label(mask, TOUCHING)
-    kept = np.bincount(labels[where & mask], minlength=n + 1) > 0.5 * np.bincount(
-        labels[mask], minlength=n + 1
-    )
-    pieces: Mask = kept[labels] & mask
-    return pieces
 
 
 def spread(flow: ColourFlow | None, shape: tuple[int, int]) -> Mask:

@@ -211,16 +211,19 @@ class Outliner:
         if not weight:
             return ellipse
         pose = Pose.of(calipers)
-        place = pose.place(shape)
-        at = np.ogrid[place]
-        change = ndimage.map_coordinates(self._change(calipers, pose), pose.in_crop(*at), order=1)
+        start = ellipse_logit(calipers.distance(*pose.in_frame()))
+        change = weight * self._change(pose, start)
+        if not (inside := start + change >= 0).any():
+            return ellipse
         mask = np.zeros(shape, dtype=bool)
-        mask[place] = ellipse_logit(calipers.distance(*at)) + weight * change >= 0
+        at = np.ogrid[place := pose.place(shape, inside)]
+        finer = ndimage.map_coordinates(change, pose.in_crop(*at), order=1)
+        mask[place] = ellipse_logit(calipers.distance(*at)) + finer >= 0
         region = one_region(mask, ellipse)
         return region if region.any() else ellipse
 
     @torch.inference_mode()
-    def _change(self, calipers: Calipers, pose: Pose) -> NDArray[np.float32]:
+    def _change(self, pose: Pose, ellipse: NDArray[np.float32]) -> NDArray[np.float32]:
         """The network's word on the crop: the mean over its mirror images."""
         row0, column0, row1, column1 = self.scan_area
         rows, columns = pose.in_frame()
@@ -230,7 +233,7 @@ class Outliner:
         planes = inputs_of(
             torch.from_numpy(pose.crop(self._tissue) * scanned)[None],
             torch.from_numpy(scanned)[None].float(),
-            torch.from_numpy(ellipse_logit(calipers.distance(rows, columns)))[None],
+            torch.from_numpy(ellipse)[None],
         )
         words = self._network(torch.cat([planes.flip(axes) for axes in MIRRORS]))[:, 0]
         upright = [one.flip([axis - 2 for axis in axes]) for one, axes in zip(words, MIRRORS, strict=True)]
