@@ -107,7 +107,7 @@ class CorrectDock(QWidget):
         assert folder is not None
         self.message.forget(NO_FOLDER)
         self.message.say(f"{folder.path.name}: {counted(len(folder.ids()), 'frame')}.", "good")
-        if self.session.is_free and folder.ids():
+        if self.session.routes.is_free and folder.ids():
             self.view.walk.go_through_folder()
         self.session.enter(folder)
         self.view.held.enter(folder, lambda: self.view.study.who)

@@ -315,6 +315,25 @@ class Routes:
             _route("frames of the training folder", self._work.ids, navigator.cases.case_id),
         )
 
+    @property
+    def is_free(self) -> bool:
+        """True where no image is open but one of a training folder."""
+        opened = self._navigator.cases.image
+        return all(image is opened for image in frame_layers(self._navigator.viewer.layers))
+
+    def begin(self) -> None:
+        """Show the first frame of the training folder that waits for a decision, over no other image."""
+        first = self._work.next_undecided(None) or next(iter(self._work.ids), None)
+        if first is not None and self.is_free:
+            self._open_case(first)
+
+    def go_on(self) -> bool:
+        """Show the next frame of the training folder that waits for a decision; False where none does."""
+        following = self._work.next_undecided(self._navigator.cases.case_id)
+        if following is not None:
+            self._open_case(following)
+        return following is not None
+
     def go(self, route: int, number: int) -> None:
         """Show a frame of one of the orders."""
         navigator = self._navigator

@@ -11,7 +11,6 @@ from app_model.types import KeyCode, KeyMod
 from napari.layers import Image, Labels
 from qtpy.QtCore import QObject, QTimer
 
-from ..._layers import frame_layers
 from ...folder.dataset import TrainingFolder
 from ...folder.readers import ReadingPair
 from ...types import Node, Status
@@ -87,18 +86,12 @@ class Session(QObject):
         self.navigator.changed.connect(self.changed)
         self.filing.saved.connect(self._take_saved)
         self.work.changed.connect(self.changed)
-        self.work.found.connect(self._begin)
+        self.work.found.connect(self.routes.begin)
 
     @property
     def mask(self) -> PaintedMask | None:
         """The mask of the frame in view."""
         return self.navigator.mask
-
-    @property
-    def is_free(self) -> bool:
-        """True where no image is open but one of a training folder."""
-        opened = self.navigator.cases.image
-        return all(image is opened for image in frame_layers(self.viewer.layers))
 
     @property
     def folder(self) -> TrainingFolder | None:
@@ -160,10 +153,7 @@ class Session(QObject):
         mask = self.mask
         if mask is None or mask.ledger.last_said(mask.seen) in (None, said):
             return  # and the message says why
-        following = self.work.next_undecided(self.navigator.cases.case_id)
-        if following is not None:
-            self.open_case(following)
-        elif self.work.items:
+        if not self.routes.go_on() and self.work.items:
             self.told.emit("Every frame of the list is decided.", "good", mask)
 
     def reject(self) -> None:
@@ -292,12 +282,6 @@ class Session(QObject):
         else:
             return mask
         return None
-
-    def _begin(self) -> None:
-        """Show the first frame of a training folder that waits for a decision, where no other is at work."""
-        first = self.work.next_undecided(None) or next(iter(self.work.ids), None)
-        if first is not None and self.is_free:
-            self.open_case(first)
 
     def _take_saved(self, request: SaveRequest) -> None:
         self.work.take_saved(request)
