@@ -97,8 +97,8 @@ def canvases_of(widget: QWidget) -> list[QOpenGLWidget]:
 class LightCollection:
     """Keeps what is older than itself out of the garbage collection that napari asks for with each removal.
 
-    napari 0.9 frees a layer's textures that way, and walks over all objects of the process for it: some 0.2 s.
-    What came since is still collected. Nothing happens where objects are kept out already.
+    napari 0.9 frees a layer's textures that way, and walks over all objects of the process: some 0.2 s. What came
+    since is still collected. Nothing happens where objects are kept out already.
     """
 
     def __init__(self) -> None:

@@ -16,14 +16,14 @@ from ..common.number_field import NumberField
 from ..common.parts import Signal, beside, button, folded, form, small, stacked
 from ..prompts.scale import ScaleRow
 from .navigator import RouteState
-from .nodes import NodeTable
+from .nodes import NodeTable, ToolButtons
 from .second_reader import Decision
 from .study import Recovery, StudyRow
 from .suggestions import SuggestionList
-from .tools import ToolButtons
 
 if TYPE_CHECKING:
     from ...folder.autosave import Stroke
+    from ...imaging.calipers import Calipers
     from ...types import Node
     from .painted import PaintedMask
     from .session import Session
@@ -63,14 +63,15 @@ class DeskState:
     note: str = ""
     taken_back: str = ""
     needs_name: bool = False
+    n_burned: int = 0
     case_id: str | None = None
     left_behind: Sequence[Stroke] = ()
     put_aside: Sequence[Stroke] = ()
     routes: Sequence[RouteState] = ()
 
 
-def state_of(session: Session) -> DeskState:
-    """Return what a session is to show now."""
+def state_of(session: Session, burned: Sequence[Calipers] = ()) -> DeskState:
+    """Return what a session is to show now, beside the calipers on the screen of the frame in view."""
     navigator, filing, mask = session.navigator, session.filing, session.mask
     around = DeskState(
         image=navigator.image,
@@ -78,6 +79,7 @@ def state_of(session: Session) -> DeskState:
         left_behind=tuple(filing.left.strokes),
         put_aside=tuple(filing.left.put_aside),
         needs_name=filing.needs_name,
+        n_burned=sum(2 if node.hint == "four ends" else 1 for node in burned),
         routes=session.routes.states,
     )
     if mask is None:
@@ -168,7 +170,8 @@ class CorrectView(QWidget):
         self.walk.show_state(state)
         self.nodes.show_nodes(state.node_ids, state.facts)
         self.nodes.mark(state.selected)
-        self.tools.show_state(is_cine=state.image is not None and state.image.ndim == 3)
+        is_cine = state.image is not None and state.image.ndim == 3
+        self.tools.show_state(is_cine=is_cine, n_burned=state.n_burned)
         if self.note.text() != state.note and not self.note.hasFocus():
             self.note.setText(state.note)
         self.state.show_state(state)
