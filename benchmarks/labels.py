@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ import torch
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
 
-from measure_default import busi, real  # noqa: E402
+from measure_default import busi, real, usgra  # noqa: E402
 from napari_cln.network.model import Member  # noqa: E402
 from napari_cln.network.u_shaped import network_of  # noqa: E402
 from napari_cln.study.statistics.metrics import dice  # noqa: E402
@@ -33,14 +33,15 @@ from napari_cln.training.scoring import score_frames, summarise  # noqa: E402
 from napari_cln.types import Estimate  # noqa: E402
 
 SHARE = 0.1
-DRAWS = 2
+DRAWS = 4
 WIDTH = 0.25
 """Of the network, as a part of the recipe's; frames are seen at a quarter of the side."""
 STEPS = 250
 SIMULATED = 60
 Results: TypeAlias = dict[str, list[dict[str, list[float]]]]
 """Dice of each judged lesion, and the AUC, by arm and draw."""
-ARMS = ("supervised", "unlabelled", "pretrained", "synthetic")
+ARMS = ("supervised", "unlabelled", "pretrained", "synthetic", "wrong")
+"""``wrong`` has unlabelled frames of vessels and nerves, without a lesion; of the first draw alone."""
 
 
 def recipe_of() -> Recipe:
@@ -70,15 +71,13 @@ def arms(data: Path, cache: Path) -> Results:
         few, rest = parts["train"].take(order[:n]), unlabelled(parts["train"].take(order[n:]))
         for arm in ARMS:
             done = found.setdefault(arm, [])
-            if len(done) > draw:
+            if len(done) > draw or (arm == "wrong" and draw):
                 continue
             done.append(scores_of(trained(arm, few, rest, draw, cache), judged))
             kept.write_text(json.dumps(found))
             print(f"# draw {draw}, {arm}: {np.mean(done[-1]['dice']):.3f}", file=sys.stderr, flush=True)
     if "all labelled" not in found:
-        found["all labelled"] = [
-            scores_of(trained("supervised", parts["train"], rest, DRAWS, cache), judged)
-        ] * DRAWS
+        found["all labelled"] = [scores_of(trained("supervised", parts["train"], rest, 0, cache), judged)]
         kept.write_text(json.dumps(found))
     return found
 
@@ -92,6 +91,15 @@ def unlabelled(samples: Samples) -> Samples:
         node_targets=np.full((len(samples), MAX_NODES), np.nan, np.float32),
         frame_targets=np.full(len(samples), np.nan, np.float32),
     )
+
+
+def empty_frames(cache: Path) -> Samples:
+    """Frames of vessels and nerves, without what is known of them."""
+    path = cache / "usgra-small.npz"
+    if not path.exists():
+        frames = real(usgra(ROOT.parent / "shared" / "data", "train"), "usgra", recipe_of().prepare)
+        frames.halved().halved().save(path)
+    return unlabelled(Samples.load(path))
 
 
 def trained(arm: str, few: Samples, rest: Samples, draw: int, cache: Path) -> Member:
@@ -111,7 +119,7 @@ def trained(arm: str, few: Samples, rest: Samples, draw: int, cache: Path) -> Me
             assert made is not None
             made.halved().halved().save(path)
         frames = Samples.join([*[few] * max(SIMULATED // len(few), 1), Samples.load(path)])
-    more = rest if arm == "unlabelled" else None
+    more = {"unlabelled": rest, "wrong": empty_frames(cache)}.get(arm)
     return run(frames, recipe, draw, cache, start=start, more=more)
 
 
@@ -154,29 +162,53 @@ def scores_of(network: Member, judged: Samples) -> dict[str, list[float]]:
     }
 
 
-def compared(
-    found: dict[str, list[dict[str, list[float]]]], arm: str
-) -> tuple[Estimate, float, float, float]:
-    """Gain of an arm in mean Dice over the draws with its interval over lesions, both means, gain in AUC."""
-    means = {name: np.array([draw["dice"] for draw in found[name]]).mean(0) for name in ("supervised", arm)}
-    gaps = means[arm] - means["supervised"]
+def compared(found: Results, arm: str) -> tuple[Estimate, float, float]:
+    """Gain of an arm over the labelled frames alone in mean Dice, over its draws and with its interval over
+    lesions; its own mean Dice; and its gain in AUC."""
+    n = len(found[arm])
+    own, base = (np.array([draw["dice"] for draw in found[name][:n]]).mean(0) for name in (arm, "supervised"))
+    gaps = own - base
     rng = np.random.default_rng(0)
     again = gaps[rng.integers(len(gaps), size=(5000, len(gaps)))].mean(1)
     low, high = np.quantile(again, [0.025, 0.975])
-    auc = {name: np.mean([draw["auc"][0] for draw in found[name]]) for name in ("supervised", arm)}
+    auc = [np.mean([draw["auc"][0] for draw in found[name][:n]]) for name in (arm, "supervised")]
     gain = Estimate(value=float(gaps.mean()), low=float(low), high=float(high), n=len(gaps))
-    return (
-        gain, float(means[arm].mean()), float(means["supervised"].mean()), float(auc[arm] - auc["supervised"])
-    )  # fmt: skip
+    return gain, float(own.mean()), float(auc[0] - auc[1])
 
 
-def draws(found: Results, arm: str) -> Iterator[float]:
+def draws(found: Results, arm: str) -> list[float]:
     """Gain of each draw."""
-    for one, other in zip(found[arm], found["supervised"], strict=True):
-        yield float(np.mean(one["dice"]) - np.mean(other["dice"]))
+    pairs = zip(found[arm], found["supervised"], strict=False)
+    return [round(float(np.mean(one["dice"]) - np.mean(other["dice"])), 3) for one, other in pairs]
+
+
+def told(found: Results) -> Iterator[dict[str, Any]]:
+    """What, value, bound, held and best of each arm, as ``review.py`` prints them."""
+    n = len(found["supervised"])
+    ceiling, _, _ = compared(found, "all labelled")
+    for arm, what, bound in (
+        ("unlabelled", "347 unlabelled frames, by a mean teacher,", "≥ +0.03, lower limit > 0"),
+        ("pretrained", "a pretraining on all 385 frames without labels", "≥ 0, lower limit > −0.01"),
+        ("synthetic", f"{SIMULATED} simulated frames", "stated"),
+        ("wrong", "unlabelled frames without a lesion", "loses less than 0.01"),
+    ):
+        gain, mean, auc = compared(found, arm)
+        yield {
+            "what": f"mean Dice of 38 labelled frames and {what} less that of 38 alone, {gain.n} lesions, "
+            f"{len(found[arm])} of {n} draws",
+            "value": f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f}), to {mean:.3f}; by draw "
+            f"{draws(found, arm)}; AUC {auc:+.3f}",
+            "bound": bound,
+            "held": {
+                "unlabelled": gain.value >= 0.03 and gain.low > 0,
+                "pretrained": gain.value >= 0 and gain.low > -0.01,
+                "synthetic": True,
+                "wrong": gain.value > -0.01,
+            }[arm],
+            "best": f"all 385 labelled {ceiling.value:+.3f}",
+        }
 
 
 if __name__ == "__main__":
-    results = arms(ROOT.parent / "shared" / "data", ROOT / "build" / "review")
-    for name in (*ARMS[1:], "all labelled"):
-        print(name, *compared(results, name), list(draws(results, name)))
+    for line in told(arms(ROOT.parent / "shared" / "data", ROOT / "build" / "review")):
+        print(line)

@@ -427,20 +427,24 @@ def cine(frames: int | None) -> Iterator[Row]:
     """One score a clip on sweeps across a node, and whether the node keeps its id."""
     from dataclasses import replace
 
+    from scipy.special import expit, logit
+
     from napari_cln.imaging.tracking import Tracker
     from napari_cln.network.inference import segment
     from napari_cln.network.weights import load_model
     from napari_cln.phantom.motion import Sweep
     from napari_cln.study.detection import match_nodes
+    from napari_cln.study.statistics.calibration import calibration_line
     from napari_cln.study.statistics.intervals import auc_interval, compare_auc, proportion
+    from napari_cln.training.scoring import fit_temperature
 
-    n, n_frames, network, rng = frames or 200, 24, load_model(), np.random.default_rng(0)
+    n, n_frames, network, rng = frames or 150, 8, load_model(), np.random.default_rng(0)
     truths, best, clips, singles = [], [], [], []
-    switches = seen = lost = large = 0
+    switches = seen = undrawn = lost = large = 0
     started = time.monotonic()
     for seed in range(n):
         sweep, tracker = Sweep(seed, n_frames, breath_mm=3.0), Tracker()
-        scores, ids = [], []
+        scores, ids, missed = [], [], {}
         for index, phantom in enumerate(sweep):
             prediction = segment(replace(phantom.frame, index=index), network)
             names = tracker.add(prediction)
@@ -450,10 +454,18 @@ def cine(frames: int | None) -> Iterator[Row]:
             found = pair.iou >= 0.3
             size = phantom.placed[0].axes_mm[0]
             large += size >= 5
-            lost += size >= 5 and not found
+            if size >= 5 and not found:
+                missed[index] = phantom.instances > 0
             if found:
                 ids.append(names[pair.predicted - 1])
                 scores.append(prediction.node_scores[pair.predicted - 1])
+        undrawn += len(missed)
+        for one in tracker.tracks:
+            for faint in one.faint:
+                truth, mask = missed.get(faint.frame), faint.mask
+                if truth is not None and (truth & mask).sum() >= 0.3 * (truth | mask).sum():
+                    del missed[faint.frame]
+        lost += len(missed)
         if not ids:
             continue
         most = max(set(ids), key=ids.count)
@@ -487,11 +499,77 @@ def cine(frames: int | None) -> Iterator[Row]:
     share = proportion(int(lost), int(large))
     yield Row(
         what=f"frames without the node, of {large} in which it is 5 mm or longer (IoU under 0.3)",
-        value=str(share),
+        value=f"{share}; drawn in the frame itself, {proportion(int(undrawn), int(large))}",
         bound="≤ 0.01",
         held=share.value <= 0.01,
         best="0",
     )
+    half = np.arange(len(truths)) % 2 == 0
+    y, x = np.array(truths, float), np.array(clips)
+    own = fit_temperature(x[half], y[half])
+    scaled = expit(logit(np.clip(x, 1e-6, 1 - 1e-6)) / own)
+    slopes = [calibration_line(y[~half] > 0.5, each[~half]) for each in (x, scaled)]
+    assert slopes[0] is not None and slopes[1] is not None
+    yield Row(
+        what=f"slope of the clips' calibration at a temperature of their own ({own:.2f}, of every other one)",
+        value=f"{slopes[1].slope}; at that of single frames {slopes[0].slope}",
+        bound="interval holds 1",
+        held=slopes[1].slope.low <= 1 <= slopes[1].slope.high,
+        best="1",
+    )
+
+
+@row("phantom")
+def phantom_row(frames: int | None) -> Iterator[Row]:
+    """The best score that each modality of the phantom allows, from its densities, beside what is known."""
+    from scipy.special import logit
+
+    from napari_cln.phantom.elasticity import draw_stiffness, stiffness_log_ratio
+    from napari_cln.phantom.flow import PATTERNS, SHARES, flow_log_ratio
+    from napari_cln.phantom.perfusion import draw_perfusion, perfusion_log_ratio
+    from napari_cln.phantom.signs import clinical_log_ratio, draw_record, draw_signs, malignancy_of
+    from napari_cln.study.statistics.intervals import auc_interval
+
+    n, rng = frames or 20_000, np.random.default_rng(3)
+    truth = rng.random(n) < 0.5
+    grey = np.array([logit(malignancy_of(draw_signs(rng, bool(t)))) for t in truth])
+    more = {
+        "flow": [flow_log_ratio(PATTERNS[int(rng.choice(4, p=SHARES[int(t)]))]) for t in truth],
+        "stiffness": [stiffness_log_ratio(draw_stiffness(rng, bool(t))) for t in truth],
+        "clinical record": [clinical_log_ratio(draw_record(rng, bool(t))) for t in truth],
+        "wash-in": [perfusion_log_ratio(draw_perfusion(rng, bool(t))) for t in truth],
+    }
+    known = {"flow": 0.972, "stiffness": 0.956, "clinical record": 0.965, "wash-in": None}
+    yield Row(
+        what=f"best AUC of the grey signs, {n} simulated nodes",
+        value=str(auc_interval(truth, grey)),
+        bound="0.940 ± 0.005",
+        held=abs(auc_interval(truth, grey).value - 0.940) <= 0.005,
+    )
+    for name, ratios in more.items():
+        both, wanted = auc_interval(truth, grey + np.array(ratios)), known[name]
+        yield Row(
+            what=f"best AUC of {name} alone, and with the grey signs",
+            value=f"{auc_interval(truth, ratios).value:.3f}, {both}",
+            bound="above the grey signs'" if wanted is None else f"{wanted} ± 0.005",
+            held=both.value > 0.940 if wanted is None else abs(both.value - wanted) <= 0.005,
+        )
+    everything = auc_interval(truth, grey + sum(np.array(ratios) for ratios in more.values()))
+    yield Row(
+        what="best AUC of all together",
+        value=str(everything),
+        bound="≥ 0.988",
+        held=everything.value >= 0.988,
+    )
+
+
+@row("labels")
+def labels_row(_: int | None) -> Iterator[Row]:
+    """Few labels: what unlabelled, restored and simulated frames bring a small network."""
+    from labels import arms, told
+
+    found = arms(ROOT.parent / "shared" / "data", ROOT / "build" / "review")
+    yield from (Row(**each) for each in told(found))
 
 
 def main() -> int:

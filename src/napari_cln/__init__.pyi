@@ -14,8 +14,10 @@ from .folder.dataset import TrainingFolder
 from .folder.formats.exchange import export_study, import_study
 from .folder.health.check import check_study
 from .folder.split.deal import Fold
+from .imaging.calipers import Calipers
 from .imaging.carrying import carry_masks, interpolate_masks
 from .imaging.channels import despeckle
+from .imaging.crosses import BurnedCalipers, find_calipers
 from .imaging.editing import delete_node, fill_holes, keep_part, merge_nodes, smooth_node, split_node
 from .imaging.elastogram import Elastogram, find_elastogram
 from .imaging.flow import NodeFlow, find_flow
@@ -53,6 +55,7 @@ from .types import (
     PrepareConfig,
     Region,
 )
+from .workflow.calipers import outline_calipers
 from .workflow.evaluate import EvaluationStep, evaluate_folder
 from .workflow.promote import promote
 from .workflow.pseudo import pseudo_label
@@ -62,6 +65,8 @@ __version__: str
 
 __all__ = [
     "Annotation",
+    "BurnedCalipers",
+    "Calipers",
     "Case",
     "CaseRow",
     "ClnError",
@@ -113,6 +118,7 @@ __all__ = [
     "explain",
     "export_study",
     "fill_holes",
+    "find_calipers",
     "find_elastogram",
     "find_flow",
     "find_overlay",
@@ -129,6 +135,7 @@ __all__ = [
     "measure_nodes",
     "merge_nodes",
     "open_source",
+    "outline_calipers",
     "outline_node",
     "prepare",
     "pretrain",

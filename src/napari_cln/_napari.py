@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
     from .types import Frame
 
 __all__ = [
-    "get_reader",
     "get_segmenter",
     "open_sample_cine",
     "open_sample_frame",
     "open_sample_real",
+    "read_layers",
     "write_masks",
     "write_segmentation",
 ]
@@ -60,11 +60,6 @@ NOT_STUDIES = (
     (("results.csv", "run.jsonl"), "what napari-cln segment wrote", "Open one of the pictures in it."),
 )
 """Folders that hold more than frames: the files that tell, what they are, and what to do."""
-
-
-def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[LayerTuple]]:
-    """Reader for napari: each frame with its nodes and their malignancy, a cine or a folder as it is."""
-    return read_layers
 
 
 def read_layers(path: str | Sequence[str]) -> list[LayerTuple]:
@@ -171,9 +166,8 @@ def _segment(frame: Frame) -> list[LayerTuple]:
         reason = str(error) if isinstance(error, ClnError) else f"{type(error).__name__}: {error}"
         warnings.warn(f"The frame opened without a prediction. {reason}", stacklevel=2)
         return [message_to_layer(f"not segmented: {reason}", frame)]
-    unlike = {0} if prediction.status == "unlike-training-data" else set()
     return [
-        readings_to_layer([reading_of(prediction)], model_note(segmenter.card), frame, unlike),
+        readings_to_layer([reading_of(prediction)], model_note(segmenter.card), frame),
         prediction_to_layer(prediction),
     ]
 

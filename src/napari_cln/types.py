@@ -75,6 +75,8 @@ class LayerKind(StrEnum):
     """An Image that is no frame, but a map over one."""
     DIFFERENCE = "difference"
     """What was painted, against what was given."""
+    MODEL = "model"
+    """The outline of a model, beside the folder's own masks."""
     READING = "reading"
     """Another reader's outline."""
     DEPTH_SCALE = "depth scale"
@@ -346,6 +348,16 @@ class Prediction:
         return "unlike-training-data" if self.novelty is not None and self.novelty > 1 else "ok"
 
     @property
+    def flag(self) -> str:
+        """A sentence that says why not to rely on the result; empty where nothing speaks against it."""
+        return self._flag(self.doubt)
+
+    def _flag(self, doubt: Doubt | None) -> str:
+        if self.status == "unlike-training-data":
+            return UNLIKE_TRAINING_DATA
+        return "" if doubt is None or doubt.level == "sure" else str(doubt)
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """Sentences for the user about the frame, and about what the model can say of it."""
         return self._warnings(self.doubt)
@@ -361,10 +373,8 @@ class Prediction:
         return self._warnings(self.node_doubts[node - 1] if self.node_doubts else self.doubt)
 
     def _warnings(self, doubt: Doubt | None) -> tuple[str, ...]:
-        unlike = (UNLIKE_TRAINING_DATA,) if self.status == "unlike-training-data" else ()
-        if not unlike and doubt is not None and doubt.level != "sure":
-            unlike = (str(doubt),)
-        return *unlike, *self.notes, *self.frame.warnings
+        flag = self._flag(doubt)
+        return *((flag,) if flag else ()), *self.notes, *self.frame.warnings
 
     @property
     def mask(self) -> NDArray[np.bool_]:

@@ -14,6 +14,7 @@ from napari.components import LayerList
 from napari.layers import Image, Labels, Layer, Points
 
 from napari_cln import _layers
+from napari_cln._layers.captions import captions_of
 from napari_cln.errors import DatasetError, FrameReadError
 from napari_cln.io.sources import open_source, read_frame
 from napari_cln.study.reading import read_prediction
@@ -132,19 +133,46 @@ def test_the_canvas_says_score_label_cutoff_size_and_limits(two_nodes):
     assert tuple(points.scale) == pytest.approx(two_nodes.frame.spacing_mm)
 
 
-def test_the_canvas_says_that_a_frame_is_unlike_the_training_data(two_nodes):
-    unlike = replace(two_nodes, novelty=1.5)
-    readings = [read_prediction(unlike)]
-    labels = make(_layers.prediction_to_layer(unlike))
-
-    assert _layers.unlike_frames(labels) == {0}
+def test_a_flag_comes_before_the_verdict_which_has_no_colour_then(two_nodes):
     flagged, plain = (
-        make(_layers.readings_to_layer(readings, NOTE, unlike.frame, frames)).text.values[0]
-        for frames in (_layers.unlike_frames(labels), set())
+        make(_layers.readings_to_layer([read_prediction(one)], NOTE, one.frame))
+        for one in (replace(two_nodes, novelty=1.5), two_nodes)
     )
-    assert "unlike those that the model was trained on:\ndo not rely on" in flagged
-    assert "unlike" not in plain
-    assert _layers.unlike_frames(make(_layers.prediction_to_layer(two_nodes))) == set()
+
+    first = " ".join(flagged.text.values[0].splitlines())
+    assert first.startswith("The frame is unlike those that the model was trained on: do not rely on")
+    assert "malignancy 0.83" in first
+    assert len(set(flagged.features["text_colour"])) == 1
+    assert plain.text.values[0].startswith("malignancy 0.83")
+    assert len(set(plain.features["text_colour"])) == 2
+
+
+def test_words_on_a_light_frame_are_dark(two_nodes):
+    light = replace(two_nodes.frame, pixels=np.full_like(two_nodes.frame.pixels, 250))
+    for frame, is_dark in ((light, True), (two_nodes.frame, False)):
+        points = make(_layers.readings_to_layer([read_prediction(two_nodes)], NOTE, frame))
+        for colour in points.features["text_colour"]:
+            assert (int(colour[1:3], 16) + int(colour[3:5], 16) + int(colour[5:7], 16) < 384) == is_dark
+
+
+@given(
+    top=st.integers(0, 540), left=st.integers(0, 740), height=st.integers(8, 260), width=st.integers(8, 400)
+)
+def test_what_is_said_of_a_node_never_lies_on_it(top, left, height, width):
+    box = (top, left, min(top + height, 600), min(left + width, 800))
+    frame = Frame(pixels=np.zeros((600, 800), np.uint8))
+    nodes = np.zeros((600, 800), np.uint8)
+    nodes[box[0] : box[2], box[1] : box[3]] = 1
+    reading = read_prediction(predict(frame, nodes, (0.9,)))
+
+    of_frame, of_node = captions_of(reading, NOTE, frame)
+
+    for caption in (of_frame, of_node):
+        is_above = caption.row <= box[0]
+        is_below = caption.row - 0.036 * 600 * len(caption.text.splitlines()) >= box[2] - 1
+        is_right = caption.column >= box[2 + 1]
+        is_left = caption.column + 7 * max(map(len, caption.text.splitlines())) <= box[1]
+        assert is_above or is_below or is_right or is_left
 
 
 def test_no_node_found_is_an_answer(frame):

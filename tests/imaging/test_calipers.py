@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from napari_cln.errors import InputError
-from napari_cln.imaging.calipers import Calipers
+from napari_cln.imaging.calipers import Calipers, Pose
 
 SHAPE = (90, 120)
 points = st.tuples(st.floats(0, SHAPE[0] - 1), st.floats(0, SHAPE[1] - 1))
@@ -109,3 +109,20 @@ def test_the_ellipse_of_a_box_has_its_area():
 def test_what_shows_no_node_is_refused_with_a_sentence(drawn, said):
     with pytest.raises(InputError, match=said):
         Calipers.of(SHAPE, **drawn)
+
+
+@given(four_ends())
+def test_a_point_comes_back_from_the_crop_to_its_place_in_the_frame(drawn):
+    pose = Pose.of(drawn)
+    rows, columns = pose.in_crop(*pose.in_frame())
+
+    assert np.allclose(rows, np.arange(pose.side)[:, None])
+    assert np.allclose(columns, np.arange(pose.side)[None, :])
+
+
+@given(four_ends())
+def test_a_crop_is_turned_and_not_mirrored(drawn):
+    (rows, columns) = Pose.of(drawn).in_frame()
+    across, down = (np.array([one[0, -1] - one[0, 0], one[-1, 0] - one[0, 0]]) for one in (columns, rows))
+
+    assert across[0] * down[1] - across[1] * down[0] > 0

@@ -15,9 +15,12 @@ from napari_cln.training.loop import _judge
 from napari_cln.training.outcome import card_of
 from napari_cln.training.run_folder import Collapsed
 from napari_cln.training.scoring import (
+    FrameScore,
     compare_scores,
     estimate_figures,
+    fit_clip_point,
     fit_operating_point,
+    fit_temperature,
     goodness,
     score_frames,
     summarise,
@@ -82,6 +85,40 @@ def test_the_card_and_the_log_say_how_many_there_were(scores, mixed, recipe):
     assert card.to_json()
     assert isinstance(last, Collapsed)
     assert last.message.startswith("The network gives no finite number for 10 of 20 validation frames.")
+
+
+def clips_of(n, spread):
+    """Clips of four frames each, whose logits scatter about the clip's own, which says nothing wrong."""
+    rng = np.random.default_rng(0)
+    scores, clips = [], {}
+    for clip in range(n):
+        mean = rng.normal(0, 2)
+        target = float(rng.random() < 1 / (1 + np.exp(-mean)))
+        for frame in range(4):
+            logit = mean + rng.normal(0, spread)
+            id_, score = f"{clip}-{frame}", 1 / (1 + np.exp(-logit))
+            known = {"dice": 1.0, "has_node": True, "claimed": True}
+            scores.append(FrameScore(id=id_, malignancy=score, target=target, **known))
+            clips[id_] = str(clip)
+    return scores, clips
+
+
+def test_the_temperature_of_a_clip_undoes_that_of_its_noisy_frames():
+    scores, clips = clips_of(400, 2.0)
+    of_frames = fit_temperature([s.malignancy for s in scores], [s.target for s in scores])
+
+    of_clips, cutoff = fit_clip_point(scores, clips, of_frames)
+
+    assert of_frames > 1.2  # a frame's noise makes it too sure of itself
+    assert of_frames * of_clips == pytest.approx(1.25, abs=0.25)  # with a quarter of the noise, nearly 1
+    assert 0.2 < cutoff < 0.8
+
+
+def test_few_clips_give_no_cutoff_of_clips():
+    scores, clips = clips_of(9, 1.0)
+
+    assert fit_clip_point(scores, clips, 1.0) == (None, None)
+    assert fit_clip_point(scores, {}, 1.0) == (None, None)
 
 
 def test_a_comparison_is_of_the_frames_that_both_score(scores, sound):

@@ -42,7 +42,6 @@ from .predictions import (
     reading_of,
     readings_of,
     readings_to_layer,
-    unlike_frames,
 )
 from .segmentations import SEGMENTATION_ENDINGS, encode_labels, is_segmentation_file, segmentation_to_layers
 from .space import (
@@ -52,7 +51,6 @@ from .space import (
     PLACE_KEY,
     RUN_KEY,
     SCAN_AREA_KEY,
-    UNLIKE_KEY,
     LayerTuple,
     space_of,
 )
@@ -65,7 +63,6 @@ __all__ = [
     "RUN_KEY",
     "SCAN_AREA_KEY",
     "SEGMENTATION_ENDINGS",
-    "UNLIKE_KEY",
     "LayerTuple",
     "annotation_from_layer",
     "axes_to_layer",
@@ -102,5 +99,4 @@ __all__ = [
     "segmentation_to_layers",
     "source_to_layer",
     "space_of",
-    "unlike_frames",
 ]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from ..study.reading import Reading, describe_reading, digest, node_rows, read_prediction, short_axis
-from ..types import UNLIKE_TRAINING_DATA, Frame, LayerKind, Prediction
+from ..study.reading import Reading, digest, node_rows, read_prediction
+from ..types import Frame, LayerKind, Prediction
+from .captions import TEXT_SIZE, Caption, captions_of, colour_on, place_at_foot
 from .space import (
     CLEAR,
     FRAME_KEY,
@@ -19,7 +20,6 @@ from .space import (
     PINK,
     SKY,
     SOURCE_KEY,
-    UNLIKE_KEY,
     YELLOW,
     LayerOptions,
     LayerTuple,
@@ -43,12 +43,9 @@ __all__ = [
     "prediction_to_layer",
     "readings_of",
     "readings_to_layer",
-    "unlike_frames",
 ]
 
 NODE_COLOURS = {None: YELLOW, 0: CLEAR, 1: YELLOW, 2: SKY, 3: PINK, 4: GREEN, 5: ORANGE}
-TEXT_COLOURS = {"malignant": "#ffc27d", "benign": "#a6e3d0", "no node found": "#e8e8e8"}
-
 
 _read: WeakKeyDictionary[Prediction, Reading] = WeakKeyDictionary()
 
@@ -74,9 +71,7 @@ def cine_to_layer(like: Image) -> LayerTuple:
     return masks, labels_options(like, {KEY: {}}), "labels"
 
 
-def readings_to_layer(
-    readings: Iterable[Reading], note: str, like: Image | Frame, unlike: Set[int] = frozenset()
-) -> LayerTuple:
+def readings_to_layer(readings: Iterable[Reading], note: str, like: Image | Frame) -> LayerTuple:
     """Points layer whose text says on the canvas what was found: of each frame, and at each node.
 
     Parameters
@@ -87,29 +82,21 @@ def readings_to_layer(
     like : napari.layers.Image or Frame
         What they were made from; its place in space is copied, and a cine's texts get its
         frame axis.
-    unlike : set of int
-        Numbers of the frames that are unlike the training data, which their texts say; 0 for a still.
     """
+    captions: list[Caption] = []
     places: list[tuple[float, ...]] = []
-    texts: list[str] = []
     rows: list[dict[str, Any]] = []
     metadata: dict[str, str] = {KEY: LayerKind.MALIGNANCY}
-    lift = 0.015 * _foot(like)[0]  # clear of the mask
     for reading in readings:
         metadata.setdefault(FRAME_KEY, reading.frame_digest)
         rows += node_rows(reading)
-        places += [(reading.index, *_foot(like))]
-        places += [(reading.index, row - lift, column) for row, column in reading.corners]
-        index = reading.index if is_stack(like) else 0
-        caution = UNLIKE_TRAINING_DATA.replace(": ", ":\n") + "\n" if index in unlike else ""
-        # a line for each part: the whole sentence is wider than a canvas between two panels
-        texts += ["\n".join(describe_reading(reading).split(" · ")) + f"\n{caution}{note}"]
-        texts += [
-            f"{score:.2f} {reading.label_of(score)} · {short_axis(size)}"
-            for score, size in zip(reading.node_scores, reading.sizes, strict=True)
-        ]
-    colours = [TEXT_COLOURS[row["label"]] for row in rows]
-    features = _columns(rows) | {"text": texts, "text_colour": colours}
+        of_frame = captions_of(reading, note, like)
+        places += [(reading.index, caption.row, caption.column) for caption in of_frame]
+        captions += of_frame
+    features = _columns(rows) | {
+        "text": [caption.text for caption in captions],
+        "text_colour": [caption.colour for caption in captions],
+    }
     options = _text_options(like) | {"name": f"{title_of(like)} · malignancy", "features": features}
     options["metadata"] = metadata
     data = np.array(places, dtype=float).reshape(-1, 3)
@@ -118,12 +105,12 @@ def readings_to_layer(
 
 def message_to_layer(message: str, like: Image | Frame) -> LayerTuple:
     """Points layer that says on the canvas why a frame has no prediction."""
-    features = {"text": [message], "text_colour": [TEXT_COLOURS["no node found"]]}
+    features = {"text": [message], "text_colour": [colour_on(like, message)]}
     metadata: dict[str, str] = {KEY: LayerKind.MALIGNANCY}
     if isinstance(like, Frame):
         metadata[FRAME_KEY] = digest(like.pixels)
     options = _text_options(like) | {"name": f"{title_of(like)} · not segmented", "features": features}
-    return np.array([_foot(like)]), options | {"metadata": metadata}, "points"
+    return np.array([place_at_foot(like)]), options | {"metadata": metadata}, "points"
 
 
 def model_note(card: ModelCard) -> str:
@@ -160,14 +147,6 @@ def readings_of(labels: Labels) -> dict[int, Reading]:
     return dict(known) if isinstance(known, Mapping) else {}
 
 
-def unlike_frames(labels: Labels) -> set[int]:
-    """Numbers of the frames of a Labels layer that are unlike the model's training data."""
-    known = labels.metadata.get(KEY)
-    if isinstance(known, Prediction):
-        return {0} if known.status == "unlike-training-data" else set()
-    return set(labels.metadata.get(UNLIKE_KEY, ()))
-
-
 def labels_options(owner: Image | Frame, metadata: LayerOptions) -> LayerOptions:
     """Place, name and colours of a Labels layer of nodes."""
     return space_of(owner) | {
@@ -184,19 +163,13 @@ def _text_options(owner: Image | Frame) -> LayerOptions:
         "text": {
             "string": {"feature": "text"},
             "color": {"feature": "text_colour"},
-            "size": 11,
-            "anchor": "lower_left",
+            "size": TEXT_SIZE,
+            "anchor": "upper_left",  # the words lie above the point, whatever the zoom
         },
         "size": 1,
         "face_color": "transparent",
         "border_color": "transparent",
     }
-
-
-def _foot(like: Image | Frame) -> tuple[float, float]:
-    """Place of a text of three lines in the lower left corner of a frame."""
-    height = like.shape[0] if isinstance(like, Frame) else like.data.shape[like.ndim - 2]
-    return 0.93 * height, 0.0
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

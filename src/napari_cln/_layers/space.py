@@ -20,7 +20,6 @@ __all__ = [
     "RUN_KEY",
     "SCAN_AREA_KEY",
     "SOURCE_KEY",
-    "UNLIKE_KEY",
     "LayerOptions",
     "LayerTuple",
     "is_stack",
@@ -50,8 +49,6 @@ OVERLAY_KEY = "napari-cln remove overlay"
 """Key in an Image's metadata that is False where overlays are to stay in the network's input."""
 RUN_KEY = "napari-cln frames of a run"
 """Key in a Labels layer's metadata for the set of frames that a run changed, and no reader."""
-UNLIKE_KEY = "napari-cln unlike frames"
-"""Key in the metadata of a cine's Labels for the set of frames that are unlike the training data."""
 
 # Colours that colour-blind readers can tell apart (Okabe and Ito, 2008), without those of
 # colour Doppler.

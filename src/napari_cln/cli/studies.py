@@ -104,6 +104,7 @@ def bring_in(
     turn_masks: bool = False,
     patient_folders: bool = False,
     clinical: Annotated[Headings, Meta(title="COLUMN…")] = (),
+    calipers: bool = False,
     json: bool = False,
 ) -> int:
     """Bring a study into a training folder, and say at the end what was made of what.
@@ -140,10 +141,13 @@ def bring_in(
         The folder of an image is named after its patient.
     clinical : str
         Columns of the table to keep as the patient's clinical record: numbers and a few words, no dates.
+    calipers : bool
+        Outline nodes from the calipers that are burned into frames without masks, as predictions.
     json : bool
         Print the report as JSON.
     """
     from ..folder.formats.exchange import import_study
+    from ..workflow.calipers import outline_calipers
 
     work = import_study(
         source,
@@ -160,6 +164,7 @@ def bring_in(
         turn_masks=turn_masks,
         patient_folders=patient_folders,
         clinical=clinical,
+        suggest=outline_calipers if calipers else None,
     )
     for _ in _with_bar(work):
         pass

@@ -7,6 +7,7 @@ here                  what it leans on                      goes
 `grid_of`             ``viewer.canvas.grid``                with support of napari before 0.9
 `fit_layers`          ``reset_view(layers=…)``              with support of napari before 0.9
 `can_step`            ``Labels._undo_history``              when napari tells whether a layer can be undone
+`exchange_strokes`    ``Labels._undo_history``              when napari can hand on a layer's history
 `camera_of`           ``viewer.scene.camera``               with support of napari before 0.9
 `text_overlay_of`     ``viewer.canvas.overlays.text``       with support of napari before 0.9
 `canvases_of`         the canvas's ``QOpenGLWidget``        when a layer can answer the right button itself
@@ -36,6 +37,7 @@ __all__ = [
     "camera_of",
     "can_step",
     "canvases_of",
+    "exchange_strokes",
     "fit_layers",
     "grid_of",
     "make_canvas_current",
@@ -83,6 +85,17 @@ def can_step(labels: Labels, *, back: bool) -> bool:
     return bool(getattr(labels, "_undo_history" if back else "_redo_history", ()))
 
 
+def exchange_strokes(labels: Labels, other: Labels | None) -> None:
+    """Give two layers each other's strokes that can be undone and redone; with no other, one has none."""
+    for name in ("_undo_history", "_redo_history"):
+        mine = getattr(labels, name)
+        if other is None:
+            mine.clear()
+        else:
+            setattr(labels, name, getattr(other, name))
+            setattr(other, name, mine)
+
+
 def canvases_of(widget: QWidget) -> list[QOpenGLWidget]:
     """Return the widgets that a window draws layers on.
 
@@ -97,8 +110,8 @@ def canvases_of(widget: QWidget) -> list[QOpenGLWidget]:
 class LightCollection:
     """Keeps what is older than itself out of the garbage collection that napari asks for with each removal.
 
-    napari 0.9 frees a layer's textures that way, and walks over all objects of the process: some 0.2 s. What came
-    since is still collected. Nothing happens where objects are kept out already.
+    napari 0.9 frees a layer's textures that way, and walks over all objects of the process: some 0.2 s.
+    What came since is still collected. Nothing happens where objects are kept out already.
     """
 
     def __init__(self) -> None:

@@ -46,7 +46,7 @@ KeyOf: TypeAlias = Callable[[Literal["patient", "cine"], str], str]
 MERGED_WITHIN = timedelta(minutes=10)
 MERGED = ("predicted", "corrected", "noted", "undone")
 """Actions whose lines of history are put together; each decision keeps a line of its own."""
-UNSAID = ("taken-back", "noted", "undone")
+UNSAID = ("taken-back", "noted", "undone", "from calipers")
 """Actions that do not say what stands: their line has the status beside them."""
 # fmt: off
 MAKERS = (
@@ -282,12 +282,27 @@ def says(
     """
     nodes = complete_nodes(annotation)
     hashes = hashes_of(_masks(annotation, nodes, _stored_box(record, annotation.frame), unjudged))
-    patient = about.patient or annotation.frame.patient_id
     return (
         tuple(entry.node for entry in record.nodes) == nodes
         and record.status == annotation.status
         and hashes == {key: getattr(record, key) for key in hashes}
-        and (patient is None or key_of("patient", patient) == record.patient_key)
+        and knows(record, annotation, about, key_of)
+    )
+
+
+def knows(record: Record, annotation: Annotation, about: Provenance, key_of: KeyOf) -> bool:
+    """Tell whether a frame's record agrees with where an annotation comes from: patient, side, hospital.
+
+    Parameters
+    ----------
+    record : Record
+    annotation : Annotation
+    about : Provenance
+    key_of : callable
+    """
+    patient = about.patient or annotation.frame.patient_id
+    return (
+        (patient is None or key_of("patient", patient) == record.patient_key)
         and about.split == record.split
         and _with_facts(record, about, key_of) == record
     )
@@ -375,7 +390,8 @@ def crop_instances(instances: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
     if lost:
         raise DatasetError(
             f"{lost} painted pixels lie outside the scan area that the training folder keeps of this frame "
-            f"(rows {row0} to {row1}, columns {column0} to {column1}). Erase them there and save again."
+            f"(rows {row0} to {row1}, columns {column0} to {column1}). Erase them there; "
+            "or draw a wider area in the Frames dock, where the frame is not in the folder yet."
         )
     return inside
 

@@ -1,4 +1,4 @@
-"""The ellipse that a node's calipers span: its ends, and how far each pixel lies inside.
+"""The ellipse that a node's calipers span, and the crop of a frame that they pose.
 
 Four ends are joined by four quarters of ellipses, which share their tangents where they meet: the outline
 passes through every end, also where the axes cross off their middles or not at right angles.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,14 +18,19 @@ from scipy import ndimage
 from ..errors import InputError
 from .measurement import bounds
 
-__all__ = ["Axis", "Calipers", "one_region"]
+__all__ = ["HINTS", "Axis", "Calipers", "Hint", "Pose", "one_region"]
 
-Axis = tuple[tuple[float, float], tuple[float, float]]
+Axis: TypeAlias = tuple[tuple[float, float], tuple[float, float]]
 """Row and column of both ends, in frame pixels, pixel centres at whole numbers."""
+Hint: TypeAlias = Literal["two ends", "four ends", "box"]
+"""What a person drew of a node."""
+HINTS: tuple[Hint, ...] = get_args(Hint)
 Mask = NDArray[np.bool_]
 
 SHORT_OF_LONG = 0.65
 """Short axis of a node whose long axis alone was measured."""
+END = 0.55
+"""Place of an end of the longer axis in a posed crop, from its middle (0) to its border (1)."""
 SHORTEST = 2.0
 """Pixels from end to end below which an axis shows no direction."""
 
@@ -39,11 +45,14 @@ class Calipers:
         Row and column of both ends of each, in frame pixels.
     centre : (float, float)
         Where they cross.
+    hint : {"two ends", "four ends", "box"}
+        What of it a person drew.
     """
 
     long_axis: Axis
     short_axis: Axis
     centre: tuple[float, float]
+    hint: Hint
 
     @classmethod
     def of(
@@ -78,42 +87,66 @@ class Calipers:
         if box is not None:
             if short_axis is not None:
                 raise InputError("A short axis belongs to a long one, not to a box.", "Leave one out.")
-            return cls._inscribed(_checked_box(box, shape))
+            return cls.inscribed(_checked_box(box, shape))
         assert long_axis is not None
-        a, b = (np.array(end) for end in _checked_axis("long", long_axis, shape))
+        long_axis = _checked_axis("long", long_axis, shape)
         if short_axis is None:
-            middle = (a + b) / 2
-            half = SHORT_OF_LONG / 2 * np.array([-(b - a)[1], (b - a)[0]])
-            return cls(
-                long_axis=_axis(a, b), short_axis=_axis(middle - half, middle + half), centre=_at(middle)
-            )
-        c, d = (np.array(end) for end in _checked_axis("short", short_axis, shape))
-        along = np.linalg.det(np.stack([b - a, d - c]))
-        place, other = (
-            (np.linalg.det(np.stack([c - a, d - c])) / along, np.linalg.det(np.stack([c - a, b - a])) / along)
-            if along
-            else (math.inf, math.inf)
-        )
-        if not (0 < place < 1 and 0 < other < 1):
+            return cls.along(long_axis)
+        short_axis = _checked_axis("short", short_axis, shape)
+        if (calipers := cls.crossing(long_axis, short_axis)) is None:
             raise InputError(
                 f"The short axis {_shown(short_axis)} does not cross the long axis {_shown(long_axis)}.",
                 "Draw it across, from one side of the node to the other.",
             )
-        return cls(long_axis=_axis(a, b), short_axis=_axis(c, d), centre=_at(a + place * (b - a)))
+        return calipers
 
     @classmethod
-    def _inscribed(cls, box: tuple[float, float, float, float]) -> Calipers:
-        row0, column0, row1, column1 = (
-            value - 0.5 for value in box
-        )  # pixels reach half beyond their centres
+    def along(cls, long_axis: Axis) -> Calipers:
+        """Take two ends; the short axis is 0.65 of the long one, across its middle.
+
+        Parameters
+        ----------
+        long_axis : ((float, float), (float, float))
+        """
+        a, b = np.array(long_axis)
+        half = SHORT_OF_LONG / 2 * np.array([a[1] - b[1], b[0] - a[0]])
+        middle = (a + b) / 2
+        short_axis = _axis(middle - half, middle + half)
+        return cls(long_axis=_axis(a, b), short_axis=short_axis, centre=_at(middle), hint="two ends")
+
+    @classmethod
+    def crossing(cls, long_axis: Axis, short_axis: Axis) -> Calipers | None:
+        """Take four ends; None where the axes don't cross between them.
+
+        Parameters
+        ----------
+        long_axis, short_axis : ((float, float), (float, float))
+        """
+        (a, b), (c, d) = np.array(long_axis), np.array(short_axis)
+        try:
+            place, other = np.linalg.solve(np.stack([b - a, c - d], axis=1), c - a)
+        except np.linalg.LinAlgError:
+            return None
+        if not (0 < place < 1 and 0 < other < 1):
+            return None
+        centre = _at(a + place * (b - a))
+        return cls(long_axis=_axis(a, b), short_axis=_axis(c, d), centre=centre, hint="four ends")
+
+    @classmethod
+    def inscribed(cls, box: Sequence[float]) -> Calipers:
+        """Take a box; the axes lie in its middle, along its sides.
+
+        Parameters
+        ----------
+        box : (float, float, float, float)
+            ``(row0, column0, row1, column1)``, half-open.
+        """
+        # pixels reach half beyond their centres
+        row0, column0, row1, column1 = (float(value) - 0.5 for value in box)
         row, column = (row0 + row1) / 2, (column0 + column1) / 2
         upright, across = ((row0, column), (row1, column)), ((row, column0), (row, column1))
-        tall = row1 - row0 > column1 - column0
-        return cls(
-            long_axis=upright if tall else across,
-            short_axis=across if tall else upright,
-            centre=(row, column),
-        )
+        long_axis, short_axis = (upright, across) if row1 - row0 > column1 - column0 else (across, upright)
+        return cls(long_axis=long_axis, short_axis=short_axis, centre=(row, column), hint="box")
 
     @property
     def length(self) -> float:
@@ -161,8 +194,9 @@ class Calipers:
         inside = np.zeros(shape, dtype=bool)
         rows, columns = self.place(shape)
         inside[rows, columns] = self.distance(*np.ogrid[rows, columns]) <= 1
-        inside[self.nearest(shape)] = True
-        return one_region(inside, self.nearest(shape))
+        row, column = (min(max(round(at), 0), size - 1) for at, size in zip(self.centre, shape, strict=True))
+        inside[row, column] = True
+        return inside
 
     def place(self, shape: tuple[int, int]) -> tuple[slice, slice]:
         """Rows and columns of a frame outside which no pixel lies in the outline.
@@ -177,25 +211,121 @@ class Calipers:
         last = np.clip(np.ceil(corners.max(axis=0)) + 1, 0, shape).astype(int)
         return slice(int(first[0]), int(last[0])), slice(int(first[1]), int(last[1]))
 
-    def nearest(self, shape: tuple[int, int]) -> tuple[int, int]:
-        """Pixel of a frame at the centre.
+
+@dataclass(frozen=True, kw_only=True)
+class Pose:
+    """A square crop whose rows run along a node's longer axis.
+
+    Parameters
+    ----------
+    centre : (float, float)
+        Of the crop, in frame pixels.
+    along : (float, float)
+        Unit vector of its columns' order, in rows and columns of the frame.
+    half : float
+        Half its side, in frame pixels.
+    side : int
+        Its pixels.
+    """
+
+    centre: tuple[float, float]
+    along: tuple[float, float]
+    half: float
+    side: int = 128
+
+    @classmethod
+    def of(cls, calipers: Calipers, *, reach: float = 1 / END, side: int = 128) -> Pose:
+        """Pose a crop by the longer axis, whose ends then lie in its middle row.
+
+        Parameters
+        ----------
+        calipers : Calipers
+        reach : float
+            Half the crop's side, in halves of that axis.
+        side : int
+        """
+        a, b = (
+            np.array(end)
+            for end in max(calipers.long_axis, calipers.short_axis, key=lambda ends: math.dist(*ends))
+        )
+        length = float(np.linalg.norm(b - a))
+        return cls(centre=_at((a + b) / 2), along=_at((b - a) / length), half=reach * length / 2, side=side)
+
+    @property
+    def scale(self) -> float:
+        """Frame pixels to a pixel of the crop."""
+        return 2 * self.half / self.side
+
+    def in_frame(self) -> NDArray[np.float64]:
+        """Row and column in the frame of each pixel of the crop, shape (2, side, side)."""
+        at = (np.arange(self.side) + 0.5) * self.scale - self.half
+        along, across = np.array(self.along), np.array([self.along[1], -self.along[0]])
+        steps = at[None, None, :] * along[:, None, None] + at[None, :, None] * across[:, None, None]
+        placed: NDArray[np.float64] = steps + np.array(self.centre)[:, None, None]
+        return placed
+
+    def in_crop(
+        self, rows: NDArray[np.floating], columns: NDArray[np.floating]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Row and column in the crop of points of the frame.
+
+        Parameters
+        ----------
+        rows, columns : ndarray of float
+            Of one shape, or such that one spreads over the other.
+        """
+        row, column = rows - self.centre[0], columns - self.centre[1]
+        x = row * self.along[0] + column * self.along[1]
+        y = row * self.along[1] - column * self.along[0]
+        return (y + self.half) / self.scale - 0.5, (x + self.half) / self.scale - 0.5
+
+    def place(self, shape: tuple[int, int]) -> tuple[slice, slice]:
+        """Rows and columns of a frame outside which the crop shows nothing.
 
         Parameters
         ----------
         shape : (int, int)
         """
-        row, column = (min(max(round(at), 0), size - 1) for at, size in zip(self.centre, shape, strict=True))
-        return row, column
+        reach = self.half * (abs(self.along[0]) + abs(self.along[1]))
+        rows, columns = (
+            slice(min(max(math.floor(at - reach), 0), size), min(max(math.ceil(at + reach) + 1, 0), size))
+            for at, size in zip(self.centre, shape, strict=True)
+        )
+        return rows, columns
+
+    def crop(self, image: NDArray[np.generic]) -> NDArray[np.float32]:
+        """Show a part of a frame: smoothed by as much as the crop is coarser, 0 beyond the frame.
+
+        Parameters
+        ----------
+        image : ndarray, shape (H, W)
+
+        Returns
+        -------
+        ndarray of float32, shape (side, side)
+        """
+        rows, columns = self.in_frame()
+        width = 2 * int(self.scale / 2) + 1
+        first = [max(0, int(at.min()) - width) for at in (rows, columns)]
+        part = image[
+            first[0] : max(int(rows.max()) + width + 2, 0), first[1] : max(int(columns.max()) + width + 2, 0)
+        ].astype(np.float32)
+        if not part.size:
+            return np.zeros((self.side, self.side), dtype=np.float32)
+        if width > 1:
+            part = ndimage.uniform_filter(part, width, mode="constant")
+        shown: NDArray[np.float32] = ndimage.map_coordinates(
+            part, [rows - first[0], columns - first[1]], order=1, mode="constant"
+        )
+        return shown
 
 
-def one_region(mask: Mask, around: tuple[int, int]) -> Mask:
-    """The part of a mask that holds a pixel, without holes; none where that pixel is not set.
+def one_region(mask: Mask, around: Mask) -> Mask:
+    """The piece of a mask that shares most pixels with another, without holes; empty where none does.
 
     Parameters
     ----------
-    mask : ndarray of bool, shape (H, W)
-    around : (int, int)
-        Row and column.
+    mask, around : ndarray of bool, shape (H, W)
 
     Returns
     -------
@@ -203,11 +333,12 @@ def one_region(mask: Mask, around: tuple[int, int]) -> Mask:
     """
     region = np.zeros_like(mask)
     place = bounds(mask)
-    if place is None or not mask[around]:
+    if place is None:
         return region
-    labels, _ = ndimage.label(mask[place])
-    label = labels[around[0] - place[0].start, around[1] - place[1].start]
-    region[place] = ndimage.binary_fill_holes(labels == label)
+    labels, n = ndimage.label(mask[place])
+    shared = np.bincount(labels[around[place] & mask[place]], minlength=n + 1)
+    if shared.any():
+        region[place] = ndimage.binary_fill_holes(labels == shared.argmax())
     return region
 
 
@@ -264,9 +395,6 @@ def _checked_box(box: Sequence[float], shape: tuple[int, int]) -> tuple[float, f
     return row0, column0, row1, column1
 
 
-def _shown(values: object) -> str:
-    """Numbers for a message, whole or with one digit."""
-    if isinstance(values, float | int | np.number):
-        return f"{round(float(values), 1):g}"
-    assert isinstance(values, Sequence | np.ndarray)
-    return f"({', '.join(map(_shown, values))})"
+def _shown(values: Axis | Sequence[float]) -> str:
+    """Numbers for a message, with one digit at most."""
+    return str(np.round(np.array(values, dtype=float), 1).tolist()).replace(".0", "")

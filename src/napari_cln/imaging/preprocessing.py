@@ -28,6 +28,7 @@ __all__ = [
     "paint_over",
     "prepare",
     "restore",
+    "scan_of",
     "to_model",
 ]
 
@@ -203,6 +204,28 @@ def _planes(
             value /= np.maximum(where, 1e-3)
             np.clip(value, 0, 1, out=value)
     return planes
+
+
+def scan_of(frame: Frame) -> tuple[NDArray[np.uint8], Box]:
+    """The scan of a frame as networks see it, in the frame's own pixels.
+
+    Parameters
+    ----------
+    frame : Frame
+
+    Returns
+    -------
+    ndarray of uint8, shape (H, W)
+        Luma, with burned-in marks and Doppler colour painted over; 0 outside the scan area.
+    (int, int, int, int)
+        The scan area.
+    """
+    row0, column0, row1, column1 = box = find_scan_area(frame)
+    inside = np.s_[row0:row1, column0:column1]
+    found = read_marks(frame, box)
+    tissue = np.zeros(frame.shape, dtype=np.uint8)
+    tissue[inside] = tissue_of(frame, inside, found.overlay, found)
+    return tissue, box
 
 
 def to_model(mask: NDArray[np.bool_], geometry: Geometry) -> NDArray[np.float32]:

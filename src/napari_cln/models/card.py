@@ -184,6 +184,9 @@ class ModelCard:
         The rule and the data that gave the cutoff.
     temperature : float
         Divides the class logits, so that a score of 0.7 is right 7 times in 10; 0.01 to 100.
+    clip_temperature, clip_cutoff : float, optional
+        Those of a node's score over the frames of a cine, which are steadier than single frames; the first
+        divides the mean of logits that ``temperature`` has divided. None where no clips were validated.
     doubt : DoubtModel, optional
         What it knows of its own failures; None for a model that does not know.
     limits : str
@@ -210,6 +213,8 @@ class ModelCard:
     cutoff: Annotated[float, Meta(ge=0, le=1)] = 0.5
     cutoff_from: Text = "not set: 0.5"
     temperature: Annotated[float, Meta(ge=0.01, le=100)] = 1.0
+    clip_temperature: Annotated[float, Meta(ge=0.01, le=100)] | None = None
+    clip_cutoff: Annotated[float, Meta(ge=0, le=1)] | None = None
     doubt: DoubtModel | None = None
     limits: Text = LIMITS
     sha256: Annotated[

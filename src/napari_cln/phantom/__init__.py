@@ -7,12 +7,14 @@ A phantom is a test body and no substitute for a patient's frame.
 """
 
 from .machines import MACHINES, Machine
+from .perfusion import ContrastClip
 from .screen import Screen, draw_calipers, draw_doppler_box, draw_text
 from .signs import NodeSigns, draw_signs, malignancy_of
 from .simulation import Phantom, simulate, simulate_cine
 
 __all__ = [
     "MACHINES",
+    "ContrastClip",
     "Machine",
     "NodeSigns",
     "Phantom",

@@ -13,7 +13,7 @@ from ..types import Box, Spacing
 from .anatomy import Neck
 from .machines import GREY, WHITE, Machine
 from .nodes import PlacedNode
-from .screen import Screen, draw_calipers, draw_doppler_box, draw_text
+from .screen import Point, Screen, draw_calipers, draw_doppler_box, draw_text
 
 __all__ = ["draw_layout", "draw_measurements"]
 
@@ -60,7 +60,7 @@ def draw_measurements(
     nodes: tuple[PlacedNode, ...],
     *,
     box: Box | None = None,
-) -> None:
+) -> tuple[tuple[Point, Point], ...]:
     """Draw what a user put on the tissue: calipers on nodes, vessels or nothing, text, a Doppler box.
 
     Parameters
@@ -76,6 +76,11 @@ def draw_measurements(
     nodes : tuple of PlacedNode
     box : (int, int, int, int), optional
         Of a Doppler frame; others may show the outline of a box anywhere.
+
+    Returns
+    -------
+    tuple of ((float, float), (float, float))
+        Row and column of both ends of each pair of calipers, in screen pixels.
     """
 
     def pixel(point: NDArray[np.float64]) -> tuple[float, float]:
@@ -98,9 +103,10 @@ def draw_measurements(
             ends.append((contour[int(np.argmin(contour[:, 0]))], contour[int(np.argmax(contour[:, 0]))]))
     in_field = (0.0, 0.0), (neck.tissue.depth_mm, neck.tissue.width_mm)
     ends = [(np.clip(a, *in_field), np.clip(b, *in_field)) for a, b in ends]
+    drawn = tuple((pixel(a), pixel(b)) for a, b in ends)
     draw_calipers(
         screen,
-        [(pixel(a), pixel(b)) for a, b in ends],
+        drawn,
         machine.caliper,
         cross=machine.cross,
         dotted=bool(rng.random() < 0.7),
@@ -127,6 +133,7 @@ def draw_measurements(
         column = area[1] + rng.uniform(0.1, 0.9) * (area[3] - area[1] - wide)
         box = int(row), int(column), int(row + tall), int(column + wide)
         draw_doppler_box(screen, box, machine.ruler, slant=float(rng.choice([0, 0, 0.04, -0.04])) * wide)
+    return drawn
 
 
 def _draw_banner(rng: np.random.Generator, screen: Screen, machine: Machine, size: float) -> None:

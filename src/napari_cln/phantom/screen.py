@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ..types import Box
 from .machines import Colour
 
-__all__ = ["Screen", "draw_calipers", "draw_doppler_box", "draw_text"]
+__all__ = ["Point", "Screen", "draw_calipers", "draw_doppler_box", "draw_text"]
 
 Point = tuple[float, float]
 """(row, column) in screen pixels."""

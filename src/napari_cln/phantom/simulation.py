@@ -24,7 +24,7 @@ from .flow import DrawnFlow, Pattern, draw_flow, draw_patterns
 from .machines import MACHINES, Machine
 from .nodes import PlacedNode, add_nodes
 from .overlay import draw_layout, draw_measurements
-from .screen import Screen
+from .screen import Point, Screen
 from .signs import malignancy_of
 from .speckle import Beam, envelope, log_compress, receiver_noise, scatter
 from .tissue import STEP_MM, Contour, inside, smooth_noise
@@ -63,6 +63,8 @@ class Phantom:
         Every pixel that was drawn over.
     machine : str
         Name of the machine.
+    calipers : tuple of ((float, float), (float, float))
+        Row and column of both ends of each measurement that was drawn; on nodes, vessels or nothing.
     flow : ndarray of bool, shape (H, W), optional
         Where Doppler colour lies; None for a frame without Doppler.
     flow_box : (int, int, int, int), optional
@@ -83,6 +85,7 @@ class Phantom:
     structures: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
     overlay: NDArray[np.bool_]
     machine: str
+    calipers: tuple[tuple[Point, Point], ...] = ()
     flow: NDArray[np.bool_] | None = None
     flow_box: Box | None = None
     flow_patterns: tuple[Pattern, ...] = ()
@@ -311,10 +314,11 @@ class _Scene:
             pixels = np.repeat(clean[..., None], 3, axis=2)
             pixels[flow] = drawn.colours[drawn.mask]
         box = None if drawn is None else _moved(drawn.box, area)
+        calipers: tuple[tuple[Point, Point], ...] = ()
         if overlays:
             screen = Screen(pixels)
             draw_layout(self._marks, screen, self.machine, area, self._depth_mm, doppler=doppler)
-            draw_measurements(
+            calipers = draw_measurements(
                 self._marks, screen, self.machine, area, spacing, self._neck, self._placed, box=box
             )
             pixels, overlay = screen.pixels, screen.overlay
@@ -343,6 +347,7 @@ class _Scene:
             structures={name: mask(contours) for name, contours in self._neck.structures.items()},
             overlay=overlay,
             machine=self.machine.name,
+            calipers=calipers,
             flow=None if flow is None else flow & ~overlay,
             flow_box=box,
             flow_patterns=patterns,

@@ -46,8 +46,11 @@ class Cutoff:
             f"taken on the {self.taken_on} set by {self.rule} "
             f"({self.metastatic} metastatic, {self.benign} benign)",
         )
-        warning = ". Optimistic: chosen on the cases it is judged on" if self.optimistic else ""
-        return f"{self.value:.4g}, {origin}{warning}"
+        if not self.optimistic:
+            return f"{self.value:.4g}, {origin}"
+        if self.taken_on == "card":  # which took it from validation cases
+            return f"{self.value:.4g}, {origin}. Optimistic: the card's validation cases may be among these"
+        return f"{self.value:.4g}, {origin}. Optimistic: chosen on the cases it is judged on"
 
     def for_card(self) -> float:
         """The value, if a model's card may carry it.

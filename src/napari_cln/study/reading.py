@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from ..imaging.flow import NodeFlow, flow_of_nodes
 from ..imaging.measurement import bounds, measure_nodes, unsure_share
-from ..types import CLASS_NAMES, Doubt, Measurement, Prediction
+from ..types import CLASS_NAMES, Box, Doubt, Measurement, Prediction
 
 NOTHING_FOUND = "no node found"
 
@@ -38,8 +38,8 @@ class Reading:
     node_scores : tuple of float
     sizes : tuple of Measurement
         Of each node, in the order of its id.
-    corners : tuple of (float, float)
-        Upper left ``(row, column)`` of each node's box, in frame pixels.
+    boxes : tuple of (int, int, int, int)
+        Rows and columns ``(row0, column0, row1, column1)`` of each node, half-open, in frame pixels.
     frame_digest, mask_digest : str
         Content of the pixels it was made from, and of the masks it found.
     frame_score : float, optional
@@ -48,6 +48,8 @@ class Reading:
         From :func:`napari_cln.imaging.measurement.unsure_share`.
     flows : tuple of NodeFlow or None
         Flow in each node; empty for a frame without Doppler.
+    flag : str
+        Why not to rely on it; empty where nothing speaks against it.
     doubts : tuple of Doubt
         About the frame, then about each node; empty for a model that does not know.
     sentences : tuple of str
@@ -61,12 +63,13 @@ class Reading:
     model_id: str
     node_scores: tuple[float, ...]
     sizes: tuple[Measurement, ...]
-    corners: tuple[tuple[float, float], ...]
+    boxes: tuple[Box, ...]
     frame_digest: str
     mask_digest: str
     frame_score: float | None = None
     unsure: float | None = None
     flows: tuple[NodeFlow | None, ...] = ()
+    flag: str = ""
     doubts: tuple[Doubt, ...] = ()
     sentences: tuple[str, ...] = ()
 
@@ -101,14 +104,14 @@ def digest(array: NDArray[Any]) -> str:
 
 def read_prediction(prediction: Prediction) -> Reading:
     """Take from a prediction what is shown of it."""
-    corners = []
+    boxes = []
     for node in range(1, len(prediction.node_scores) + 1):
         rows, columns = np.nonzero(prediction.instances == node)
-        corners.append((float(rows.min()), float(columns.min())))
+        boxes.append((int(rows.min()), int(columns.min()), int(rows.max()) + 1, int(columns.max()) + 1))
     sizes = measure_nodes(prediction)
     flows: tuple[NodeFlow | None, ...] = ()
     if prediction.flow is not None:
-        flows = flow_of_nodes(prediction.flow, prediction.instances, range(1, len(corners) + 1))
+        flows = flow_of_nodes(prediction.flow, prediction.instances, range(1, len(boxes) + 1))
     return Reading(
         index=prediction.frame.index,
         malignancy=prediction.malignancy,
@@ -117,13 +120,14 @@ def read_prediction(prediction: Prediction) -> Reading:
         model_id=prediction.model_id,
         node_scores=prediction.node_scores,
         sizes=sizes,
-        corners=tuple(corners),
+        boxes=tuple(boxes),
         frame_digest=digest(prediction.frame.pixels),
         mask_digest=digest(prediction.instances),
         frame_score=float(prediction.class_probabilities["malignant"]),
         unsure=unsure_share(prediction),
         flows=flows,
         sentences=node_sentences(prediction, sizes=sizes, flows=flows or (None,) * len(sizes)),
+        flag=prediction.flag,
         doubts=(prediction.doubt, *prediction.node_doubts) if prediction.doubt is not None else (),
     )
 

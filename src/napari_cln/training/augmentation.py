@@ -19,8 +19,8 @@ from .data import Batch
 
 __all__ = ["augment", "change_look", "hide_cells"]
 
-CELL = 16
-"""Side of the cells that :func:`hide_cells` hides, in pixels of the network's input."""
+CELLS = 16
+"""Cells along each side of a frame that :func:`hide_cells` hides some of: each of 16 pixels of 256."""
 HIDDEN = 0.6
 """Share of them that it hides."""
 
@@ -125,9 +125,8 @@ def hide_cells(batch: Batch, keys: Sequence[tuple[int, ...]]) -> Batch:
        MICCAI 2023. :arxiv:`2306.08249`
     """
     draws = [np.random.default_rng((*key, 4)) for key in keys]
-    cells = batch.image.shape[-1] // CELL
     sigma = torch.tensor([rng.uniform(1.0, 2.0) for rng in draws]).to(batch.image)[:, None, None, None]
-    gone = torch.from_numpy(np.stack([rng.random((1, cells, cells)) < HIDDEN for rng in draws]))
+    gone = torch.from_numpy(np.stack([rng.random((1, CELLS, CELLS)) < HIDDEN for rng in draws]))
     hidden = F.interpolate(gone.to(batch.image), batch.image.shape[-2:], mode="nearest")
     grey = batch.image.mean((1, 2, 3), keepdim=True)
     image = torch.where(hidden > 0, grey, _blurred(batch.image, sigma))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from .scoring import (
     FrameScore,
     compare_scores,
     estimate_figures,
+    fit_clip_point,
     fit_limits,
     fit_operating_point,
     score_frames,
@@ -44,6 +45,7 @@ def card_of(
     scores: Sequence[Sequence[FrameScore]],
     *,
     members: int = 1,
+    clips: Mapping[str, str] | None = None,
 ) -> ModelCard:
     """Card of a fold, or of the run: operating point, limits and figures from the validation of all folds.
 
@@ -62,6 +64,8 @@ def card_of(
     members : int
         Networks in the model. No frame is unseen by all of an ensemble: each frame is judged by the
         member that did not train on it, and the card says so.
+    clips : mapping of str to str, optional
+        Clip of each frame that is of one, by its id.
     """
     pooled = [score for fold in scores for score in fold]
     of = f" of {len(scores)} folds" if len(scores) > 1 else ""
@@ -76,6 +80,7 @@ def card_of(
             f"on frames that it did not train on: the ensemble itself has no unseen frame. {LIMITS}"
         )
     temperature, cutoff, cutoff_from = fit_operating_point(pooled, data)
+    clip_temperature, clip_cutoff = fit_clip_point(pooled, clips or {}, temperature)
     found = fit_limits(pooled, areas, knows_nothing=recipe.network.knows_nothing)
     return ModelCard(
         name=plain_name(name),
@@ -91,6 +96,8 @@ def card_of(
         cutoff=cutoff,
         cutoff_from=cutoff_from,
         temperature=temperature,
+        clip_temperature=clip_temperature,
+        clip_cutoff=clip_cutoff,
         limits=limits,
     )
 

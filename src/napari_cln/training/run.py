@@ -199,7 +199,8 @@ def _train(
         scores.append(score_frames(network, validate_on))
         if is_new and state.is_main_process:
             counts = more.counts(len(train_on), [validated])
-            card = card_of(f"{name}-fold-{index}", settings, recipe, counts, areas, scores[-1:])
+            clips = _clips_of(cases)
+            card = card_of(f"{name}-fold-{index}", settings, recipe, counts, areas, scores[-1:], clips=clips)
             save_model(network, place / "model.safetensors", card)
             forget_former(place)
     yield from _kept(study, run, config, state, folds, networks, scores, (settings, recipe, areas, more))
@@ -225,7 +226,7 @@ def _kept(
     n_train = len(set().union(*(folds[index].train for index in chosen)))
     validated = [{cases[id_].patient for id_ in folds[index].validation} for index in chosen]
     counts = more.counts(n_train, validated)
-    card = card_of(name, settings, recipe, counts, areas, scores, members=len(chosen))
+    card = card_of(name, settings, recipe, counts, areas, scores, members=len(chosen), clips=_clips_of(cases))
     if state.is_main_process:
         save_model(model, run.model, card)
     if config.compare_with:
@@ -240,6 +241,10 @@ def _kept(
         fold=None if config.ensemble else best,
         figures=tuple(str(figure) for figure in card.figures),
     )
+
+
+def _clips_of(cases: Mapping[str, Case]) -> dict[str, str]:
+    return {id_: case.cine for id_, case in cases.items() if case.cine is not None}
 
 
 def _recipe_of(

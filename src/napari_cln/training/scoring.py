@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +29,7 @@ __all__ = [
     "ValidationFigures",
     "compare_scores",
     "estimate_figures",
+    "fit_clip_point",
     "fit_limits",
     "fit_operating_point",
     "fit_temperature",
@@ -39,6 +40,8 @@ __all__ = [
 ]
 
 
+LEAST_CLIPS = 10
+"""Validated clips from which on a clip's score has a temperature and a cutoff of its own."""
 LOST = 0.02
 """Share of the nodes that the limits on area and surest pixel may cost."""
 NEAR = 0.005
@@ -366,6 +369,39 @@ def fit_operating_point(scores: Sequence[FrameScore], data: str) -> tuple[float,
     if not np.isfinite(cutoff.value):
         return temperature, 0.5, f"not set: the score does not part the classes on {data}"
     return temperature, cutoff.value, f"{cutoff.rule} on {data}"
+
+
+def fit_clip_point(
+    scores: Sequence[FrameScore], clips: Mapping[str, str], temperature: float
+) -> tuple[float | None, float | None]:
+    """Temperature and cutoff of the score of a clip, the mean logit of its frames.
+
+    Parameters
+    ----------
+    scores : sequence of FrameScore
+    clips : mapping of str to str
+        Clip of each frame that is of one, by its id.
+    temperature : float
+        Of single frames, by which their logits are divided before the mean is taken.
+
+    Returns
+    -------
+    temperature, cutoff : float or None
+        None where there are fewer than ten clips of two frames or more, or one class alone.
+    """
+    frames: dict[str, list[tuple[float, float]]] = {}
+    for score in _scored(scores):
+        if (clip := clips.get(score.id)) is not None:
+            frames.setdefault(clip, []).append((score.malignancy, score.target))
+    several = [np.array(rows) for rows in frames.values() if len(rows) > 1]
+    target = np.array([rows[:, 1].max() for rows in several])
+    if len(several) < LEAST_CLIPS or len({*(target >= 0.5)}) < 2:
+        return None, None
+    logits = [logit(np.clip(rows[:, 0], 1e-6, 1 - 1e-6)).mean() / temperature for rows in several]
+    means = expit(np.array(logits))
+    own = fit_temperature(means, target)
+    cutoff = choose_cutoff(target >= 0.5, expit(np.array(logits) / own)).value
+    return own, float(cutoff) if np.isfinite(cutoff) else None
 
 
 def estimate_figures(scores: Sequence[FrameScore], data: str) -> tuple[Figure, ...]:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from ..batch.job import FrameResult, forget_changed, notes_of, open_results, segment_sources
 from ..batch.names import Naming, mark_of_naming, sources_outside
 from ..disk.atomic import write_atomically
@@ -98,9 +100,9 @@ def segment_to_folder(
 CLIPS, PLACES = "clips.csv", "clip_frames.csv"
 CLIP_COLUMNS = (
     "source", "track", "malignancy", "label", "cutoff", "frames", "of", "first", "last", "best_frame",
-    "lowest", "highest", "model",
+    "lowest", "highest", "faint", "model",
 )  # fmt: skip
-PLACE_COLUMNS = ("source", "frame", "node", "track", "malignancy", "confidence", "area_px")
+PLACE_COLUMNS = ("source", "frame", "node", "track", "malignancy", "confidence", "area_px", "found")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +179,8 @@ def track_to_folder(
 
 
 def _follow(name: str, opened: FrameSource, segmenter: Segmenter) -> ClipResult:
-    tracker, failed = Tracker(), 0
+    card, failed = segmenter.card, 0
+    tracker = Tracker(temperature=card.clip_temperature or 1.0, cutoff=card.clip_cutoff)
 
     def frames() -> Iterator[Frame]:
         nonlocal failed
@@ -201,18 +204,28 @@ def _clips(results: Sequence[ClipResult], model: str) -> Iterator[tuple[object, 
             yield (
                 *(result.source, one.id, f"{one.malignancy:.4f}", one.label, f"{one.cutoff:g}"),
                 *(len(one.frames), result.n_frames, one.frames[0], one.frames[-1], one.best_frame),
-                *(f"{min(one.scores):.4f}", f"{max(one.scores):.4f}", model),
+                *(f"{min(one.scores):.4f}", f"{max(one.scores):.4f}", len(one.faint), model),
             )
 
 
 def _places(results: Sequence[ClipResult]) -> Iterator[tuple[object, ...]]:
     for result in results:
         for one in result.tracks:
-            for k, frame in enumerate(one.frames):
-                yield (
+            drawn = {
+                frame: (
                     *(result.source, frame, one.nodes[k], one.id),
-                    *(f"{one.scores[k]:.4f}", f"{one.confidences[k]:.4f}", f"{one.areas[k]:.0f}"),
+                    *(f"{one.scores[k]:.4f}", f"{one.confidences[k]:.4f}", f"{one.areas[k]:.0f}", "drawn"),
                 )
+                for k, frame in enumerate(one.frames)
+            }
+            faint = {
+                each.frame: (
+                    *(result.source, each.frame, "", one.id, "", "", np.count_nonzero(each.mask)),
+                    "carried" if each.carried else "faint",
+                )
+                for each in one.faint
+            }
+            yield from (row for _, row in sorted((faint | drawn).items()))
 
 
 def _write(path: Path, columns: Sequence[str], rows: Iterable[tuple[object, ...]]) -> None:

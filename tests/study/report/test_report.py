@@ -182,10 +182,26 @@ def test_an_optimistic_cutoff_says_so_on_the_first_screen():
     assert any("Optimistic: chosen on the cases it is judged on" in note for note in notes)
 
 
+def test_the_cutoff_of_a_card_contradicts_no_warning_beside_it():
+    said = str(evaluate_rows(random_rows(), replace(FAST, split="all")).cutoff)
+
+    assert "from the model's card. Optimistic: the card's validation cases may be among these" in said
+
+
+def test_the_first_screen_names_every_node():
+    page = overview(evaluate_rows(random_rows(), replace(FAST, split="all")))
+
+    assert "on all cases" in page.title
+    (sentence,) = (one for one in page.sentences if "in part" in one)
+    said = sentence.replace(str(FAST.iou_threshold), "")
+    total, well, part, missed, wrong = map(int, re.findall(r"\d+", said))
+    assert well + part + missed + wrong == total
+
+
 def test_patients_on_both_sides_are_named_on_the_first_screen():
     notes = overview(evaluate_rows(random_rows(), FAST)).notes
 
-    assert any("patients are in test and in another split as well" in note for note in notes)
+    assert any("patients are in the test cases and in another split as well" in note for note in notes)
 
 
 def test_frames_that_the_model_learned_from_are_named_on_the_first_screen(drawn):

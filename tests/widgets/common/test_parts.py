@@ -9,9 +9,9 @@ from napari.components import ViewerModel
 from napari.utils.theme import available_themes
 from qtpy.QtCore import QObject
 
-from napari_cln.widgets.common.parts import workplace_of
 from napari_cln.widgets.common.theme import CONTRAST, colours_of, contrast
 from napari_cln.widgets.common.worker import Work
+from napari_cln.widgets.common.workplace import workplace_of
 from napari_cln.widgets.evaluate.dock import EvaluateDock
 
 

@@ -358,7 +358,7 @@ class TestTakenBack:
     def test_what_another_reader_said_stands_again_in_their_name(self, viewer, dock, folder, finish, press):
         case_id = fill(folder)[0]
         name(dock, "r2")
-        dock.open_case(case_id)
+        dock.session.open_case(case_id)
         press(dock, "reject")
         assert folder.case(case_id).status == "rejected"
 
@@ -373,7 +373,7 @@ class TestTakenBack:
     def test_a_note_is_no_judgement_of_whoever_types_it(self, dock, folder, finish):
         case_id = fill(folder)[0]
         name(dock, "r2")
-        dock.open_case(case_id)
+        dock.session.open_case(case_id)
         dock.view.note.setText("capsule blurred")
         dock.view.note.editingFinished.emit()
         finish(dock)
@@ -415,7 +415,7 @@ class TestTakenBack:
         )
         save_reading(folder, theirs, "r2")
         name(dock, "r3")
-        dock.open_case(case_id)
+        dock.session.open_case(case_id)
         qtbot.waitUntil(lambda: dock.view.decision.isVisibleTo(dock), timeout=20_000)
         qtbot.mouseClick(dock.view.decision.take, Qt.MouseButton.LeftButton)
         finish(dock)
@@ -482,7 +482,7 @@ class TestTakenBack:
         before = folder.record(case_id)
         name(dock, "r2")
         dock.view.study.second.setChecked(True)
-        dock.open_case(case_id)
+        dock.session.open_case(case_id)
         press(dock, "no_node")
         assert read_reading(folder, folder.case(case_id), "r2").status == "no-node"
 
@@ -589,7 +589,7 @@ class TestWhatIsSaid:
 
         for who in ("r1", "r2", "R1"):
             name(dock, who)
-            dock.open_case(case_id)
+            dock.session.open_case(case_id)
             dock.session.refresh()
             dock.second.look()
             qtbot.waitUntil(lambda: "read it yourself" in dock.view.decision.text.text(), timeout=20_000)
@@ -793,13 +793,18 @@ class TestWays:
         assert dock.view.nodes.choice(1, "truth").currentText() == "metastatic"
         labels.paint((40, 40), 2)
         finish(dock)
+        layers = [*viewer.layers]
         dock.view.walk.step(1)
         finish(dock)
-        assert labels not in viewer.layers
+        assert [*viewer.layers] == layers  # to make others takes napari a second
+        assert np.array_equal(labels.data, folder.read_instances(folder.case(ids[1])))
+        labels.undo()
+        finish(dock)
+        assert np.array_equal(labels.data, folder.read_instances(folder.case(ids[1])))
         dock.view.walk.number.setValue(1)
         finish(dock)
 
-        assert labels in viewer.layers
+        assert labels.data[40, 40] == 2
         labels.undo()
         finish(dock)
         assert np.array_equal(labels.data, before)
@@ -816,7 +821,7 @@ class TestWays:
         dock.view.study.second.setChecked(True)
         dock.view.study.open_folder(folder.path)
 
-        dock.open_case(case_id)
+        dock.session.open_case(case_id)
         (labels,) = [layer for layer in viewer.layers if isinstance(layer, Labels)]
         assert not labels.data.any()
         labels.data = np.roll(folder.read_instances(folder.case(case_id)), 20, axis=0)
@@ -845,7 +850,7 @@ class TestWays:
         name(dock, "r3")
         dock.view.study.open_folder(folder.path)
 
-        dock.open_case(case_id)
+        dock.session.open_case(case_id)
         qtbot.waitUntil(lambda: dock.view.decision.isVisibleTo(dock), timeout=20_000)
         assert dock.view.decision.text.text().startswith("r2 reads this frame otherwise: Dice 0.60.")
         dock.view.decision.show_other.click()

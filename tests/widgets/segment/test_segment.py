@@ -13,7 +13,7 @@ from qtpy.QtCore import QPoint, Qt
 from shipped import CINE, FRAME, REAL
 
 import napari_cln
-from napari_cln._layers import KEY, is_painted, unlike_frames
+from napari_cln._layers import KEY, is_painted, readings_of
 from napari_cln.network.doubt import Novelty, pooled_texture
 from napari_cln.network.weights import load_model, save_model
 from napari_cln.widgets.segment.dock import SegmentDock
@@ -97,11 +97,9 @@ def test_a_frame_unlike_the_training_data_says_so(viewer, dock, open_image, segm
     segment(dock)
 
     (points,) = layers(viewer, Points)
-    assert dock.view.verdict.unlike.isVisibleTo(dock.view.verdict)
-    assert dock.view.verdict.unlike.text().startswith(
-        "The frame is unlike those that the model was trained on"
-    )
-    assert "unlike those" in points.text.values[0]
+    assert dock.view.verdict.flag.isVisibleTo(dock.view.verdict)
+    assert dock.view.verdict.flag.text().startswith("The frame is unlike those that the model was trained on")
+    assert points.text.values[0].startswith("The frame is unlike those")
 
 
 def test_in_a_cine_each_frame_says_whether_it_is_unlike(viewer, dock, open_cine, segment, wary_model):
@@ -114,10 +112,10 @@ def test_in_a_cine_each_frame_says_whether_it_is_unlike(viewer, dock, open_cine,
     shown = []
     for index in range(3):
         viewer.dims.set_current_step(0, index)
-        shown.append(dock.view.verdict.unlike.isVisibleTo(dock.view.verdict))
+        shown.append(dock.view.verdict.flag.isVisibleTo(dock.view.verdict))
     assert shown == [True, False, True]
     (labels,) = layers(viewer, Labels)
-    assert unlike_frames(labels) == {0, 2}
+    assert {index for index, reading in readings_of(labels).items() if reading.flag} == {0, 2}
 
 
 def test_a_press_of_the_button_shows_where_the_score_comes_from(
@@ -212,7 +210,7 @@ def test_a_prediction_never_overwrites_paint(viewer, dock, open_image, segment):
 
     assert np.array_equal(painted.data, before)
     assert len(layers(viewer, Labels)) == 2
-    assert painted.opacity == pytest.approx(0.35)
+    assert painted.opacity == pytest.approx(0.9)
     painted.undo()
     painted.undo()
     assert not is_painted(painted)
@@ -300,7 +298,7 @@ def test_a_failed_run_greys_the_old_mask_and_the_next_brings_it_back(
 
     dock.view.model.choose("small")
     segment(dock)
-    assert labels.opacity == pytest.approx(0.35)
+    assert labels.opacity == pytest.approx(0.9)
     assert points.text.values[0].startswith(("malignancy", "no node found"))
 
 
@@ -577,7 +575,7 @@ def test_the_reading_at_another_cutoff_keeps_no_node_found():
 
     reading = Reading(
         index=0, malignancy=0.9, label="no node found", cutoff=0.5, model_id="m@0", node_scores=(),
-        sizes=(), corners=(), frame_digest="", mask_digest="",
+        sizes=(), boxes=(), frame_digest="", mask_digest="",
     )  # fmt: skip
 
     assert reading.at(0.1).label == "no node found"

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -27,16 +27,16 @@ from ...disk.cells import printable
 from ...disk.tables import ENDINGS, is_hidden
 from ...errors import ClnError, DatasetError, ExportError, listed
 from ...io.sources import VIDEO_ENDINGS, refers_to_images
-from ...types import Case
+from ...types import Case, Frame
 from ..dataset import TrainingFolder, last_not_judged
 from ..health.summary import StudySummary, Tally
 from ..pictures import hash_pixels
 from ..screens import unseen_screens
-from ..state import says
+from ..state import knows, says
 from .annotations import find_labelme, find_voc, find_yolo
 from .coco import CocoWriter, find_coco_files, read_coco
 from .columns import read_labels
-from .imported import Found, ImportedFrame, ImportOptions, Incoming, Outlines, TableUse, below
+from .imported import Found, ImportedFrame, ImportOptions, Incoming, Outlines, Suggestion, TableUse, below
 from .masks import find_masks, mask_meanings
 from .meaning import meaning_of, split_of
 from .nnunet import NnunetWriter, find_nnunet, is_nnunet
@@ -213,7 +213,8 @@ def import_study(
     out = Path(out)
     known = (out / "dataset.json").exists()
     study = TrainingFolder.open(out) if known else TrainingFolder.create(out)
-    return StudyImport(found=found, study=study, unused=_unused(folder, found, study.path))
+    unused = _unused(folder, found, study.path)
+    return StudyImport(found=found, study=study, unused=unused, suggest=options.suggest)
 
 
 def _check_words(options: ImportOptions) -> None:
@@ -324,6 +325,7 @@ class StudyImport:
     found: Found
     study: TrainingFolder
     unused: dict[str, str]
+    suggest: Callable[[Frame], Suggestion] | None = None
     _tally: Tally = field(default_factory=Tally)
     _taken: dict[str, tuple[str, object]] = field(default_factory=dict)
     _problems: dict[str, str] = field(default_factory=dict)
@@ -372,7 +374,7 @@ class StudyImport:
         try:
             parcel = item.read()
             case_id = self.study.identify(parcel.annotation.frame)
-            said = _saying(parcel)
+            said = _saying(parcel)  # whatever is suggested: another import may suggest nothing
             if case_id in self._taken:
                 first, former = self._taken[case_id]
                 if former == said:
@@ -382,6 +384,7 @@ class StudyImport:
                     problem=f"{item.name} has the same pixels as {first}, but another mask, label or "
                     "patient. The first was taken: find out which is right, and leave the other out."
                 )
+            parcel = self._with_suggestion(parcel, case_id)
             case = self._keep(parcel)
         except ClnError as cause:
             return step(problem=str(cause))
@@ -397,6 +400,21 @@ class StudyImport:
         self._tally.add(case, parcel.annotation.instances, item.name)
         return step(case=case, notes=parcel.notes)
 
+    def _with_suggestion(self, parcel: ImportedFrame, case_id: str) -> ImportedFrame:
+        """Add outlines to a frame that has none, unless somebody looked and saw no node."""
+        annotation = parcel.annotation
+        if self.suggest is None or parcel.stored is not None or annotation.instances.any():
+            return parcel
+        if annotation.status == "no-node" or self._was_read(case_id):
+            return parcel
+        return self.suggest(annotation.frame).on(parcel)
+
+    def _was_read(self, case_id: str) -> bool:
+        """Tell whether anybody but an import has had a frame of the folder in hand."""
+        if not self.study.layout.record(case_id).exists():
+            return False
+        return any(entry.who != "import" for entry in self.study.record(case_id).history)
+
     def _keep(self, parcel: ImportedFrame) -> Case:
         """Take a frame; what a reader has said of it meanwhile is not overwritten."""
         if parcel.stored is not None:
@@ -405,9 +423,12 @@ class StudyImport:
         if self.study.layout.record(case_id).exists():
             record = self.study.record(case_id)
             unjudged = last_not_judged(self.study, record)
-            if says(record, parcel.annotation, parcel.about, self.study.dataset.hash_key, unjudged):
+            key_of = self.study.dataset.hash_key
+            if says(record, parcel.annotation, parcel.about, key_of, unjudged):
                 return self.study.case(case_id)
-            if any(entry.who != "import" for entry in record.history):
+            if parcel.says_nothing and knows(record, parcel.annotation, parcel.about, key_of):
+                return self.study.case(case_id)  # a frame alone contradicts nobody
+            if self._was_read(case_id):
                 # The rival goes to the revisions, as one that came after another reader's.
                 return self.study.keep(
                     parcel.annotation, parcel.about, expected_revision=0, overlay=parcel.overlay, count=False

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
@@ -57,6 +58,9 @@ class ImportOptions:
     clinical : sequence of str
         Headings of the table that are kept as each patient's clinical record, such as ``["age", "sex"]``:
         numbers and a few words. Ages of 90 and more become 90; dates and names are refused.
+    suggest : callable, optional
+        Outlines of a frame that comes without any, such as :func:`napari_cln.outline_calipers`. They are
+        predictions, which a reader accepts or not; on a frame that a reader has touched nothing is suggested.
     """
 
     images: str | Path | None = None
@@ -71,6 +75,7 @@ class ImportOptions:
     turn_masks: bool = False
     patient_folders: bool = False
     clinical: Sequence[str] = ()
+    suggest: Callable[[Frame], Suggestion] | None = None
 
     def __post_init__(self) -> None:
         values = {str(value): meaning for value, meaning in self.mask_values.items()}
@@ -90,6 +95,58 @@ class ImportedFrame:
     overlay: NDArray[np.bool_] | None = None
     stored: Record | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether it is a frame alone, without an outline or a label."""
+        nodes, status = self.annotation.nodes, self.annotation.status
+        return not nodes and status == "predicted" and not self.annotation.instances.any()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Suggestion:
+    """Outlines that a program suggests for a frame that came without any: a prediction, whoever asks.
+
+    Parameters
+    ----------
+    instances : ndarray of uint8, shape (H, W)
+        0 background; 1, 2, … the nodes. All 0 where there is nothing to suggest.
+    action : str
+        What the line of history says.
+    model_id : str
+    notes : tuple of str
+        What a person should know of it.
+    """
+
+    instances: NDArray[np.uint8]
+    action: str
+    model_id: str
+    notes: tuple[str, ...] = ()
+
+    def on(self, parcel: ImportedFrame) -> ImportedFrame:
+        """The frame with what is suggested; what its labels say of nodes holds for each.
+
+        Parameters
+        ----------
+        parcel : ImportedFrame
+            Without outlines.
+        """
+        notes = parcel.notes + self.notes
+        if not self.instances.any():
+            return replace(parcel, notes=notes)
+        known = parcel.annotation.nodes[0] if parcel.annotation.nodes else Node(id=1)
+        nodes = tuple(
+            replace(known, id=id_, status="predicted") for id_ in range(1, int(self.instances.max()) + 1)
+        )
+        annotation = replace(
+            parcel.annotation,
+            instances=self.instances,
+            nodes=nodes,
+            status="predicted",
+            based_on=self.model_id,
+        )
+        about = msgspec.structs.replace(parcel.about, action=self.action)
+        return replace(parcel, annotation=annotation, about=about, notes=notes)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

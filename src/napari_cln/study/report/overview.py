@@ -35,11 +35,12 @@ def overview(evaluation: Evaluation) -> Overview:
             Tile(name="AUC", value=number(area.value, 3), detail=f"{interval(area, 3)} · n = {area.n}")
         )
     if masks is not None:
-        missed, wrong = (round(e.value * e.n) for e in (masks.missed, masks.wrong_node))
+        well, in_part, missed, wrong = (
+            round(e.value * e.n) for e in (masks.found, masks.loose, masks.missed, masks.wrong_node)
+        )
         sentences.append(
-            f"Of {masks.nodes} nodes it outlines {round(masks.found.value * masks.nodes)} well (IoU ≥ "
-            f"{evaluation.config.iou_threshold:g}), misses {missed}, and in {wrong} it outlines another "
-            "structure instead."
+            f"Of {masks.nodes} nodes it outlines {well} well (IoU ≥ {evaluation.config.iou_threshold:g}), "
+            f"{in_part} in part, misses {missed}, and in {wrong} it outlines another structure instead."
         )
         tiles.append(Tile(name="Nodes found", value=percent(masks.found.value), detail=_detail(masks.found)))
         if masks.claimed is not None:
@@ -63,7 +64,7 @@ def overview(evaluation: Evaluation) -> Overview:
         )
     name = f"“{evaluation.model.partition('@')[0]}”" if evaluation.model else "(not named)"
     return Overview(
-        title=f"How well the model {name} does on the {evaluation.config.split} cases",
+        title=f"How well the model {name} does on {_cases(evaluation)}",
         sentences=tuple(sentences) or ("No case has a mask or a known truth: there is nothing to judge.",),
         tiles=tuple(tiles),
         notes=_notes(evaluation),
@@ -72,6 +73,12 @@ def overview(evaluation: Evaluation) -> Overview:
 
 def _detail(found: Estimate) -> str:
     return f"{round(found.value * found.n)}/{found.n} nodes · {interval(found, 1, 100)} %"
+
+
+def _cases(evaluation: Evaluation) -> str:
+    """Name the cases that are judged, in a sentence."""
+    split = evaluation.config.split
+    return "all cases" if split == "all" else f"the {split} cases"
 
 
 def _notes(evaluation: Evaluation) -> tuple[str, ...]:
@@ -104,8 +111,8 @@ def _notes(evaluation: Evaluation) -> tuple[str, ...]:
         )
     if evaluation.config.split != "test":
         notes.append(
-            f"These are the {evaluation.config.split} cases, not test cases: a model that learned from "
-            "any of them is flattered."
+            f"These are {_cases(evaluation)}, not test cases alone: a model that learned from any of them "
+            "is flattered."
         )
     if flow.learned_from:
         notes.append(
@@ -115,7 +122,7 @@ def _notes(evaluation: Evaluation) -> tuple[str, ...]:
     shared = shared_patients(evaluation)
     if shared:
         notes.append(
-            f"{shared} patients are in {evaluation.config.split} and in another split as well: these figures "
+            f"{shared} patients are in {_cases(evaluation)} and in another split as well: these figures "
             "flatter the model. Split by patient."
         )
     if flow.unjudged:

@@ -25,7 +25,7 @@ from .results import HIDDEN_KEY, nodes_of
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-BESIDE = (LayerKind.DIFFERENCE, LayerKind.READING, LayerKind.OVERLAY, LayerKind.SCAN_AREA)
+BESIDE = (LayerKind.DIFFERENCE, LayerKind.MODEL, LayerKind.READING, LayerKind.OVERLAY, LayerKind.SCAN_AREA)
 TOOLS = ("paint", "erase", "fill", "polygon")
 OPAQUE = ("opaque", "translucent", "translucent_no_depth")
 
@@ -111,10 +111,10 @@ def show_alone(viewer: ViewerModel, image: Image, labels: Labels | None) -> None
     if not fits:
         fit_view(viewer, [image])
     for layer in (image, labels):
-        if layer is not None:
+        if layer is not None and not _is_shown(layer):  # napari draws a layer anew for what it is already
             layer.visible = True
             layer.opacity = layer.opacity or (1.0 if layer is image else 0.35)
-    if labels is not None:
+    if labels is not None and labels.show_selected_label:
         labels.show_selected_label = False
 
 

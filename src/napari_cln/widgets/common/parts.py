@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from napari.layers import Image
-from qtpy.QtCore import QCoreApplication, QObject, Qt, QTimer
+from qtpy.QtCore import QObject, QSize, Qt, QTimer
 from qtpy.QtCore import Signal as Signal  # type: ignore[attr-defined]  # the binding's own
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
     QComboBox,
+    QDockWidget,
     QFormLayout,
     QFrame,
     QHBoxLayout,
     QLabel,
+    QMainWindow,
     QPushButton,
     QScrollArea,
     QSizePolicy,
@@ -35,11 +35,12 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 OPEN_FIRST = "Open an ultrasound image first: File > Open, or drop it on the canvas."
-NARROWEST = 280
+NARROWEST, WIDTH = 280, 350
+"""Least width of a dock, and the width that it opens with, in pixels."""
 
 
 class Listeners:
-    """Connections to napari's events and keys, undone when their owner is gone."""
+    """Connections to napari's events, undone when their owner is gone."""
 
     def __init__(self, owner: QObject) -> None:
         self._undo: list[Callable[[], None]] = []
@@ -49,11 +50,6 @@ class Listeners:
         """Connect to one of napari's events."""
         emitter.connect(callback)
         self._undo.append(partial(emitter.disconnect, callback))
-
-    def bind_key(self, viewer: ViewerModel, key: str, action: Callable[[], None]) -> None:
-        """Bind a key of the viewer to an action."""
-        viewer.bind_key(key, lambda _viewer: action(), overwrite=True)
-        self._undo.append(partial(viewer.bind_key, key, None))
 
 
 def _undo_all(undo: list[Callable[[], None]]) -> None:
@@ -110,7 +106,7 @@ class DockBody(QWidget):
 
     def __init__(self, dock: QWidget, viewer: ViewerModel, view: QWidget, message: MessageLine) -> None:
         super().__init__()
-        self._viewer, self._sees_all = viewer, _sees_all(viewer)
+        self._viewer, self._sees_all, self._is_placed = viewer, _sees_all(viewer), False
         self._scroll, self._column = QScrollArea(), QWidget()
         inside = QVBoxLayout(self._column)
         inside.setContentsMargins(8, 8, 8, 8)
@@ -129,14 +125,40 @@ class DockBody(QWidget):
         self.listeners.listen(viewer.layers.events.removing, self._keep_canvas_current)
         self.listeners.listen(viewer.events.theme, self.dress)
 
+    def sizeHint(self) -> QSize:  # Qt's name
+        """Take no more of the canvas than a small screen can spare."""
+        return QSize(max(WIDTH, self.minimumWidth()), super().sizeHint().height())
+
     def showEvent(self, event: QShowEvent) -> None:  # Qt's name
         # Nothing may be cut off at the right: there is no horizontal scroll bar.
         bar = self._scroll.verticalScrollBar().sizeHint().width()
         self.setMinimumWidth(max(NARROWEST, self._column.minimumSizeHint().width() + bar))
         super().showEvent(event)
+        if not self._is_placed:
+            self._is_placed = True
+            QTimer.singleShot(0, self._join)
         if self._sees_all:
             QTimer.singleShot(0, partial(fit_view, self._viewer))
             self._sees_all = False
+
+    def _join(self) -> None:
+        """Lie behind a tab with the docks of ours that are open, as wide as a small screen allows."""
+        own, window = _panel_of(self), self.window()
+        if own is None or own.isFloating() or not isinstance(window, QMainWindow):
+            return
+        own.setWindowTitle(own.windowTitle().split(" (")[0])  # five tabs stand side by side
+        panels = [*(_panel_of(body) for body in window.findChildren(DockBody) if body is not self), own]
+        near = [
+            panel
+            for panel in panels
+            # one behind a tab is not visible, and not hidden either
+            if panel is not None and not panel.isHidden() and not panel.isFloating()
+            if window.dockWidgetArea(panel) == window.dockWidgetArea(own)
+        ]
+        for panel in near[1:]:
+            if panel not in window.tabifiedDockWidgets(near[0]):
+                window.tabifyDockWidget(near[0], panel)
+        own.raise_()
 
     def _keep_canvas_current(self, _event: Any = None) -> None:
         make_canvas_current(self)
@@ -146,6 +168,14 @@ class DockBody(QWidget):
         colours = colours_of(self._viewer)
         self.setStyleSheet(style_of(colours))
         self.dressed.emit(colours)
+
+
+def _panel_of(widget: QWidget) -> QDockWidget | None:
+    """Return the panel of a window that a widget lies in."""
+    parent: QObject | None = widget
+    while parent is not None and not isinstance(parent, QDockWidget):
+        parent = parent.parent()
+    return parent
 
 
 def _sees_all(viewer: ViewerModel) -> bool:
@@ -226,39 +256,3 @@ def small(text: str = "", role: str = "quiet") -> QLabel:
     set_role(label, role)
     label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
     return label
-
-
-# ------------------------------------------------------------ facts that the docks of one viewer share
-
-
-class Workplace(QObject):
-    """One for each viewer; docks tell it what concerns the others, however they were opened.
-
-    Attributes
-    ----------
-    folder : Path, optional
-        The training folder that masks are saved to.
-    """
-
-    folder_opened = Signal(object)  # the Path of the training folder that masks are saved to from now on
-    model_changed = Signal(str, str)  # the name of the model in use, and of the one that was in use before
-
-    def __init__(self) -> None:
-        # Else the thread that collects a viewer as garbage would delete it.
-        super().__init__(QCoreApplication.instance())
-        self.folder: Path | None = None
-
-    def open_folder(self, folder: Path) -> None:
-        """Tell every dock that masks are saved to this training folder."""
-        self.folder = folder
-        self.folder_opened.emit(folder)
-
-
-_workplaces: WeakKeyDictionary[ViewerModel, Workplace] = WeakKeyDictionary()
-
-
-def workplace_of(viewer: ViewerModel) -> Workplace:
-    """Return the workplace of a viewer, made when the first dock asks."""
-    if viewer not in _workplaces:
-        _workplaces[viewer] = Workplace()
-    return _workplaces[viewer]

@@ -11,7 +11,6 @@ from napari.layers import Image, Labels, Layer, Points
 from ..._layers import (
     KEY,
     RUN_KEY,
-    UNLIKE_KEY,
     cine_to_layer,
     features_of,
     is_painted,
@@ -22,7 +21,6 @@ from ..._layers import (
     reading_of,
     readings_of,
     readings_to_layer,
-    unlike_frames,
 )
 from ...study.reading import Reading
 from ...types import LayerKind, Prediction
@@ -54,14 +52,6 @@ def readings_in(viewer: ViewerModel, image: Image) -> dict[int, Reading]:
     return dict(sorted(merged.items()))
 
 
-def unlike_in(viewer: ViewerModel, image: Image) -> set[int]:
-    """Numbers of the frames of :func:`readings_in` that are unlike the model's training data."""
-    merged: set[int] = set()
-    for labels in reversed(nodes_of(viewer, image)):
-        merged = (merged - readings_of(labels).keys()) | unlike_frames(labels)
-    return merged
-
-
 def recut(viewer: ViewerModel, image: Image, cutoff: float, note: str) -> None:
     """Show what was predicted at another cutoff, without predicting again."""
     for labels in nodes_of(viewer, image):
@@ -81,7 +71,7 @@ def write_texts(viewer: ViewerModel, image: Image, note: str) -> None:
         if known:
             labels.features = features_of(list(known.values()), cine=labels.ndim == 3)
     readings = readings_in(viewer, image).values()
-    data, options, _ = readings_to_layer(readings, note, image, unlike_in(viewer, image))
+    data, options, _ = readings_to_layer(readings, note, image)
     texts = _texts_of(viewer, image)
     if texts is None:
         if len(data):
@@ -125,15 +115,13 @@ class Results:
                 if readings_of(labels) and not is_painted(labels):
                     _fade(labels)
                 continue
-            known, unlike = readings_of(labels), unlike_frames(labels)
+            known = readings_of(labels)
             for index in self.indices:
                 if index in known and _is_free(labels, index):
                     _note_run(labels, index)  # nobody erased it
                     labels.data[index] = 0
                     del known[index]
-                    unlike.discard(index)
-            # A dict and a set of its own: a duplicated layer shares the old ones.
-            labels.metadata[KEY], labels.metadata[UNLIKE_KEY] = known, unlike
+            labels.metadata[KEY] = known  # a dict of its own: a duplicated layer shares the old one
             labels.refresh()
         for kind in (LayerKind.AXES, LayerKind.SCORE_MAP):
             for layer in layers_of(self.image, self.viewer.layers, kind):
@@ -223,8 +211,6 @@ class Results:
         _note_run(labels, index)
         labels.data[index] = prediction.instances
         labels.metadata[KEY][index] = reading_of(prediction)
-        if prediction.status == "unlike-training-data":
-            labels.metadata.setdefault(UNLIKE_KEY, set()).add(index)
         if labels not in self._written:
             self._written.append(labels)
         if self.viewer.dims.current_step[0] == index:

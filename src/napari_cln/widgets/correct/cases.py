@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from time import sleep
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.layers import Image, Labels
+from napari.layers import Image, Labels, Layer
 from numpy.typing import NDArray
 
-from ..._layers import cine_to_layer, frame_to_layer, layers_of, link
-from ...errors import DatasetError
+from ..._layers import KEY, cine_to_layer, frame_to_layer, layers_of, lie_apart, link, space_of
+from ...compat.window import exchange_strokes
+from ...errors import ClnError, DatasetError
 from ...folder.dataset import TrainingFolder
 from ...folder.readers import read_annotation, read_reading, readers_of
-from ...types import Annotation, Frame
-from ..common.in_view import fit_view
+from ...types import Annotation, Frame, LayerKind
+from ..common.in_view import BESIDE, fit_view
 from ..common.results import nodes_of
-from ..common.stash import LayerStash
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-    from .painted import PaintedMask
+    from .painted import Desk, PaintedMask
+
+REDRAWN = (LayerKind.DIFFERENCE, LayerKind.READING)
+"""Layers beside a mask that are filled anew, or taken away, when another frame is shown."""
+MOST_UNPAINTED = 20
+"""Frames without strokes that are kept aside."""
 
 
 def add_mask(viewer: ViewerModel, image: Image, masks: NDArray[np.uint8] | None = None) -> Labels:
@@ -93,10 +100,9 @@ def _read_whole(folder: TrainingFolder, case_id: str) -> Annotation:
 
 
 class CaseOpener:
-    """Opens one frame of the training folder at a time.
+    """Opens one frame of the training folder at a time, on the same two layers: others take napari a second.
 
-    Frames with strokes are put aside as they are, so that their undo history is still there when
-    they come back.
+    Frames with strokes are put aside with their undo history, on layers that no window shows.
 
     Attributes
     ----------
@@ -108,19 +114,22 @@ class CaseOpener:
         Who gives a second reading of it.
     """
 
-    def __init__(self, viewer: ViewerModel) -> None:
-        self.viewer = viewer
+    def __init__(self, viewer: ViewerModel, desk: Desk) -> None:
+        self.viewer, self.desk = viewer, desk
         self.case_id: str | None = None
         self.image: Image | None = None
         self.reader: str | None = None
         self._place = Path()
-        self._stash = LayerStash(viewer)
+        self._shell: tuple[Image, Labels] | None = None
+        self._aside: dict[Path, list[Layer]] = {}
+        self._unpainted: list[Path] = []  # of those put aside
+        self._ahead: dict[str, tuple[int, Annotation]] = {}
 
     def has_aside(self, case_id: str, second_reader: str | None) -> bool:
         """Tell whether a frame was put aside."""
-        return _place(case_id, second_reader) in self._stash
+        return _place(case_id, second_reader) in self._aside
 
-    def take_from_stash(self, case_id: str, second_reader: str | None, keep: bool) -> Labels | None:
+    def take_from_stash(self, case_id: str, second_reader: str | None) -> Labels | None:
         """Show a frame that was put aside, in the place of the open one; None where none was.
 
         Parameters
@@ -128,33 +137,168 @@ class CaseOpener:
         case_id : str
         second_reader : str, optional
             Who gives a second reading: they never see the first one's strokes, nor the other way round.
-        keep : bool
-            Whether the frame that is open now is to be put aside.
         """
-        self.close(keep)
+        self._leave()
         self._place = _place(case_id, second_reader)
-        self.reader = second_reader
-        self.case_id, self.image = case_id, self._stash.take(self._place)
-        return nodes_of(self.viewer, self.image)[0] if self.image is not None else None
+        self.reader, self.case_id = second_reader, case_id
+        layers = self._aside.pop(self._place, None)
+        if layers is None:
+            return None
+        self._unpainted = [place for place in self._unpainted if place != self._place]
+        image, labels = layers[0], next(layer for layer in layers if isinstance(layer, Labels))
+        shell, before = self._shell, _size(self._shell)
+        if shell is not None and _is_like(shell[0], image.rgb) and _single(layers):
+            self.desk.hand_over(labels, *shell)
+            _move(image, shell[0])
+            _move(labels, shell[1])
+            exchange_strokes(labels, shell[1])
+            layers[:2] = shell
+        else:
+            self._drop_shell()
+            for layer in layers[: layers.index(labels) + 1]:
+                self.viewer.add_layer(layer)
+        self.image, labels = layers[0], layers[1]
+        for layer in layers[1:]:
+            link(layer, self.image)
+            if layer not in self.viewer.layers:
+                self.viewer.add_layer(layer)
+        self._fit(before)
+        return labels
 
     def show(self, known: Annotation) -> Labels:
         """Show a frame with masks; :meth:`take_from_stash` said which one it is."""
         data, options, _ = frame_to_layer(known.frame)
-        self.image = Image(data, **options)
-        self.viewer.add_layer(self.image)
-        labels = add_mask(self.viewer, self.image, known.instances)
-        fit_view(self.viewer, [self.image])
+        shell, before = self._shell, _size(self._shell)
+        if shell is not None and _is_like(shell[0], options["rgb"]):
+            self.image, labels = shell
+            _put(self.image, data, options)
+            _put(labels, known.instances.copy(), cine_to_layer(self.image)[1])
+            link(labels, self.image)
+            labels.features, labels.selected_label = {}, 1
+            exchange_strokes(labels, None)
+        else:
+            self._drop_shell()
+            self.image = Image(data, **options)
+            self.viewer.add_layer(self.image)
+            labels = add_mask(self.viewer, self.image, known.instances)
+        self._fit(before)
         return labels
 
-    def close(self, keep: bool) -> None:
-        """Take the frame that is open off the viewer."""
-        if self.image is not None and self.image in self.viewer.layers:
-            if keep:
-                self._stash.put(self._place, self.image)
-            else:
-                for layer in [*layers_of(self.image, self.viewer.layers), self.image]:
-                    self.viewer.layers.remove(layer)
+    def read(self, folder: TrainingFolder, case_id: str, second_reader: str | None) -> Annotation:
+        """Read what :func:`known_annotation` says of a frame, or take what was read ahead of it.
+
+        Raises
+        ------
+        DatasetError
+            If the frame's files are damaged or missing.
+        """
+        revision, known = self._ahead.get(case_id, (0, None))
+        if known is None or second_reader is not None or folder.case(case_id).revision != revision:
+            known = known_annotation(folder, case_id, second_reader)
+        return known
+
+    def take_ahead(self, found: dict[str, tuple[int, Annotation]]) -> None:
+        """Keep the frames that were read beside the window; see :func:`read_ahead`."""
+        self._ahead = found
+
+    def _leave(self) -> None:
+        """Put the open frame aside, with its strokes if it has any; its layers may serve the next one."""
+        image, self._shell = self.image, None
         self.image = self.case_id = self.reader = None
+        if image is None or image not in self.viewer.layers:
+            return
+        masks = self.desk.of_image(image)
+        keep = any(mask.touched or mask.is_unsaved for mask in masks)
+        layers = [image, *nodes_of(self.viewer, image)]
+        layers += [layer for layer in layers_of(image, self.viewer.layers) if layer not in layers]
+        again = [layer for layer in layers if layer.metadata.get(KEY) in REDRAWN]
+        if _single(layers) and not lie_apart(image, layers[1]):
+            self._shell = layers[0], layers[1]
+            if keep:
+                layers[:2] = self._stand_ins(*self._shell)
+            else:
+                self.desk.hand_over(layers[1])
+        for layer in layers:
+            if layer in self.viewer.layers and layer not in (*(self._shell or ()), *again):
+                self.viewer.layers.remove(layer)
+        if keep:
+            self._aside[self._place] = [layer for layer in layers if layer not in again]
+            if not any(mask.touched for mask in masks):
+                self._unpainted.append(self._place)
+            for place in self._unpainted[:-MOST_UNPAINTED]:
+                self._aside.pop(place, None)
+            self._unpainted = self._unpainted[-MOST_UNPAINTED:]
+
+    def _stand_ins(self, image: Image, labels: Labels) -> tuple[Image, Labels]:
+        """Hand what two layers hold over to two others, which no window shows."""
+        options = space_of(image) | {"name": image.name, "rgb": image.rgb, "metadata": image.metadata}
+        aside = Image(image.data, **options)
+        mask = Labels(labels.data, **space_of(labels), name=labels.name, metadata=labels.metadata)
+        mask.selected_label, mask.features = labels.selected_label, labels.features
+        self.desk.hand_over(labels, aside, mask)
+        exchange_strokes(labels, mask)
+        return aside, mask
+
+    def _drop_shell(self) -> None:
+        for layer in self._shell or ():
+            self.viewer.layers.remove(layer)
+
+    def _fit(self, before: tuple[object, ...] | None) -> None:
+        """Let the canvas show all of a frame that lies elsewhere than the one before."""
+        assert self.image is not None
+        if before != _size((self.image,)):
+            fit_view(self.viewer, [self.image])
+
+
+def read_ahead(folder: TrainingFolder, case_ids: Sequence[str]) -> dict[str, tuple[int, Annotation]]:
+    """Read frames that may be opened next, each with its revision; damaged ones are left out."""
+    found = {}
+    for case_id in case_ids:
+        with suppress(ClnError):
+            revision = folder.case(case_id).revision
+            found[case_id] = revision, known_annotation(folder, case_id, None)
+    return found
+
+
+def _single(layers: Sequence[Layer]) -> bool:
+    """Tell whether there is one image with one mask, both of one frame."""
+    masks = [layer for layer in layers if isinstance(layer, Labels) and layer.metadata.get(KEY) not in BESIDE]
+    return len(masks) == 1 and layers[0].ndim == masks[0].ndim == 2
+
+
+def _is_like(image: Image, rgb: bool) -> bool:
+    return image.rgb == rgb and not image.multiscale
+
+
+def _size(layers: tuple[Layer, ...] | None) -> tuple[object, ...] | None:
+    """Size and place in the world, to compare."""
+    if layers is None:
+        return None
+    return (*layers[0].extent.world.ravel().tolist(), *map(str, layers[0].units))
+
+
+def _put(layer: Layer, data: NDArray[np.uint8], options: Mapping[str, Any]) -> None:
+    """Let a layer show other data, with their name, place and metadata; what else was set of it stays."""
+    n = layer.ndim
+    still = {"translate": (0.0,) * n, "rotate": np.eye(n), "shear": np.zeros(n * (n - 1) // 2)}
+    still["affine"] = np.eye(n + 1)
+    layer.metadata = options["metadata"]
+    layer.data = data
+    for name in ("translate", "rotate", "shear", "affine", "scale", "units", "name"):
+        value, now = options.get(name, still.get(name)), getattr(layer, name)
+        if name in ("units", "name"):
+            differs = [str(one) for one in value] != [str(one) for one in now]
+        else:
+            differs = not np.allclose(np.asarray(now, dtype=float), value)
+        if differs:
+            setattr(layer, name, value)
+
+
+def _move(source: Layer, goal: Layer) -> None:
+    """Let a layer show what another one holds."""
+    _put(goal, source.data, space_of(source) | {"name": source.name, "metadata": source.metadata})
+    if isinstance(source, Labels):
+        goal.features, goal.selected_label = source.features, source.selected_label
 
 
 def _place(case_id: str, second_reader: str | None) -> Path:

@@ -12,8 +12,10 @@ from qtpy.QtWidgets import QWidget
 
 from ..._layers import frame_layers
 from ...compat.window import grid_of, plain_viewer
+from ..common.actions import offer
 from ..common.number_field import tell_refusals
-from ..common.parts import OPEN_FIRST, DockBody, Listeners, MessageLine, workplace_of
+from ..common.parts import OPEN_FIRST, DockBody, Listeners, MessageLine
+from ..common.workplace import workplace_of
 from ..prompts.scale import ScaleTool
 from ..prompts.sketch import prepare_hint
 from .filing import NO_FOLDER, NO_NAME
@@ -27,6 +29,8 @@ from .tools import NodeMenu, Workbench
 from .view import CorrectView, state_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import napari
 
 SEEN = ("visible", "opacity", "blending", "translate", "scale", "rotate", "shear", "affine")
@@ -71,6 +75,8 @@ class CorrectDock(QWidget):
         self._connect_view()
         self._connect_session()
         self._connect_viewer()
+        workplace_of(self.viewer).opener = self.open_case
+        self.destroyed.connect(partial(setattr, workplace_of(self.viewer), "opener", None))
         self._show()
         self.reset_choices()
 
@@ -81,9 +87,19 @@ class CorrectDock(QWidget):
             self.message.say(OPEN_FIRST, about=OPEN_FIRST)
         self.session.notice()
 
-    def open_case(self, case_id: str) -> None:
-        """Show a frame of the training folder."""
+    def open_case(self, folder: Path, case_id: str) -> Image | None:
+        """Show a frame of a training folder, and return its Image; None where another folder is at work."""
+        here = self.session.folder
+        if here is not None and here.path != folder:
+            return None
+        if here is None:
+            self.view.study.open_folder(folder)
+        if self.session.folder is None:
+            return None
+        self.view.walk.go_through_folder()
         self.session.open_case(case_id)
+        cases = self.session.navigator.cases
+        return cases.image if cases.case_id == case_id else None
 
     # ------------------------------------------------------------ what is done
 
@@ -92,6 +108,8 @@ class CorrectDock(QWidget):
         assert folder is not None
         self.message.forget(NO_FOLDER)
         self.message.say(f"{folder.path.name}: {len(folder.ids())} frames.", "good")
+        if self.session.is_free and folder.ids():
+            self.view.walk.go_through_folder()
         self.session.enter(folder)
         workplace_of(self.viewer).open_folder(folder.path)
 
@@ -140,6 +158,7 @@ class CorrectDock(QWidget):
             (view.verdict.empty, navigator.start_empty),
             (view.verdict.take_saved, session.bring_saved),
             (view.verdict.accept, session.accept),
+            (view.verdict.go_on, session.accept_and_go_on),
             (view.verdict.reject, session.reject),
             (view.verdict.no_node, session.no_node),
             (view.verdict.take_back, session.steps.take_back),
@@ -158,9 +177,12 @@ class CorrectDock(QWidget):
         view.recovery.discarded.connect(session.discard)
         view.image.changed.connect(self._choose_image)
         view.walk.asked.connect(session.routes.go)
+        view.work.chosen.connect(session.work.choose)
         view.nodes.edited.connect(lambda: session.notes.take_facts(view.nodes.nodes))
         view.note.editingFinished.connect(lambda: session.notes.take_note(view.note.text()))
         view.patient.editingFinished.connect(self._type_patient)
+        view.fill.setChecked(workplace_of(self.viewer).filled)
+        view.fill.toggled.connect(workplace_of(self.viewer).fill)
         view.difference.toggled.connect(lambda _: self._show())
         view.decision.show_other.toggled.connect(self.second.show)
         view.worthy.chosen.connect(self.suggestions.go_to)
@@ -195,18 +217,20 @@ class CorrectDock(QWidget):
         ):
             listeners.listen(emitter, session.notice)
         listeners.listen(viewer.layers.events, self._notice_layers)
-        for key, action in (
-            ("Shift-A", session.accept),
-            ("Shift-R", session.reject),
-            ("Shift-X", session.no_node),
-            ("Shift-U", session.steps.take_back),
-            ("Shift-D", self.view.difference.toggle),
-            ("Shift-J", lambda: self.view.walk.step(-1)),
-            ("Shift-K", lambda: self.view.walk.step(1)),
+        for name, title, key, deed in (
+            ("accept", "Accept the mask", "Shift-A", session.accept),
+            ("accept_and_go_on", "Accept and go on", "Shift-Enter", session.accept_and_go_on),
+            ("reject", "Reject the mask", "Shift-R", session.reject),
+            ("no_node", "No node here", "Shift-X", session.no_node),
+            ("take_back", "Take back what was decided", "Shift-U", session.steps.take_back),
+            ("show_difference", "Show what changed", "Shift-D", self.view.difference.toggle),
+            ("fill_masks", "Fill masks, or draw their outlines", "Shift-W", self.view.fill.toggle),
+            ("previous_frame", "Previous frame", "Shift-J", lambda: self.view.walk.step(-1)),
+            ("next_frame", "Next frame", "Shift-K", lambda: self.view.walk.step(1)),
         ):
-            listeners.bind_key(viewer, key, action)
+            offer(self, viewer, name, title, key, deed)
         for tool in TOOLS:
-            listeners.bind_key(viewer, tool.key, partial(self.bench.use, tool.name))
+            offer(self, viewer, tool.name, tool.title, tool.key, partial(self.bench.use, tool.name))
 
     def showEvent(self, event: QShowEvent) -> None:  # Qt's name
         super().showEvent(event)

@@ -22,7 +22,8 @@ from ..common.in_view import (
     take_up,
 )
 from ..common.parts import OPEN_FIRST, Signal
-from .cases import CaseOpener, add_mask, known_annotation, saved_masks
+from ..common.worker import Work
+from .cases import CaseOpener, add_mask, read_ahead, saved_masks
 from .filing import NO_FOLDER, Filing
 from .ledger import Given
 from .shown import chosen_labels
@@ -33,6 +34,11 @@ if TYPE_CHECKING:
     from ...folder.autosave import Stroke
     from ...folder.dataset import TrainingFolder
     from .painted import Desk, PaintedMask
+    from .worklist import WorkList
+
+
+WAIT_S = 0.3
+"""Seconds to wait for a save of a frame that is to be opened again."""
 
 
 class Navigator(QObject):
@@ -62,7 +68,8 @@ class Navigator(QObject):
         self.viewer, self.desk, self.filing = viewer, desk, filing
         self.image: Image | None = None
         self._mask: PaintedMask | None = None
-        self.cases = CaseOpener(viewer)
+        self.cases = CaseOpener(viewer, desk)
+        self._reading: Work | None = None
 
     # ------------------------------------------------------------ what is seen
 
@@ -163,21 +170,21 @@ class Navigator(QObject):
             self.show_image(cases.image)
             return
         aside = cases.has_aside(case_id, second_reader)
+        if not aside and self.filing.saver.is_pending(folder, case_id):
+            self.filing.saver.flush(WAIT_S)
         is_pending = self.filing.saver.is_pending(folder, case_id)
         if is_pending and not aside:
             self._tell("The last save of this frame is still under way. Try again in a moment.")
             return
-        masks = [] if cases.image is None else self.desk.of_image(cases.image)
-        keep = any(mask.touched or self.filing.is_pending(mask) for mask in masks)
         try:
             # Nothing is asked of the folder while it is being written: what was put aside is newer.
             revision = 0 if is_pending else folder.case(case_id).revision
-            known = None if aside else known_annotation(folder, case_id, second_reader)
+            known = None if aside else cases.read(folder, case_id, second_reader)
         except ClnError as error:
             self._tell(str(error))
             return
         self._mask = None
-        labels = cases.take_from_stash(case_id, second_reader, keep)
+        labels = cases.take_from_stash(case_id, second_reader)
         if labels is None and known is not None:
             labels = cases.show(known)
         image = cases.image
@@ -189,6 +196,14 @@ class Navigator(QObject):
             given = None if known is None else Given.of(known, known.annotator)
             self.filing.compare(mask, revision, given)
         self._turn_to(image, labels, tool)
+
+    def read_ahead(self, folder: TrainingFolder, case_ids: Sequence[str]) -> None:
+        """Read frames of the training folder beside the window: the reader may ask for one of them next."""
+        if self._reading is None:
+            self._reading = Work(self, read_ahead, folder, list(case_ids))
+            self._reading.done.connect(self.cases.take_ahead)
+            self._reading.ended.connect(lambda: setattr(self, "_reading", None))
+            self._reading.start()
 
     # ------------------------------------------------------------ masks that come onto the canvas
 
@@ -276,18 +291,14 @@ class Routes:
     Parameters
     ----------
     navigator : Navigator
-    open_case : callable
-        Shows a frame of the training folder.
-
-    Attributes
-    ----------
-    ids : list of str
+    work : WorkList
         The training folder's frames.
+    open_case : callable
+        Shows one of them.
     """
 
-    def __init__(self, navigator: Navigator, open_case: Callable[[str], None]) -> None:
-        self._navigator, self._open_case = navigator, open_case
-        self.ids: list[str] = []
+    def __init__(self, navigator: Navigator, work: WorkList, open_case: Callable[[str], None]) -> None:
+        self._navigator, self._work, self._open_case = navigator, work, open_case
 
     @property
     def states(self) -> tuple[RouteState, ...]:
@@ -299,14 +310,14 @@ class Routes:
                 title="frames of this cine", count=n_frames, position=navigator.index if n_frames else None
             ),
             _route("open images", images, navigator.image),
-            _route("frames of the training folder", self.ids, navigator.cases.case_id),
+            _route("frames of the training folder", self._work.ids, navigator.cases.case_id),
         )
 
     def go(self, route: int, number: int) -> None:
         """Show a frame of one of the orders."""
         navigator = self._navigator
         if route == 2:
-            self._open_case(self.ids[number])
+            self._open_case(self._work.ids[number])
         elif route == 1:
             navigator.show_image(frame_layers(navigator.viewer.layers)[number])
         elif navigator.image is not None:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary, WeakSet, ref
 
 import numpy as np
 from napari.layers import Image, Labels
@@ -102,7 +102,7 @@ class PaintedMask:
     ) -> None:
         # Weakly: who looks through thousands of frames keeps what was said of them, and not their pixels.
         self._image, self._labels, self.index = ref(image), ref(labels), index
-        self.ledger, self.second = ledger, second
+        self.ledger, self.second, self._is_over = ledger, second, False
         self._frame: Frame | None = frame
         self.frame_digest = digest(frame.pixels)
         bound = labels.metadata.setdefault(FRAMES_KEY, {})
@@ -125,8 +125,8 @@ class PaintedMask:
 
     @property
     def is_alive(self) -> bool:
-        """True while both layers are somewhere."""
-        return self._image() is not None and self._labels() is not None
+        """True while both layers are somewhere, and show its frame."""
+        return not self._is_over and self._image() is not None and self._labels() is not None
 
     @property
     def image(self) -> Image:
@@ -149,6 +149,14 @@ class PaintedMask:
         if self._frame is None:
             self._frame = frame_from_layer(self.image, self.index)
         return self._frame
+
+    def bind(self, image: Image, labels: Labels) -> None:
+        """Take two other layers, which hold the same frame and the same mask now."""
+        self._image, self._labels = ref(image), ref(labels)
+
+    def end(self) -> None:
+        """Be over: the layers show another frame now. What was said of it stays in its ledger."""
+        self._is_over = True
 
     def let_go(self) -> None:
         """Forget the pixels: only those of the frame in view are kept."""
@@ -334,6 +342,7 @@ class Desk:
         self._listen, self._notice = listen, notice
         self._masks: WeakKeyDictionary[Labels, dict[int, PaintedMask]] = WeakKeyDictionary()
         self._steps: WeakKeyDictionary[Labels, tuple[int, ...]] = WeakKeyDictionary()
+        self._watched: WeakSet[Labels] = WeakSet()
         self._ledgers: dict[tuple[str, str], Ledger] = {}
         self._dirty: dict[PaintedMask, None] = {}
 
@@ -381,6 +390,19 @@ class Desk:
         """Every mask of an image."""
         return [mask for mask in self if mask.is_alive and mask.image is image]
 
+    def hand_over(self, labels: Labels, image: Image | None = None, to: Labels | None = None) -> None:
+        """Bind the masks of a layer to other layers, which hold the same now; to none, and they are over."""
+        masks = self._masks.pop(labels, {})
+        self._steps.pop(labels, None)
+        for mask in masks.values():
+            if image is None or to is None:
+                mask.end()
+            else:
+                mask.bind(image, to)
+        if to is not None:
+            self._watch(to)
+            self._masks[to] = masks
+
     def sign(self, who: str) -> None:
         """Put a reader's name to what was painted before it was typed."""
         for ledger in self._ledgers.values():
@@ -411,8 +433,9 @@ class Desk:
                 return
 
     def _watch(self, labels: Labels) -> None:
-        if labels in self._masks:
+        if labels in self._watched:
             return
+        self._watched.add(labels)
         labels.n_edit_dimensions = 2  # a stroke belongs to one frame
         # Undo and redo tell nobody but the canvas; a prediction is told before it is complete. So every
         # sign of change only starts a look at the contents, once the event is over.

@@ -11,6 +11,7 @@ from app_model.types import KeyCode, KeyMod
 from napari.layers import Image, Labels
 from qtpy.QtCore import QObject, QTimer
 
+from ..._layers import frame_layers
 from ...folder.dataset import TrainingFolder
 from ...folder.readers import ReadingPair
 from ...types import Node, Status
@@ -19,6 +20,7 @@ from .filing import NO_FOLDER, NO_NAME, Filing, SaveRequest
 from .ledger import PackedMasks, Said, Typed
 from .navigator import Navigator, Routes
 from .painted import Desk, PaintedMask, say_again, take_back, touch
+from .worklist import WorkList
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -47,6 +49,8 @@ class Session(QObject):
         Training folder, reader and saves.
     navigator : Navigator
         The frame in view.
+    work : WorkList
+        The training folder's frames, and what was decided on each.
     routes : Routes
         The orders in which frames can be gone through.
     steps : Steps
@@ -76,16 +80,25 @@ class Session(QObject):
             part.setParent(self)
             part.told.connect(self.told)
         self._timer.timeout.connect(self.refresh)
-        self.routes = Routes(self.navigator, self.open_case)
+        self.work = WorkList(self)
+        self.routes = Routes(self.navigator, self.work, self.open_case)
         self.steps, self.notes = Steps(self), Notebook(self)
         self.navigator.changed.connect(self.steps.bind)
         self.navigator.changed.connect(self.changed)
         self.filing.saved.connect(self._take_saved)
+        self.work.changed.connect(self.changed)
+        self.work.found.connect(self._begin)
 
     @property
     def mask(self) -> PaintedMask | None:
         """The mask of the frame in view."""
         return self.navigator.mask
+
+    @property
+    def is_free(self) -> bool:
+        """True where no image is open but one of a training folder."""
+        opened = self.navigator.cases.image
+        return all(image is opened for image in frame_layers(self.viewer.layers))
 
     @property
     def folder(self) -> TrainingFolder | None:
@@ -110,7 +123,7 @@ class Session(QObject):
     def enter(self, folder: TrainingFolder) -> None:
         """Save into a training folder from now on."""
         self.look()
-        self.routes.ids = list(folder.ids())
+        self.work.enter(folder)
         self.filing.enter(folder)
         self.refresh()
 
@@ -140,6 +153,19 @@ class Session(QObject):
         painted = mask.is_changed or mask.given.status == "corrected"
         self.say(mask, "accepted", "corrected" if painted else "accepted")
 
+    def accept_and_go_on(self) -> None:
+        """Say that the mask is right, and show the next frame on which nobody has decided."""
+        said = None if self.mask is None else self.mask.ledger.last_said(self.mask.seen)
+        self.accept()
+        mask = self.mask
+        if mask is None or mask.ledger.last_said(mask.seen) in (None, said):
+            return  # and the message says why
+        following = self.work.next_undecided(self.navigator.cases.case_id)
+        if following is not None:
+            self.open_case(following)
+        elif self.work.items:
+            self.told.emit("Every frame of the list is decided.", "good", mask)
+
     def reject(self) -> None:
         """Say that the mask is wrong: it is kept in the folder, and never trained on."""
         if (mask := self.ready()) is not None:
@@ -164,6 +190,7 @@ class Session(QObject):
         else:
             self.look()
             self.navigator.open_case(self.folder, case_id, self.filing.who if self.second else None)
+            self.navigator.read_ahead(self.folder, self.work.neighbours(case_id))
 
     def bring_saved(self) -> None:
         """Put what the training folder has of this frame onto the canvas; one step of undo."""
@@ -266,9 +293,14 @@ class Session(QObject):
             return mask
         return None
 
+    def _begin(self) -> None:
+        """Show the first frame of a training folder that waits for a decision, where no other is at work."""
+        first = self.work.next_undecided(None) or next(iter(self.work.ids), None)
+        if first is not None and self.is_free:
+            self.open_case(first)
+
     def _take_saved(self, request: SaveRequest) -> None:
-        if request.case_id not in self.routes.ids:
-            self.routes.ids.append(request.case_id)
+        self.work.take_saved(request)
         for mask in self.desk:  # another layer of the same frame
             if mask is not request.mask and mask.case_id == request.case_id and not request.second:
                 mask.is_behind = mask.seen != request.mask.seen

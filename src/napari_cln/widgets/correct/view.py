@@ -20,6 +20,7 @@ from .nodes import NodeTable, ToolButtons
 from .second_reader import Decision
 from .study import Recovery, StudyRow
 from .suggestions import SuggestionList
+from .worklist import WorkListRow, WorkState
 
 if TYPE_CHECKING:
     from ...folder.autosave import Stroke
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from .painted import PaintedMask
     from .session import Session
 
+IN_FOLDER = 2
+"""Place of the training folder among the orders in which frames are gone through."""
 SAID = {
     "accepted": "accepted",
     "rejected": "rejected",
@@ -68,6 +71,7 @@ class DeskState:
     left_behind: Sequence[Stroke] = ()
     put_aside: Sequence[Stroke] = ()
     routes: Sequence[RouteState] = ()
+    work: WorkState = field(default_factory=WorkState)
 
 
 def state_of(session: Session, burned: Sequence[Calipers] = ()) -> DeskState:
@@ -81,6 +85,7 @@ def state_of(session: Session, burned: Sequence[Calipers] = ()) -> DeskState:
         needs_name=filing.needs_name,
         n_burned=sum(2 if node.hint == "four ends" else 1 for node in burned),
         routes=session.routes.states,
+        work=session.work.state,
     )
     if mask is None:
         none = "No mask yet: segment the frame, or start an empty one." if navigator.image is not None else ""
@@ -135,7 +140,7 @@ class CorrectView(QWidget):
         super().__init__()
         self.study, self.recovery = StudyRow(), Recovery()
         self.image = ComboBox(choices=lambda _widget: images(), nullable=False)
-        self.walk, self.worthy = Walk(), SuggestionList()
+        self.walk, self.work, self.worthy = Walk(), WorkListRow(), SuggestionList()
         self.state, self.verdict = StateLines(), Verdicts()
         self.decision, self.nodes, self.tools = Decision(), NodeTable(), ToolButtons()
         self.patient, self.note = QLineEdit(), QLineEdit()
@@ -143,10 +148,13 @@ class CorrectView(QWidget):
         self.note.setToolTip("Saved in the frame's record. No names, no dates.")
         self.difference = QCheckBox("show what changed")
         self.difference.setToolTip("Shift+D. Against the given mask: green was added, pink taken away.")
+        self.fill = QCheckBox("fill masks")
+        self.fill.setToolTip("Shift+W. Masks are drawn as outlines otherwise.")
         self.scale = ScaleRow()
         rows, about = form(), form()
         rows.addRow("Image", self.image.native)
         rows.addRow("Go through", self.walk.path)
+        rows.addRow("", self.work)
         rows.addRow("", self.walk)
         about.addRow("Patient", self.patient)
         about.addRow("Note", self.note)
@@ -156,10 +164,12 @@ class CorrectView(QWidget):
             rows,
             *(self.state, self.recovery, self.decision, self.verdict, self.nodes, self.tools),
             about,
-            self.difference,
+            beside(self.difference, self.fill),
             self.worthy,
             folded("No millimetres? Type the scale", self.scale),
         ).addStretch()
+
+        self.walk.path.currentIndexChanged.connect(lambda _: self._show_work())
 
     def show_state(self, state: DeskState) -> None:
         """Bring every field in line with a state."""
@@ -168,6 +178,8 @@ class CorrectView(QWidget):
                 self.image.value = state.image
         self.study.ask_name(state.needs_name)
         self.walk.show_state(state)
+        self.work.show_state(state.work)
+        self._show_work()
         self.nodes.show_nodes(state.node_ids, state.facts)
         self.nodes.mark(state.selected)
         is_cine = state.image is not None and state.image.ndim == 3
@@ -177,6 +189,9 @@ class CorrectView(QWidget):
         self.state.show_state(state)
         self.verdict.show_state(state)
         self.recovery.offer(list(state.left_behind), list(state.put_aside), state.case_id)
+
+    def _show_work(self) -> None:
+        self.work.setVisible(self.walk.is_in_folder)
 
     def reset_images(self) -> None:
         """List the Image layers again, without a choice of its own."""
@@ -215,11 +230,13 @@ class Verdicts(QWidget):
         self.empty = button("Empty mask", "Start a mask of your own for this image")
         self.take_saved = button("Saved mask", "Bring what the training folder has onto the canvas")
         self.accept = button("Accept", "Shift+A: the mask is right", primary=True)
+        self.go_on = button("and go on ▶", "Shift+Enter: accept, and show the next undecided frame")
         self.reject = button("Reject", "Shift+R: the mask is wrong, and not for training")
         self.no_node = button("No node here", "Shift+X: looked at, and there is no lymph node")
         self.take_back = button("", "Shift+U, or Ctrl+Z: what stood before stands again")
         pair = beside(self.reject, self.no_node)
-        stacked(self, self.empty, self.take_saved, self.accept, pair, self.take_back)
+        first = beside(self.accept, self.go_on, wide=self.accept)
+        stacked(self, self.empty, self.take_saved, first, pair, self.take_back)
 
     def show_state(self, state: DeskState) -> None:
         """Offer what a state allows."""
@@ -250,6 +267,15 @@ class Walk(QWidget):
         self.forward.clicked.connect(lambda: self.step(1))
         self.number.valueChanged.connect(self._jump)
         self.path.currentIndexChanged.connect(lambda _: self._refresh())
+
+    @property
+    def is_in_folder(self) -> bool:
+        """True where the frames of the training folder are gone through."""
+        return self.path.currentIndex() == IN_FOLDER
+
+    def go_through_folder(self) -> None:
+        """Go through the frames of the training folder."""
+        self.path.setCurrentIndex(IN_FOLDER)
 
     @property
     def chosen(self) -> RouteState:

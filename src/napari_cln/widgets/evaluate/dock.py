@@ -9,7 +9,8 @@ from qtpy.QtWidgets import QWidget
 from ...compat.window import plain_viewer
 from ...errors import ClnError
 from ..common.number_field import tell_refusals
-from ..common.parts import DockBody, MessageLine, workplace_of
+from ..common.parts import DockBody, MessageLine
+from ..common.workplace import workplace_of
 from .session import START, EvaluateSession
 from .view import EvaluateView
 

@@ -14,16 +14,18 @@ from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject
 
-from ..._layers import frame_to_layer
+from ..._layers import KEY, frame_to_layer, link
 from ...errors import ClnError, DatasetError
 from ...folder.pictures import read_png
 from ...study.cases import CaseRow, read_rows
 from ...study.config import EvaluationSettings
 from ...training.run_folder import EventReader, Judged, RunFolder
+from ...types import LayerKind
 from ..common.parts import Signal
 from ..common.process_panel import ProcessSession, ProcessState
 from ..common.reference_frames import place_of, read_frame_of
 from ..common.worker import Work
+from ..common.workplace import workplace_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -75,7 +77,7 @@ class EvaluateSession(QObject):
 
     def __init__(self, viewer: ViewerModel, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self.viewer = viewer
+        self.viewer, self._workplace = viewer, workplace_of(viewer)
         self.process = ProcessSession("evaluate", "report", 0, self)
         self._report = ReportState()
         self._done = (0, 0)
@@ -213,18 +215,24 @@ class EvaluateSession(QObject):
         except ClnError:
             self._say(f"The model's mask of {case_id} is not in {out.name}. Evaluate again.", "bad")
             return
-        for layer in self._shown:
-            if layer in self.viewer.layers:
-                self.viewer.layers.remove(layer)
+        image = self._workplace.open_case(folder, case_id)
         data, options, _ = frame_to_layer(stored.frame)
-        self._shown = [Image(data, **options)]
-        for name, instances in (("reader", stored.instances), ("model", predicted)):
-            if instances is not None:
-                labels = _outline(f"{case_id} {name}", instances, COLOURS[name], place_of(options))
-                self._shown.append(labels)
-        for layer in self._shown:
-            self.viewer.add_layer(layer)
-        self.viewer.reset_view()
+        model = _outline(f"{case_id} model", predicted, COLOURS["model"], place_of(options))
+        model.metadata[KEY] = LayerKind.MODEL
+        if image is not None and image.data.shape[:2] == predicted.shape:
+            active = self.viewer.layers.selection.active
+            link(model, image)
+            self.viewer.add_layer(model)
+            self.viewer.layers.selection.active = active
+            self._say("It is open in the Correct dock. Orange: the model's outline, to look at.")
+            return
+        layers: list[Layer] = [Image(data, **options)]
+        if stored.instances is not None:
+            layers.append(
+                _outline(f"{case_id} reader", stored.instances, COLOURS["reader"], place_of(options))
+            )
+        self._workplace.show_beside([*layers, model], self._shown)
+        self._shown = [*layers, model]
         self._say("Blue: the reader's outline. Orange: the model's. For research, not for diagnosis.")
 
 

@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QCheckBox, QFileDialog, QGroupBox, QLabel, QLineEdit,
 
 from ...compat.window import plain_viewer
 from ...types import LayerKind
+from ..common.actions import offer
 from ..common.parts import DockBody, Listeners, MessageLine, beside, button, small, stacked
 from .frame_list import FrameList, FrameView
 from .session import START, FramesSession, FramesState
@@ -104,8 +105,8 @@ class FramesDock(QWidget):
         session.told.connect(self.message.say)
         listeners = Listeners(self)
         listeners.listen(self.viewer.layers.events, session.notice)
-        listeners.bind_key(self.viewer, "Shift-N", self.next)
-        listeners.bind_key(self.viewer, "Shift-B", self.previous)
+        offer(self, self.viewer, "next_file", "Next file of the list", "Shift-N", self.next)
+        offer(self, self.viewer, "previous_file", "Previous file of the list", "Shift-B", self.previous)
 
 
 class FramesView(QWidget):

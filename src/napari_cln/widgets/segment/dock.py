@@ -10,8 +10,10 @@ from qtpy.QtWidgets import QWidget
 
 from ...compat.window import plain_viewer
 from ...errors import InputError
+from ..common.actions import offer
 from ..common.number_field import tell_refusals
-from ..common.parts import OPEN_FIRST, DockBody, Listeners, MessageLine, workplace_of
+from ..common.parts import OPEN_FIRST, DockBody, Listeners, MessageLine
+from ..common.workplace import workplace_of
 from .session import SegmentSession
 from .view import SegmentView
 
@@ -115,4 +117,4 @@ class SegmentDock(QWidget):
         listeners = Listeners(self)
         listeners.listen(dims.events.current_step, self._show)
         listeners.listen(self.viewer.layers.selection.events.active, self._follow_selection)
-        listeners.bind_key(self.viewer, "Shift-S", self.segment_frame)
+        offer(self, self.viewer, "segment_frame", "Segment this frame", "Shift-S", self.segment_frame)

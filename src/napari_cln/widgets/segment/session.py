@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from ...study.reading import Reading
 from ...types import Explanation, LayerKind
 from ..common.in_view import show_alone
 from ..common.parts import OPEN_FIRST, Signal
-from ..common.results import nodes_of, readings_in, recut, unlike_in
+from ..common.results import nodes_of, readings_in, recut
 from ..common.worker import Work
 from .run import SegmentRun, Started, Task, explain_task
 
@@ -32,7 +32,7 @@ NO_MODEL = "Choose a model file with the button …"
 class SegmentState:
     """The frame in view with what was found in it, and what can be done now.
 
-    ``readings`` and ``unlike`` are of all frames of the image; ``device_reason`` says where the model runs,
+    ``readings`` are those of all frames of the image; ``device_reason`` says where the model runs,
     and why there.
     """
 
@@ -40,7 +40,6 @@ class SegmentState:
     index: int = 0
     n_frames: int = 1
     readings: Mapping[int, Reading] = field(default_factory=dict)
-    unlike: Set[int] = frozenset()
     cutoff: float = 0.5
     device_reason: str = ""
     is_running: bool = False
@@ -107,7 +106,6 @@ class SegmentSession(QObject):
         return around(
             n_frames=len(image.data) if image.ndim == 3 else 1,
             readings=readings_in(self.viewer, image),
-            unlike=unlike_in(self.viewer, image),
         )
 
     # ------------------------------------------------------------ what is chosen

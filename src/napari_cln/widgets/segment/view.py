@@ -11,7 +11,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
 
 from ...study.reading import Reading
-from ...types import UNLIKE_TRAINING_DATA, Doubt, Measurement
+from ...types import Doubt, Measurement
 from ..common.model_choice import ModelChoice
 from ..common.number_field import NumberField
 from ..common.parts import Signal, beside, button, device_box, form, small, stacked
@@ -106,16 +106,16 @@ class Verdict(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.headline, self.unlike, self.nodes = QLabel(), QLabel(UNLIKE_TRAINING_DATA), QLabel()
-        set_role(self.unlike, "bad")
+        self.flag, self.headline, self.nodes = QLabel(), QLabel(), QLabel()
+        set_role(self.flag, "bad")
         self.nodes.setTextFormat(Qt.TextFormat.RichText)
         self.caveat = small("For research, not for diagnosis.")
         self.plot: ScorePlot | None = None
         self._colours: ThemeColours | None = None
         self._reading: Reading | None = None
-        self._layout: QVBoxLayout = stacked(self, self.headline, self.unlike, self.nodes, self.caveat)
+        self._layout: QVBoxLayout = stacked(self, self.flag, self.headline, self.nodes, self.caveat)
         self._layout.setContentsMargins(0, 6, 0, 0)
-        for label in (self.headline, self.unlike, self.nodes):
+        for label in (self.flag, self.headline, self.nodes):
             label.setWordWrap(True)
 
     def wear(self, colours: ThemeColours) -> None:
@@ -129,11 +129,8 @@ class Verdict(QWidget):
     def show_state(self, state: SegmentState) -> None:
         """Show the reading of the frame in view, and the scores of all where there are several."""
         self._reading = reading = state.readings.get(state.index)
-        doubt = "" if reading is None or reading.doubt is None else _doubt_text(reading.doubt)
-        self.unlike.setText(UNLIKE_TRAINING_DATA if state.index in state.unlike else doubt)
-        self.unlike.setVisible(reading is not None and bool(self.unlike.text()))
-        # no verdict in large letters where it is not to be relied on
-        self.headline.setStyleSheet("" if self.unlike.text() else "font-size: 20px;")
+        self.flag.setText("" if reading is None else reading.flag)
+        self.flag.setVisible(bool(self.flag.text()))
         for widget in (self.headline, self.nodes, self.caveat):
             widget.setVisible(reading is not None)
         if reading is not None:
@@ -157,7 +154,9 @@ class Verdict(QWidget):
 
     def _show_one(self, reading: Reading) -> None:
         self.headline.setText(f"{reading.malignancy:.2f}  {reading.label}")
-        set_role(self.headline, LABEL_ROLES.get(reading.label, "info"))
+        # What may be wrong is not said in the largest letters: the flag stands above it.
+        self.headline.setStyleSheet("" if reading.flag else "font-size: 20px;")
+        set_role(self.headline, "quiet" if reading.flag else LABEL_ROLES.get(reading.label, "info"))
         colour = f" style='color: {self._colours.quiet}'" if self._colours is not None else ""
         doubts = reading.doubts[1:] or (None,) * len(reading.sizes)
         rows = "".join(

@@ -23,10 +23,12 @@ from ..common.parts import Signal
 from ..common.process_panel import ProcessSession, ProcessState
 from ..common.reference_frames import read_frame_of, reference_layers
 from ..common.worker import Work
+from ..common.workplace import workplace_of
 from .progress import Follower, RunProgress, status_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
+    from napari.layers import Layer
 
 START = "Choose a training folder: the one that the Correct dock saves to. Then press Start."
 PATIENCE_MS = 20_000
@@ -85,6 +87,7 @@ class TrainSession(QObject):
         self._check: Work | None = None
         self._status = ("", "")
         self._looks = 0
+        self._shown: list[Layer] = []
         self.promotion = Promotion(self)
         self.promotion.changed.connect(self.changed)
         self.promotion.told.connect(self.told)
@@ -252,13 +255,17 @@ class TrainSession(QObject):
         """Show a frame of the training folder with its reference masks."""
         if self.process.folder is None:
             return
+        workplace = workplace_of(self.viewer)
+        if workplace.open_case(self.process.folder, case_id) is not None:
+            return
         try:
             stored = read_frame_of(self.process.folder, case_id)
         except ClnError as error:
             self.told.emit(str(error), "bad")
             return
-        for layer in reference_layers(stored):
-            self.viewer.add_layer(layer)
+        layers = reference_layers(stored)
+        workplace.show_beside(layers, self._shown)
+        self._shown = layers
 
 
 class Promotion(QObject):

@@ -1,0 +1,157 @@
+"""Going through a training folder in a real window: the list, the keys, and the layers that stay."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from napari.layers import Image, Labels
+from napari.utils.action_manager import action_manager
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QDockWidget, QMainWindow
+
+from napari_cln.folder.dataset import TrainingFolder
+from napari_cln.folder.readers import read_annotation
+from napari_cln.folder.worklist import WorkFilter
+from napari_cln.types import Annotation, Frame, Node
+from napari_cln.widgets.common.workplace import workplace_of
+from napari_cln.widgets.correct.dock import CorrectDock
+
+
+@pytest.fixture(autouse=True)
+def config(tmp_path, monkeypatch):
+    monkeypatch.setenv("NAPARI_CLN_CONFIG", str(tmp_path / "config"))
+
+
+@pytest.fixture
+def viewer(make_napari_viewer):
+    return make_napari_viewer()
+
+
+@pytest.fixture
+def folder(tmp_path) -> TrainingFolder:
+    """Four frames with a node; the first of the list is accepted, the others are predicted."""
+    folder = TrainingFolder.create(tmp_path / "study")
+    for noise in np.random.default_rng(3).integers(0, 255, (4, 120, 140), np.uint8):
+        instances = np.zeros((120, 140), np.uint8)
+        instances[30:80, 40:100] = 1
+        frame = Frame(pixels=noise, scan_area=(0, 0, 120, 140))
+        node = Node(id=1, status="predicted")
+        folder.save(Annotation(frame=frame, instances=instances, nodes=(node,), status="predicted"), who="m")
+    first = folder.ids()[0]
+    known = read_annotation(folder, folder.case(first))
+    folder.save(Annotation(frame=known.frame, instances=known.instances, status="accepted"), who="r2")
+    return folder
+
+
+@pytest.fixture
+def dock(viewer, folder, qtbot) -> CorrectDock:
+    """The dock, once the folder is open."""
+    _, dock = viewer.window.add_plugin_dock_widget("napari-cln", "Correct")
+    dock.view.study.reader.setText("r1")
+    dock.view.study.reader.editingFinished.emit()
+    dock.view.study.open_folder(folder.path)
+    qtbot.waitUntil(lambda: dock.session.navigator.mask is not None, timeout=30_000)
+    return dock
+
+
+@pytest.fixture
+def key(viewer, dock, qtbot):
+    """Press a key on the canvas, and wait for the disk."""
+
+    def key(key: Qt.Key) -> None:
+        native = viewer.window._qt_viewer.canvas.native
+        QTest.keyClick(native, key, Qt.KeyboardModifier.ShiftModifier)
+        qtbot.waitUntil(lambda: dock.session.filing.saver.is_idle, timeout=30_000)
+        QTest.qWait(20)
+
+    return key
+
+
+def test_two_keys_lead_from_the_folder_to_its_end(viewer, dock, folder, key):
+    ids, cases, layers = folder.ids(), dock.session.navigator.cases, [*viewer.layers]
+
+    assert cases.case_id == ids[1]  # the first one on which nobody has decided
+    for following in (ids[2], ids[3], ids[3]):
+        key(Qt.Key.Key_Return)
+        assert cases.case_id == following
+    assert [*viewer.layers] == layers
+    assert [folder.case(case_id).status for case_id in ids] == ["accepted"] * 4
+    assert dock.session.work.next_undecided(None) is None
+
+    key(Qt.Key.Key_J)
+    key(Qt.Key.Key_U)
+    assert cases.case_id == ids[2]
+    assert folder.case(ids[2]).status == "predicted"
+
+
+def test_an_empty_mask_is_not_gone_on_from(viewer, dock, key, qtbot):
+    (labels,) = (layer for layer in viewer.layers if isinstance(layer, Labels))
+    labels.data[:] = 0
+    labels.events.paint(value=[])
+    qtbot.waitUntil(lambda: "0 nodes" in dock.message.text(), timeout=30_000)
+    before = dock.session.navigator.cases.case_id
+
+    key(Qt.Key.Key_Return)
+
+    assert dock.session.navigator.cases.case_id == before
+    assert "There is no mask to accept" in dock.message.text()
+
+
+def test_the_list_is_filtered_and_what_is_decided_stays_in_it(dock, folder, key, qtbot):
+    qtbot.waitUntil(lambda: bool(dock.session.work.items), timeout=30_000)
+    dock.view.work.chosen.emit(WorkFilter(state="undecided"))
+
+    assert dock.session.work.ids == folder.ids()[1:]
+    assert dock.view.walk.total.text() == "of 3"
+    key(Qt.Key.Key_Return)
+    assert dock.view.walk.total.text() == "of 3"
+    assert dock.view.work.which.currentText() == "undecided (2)"
+    assert [dock.view.work.reader.itemText(place) for place in range(3)] == ["any reader", "by r1", "by r2"]
+
+
+def test_a_key_that_is_changed_in_the_preferences_is_another_key(viewer, dock, folder, key):
+    name = "napari-cln:accept_and_go_on"
+    former = action_manager.unbind_shortcut(name)
+    action_manager.bind_shortcut(name, "Shift-Y")
+    try:
+        key(Qt.Key.Key_Return)
+        assert dock.session.navigator.cases.case_id == folder.ids()[1]
+        key(Qt.Key.Key_Y)
+        assert dock.session.navigator.cases.case_id == folder.ids()[2]
+    finally:
+        action_manager.unbind_shortcut(name)
+        for one in former or ():
+            action_manager.bind_shortcut(name, one)
+
+
+def test_masks_are_outlines_until_they_are_asked_for_filled(viewer, dock, key):
+    (labels,) = (layer for layer in viewer.layers if isinstance(layer, Labels))
+
+    assert labels.contour > 0
+    key(Qt.Key.Key_W)
+    assert labels.contour == 0
+    key(Qt.Key.Key_W)
+    assert labels.contour > 0
+
+
+def test_a_frame_that_another_dock_names_opens_in_this_one(viewer, dock, folder):
+    image = workplace_of(viewer).open_case(folder.path, folder.ids()[3])
+
+    assert isinstance(image, Image)
+    assert dock.session.navigator.cases.case_id == folder.ids()[3]
+    assert workplace_of(viewer).open_case(folder.path.parent / "other", folder.ids()[3]) is None
+
+
+def test_docks_lie_behind_tabs_and_take_little_of_the_canvas(viewer, qtbot):
+    window = viewer.window._qt_window
+    window.resize(1366, 768)
+    window.show()
+    docks = [viewer.window.add_plugin_dock_widget("napari-cln", name)[0] for name in ("Segment", "Frames")]
+    _, third = viewer.window.add_plugin_dock_widget("napari-cln", "Correct")
+
+    assert isinstance(window, QMainWindow)
+    qtbot.waitUntil(lambda: len(window.tabifiedDockWidgets(docks[0])) == 2, timeout=30_000)
+    assert all(isinstance(panel, QDockWidget) for panel in docks)
+    assert [panel.windowTitle() for panel in docks] == ["Segment", "Frames"]
+    qtbot.waitUntil(lambda: third.width() <= 360, timeout=30_000)
