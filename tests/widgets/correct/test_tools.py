@@ -19,11 +19,14 @@ from napari_cln._layers import SCAN_AREA_KEY
 from napari_cln.compat.window import text_overlay_of
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.imaging.editing import nodes_in_parts
+from napari_cln.imaging.measurement import measure
 from napari_cln.network import outline
+from napari_cln.phantom import Screen, draw_calipers, simulate
 from napari_cln.types import Node
 from napari_cln.widgets.correct.dock import CorrectDock
+from napari_cln.widgets.correct.nodes import OF_CINES, TOOLS
 from napari_cln.widgets.correct.session import Session
-from napari_cln.widgets.correct.tools import OF_CINES, TOOLS, Workbench
+from napari_cln.widgets.correct.tools import Workbench
 
 EDITS = [tool.name for tool in TOOLS if tool.name not in ("calipers", *OF_CINES)]
 LONG, SHORT = ((240, 300), (240, 380)), ((215, 340), (265, 340))
@@ -442,6 +445,37 @@ def test_ends_that_show_no_node_are_told_and_keep_nothing(bench, draw, qtbot):
 
     assert "does not cross" in told.args[0]
     assert not bench._session.mask.masks.any()
+
+
+def test_calipers_on_the_screen_are_offered_and_taken_one_node_after_the_other(bench, qtbot):
+    session = bench._session
+    still, viewer = session.navigator.image, session.viewer
+    phantom = simulate(21, n_nodes=2, overlays=False)
+    screen = Screen(phantom.frame.grey)
+    sizes = [measure(phantom.instances == node) for node in (1, 2)]
+    draw_calipers(screen, [axis for size in sizes for axis in (size.long_axis_ends, size.short_axis_ends)])
+    image = viewer.add_layer(Image(screen.pixels, name="screen"))
+    session.navigator.show_image(image)
+    qtbot.waitUntil(lambda: bool(bench.burned), timeout=60_000)
+    assert len(bench.burned) == 2
+
+    bench.use_burned()
+    for n in (1, 2):
+        qtbot.waitUntil(lambda: bench.calipers.is_current, timeout=60_000)
+        bench.calipers.sketch.keep()
+        qtbot.waitUntil(lambda n=n: len(session.mask.node_ids) == n, timeout=60_000)
+        QTest.qWait(20)
+
+    assert bench.calipers.sketch is None
+    assert not bench.burned
+    for size, node in zip(sizes, (1, 2), strict=True):
+        (middle,) = np.mean([size.long_axis_ends], axis=1)
+        found = session.mask.masks == session.mask.masks[tuple(np.rint(middle).astype(int))]
+        truth = phantom.instances == node
+        assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.8
+    for layer in [session.mask.labels, image]:
+        viewer.layers.remove(layer)
+    session.navigator.show_image(still)
 
 
 @pytest.mark.parametrize("how", ["another layer", "its own is deleted", "three dimensions", "taken again"])

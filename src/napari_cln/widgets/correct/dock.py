@@ -21,11 +21,12 @@ from ..prompts.scale import ScaleTool
 from ..prompts.sketch import prepare_hint
 from .cases import show_difference
 from .filing import NO_FOLDER, NO_NAME
+from .nodes import TOOLS
 from .painted import PaintedMask
 from .second_reader import SecondReading
 from .session import Session
 from .suggestions import Suggestions
-from .tools import TOOLS, NodeMenu, Workbench
+from .tools import NodeMenu, Workbench
 from .view import CorrectView, state_of
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ class CorrectDock(QWidget):
             self._patient_of = image
             self.view.patient.setText("" if mask is None else mask.frame.patient_id or "")
             self.session.notes.take_patient(self.view.patient.text(), typed=False)
-        self.view.show_state(state_of(self.session))
+        self.view.show_state(state_of(self.session, self.bench.burned))
         show_difference(self.viewer, mask if self.view.difference.isChecked() else None)
 
     def _show_other(self) -> None:
@@ -188,6 +189,7 @@ class CorrectDock(QWidget):
         view.decision.show_other.toggled.connect(self.second.show)
         view.worthy.chosen.connect(self.suggestions.go_to)
         view.tools.used.connect(self.bench.use)
+        view.tools.burned.clicked.connect(lambda _=False: self.bench.use_burned())
         self.bench.clip.busy.connect(view.tools.show_busy)
         view.nodes.chosen.connect(self.bench.choose)
         view.nodes.asked.connect(self.menu.open)

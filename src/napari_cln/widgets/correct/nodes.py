@@ -1,18 +1,19 @@
-"""Table of the nodes: truth, where the truth comes from, neck level, side."""
+"""The nodes as they are seen: a table of what is known of each, and a button for each of their tools."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QColor, QWheelEvent
-from qtpy.QtWidgets import QComboBox, QHeaderView, QTableWidget, QTableWidgetItem
+from qtpy.QtWidgets import QComboBox, QGridLayout, QHeaderView, QTableWidget, QTableWidgetItem, QWidget
 
 from ..._layers.predictions import NODE_COLOURS
+from ...errors import counted
 from ...types import Node
-from ..common.parts import Signal
+from ..common.parts import Signal, button
 from ..common.theme import ThemeColours
 
 LEVELS = ("I", "II", "III", "IV", "V", "VI", "VII")
@@ -40,6 +41,53 @@ CHOICES: dict[str, tuple[tuple[str, Any, str], ...]] = {
 }
 TITLES = ("", "Truth", "Source", "Level", "Side")
 WIDTHS = (24, 84, 78, 46, 46)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeTool:
+    """A tool as it is offered: its name, words on its button, key, and words about it."""
+
+    name: str
+    title: str
+    key: str
+    tip: str
+
+
+TOOLS = (
+    NodeTool(
+        name="calipers",
+        title="Calipers",
+        key="Shift-C",
+        tip="Drag the long axis of a node, then the short one: its outline follows. Shift: a box",
+    ),
+    NodeTool(
+        name="split",
+        title="Split",
+        key="Shift-T",
+        tip="Draw a line across the node; one in several parts becomes a node each",
+    ),
+    NodeTool(
+        name="merge", title="Merge", key="Shift-M", tip="Make one of the chosen nodes, or with the nearest"
+    ),
+    NodeTool(name="delete", title="Delete", key="Shift-E", tip="Erase the node"),
+    NodeTool(name="fill", title="Fill holes", key="Shift-H", tip="Fill the holes of the node"),
+    NodeTool(name="smooth", title="Smooth", key="Shift-O", tip="Smooth its border; the area stays"),
+    NodeTool(name="part", title="One part", key="Shift-P", tip="Keep the largest part of the node"),
+    NodeTool(
+        name="carry",
+        title="Carry on",
+        key="Shift-G",
+        tip="Carry this mask to the next frames along the motion, as predictions",
+    ),
+    NodeTool(
+        name="interpolate",
+        title="Fill between",
+        key="Shift-I",
+        tip="Make the masks between two corrected frames, as predictions",
+    ),
+)
+OF_CINES = ("carry", "interpolate")
+"""Tools that are for cines alone."""
 
 
 class NodeTable(QTableWidget):
@@ -167,3 +215,40 @@ class _Choice(QComboBox):
 
     def wheelEvent(self, event: QWheelEvent) -> None:  # Qt's name
         event.ignore()
+
+
+class ToolButtons(QWidget):
+    """A button for each tool."""
+
+    used = Signal(str)
+
+    def __init__(self) -> None:
+        super().__init__()
+        grid = QGridLayout(self)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setSpacing(4)
+        self.buttons = {}
+        self.burned = button("", "Outline what was measured: each node in turn. Enter keeps it, Esc ends it")
+        grid.addWidget(self.burned, 3, 0, 1, 4)
+        for place, tool in enumerate(TOOLS):
+            made = button(tool.title, f"{tool.key.replace('-', '+')}: {tool.tip}")
+            made.clicked.connect(lambda _=False, name=tool.name: self.used.emit(name))
+            if tool.name in OF_CINES:
+                grid.addWidget(made, 2, 2 * OF_CINES.index(tool.name), 1, 2)
+            else:
+                grid.addWidget(made, place // 4, place % 4)
+            self.buttons[tool.name] = made
+        self.show_state(is_cine=False)
+
+    def show_state(self, *, is_cine: bool, n_burned: int = 0) -> None:
+        """Offer the tools that are for the image in view, and the calipers that are burned into it."""
+        for name in OF_CINES:
+            self.buttons[name].setVisible(is_cine)
+        self.burned.setVisible(n_burned > 0)
+        what = counted(n_burned, "caliper")
+        self.burned.setText(f"{what} on this frame: use {'it' if n_burned == 1 else 'them'}?")
+
+    def show_busy(self, busy: bool) -> None:
+        """Let the button of a carry that is under way stop it."""
+        self.buttons["carry"].setText("Stop here" if busy else "Carry on")
+        self.buttons["interpolate"].setEnabled(not busy)

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 from napari.layers import Image
-from qtpy.QtCore import QEvent, QObject, QPoint, Qt
+from qtpy.QtCore import QEvent, QObject, QPoint, Qt, QTimer
 from qtpy.QtGui import QContextMenuEvent, QMouseEvent
-from qtpy.QtWidgets import QGridLayout, QMenu, QWidget
+from qtpy.QtWidgets import QMenu, QWidget
 
 from ..._layers import frames_from_layer, is_painted
 from ...compat.window import canvases_of
 from ...errors import ClnError, InputError, counted, listed
 from ...folder.dataset import TrainingFolder
+from ...imaging.calipers import Calipers
 from ...imaging.carrying import carry_masks, interpolate_masks
 from ...imaging.editing import (
     Instances,
@@ -35,62 +36,18 @@ from ...imaging.editing import (
 from ...imaging.measurement import measure
 from ...study.reading import digest
 from ...types import Frame, Node
-from ..common.parts import Signal, button
+from ..common.parts import Signal
 from ..common.results import TOUCHED_KEY
 from ..common.worker import Work
-from ..prompts.calipers import CaliperTool, Kept
+from ..prompts.calipers import BurnedReader, CaliperTool, Kept
 from ..prompts.sketch import Sketch
+from .nodes import OF_CINES, TOOLS
 from .painted import DRAWN_KEY, DrawnFrame, PaintedMask, put_masks
 from .session import Session
 
 WHICH = "Which node? Click its number in the table, or pick it on the canvas (5)."
 
 
-@dataclass(frozen=True, kw_only=True)
-class NodeTool:
-    """A tool as it is offered: its name, words on its button, key, and words about it."""
-
-    name: str
-    title: str
-    key: str
-    tip: str
-
-
-TOOLS = (
-    NodeTool(
-        name="calipers",
-        title="Calipers",
-        key="Shift-C",
-        tip="Drag the long axis of a node, then the short one: its outline follows. Shift: a box",
-    ),
-    NodeTool(
-        name="split",
-        title="Split",
-        key="Shift-T",
-        tip="Draw a line across the node; one in several parts becomes a node each",
-    ),
-    NodeTool(
-        name="merge", title="Merge", key="Shift-M", tip="Make one of the chosen nodes, or with the nearest"
-    ),
-    NodeTool(name="delete", title="Delete", key="Shift-E", tip="Erase the node"),
-    NodeTool(name="fill", title="Fill holes", key="Shift-H", tip="Fill the holes of the node"),
-    NodeTool(name="smooth", title="Smooth", key="Shift-O", tip="Smooth its border; the area stays"),
-    NodeTool(name="part", title="One part", key="Shift-P", tip="Keep the largest part of the node"),
-    NodeTool(
-        name="carry",
-        title="Carry on",
-        key="Shift-G",
-        tip="Carry this mask to the next frames along the motion, as predictions",
-    ),
-    NodeTool(
-        name="interpolate",
-        title="Fill between",
-        key="Shift-I",
-        tip="Make the masks between two corrected frames, as predictions",
-    ),
-)
-OF_CINES = ("carry", "interpolate")
-"""Tools that are for cines alone."""
 FINISHED = ("corrected", "accepted")
 """Statuses of a mask that a reader stands for."""
 
@@ -119,6 +76,8 @@ class Workbench(QObject):
         self.calipers.told.connect(session.told)
         self.calipers.kept.connect(self._take_outline)
         self._cut: Sketch | None = None
+        self._burned, self._queue = BurnedReader(self), list[Calipers]()
+        self._burned.read.connect(session.changed)
         self.clip = Clip(session)
 
     def use(self, name: str, nodes: Sequence[int] = (), at: tuple[float, float] | None = None) -> None:
@@ -140,6 +99,7 @@ class Workbench(QObject):
         if (mask := session.ready(named=False)) is None:
             return
         if name == "calipers":
+            self._queue = []
             if self._cut is not None:
                 self._cut.leave(at_once=True)
             self.calipers.start(mask.image, mask.labels, mask.frame, lambda: mask.masks)
@@ -152,6 +112,30 @@ class Workbench(QObject):
             self._put(mask, *self._edited(name, mask, nodes, at))
         except ClnError as error:
             session.tell(str(error))
+
+    @property
+    def burned(self) -> list[Calipers]:
+        """Nodes that were measured on the screen of this frame and have no mask; empty until it is read."""
+        mask = self._session.mask
+        if mask is None:
+            return []
+        masks = mask.masks
+        found = self._burned.nodes_of(mask.frame_digest, lambda: mask.frame)
+        return [node for node in found if not masks[tuple(np.rint(node.centre).astype(int))]]
+
+    def use_burned(self) -> None:
+        """Take the calipers of the screen into the hand, one node after the other."""
+        self._queue = self.burned
+        self._take_next()
+
+    def _take_next(self) -> None:
+        mask = self._session.mask
+        if not self._queue or mask is None:
+            return
+        node = self._queue.pop(0)
+        self.put_away()
+        ends = {"long": node.long_axis} | ({"short": node.short_axis} if node.hint == "four ends" else {})
+        self.calipers.start(mask.image, mask.labels, mask.frame, lambda: mask.masks, ends)
 
     def put_away(self) -> None:
         """Put every tool on the canvas away, and leave nothing of it."""
@@ -256,6 +240,7 @@ class Workbench(QObject):
         if robbed:
             words += f" Pixels of node {listed(sorted(robbed))} went to it."
         self._put(mask, edited, node, words)
+        QTimer.singleShot(0, self._take_next)
 
     def _draw_cut(self, mask: PaintedMask, node: int) -> None:
         """Let the reader draw a line across a node; one across its middle is there to begin with."""
@@ -533,35 +518,3 @@ class NodeMenu(QObject):
     def _offer(self, title: str, name: str, nodes: list[int], at: tuple[float, float] | None) -> None:
         action = self.menu.addAction(title)
         action.triggered.connect(lambda _=False: self._bench.use(name, nodes, at))
-
-
-class ToolButtons(QWidget):
-    """A button for each tool."""
-
-    used = Signal(str)
-
-    def __init__(self) -> None:
-        super().__init__()
-        grid = QGridLayout(self)
-        grid.setContentsMargins(0, 0, 0, 0)
-        grid.setSpacing(4)
-        self.buttons = {}
-        for place, tool in enumerate(TOOLS):
-            made = button(tool.title, f"{tool.key.replace('-', '+')}: {tool.tip}")
-            made.clicked.connect(lambda _=False, name=tool.name: self.used.emit(name))
-            if tool.name in OF_CINES:
-                grid.addWidget(made, 2, 2 * OF_CINES.index(tool.name), 1, 2)
-            else:
-                grid.addWidget(made, place // 4, place % 4)
-            self.buttons[tool.name] = made
-        self.show_state(is_cine=False)
-
-    def show_state(self, *, is_cine: bool) -> None:
-        """Offer the tools that are for the image in view."""
-        for name in OF_CINES:
-            self.buttons[name].setVisible(is_cine)
-
-    def show_busy(self, busy: bool) -> None:
-        """Let the button of a carry that is under way stop it."""
-        self.buttons["carry"].setText("Stop here" if busy else "Carry on")
-        self.buttons["interpolate"].setEnabled(not busy)

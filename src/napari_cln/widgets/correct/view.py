@@ -17,15 +17,15 @@ from ..common.parts import Signal, beside, button, folded, form, small, stacked
 from ..prompts.scale import ScaleRow
 from .held import HeldFrames
 from .navigator import RouteState
-from .nodes import NodeTable
+from .nodes import NodeTable, ToolButtons
 from .second_reader import Decision
 from .study import Recovery, StudyRow
 from .suggestions import SuggestionList
-from .tools import ToolButtons
 from .worklist import WorkListRow, WorkState
 
 if TYPE_CHECKING:
     from ...folder.autosave import Stroke
+    from ...imaging.calipers import Calipers
     from ...types import Node
     from .painted import PaintedMask
     from .session import Session
@@ -67,6 +67,7 @@ class DeskState:
     note: str = ""
     taken_back: str = ""
     needs_name: bool = False
+    n_burned: int = 0
     case_id: str | None = None
     left_behind: Sequence[Stroke] = ()
     put_aside: Sequence[Stroke] = ()
@@ -74,8 +75,8 @@ class DeskState:
     work: WorkState = field(default_factory=WorkState)
 
 
-def state_of(session: Session) -> DeskState:
-    """Return what a session is to show now."""
+def state_of(session: Session, burned: Sequence[Calipers] = ()) -> DeskState:
+    """Return what a session is to show now, beside the calipers on the screen of the frame in view."""
     navigator, filing, mask = session.navigator, session.filing, session.mask
     around = DeskState(
         image=navigator.image,
@@ -83,6 +84,7 @@ def state_of(session: Session) -> DeskState:
         left_behind=tuple(filing.left.strokes),
         put_aside=tuple(filing.left.put_aside),
         needs_name=filing.needs_name,
+        n_burned=sum(2 if node.hint == "four ends" else 1 for node in burned),
         routes=session.routes.states,
         work=session.work.state,
     )
@@ -182,7 +184,8 @@ class CorrectView(QWidget):
         self._show_work()
         self.nodes.show_nodes(state.node_ids, state.facts)
         self.nodes.mark(state.selected)
-        self.tools.show_state(is_cine=state.image is not None and state.image.ndim == 3)
+        is_cine = state.image is not None and state.image.ndim == 3
+        self.tools.show_state(is_cine=is_cine, n_burned=state.n_burned)
         if self.note.text() != state.note and not self.note.hasFocus():
             self.note.setText(state.note)
         self.state.show_state(state)

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Image, Labels
 from numpy.typing import NDArray
-from qtpy.QtCore import QObject
+from qtpy.QtCore import QObject, QTimer
 from skimage.measure import approximate_polygon, find_contours
 
 from ...errors import ClnError
+from ...imaging.calipers import Calipers
+from ...imaging.crosses import BurnedCalipers, find_calipers
 from ...imaging.measurement import bounds, measure, spacing_of
 from ...types import Frame, Measurement
 from ..common.parts import Signal
@@ -225,6 +227,62 @@ class CaliperTool(QObject):
                 words.append(f"{name} axis {_in_units(in_px, in_mm)} by the outline")
         text = " · ".join(words)
         return text[:1].upper() + text[1:]
+
+
+class BurnedReader(QObject):
+    """Reads the calipers that are burned into a frame, beside the window and once a frame.
+
+    Parameters
+    ----------
+    parent : QObject
+    """
+
+    read = Signal()  # of the frame that was asked for last
+
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
+        self._known: dict[str, BurnedCalipers] = {}
+        self._wanted: tuple[str, Callable[[], Frame]] | None = None
+        self._work: Work | None = None
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(300)  # nothing is read while frames rush by
+        self._timer.timeout.connect(self._read)
+
+    def nodes_of(self, key: str, frame: Callable[[], Frame]) -> tuple[Calipers, ...]:
+        """The nodes that were measured on a frame; none yet where it has to be read first.
+
+        Parameters
+        ----------
+        key : str
+            Digest of the frame.
+        frame : callable
+            Gives it.
+        """
+        if key in self._known:
+            return self._known[key].nodes
+        if self._wanted is None or self._wanted[0] != key:
+            self._wanted = key, frame
+            self._timer.start()
+        return ()
+
+    def _read(self) -> None:
+        if self._wanted is None or self._work is not None:
+            return
+        key, frame = self._wanted
+        self._work = Work(self, find_calipers, frame())
+        self._work.done.connect(lambda found: self._known.update({key: found}))
+        self._work.failed.connect(lambda _: self._known.update({key: BurnedCalipers()}))
+        self._work.ended.connect(lambda: self._end(key))
+        self._work.start()
+
+    def _end(self, key: str) -> None:
+        self._work = None
+        if self._wanted is not None and self._wanted[0] == key:
+            self._wanted = None
+            self.read.emit()
+        else:
+            self._timer.start()
 
 
 def propose(frame: Frame, strokes: Mapping[str, Points]) -> Proposal:
