@@ -44,7 +44,7 @@ UNSEEN = "nerves"
 """The organ that is never trained on."""
 MEASURED_AT = 0.05
 """How far each end or side is moved where figures are taken, as a part of the longer one."""
-SIMULATED = {"train": (800, 500), "validation": (60, 60), "test": (100, 100)}
+SIMULATED = {"train": (800, 500), "validation": (60, 60), "test": (30, 30)}
 """Simulated frames of the plain and of the varied scene."""
 NEAR = 3.0
 """Pixels within which an end on a screen counts as found."""

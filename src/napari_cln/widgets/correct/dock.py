@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
-from qtpy.QtCore import QEvent
+from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QWidget
 
@@ -18,6 +18,7 @@ from ..common.number_field import tell_refusals
 from ..common.parts import OPEN_FIRST, DockBody, Listeners, MessageLine
 from ..common.workplace import workplace_of
 from ..prompts.scale import ScaleTool
+from ..prompts.sketch import prepare_hint
 from .cases import show_difference
 from .filing import NO_FOLDER, NO_NAME
 from .painted import PaintedMask
@@ -237,6 +238,7 @@ class CorrectDock(QWidget):
     def showEvent(self, event: QShowEvent) -> None:  # Qt's name
         super().showEvent(event)
         self.menu.watch(self)
+        QTimer.singleShot(0, partial(prepare_hint, self.viewer))
 
     def event(self, event: QEvent) -> bool:  # Qt's name
         if event.type() == QEvent.Type.ParentChange and self.parentWidget() is None:

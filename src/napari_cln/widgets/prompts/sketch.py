@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer
 
 from ..._layers import KEY, link, space_of
-from ...compat.window import camera_of, text_overlay_of
+from ...compat.window import LightCollection, camera_of, text_overlay_of
 from ...types import LayerKind
 from ..common.in_view import frame_at
 from ..common.parts import Listeners, Signal
@@ -94,8 +94,9 @@ class Sketch(QObject):
             **space_of(image, 2),
         )
         link(self.layer, image)
+        collection = LightCollection()
         words, mode = (overlay.text, overlay.visible), str(labels.mode)
-        self._clean = _once(partial(_clear, viewer, self.layer, labels, mode, words))
+        self._clean = _once(partial(_clear, viewer, self.layer, labels, mode, words, collection))
         viewer.add_layer(self.layer)
         self.layer.mouse_pan, self.layer.cursor = False, "cross"
         self.layer.mouse_drag_callbacks.append(self._drag)
@@ -270,6 +271,14 @@ class Sketch(QObject):
         return on_screen / max(float(camera_of(self._viewer).zoom) * scale, 1e-9)
 
 
+def prepare_hint(viewer: ViewerModel) -> None:
+    """Let napari make its text on the canvas, which takes some 0.2 s, before the first tool is taken."""
+    overlay = text_overlay_of(viewer)
+    if not overlay.visible:
+        overlay.visible = True
+        overlay.visible = False
+
+
 def _once(action: Callable[[], None]) -> Callable[..., None]:
     """Call an action at the first call alone: what was put up since is not taken down."""
     waiting = [action]
@@ -281,7 +290,14 @@ def _once(action: Callable[[], None]) -> Callable[..., None]:
     return call
 
 
-def _clear(viewer: ViewerModel, layer: Layer, labels: Labels, mode: str, words: tuple[str, bool]) -> None:
+def _clear(
+    viewer: ViewerModel,
+    layer: Layer,
+    labels: Labels,
+    mode: str,
+    words: tuple[str, bool],
+    collection: LightCollection,
+) -> None:
     """Take a sketch off the canvas, and give the mask its tool back."""
     if layer in viewer.layers:
         was_active = viewer.layers.selection.active in (layer, None)
@@ -289,6 +305,7 @@ def _clear(viewer: ViewerModel, layer: Layer, labels: Labels, mode: str, words: 
         if was_active and labels in viewer.layers:
             viewer.layers.selection.active = labels
             labels.mode = mode
+    collection.end()
     overlay = text_overlay_of(viewer)
     overlay.text, overlay.visible = words
 

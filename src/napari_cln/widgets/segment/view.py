@@ -204,10 +204,14 @@ class ClipTable(QTableWidget):
         self.setToolTip("One score for each node of the clip. Choose a row to go to its best frame.")
         self.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
         self.setSelectionBehavior(QTableWidget.SelectionBehavior.SelectRows)
-        self.setMaximumHeight(140)
+        self.setWordWrap(False)
         header, numbers = self.horizontalHeader(), self.verticalHeader()
         if header is not None and numbers is not None:
-            header.setSectionResizeMode(header.ResizeMode.Stretch)
+            for column in range(4):
+                wide = column == 1
+                header.setSectionResizeMode(
+                    column, header.ResizeMode.Stretch if wide else header.ResizeMode.ResizeToContents
+                )
             numbers.hide()
         self._tracks: tuple[Track, ...] = ()
         self.cellClicked.connect(lambda row, _column: self.frame_chosen.emit(self._tracks[row].best_frame))
@@ -220,6 +224,7 @@ class ClipTable(QTableWidget):
             return
         self._tracks = tracks
         self.setRowCount(len(tracks))
+        self.setFixedHeight(min(32 + 30 * len(tracks), 152))
         for row, one in enumerate(tracks):
             texts = (
                 str(one.id),
