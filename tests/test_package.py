@@ -34,9 +34,12 @@ def test_the_wheel_holds_manifest_weights_card_and_samples(built):
         "py.typed",
         "models/default.safetensors",
         "models/default.json",
+        "models/outline/calipers.safetensors",
+        "models/outline/calipers.json",
     ):
         assert f"napari_cln/{name}" in sizes
-    assert sum(size for name, size in sizes.items() if name.endswith(".safetensors")) <= 20e6
+    assert sizes["napari_cln/models/default.safetensors"] <= 20e6
+    assert sizes["napari_cln/models/outline/calipers.safetensors"] <= 3e6
     assert any(name.startswith("napari_cln/samples/") and name.endswith((".png", ".dcm")) for name in sizes)
     assert not [name for name in sizes if "tests" in name or name.endswith(".pyc")]
 
@@ -52,6 +55,8 @@ def test_the_wheel_holds_nothing_that_nobody_uses(built):
         "napari.yaml",
         "models/default.json",
         "models/default.safetensors",
+        "models/outline/calipers.json",
+        "models/outline/calipers.safetensors",
         "samples/CREDITS.txt",
         "samples/simulated-cine.dcm",
         "samples/simulated-frame.dcm",

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from magicgui.widgets import ComboBox
 from napari.layers import Image
 from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QLineEdit, QWidget
 
+from ...errors import DatasetError
+from ...folder.dataset import TrainingFolder
 from ...imaging.editing import nodes_in_parts
 from ..common.in_view import ViewFault
 from ..common.number_field import NumberField
@@ -65,6 +69,7 @@ class DeskState:
     selected: int = 0
     facts: Mapping[int, Node] = field(default_factory=dict)
     note: str = ""
+    clinical: str = ""
     taken_back: str = ""
     needs_name: bool = False
     n_burned: int = 0
@@ -101,8 +106,27 @@ def state_of(session: Session, burned: Sequence[Calipers] = ()) -> DeskState:
         selected=int(mask.labels.selected_label),
         facts=dict(mask.given.facts),
         note=mask.given.note,
+        clinical=_clinical(filing.folder, mask.case_id, filing.revision(mask)),
         taken_back=said.action if said is not None and said.who == filing.who else "",
         case_id=mask.case_id,
+    )
+
+
+def _clinical(folder: TrainingFolder | None, case_id: str | None, revision: int) -> str:
+    """What the folder knows of the patient, in a line; empty where it knows nothing."""
+    return _clinical_of(folder.path, case_id, revision) if folder is not None and case_id and revision else ""
+
+
+@lru_cache(maxsize=64)
+def _clinical_of(path: Path, case_id: str, revision: int) -> str:
+    """The clinical record of a frame, read once for each state of it."""
+    try:
+        known = TrainingFolder.open(path).record(case_id).clinical or {}
+    except DatasetError:  # what is damaged is told where the frame is opened
+        return ""
+    return " · ".join(
+        f"{name} {value:g}" if isinstance(value, float | int) else f"{name} {value}"
+        for name, value in known.items()
     )
 
 
@@ -159,6 +183,9 @@ class CorrectView(QWidget):
         rows.addRow("", self.walk)
         about.addRow("Patient", self.patient)
         about.addRow("Note", self.note)
+        self.clinical = small()
+        self.clinical.setToolTip("Of the clinical record that was imported; it is changed by an import.")
+        about.addRow("Clinical", self.clinical)
         stacked(
             self,
             self.study,
@@ -188,6 +215,7 @@ class CorrectView(QWidget):
         self.tools.show_state(is_cine=is_cine, n_burned=state.n_burned)
         if self.note.text() != state.note and not self.note.hasFocus():
             self.note.setText(state.note)
+        self.clinical.setText(state.clinical or "–")
         self.state.show_state(state)
         self.verdict.show_state(state)
         self.recovery.offer(list(state.left_behind), list(state.put_aside), state.case_id)
