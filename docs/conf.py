@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from pathlib import Path
 
 from docutils import nodes
@@ -56,6 +57,7 @@ html_show_sourcelink = False
 
 ROOMS = {
     "workflow": "Whole tasks",
+    "server": "Serve",
     "io": "Read files",
     "imaging": "Prepare and measure",
     "network": "Networks and models",
@@ -132,7 +134,16 @@ def link_public_name(
     return domain.resolve_xref(env, node["refdoc"], app.builder, "obj", f"napari_cln.{name}", node, text)
 
 
+def tell_references_apart(
+    app: Sphinx, what: str, name: str, found: object, options: object, lines: list[str]
+) -> None:
+    """Number the references of a page through: each docstring begins at 1, and a page holds many."""
+    label = name.replace(".", "-")
+    lines[:] = [re.sub(r"\[(\d+)\](?=_)|(?<=^\.\. )\[(\d+)\]", rf"[#{label}-\1\2]", line) for line in lines]
+
+
 def setup(app: Sphinx) -> None:
-    """Hook both into the build."""
+    """Hook all three into the build."""
+    app.connect("autodoc-process-docstring", tell_references_apart)
     app.connect("builder-inited", write_api_pages)
     app.connect("missing-reference", link_public_name)
