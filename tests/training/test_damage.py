@@ -209,7 +209,7 @@ def test_frames_that_were_removed_meanwhile_are_named(study, stopped, config, tm
     gone = sorted((copy / "records").glob("*.json"))[0]
     gone.unlink()
 
-    with pytest.raises(RunError, match=f"1 frames of the run in run are no longer .* such as {gone.stem}"):
+    with pytest.raises(RunError, match=f"1 frame of the run in run can't be found .* such as {gone.stem}"):
         list(train(copy, stopped, config, resume=True))
 
 

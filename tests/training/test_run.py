@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from napari_cln.errors import RunError, SplitError
@@ -171,7 +172,7 @@ def test_classification_only_leaves_the_mask_head_out(recipe):
 
 
 def test_the_settings_are_the_record(finished, config):
-    assert json.loads((finished[0] / "run.json").read_text())["config"] == asdict(config)
+    assert json.loads((finished[0] / "run.json").read_text())["config"] == json.loads(msgspec.json.encode(config))
 
 
 def test_the_card_names_the_model_it_started_from_by_id_and_no_path(finished, small):

@@ -86,7 +86,7 @@ def test_new_frames_join_where_they_get_a_mask(study, steps, tmp_path):
 
 
 def test_doubt_and_disagreement_speak_against_a_mask():
-    phantom = simulate(3, n_nodes=1, overlays=False)
+    phantom = simulate(1, n_nodes=1, overlays=False)
     sure = segment(phantom.frame)
     mirrored = replace(sure, instances=np.ascontiguousarray(sure.instances[:, ::-1]))
     nothing = np.zeros_like(sure.instances)

@@ -216,7 +216,7 @@ def test_patients_of_the_whole_study_are_known_though_a_part_is_evaluated():
     evaluation = replace(evaluate_rows(rows, FAST), partitions=partitions)
 
     assert any(
-        note.startswith("1 patients are in the test cases and in another")
+        note.startswith("1 patient is in the test cases and in another")
         for note in overview(evaluation).notes
     )
 

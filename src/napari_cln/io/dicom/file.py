@@ -6,6 +6,8 @@ import io
 import os
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -61,27 +63,32 @@ ABOUT_IMAGES = (
 
 
 class _Metered:
-    """A file that refuses to be read from too often, so that millions of empty items end soon.
+    """A file that can't be read from more than `MAX_READS` times."""
 
-    Parameters
-    ----------
-    file : binary file
-    path : Path
-        Named in the message.
-    """
-
-    def __init__(self, file: BinaryIO, path: Path) -> None:
-        self._file, self._path, self._left = file, path, MAX_READS
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self.left = file, MAX_READS
         self.seek, self.tell = file.seek, file.tell
 
     def read(self, size: int = -1) -> bytes:
-        self._left -= 1
-        if self._left < 0:
-            raise FrameReadError(
-                f"{self._path.name} has a header of far more elements and items than a picture needs, which "
-                "is refused. Export it again from the scanner."
-            )
+        self.left -= 1
+        if self.left < 0:
+            raise OSError("Read from too often.")
         return self._file.read(size)
+
+
+@contextmanager
+def _metered(file: BinaryIO, path: Path) -> Iterator[BinaryIO]:
+    """Refuse a header of millions of items, whatever the parser makes of a file that ends early."""
+    metered = _Metered(file)
+    try:
+        yield cast(BinaryIO, metered)
+    except Exception as cause:
+        if metered.left >= 0:
+            raise
+        raise FrameReadError(
+            f"{path.name} has a header of far more elements and items than a picture needs, which "
+            "is refused. Export it again from the scanner."
+        ) from cause
 
 
 class DicomFile:
@@ -341,9 +348,9 @@ def read_header(path: Path, tags: list[str]) -> Dataset:
 
 def _read_elements(file: BinaryIO, path: Path, tags: list[str]) -> Dataset:
     """Read the elements in `tags`, with bounds on how many there are and how long each is."""
-    metered = cast(BinaryIO, _Metered(file, path))
     try:
-        header = pydicom.dcmread(metered, stop_before_pixels=True, force=True, specific_tags=tags)
+        with _metered(file, path) as metered:
+            header = pydicom.dcmread(metered, stop_before_pixels=True, force=True, specific_tags=tags)
     except RecursionError as cause:
         raise FrameReadError(
             f"{path.name} has sequences within sequences, deeper than can be read. "
@@ -383,7 +390,8 @@ def _inflate(file: BinaryIO, path: Path) -> BinaryIO:
         If it unpacks to more than `MAX_INFLATED_BYTES`. The file is closed then.
     """
     read_preamble(file, force=True)
-    meta = read_file_meta(cast(BinaryIO, _Metered(file, path)))
+    with _metered(file, path) as metered:
+        meta = read_file_meta(metered)
     if meta.get("TransferSyntaxUID") != uid.DeflatedExplicitVRLittleEndian:
         file.seek(0)
         return file
