@@ -253,7 +253,7 @@ def test_an_error_that_nobody_foresaw_is_one_line_that_says_where_to_report_it(b
     assert main(["doctor"]) == 1
 
     error = capsys.readouterr().err
-    assert error.startswith("napari-cln: This should not have happened (KeyError in cli/health.py, line ")
+    assert error.startswith("napari-cln: This should not have happened (KeyError in cli/batch.py, line ")
     assert "Please open an issue" in error
     assert "napari-cln doctor" in error
     assert error.count("\n") == 1

@@ -172,7 +172,9 @@ def test_classification_only_leaves_the_mask_head_out(recipe):
 
 
 def test_the_settings_are_the_record(finished, config):
-    assert json.loads((finished[0] / "run.json").read_text())["config"] == json.loads(msgspec.json.encode(config))
+    assert json.loads((finished[0] / "run.json").read_text())["config"] == json.loads(
+        msgspec.json.encode(config)
+    )
 
 
 def test_the_card_names_the_model_it_started_from_by_id_and_no_path(finished, small):

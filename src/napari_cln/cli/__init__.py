@@ -38,7 +38,7 @@ COMMANDS = {
     "evaluate": ("evaluation:evaluate_model", "a report on a model's figures, with intervals"),
     "fuse": ("evaluation:fuse_record", "a clinical record beside a model's scores"),
     "reports": ("evaluation:read_reports", "verdicts of original reports, by a dictionary"),
-    "doctor": ("health:tell_health", "what is installed, and which device will be used and why"),
+    "doctor": ("batch:tell_health", "what is installed, and which device will be used and why"),
 }
 """Module and function of each command, and a line on it."""
 

@@ -1,4 +1,4 @@
-"""``napari-cln segment | track``: results of many files."""
+"""``napari-cln segment | track | doctor``: results of many files, and what computes them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .options import Folder, Positive, command, existing_place
 if TYPE_CHECKING:
     from ..batch import FrameResult
 
-__all__ = ["paths_of", "segment_files", "track_nodes"]
+__all__ = ["paths_of", "segment_files", "tell_health", "track_nodes"]
 
 MOST_SHOWN = 3
 """Failures of one file that are told one by one; the others stand in the table."""
@@ -279,3 +279,13 @@ def track_nodes(
     failed = f", {counted(n_failed, 'file')} failed" if n_failed else ""
     print(f"{counted(n_nodes, 'node')} in {counted(n_clips, 'cine')}{failed}: {table}")
     return 1 if n_failed else 0
+
+
+@command()
+def tell_health() -> int:
+    """Tell what is installed, and which device will be used and why."""
+    from ..doctor import examine
+
+    for line in examine():
+        print(line)
+    return 0

@@ -12,7 +12,6 @@ import json
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -22,6 +21,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from .. import __version__
+from ..disk.schema import JsonObject
 from ..errors import PredictionError
 from ..folder.dataset import TrainingFolder
 from ..imaging.preprocessing import prepare
@@ -62,7 +62,7 @@ class Models:
         self._loaded: OrderedDict[str, Segmenter] = OrderedDict()
         self.turn = asyncio.Lock()
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> JsonObject:
         """The models that outline nodes, as ``/info/`` lists them."""
         return {
             name: {
@@ -77,7 +77,7 @@ class Models:
             if card.config.segmentation
         }
 
-    def predict(self, name: str, samples: StudySamples, image_id: str) -> tuple[bytes, dict[str, Any]]:
+    def predict(self, name: str, samples: StudySamples, image_id: str) -> tuple[bytes, JsonObject]:
         """A mask as NRRD, and what there is to say of it.
 
         Parameters
@@ -107,7 +107,7 @@ class Models:
         return encode_volume(found.instances, ".nrrd", place=upload.place), _said(found)
 
 
-def _said(found: Prediction) -> dict[str, Any]:
+def _said(found: Prediction) -> JsonObject:
     doubt = found.doubt.level if found.doubt is not None and found.doubt.level != "sure" else ""
     remark = "do not rely on it" if found.status != "ok" else doubt
     names = [score_name(i, score, remark) for i, score in enumerate(found.node_scores, start=1)]
@@ -277,7 +277,7 @@ def _file(data: bytes, name: str) -> Response:
     return Response(data, media_type="application/octet-stream", headers=headers)
 
 
-def _parts(mask: bytes, said: dict[str, Any]) -> Response:
+def _parts(mask: bytes, said: JsonObject) -> Response:
     """An answer of two parts: what there is to say, and a mask of a fixed name."""
     head, text, file = (
         f"--{BOUNDARY}\r\nContent-Disposition: form-data; name=".encode(),

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..disk.schema import JsonObject
 from ..errors import DatasetError
 from ..folder.dataset import TrainingFolder
 from ..folder.record import FINISHED, Record
@@ -134,7 +135,7 @@ class StudySamples:
 
     # -------------------------------------------------------- to Slicer
 
-    def next(self, strategy: str, reader: str) -> dict[str, Any]:
+    def next(self, strategy: str, reader: str) -> JsonObject:
         """The next frame for a reader; empty when each was given, after which it starts again.
 
         Frames whose pictures wait for a look at burned-in names are left out.
@@ -177,7 +178,7 @@ class StudySamples:
         for case_id in self.study.ids():
             yield case_id, ""
 
-    def listing(self) -> dict[str, Any]:
+    def listing(self) -> JsonObject:
         """Frames that have nodes to start from, and the names of these in the order of their values."""
         objects = {}
         for case in self.study.cases():

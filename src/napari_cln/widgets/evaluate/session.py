@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject
 
 from ..._layers import KEY, frame_to_layer, link
+from ...disk.schema import JsonObject
 from ...errors import ClnError, DatasetError
 from ...folder.pictures import read_png
 from ...study.cases import CaseRow, read_rows
@@ -296,6 +297,6 @@ def _mistakes(rows: list[CaseRow]) -> str:
     return " · ".join([*parts, f"score {rows[0].frame_score:.2f}"])
 
 
-def _read(report: Path) -> dict[str, Any]:
-    said: dict[str, Any] = json.loads((report / "report.json").read_bytes())
+def _read(report: Path) -> JsonObject:
+    said: JsonObject = json.loads((report / "report.json").read_bytes())
     return said
