@@ -146,16 +146,23 @@ def screens(data: Path) -> list[Frame]:
 
 def entrances(data: Path, root: Path) -> None:
     frames = screens(data)
-    plain, nnunet = root / "plain", root / "nnunet"
-    for place in (plain / "images", plain / "masks", nnunet / "imagesTr", nnunet / "labelsTr"):
+    plain, nnunet, coco = root / "plain", root / "nnunet", root / "coco"
+    for place in (plain / "images", plain / "masks", nnunet / "imagesTr", nnunet / "labelsTr", coco):
         place.mkdir(parents=True)
-    masks = []
+    masks, images, outlines = [], [], []
     for i, frame in enumerate(frames):
         mask = np.zeros(frame.shape, np.uint8)
         middle = frame.shape[0] // 2, frame.shape[1] // 2
         mask[middle[0] - 9 : middle[0] + 9, middle[1] - 9 : middle[1] + 9] = 1
         masks.append(mask)
         Image.fromarray(frame.pixels).save(plain / "images" / f"f{i:03d}.png")
+        Image.fromarray(frame.pixels).save(coco / f"f{i:03d}.png")
+        images.append(
+            {"id": i, "file_name": f"f{i:03d}.png", "height": mask.shape[0], "width": mask.shape[1]}
+        )
+        box = [middle[1] - 9, middle[0] - 9, 18, 18]
+        corners = [box[0], box[1], box[0] + 18, box[1], box[0] + 18, box[1] + 18, box[0], box[1] + 18]
+        outlines.append({"id": i, "image_id": i, "category_id": 1, "bbox": box, "segmentation": [corners]})
         Image.fromarray(mask * 255).save(plain / "masks" / f"f{i:03d}.png")
         Image.fromarray(frame.grey).save(nnunet / "imagesTr" / f"f{i:03d}_0000.png")
         Image.fromarray(mask).save(nnunet / "labelsTr" / f"f{i:03d}.png")
@@ -169,6 +176,8 @@ def entrances(data: Path, root: Path) -> None:
             }
         )
     )
+    said = {"images": images, "annotations": outlines, "categories": [{"id": 1, "name": "lymph node"}]}
+    (coco / "annotations.json").write_text(json.dumps(said))
     saved, sent = TrainingFolder.create(root / "saved"), TrainingFolder.create(root / "sent")
     samples = StudySamples(sent)
     for frame, mask in zip(frames, masks, strict=True):
@@ -178,7 +187,8 @@ def entrances(data: Path, root: Path) -> None:
             samples.save(name, encode_volume(mask, ".nrrd"), ["lymph node 1"], "r")
     tell_entrance(saved)
     tell_entrance(sent)
-    for source, goal in (("plain", "from-plain"), ("from-plain", "from-folder"), ("nnunet", "from-nnunet")):
+    ways = {"plain": "from-plain", "from-plain": "from-folder", "nnunet": "from-nnunet", "coco": "from-coco"}
+    for source, goal in ways.items():
         list(import_study(root / source, root / goal))
         tell_entrance(TrainingFolder.open(root / goal))
     held = read_all(saved)
