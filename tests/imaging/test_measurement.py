@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from ellipses import ellipse
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from napari_cln.imaging.measurement import measure, measure_nodes, spacing_of, split_nodes
@@ -19,6 +19,7 @@ def box_mask(shape: tuple[int, int], *box: int) -> np.ndarray:
 
 
 @settings(max_examples=80)
+@example(short=29.9998, ratio=1.0, angle=0.0, shift=(0.0, 0.0), spacing=(0.0736, 0.0668))
 @given(
     short=st.floats(10, 40),
     ratio=st.floats(1, 2.5),
@@ -26,18 +27,17 @@ def box_mask(shape: tuple[int, int], *box: int) -> np.ndarray:
     shift=st.tuples(st.floats(-0.5, 0.5), st.floats(-0.5, 0.5)),
     spacing=st.tuples(st.floats(0.06, 0.08), st.floats(0.06, 0.08)),
 )
-def test_sizes_of_every_ellipse_are_within_two_percent_or_a_pixel_and_a_half(
-    short, ratio, angle, shift, spacing
-):
+def test_sizes_of_every_ellipse_are_within_two_percent_or_two_pixels(short, ratio, angle, shift, spacing):
     radii = short * max(spacing) * ratio, short * max(spacing)
     size = int(2 * radii[0] / min(spacing)) + 12
     mask = ellipse((size, size), (size / 2 + shift[0], size / 2 + shift[1]), radii, angle, spacing)
 
     found = measure(mask, spacing)
 
-    # An end that falls between pixel centres is known to three quarters of a pixel at worst.
+    # The outermost pixel that is drawn may lie a whole one inside the ellipse, at both ends of a circle
+    # whose centre is that of a pixel.
     for axis, radius in ((found.long_axis_mm, radii[0]), (found.short_axis_mm, radii[1])):
-        assert axis == pytest.approx(2 * radius, rel=0.02, abs=1.5 * max(spacing))
+        assert axis == pytest.approx(2 * radius, rel=0.02, abs=2 * max(spacing))
     # of the drawn pixels: those of a small circle may be 4 % fewer than its area
     assert found.area_mm2 == pytest.approx(mask.sum() * spacing[0] * spacing[1])
 
