@@ -36,6 +36,7 @@ start = load_model(place / "start.safetensors")
 recipe = replace(Recipe.best(), network=start.config, batch_size=8, average=0.0)
 events = list(fit(samples, samples.take(range(7)), recipe, out, epochs=2, start_from=start))
 (out / f"rank-{PartialState().process_index}.json").write_bytes(msgspec.json.encode(events))
+PartialState().destroy_process_group()  # else one of its threads may abort the process as Python ends
 """
 
 
