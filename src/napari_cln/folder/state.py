@@ -21,7 +21,7 @@ from scipy import ndimage
 from .. import __version__
 from ..errors import DatasetError
 from ..imaging.channels import measured_channels
-from ..imaging.measurement import measure, spacing_of
+from ..imaging.measurement import bounds, measure, spacing_of
 from ..imaging.overlay import Marks, read_marks, tissue_of
 from ..imaging.scan_area import find_scan_area
 from ..types import NOT_JUDGED, Annotation, Box, Frame, Node
@@ -335,16 +335,10 @@ def _crop_frame(
     what lies in neither of the two is black: names and dates stand beside the scan area. Gives the image
     (h, w), where it lies in the frame, and what was measured beside the grey image, by channel.
     """
-    kept = np.zeros(frame.shape, dtype=bool)
-    kept[area[0] : area[2], area[1] : area[3]] = True
-    rows, columns = np.nonzero(mask)
-    if rows.size:
-        kept[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = True
-    rows, columns = np.nonzero(kept)
-    box = int(rows.min()), int(columns.min()), int(rows.max()) + 1, int(columns.max()) + 1
-    if keep_size:
-        box = (0, 0, *frame.shape)
-    inside = (slice(box[0], box[2]), slice(box[1], box[3]))
+    kept = kept_area(area, mask)
+    inside = (slice(0, frame.shape[0]), slice(0, frame.shape[1])) if keep_size else bounds(kept)
+    assert inside is not None  # a scan area is not empty
+    box = inside[0].start, inside[1].start, inside[0].stop, inside[1].stop
     found = Marks(kept, None)
     if overlay is None or frame.pixels.ndim == 3:
         found = read_marks(frame, box)
@@ -354,6 +348,15 @@ def _crop_frame(
     measured = measured_channels(frame, found.flow, found.elastogram)
     channels = {name: np.where(kept, plane, 0)[inside].astype(np.uint8) for name, plane in measured.items()}
     return image, box, {name: plane for name, plane in channels.items() if plane.any()}
+
+
+def kept_area(area: Box, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Mark what a folder keeps of a picture: its scan area, and the box of a mask that leaves it."""
+    kept = np.zeros(mask.shape, dtype=bool)
+    kept[area[0] : area[2], area[1] : area[3]] = True
+    if (place := bounds(mask)) is not None:
+        kept[place] = True
+    return kept
 
 
 def crop_instances(instances: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:

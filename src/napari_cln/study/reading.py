@@ -104,10 +104,8 @@ def digest(array: NDArray[Any]) -> str:
 
 def read_prediction(prediction: Prediction) -> Reading:
     """Take from a prediction what is shown of it."""
-    boxes = []
-    for node in range(1, len(prediction.node_scores) + 1):
-        rows, columns = np.nonzero(prediction.instances == node)
-        boxes.append((int(rows.min()), int(columns.min()), int(rows.max()) + 1, int(columns.max()) + 1))
+    places = ndimage.find_objects(prediction.instances, len(prediction.node_scores))
+    boxes = [(rows.start, columns.start, rows.stop, columns.stop) for rows, columns in places]
     sizes = measure_nodes(prediction)
     flows: tuple[NodeFlow | None, ...] = ()
     if prediction.flow is not None:

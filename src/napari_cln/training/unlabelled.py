@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..errors import DatasetError, FrameReadError, RunError
+from ..errors import DatasetError, FrameReadError, RunError, counted
 from ..folder.dataset import TrainingFolder
 from ..folder.screens import refuse_held
 from ..folder.simulated import simulated_frames
@@ -95,11 +95,13 @@ class UnlabelledFrames:
 
     def __str__(self) -> str:
         unknown = sum(not patient for patient in self.patients)
-        parts = [f"{len(self.samples)} unlabelled frames teach the mask too"]
+        parts = [counted(len(self.samples), "unlabelled frame teaches", "unlabelled frames teach")]
+        parts[0] += " the mask too"
         if self.left_out:
-            parts.append(f"{self.left_out} were left out, as labelled ones or of patients that are tested on")
+            left = counted(self.left_out, "was", "were")
+            parts.append(f"{left} left out, as labelled ones or of patients that are tested on")
         if self.unread:
-            parts.append(f"{self.unread} files can't be read")
+            parts.append(f"{counted(self.unread, 'file')} can't be read")
         if unknown:
             parts.append(
                 f"of {unknown} no patient is known: see to it that none is of a patient who is validated or "
@@ -253,9 +255,11 @@ class MoreFrames:
         """Sentences that tell what joins the training."""
         said = []
         if self.simulated is not None:
-            said.append(f"{len(self.simulated)} simulated frames join the training side of each fold.")
+            joining = counted(len(self.simulated), "simulated frame joins", "simulated frames join")
+            said.append(f"{joining} the training side of each fold.")
         if self.pseudo is not None:
-            said.append(f"{len(self.pseudo)} pseudo-labelled frames join the training side.")
+            joining = counted(len(self.pseudo), "pseudo-labelled frame joins", "pseudo-labelled frames join")
+            said.append(f"{joining} the training side.")
         return [*said, str(self.unlabelled)] if self.unlabelled else said
 
     def counts(self, labelled: int, validated: Sequence[Collection[str]]) -> tuple[TrainingData, ...]:

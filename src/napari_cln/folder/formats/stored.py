@@ -21,7 +21,7 @@ from ..dataset import TrainingFolder, read_not_judged
 from ..pictures import hash_pixels
 from ..record import SCHEMA, Provenance, Record, case_of
 from ..screens import PIXELS_SEEN
-from ..state import State, hashes_of, history_entry, masks_of
+from ..state import State, hashes_of, history_entry, kept_area, masks_of
 from .imported import Found, ImportedFrame, Incoming
 
 VOLUMES = {"nrrd": (".nrrd", ".seg.nrrd"), "nifti": (".nii.gz", "_mask.nii.gz")}
@@ -161,18 +161,12 @@ def _kept(record: Record, image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> 
     source = record.source
     if source.uncleaned or source.kind == "simulated":
         return np.ones(image.shape, dtype=bool)  # a kind of screen of its own; drawn
-    kept = np.zeros(image.shape, dtype=bool)
     if source.area is None:
-        row0, column0, row1, column1 = find_scan_area(Frame(pixels=image))
-    else:
-        left, top = source.crop[:2]
-        column0, column1 = (max(edge - left, 0) for edge in source.area[::2])
-        row0, row1 = (max(edge - top, 0) for edge in source.area[1::2])
-    kept[row0:row1, column0:column1] = True
-    rows, columns = np.nonzero(mask)
-    if rows.size:
-        kept[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = True
-    return kept
+        return kept_area(find_scan_area(Frame(pixels=image)), mask)
+    left, top = source.crop[:2]
+    column0, column1 = (max(edge - left, 0) for edge in source.area[::2])
+    row0, row1 = (max(edge - top, 0) for edge in source.area[1::2])
+    return kept_area((row0, column0, row1, column1), mask)
 
 
 def adopt(study: TrainingFolder, parcel: ImportedFrame) -> Case:
