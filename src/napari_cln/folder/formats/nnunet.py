@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from ...disk.atomic import read_json
 from ...errors import DatasetError, SplitError, listed
@@ -163,11 +164,11 @@ def _draw(
     frame: Frame,
 ) -> Drawn:
     picture = read_mask(path_inside(label, (source,)))
-    channels = {}
+    channels: dict[str, NDArray[np.uint8]] = {}
     for name, places in planes.items():
         value, where = (read_frame(path_inside(place, (source,))).grey for place in places)
         channels[name] = np.where(where > 0, np.maximum(value, 1), 0).astype(np.uint8)
-    if any(plane.shape != frame.shape for plane in (picture.values, *channels.values())):
+    if {picture.values.shape, *(plane.shape for plane in channels.values())} != {frame.shape}:
         raise DatasetError(
             f"The label or a channel of {path.name} has another size than it. Correct the dataset."
         )
