@@ -52,6 +52,7 @@ from .space import (
     PLACE_KEY,
     RUN_KEY,
     SCAN_AREA_KEY,
+    LayerKind,
     LayerTuple,
     space_of,
 )
@@ -64,6 +65,7 @@ __all__ = [
     "RUN_KEY",
     "SCAN_AREA_KEY",
     "SEGMENTATION_ENDINGS",
+    "LayerKind",
     "LayerTuple",
     "annotation_from_layer",
     "axes_to_layer",

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DatasetError
+from ..imaging.measurement import Measurement
 from ..study.reading import digest, size_columns
-from ..types import Annotation, Frame, Measurement, Node, Prediction, Status
+from ..types import Annotation, Frame, Node, Prediction, Status
 from .predictions import readings_of
 from .space import KEY
 

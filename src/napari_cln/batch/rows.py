@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeAlias
 
 from ..disk.cells import defused, one_line, parse_number, parse_whole, printable, restored
-from ..imaging.measurement import measure_nodes
+from ..imaging.measurement import Measurement, measure_nodes
 from ..imaging.overlay import NodeFlow, flow_of_nodes
 from ..study.reading import node_sentences
-from ..types import Measurement, Prediction
+from ..types import Prediction
 
 __all__ = [
     "COLUMNS",

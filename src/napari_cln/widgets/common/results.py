@@ -11,6 +11,7 @@ from napari.layers import Image, Labels, Layer, Points
 from ..._layers import (
     KEY,
     RUN_KEY,
+    LayerKind,
     cine_to_layer,
     features_of,
     is_painted,
@@ -23,7 +24,7 @@ from ..._layers import (
     readings_to_layer,
 )
 from ...study.reading import Reading
-from ...types import LayerKind, Prediction
+from ...types import Prediction
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,9 +15,8 @@ from weakref import WeakKeyDictionary, ref
 from napari.layers import Image, Labels, Layer
 from qtpy.QtCore import QCoreApplication, QObject, QTimer
 
-from ..._layers import KEY, frame_layers, image_of, layers_of, link
+from ..._layers import KEY, LayerKind, frame_layers, image_of, layers_of, link
 from ...compat.window import camera_of, plain_viewer
-from ...types import LayerKind
 from .in_view import fit_view, show_alone
 from .parts import Signal
 from .results import HIDDEN_KEY, OPACITY_KEY

@@ -11,13 +11,13 @@ from weakref import WeakKeyDictionary
 from napari.layers import Image
 from qtpy.QtCore import QObject
 
-from ..._layers import explanation_to_layer, frame_layers, layers_of, link, model_note, n_frames_of
+from ..._layers import LayerKind, explanation_to_layer, frame_layers, layers_of, link, model_note, n_frames_of
 from ...errors import FrameReadError, WeightsError
 from ...imaging.tracking import Track
 from ...models.card import ModelCard
 from ...models.library import read_card
 from ...study.reading import Reading
-from ...types import Explanation, LayerKind
+from ...types import Explanation
 from ..common.in_view import show_alone
 from ..common.parts import OPEN_FIRST, Signal
 from ..common.results import nodes_of, readings_in, recut

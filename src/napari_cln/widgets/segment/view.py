@@ -18,9 +18,10 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from ...imaging.measurement import Measurement
 from ...imaging.tracking import Track
 from ...study.reading import Reading
-from ...types import Doubt, Measurement
+from ...types import Doubt
 from ..common.model_choice import ModelChoice
 from ..common.number_field import NumberField
 from ..common.parts import Signal, beside, button, device_box, form, small, stacked

@@ -19,7 +19,8 @@ from pydicom.uid import UID
 
 from .... import __version__
 from ....errors import ExportError
-from ....types import Level, Measurement, Node, Side, Spacing
+from ....imaging.measurement import Measurement
+from ....types import Level, Node, Side, Spacing
 from ...terms import side_term, site_term
 from ..file import read_header
 from ..source import quiet

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from ....errors import ExportError
-from ....types import Measurement, Node
+from ....imaging.measurement import Measurement
+from ....types import Node
 from ...terms import LYMPH_NODE
 from ..source import quiet
 from .findings import (
