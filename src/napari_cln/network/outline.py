@@ -92,7 +92,7 @@ class OutlineNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Correct (B, 1, S, S) from the planes of :func:`inputs_of` (B, 3, S, S); S a multiple of 16."""
-        x = F.pixel_unshuffle(x, 2).to(self.thin[0].weight.dtype)
+        x = F.pixel_unshuffle(x, 2).to(next(self.thin.parameters()).dtype)
         levels = []
         for number, level in enumerate(self.down):
             x = level(F.max_pool2d(x, 2) if number else x)
