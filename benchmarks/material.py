@@ -2,12 +2,12 @@
 
     python benchmarks/material.py --data ../shared/data --cache build/default [--epochs 16] [--seeds 2]
 
-The network of the recipe ``best`` learns nodes from simulated frames alone, at half the side: once from the
-plain scene, once from the varied one, as many frames of each, or from half of both; beside them stand the same
-real frames without a node (vessels, nerves and muscle), and the same number of steps. No breast frame is trained
-or tuned on, so that BUSI's training and validation parts can judge (its test part stays unseen): lesions found,
-claims on frames without one, and the difference from the plain scene on the same frames. Simulated frames lie in
-the cache of ``tools/train_default.py``. What was trained is kept under ``--out`` and not trained again.
+The network of the recipe ``best`` learns nodes from simulated frames alone, at half the side: from the plain
+scene, from the varied one, or from half of both; as many frames of each, in as many steps, beside the same
+real frames without a node (vessels, nerves and muscle). No breast frame is trained or tuned on, so that BUSI's
+training and validation parts can judge (its test part stays unseen): outlines of lesions, claims on frames
+without one, and the difference from the plain scene on the same frames. Simulated frames lie in the cache of
+``tools/train_default.py``. What was trained is kept under ``--out`` and not trained again.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from napari_cln.training.data import Samples  # noqa: E402
 from napari_cln.training.loop import fit  # noqa: E402
 from napari_cln.training.run_folder import Epoch  # noqa: E402
 from napari_cln.training.scoring import FrameScore, Limits, fit_limits, score_frames  # noqa: E402
+from napari_cln.types import Estimate  # noqa: E402
 from train_default import BEST, Stage, parts_of, simulated, weights_of  # noqa: E402
 
 FRAMES = 300
@@ -69,20 +70,13 @@ def trained(
     return weights_of(folder, stage)
 
 
-def outcome(scores: Sequence[FrameScore], limits: Limits) -> tuple[np.ndarray, int, int]:
-    """Dice of the frames with a node, claims on those without, and how many those are."""
-    dices, claims = [], []
-    for score in scores:
-        kept = [
-            (area, on)
-            for chance, area, on in score.patches
-            if chance >= limits.min_node_chance and area >= limits.min_node_area
-        ]
-        if score.has_node:
-            dices.append(2 * sum(on for _, on in kept) / (sum(area for area, _ in kept) + score.node_area))
-        else:
-            claims.append(bool(kept))
-    return np.array(dices), sum(claims), len(claims)
+def outcome(scores: Sequence[FrameScore], limits: Limits) -> tuple[np.ndarray, Estimate]:
+    """Dice of the frames with a node, and the share of the others on which one is claimed."""
+    results = [(score, *score.result(limits.min_node_chance, limits.min_node_area)) for score in scores]
+    claims = [claimed for score, _, claimed in results if not score.has_node]
+    return np.array([dice for score, dice, _ in results if score.has_node]), proportion(
+        sum(claims), len(claims)
+    )
 
 
 def main() -> None:
@@ -103,13 +97,13 @@ def main() -> None:
         for name in SCENES:
             network = trained(name, seed, parts, validation, arguments)
             limits = fit_limits(score_frames(network, validation), areas, knows_nothing=True)
-            dices, claims, empty = outcome(score_frames(network, judge), limits)
+            dices, claims = outcome(score_frames(network, judge), limits)
             found[name, seed] = dices
             print(
                 f"{name}, seed {seed}, limit {limits.min_node_chance}: on breast mean Dice "
                 f"{resampled(lambda drawn: drawn.mean(axis=-1), dices)}, under 0.1 "
                 f"{proportion(int((dices < 0.1).sum()), len(dices))}, claims without a lesion "
-                f"{proportion(claims, empty)}",
+                f"{claims}",
                 flush=True,
             )
     for name in SCENES:
@@ -118,7 +112,7 @@ def main() -> None:
             for key in (name, PLAIN)
         }
         gaps = mean[name] - mean[PLAIN]
-        low, high = bootstrap(lambda w: w @ gaps / w.sum(axis=1), np.arange(len(gaps)))
+        low, high = bootstrap(lambda w, gaps=gaps: w @ gaps / w.sum(axis=1), np.arange(len(gaps)))
         print(
             f"{name} minus {PLAIN}, {arguments.seeds} seeds: {gaps.mean():+.3f} ({low:+.3f} to {high:+.3f}), "
             f"n = {len(gaps)}"
