@@ -8,6 +8,7 @@ Prediction, or the Reading of each frame of a cine. Layers are never told apart 
 
 from .annotations import annotation_from_layer, is_painted, measured_features
 from .frames import (
+    clip_from_layer,
     frame_from_layer,
     frame_to_layer,
     frames_from_layer,
@@ -71,6 +72,7 @@ __all__ = [
     "axes_to_layer",
     "box_from_layer",
     "cine_to_layer",
+    "clip_from_layer",
     "despeckled_to_layer",
     "encode_labels",
     "explanation_to_layer",
