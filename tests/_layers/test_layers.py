@@ -14,11 +14,12 @@ from napari.components import LayerList
 from napari.layers import Image, Labels, Layer, Points
 
 from napari_cln import _layers
+from napari_cln._layers import LayerKind
 from napari_cln._layers.captions import captions_of
 from napari_cln.errors import DatasetError, FrameReadError
 from napari_cln.io.sources import open_source, read_frame
 from napari_cln.study.reading import read_prediction
-from napari_cln.types import Frame, LayerKind, Prediction
+from napari_cln.types import Frame, Prediction
 
 SAMPLES = Path(_layers.__file__).parents[1] / "samples"
 NOTE = "small · It is for research, not for diagnosis."

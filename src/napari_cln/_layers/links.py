@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..study.reading import digest
-from ..types import Frame, LayerKind
-from .space import FRAME_KEY, IMAGE_KEY, KEY, PLACE_KEY, LayerOptions, space_of
+from ..types import Frame
+from .space import FRAME_KEY, IMAGE_KEY, KEY, PLACE_KEY, LayerKind, LayerOptions, space_of
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels, Layer

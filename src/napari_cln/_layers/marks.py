@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FrameReadError
-from ..types import Box, ColourFlow, Explanation, LayerKind, Measurement
-from .space import CLEAR, KEY, PINK, SKY, LayerTuple, space_of
+from ..imaging.measurement import Measurement
+from ..types import Box, ColourFlow, Explanation
+from .space import CLEAR, KEY, PINK, SKY, LayerKind, LayerTuple, space_of
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels, Shapes

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from ..study.reading import Reading, digest, node_rows, read_prediction
-from ..types import Frame, LayerKind, Prediction
+from ..types import Frame, Prediction
 from .captions import TEXT_SIZE, Caption, captions_of, colour_on, place_at_foot
 from .space import (
     CLEAR,
@@ -21,6 +21,7 @@ from .space import (
     SKY,
     SOURCE_KEY,
     YELLOW,
+    LayerKind,
     LayerOptions,
     LayerTuple,
     is_stack,

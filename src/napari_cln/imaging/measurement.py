@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +12,10 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull, QhullError
 from scipy.spatial.distance import pdist, squareform
 
-from ..types import Annotation, Box, Frame, Measurement, Prediction, Region, Spacing
+from ..types import Annotation, Box, Frame, Prediction, Region, Spacing
 
 __all__ = [
+    "Measurement",
     "bounds",
     "measure",
     "measure_nodes",
@@ -26,6 +28,36 @@ Point = tuple[float, float]
 
 MARGIN = 0.15
 """Pixels from the outermost pixel centres to the outline."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """Sizes of one node, in pixels always and in millimetres where the frame is calibrated.
+
+    The long axis is the greatest distance between two border points; the short axis is the
+    greatest width at right angles to it. ``axis_ratio`` is long / short (L/S).
+
+    Parameters
+    ----------
+    area_px, long_axis_px, short_axis_px : float
+        In pixels of the frame.
+    axis_ratio : float, optional
+        None where the short axis is 0.
+    area_mm2, long_axis_mm, short_axis_mm : float, optional
+        In square millimetres and millimetres; None where the frame is not calibrated under the node.
+    long_axis_ends, short_axis_ends : ((float, float), (float, float)), optional
+        Row and column of both ends of each axis, in pixels.
+    """
+
+    area_px: float
+    long_axis_px: float
+    short_axis_px: float
+    axis_ratio: float | None
+    area_mm2: float | None = None
+    long_axis_mm: float | None = None
+    short_axis_mm: float | None = None
+    long_axis_ends: tuple[tuple[float, float], tuple[float, float]] | None = None
+    short_axis_ends: tuple[tuple[float, float], tuple[float, float]] | None = None
 
 
 def measure(mask: NDArray[np.bool_], spacing_mm: Spacing | None = None) -> Measurement:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from napari.layers import Image, Labels, Layer
 
-from ..._layers import KEY, is_painted, layers_of, link, readings_of
-from ...types import LayerKind
+from ..._layers import KEY, LayerKind, is_painted, layers_of, link, readings_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

@@ -15,6 +15,7 @@ from qtpy.QtCore import QObject, QTimer
 from ..._layers import (
     OVERLAY_KEY,
     SCAN_AREA_KEY,
+    LayerKind,
     box_from_layer,
     despeckled_to_layer,
     flow_to_layer,
@@ -30,7 +31,6 @@ from ...imaging.channels import despeckle
 from ...imaging.overlay import read_marks
 from ...imaging.scan_area import find_scan_area
 from ...io.sources import find_sources, open_source
-from ...types import LayerKind
 from ..common.parts import Signal
 from ..common.results import is_touched, nodes_of, readings_in
 from ..common.stash import LayerStash

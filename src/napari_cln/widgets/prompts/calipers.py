@@ -15,8 +15,8 @@ from skimage.measure import approximate_polygon, find_contours
 from ...errors import ClnError
 from ...imaging.calipers import Calipers
 from ...imaging.crosses import BurnedCalipers, find_calipers
-from ...imaging.measurement import bounds, measure, spacing_of
-from ...types import Frame, Measurement
+from ...imaging.measurement import Measurement, bounds, measure, spacing_of
+from ...types import Frame
 from ..common.parts import Signal
 from ..common.worker import Work
 from .sketch import Points, Sketch
