@@ -4,7 +4,7 @@
 
 The network of the recipe ``best`` learns nodes from simulated frames alone, at half the side: from the plain
 scene, from the varied one, or from half of both; as many frames of each, in as many steps, beside the
-same real frames without a node (vessels, nerves, muscle). No breast frame is trained or tuned on, so that BUSI's
+same frames of vessels, nerves and muscle. No breast frame is trained or tuned on, so that BUSI's
 training and validation parts can judge (its test part stays unseen): outlines of lesions, claims on frames
 without one, and the difference from the plain scene on the same frames. Simulated frames lie in the cache of
 ``tools/train_default.py``. What was trained is kept under ``--out`` and not trained again.
