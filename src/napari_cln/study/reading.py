@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from ..imaging.measurement import Measurement, bounds, measure_nodes, unsure_share
 from ..imaging.overlay import NodeFlow, flow_of_nodes
-from ..types import CLASS_NAMES, Box, Doubt, Prediction
+from ..types import CLASS_NAMES, Box, Doubt, Node, Prediction
 
 NOTHING_FOUND = "no node found"
 
@@ -52,8 +52,8 @@ class Reading:
         Why not to rely on it; empty where nothing speaks against it.
     doubts : tuple of Doubt
         About the frame, then about each node; empty for a model that does not know.
-    sentences : tuple of str
-        A sentence on each node, for the text of a report; from :func:`node_sentences`.
+    facts : tuple of str
+        What was measured of each node, in words.
     """
 
     index: int
@@ -71,7 +71,7 @@ class Reading:
     flows: tuple[NodeFlow | None, ...] = ()
     flag: str = ""
     doubts: tuple[Doubt, ...] = ()
-    sentences: tuple[str, ...] = ()
+    facts: tuple[str, ...] = ()
 
     @property
     def doubt(self) -> Doubt | None:
@@ -86,6 +86,16 @@ class Reading:
         """Return the same reading at another cutoff."""
         moved = replace(self, cutoff=cutoff)
         return moved if self.label == NOTHING_FOUND else replace(moved, label=moved.label_of(self.malignancy))
+
+    def sentences(self, known: Mapping[int, Node] | None = None) -> tuple[str, ...]:
+        """Put each node into a sentence for the text of a report.
+
+        Parameters
+        ----------
+        known : mapping of int to Node, optional
+            What a reader said of a node, by its id: its level and side are named.
+        """
+        return _sentences(self, self.facts, known or {})
 
 
 def digest(array: NDArray[Any]) -> str:
@@ -124,7 +134,7 @@ def read_prediction(prediction: Prediction) -> Reading:
         frame_score=float(prediction.class_probabilities["malignant"]),
         unsure=unsure_share(prediction),
         flows=flows,
-        sentences=node_sentences(prediction, sizes=sizes, flows=flows or (None,) * len(sizes)),
+        facts=_facts(prediction, sizes, flows or (None,) * len(sizes)),
         flag=prediction.flag,
         doubts=(prediction.doubt, *prediction.node_doubts) if prediction.doubt is not None else (),
     )
@@ -200,11 +210,7 @@ ECHO = 10.0
 
 
 def node_sentences(
-    prediction: Prediction,
-    places: Mapping[int, tuple[str | None, str | None]] | None = None,
-    *,
-    sizes: Sequence[Measurement] | None = None,
-    flows: Sequence[NodeFlow | None] | None = None,
+    prediction: Prediction, sizes: Sequence[Measurement], flows: Sequence[NodeFlow | None]
 ) -> tuple[str, ...]:
     """Put each node into a sentence for the text of a report.
 
@@ -213,10 +219,8 @@ def node_sentences(
     Parameters
     ----------
     prediction : Prediction
-    places : mapping of int to (str or None, str or None), optional
-        Level of the neck and side of a node, by its id, where a reader named them.
-    sizes, flows : sequence, optional
-        Of each node, where they are known already.
+    sizes, flows : sequence
+        Of each node.
 
     Returns
     -------
@@ -229,32 +233,47 @@ def node_sentences(
     flow. Malignancy score 0.83 of default@0123456789ab, at or above its cutoff 0.41: malignant. For research,
     not for diagnosis.``
     """
-    n = len(prediction.node_scores)
-    if flows is None:
-        flows = flow_of_nodes(prediction.flow, prediction.instances, range(1, n + 1))
-    sizes = measure_nodes(prediction) if sizes is None else sizes
+    return _sentences(prediction, _facts(prediction, sizes, flows), {})
+
+
+def _sentences(
+    found: Prediction | Reading, facts: Sequence[str], known: Mapping[int, Node]
+) -> tuple[str, ...]:
     sentences = []
-    for node, (score, size) in enumerate(zip(prediction.node_scores, sizes, strict=True), start=1):
-        level, side = (places or {}).get(node, (None, None))
-        place = " ".join(filter(None, (side, f"level {level}" if level else "")))
-        facts = [_size_text(size), _echo_text(prediction, node), _flow_text(flows[node - 1])]
-        stiffness = prediction.stiffness[node - 1] if prediction.stiffness else None
-        if stiffness is not None:
-            facts.append(f"stiffness at {stiffness:.0%} of the colour bar")
-        cutoff = "at or above" if score >= prediction.cutoff else "below"
-        parts = [
-            f"Node {node}{f', {place}' if place else ''}: {', '.join(filter(None, facts))}.",
-            f"Malignancy score {score:.2f} of {prediction.model_id}, {cutoff} its cutoff "
-            f"{prediction.cutoff:.2f}: {prediction.label_of(score)}.",
-            "The frame is unlike the training data: do not rely on it."
-            if prediction.status != "ok"
-            else str(prediction.doubt)
-            if prediction.doubt is not None and prediction.doubt.level != "sure"
-            else "",
+    for node, (score, fact) in enumerate(zip(found.node_scores, facts, strict=True), start=1):
+        said = known.get(node, Node(id=node))
+        place = " ".join(filter(None, (said.side, f"level {said.level}" if said.level else "")))
+        cutoff = "at or above" if score >= found.cutoff else "below"
+        parts = (
+            f"Node {node}{f', {place}' if place else ''}: {fact}.",
+            f"Malignancy score {score:.2f} of {found.model_id}, {cutoff} its cutoff {found.cutoff:.2f}: "
+            f"{found.label_of(score)}.",
+            found.flag,
             "For research, not for diagnosis.",
-        ]
+        )
         sentences.append(" ".join(filter(None, parts)))
     return tuple(sentences)
+
+
+def _facts(
+    prediction: Prediction, sizes: Sequence[Measurement], flows: Sequence[NodeFlow | None]
+) -> tuple[str, ...]:
+    """What was measured of each node, in words."""
+    stiffness = prediction.stiffness or (None,) * len(sizes)
+    return tuple(
+        ", ".join(
+            filter(
+                None,
+                (
+                    _size_text(size),
+                    _echo_text(prediction, node),
+                    _flow_text(flow),
+                    "" if stiff is None else f"stiffness at {stiff:.0%} of the colour bar",
+                ),
+            )
+        )
+        for node, (size, flow, stiff) in enumerate(zip(sizes, flows, stiffness, strict=True), start=1)
+    )
 
 
 def _size_text(size: Measurement) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -13,12 +11,11 @@ from numpy.typing import NDArray
 from ..batch.masks import MaskFile
 from ..batch.names import Naming, picture_path, sources_outside
 from ..batch.rows import FrameKey
-from ..disk.atomic import write_atomically
-from ..disk.cells import defused
-from ..errors import ClnError, ExportError, InputError
+from ..errors import ClnError, InputError
 from ..imaging.radiomics import CODES, Radiomics, radiomics
 from ..io.sources import open_source, read_frame
 from ..types import Frame
+from .tables import write_table
 
 TABLE = "radiomics.csv"
 
@@ -57,12 +54,13 @@ def write_radiomics(
                     instances = masks.of(FrameKey(source.name, index), len(opened))
                     if instances is None or not instances.any():
                         continue
-                    found, lost = _of_frame(opened[index], instances)
+                    found, lost = radiomics_rows(opened[index], instances)
                     rows += [{"source": source.name, "frame": index} | row for row in found]
                     yield source.name, index, lost
         except ClnError:
             continue  # the segmentation has told it
-    _write(rows, out / TABLE)
+    columns = list(rows[0]) if rows else ["source", "frame", "node"]
+    write_table(out / TABLE, columns, (list(row.values()) for row in rows))
 
 
 class _Masks:
@@ -81,7 +79,15 @@ class _Masks:
         return read_frame(path).grey if path.exists() else None
 
 
-def _of_frame(frame: Frame, instances: NDArray[np.uint8]) -> tuple[list[dict[str, object]], str]:
+def radiomics_rows(frame: Frame, instances: NDArray[np.uint8]) -> tuple[list[dict[str, object]], str]:
+    """Features of each node of a frame as cells of the table, and why nodes of it have none.
+
+    Parameters
+    ----------
+    frame : Frame
+    instances : ndarray of uint8, shape (H, W)
+        Ids of the nodes.
+    """
     rows: list[dict[str, object]] = []
     lost = ""
     for node in np.unique(instances[instances > 0]).tolist():
@@ -107,17 +113,3 @@ def _row(found: Radiomics) -> dict[str, object]:
 def _heading(name: str) -> str:
     """A feature's name with the IBSI's code, where it has one."""
     return f"{name} [{CODES[name]}]" if name in CODES else name
-
-
-def _write(rows: list[dict[str, object]], path: Path) -> None:
-    buffer = io.StringIO()
-    names = list(rows[0]) if rows else ["source", "frame", "node"]
-    writer = csv.DictWriter(buffer, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: defused(v) if isinstance(v, str) else v for k, v in row.items()} for row in rows)
-    try:
-        write_atomically(path, buffer.getvalue().encode())
-    except OSError as cause:
-        raise ExportError(
-            f"{path.name} can't be written ({cause.strerror}).", "Make room, or close it in other programs."
-        ) from cause
