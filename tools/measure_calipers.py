@@ -289,7 +289,7 @@ def main() -> None:
     for organ, frames in sources(arguments.data, arguments.part).items():
         print("\n".join(figures_of(organ, rows_of(frames))[1]), flush=True)
     print(f"overlay_pairs: {overlay_pairs(arguments.data)}", flush=True)
-    screens, overlaps, others = phantoms(3_500_000, arguments.screens)
+    screens, overlaps, others = phantoms(3_900_000, arguments.screens)
     print(f"simulated screens: {screens}")
     where, values = np.array(overlaps).T
     print(
