@@ -11,7 +11,6 @@ import gc
 import itertools
 import json
 import os
-import re
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -24,28 +23,9 @@ from .schema import JsonObject
 TEMPORARY = ".tmp-"
 MAX_JSON_BYTES = 4 * 2**20
 MAX_PNG_BYTES = 2**28
-_ID = re.compile(r"[0-9a-f]{16}")
 # A pipe in place of a file would be waited for without O_NONBLOCK; files do not know it.
 _READ = os.O_RDONLY | sum(getattr(os, flag, 0) for flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
 _counter = itertools.count()
-
-
-def checked_id(case_id: str) -> str:
-    """Return the id of a case when it is one: 16 hexadecimal digits.
-
-    Anything else could name a path (``../../x``) or a device (``CON``).
-
-    Raises
-    ------
-    DatasetError
-        If it is not an id.
-    """
-    if not isinstance(case_id, str) or not _ID.fullmatch(case_id):
-        raise DatasetError(
-            f"{str(case_id)[:40]!r} is not the id of a case. Give the 16 hexadecimal digits that name "
-            "its record."
-        )
-    return case_id
 
 
 def _beside(path: Path) -> Path:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -19,17 +19,19 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..disk.atomic import checked_id, is_there, read_bytes, sweep, without_collection
+from ..disk.atomic import is_there, read_bytes, sweep, without_collection
 from ..disk.locks import HeldError, lock
 from ..errors import ConflictError, DatasetError
+from ..imaging.burned_in import clean_frame
+from ..imaging.measurement import Measurement, measure_nodes
 from ..types import NOT_JUDGED, Annotation, Case, Frame
 from .autosave import Autosave
 from .commits import commit, keep_rival
 from .description import DatasetFile
-from .layout import Layout
+from .layout import Layout, checked_id
 from .pictures import hash_pixels, read_png
 from .record import Provenance, Record, SourceKind, case_of, decode_record
-from .state import State, first_state, next_state
+from .state import State, first_state, next_state, with_all_nodes
 
 __all__ = ["TrainingFolder", "last_not_judged", "read_not_judged"]
 
@@ -251,16 +253,20 @@ class TrainingFolder:
             once, at its end, and has its source to read again.
         """
         self.dataset.check_writable()
+        annotation, key_of = with_all_nodes(annotation), self.dataset.hash_key
         case_id = self.identify(annotation.frame)
         place, state = self.layout.record(case_id), None
-        if not is_there(place):
-            # Outside the lock: finding burned-in marks takes longer than the save.
-            state = first_state(case_id, annotation, about, self.dataset.hash_key, overlay)
+        is_new = not is_there(place)
+        # Outside the lock: measuring, and finding burned-in marks, takes longer than the save.
+        sizes = measure_nodes(annotation)
+        if is_new:
+            clean = clean_frame(annotation.frame, annotation.mask, extent=about.extent, overlay=overlay)
+            state = first_state(case_id, annotation, sizes, clean, about, key_of)
         try:
             with lock(self.layout.locks, case_id, about.reader):
                 former = self.record(case_id) if is_there(place) else None
                 if former is not None:
-                    state = _on_top(self, former, annotation, about, expected_revision)
+                    state = _on_top(self, former, annotation, sizes, about, expected_revision)
                 if state is None:
                     raise DatasetError(f"{case_id} was removed from the folder meanwhile. Save it again.")
                 if state.masks.leave_unjudged:
@@ -338,11 +344,16 @@ def _stored_id(study: TrainingFolder, frame: Frame, digest: str) -> str | None:
 
 
 def _on_top(
-    study: TrainingFolder, former: Record, annotation: Annotation, about: Provenance, expected: int | None
+    study: TrainingFolder,
+    former: Record,
+    annotation: Annotation,
+    sizes: Sequence[Measurement],
+    about: Provenance,
+    expected: int | None,
 ) -> State:
     """The state that follows a frame's own; where the reader saw another one, it is kept as a rival."""
     unjudged = last_not_judged(study, former) if annotation.not_judged is None else None
-    state = next_state(former, annotation, about, study.dataset.hash_key, unjudged)
+    state = next_state(former, annotation, sizes, about, study.dataset.hash_key, unjudged)
     if expected not in (None, former.revision):
         keep_rival(study.layout, state.after(expected or 0), former)
         raise _conflict(former)
