@@ -17,8 +17,8 @@ from napari_cln import _layers
 from napari_cln._layers import LayerKind
 from napari_cln._layers.captions import captions_of
 from napari_cln.errors import DatasetError, FrameReadError
-from napari_cln.io.sources import open_source, read_frame
 from napari_cln.imaging.measurement import measure_nodes
+from napari_cln.io.sources import open_source, read_frame
 from napari_cln.study.reading import read_prediction
 from napari_cln.types import Frame, Prediction
 
