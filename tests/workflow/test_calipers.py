@@ -15,7 +15,7 @@ from napari_cln.folder.formats.exchange import import_study
 from napari_cln.folder.record import Provenance
 from napari_cln.phantom import Screen, draw_calipers
 from napari_cln.types import Annotation, Frame
-from napari_cln.workflow.calipers import FROM_CALIPERS, outline_calipers
+from napari_cln.workflow.pseudo import FROM_CALIPERS, outline_calipers
 
 TISSUE = [
     np.asarray(Image.open(path).convert("L"))

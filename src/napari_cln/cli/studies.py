@@ -148,7 +148,9 @@ def bring_in(
         Print the report as JSON.
     """
     from ..folder.formats.exchange import import_study
-    from ..workflow.calipers import outline_calipers
+
+    if calipers:
+        from ..workflow.pseudo import outline_calipers  # torch comes with it
 
     work = import_study(
         source,
