@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
-from ..errors import DatasetError
+from ..errors import DatasetError, ExportError
 from .schema import JsonObject
 
 TEMPORARY = ".tmp-"
@@ -91,6 +91,28 @@ def write_atomically(path: Path, data: bytes) -> None:
             temporary.unlink()
         raise
     sync_folder(path.parent)
+
+
+def write_result(path: Path, data: bytes) -> None:
+    """Write a result that somebody asked for, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+    data : bytes
+
+    Raises
+    ------
+    ExportError
+        If the disk refuses; the former file is untouched.
+    """
+    try:
+        write_atomically(path, data)
+    except OSError as cause:
+        raise ExportError(
+            f"{path.name} can't be written ({cause.strerror}).",
+            "Check that its folder exists and has space, and that no other program has the file open.",
+        ) from cause
 
 
 @contextmanager

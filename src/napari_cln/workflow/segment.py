@@ -6,9 +6,9 @@ node, with one score for the clip, and where it is in each frame.
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -17,9 +17,9 @@ import numpy as np
 
 from ..batch.job import FrameResult, forget_changed, notes_of, open_results, segment_sources
 from ..batch.names import Naming, mark_of_naming, sources_outside
-from ..disk.atomic import write_atomically
-from ..disk.cells import defused
-from ..errors import ClnError, ExportError, PredictionError
+from ..disk.atomic import write_result
+from ..disk.tables import write_table
+from ..errors import ClnError, PredictionError
 from ..imaging.perfusion import TimeIntensity, perfusion
 from ..imaging.tracking import Track, Tracker
 from ..io.sources import open_source
@@ -199,13 +199,15 @@ def track_to_folder(
             result = ClipResult(source=source.name, message=source.hide(str(error)))
         results.append(result)
         yield result
-    _write(out / PLACES, PLACE_COLUMNS, _places(results))
-    _write(out / CLIPS, CLIP_COLUMNS, _clips(results, segmenter.model.model_id))
+    with suppress(OSError):  # the first table says what is wrong
+        out.mkdir(parents=True, exist_ok=True)
+    write_table(out / PLACES, PLACE_COLUMNS, _places(results))
+    write_table(out / CLIPS, CLIP_COLUMNS, _clips(results, segmenter.model.model_id))
     if wash_in:
-        _write(out / CURVES, CURVE_COLUMNS, _points(results))
-        _write(out / WASH_IN, WASH_IN_COLUMNS, _wash_ins(results))
+        write_table(out / CURVES, CURVE_COLUMNS, _points(results))
+        write_table(out / WASH_IN, WASH_IN_COLUMNS, _wash_ins(results))
         if picture := _drawn(results):
-            _put(out / CURVES_DRAWN, picture)
+            write_result(out / CURVES_DRAWN, picture)
 
 
 def _curves(
@@ -332,21 +334,3 @@ def _places(results: Sequence[ClipResult]) -> Iterator[tuple[object, ...]]:
                 for each in one.faint
             }
             yield from (row for _, row in sorted((faint | drawn).items()))
-
-
-def _write(path: Path, columns: Sequence[str], rows: Iterable[tuple[object, ...]]) -> None:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([defused(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
-    _put(path, buffer.getvalue().encode())
-
-
-def _put(path: Path, content: bytes) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content)
-    except OSError as cause:
-        raise ExportError(
-            f"{path.name} can't be written ({cause.strerror}).", "Make room, or close it in other programs."
-        ) from cause
