@@ -6,7 +6,14 @@ shows lies in ``layer.metadata["napari-cln"]``: a Frame, or the FrameSource of a
 Prediction, or the Reading of each frame of a cine. Layers are never told apart by their names.
 """
 
-from .annotations import annotation_from_layer, is_painted, measured_features
+from .annotations import (
+    DRAWN_KEY,
+    DrawnFrame,
+    annotation_from_layer,
+    drawn_frame,
+    is_painted,
+    measured_features,
+)
 from .frames import (
     frame_from_layer,
     frame_to_layer,
@@ -58,6 +65,7 @@ from .space import (
 )
 
 __all__ = [
+    "DRAWN_KEY",
     "IMAGE_KEY",
     "KEY",
     "OVERLAY_KEY",
@@ -65,6 +73,7 @@ __all__ = [
     "RUN_KEY",
     "SCAN_AREA_KEY",
     "SEGMENTATION_ENDINGS",
+    "DrawnFrame",
     "LayerKind",
     "LayerTuple",
     "annotation_from_layer",
@@ -72,6 +81,7 @@ __all__ = [
     "box_from_layer",
     "cine_to_layer",
     "despeckled_to_layer",
+    "drawn_frame",
     "encode_labels",
     "explanation_to_layer",
     "features_of",

@@ -111,13 +111,16 @@ class Description(Struct, frozen=True, kw_only=True):
     def encode(self) -> bytes:
         """Write it as JSON with its checksum."""
         labels = {"background": 0, "lymph node": 1} | ({"ignore": 2} if self.has_unjudged else {})
-        content = self.others | {
-            "channel_names": {"0": "ultrasound"},
-            "labels": labels,
-            "numTraining": self.n_masks,
-            "file_ending": ".png",
-            OURS: msgspec.to_builtins(self.ours),
-        }
+        content = (
+            {"channel_names": {"0": "ultrasound"}}
+            | self.others
+            | {
+                "labels": labels,
+                "numTraining": self.n_masks,
+                "file_ending": ".png",
+                OURS: msgspec.to_builtins(self.ours),
+            }
+        )
         return with_checksum(content)
 
     def write(self, path: Path) -> None:

@@ -119,6 +119,7 @@ def read_annotation(study: TrainingFolder, case: Case) -> Annotation:
         source=case.image,
         vendor=case.vendor,
         scan_area=(0, 0, *case.shape),
+        channels=study.read_channels(case),
     )
     return Annotation(
         frame=frame,

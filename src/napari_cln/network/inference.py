@@ -22,6 +22,7 @@ from .doubt import CLUES, clues_of, clues_of_node, doubt_of
 from .model import Features, Network
 from .patches import chance_of_node, join_pieces, leave_out_others
 from .stream import predict_stream
+from .transfer import fetch_values, send_values
 from .weights import load_model
 
 __all__ = ["Device", "Segmenter", "choose_device", "segment", "segment_batch"]
@@ -98,7 +99,8 @@ class Segmenter:
 
         While the network works, the next batch is read, in the caller's thread, and prepared, and the
         results of the one before are used; more is never in memory. On a processor several batches go
-        through the network side by side. With a batch size of 1 nothing is read ahead.
+        through the network side by side; on an NVIDIA GPU some are brought back to their frames
+        meanwhile. With a batch size of 1 nothing is read ahead.
 
         Parameters
         ----------
@@ -109,12 +111,14 @@ class Segmenter:
         spare_cores : int
             Cores of the processor that PyTorch leaves to others, such as to a window that draws.
         """
+        on_gpu = self.device.name == "cuda"
         yield from predict_stream(
             frames,
             prepared or (lambda frame: prepare(frame, self.card.prepare)),
             self.predict_prepared,
             lambda: self.batch_size,
-            side_by_side=self.device.name == "cpu" and self.device.engine == "PyTorch",
+            side_by_side=on_gpu or (self.device.name == "cpu" and self.device.engine == "PyTorch"),
+            on_gpu=on_gpu,
             spare_cores=spare_cores,
         )
 
@@ -160,8 +164,8 @@ class Segmenter:
     def _predict(
         self, frames: Sequence[Frame], inputs: Sequence[ModelInput]
     ) -> list[Prediction | PredictionError]:
-        images = torch.from_numpy(np.stack([prepared.stacked for prepared in inputs]))
-        features = self.model.encode(images.to(self.device.name))
+        images = np.stack([prepared.stacked for prepared in inputs])
+        features = self.model.encode(send_values(images, self.device.name))
         maps, is_finite = self._mask(features, len(frames))
         found = [
             self._nodes(maps[row], item.geometry)
@@ -232,10 +236,10 @@ class Segmenter:
         if not self.model.config.segmentation:
             return None, np.ones(n_frames, np.bool_)
         logits = self.model.decode(features)
-        probability: NDArray[np.float32] = logits.softmax(1)[:, 1].cpu().numpy()
         # of all ways to ask this the quickest: a fifteenth of isfinite() over the whole map
         ends = torch.stack([logits.flatten(1).amax(1), logits.flatten(1).amin(1)])
-        return probability, ends.isfinite().all(0).cpu().numpy()
+        probability, is_finite = fetch_values(logits.softmax(1)[:, 1], ends.isfinite().all(0))
+        return probability, is_finite
 
     def _novelty(self, features: Features, n_frames: int) -> list[float] | list[None]:
         """Distance of each frame from the training data; None for a model that does not know."""
@@ -269,8 +273,8 @@ class Segmenter:
         the network's number is not finite."""
         logits = self.model.classify(
             features,
-            torch.from_numpy(guides)[:, None].to(self.device.name),
-            torch.from_numpy(rows).to(self.device.name),
+            send_values(guides[:, None], self.device.name),
+            send_values(rows, self.device.name),
         )
         # on the CPU, since Apple's GPU has no float64
         logits = logits.cpu().double()

@@ -24,7 +24,7 @@ from ..imaging.measurement import unsure_share
 from ..io.sources import Source, as_frame
 from ..study.statistics.metrics import dice
 from ..training.unlabelled import PSEUDO, read_frames_of
-from ..types import Annotation, Case, Frame, Node, Prediction
+from ..types import Annotation, Box, Case, Frame, Node, Prediction
 
 if TYPE_CHECKING:
     from ..network.inference import Segmenter
@@ -104,7 +104,12 @@ def pseudo_label(
     known = set(study.ids())
     try:
         for case in waiting:
-            frame = Frame(pixels=study.read_image(case), spacing_mm=case.spacing_mm, source=case.image)
+            frame = Frame(
+                pixels=study.read_image(case),
+                spacing_mm=case.spacing_mm,
+                source=case.image,
+                channels=study.read_channels(case),
+            )
             yield _labelled(study, case.id, frame, segmenter, case.revision)
         for frame in read_frames_of(scans)[0] if scans else ():
             if (id_ := study.identify(frame)) not in known:
@@ -123,8 +128,7 @@ def _is_waiting(case: Case) -> bool:
 def _labelled(
     study: TrainingFolder, id_: str, frame: Frame, segmenter: Segmenter, revision: int
 ) -> PseudoStep:
-    mirrored = replace(frame, pixels=np.ascontiguousarray(frame.pixels[:, ::-1]), scan_area=_mirrored(frame))
-    one, other = segmenter.predict([frame, mirrored])
+    one, other = segmenter.predict([frame, _mirrored(frame)])
     if isinstance(one, PredictionError) or isinstance(other, PredictionError):
         return PseudoStep(id=id_, why="the model gives no finite number")
     if why := _reason_against(one, other):
@@ -143,11 +147,20 @@ def _labelled(
     return PseudoStep(id=id_)
 
 
-def _mirrored(frame: Frame) -> tuple[int, int, int, int] | None:
-    if frame.scan_area is None:
-        return None
-    top, left, bottom, right = frame.scan_area
-    return top, frame.shape[1] - right, bottom, frame.shape[1] - left
+def _mirrored(frame: Frame) -> Frame:
+    """The frame left for right, with all that is known of its places."""
+    width = frame.shape[1]
+
+    def turned(box: Box) -> Box:
+        return box[0], width - box[3], box[2], width - box[1]
+
+    return replace(
+        frame,
+        pixels=np.ascontiguousarray(frame.pixels[:, ::-1]),
+        scan_area=None if frame.scan_area is None else turned(frame.scan_area),
+        regions=tuple(replace(region, box=turned(region.box)) for region in frame.regions),
+        channels={name: np.ascontiguousarray(plane[:, ::-1]) for name, plane in frame.channels.items()},
+    )
 
 
 def _reason_against(one: Prediction, other: Prediction) -> str:

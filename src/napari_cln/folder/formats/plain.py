@@ -438,7 +438,7 @@ def _parcel(study: Study, image: Path, said: _Said, index: int | None, pages: in
     looked = said.label == "no-node" or (outlines.judged and not nodes)
     status: Status = "accepted" if nodes else "no-node" if looked else "predicted"
     annotation = Annotation(
-        frame=frame,
+        frame=replace(frame, channels=outlines.channels),
         instances=outlines.instances,
         nodes=nodes,
         status=status,

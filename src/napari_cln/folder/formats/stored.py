@@ -38,6 +38,7 @@ class ExportedFrame:
     record: Record
     image: NDArray[np.uint8]
     instances: NDArray[np.uint8]
+    channels: Mapping[str, NDArray[np.uint8]]
     not_judged: NDArray[np.bool_] | None = None
 
 
@@ -67,6 +68,7 @@ def read_stored(study: TrainingFolder) -> Iterator[ExportedFrame]:
             record=msgspec.structs.replace(record, source=source),
             image=study.read_image(case),
             instances=study.read_instances(case),
+            channels=study.read_channels(case),
             not_judged=read_not_judged(study, case),
         )
 
