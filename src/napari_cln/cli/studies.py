@@ -148,9 +148,7 @@ def bring_in(
         Print the report as JSON.
     """
     from ..folder.formats.exchange import import_study
-
-    if calipers:
-        from ..workflow.pseudo import outline_calipers  # torch comes with it
+    from ..workflow.pseudo import outline_calipers
 
     work = import_study(
         source,

@@ -151,10 +151,7 @@ class TrainingFolder:
         DatasetError
             If the file is missing, damaged, or another than the record's.
         """
-        image = read_png(case.image)
-        if hash_pixels(image) != case.checksums.image:
-            raise DatasetError(f"{case.image.name} is not the image that its record describes. {_CHECK}")
-        return image
+        return _read_picture(case.image, case.checksums.image, "is not the image that its record describes")
 
     def read_channels(self, case: Case) -> dict[str, NDArray[np.uint8]]:
         """Channels measured beside the grey image of a case, as :attr:`Frame.channels` has them.
@@ -165,13 +162,11 @@ class TrainingFolder:
         ----------
         case : Case
         """
-        channels = {}
-        for name, wanted in case.checksums.channels.items():
-            path = self.layout.channel(case.id, name)
-            channels[name] = read_png(path)
-            if hash_pixels(channels[name]) != wanted:
-                raise DatasetError(f"{path.name} is not the channel that its record describes. {_CHECK}")
-        return channels
+        fault = "is not the channel that its record describes"
+        return {
+            name: _read_picture(self.layout.channel(case.id, name), wanted, fault)
+            for name, wanted in case.checksums.channels.items()
+        }
 
     def read_instances(self, case: Case) -> NDArray[np.uint8]:
         """Node ids uint8 (H, W) of a case; all 0 where it has no mask. Errors as of :meth:`read_image`.
@@ -253,10 +248,9 @@ class TrainingFolder:
             once, at its end, and has its source to read again.
         """
         self.dataset.check_writable()
-        annotation, key_of = with_all_nodes(annotation), self.dataset.hash_key
-        case_id = self.identify(annotation.frame)
-        place, state = self.layout.record(case_id), None
-        is_new = not is_there(place)
+        annotation, case_id = with_all_nodes(annotation), self.identify(annotation.frame)
+        place, key_of = self.layout.record(case_id), self.dataset.hash_key
+        is_new, state = not is_there(place), None
         # Outside the lock: measuring, and finding burned-in marks, takes longer than the save.
         sizes = measure_nodes(annotation)
         if is_new:
@@ -410,11 +404,16 @@ def _read_record(path: Path | str, case_id: str, *, whole: bool = True) -> Recor
 
 
 def _read_mask(path: Path | None, wanted: str | None) -> NDArray[np.uint8] | None:
-    if path is None:
-        return None
+    return (
+        None if path is None else _read_picture(path, wanted, "and its record come from two different saves")
+    )
+
+
+def _read_picture(path: Path, wanted: str | None, fault: str) -> NDArray[np.uint8]:
+    """Pixels of a picture that has the checksum of its record."""
     pixels = read_png(path)
     if hash_pixels(pixels) != wanted:
-        raise DatasetError(f"{path.name} and its record come from two different saves. {_CHECK}")
+        raise DatasetError(f"{path.name} {fault}. {_CHECK}")
     return pixels
 
 

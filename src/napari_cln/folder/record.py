@@ -41,6 +41,8 @@ FINISHED = ("corrected", "accepted", "no-node")
 """Statuses of a frame whose mask a reader stands for."""
 LABELLED = ("corrected", "accepted")
 """Statuses of a node that belongs in the label image."""
+PSEUDO, FROM_CALIPERS = "pseudo", "from calipers"
+"""Actions by which masks came that no reader drew: a model's, and those from calipers on the screen."""
 NO_HEADER = "113100"
 """DICOM's code (PS3.16, CID 7050) for: nothing of the header is kept that could name a patient."""
 MAX_SIDE, MAX_PIXELS = 65_535, 2**26

@@ -25,6 +25,7 @@ from ..types import NOT_JUDGED, Annotation, Box, Frame, Node
 from .pictures import hash_pixels
 from .record import (
     FINISHED,
+    FROM_CALIPERS,
     LABELLED,
     NO_HEADER,
     SCHEMA,
@@ -43,7 +44,7 @@ KeyOf: TypeAlias = Callable[[Literal["patient", "cine"], str], str]
 MERGED_WITHIN = timedelta(minutes=10)
 MERGED = ("predicted", "corrected", "noted", "undone")
 """Actions whose lines of history are put together; each decision keeps a line of its own."""
-UNSAID = ("taken-back", "noted", "undone", "from calipers")
+UNSAID = ("taken-back", "noted", "undone", FROM_CALIPERS)
 """Actions that do not say what stands: their line has the status beside them."""
 # fmt: off
 MAKERS = (

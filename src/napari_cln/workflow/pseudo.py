@@ -17,23 +17,20 @@ import numpy as np
 from ..errors import PredictionError
 from ..folder.dataset import TrainingFolder
 from ..folder.formats.imported import SuggestedMask
-from ..folder.record import Provenance
+from ..folder.record import FROM_CALIPERS, PSEUDO, Provenance
 from ..folder.screens import refuse_held
 from ..imaging.crosses import find_calipers
 from ..imaging.measurement import unsure_share
 from ..io.sources import Source, as_frame
 from ..study.statistics.metrics import dice
-from ..training.unlabelled import PSEUDO, read_frames_of
 from ..types import Annotation, Box, Case, Frame, Node, Prediction
 
 if TYPE_CHECKING:
     from ..network.inference import Segmenter
     from ..network.model import Network
 
-__all__ = ["FROM_CALIPERS", "PseudoStep", "outline_calipers", "pseudo_label"]
+__all__ = ["PseudoStep", "outline_calipers", "pseudo_label"]
 
-FROM_CALIPERS = "from calipers"
-"""What the history of a frame says of such outlines."""
 OUTLINED = "its nodes were outlined from calipers on the screen, as predictions: look at each"
 AMBIGUOUS = "some of its caliper crosses can't be told apart, and nothing was outlined from these"
 MOST_NODES = 255
@@ -95,6 +92,7 @@ def pseudo_label(
         If the scans, the model or the device can't be had.
     """
     from ..network.inference import Segmenter
+    from ..training.unlabelled import read_frames_of
 
     study = folder if isinstance(folder, TrainingFolder) else TrainingFolder.open(folder)
     study.dataset.check_writable()
