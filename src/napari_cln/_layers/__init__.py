@@ -15,6 +15,7 @@ from .annotations import (
     measured_features,
 )
 from .frames import (
+    clip_from_layer,
     frame_from_layer,
     frame_to_layer,
     frames_from_layer,
@@ -80,6 +81,7 @@ __all__ = [
     "axes_to_layer",
     "box_from_layer",
     "cine_to_layer",
+    "clip_from_layer",
     "despeckled_to_layer",
     "drawn_frame",
     "encode_labels",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
 __all__ = [
+    "Clip",
+    "clip_from_layer",
     "frame_from_layer",
     "frame_to_layer",
     "frames_from_layer",
@@ -135,7 +138,18 @@ def frame_from_layer(image: Image, index: int = 0) -> Frame:
 
 
 def frames_from_layer(image: Image, indices: Sequence[int]) -> Iterator[Frame | FrameReadError]:
-    """Stream frames of an Image layer, an error in the place of each that can't be read.
+    """Stream frames of an Image layer, an error in the place of each that can't be read."""
+    with clip_from_layer(image) as clip:
+        for index in indices:
+            try:
+                yield clip[index]
+            except FrameReadError as error:
+                yield error
+
+
+@contextmanager
+def clip_from_layer(image: Image) -> Iterator[Clip]:
+    """Frames of an Image layer by their number, for work beside the window.
 
     A file is opened anew, so that streaming a video and moving the slider do not make each
     other seek.
@@ -143,17 +157,24 @@ def frames_from_layer(image: Image, indices: Sequence[int]) -> Iterator[Frame | 
     known = image.metadata.get(KEY)
     if isinstance(known, FrameSource) and len(known) == n_frames_of(image):
         with open_source(known.path) as source:
-            for index in indices:
-                try:
-                    yield _as_user_says(source[index], image)
-                except FrameReadError as error:
-                    yield error
-        return
-    for index in indices:
-        try:
-            yield frame_from_layer(image, index)
-        except FrameReadError as error:
-            yield error
+            yield Clip(image, source)
+    else:
+        yield Clip(image, None)
+
+
+class Clip:
+    """Frames of an Image layer, as :func:`clip_from_layer` opens them."""
+
+    def __init__(self, image: Image, source: FrameSource | None) -> None:
+        self._image, self._source = image, source
+
+    def __len__(self) -> int:
+        return n_frames_of(self._image)
+
+    def __getitem__(self, index: int, /) -> Frame:
+        if self._source is None:
+            return frame_from_layer(self._image, index)
+        return _as_user_says(self._source[index], self._image)
 
 
 def _as_user_says(frame: Frame, image: Image) -> Frame:

@@ -129,7 +129,7 @@ def rows_of(key: FrameKey, prediction: Prediction) -> list[Row]:
     flows = flow_of_nodes(prediction.flow, prediction.instances, range(1, n + 1))
     stiffness = prediction.stiffness or (None,) * n
     sizes = measure_nodes(prediction)
-    sentences = node_sentences(prediction, sizes=sizes, flows=flows)
+    sentences = node_sentences(prediction, sizes, flows)
     return [
         common
         | {

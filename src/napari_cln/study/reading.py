@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from ..imaging.measurement import Measurement, bounds, measure_nodes, unsure_share
 from ..imaging.overlay import NodeFlow, flow_of_nodes
-from ..types import CLASS_NAMES, Box, Doubt, Prediction
+from ..types import CLASS_NAMES, Box, Doubt, Node, Prediction
 
 NOTHING_FOUND = "no node found"
 
@@ -36,8 +36,8 @@ class NodeReading:
         None for a frame without Doppler.
     doubt : Doubt, optional
         None for a model that does not know.
-    sentence : str
-        For the text of a report; from :func:`node_sentences`.
+    fact : str
+        What was measured of it, in words.
     """
 
     score: float
@@ -45,7 +45,7 @@ class NodeReading:
     box: Box
     flow: NodeFlow | None = None
     doubt: Doubt | None = None
-    sentence: str = ""
+    fact: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +98,17 @@ class Reading:
         moved = replace(self, cutoff=cutoff)
         return moved if self.label == NOTHING_FOUND else replace(moved, label=moved.label_of(self.malignancy))
 
+    def sentences(self, known: Mapping[int, Node] | None = None) -> tuple[str, ...]:
+        """Put each node into a sentence for the text of a report.
+
+        Parameters
+        ----------
+        known : mapping of int to Node, optional
+            What a reader said of a node, by its id: its level and side are named.
+        """
+        scores, facts = [node.score for node in self.nodes], [node.fact for node in self.nodes]
+        return _sentences(self, scores, facts, known or {})
+
 
 def digest(array: NDArray[Any]) -> str:
     """Content hash of an array: of its values, its type and its shape.
@@ -120,7 +131,7 @@ def read_prediction(prediction: Prediction) -> Reading:
     sizes = measure_nodes(prediction)
     flows = flow_of_nodes(prediction.flow, prediction.instances, range(1, len(boxes) + 1))
     doubts = prediction.node_doubts or (None,) * len(boxes)
-    sentences = node_sentences(prediction, sizes=sizes, flows=flows)
+    facts = _facts(prediction, sizes, flows)
     return Reading(
         index=prediction.frame.index,
         malignancy=prediction.malignancy,
@@ -128,9 +139,9 @@ def read_prediction(prediction: Prediction) -> Reading:
         cutoff=prediction.cutoff,
         model_id=prediction.model_id,
         nodes=tuple(
-            NodeReading(score=score, size=size, box=box, flow=flow, doubt=doubt, sentence=sentence)
-            for score, size, box, flow, doubt, sentence in zip(
-                prediction.node_scores, sizes, boxes, flows, doubts, sentences, strict=True
+            NodeReading(score=score, size=size, box=box, flow=flow, doubt=doubt, fact=fact)
+            for score, size, box, flow, doubt, fact in zip(
+                prediction.node_scores, sizes, boxes, flows, doubts, facts, strict=True
             )
         ),
         frame_digest=digest(prediction.frame.pixels),
@@ -214,11 +225,7 @@ ECHO = 10.0
 
 
 def node_sentences(
-    prediction: Prediction,
-    places: Mapping[int, tuple[str | None, str | None]] | None = None,
-    *,
-    sizes: Sequence[Measurement] | None = None,
-    flows: Sequence[NodeFlow | None] | None = None,
+    prediction: Prediction, sizes: Sequence[Measurement], flows: Sequence[NodeFlow | None]
 ) -> tuple[str, ...]:
     """Put each node into a sentence for the text of a report.
 
@@ -227,10 +234,8 @@ def node_sentences(
     Parameters
     ----------
     prediction : Prediction
-    places : mapping of int to (str or None, str or None), optional
-        Level of the neck and side of a node, by its id, where a reader named them.
-    sizes, flows : sequence, optional
-        Of each node, where they are known already.
+    sizes, flows : sequence
+        Of each node.
 
     Returns
     -------
@@ -243,32 +248,47 @@ def node_sentences(
     flow. Malignancy score 0.83 of default@0123456789ab, at or above its cutoff 0.41: malignant. For research,
     not for diagnosis.``
     """
-    n = len(prediction.node_scores)
-    if flows is None:
-        flows = flow_of_nodes(prediction.flow, prediction.instances, range(1, n + 1))
-    sizes = measure_nodes(prediction) if sizes is None else sizes
+    return _sentences(prediction, prediction.node_scores, _facts(prediction, sizes, flows), {})
+
+
+def _sentences(
+    found: Prediction | Reading, scores: Sequence[float], facts: Sequence[str], known: Mapping[int, Node]
+) -> tuple[str, ...]:
     sentences = []
-    for node, (score, size) in enumerate(zip(prediction.node_scores, sizes, strict=True), start=1):
-        level, side = (places or {}).get(node, (None, None))
-        place = " ".join(filter(None, (side, f"level {level}" if level else "")))
-        facts = [_size_text(size), _echo_text(prediction, node), _flow_text(flows[node - 1])]
-        stiffness = prediction.stiffness[node - 1] if prediction.stiffness else None
-        if stiffness is not None:
-            facts.append(f"stiffness at {stiffness:.0%} of the colour bar")
-        cutoff = "at or above" if score >= prediction.cutoff else "below"
-        parts = [
-            f"Node {node}{f', {place}' if place else ''}: {', '.join(filter(None, facts))}.",
-            f"Malignancy score {score:.2f} of {prediction.model_id}, {cutoff} its cutoff "
-            f"{prediction.cutoff:.2f}: {prediction.label_of(score)}.",
-            "The frame is unlike the training data: do not rely on it."
-            if prediction.status != "ok"
-            else str(prediction.doubt)
-            if prediction.doubt is not None and prediction.doubt.level != "sure"
-            else "",
+    for node, (score, fact) in enumerate(zip(scores, facts, strict=True), start=1):
+        said = known.get(node, Node(id=node))
+        place = " ".join(filter(None, (said.side, f"level {said.level}" if said.level else "")))
+        cutoff = "at or above" if score >= found.cutoff else "below"
+        parts = (
+            f"Node {node}{f', {place}' if place else ''}: {fact}.",
+            f"Malignancy score {score:.2f} of {found.model_id}, {cutoff} its cutoff {found.cutoff:.2f}: "
+            f"{found.label_of(score)}.",
+            found.flag,
             "For research, not for diagnosis.",
-        ]
+        )
         sentences.append(" ".join(filter(None, parts)))
     return tuple(sentences)
+
+
+def _facts(
+    prediction: Prediction, sizes: Sequence[Measurement], flows: Sequence[NodeFlow | None]
+) -> tuple[str, ...]:
+    """What was measured of each node, in words."""
+    stiffness = prediction.stiffness or (None,) * len(sizes)
+    return tuple(
+        ", ".join(
+            filter(
+                None,
+                (
+                    _size_text(size),
+                    _echo_text(prediction, node),
+                    _flow_text(flow),
+                    "" if stiff is None else f"stiffness at {stiff:.0%} of the colour bar",
+                ),
+            )
+        )
+        for node, (size, flow, stiff) in enumerate(zip(sizes, flows, stiffness, strict=True), start=1)
+    )
 
 
 def _size_text(size: Measurement) -> str:

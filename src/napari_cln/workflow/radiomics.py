@@ -54,7 +54,7 @@ def write_radiomics(
                     instances = masks.of(FrameKey(source.name, index), len(opened))
                     if instances is None or not instances.any():
                         continue
-                    found, lost = _of_frame(opened[index], instances)
+                    found, lost = radiomics_rows(opened[index], instances)
                     rows += [{"source": source.name, "frame": index} | row for row in found]
                     yield source.name, index, lost
         except ClnError:
@@ -79,7 +79,15 @@ class _Masks:
         return read_frame(path).grey if path.exists() else None
 
 
-def _of_frame(frame: Frame, instances: NDArray[np.uint8]) -> tuple[list[dict[str, object]], str]:
+def radiomics_rows(frame: Frame, instances: NDArray[np.uint8]) -> tuple[list[dict[str, object]], str]:
+    """Features of each node of a frame as cells of the table, and why nodes of it have none.
+
+    Parameters
+    ----------
+    frame : Frame
+    instances : ndarray of uint8, shape (H, W)
+        Ids of the nodes.
+    """
     rows: list[dict[str, object]] = []
     lost = ""
     for node in np.unique(instances[instances > 0]).tolist():

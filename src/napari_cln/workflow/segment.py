@@ -108,8 +108,8 @@ CLIP_COLUMNS = (
 )  # fmt: skip
 WASH_IN, CURVES, CURVES_DRAWN = "perfusion.csv", "perfusion_curves.csv", "perfusion.png"
 WASH_IN_COLUMNS = (
-    "source", "track", "arrival_s", "time_to_peak_s", "rise_s", "mean_transit_s", "baseline", "peak", "ratio",
-    "fit", "intensity",
+    "source", "track", "arrival_s", "time_to_peak_s", "rise_s", "wash_out_s", "mean_transit_s", "baseline",
+    "peak", "ratio", "fit", "intensity",
 )  # fmt: skip
 CURVE_COLUMNS = ("source", "track", "frame", "seconds", "node", "around")
 MOST_DRAWN = 24
@@ -225,27 +225,45 @@ def _curves(
 def _wash_ins(results: Sequence[ClipResult]) -> Iterator[tuple[object, ...]]:
     for result in results:
         for track, curve in result.curves:
-            w = curve.wash_in
-            times = () if w is None else (w.arrival_s, w.time_to_peak_s, w.rise_s, w.mean_transit_s)
-            levels = () if w is None else (w.baseline, w.peak)
-            known = curve.dynamic_range_db
-            yield (
-                *(result.source, track),
-                *([f"{value:.3f}" for value in times] or [""] * 4),
-                *([f"{value:.5f}" for value in levels] or [""] * 2),
-                "" if curve.ratio is None else f"{curve.ratio:.3f}",
-                "" if w is None else f"{w.fit:.3f}",
-                "relative: grey values" if known is None else f"linear, of {known:g} dB",
-            )
+            yield result.source, track, *wash_in_cells(curve)
+
+
+def wash_in_cells(curve: TimeIntensity) -> tuple[object, ...]:
+    """Figures of a curve, in the order of ``WASH_IN_COLUMNS`` after its source and number.
+
+    Parameters
+    ----------
+    curve : TimeIntensity
+    """
+    w = curve.wash_in
+    times = () if w is None else (w.arrival_s, w.time_to_peak_s, w.rise_s, w.wash_out_s, w.mean_transit_s)
+    levels = () if w is None else (w.baseline, w.peak)
+    known = curve.dynamic_range_db
+    return (
+        *([f"{value:.3f}" for value in times] or [""] * 5),
+        *([f"{value:.5f}" for value in levels] or [""] * 2),
+        "" if curve.ratio is None else f"{curve.ratio:.3f}",
+        "" if w is None else f"{w.fit:.3f}",
+        "relative: grey values" if known is None else f"linear, of {known:g} dB",
+    )
 
 
 def _points(results: Sequence[ClipResult]) -> Iterator[tuple[object, ...]]:
     for result in results:
         for track, curve in result.curves:
-            for frame, (second, node, around) in enumerate(
-                zip(curve.seconds, curve.node, curve.around, strict=True)
-            ):
-                yield result.source, track, frame, f"{second:.3f}", f"{node:.5f}", f"{around:.5f}"
+            yield from ((result.source, track, *cells) for cells in curve_cells(curve))
+
+
+def curve_cells(curve: TimeIntensity) -> Iterator[tuple[object, ...]]:
+    """Points of a curve, in the order of ``CURVE_COLUMNS`` after its source and number.
+
+    Parameters
+    ----------
+    curve : TimeIntensity
+    """
+    points = zip(curve.seconds, curve.node, curve.around, strict=True)
+    for frame, (second, node, around) in enumerate(points):
+        yield frame, f"{second:.3f}", f"{node:.5f}", f"{around:.5f}"
 
 
 def _drawn(results: Sequence[ClipResult]) -> bytes:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication
 
 import napari_cln
 from napari_cln._layers import KEY
@@ -73,3 +76,18 @@ def test_a_stored_frame_gets_the_result_of_the_frame_it_was_cut_from(docks, wide
     np.testing.assert_array_equal(found.instances, expected.instances[top:bottom, left:right])
     assert found.malignancy == pytest.approx(expected.malignancy, abs=1e-6)
     assert found.malignancy != pytest.approx(without.malignancy, abs=1e-3)
+
+
+def test_what_a_reader_said_of_a_node_stands_in_its_sentence(docks, stored, qtbot):
+    _, folder, case = stored
+    _, dock = docks
+    qtbot.mouseClick(dock.view.run_frame, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: not dock.session.is_running, timeout=60_000)
+    (labels,) = [layer for layer in dock.viewer.layers if isinstance(layer.metadata.get(KEY), Prediction)]
+    drawn = folder.read_instances(case)  # the model, which knows nothing, draws what the reader drew
+    found = replace(labels.metadata[KEY], instances=drawn, node_scores=(0.7,), node_doubts=())
+    labels.metadata[KEY], labels.data = found, drawn
+
+    qtbot.mouseClick(dock.view.verdict.copy, Qt.MouseButton.LeftButton)
+
+    assert QApplication.clipboard().text().startswith("Node 1, left level III: ")

@@ -53,6 +53,17 @@ def readings_in(viewer: ViewerModel, image: Image) -> dict[int, Reading]:
     return dict(sorted(merged.items()))
 
 
+def instances_in(viewer: ViewerModel, image: Image, index: int) -> NDArray[np.uint8] | None:
+    """Return the nodes (H, W) that the reading of a frame is about; None where it has none."""
+    for labels in nodes_of(viewer, image):
+        if index in readings_of(labels):
+            known = labels.metadata[KEY]
+            if isinstance(known, Prediction):
+                return known.instances
+            return np.asarray(labels.data if labels.ndim == 2 else labels.data[index]).astype(np.uint8)
+    return None
+
+
 def recut(viewer: ViewerModel, image: Image, cutoff: float, note: str) -> None:
     """Show what was predicted at another cutoff, without predicting again."""
     for labels in nodes_of(viewer, image):

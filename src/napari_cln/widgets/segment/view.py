@@ -9,7 +9,6 @@ from magicgui.widgets import ComboBox
 from napari.layers import Image
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
-    QApplication,
     QLabel,
     QProgressBar,
     QTableWidget,
@@ -26,6 +25,7 @@ from ..common.model_choice import ModelChoice
 from ..common.number_field import NumberField
 from ..common.parts import Signal, beside, button, device_box, form, small, stacked
 from ..common.theme import set_role
+from .measures_view import MeasuresView
 from .session import SegmentState
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class SegmentView(QWidget):
             "Where the score comes from",
             "Lay a map over this frame: orange places add to the malignancy, blue ones take from it",
         )
+        self.measures = MeasuresView()
         self._cutoff_shown = 0.5
         rows = form()
         rows.addRow("Image", self.image.native)
@@ -77,6 +78,7 @@ class SegmentView(QWidget):
             beside(self.progress, self.stop, wide=self.progress),
             self.verdict,
             self.score_map,
+            self.measures,
         )
         column.addStretch()
 
@@ -107,6 +109,7 @@ class SegmentView(QWidget):
     def wear(self, colours: ThemeColours) -> None:
         """Take the colours of a theme."""
         self.verdict.wear(colours)
+        self.measures.wear(colours)
 
 
 class Verdict(QWidget):
@@ -121,7 +124,6 @@ class Verdict(QWidget):
         self.nodes.setTextFormat(Qt.TextFormat.RichText)
         self.caveat = small("For research, not for diagnosis.")
         self.copy = button("Copy as text", "A sentence on each node of this frame, for the text of a report")
-        self.copy.clicked.connect(self._copy)
         self.clip = ClipTable()
         self.clip.frame_chosen.connect(self.frame_chosen)
         self.plot: ScorePlot | None = None
@@ -160,11 +162,6 @@ class Verdict(QWidget):
             self.plot.setVisible(is_plotted)
             self.plot.show_readings(state.readings, state.n_frames)
             self.plot.show_position(state.index)
-
-    def _copy(self) -> None:
-        clipboard = QApplication.clipboard()
-        if self._reading is not None and clipboard is not None:
-            clipboard.setText("\n".join(node.sentence for node in self._reading.nodes))
 
     def _add_plot(self) -> None:
         from .score_plot import ScorePlot  # matplotlib, when there is something to plot
