@@ -429,7 +429,8 @@ def records(arguments: argparse.Namespace) -> dict[tuple[str, int], dict[str, An
         recipe = BEST if name in ANSWERS else ALL[name].recipe if name in ALL else None
         now = recipe and json.loads(json.dumps(recipe.settings()))
         then = json.loads(json.dumps(Recipe().settings())) | line["recipe"]  # steps that it did not know yet
-        then["network"] = json.loads(json.dumps(asdict(YNetConfig()))) | then["network"]
+        for part, default in (("network", YNetConfig()), ("prepare", PrepareConfig())):
+            then[part] = json.loads(json.dumps(asdict(default))) | then[part]
         if then == now and all(line[key] == value for key, value in asked(arguments).items()):
             found[name, line["seed"]] = line
     return found

@@ -149,7 +149,7 @@ def bring_in(
         Print the report as JSON.
     """
     from ..folder.formats.exchange import import_study
-    from ..workflow.calipers import outline_calipers
+    from ..workflow.pseudo import outline_calipers
 
     work = import_study(
         source,

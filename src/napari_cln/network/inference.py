@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..errors import DeviceError, FrameError, FrameReadError, PredictionError, WeightsError
 from ..imaging.measurement import split_nodes
 from ..imaging.preprocessing import Geometry, ModelInput, prepare, restore, to_model
+from ..imaging.scan_area import is_sector
 from ..io.sources import Source, as_frame, find_sources, read_frames
 from ..models.card import DoubtModel, ModelCard
 from ..types import CLASS_NAMES, Doubt, Frame, Prediction
@@ -205,6 +206,7 @@ class Segmenter:
             clues: tuple[float, ...] = ()
             if maps is not None and self.model.config.knows_nothing:
                 clues = clues_of(chances[row], float(of_frame[row]), left_out[row])
+            doubts = _doubts(self.card.doubt, clues, chances[row], known, item.image)
             if not self.model.config.guided:
                 nodes = [own] * int(instances.max())
             predictions.append(
@@ -219,8 +221,8 @@ class Segmenter:
                     cutoff=self.card.cutoff,
                     novelty=known,
                     clues=clues,
-                    doubt=_doubt(self.card.doubt, clues, bool(instances.any()), known),
-                    node_doubts=_doubts(self.card.doubt, clues, chances[row], known),
+                    doubt=doubts[0] if doubts else None,
+                    node_doubts=doubts[1:],
                     flow=item.flow,
                     notes=item.notes,
                     stiffness=item.stiffness_of(instances),
@@ -283,21 +285,21 @@ class Segmenter:
         return scores
 
 
-def _doubt(
-    model: DoubtModel | None, clues: tuple[float, ...], found: bool, novelty: float | None
-) -> Doubt | None:
-    """Tell how far a result is to be relied on; None for a model that does not know."""
-    if model is None or not len(clues) == len(CLUES) == len(model.found.mean):
-        return None
-    return doubt_of(model, clues, found, novelty)
-
-
 def _doubts(
-    model: DoubtModel | None, clues: tuple[float, ...], chances: NDArray[np.float64], novelty: float | None
+    model: DoubtModel | None,
+    clues: tuple[float, ...],
+    chances: NDArray[np.float64],
+    novelty: float | None,
+    image: NDArray[np.float32],
 ) -> tuple[Doubt, ...]:
-    """The same of each node; empty for a model that does not know."""
-    each = [_doubt(model, clues_of_node(clues, float(chance)), True, novelty) for chance in chances]
-    return tuple(doubt for doubt in each if doubt is not None)
+    """Tell how far the result of a frame, and then of each node, is to be relied on; empty for a model that
+    does not know."""
+    if model is None or not len(clues) == len(CLUES) == len(model.found.mean):
+        return ()
+    sector = not model.knows_sectors and is_sector(image)
+    of_nodes = [clues_of_node(clues, float(chance)) for chance in chances]
+    asked = [(clues, len(chances) > 0), *((own, True) for own in of_nodes)]
+    return tuple(doubt_of(model, own, found, novelty, is_sector=sector) for own, found in asked)
 
 
 def segment(

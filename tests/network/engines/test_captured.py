@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -83,6 +83,24 @@ def test_replayed_passes_are_those_of_the_network(config, mixed):
                 scale = float(a.abs().max())
                 np.testing.assert_allclose(b, a, atol=(0.05 if mixed else 1e-4) * scale)
     assert len(fast._passes) == 2
+
+
+@pytest.mark.parametrize("config", KINDS)
+def test_only_the_convolution_that_reads_the_frames_does_without_tf32(config):
+    before, allowed = torch.backends.cudnn.allow_tf32, {}
+    fast = CapturedYNet(made(config), mixed_precision=True)
+    for name, layer in fast._maps.named_modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.register_forward_hook(
+                lambda *_, name=name: allowed.update({name: torch.backends.cudnn.allow_tf32})
+            )
+    fast.encode(frames(1, fast))
+
+    first, *others = (is_allowed for name, is_allowed in allowed.items() if "psp" not in name)
+    assert not first
+    assert all(others)
+    assert len(others) > 10
+    assert torch.backends.cudnn.allow_tf32 is before is True
 
 
 def test_answers_stay_when_the_next_frames_come():

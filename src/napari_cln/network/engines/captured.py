@@ -1,8 +1,9 @@
 """CUDA graphs, the engine of NVIDIA GPUs: a pass is recorded once for each number of frames, and replayed.
 
 Eagerly a processor launches some hundred kernels a pass, one after the other, and one frame takes as long as
-that does. A replay is one launch. Convolutions read channels last and multiply in TF32, those of the stages
-``LOWERED`` in bfloat16, so that it draws the masks of :func:`at_work`.
+that does. A replay is one launch. Convolutions read channels last. Those of the stages ``LOWERED`` multiply
+in bfloat16, the others in TF32, as PyTorch does by default, but for the first: what is rounded there moves as
+many outlines as all the rest.
 
 A graph reads and writes the same memory each time. So frames are copied in, and what comes out is copied out
 before the next frames may come. On another device the same is done without a graph.
@@ -16,7 +17,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..model import Member
 from .one_pass import Maps, OnePass
@@ -48,6 +49,7 @@ class CapturedYNet(OnePass):
     def __init__(self, network: Member, *, mixed_precision: bool) -> None:
         super().__init__(network)
         lowered = at_work(network, mixed_precision=mixed_precision)
+        _keep_first_exact(lowered)
         self._maps = Maps(lowered).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._met: set[torch.Size] = set()
         self._passes: OrderedDict[torch.Size, Compute] = OrderedDict()
@@ -84,6 +86,28 @@ class CapturedYNet(OnePass):
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             _log.warning("Passes of %d frames are not recorded, and take longer: %s", len(x), reason)
             return self._eager
+
+
+def _keep_first_exact(network: Member) -> None:
+    """Let the convolution that reads the frames multiply in float32."""
+    name, first = next(named for named in network.named_modules() if isinstance(named[1], nn.Conv2d))
+    parent, _, own = name.rpartition(".")
+    setattr(network.get_submodule(parent), own, _Exact(first))
+
+
+class _Exact(nn.Module):
+    """A convolution without TF32."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        now = torch.backends.cudnn
+        kept = {"enabled": now.enabled, "benchmark": now.benchmark, "deterministic": now.deterministic}
+        with now.flags(**kept, allow_tf32=False):
+            out: Tensor = self.layer(x)
+        return out
 
 
 class _Pass:
