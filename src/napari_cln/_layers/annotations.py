@@ -160,7 +160,7 @@ def _scores(labels: Labels, masks: NDArray[Any], index: int) -> dict[int, float]
     known, reading = labels.metadata.get(KEY), readings_of(labels).get(index)
     if reading is None:
         return {}
-    scores = dict(enumerate(reading.node_scores, start=1))
+    scores = {i: node.score for i, node in enumerate(reading.nodes, start=1)}
     if isinstance(known, Prediction):
         return {
             node: score

@@ -59,14 +59,15 @@ def captions_of(reading: Reading, note: str, like: Image | Frame) -> list[Captio
     pixels = _pixels_of(like, reading.index)
     height, width = _shape_of(like)
     lines = [*reading.flag.splitlines(), *describe_reading(reading).split(" · "), *note.splitlines()]
-    text, corner = _corner(lines, reading.boxes, pixels, height, width)
-    taken = [*reading.boxes, corner]
+    boxes = [node.box for node in reading.nodes]
+    text, corner = _corner(lines, boxes, pixels, height, width)
+    taken = [*boxes, corner]
     colour = _colour(reading, reading.label, pixels, corner)
     captions = [Caption(text=text, row=corner[2], column=corner[1], colour=colour)]
-    for box, score, size in zip(reading.boxes, reading.node_scores, reading.sizes, strict=True):
-        label = reading.label_of(score)
-        words = f"{score:.2f} {label} · {short_axis(size)}"
-        places = list(_places(box, words, height, width))
+    for node in reading.nodes:
+        label = reading.label_of(node.score)
+        words = f"{node.score:.2f} {label} · {short_axis(node.size)}"
+        places = list(_places(node.box, words, height, width))
         place = next((one for one in places if not any(_meet(one, other) for other in taken)), places[0])
         taken.append(place)
         colour = _colour(reading, label, pixels, place)
