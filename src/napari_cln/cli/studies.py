@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from ..errors import DatasetError, counted, listed
 from ..study.config import Device
+from .batch import paths_of
 from .options import Count, Existing, Folder, Positive, command
 
 if TYPE_CHECKING:
@@ -318,7 +319,7 @@ def label_frames(
     /,
     *,
     model: Annotated[str, Meta(title="MODEL")] = "in-use",
-    scans: Annotated[Sequence[str], Parameter(consume_multiple=True)] = (),
+    scans: Annotated[Sequence[str], Parameter(converter=paths_of, consume_multiple=True)] = (),
     device: Device = "auto",
 ) -> int:
     """Draw masks on frames of a training folder that nobody labelled; sure ones alone are kept.
@@ -349,7 +350,9 @@ def label_frames(
     kept = found.pop("", 0)
     for why, n in found.most_common():
         print(f"{n} not kept: {why}")
-    print(f"{kept} pseudo-labels: {folder}")
+    if not kept and not found:
+        print("No frame waits for a label: each has one, was looked at, or is a test frame.")
+    print(f"{counted(kept, 'pseudo-label')}: {folder}")
     return 0
 
 

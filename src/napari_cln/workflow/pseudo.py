@@ -48,7 +48,7 @@ class PseudoStep:
     Parameters
     ----------
     id : str
-        In the training folder.
+        In the training folder; empty for a file that can't be read.
     why : str
         Why its mask was not kept; empty where it was.
     """
@@ -98,8 +98,10 @@ def pseudo_label(
     study.dataset.check_writable()
     waiting = [case for case in study.cases() if _is_waiting(case)]
     refuse_held(study, (case.id for case in waiting), "Labelling")
+    frames, unread = read_frames_of(scans) if scans else ([], 0)
     segmenter = Segmenter(model, device)
     known = set(study.ids())
+    done = {case.id for case in waiting}
     try:
         for case in waiting:
             frame = Frame(
@@ -109,10 +111,16 @@ def pseudo_label(
                 channels=study.read_channels(case),
             )
             yield _labelled(study, case.id, frame, segmenter, case.revision)
-        for frame in read_frames_of(scans)[0] if scans else ():
-            if (id_ := study.identify(frame)) not in known:
-                known.add(id_)
+        for frame in frames:
+            if (id_ := study.identify(frame)) in done:
+                continue
+            done.add(id_)
+            if id_ in known:
+                yield PseudoStep(id=id_, why="the folder had the frame already")
+            else:
                 yield _labelled(study, id_, frame, segmenter, 0)
+        for _ in range(unread):
+            yield PseudoStep(id="", why="a file that can't be read")
     finally:
         study.dataset.recount()
 

@@ -156,7 +156,7 @@ def track_to_folder(
     Parameters
     ----------
     paths : iterable of str or Path
-        Files, folders and glob patterns; stills are passed over.
+        Files, folders and glob patterns; of a still no more is told than that it is one.
     out : path
         Folder of the two tables, which may hold a segmentation's results.
     model, device
@@ -190,6 +190,7 @@ def track_to_folder(
         try:
             with open_source(source.path) as opened:
                 if len(opened) < 2:
+                    yield ClipResult(source=source.name, n_frames=1)
                     continue
                 result = _follow(source.name, opened, segmenter)
                 if wash_in:
