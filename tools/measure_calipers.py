@@ -36,7 +36,7 @@ from napari_cln.phantom.simulation import Scene
 from napari_cln.study.statistics.intervals import bootstrap, proportion
 from napari_cln.study.statistics.metrics import dice
 from napari_cln.types import Annotation, Estimate, Frame
-from napari_cln.workflow.calipers import outline_calipers
+from napari_cln.workflow.pseudo import outline_calipers
 
 SMALLEST = 20.0
 """Long axis in frame pixels below which nothing is learnt or measured."""

@@ -54,11 +54,10 @@ from .types import (
     PrepareConfig,
     Region,
 )
-from .workflow.calipers import outline_calipers
 from .workflow.evaluate import EvaluationStep, evaluate_folder
 from .workflow.pretrain import pretrain
 from .workflow.promote import promote
-from .workflow.pseudo import pseudo_label
+from .workflow.pseudo import outline_calipers, pseudo_label
 from .workflow.segment import segment_to_folder
 
 __version__: str

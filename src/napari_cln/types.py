@@ -583,4 +583,5 @@ class Estimate:
     n: int
 
     def __str__(self) -> str:
-        return f"{self.value:.3f} ({self.low:.3f}–{self.high:.3f}, n = {self.n})"
+        to = " to " if self.low < 0 else "–"
+        return f"{self.value:.3f} ({self.low:.3f}{to}{self.high:.3f}, n = {self.n})"

@@ -19,15 +19,6 @@ from .space import KEY
 if TYPE_CHECKING:
     from napari.layers import Labels
 
-__all__ = [
-    "DRAWN_KEY",
-    "DrawnFrame",
-    "annotation_from_layer",
-    "drawn_frame",
-    "is_painted",
-    "measured_features",
-]
-
 DRAWN_KEY = "napari-cln drawn"
 """Key in a Labels layer's metadata for what was drawn from other frames of a cine: a DrawnFrame by frame."""
 
@@ -160,7 +151,7 @@ def _scores(labels: Labels, masks: NDArray[Any], index: int) -> dict[int, float]
     known, reading = labels.metadata.get(KEY), readings_of(labels).get(index)
     if reading is None:
         return {}
-    scores = dict(enumerate(reading.node_scores, start=1))
+    scores = {i: node.score for i, node in enumerate(reading.nodes, start=1)}
     if isinstance(known, Prediction):
         return {
             node: score

@@ -26,6 +26,8 @@ __all__ = [
 
 Point = tuple[float, float]
 
+TOUCHING = np.ones((3, 3), dtype=bool)
+"""Pixels that share a side or a corner belong together."""
 MARGIN = 0.15
 """Pixels from the outermost pixel centres to the outline."""
 
@@ -236,7 +238,7 @@ def split_nodes(
     place = bounds(above)
     if place is None:
         return instances
-    labels, n = ndimage.label(above[place], structure=np.ones((3, 3)))
+    labels, n = ndimage.label(above[place], structure=TOUCHING)
     areas = np.bincount(labels.ravel(), minlength=n + 1)[1:]
     peaks = np.zeros(n + 1, dtype=np.float32)
     inside = labels > 0

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..types import Box, ColourFlow, Frame
-from .colour import TOUCHING, Coloured, flow_in, running, separate, top_hat, widen
+from .colour import Coloured, flow_in, running, separate, top_hat, widen
 from .elastogram import Elastogram, find_elastogram
-from .measurement import bounds
+from .measurement import TOUCHING, bounds
 from .scan_area import find_scan_area, is_lossless
 
 __all__ = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -56,6 +57,11 @@ Name: TypeAlias = Annotated[
         description="a name that a file may have, of 1 to 255 printable characters",
     ),
 ]
+
+
+def checksum_of(weights: bytes) -> str:
+    """SHA-256 of a file of weights in hexadecimal, by which it and its card know each other."""
+    return hashlib.sha256(weights).hexdigest()
 
 
 def plain_name(name: str) -> str:

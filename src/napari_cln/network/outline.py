@@ -15,7 +15,6 @@ References
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -42,7 +41,7 @@ from ..errors import WeightsError
 from ..imaging.calipers import HINTS, Axis, Calipers, Pose, one_region
 from ..imaging.preprocessing import scan_of
 from ..io.sources import Source, as_frame
-from ..models.card import LIMITS, Figure, TrainingData
+from ..models.card import LIMITS, Figure, TrainingData, checksum_of
 from ..types import Frame
 from .blocks import conv_norm
 from .engines.pytorch import fold_norms
@@ -277,7 +276,7 @@ def load_outline_net() -> tuple[OutlineNet, OutlineCard]:
     try:
         content = (folder / "calipers.safetensors").read_bytes()
         card = read((folder / "calipers.json").read_bytes(), OutlineCard)
-        if hashlib.sha256(content).hexdigest() != card.sha256 or set(card.weights) != set(HINTS):
+        if checksum_of(content) != card.sha256 or set(card.weights) != set(HINTS):
             raise ValueError("the weights are not those of the card")
         network = OutlineNet()
         network.load_state_dict({name: value.float() for name, value in load_tensors(content).items()})
@@ -308,7 +307,7 @@ def save_outline_net(network: OutlineNet, folder: Path, card: OutlineCard) -> Ou
         for name, value in network.state_dict().items()
     }
     content = save_tensors(half)
-    card = replace(card, sha256=hashlib.sha256(content).hexdigest())
+    card = replace(card, sha256=checksum_of(content))
     write_atomically(folder / "calipers.safetensors", content)
     text = json.dumps(asdict(card), indent=2, ensure_ascii=False) + "\n"
     write_atomically(folder / "calipers.json", text.encode())

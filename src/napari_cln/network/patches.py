@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.morphology import convex_hull_image
 
-from ..imaging.measurement import bounds
+from ..imaging.measurement import TOUCHING, bounds
 from ..imaging.preprocessing import Geometry, to_model
 from .model import Features, Network
 from .transfer import send_values
@@ -20,7 +20,6 @@ __all__ = ["chance_of_node", "join_pieces", "keep_nodes", "leave_out_others"]
 
 FILLED = 0.85
 """Share of the hull round two pieces that a node's unsure pixels must fill, for them to be one node."""
-TOUCHING = np.ones((3, 3))
 
 
 def join_pieces(

@@ -117,9 +117,8 @@ def fit(
         if is_logged or is_saved or training.device.type in EACH_STEP:
             training.fetch()
         if is_logged:
-            losses = _means(progress.sums, LOG_EVERY)
-            seconds = round(progress.seconds, 1)
-            yield Step(fold=fold, step=progress.step, of=training.total, seconds=seconds, loss=losses)
+            seconds, loss = round(progress.seconds, 1), _means(progress.sums, LOG_EVERY)
+            yield Step(fold=fold, step=progress.step, of=training.total, seconds=seconds, loss=loss)
         if is_saved:
             training.save()
 

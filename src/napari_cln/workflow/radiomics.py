@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from ..batch.masks import MaskFile
 from ..batch.names import Naming, picture_path, sources_outside
 from ..batch.rows import FrameKey
+from ..disk.tables import write_table
 from ..errors import ClnError, InputError
 from ..imaging.radiomics import CODES, Radiomics, radiomics
 from ..io.sources import open_source, read_frame
 from ..types import Frame
-from .tables import write_table
 
 TABLE = "radiomics.csv"
 
@@ -59,8 +59,8 @@ def write_radiomics(
                     yield source.name, index, lost
         except ClnError:
             continue  # the segmentation has told it
-    columns = list(rows[0]) if rows else ["source", "frame", "node"]
-    write_table(out / TABLE, columns, (list(row.values()) for row in rows))
+    headings = list(rows[0]) if rows else ["source", "frame", "node"]
+    write_table(out / TABLE, headings, ([row.get(name) for name in headings] for row in rows))
 
 
 class _Masks:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -16,12 +17,13 @@ import numpy as np
 
 from ..batch.job import FrameResult, forget_changed, notes_of, open_results, segment_sources
 from ..batch.names import Naming, mark_of_naming, sources_outside
+from ..disk.atomic import write_result
+from ..disk.tables import write_table
 from ..errors import ClnError, PredictionError
 from ..imaging.perfusion import TimeIntensity, perfusion
 from ..imaging.tracking import Track, Tracker
 from ..io.sources import open_source
 from ..types import Prediction
-from .tables import write_result, write_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -154,7 +156,7 @@ def track_to_folder(
     Parameters
     ----------
     paths : iterable of str or Path
-        Files, folders and glob patterns; stills are passed over.
+        Files, folders and glob patterns; of a still no more is told than that it is one.
     out : path
         Folder of the two tables, which may hold a segmentation's results.
     model, device
@@ -188,6 +190,7 @@ def track_to_folder(
         try:
             with open_source(source.path) as opened:
                 if len(opened) < 2:
+                    yield ClipResult(source=source.name, n_frames=1)
                     continue
                 result = _follow(source.name, opened, segmenter)
                 if wash_in:
@@ -197,6 +200,8 @@ def track_to_folder(
             result = ClipResult(source=source.name, message=source.hide(str(error)))
         results.append(result)
         yield result
+    with suppress(OSError):  # the first table says what is wrong
+        out.mkdir(parents=True, exist_ok=True)
     write_table(out / PLACES, PLACE_COLUMNS, _places(results))
     write_table(out / CLIPS, CLIP_COLUMNS, _clips(results, segmenter.model.model_id))
     if wash_in:

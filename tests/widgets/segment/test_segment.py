@@ -641,8 +641,8 @@ def test_the_reading_at_another_cutoff_keeps_no_node_found():
     from napari_cln.study.reading import Reading
 
     reading = Reading(
-        index=0, malignancy=0.9, label="no node found", cutoff=0.5, model_id="m@0", node_scores=(),
-        sizes=(), boxes=(), frame_digest="", mask_digest="",
+        index=0, malignancy=0.9, label="no node found", cutoff=0.5, model_id="m@0", nodes=(),
+        frame_digest="", mask_digest="",
     )  # fmt: skip
 
     assert reading.at(0.1).label == "no node found"

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject
 
 from ..._layers import clip_from_layer, n_frames_of
+from ...disk.tables import write_table
 from ...errors import ClnError, InputError, counted
 from ...imaging.perfusion import TimeIntensity, perfusion
 from ...study.reading import digest
 from ...workflow.radiomics import radiomics_rows
 from ...workflow.segment import CURVE_COLUMNS, WASH_IN_COLUMNS, curve_cells, wash_in_cells
-from ...workflow.tables import write_table
 from ..common.parts import OPEN_FIRST, Signal
 from ..common.results import nodes_of
 from ..common.worker import Work

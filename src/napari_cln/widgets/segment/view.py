@@ -151,7 +151,7 @@ class Verdict(QWidget):
         self.flag.setVisible(bool(self.flag.text()))
         for widget in (self.headline, self.nodes, self.caveat):
             widget.setVisible(reading is not None)
-        self.copy.setVisible(reading is not None and bool(reading.facts))
+        self.copy.setVisible(reading is not None and bool(reading.nodes))
         self.clip.show_tracks(state.tracks, state.n_frames)
         if reading is not None:
             self._show_one(reading)
@@ -178,14 +178,11 @@ class Verdict(QWidget):
         self.headline.setStyleSheet("" if reading.flag else "font-size: 20px;")
         set_role(self.headline, "quiet" if reading.flag else LABEL_ROLES.get(reading.label, "info"))
         colour = f" style='color: {self._colours.quiet}'" if self._colours is not None else ""
-        doubts = reading.doubts[1:] or (None,) * len(reading.sizes)
         rows = "".join(
-            f"<p style='margin: 2px 0'>{node} · {score:.2f} {reading.label_of(score)}<br>"
-            f"<span{colour}>{_axes_text(size)}</span>"
-            f"{_doubt_text(doubt, reading.flag)}</p>"
-            for node, (score, size, doubt) in enumerate(
-                zip(reading.node_scores, reading.sizes, doubts, strict=True), start=1
-            )
+            f"<p style='margin: 2px 0'>{i} · {node.score:.2f} {reading.label_of(node.score)}<br>"
+            f"<span{colour}>{_axes_text(node.size)}</span>"
+            f"{_doubt_text(node.doubt, reading.flag)}</p>"
+            for i, node in enumerate(reading.nodes, start=1)
         )
         self.nodes.setText(rows)
         self.nodes.setVisible(bool(rows))
