@@ -20,7 +20,6 @@ from typing import NamedTuple
 
 import imageio.v3 as iio
 import numpy as np
-from napari_cln.workflow.calipers import outline_calipers
 from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.measure import label
@@ -37,6 +36,7 @@ from napari_cln.phantom.simulation import Scene
 from napari_cln.study.statistics.intervals import bootstrap, proportion
 from napari_cln.study.statistics.metrics import dice
 from napari_cln.types import Annotation, Estimate, Frame
+from napari_cln.workflow.pseudo import outline_calipers
 
 SMALLEST = 20.0
 """Long axis in frame pixels below which nothing is learnt or measured."""

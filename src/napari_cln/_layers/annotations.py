@@ -19,15 +19,6 @@ from .space import KEY
 if TYPE_CHECKING:
     from napari.layers import Labels
 
-__all__ = [
-    "DRAWN_KEY",
-    "DrawnFrame",
-    "annotation_from_layer",
-    "drawn_frame",
-    "is_painted",
-    "measured_features",
-]
-
 DRAWN_KEY = "napari-cln drawn"
 """Key in a Labels layer's metadata for what was drawn from other frames of a cine: a DrawnFrame by frame."""
 

@@ -16,8 +16,6 @@ from ..types import Box, Frame
 if TYPE_CHECKING:
     from napari.layers import Image
 
-__all__ = ["TEXT_SIZE", "Caption", "captions_of", "colour_on", "place_at_foot"]
-
 TEXT_SIZE = 8
 WIDTHS = (59, 40)
 """Signs in a line: a canvas between two panels is not wide; and where a node stands in the way, less."""

@@ -19,17 +19,6 @@ if TYPE_CHECKING:
     from dask.array import Array
     from napari.layers import Image
 
-__all__ = [
-    "Clip",
-    "clip_from_layer",
-    "frame_from_layer",
-    "frame_to_layer",
-    "frames_from_layer",
-    "masks_to_layer",
-    "n_frames_of",
-    "source_to_layer",
-]
-
 
 def frame_to_layer(frame: Frame) -> LayerTuple:
     """Image layer of one frame, in mm where one scale holds for all of it."""

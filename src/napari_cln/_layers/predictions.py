@@ -35,17 +35,6 @@ if TYPE_CHECKING:
 
     from ..models.card import ModelCard
 
-__all__ = [
-    "cine_to_layer",
-    "features_of",
-    "labels_options",
-    "message_to_layer",
-    "model_note",
-    "prediction_to_layer",
-    "readings_of",
-    "readings_to_layer",
-]
-
 NODE_COLOURS = {None: YELLOW, 0: CLEAR, 1: YELLOW, 2: SKY, 3: PINK, 4: GREEN, 5: ORANGE}
 
 _read: WeakKeyDictionary[Prediction, Reading] = WeakKeyDictionary()

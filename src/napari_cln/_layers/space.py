@@ -12,24 +12,6 @@ from ..types import Frame
 if TYPE_CHECKING:
     from napari.layers import Image
 
-__all__ = [
-    "FRAME_KEY",
-    "IMAGE_KEY",
-    "KEY",
-    "OVERLAY_KEY",
-    "PLACE_KEY",
-    "RUN_KEY",
-    "SCAN_AREA_KEY",
-    "SOURCE_KEY",
-    "LayerKind",
-    "LayerOptions",
-    "LayerTuple",
-    "is_stack",
-    "path_of",
-    "space_of",
-    "title_of",
-]
-
 LayerOptions: TypeAlias = dict[str, Any]
 """Keyword arguments of a layer, as napari hands them on."""
 

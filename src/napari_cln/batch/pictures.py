@@ -15,8 +15,6 @@ from ..imaging.preprocessing import find_scan_area
 from ..types import Prediction
 from .rows import checksum
 
-__all__ = ["check_of_pixels", "check_of_png", "draw_outlines", "encode_picture"]
-
 # Orange and sky blue of the Okabe-Ito palette: told apart with every kind of colour vision.
 COLOURS = {"malignant": (230, 159, 0), "benign": (86, 180, 233)}
 WHITE = (255, 255, 255)

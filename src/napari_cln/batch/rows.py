@@ -23,22 +23,6 @@ from ..imaging.overlay import NodeFlow, flow_of_nodes
 from ..study.reading import node_sentences
 from ..types import Prediction
 
-__all__ = [
-    "COLUMNS",
-    "FORMATS",
-    "HEADING",
-    "FrameKey",
-    "FrameRows",
-    "ResultsTable",
-    "Row",
-    "checksum",
-    "csv_line",
-    "failed_row",
-    "frame_rows",
-    "rows_of",
-    "signed",
-]
-
 COLUMNS = (
     "source",
     "frame",

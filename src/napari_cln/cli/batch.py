@@ -19,8 +19,6 @@ from .options import Folder, Positive, command, existing_place
 if TYPE_CHECKING:
     from ..batch import FrameResult
 
-__all__ = ["paths_of", "segment_files", "tell_health", "track_nodes"]
-
 MOST_SHOWN = 3
 """Failures of one file that are told one by one; the others stand in the table."""
 

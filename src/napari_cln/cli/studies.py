@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from ..folder.health.case import Fault
     from ..folder.health.check import StudyCheck
 
-__all__ = ["bring_in", "check_folder", "label_frames", "make_phantom", "send_out", "serve_study"]
-
 MEANINGS = Group("What words and values mean; none is guessed")
 SHOWN = 3
 """Faults of one kind that are listed before the others are counted."""

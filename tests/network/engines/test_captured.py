@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -118,6 +123,17 @@ def test_answers_stay_when_the_next_frames_come():
         assert one.untyped_storage().data_ptr() != other.untyped_storage().data_ptr()
 
 
+def test_several_threads_share_the_memory_of_one_pass():
+    fast = CapturedYNet(made(KINDS[0]), mixed_precision=False)
+    given = [frames(2, fast, seed) for seed in range(4)]
+    alone = [fast.encode(x).arm for x in given]
+
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda x: fast.encode(x).arm, given * 5))
+    for found, expected in zip(together, alone * 5, strict=True):
+        assert torch.equal(found, expected)
+
+
 def test_a_pass_is_recorded_when_its_number_of_frames_comes_again(monkeypatch):
     recorded: list[int] = []
 
@@ -168,3 +184,41 @@ def test_predictions_are_those_of_the_plain_network():
         assert a.node_scores == pytest.approx(b.node_scores, abs=0.005)
         assert a.malignancy == pytest.approx(b.malignancy, abs=0.005)
         assert a.novelty == pytest.approx(b.novelty, rel=1e-3)
+
+
+@pytest.fixture
+def benchmark() -> ModuleType:
+    spec = spec_from_file_location("gpu", Path(__file__).parents[3] / "benchmarks" / "gpu.py")
+    module = module_from_spec(spec)
+    sys.modules["gpu"] = module  # where its dataclasses look for it
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.slow
+def test_the_benchmark_runs_without_a_gpu_and_says_so(benchmark, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--device", "cpu"])
+
+    assert benchmark.main() == 0
+
+    told = capsys.readouterr().out
+    assert told.startswith("No GPU: a rehearsal on the processor")
+    assert told.count(f"{benchmark.OWN}: ") == 2
+    assert "of the lesser of the two (goal: 0.8)" in told
+    assert "× losses fetched in each step" in told
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_the_benchmark_measures_nothing_where_no_gpu_is_at_hand(benchmark, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["gpu.py"])
+
+    assert benchmark.main() == 1
+    assert "No GPU that PyTorch can use is at hand: nothing was measured." in capsys.readouterr().out
+
+
+def test_the_benchmark_fails_where_masks_leave_the_bounds(benchmark, monkeypatch):
+    config = YNetConfig(trunk="u", width=0.125)
+    monkeypatch.setattr(benchmark, "CapturedYNet", lambda *_, **__: made(config, 1))  # other weights
+    scale = benchmark.Scale(torch.device("cpu"), (2,), 2, 2, 1, 1, float("inf"))
+
+    assert not benchmark.inference(made(config), torch.rand(2, 1, 256, 256), scale)

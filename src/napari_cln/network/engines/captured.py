@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
+from threading import Lock
 from typing import Any, TypeAlias
 
 import torch
@@ -33,6 +34,9 @@ KEPT = 4
 """Numbers of frames of which a network keeps a graph, each with its memory."""
 WARM_UP = 3
 """Passes before a recording, in which cuDNN chooses how to convolve, and the allocator what it keeps."""
+
+
+_recording = Lock()  # a process may record one at a time
 
 
 class CapturedYNet(OnePass):
@@ -80,9 +84,13 @@ class CapturedYNet(OnePass):
 
     def _recorded(self, x: Tensor) -> Compute:
         """A pass for as many frames as these; the eager one where it can't be recorded."""
+        stream = torch.cuda.current_stream() if x.is_cuda else None
         try:
-            return _Pass(self._eager, x, self._pool)
+            with _recording:
+                return _Pass(self._eager, x, self._pool)
         except RuntimeError as error:  # of CUDA, or memory that is enough for a pass, but not to keep one
+            if stream is not None:
+                torch.cuda.set_stream(stream)  # a recording that fails stays on its own
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             _log.warning("Passes of %d frames are not recorded, and take longer: %s", len(x), reason)
             return self._eager
