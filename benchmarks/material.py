@@ -31,19 +31,25 @@ from napari_cln.training.loop import fit  # noqa: E402
 from napari_cln.training.run_folder import Epoch  # noqa: E402
 from napari_cln.training.scoring import FrameScore, Limits, fit_limits, score_frames  # noqa: E402
 from napari_cln.types import Estimate  # noqa: E402
-from train_default import BEST, Stage, parts_of, simulated, weights_of  # noqa: E402
+from train_default import BEST, Stage, laid_in, parts_of, simulated, weights_of  # noqa: E402
 
 FRAMES = 300
 """Simulated frames of each training."""
 PLAIN = "plain"
-SCENES = {PLAIN: (FRAMES, 0), "varied": (0, FRAMES), "half of both": (FRAMES // 2, FRAMES // 2)}
+SCENES = {
+    PLAIN: (FRAMES, 0, 0),
+    "varied": (0, FRAMES, 0),
+    "half of both": (FRAMES // 2, FRAMES // 2, 0),
+    "half plain, half nodes in real frames": (FRAMES // 2, 0, FRAMES // 2),
+}
+"""Plain and varied frames, and real frames without a node into which a simulated one is laid."""
 
 
 def trained(
     name: str, seed: int, parts: dict[str, Samples], validation: Samples, arguments: argparse.Namespace
 ) -> Member:
     """Train on one kind of material, or take what was trained before."""
-    plain, varied = SCENES[name]
+    plain, varied, laid = SCENES[name]
     stage = Stage(recipe=replace(BEST, half=1.0), plain=plain, varied=varied, epochs=arguments.epochs)
     folder = arguments.out / f"{name}-{seed}".replace(" ", "-")
     folder.mkdir(parents=True, exist_ok=True)
@@ -53,7 +59,11 @@ def trained(
             for scene, count in (("plain", plain), ("varied", varied))
             if count
         ]
-        together = Samples.join([*frames, parts["vessels and nerves"], parts["muscle"]])
+        empty = [parts["vessels and nerves"], parts["muscle"]]
+        if laid:
+            nodes = simulated("train", "plain", FRAMES, arguments.cache).take(range(plain, FRAMES))
+            frames.append(laid_in(nodes, Samples.join(empty), laid, seed))
+        together = Samples.join([*frames, *empty])
         resume = (folder / "checkpoint.pt").is_file()
         for event in fit(
             together,
