@@ -171,8 +171,8 @@ PEERS = replace(MASK_ALONE, loss=replace(MASK_ALONE.loss, deep_supervision=False
 EQUAL = replace(PLAIN.loss, class_weight=1.0)
 WITHOUT = "Y-Net, pyramid without deep supervision"
 ENTRANTS = {
-    REFERENCE: Entrant(recipe=BEST),
     "Y-Net, best": Entrant(recipe=Recipe.best(), build=u_shaped),
+    REFERENCE: Entrant(recipe=BEST),
     "Y-Net, classification alone": Entrant(
         recipe=replace(Recipe.best(segmentation=False), network=YNetConfig(segmentation=False, guided=False))
     ),

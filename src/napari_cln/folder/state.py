@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from .. import __version__
 from ..errors import DatasetError
 from ..imaging.burned_in import CleanFrame
-from ..imaging.measurement import Measurement
+from ..imaging.measurement import Measurement, painted_ids
 from ..types import NOT_JUDGED, Annotation, Box, Frame, Node
 from .pictures import hash_pixels
 from .record import (
@@ -404,11 +404,6 @@ def with_all_nodes(annotation: Annotation) -> Annotation:
     missing = (Node(id=node_id, status=status) for node_id in painted if node_id not in known)
     every = sorted((*nodes, *missing), key=lambda node: node.id)
     return replace(annotation, nodes=tuple(every))
-
-
-def painted_ids(instances: NDArray[np.uint8]) -> list[int]:
-    """Ids of a mask that have pixels, in ascending order."""
-    return (np.flatnonzero(np.bincount(instances.ravel(), minlength=256)[1:]) + 1).tolist()
 
 
 def describe_nodes(annotation: Annotation, sizes: Sequence[Measurement]) -> tuple[NodeEntry, ...]:

@@ -19,6 +19,7 @@ __all__ = [
     "bounds",
     "measure",
     "measure_nodes",
+    "painted_ids",
     "spacing_of",
     "split_nodes",
     "unsure_share",
@@ -123,14 +124,25 @@ def measure_nodes(marked: Prediction | Annotation) -> tuple[Measurement, ...]:
         One for each id that has pixels in ``instances``, in ascending order of the id.
     """
     measurements = []
-    place = bounds(marked.instances)
-    if place is None:
-        return ()
-    ids = np.unique(marked.instances[place])
-    for id_ in ids[ids > 0]:
+    for id_ in painted_ids(marked.instances):
         mask = marked.instances == id_
         measurements.append(measure(mask, spacing_of(marked.frame, mask)))
     return tuple(measurements)
+
+
+def painted_ids(instances: NDArray[np.uint8]) -> list[int]:
+    """Ids of nodes that have pixels, in ascending order.
+
+    Parameters
+    ----------
+    instances : ndarray of uint8, shape (H, W)
+        0 background; 1 to 255 the nodes.
+    """
+    place = bounds(instances)
+    if place is None:
+        return []
+    ids: list[int] = (np.flatnonzero(np.bincount(instances[place].ravel())[1:]) + 1).tolist()
+    return ids
 
 
 def spacing_of(frame: Frame, mask: NDArray[np.bool_]) -> Spacing | None:

@@ -76,7 +76,7 @@ def augment(
     )
     (a, b), (c, d) = maps[:, :, :2].permute(1, 2, 0)
     shown = (a * d - b * c).abs()[frames]  # how much of the input's area the output shows
-    whole = after * shown > 0.9 * before
+    (whole,) = (after * shown > 0.9 * before).nonzero(as_tuple=True)  # a GPU is waited for, once
     return replace(
         batch,
         image=image,

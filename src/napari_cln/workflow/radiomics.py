@@ -13,6 +13,7 @@ from ..batch.names import Naming, picture_path, sources_outside
 from ..batch.rows import FrameKey
 from ..disk.tables import write_table
 from ..errors import ClnError, InputError
+from ..imaging.measurement import painted_ids
 from ..imaging.radiomics import CODES, Radiomics, radiomics
 from ..io.sources import open_source, read_frame
 from ..types import Frame
@@ -90,7 +91,7 @@ def radiomics_rows(frame: Frame, instances: NDArray[np.uint8]) -> tuple[list[dic
     """
     rows: list[dict[str, object]] = []
     lost = ""
-    for node in np.unique(instances[instances > 0]).tolist():
+    for node in painted_ids(instances):
         try:
             rows.append({"node": node} | _row(radiomics(frame, instances == node)))
         except InputError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -120,6 +121,17 @@ def test_answers_stay_when_the_next_frames_come():
         assert torch.equal(one, copy)
         assert not torch.equal(one, other)
         assert one.untyped_storage().data_ptr() != other.untyped_storage().data_ptr()
+
+
+def test_several_threads_share_the_memory_of_one_pass():
+    fast = CapturedYNet(made(KINDS[0]), mixed_precision=False)
+    given = [frames(2, fast, seed) for seed in range(4)]
+    alone = [fast.encode(x).arm for x in given]
+
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda x: fast.encode(x).arm, given * 5))
+    for found, expected in zip(together, alone * 5, strict=True):
+        assert torch.equal(found, expected)
 
 
 def test_a_pass_is_recorded_when_its_number_of_frames_comes_again(monkeypatch):
