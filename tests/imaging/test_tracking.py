@@ -129,6 +129,17 @@ def test_what_the_map_shows_elsewhere_is_no_node():
     assert node.faint == ()
 
 
+def test_a_node_that_is_grown_together_with_its_surroundings_is_cut_out_at_the_level_most_like_it():
+    beside = prediction(1, faint=[(30, 40, 60, 90)])
+    beside.probability[NEAR[0] : NEAR[0] + NEAR[2], NEAR[1] : NEAR[1] + NEAR[3]] = 0.93
+
+    (node,) = track([prediction(0, BOX), beside])
+
+    expected = np.zeros(SHAPE, bool)
+    expected[44:64, 50:80] = True
+    assert np.array_equal(node.faint[0].mask, expected)
+
+
 def test_a_mask_is_carried_along_the_motion_between_two_frames_that_show_the_node_alone():
     moved = (48, 66, 30, 30)
     frames = [prediction(0, BOX), prediction(1, shift=(8, 16)), prediction(2, moved, shift=(8, 16))]
