@@ -41,10 +41,8 @@ LEAST_OVERLAP = 0.1
 """IoU of two masks of one node, once the motion is taken out."""
 LEVELS = (0.95, 0.9, 0.8, 0.65, 0.5, 0.35, 0.2, 0.1, 0.05)
 """Probabilities at which a node is looked for where its mask was carried to."""
-FAINT_OVERLAP = 0.5
-"""Share of the smaller of the two, what is then found and the carried mask, that both have in common."""
-FAINT_AREA = 0.03
-"""Least part of the carried mask's area that is then found: a section shrinks quickly at its ends."""
+LEAST_LIKENESS = 0.2
+"""IoU of what is then found and the carried mask: a section shrinks quickly at its ends."""
 SIDE = 128
 """Pixels of the longer side on which motion is measured."""
 FARTHEST = 0.2
@@ -210,19 +208,16 @@ class _Seen:
             return None
         rows, columns = (_wider(part, size) for part, size in zip(place, self.shape, strict=True))
         near, area = (rows, columns), np.count_nonzero(carried)
-        patch, likeness = None, 0.0
+        patch, likeness = None, LEAST_LIKENESS
         for level in LEVELS:
             maybe = (self.probability[near] >= round(255 * level)) & ~self.drawn[near]
             labels, count = ndimage.label(maybe)
             met = np.bincount(labels[carried[near]], minlength=count + 1)
             met[0] = 0
-            shared = int(met.max())
-            found = labels == met.argmax()
-            size = np.count_nonzero(found)
-            if not shared or shared < FAINT_OVERLAP * min(size, area) or size < FAINT_AREA * area:
-                continue
-            if shared / (size + area - shared) > likeness:
-                patch, likeness = found, shared / (size + area - shared)
+            found, shared = labels == met.argmax(), int(met.max())
+            alike = shared / (np.count_nonzero(found) + area - shared)
+            if shared and alike > likeness:
+                patch, likeness = found, alike
         if patch is None:
             return None
         whole = np.zeros_like(carried)
