@@ -1,5 +1,7 @@
 """Nodes through a cine: one id, one score, whatever moves."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -158,6 +160,18 @@ def test_the_card_of_a_clip_calibrates_its_score_and_calls_it():
     assert node.malignancy == pytest.approx(0.75)
     assert node.label == "benign"
     assert track(frames)[0].label == "malignant"
+
+
+def test_memory_does_not_grow_with_the_clip():
+    tracker, sizes = Tracker(), []
+    tracemalloc.start()
+    for index in range(240):
+        tracker.add(prediction(index, *[BOX] * (index % 3 > 0), faint=[NEAR]))
+        if index % 120 == 60:
+            sizes.append(tracemalloc.get_traced_memory()[0])
+    tracemalloc.stop()
+
+    assert sizes[1] - sizes[0] < 10 * SHAPE[0] * SHAPE[1]  # 120 frames more; each has a picture and two maps
 
 
 def test_frames_out_of_order_are_refused():
