@@ -171,8 +171,8 @@ PEERS = replace(MASK_ALONE, loss=replace(MASK_ALONE.loss, deep_supervision=False
 EQUAL = replace(PLAIN.loss, class_weight=1.0)
 WITHOUT = "Y-Net, pyramid without deep supervision"
 ENTRANTS = {
-    REFERENCE: Entrant(recipe=BEST),
     "Y-Net, best": Entrant(recipe=Recipe.best(), build=u_shaped),
+    REFERENCE: Entrant(recipe=BEST),
     "Y-Net, classification alone": Entrant(
         recipe=replace(Recipe.best(segmentation=False), network=YNetConfig(segmentation=False, guided=False))
     ),
@@ -429,7 +429,8 @@ def records(arguments: argparse.Namespace) -> dict[tuple[str, int], dict[str, An
         recipe = BEST if name in ANSWERS else ALL[name].recipe if name in ALL else None
         now = recipe and json.loads(json.dumps(recipe.settings()))
         then = json.loads(json.dumps(Recipe().settings())) | line["recipe"]  # steps that it did not know yet
-        then["network"] = json.loads(json.dumps(asdict(YNetConfig()))) | then["network"]
+        for part, default in (("network", YNetConfig()), ("prepare", PrepareConfig())):
+            then[part] = json.loads(json.dumps(asdict(default))) | then[part]
         if then == now and all(line[key] == value for key, value in asked(arguments).items()):
             found[name, line["seed"]] = line
     return found

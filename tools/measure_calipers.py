@@ -36,7 +36,7 @@ from napari_cln.phantom.simulation import Scene
 from napari_cln.study.statistics.intervals import bootstrap, proportion
 from napari_cln.study.statistics.metrics import dice
 from napari_cln.types import Annotation, Estimate, Frame
-from napari_cln.workflow.calipers import outline_calipers
+from napari_cln.workflow.pseudo import outline_calipers
 
 SMALLEST = 20.0
 """Long axis in frame pixels below which nothing is learnt or measured."""
@@ -289,7 +289,7 @@ def main() -> None:
     for organ, frames in sources(arguments.data, arguments.part).items():
         print("\n".join(figures_of(organ, rows_of(frames))[1]), flush=True)
     print(f"overlay_pairs: {overlay_pairs(arguments.data)}", flush=True)
-    screens, overlaps, others = phantoms(3_500_000, arguments.screens)
+    screens, overlaps, others = phantoms(3_900_000, arguments.screens)
     print(f"simulated screens: {screens}")
     where, values = np.array(overlaps).T
     print(

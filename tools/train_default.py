@@ -49,6 +49,7 @@ from measure_default import (
     usgra,
     validation_sources,
 )
+from napari_cln.imaging.scan_area import is_sector
 from napari_cln.models.card import LIMITS, Figure, ModelCard, TrainingData
 from napari_cln.network.inference import Segmenter
 from napari_cln.network.model import Member
@@ -100,6 +101,7 @@ STAGES = (
     Stage(recipe=FULL, plain=300, varied=400, epochs=20, ended=270),
     Stage(recipe=replace(BEST, half=0.6), plain=300, varied=400, epochs=46, ended=4560),
     Stage(recipe=replace(BEST, learning_rate=7e-4), plain=300, varied=400, epochs=20),
+    Stage(recipe=replace(BEST, learning_rate=7e-4), plain=300, varied=800, epochs=16, busi=4),
 )
 
 
@@ -301,6 +303,10 @@ def main() -> None:
     drawn_nodes = (part.node_areas() for part in (*sources.values(), *validation.values()))
     card = replace(card, **vars(limits_of(network, validation, np.concatenate(list(drawn_nodes)))))
     card, rows = calibrated(network, card, validation_sources(VALIDATION_FRAMES, arguments.data))
+    if card.doubt is not None:
+        images = (image for part in (*sources.values(), *validation.values()) for image in part.images)
+        sectors = any(is_sector(image / np.float32(255)) for image in images)
+        card = replace(card, doubt=replace(card.doubt, knows_sectors=sectors))
     save_model(network, arguments.cache / "default.safetensors", card)
     for source, measured_rows in rows.items():
         for name, estimate in test_figures(measured_rows, card.cutoff):

@@ -20,7 +20,7 @@ from .imaging.channels import despeckle
 from .imaging.crosses import BurnedCalipers, find_calipers
 from .imaging.editing import delete_node, fill_holes, keep_part, merge_nodes, smooth_node, split_node
 from .imaging.elastogram import Elastogram, find_elastogram
-from .imaging.measurement import measure, measure_nodes
+from .imaging.measurement import Measurement, measure, measure_nodes
 from .imaging.overlay import NodeFlow, find_flow
 from .imaging.perfusion import TimeIntensity, WashIn, perfusion
 from .imaging.preprocessing import Geometry, ModelInput, find_overlay, find_scan_area, prepare, restore
@@ -49,17 +49,15 @@ from .types import (
     Estimate,
     Explanation,
     Frame,
-    Measurement,
     Node,
     Prediction,
     PrepareConfig,
     Region,
 )
-from .workflow.calipers import outline_calipers
 from .workflow.evaluate import EvaluationStep, evaluate_folder
 from .workflow.pretrain import pretrain
 from .workflow.promote import promote
-from .workflow.pseudo import pseudo_label
+from .workflow.pseudo import outline_calipers, pseudo_label
 from .workflow.segment import segment_to_folder
 
 __version__: str

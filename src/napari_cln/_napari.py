@@ -36,16 +36,6 @@ if TYPE_CHECKING:
     from .network.inference import Segmenter
     from .types import Frame
 
-__all__ = [
-    "get_segmenter",
-    "open_sample_cine",
-    "open_sample_frame",
-    "open_sample_real",
-    "read_layers",
-    "write_masks",
-    "write_segmentation",
-]
-
 SAMPLES = Path(__file__).parent / "samples"
 
 _opened: dict[Path, None] = {}

@@ -32,8 +32,6 @@ from .models.library import find_model, read_card
 if TYPE_CHECKING:
     from .network.inference import Segmenter
 
-__all__ = ["segment_on_cluster"]
-
 TASKS_PER_THREAD = 4
 """Files that wait at the cluster for each of its threads; the rest wait here, so that it holds little."""
 MODEL = "napari-cln-model"

@@ -15,8 +15,6 @@ from importlib.util import find_spec
 
 from .errors import ClnError
 
-__all__ = ["examine"]
-
 LIBRARIES = ("napari", "npe2", "torch", "numpy", "scipy", "scikit-image", "pillow", "tifffile", "pydicom")
 CODECS = ("imagecodecs", "av")
 QT_BINDINGS = ("PySide6", "PyQt6", "PySide2", "PyQt5")

@@ -24,20 +24,6 @@ from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_orig
 
 import msgspec
 
-__all__ = [
-    "SchemaError",
-    "Seed",
-    "Setting",
-    "Share",
-    "check_fields",
-    "hints_of",
-    "setting_of",
-    "settings_of",
-    "shown",
-    "texts_of",
-    "wanted",
-]
-
 MAX_SHOWN = 60
 _NUMBERS: dict[type, str] = {int: "a whole number", float: "a number"}
 _ROLE = re.compile(r":[a-z]+:`~?([^`]+)`")

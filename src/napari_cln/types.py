@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -26,8 +25,6 @@ __all__ = [
     "Estimate",
     "Explanation",
     "Frame",
-    "LayerKind",
-    "Measurement",
     "Node",
     "Prediction",
     "PrepareConfig",
@@ -59,31 +56,6 @@ NOT_JUDGED = 2
 CLASS_NAMES = ("benign", "malignant")
 """The network's two classes. A score speaks of malignancy; a truth that cytology or histology
 established is called ``metastatic``."""
-
-
-class LayerKind(StrEnum):
-    """Things that a layer of the viewer shows beside a frame; the value stands in the layer's metadata."""
-
-    NODES = "nodes"
-    """Masks of nodes; a layer without another kind counts as such."""
-    MALIGNANCY = "malignancy"
-    """Words on the canvas: what was found, or why nothing was."""
-    OVERLAY = "overlay"
-    SCAN_AREA = "scan area"
-    AXES = "axes"
-    SCORE_MAP = "score map"
-    """An Image that is no frame, but a map over one."""
-    DESPECKLED = "despeckled"
-    """An Image that is no frame, but a view of one."""
-    DIFFERENCE = "difference"
-    """What was painted, against what was given."""
-    MODEL = "model"
-    """The outline of a model, beside the folder's own masks."""
-    READING = "reading"
-    """Another reader's outline."""
-    DEPTH_SCALE = "depth scale"
-    SKETCH = "sketch"
-    """Strokes of a tool, which go when it is put away."""
 
 
 UNLIKE_TRAINING_DATA = (
@@ -527,36 +499,6 @@ def frame_truth(nodes: tuple[Node, ...]) -> Truth:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measurement:
-    """Sizes of one node, in pixels always and in millimetres where the frame is calibrated.
-
-    The long axis is the greatest distance between two border points; the short axis is the
-    greatest width at right angles to it. ``axis_ratio`` is long / short (L/S).
-
-    Parameters
-    ----------
-    area_px, long_axis_px, short_axis_px : float
-        In pixels of the frame.
-    axis_ratio : float, optional
-        None where the short axis is 0.
-    area_mm2, long_axis_mm, short_axis_mm : float, optional
-        In square millimetres and millimetres; None where the frame is not calibrated under the node.
-    long_axis_ends, short_axis_ends : ((float, float), (float, float)), optional
-        Row and column of both ends of each axis, in pixels.
-    """
-
-    area_px: float
-    long_axis_px: float
-    short_axis_px: float
-    axis_ratio: float | None
-    area_mm2: float | None = None
-    long_axis_mm: float | None = None
-    short_axis_mm: float | None = None
-    long_axis_ends: tuple[tuple[float, float], tuple[float, float]] | None = None
-    short_axis_ends: tuple[tuple[float, float], tuple[float, float]] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Checksums:
     """SHA-256 of the pixels of a case's pictures, in hexadecimal; None where there is no such picture."""
 
@@ -641,4 +583,5 @@ class Estimate:
     n: int
 
     def __str__(self) -> str:
-        return f"{self.value:.3f} ({self.low:.3f}–{self.high:.3f}, n = {self.n})"
+        to = " to " if self.low < 0 else "–"
+        return f"{self.value:.3f} ({self.low:.3f}{to}{self.high:.3f}, n = {self.n})"

@@ -14,11 +14,13 @@ from napari.components import LayerList
 from napari.layers import Image, Labels, Layer, Points
 
 from napari_cln import _layers
+from napari_cln._layers import LayerKind
 from napari_cln._layers.captions import captions_of
 from napari_cln.errors import DatasetError, FrameReadError
+from napari_cln.imaging.measurement import measure_nodes
 from napari_cln.io.sources import open_source, read_frame
 from napari_cln.study.reading import read_prediction
-from napari_cln.types import Frame, LayerKind, Prediction
+from napari_cln.types import Frame, Prediction
 
 SAMPLES = Path(_layers.__file__).parents[1] / "samples"
 NOTE = "small · It is for research, not for diagnosis."
@@ -213,7 +215,7 @@ def test_derived_layers_lie_where_the_user_has_moved_the_image(frame, two_nodes)
         _layers.readings_to_layer([read_prediction(two_nodes)], NOTE, image),
         _layers.overlay_to_layer(np.zeros(frame.shape, bool), image),
         _layers.scan_area_to_layer((10, 20, 300, 400), image),
-        _layers.axes_to_layer(read_prediction(two_nodes).sizes, labels),
+        _layers.axes_to_layer(measure_nodes(two_nodes), labels),
     ]
 
     for layer in (labels, *map(make, others)):

@@ -12,23 +12,11 @@ from napari_cln.folder.queue import (
     appearance,
     rank,
     signs_of_case,
-    signs_of_prediction,
     unlikeness,
 )
-from napari_cln.types import Frame, Prediction
+from napari_cln.types import Frame
 
 shares = st.floats(0, 1)
-
-
-def predict(probability: np.ndarray, scores: tuple[float, ...], malignant: float) -> Prediction:
-    return Prediction(
-        frame=Frame(pixels=np.zeros(probability.shape, np.uint8), index=7),
-        probability=probability.astype(np.float32),
-        instances=(probability >= 0.5).astype(np.uint8),
-        node_scores=scores,
-        class_probabilities={"benign": 1 - malignant, "malignant": malignant},
-        model_id="m@0",
-    )
 
 
 NODE = {"key": "a", "node_scores": (0.9,)}
@@ -111,23 +99,6 @@ def test_the_list_is_sorted_thinned_and_as_short_as_asked(drawn, gap, n):
         for other in chosen:
             if one is not other and one.cine is not None and one.cine == other.cine:
                 assert abs(one.index - other.index) > gap
-
-
-def test_a_soft_border_is_unsure_and_a_sharp_one_is_not():
-    sharp = np.zeros((60, 60))
-    sharp[20:40, 20:40] = 0.99
-    soft = np.clip(1.1 - np.hypot(*(np.indices((60, 60)) - 30)) / 25, 0, 1)
-
-    assert signs_of_prediction(predict(sharp, (0.9,), 0.9), "a").unsure == 0
-    assert signs_of_prediction(predict(soft, (0.9,), 0.9), "a").unsure > 0.5
-
-
-def test_a_prediction_without_a_node_disagrees_with_a_high_score():
-    signs = signs_of_prediction(predict(np.zeros((60, 60)), (), 0.97), "a", cine="c")
-
-    (suggestion,) = rank([signs])
-    assert suggestion.urgency == pytest.approx(0.97)
-    assert (signs.cine, signs.index) == ("c", 7)
 
 
 def test_a_labelled_case_is_not_novel_but_readers_may_differ(study):

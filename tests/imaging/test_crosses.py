@@ -71,6 +71,24 @@ def test_axes_that_cross_in_their_middles_are_one_node_the_longer_first():
     assert math.dist(*node.short_axis) == pytest.approx(80, abs=3)
 
 
+def test_lines_that_cross_at_a_slant_are_one_node():
+    found = drawn(((200, 150), (240, 330)), ((190, 200), (260, 300)))
+
+    assert [node.hint for node in found.nodes] == ["four ends"]
+    assert not found.left_over
+
+
+def test_small_crosses_beside_the_calipers_are_letters():
+    screen = Screen(TISSUE)
+    draw_calipers(screen, [((200, 150), (210, 300))], YELLOW, size=8)
+    draw_calipers(screen, [((350, 100), (350, 140))], YELLOW, size=3, cross="x", dotted=False)
+
+    found = find_calipers(Frame(pixels=screen.pixels))
+
+    assert len(found.ends) == 2
+    assert not found.left_over
+
+
 def test_axes_apart_are_nodes_of_their_own():
     assert [one.hint for one in drawn(((120, 100), (130, 180)), ((300, 250), (290, 380))).nodes] == [
         "two ends"

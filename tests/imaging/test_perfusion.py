@@ -60,6 +60,9 @@ def test_a_wash_in_is_read_off_its_curve(arrival, peak, shape, baseline):
     assert found.arrival_s + found.time_to_peak_s == pytest.approx(arrival + peak, abs=STEP)
     assert found.baseline == pytest.approx(baseline, abs=0.02)
     assert found.mean_transit_s > found.time_to_peak_s > found.rise_s
+    fine = np.linspace(arrival + peak, arrival + 20 * peak, 200_000)
+    half = fine[gamma_variate(fine, arrival, peak, shape) >= 0.5][-1]
+    assert found.wash_out_s == pytest.approx(half - arrival - peak, abs=2 * STEP)
 
 
 def test_a_flat_curve_has_no_wash_in():

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_cln.imaging.scan_area import find_scan_area
+from napari_cln.imaging.preprocessing import prepare
+from napari_cln.imaging.scan_area import find_scan_area, is_sector
+from napari_cln.io.sources import read_frame
 from napari_cln.types import Box, Frame
 
 PAIRS = Path(__file__).parents[1] / "data" / "overlay_pairs"
@@ -122,3 +124,51 @@ def test_of_an_image_above_a_spectrum_the_image_is_taken(shared_data):
     found = find_scan_area(frame_of(shared_data / "us_screens" / "images" / "usseg_left_ut_image.png"))
 
     assert found[2] < 290  # the spectrum begins at row 265
+
+
+def seen_by(grey: np.ndarray, half_angle: float, radius: float) -> np.ndarray:
+    """What a probe would show whose lines fan out by an angle (degrees), from an arc of a radius (of the
+    depth); without a radius, a linear probe that steers its lines."""
+    side, half = 240, np.deg2rad(half_angle)
+    if radius < 0:  # the lines start on a flat probe of half the width
+        depth, across = np.mgrid[0:side, -side:side] / side
+        angle = across / (0.5 + depth * np.tan(half))
+        places = [depth, (angle + 1) / 2]
+    else:
+        y, x = np.mgrid[0:side, -side:side] / side * (1 + radius)
+        y = y + radius * np.cos(half)
+        reach = np.hypot(x, y)
+        places = [reach - radius, (np.arctan2(x, y) / half + 1) / 2]
+    rows, columns = (np.where((place >= 0) & (place < 1), place, -1) for place in places)
+    inside = (rows >= 0) & (columns >= 0)
+    shown = grey[(rows * (grey.shape[0] - 1)).astype(int), (columns * (grey.shape[1] - 1)).astype(int)]
+    return np.where(inside, shown, 0).astype(np.uint8)
+
+
+@pytest.mark.parametrize("name", ["test_0009.png", "train_0045.png"])
+@pytest.mark.parametrize(
+    ("half_angle", "radius", "expected"),
+    [(45, 0.02, True), (38, 0.1, True), (33, 0.4, True), (15, -1, False), (25, -1, False)],
+)
+def test_a_sector_is_told_from_a_trapezoid(data, name, half_angle, radius, expected):
+    frame = frame_of(data / "usgra" / name)
+    row0, column0, row1, column1 = find_scan_area(frame)
+    grey = frame.grey[row0:row1, column0:column1]
+
+    assert is_sector(prepare(Frame(pixels=seen_by(grey, half_angle, radius))).image) is expected
+    assert not is_sector(prepare(Frame(pixels=grey)).image)
+
+
+def test_hearts_are_sectors_and_frames_of_linear_probes_are_not(shared_data):
+    hearts = ["fo-dicom__DIRW0007", "go-dicom__I_000034", "pydicom-data__JPGLosslessP14SV1_1s_1f_8b"]
+    linear = [
+        *(shared_data / "busi_384" / "images").glob("malignant_0[69]*.png"),  # some of them trapezoids
+        *list((shared_data / "muscle" / "images").glob("*.png"))[:20],
+    ]
+
+    for name in hearts:
+        frame = read_frame(shared_data / "us_dicom" / "files" / f"{name}.dcm")
+        assert is_sector(prepare(frame).image), name
+    assert len(linear) > 30
+    for path in linear:
+        assert not is_sector(prepare(frame_of(path)).image), path.name

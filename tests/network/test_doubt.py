@@ -10,6 +10,7 @@ import torch
 from scipy.special import expit, logit
 
 from napari_cln.disk.schema import SchemaError
+from napari_cln.io.sources import read_frame
 from napari_cln.models.card import DoubtLine, ModelCard
 from napari_cln.network.doubt import (
     CLUES,
@@ -24,7 +25,7 @@ from napari_cln.network.inference import Segmenter
 from napari_cln.network.model import YNetConfig
 from napari_cln.network.u_shaped import UYNet
 from napari_cln.phantom import simulate
-from napari_cln.types import Doubt, Prediction
+from napari_cln.types import Doubt, Frame, Prediction
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +81,17 @@ def test_a_frame_unlike_all_is_never_relied_on(model):
     assert "unlike" in doubt_of(model, sure, True, 1.1).reason
 
 
+def test_a_sector_is_relied_on_only_where_the_model_knows_sectors(model):
+    sure = np.zeros(len(CLUES))
+    sure[0] = 4.0
+    strange = replace(model, knows_sectors=False)
+
+    assert doubt_of(model, sure, True, None, is_sector=True).level == "sure"
+    assert doubt_of(strange, sure, True, None).level == "sure"
+    assert doubt_of(strange, sure, True, 0.5, is_sector=True).level == "do not rely on it"
+    assert "phased probe" in doubt_of(strange, sure, True, 1.5, is_sector=True).reason
+
+
 def test_nothing_is_learnt_from_results_that_all_hold(known):
     failed = np.zeros(600, bool)
     failed[:3] = True
@@ -103,9 +115,19 @@ def network() -> UYNet:
     return UYNet(YNetConfig(trunk="u", width=0.125)).eval()
 
 
-def predicted(network: UYNet, model) -> Prediction:
+def predicted(network: UYNet, model, frame: Frame | None = None) -> Prediction:
     network.card = ModelCard(name="u", config=network.config, doubt=model)
-    return next(Segmenter(network, "cpu").predict([simulate(3).frame]))
+    return next(Segmenter(network, "cpu").predict([frame or simulate(3).frame]))
+
+
+def test_a_prediction_on_a_heart_is_not_relied_on(network, model, shared_data):
+    heart = read_frame(shared_data / "us_dicom" / "files" / "go-dicom__I_000034.dcm")
+    trusting = replace(model, look=1.0, never=1.0, knows_sectors=False)
+
+    doubts = [predicted(network, trusting, frame).doubt for frame in (heart, None)]
+
+    assert [doubt.level for doubt in doubts] == ["do not rely on it", "sure"]
+    assert "a sector" in doubts[0].reason
 
 
 def test_a_prediction_carries_it_and_says_so(network, model):

@@ -429,3 +429,23 @@ def test_an_unknown_device_names_the_known_ones():
 def test_a_batch_of_nothing_is_refused(finder):
     with pytest.raises(ValueError, match="batch_size is 0: give 1 or more"):
         Segmenter(finder, batch_size=0)
+
+
+def test_beside_a_gpu_the_next_batch_starts_while_the_first_is_brought_back(frames):
+    started, together = threading.Event(), threading.Barrier(2, timeout=30)
+
+    def stream():
+        yield from frames[:2]
+        assert started.wait(30)  # the first batch starts before the second is read
+        yield from frames[2:4]
+
+    def bring_back(given, inputs):
+        started.set()
+        together.wait()  # breaks where the second batch waits until the first is done
+        return list(given)
+
+    found = stream_module.predict_stream(
+        stream(), lambda frame: frame, bring_back, lambda: 2, side_by_side=True, on_gpu=True
+    )
+
+    assert list(found) == frames[:4]

@@ -101,6 +101,20 @@ def test_an_untrained_network_leaves_the_ellipse():
     assert np.array_equal(outliner.outline(calipers), calipers.ellipse(FRAME.shape))
 
 
+@pytest.mark.parametrize("mixed_precision", [False, True])
+def test_a_network_at_work_draws_the_outline_that_it_drew_in_training(mixed_precision):
+    calipers = Calipers.of(FRAME.shape, long_axis=((100, 60), (120, 200)))
+    outliner = outline.Outliner(FRAME)
+    outliner._network, _ = outline.load_outline_net()
+    expected = outliner.outline(calipers)
+
+    outliner._network = outliner._network.at_work(mixed_precision=mixed_precision)
+    found = outliner.outline(calipers)
+
+    moved = np.count_nonzero(found != expected) / np.count_nonzero(expected)
+    assert moved <= (0.001 if mixed_precision else 0.0)
+
+
 def test_marks_are_painted_over_before_the_network_looks():
     marked = FRAME.pixels.copy()
     marked[60:62, 50:250] = 255  # a white line beside the node

@@ -9,10 +9,11 @@ from napari_cln.phantom import simulate
 from napari_cln.phantom.elasticity import draw_stiffness, stiffness_log_ratio
 from napari_cln.phantom.perfusion import (
     ARRIVAL_S,
+    DYNAMIC_RANGE_DB,
+    FULL_SCALE,
     ContrastClip,
     Perfusion,
     draw_perfusion,
-    intensity_of,
     perfusion_log_ratio,
 )
 from napari_cln.study.statistics.metrics import auc
@@ -91,7 +92,8 @@ def test_the_agents_view_gives_the_intensity_back(clip):
     for phantom in frames[1:]:
         seconds = phantom.frame.index * phantom.frame.frame_time_s
         rows, columns = np.nonzero(phantom.instances == 1)
-        seen = intensity_of(phantom.clean[rows, columns + made.view]).mean()
+        shown = phantom.clean[rows, columns + made.view] / 255
+        seen = (FULL_SCALE * 10 ** ((shown - 1) * DYNAMIC_RANGE_DB / 10)).mean()
 
         expected = made.nodes[0].at(np.array([seconds]))[0]
         if seconds > ARRIVAL_S + 2:

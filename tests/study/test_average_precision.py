@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -11,8 +10,8 @@ from drawn_frames import LEFT, RIGHT, annotation, drawn, prediction
 
 from napari_cln.study.average_precision import (
     OVERLAPS,
+    _interpolated,
     average_precisions,
-    coco_average_precision,
     coco_hits,
     overlaps_of,
 )
@@ -57,14 +56,14 @@ def test_the_surer_find_takes_the_node_at_an_overlap_that_it_reaches():
     assert [OVERLAPS[k] for k in np.flatnonzero(hits[1])] == [0.65, 0.7, 0.75, 0.8]
 
 
-def test_half_of_two_nodes_found_first_has_the_51_recalls_up_to_a_half():
-    (value,) = coco_average_precision([0.9, 0.5], [[True], [False]], 2)
-
-    assert value == pytest.approx(51 / 101)
+def precision_at(confidence, hits, n_reference):
+    """Average precision at each overlap of finds that were made once each."""
+    order = np.argsort(-np.asarray(confidence), kind="stable")
+    once = np.ones((1, len(order)))
+    return np.array([_interpolated(once, hit, np.array([float(n_reference)]))[0] for hit in hits[order].T])
 
 
 def test_without_a_reference_node_there_is_no_figure():
-    assert math.isnan(coco_average_precision([0.9], [[False]], 0)[0])
     assert average_precisions(compare(annotation(), drawn(), prediction(LEFT))) is None
 
 
@@ -148,5 +147,5 @@ def test_figures_equal_pycocotools(kind, seed):
         judged.accumulate()
         judged.summarize()
 
-    ours = coco_average_precision([r[0] for r in rows], [r[1:] for r in rows], len(truths))
+    ours = precision_at([r[0] for r in rows], np.array([r[1:] for r in rows]), len(truths))
     assert [ours.mean(), ours[0], ours[5]] == pytest.approx(judged.stats[:3], abs=1e-9)

@@ -10,8 +10,9 @@ import torch
 
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.phantom import simulate
-from napari_cln.training.augmentation import augment
-from napari_cln.training.data import Batch, Samples, order, target_of
+from napari_cln.training import data as data_module
+from napari_cln.training.augmentation import augment, hide_cells
+from napari_cln.training.data import Batch, Samples, Store, order, target_of
 from napari_cln.types import Annotation, Frame, Node, PrepareConfig
 
 
@@ -108,6 +109,50 @@ def test_augmentation_depends_on_the_frame_and_not_on_its_neighbours(samples, cr
 
     torch.testing.assert_close(together.image[7:8], alone.image, atol=1e-6, rtol=0)
     torch.testing.assert_close(together.instances[7:8], alone.instances)
+
+
+@pytest.mark.parametrize("on_device", [False, True])
+def test_a_batch_is_the_same_from_a_device_that_holds_the_frames(samples, monkeypatch, on_device):
+    monkeypatch.setattr(data_module, "_has_room", lambda *_: on_device)
+    rng = np.random.default_rng(0)
+    instances = samples.instances.copy()
+    instances[3, :9] = 255
+    wide = replace(samples, instances=instances, planes=rng.integers(0, 255, (20, 2, 64, 64), np.uint8))
+    store = Store(wide, torch.device("cpu"))
+    for chosen in ([7, 3, 4], [5, 0, 1]):  # with a frame of which a part was not judged, and without
+        found, expected = store.batch(np.array(chosen)), Batch.of(wide.take(chosen))
+
+        for name, value in vars(expected).items():
+            other = getattr(found, name)
+            assert (value is None) == (other is None) == (name == "judged" and 3 not in chosen)
+            assert value is None or torch.equal(value, other), name
+        assert torch.equal(found.image[:, 0] * 255, torch.from_numpy(samples.images[chosen]).float())
+        assert found.instances.max() == 1
+
+
+def test_the_draws_of_a_key_stay_what_they_were(samples):
+    # a run that was begun with an earlier version goes on as it would have there
+    batch, keys = Batch.of(samples.take([0, 1, 4, 7])), [(3, 0, index) for index in range(4)]
+    expected = {
+        False: (
+            [0.36099, 0.4989, 0.36339, 0.45936],
+            [0.16623, 0.18033, 0.19147, 0.19255],
+            [512, 254, 0, 219],
+        ),
+        True: (
+            [0.28004, 0.32807, 0.42164, 0.44859],
+            [0.18175, 0.16661, 0.07727, 0.19434],
+            [474, 250, 0, 219],
+        ),
+    }
+    for crop, (means, deviations, areas) in expected.items():
+        found = augment(batch, keys, "ultrasound", crop=crop)
+
+        assert found.image.mean((1, 2, 3)).tolist() == pytest.approx(means, abs=1e-4)
+        assert found.image.std((1, 2, 3)).tolist() == pytest.approx(deviations, abs=1e-4)
+        assert found.instances.sum((1, 2, 3)).tolist() == pytest.approx(areas, abs=1)
+    hidden = hide_cells(batch, keys).image.std((1, 2, 3))
+    assert hidden.tolist() == pytest.approx([0.05865, 0.05442, 0.03125, 0.04717], abs=1e-4)
 
 
 def test_the_mask_moves_with_the_image(samples):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from napari_cln.network.doubt import chance_of_failure
 from napari_cln.network.model import YNet
 from napari_cln.training.checkpoint import Progress
 from napari_cln.training.data import Samples
@@ -16,9 +17,11 @@ from napari_cln.training.outcome import card_of
 from napari_cln.training.run_folder import Collapsed
 from napari_cln.training.scoring import (
     FrameScore,
+    Limits,
     compare_scores,
     estimate_figures,
     fit_clip_point,
+    fit_frame_doubt,
     fit_operating_point,
     fit_temperature,
     goodness,
@@ -137,3 +140,55 @@ def test_without_any_score_nothing_is_said_of_the_class(scores):
     assert summarise(lost).auc is None
     assert fit_operating_point(lost, "them") == (1.0, 0.5, "not set: no frame has a label and a score")
     assert compare_scores(lost, lost, [str(index) for index in range(20)])["auc"] is None
+
+
+def frame_scores(*, is_sector: bool = False) -> list[FrameScore]:
+    """Frames on which the arm is sure of what is right, and unsure of what is not."""
+    rng, scores = np.random.default_rng(1), []
+    for index in range(120):
+        right, has_node = bool(rng.random() < 0.7), bool(rng.random() < 0.6)
+        chance = float(np.clip(rng.normal(0.95 if right else 0.6, 0.05), 0.52, 0.99))
+        # a node that is met, one that is missed beside a wrong patch, and a claim on a frame without
+        area, on = 400, 380 if right else 0
+        patches = ((chance, area, on if has_node else 0),)
+        if right and not has_node:
+            patches = ((0.1, area, 0), (0.9, 3, 0))
+        scores.append(
+            FrameScore(
+                id=str(index),
+                dice=0.0,
+                has_node=has_node,
+                claimed=True,
+                malignancy=0.5,
+                target=float("nan"),
+                patches=patches,
+                node_area=400 if has_node else 0,
+                of_frame=chance,
+                is_sector=is_sector,
+            )
+        )
+    return scores
+
+
+LIMITS = Limits(min_node_area=20, min_peak=0.0, min_node_chance=0.5)
+
+
+def test_doubt_is_learnt_from_validation_frames():
+    model = fit_frame_doubt(frame_scores(), LIMITS)
+
+    sure, unsure = (
+        chance_of_failure(model, np.array([clues]), np.array([True]))
+        for clues in ((3, 3, -7), (0.2, 0.2, -7))
+    )
+    assert unsure > 0.7 > 0.3 > sure
+    assert not model.knows_sectors
+    assert fit_frame_doubt(frame_scores(is_sector=True), LIMITS).knows_sectors
+    assert fit_frame_doubt([], LIMITS) is None
+
+
+def test_a_result_is_that_of_the_patches_that_limits_let_pass():
+    score = replace(frame_scores()[0], patches=((0.9, 400, 300), (0.3, 50, 50), (0.8, 5, 5)), node_area=500)
+
+    assert score.result(0.5, 10) == (pytest.approx(600 / 900), True)
+    assert score.result(0.0, 0) == (pytest.approx(710 / 955), True)
+    assert score.result(0.95, 0) == (0.0, False)

@@ -23,7 +23,7 @@ def table(path):
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory):
     out = tmp_path_factory.mktemp("clips")
-    assert main(["track", str(CINE), "--out", str(out)]) == 0
+    assert main(["track", str(CINE), "--out", str(out), "--perfusion", "--dynamic-range", "60"]) == 0
     return out
 
 
@@ -43,11 +43,18 @@ def test_each_frame_says_which_node_is_which(clips):
     assert {row["track"] for row in places} == {"1"}
 
 
+def test_where_no_agent_comes_the_table_has_a_curve_and_no_figures(clips):
+    (row,) = table(clips / "perfusion.csv")
+
+    assert (row["wash_out_s"], row["intensity"]) == ("", "linear, of 60 dB")
+    assert len(table(clips / "perfusion_curves.csv")) == 12
+
+
 def test_stills_are_passed_over(tmp_path, capsys):
     Image.new("L", (64, 64), 90).save(tmp_path / "still.png")
 
     assert main(["track", str(tmp_path / "still.png"), "--out", str(tmp_path / "out")]) == 0
-    assert "0 nodes in 0 cines" in capsys.readouterr().out
+    assert "0 nodes in 0 cines, 1 still passed over" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from PIL import Image
 
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.health.check import check_study
+from napari_cln.folder.screens import confirm_screens, unseen_screens
 from napari_cln.folder.split.groups import is_trainable
 from napari_cln.network.ensemble import Ensemble
 from napari_cln.network.inference import Segmenter, segment
@@ -79,13 +80,16 @@ def test_new_frames_join_where_they_get_a_mask(study, steps, tmp_path):
     for seed in (50, 51, 52):
         Image.fromarray(simulate(seed, n_nodes=1, overlays=False).frame.pixels).save(tmp_path / f"{seed}.png")
     # the three are of a kind of screen that nobody has looked at: they join, and training waits for that
-    kept = []
-    for step in pseudo_label(study, model="default", scans=[tmp_path], device="cpu"):
-        if step.id not in before and not step.why:
-            kept.append(step.id)
+    (tmp_path / "torn.dcm").write_bytes(b"x")
+    found = list(pseudo_label(study, model="default", scans=[tmp_path], device="cpu"))
+    kept = [step.id for step in found if step.id not in before and not step.why]
 
     assert kept
     assert set(study.ids()) - before == set(kept)
+    assert [step.why for step in found if not step.id] == ["a file that can't be read"]
+    confirm_screens(study, unseen_screens(study), "r1")
+    again = list(pseudo_label(study, model="default", scans=[tmp_path], device="cpu"))
+    assert sorted(step.id for step in again if step.id) == sorted({step.id for step in again if step.id})
 
 
 def test_doubt_and_disagreement_speak_against_a_mask():

@@ -6,8 +6,16 @@ shows lies in ``layer.metadata["napari-cln"]``: a Frame, or the FrameSource of a
 Prediction, or the Reading of each frame of a cine. Layers are never told apart by their names.
 """
 
-from .annotations import annotation_from_layer, is_painted, measured_features
+from .annotations import (
+    DRAWN_KEY,
+    DrawnFrame,
+    annotation_from_layer,
+    drawn_frame,
+    is_painted,
+    measured_features,
+)
 from .frames import (
+    clip_from_layer,
     frame_from_layer,
     frame_to_layer,
     frames_from_layer,
@@ -52,11 +60,13 @@ from .space import (
     PLACE_KEY,
     RUN_KEY,
     SCAN_AREA_KEY,
+    LayerKind,
     LayerTuple,
     space_of,
 )
 
 __all__ = [
+    "DRAWN_KEY",
     "IMAGE_KEY",
     "KEY",
     "OVERLAY_KEY",
@@ -64,12 +74,16 @@ __all__ = [
     "RUN_KEY",
     "SCAN_AREA_KEY",
     "SEGMENTATION_ENDINGS",
+    "DrawnFrame",
+    "LayerKind",
     "LayerTuple",
     "annotation_from_layer",
     "axes_to_layer",
     "box_from_layer",
     "cine_to_layer",
+    "clip_from_layer",
     "despeckled_to_layer",
+    "drawn_frame",
     "encode_labels",
     "explanation_to_layer",
     "features_of",

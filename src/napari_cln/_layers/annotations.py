@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DatasetError
+from ..imaging.measurement import Measurement
 from ..study.reading import digest, size_columns
-from ..types import Annotation, Frame, Measurement, Node, Prediction, Status
+from ..types import Annotation, Frame, Node, Prediction, Status
 from .predictions import readings_of
 from .space import KEY
 
 if TYPE_CHECKING:
     from napari.layers import Labels
 
-__all__ = ["annotation_from_layer", "is_painted", "measured_features"]
+DRAWN_KEY = "napari-cln drawn"
+"""Key in a Labels layer's metadata for what was drawn from other frames of a cine: a DrawnFrame by frame."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DrawnFrame:
+    """Masks that were made from those of other frames: their digest, how, and facts of their nodes."""
+
+    digest: str
+    words: str
+    facts: Mapping[int, Node] = field(default_factory=dict)
+
+
+def drawn_frame(labels: Labels, index: int) -> DrawnFrame | None:
+    """How the masks of a frame were made from those of others; None where they were not, or no longer."""
+    drawn: DrawnFrame | None = labels.metadata.get(DRAWN_KEY, {}).get(index)
+    if drawn is None or drawn.digest != digest(_masks(labels, index).astype(np.uint8)):
+        return None
+    return drawn
 
 
 def is_painted(labels: Labels, index: int = 0) -> bool:
@@ -78,8 +99,12 @@ def annotation_from_layer(
         )
     if masks.max(initial=0) > 255 or masks.min(initial=0) < 0:
         raise DatasetError(f"Layer '{labels.name}' has ids beyond 255. Give its nodes the ids 1 to 255.")
+    based_on = None if reading is None else reading.model_id
+    if (drawn := drawn_frame(labels, index)) is not None:
+        based_on = drawn.words
     if status is None:
-        status = "predicted" if reading is not None and not is_painted(labels, index) else "corrected"
+        is_given = drawn is not None or (reading is not None and not is_painted(labels, index))
+        status = "predicted" if is_given else "corrected"
     scores = _scores(labels, masks, index)
     nodes = tuple(
         Node(id=node, status=status, p_malignant=scores.get(node))
@@ -91,7 +116,7 @@ def annotation_from_layer(
         nodes=nodes,
         status=status,
         annotator=annotator,
-        based_on=None if reading is None else reading.model_id,
+        based_on=based_on,
     )
 
 
@@ -126,7 +151,7 @@ def _scores(labels: Labels, masks: NDArray[Any], index: int) -> dict[int, float]
     known, reading = labels.metadata.get(KEY), readings_of(labels).get(index)
     if reading is None:
         return {}
-    scores = dict(enumerate(reading.node_scores, start=1))
+    scores = {i: node.score for i, node in enumerate(reading.nodes, start=1)}
     if isinstance(known, Prediction):
         return {
             node: score

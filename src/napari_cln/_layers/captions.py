@@ -16,8 +16,6 @@ from ..types import Box, Frame
 if TYPE_CHECKING:
     from napari.layers import Image
 
-__all__ = ["TEXT_SIZE", "Caption", "captions_of", "colour_on", "place_at_foot"]
-
 TEXT_SIZE = 8
 WIDTHS = (59, 40)
 """Signs in a line: a canvas between two panels is not wide; and where a node stands in the way, less."""
@@ -59,14 +57,15 @@ def captions_of(reading: Reading, note: str, like: Image | Frame) -> list[Captio
     pixels = _pixels_of(like, reading.index)
     height, width = _shape_of(like)
     lines = [*reading.flag.splitlines(), *describe_reading(reading).split(" · "), *note.splitlines()]
-    text, corner = _corner(lines, reading.boxes, pixels, height, width)
-    taken = [*reading.boxes, corner]
+    boxes = [node.box for node in reading.nodes]
+    text, corner = _corner(lines, boxes, pixels, height, width)
+    taken = [*boxes, corner]
     colour = _colour(reading, reading.label, pixels, corner)
     captions = [Caption(text=text, row=corner[2], column=corner[1], colour=colour)]
-    for box, score, size in zip(reading.boxes, reading.node_scores, reading.sizes, strict=True):
-        label = reading.label_of(score)
-        words = f"{score:.2f} {label} · {short_axis(size)}"
-        places = list(_places(box, words, height, width))
+    for node in reading.nodes:
+        label = reading.label_of(node.score)
+        words = f"{node.score:.2f} {label} · {short_axis(node.size)}"
+        places = list(_places(node.box, words, height, width))
         place = next((one for one in places if not any(_meet(one, other) for other in taken)), places[0])
         taken.append(place)
         colour = _colour(reading, label, pixels, place)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,15 +18,6 @@ from .space import KEY, SCAN_AREA_KEY, LayerTuple, is_stack, space_of, title_of
 if TYPE_CHECKING:
     from dask.array import Array
     from napari.layers import Image
-
-__all__ = [
-    "frame_from_layer",
-    "frame_to_layer",
-    "frames_from_layer",
-    "masks_to_layer",
-    "n_frames_of",
-    "source_to_layer",
-]
 
 
 def frame_to_layer(frame: Frame) -> LayerTuple:
@@ -135,7 +127,18 @@ def frame_from_layer(image: Image, index: int = 0) -> Frame:
 
 
 def frames_from_layer(image: Image, indices: Sequence[int]) -> Iterator[Frame | FrameReadError]:
-    """Stream frames of an Image layer, an error in the place of each that can't be read.
+    """Stream frames of an Image layer, an error in the place of each that can't be read."""
+    with clip_from_layer(image) as clip:
+        for index in indices:
+            try:
+                yield clip[index]
+            except FrameReadError as error:
+                yield error
+
+
+@contextmanager
+def clip_from_layer(image: Image) -> Iterator[Clip]:
+    """Frames of an Image layer by their number, for work beside the window.
 
     A file is opened anew, so that streaming a video and moving the slider do not make each
     other seek.
@@ -143,17 +146,24 @@ def frames_from_layer(image: Image, indices: Sequence[int]) -> Iterator[Frame | 
     known = image.metadata.get(KEY)
     if isinstance(known, FrameSource) and len(known) == n_frames_of(image):
         with open_source(known.path) as source:
-            for index in indices:
-                try:
-                    yield _as_user_says(source[index], image)
-                except FrameReadError as error:
-                    yield error
-        return
-    for index in indices:
-        try:
-            yield frame_from_layer(image, index)
-        except FrameReadError as error:
-            yield error
+            yield Clip(image, source)
+    else:
+        yield Clip(image, None)
+
+
+class Clip:
+    """Frames of an Image layer, as :func:`clip_from_layer` opens them."""
+
+    def __init__(self, image: Image, source: FrameSource | None) -> None:
+        self._image, self._source = image, source
+
+    def __len__(self) -> int:
+        return n_frames_of(self._image)
+
+    def __getitem__(self, index: int, /) -> Frame:
+        if self._source is None:
+            return frame_from_layer(self._image, index)
+        return _as_user_says(self._source[index], self._image)
 
 
 def _as_user_says(frame: Frame, image: Image) -> Frame:

@@ -9,22 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..study.reading import digest
-from ..types import Frame, LayerKind
-from .space import FRAME_KEY, IMAGE_KEY, KEY, PLACE_KEY, LayerOptions, space_of
+from ..types import Frame
+from .space import FRAME_KEY, IMAGE_KEY, KEY, PLACE_KEY, LayerKind, LayerOptions, space_of
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels, Layer
-
-__all__ = [
-    "frame_layers",
-    "image_of",
-    "is_map",
-    "layers_of",
-    "lie_apart",
-    "link",
-    "note_place",
-    "put_together",
-]
 
 SLACK_PX = 0.25
 """Layers that lie less than this apart, in pixels of the frame, count as together."""

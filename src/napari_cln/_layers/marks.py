@@ -9,20 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FrameReadError
-from ..types import Box, ColourFlow, Explanation, LayerKind, Measurement
-from .space import CLEAR, KEY, PINK, SKY, LayerTuple, space_of
+from ..imaging.measurement import Measurement
+from ..types import Box, ColourFlow, Explanation
+from .space import CLEAR, KEY, PINK, SKY, LayerKind, LayerTuple, space_of
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels, Shapes
-
-__all__ = [
-    "axes_to_layer",
-    "box_from_layer",
-    "explanation_to_layer",
-    "flow_to_layer",
-    "overlay_to_layer",
-    "scan_area_to_layer",
-]
 
 # sky blue, clear, orange; as napari's colour maps have it, red, green, blue and opacity
 AGAINST_AND_FOR = [[0.34, 0.71, 0.91, 0.9], [1.0, 1.0, 1.0, 0.0], [0.9, 0.62, 0.0, 0.9]]

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from ..study.reading import Reading, digest, node_rows, read_prediction
-from ..types import Frame, LayerKind, Prediction
+from ..types import Frame, Prediction
 from .captions import TEXT_SIZE, Caption, captions_of, colour_on, place_at_foot
 from .space import (
     CLEAR,
@@ -21,6 +21,7 @@ from .space import (
     SKY,
     SOURCE_KEY,
     YELLOW,
+    LayerKind,
     LayerOptions,
     LayerTuple,
     is_stack,
@@ -33,17 +34,6 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels
 
     from ..models.card import ModelCard
-
-__all__ = [
-    "cine_to_layer",
-    "features_of",
-    "labels_options",
-    "message_to_layer",
-    "model_note",
-    "prediction_to_layer",
-    "readings_of",
-    "readings_to_layer",
-]
 
 NODE_COLOURS = {None: YELLOW, 0: CLEAR, 1: YELLOW, 2: SKY, 3: PINK, 4: GREEN, 5: ORANGE}
 

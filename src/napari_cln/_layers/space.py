@@ -1,7 +1,8 @@
-"""Place in space, name and colours of a layer, and the keys of its metadata."""
+"""Place in space, name, colours and kind of a layer, and the keys of its metadata."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -10,23 +11,6 @@ from ..types import Frame
 
 if TYPE_CHECKING:
     from napari.layers import Image
-
-__all__ = [
-    "FRAME_KEY",
-    "IMAGE_KEY",
-    "KEY",
-    "OVERLAY_KEY",
-    "PLACE_KEY",
-    "RUN_KEY",
-    "SCAN_AREA_KEY",
-    "SOURCE_KEY",
-    "LayerOptions",
-    "LayerTuple",
-    "is_stack",
-    "path_of",
-    "space_of",
-    "title_of",
-]
 
 LayerOptions: TypeAlias = dict[str, Any]
 """Keyword arguments of a layer, as napari hands them on."""
@@ -54,6 +38,31 @@ RUN_KEY = "napari-cln frames of a run"
 # colour Doppler.
 YELLOW, SKY, PINK, GREEN, ORANGE = "#f0e442", "#56b4e9", "#cc79a7", "#009e73", "#e69f00"
 CLEAR = "#00000000"
+
+
+class LayerKind(StrEnum):
+    """Things that a layer of the viewer shows beside a frame; the value stands in the layer's metadata."""
+
+    NODES = "nodes"
+    """Masks of nodes; a layer without another kind counts as such."""
+    MALIGNANCY = "malignancy"
+    """Words on the canvas: what was found, or why nothing was."""
+    OVERLAY = "overlay"
+    SCAN_AREA = "scan area"
+    AXES = "axes"
+    SCORE_MAP = "score map"
+    """An Image that is no frame, but a map over one."""
+    DESPECKLED = "despeckled"
+    """An Image that is no frame, but a view of one."""
+    DIFFERENCE = "difference"
+    """What was painted, against what was given."""
+    MODEL = "model"
+    """The outline of a model, beside the folder's own masks."""
+    READING = "reading"
+    """Another reader's outline."""
+    DEPTH_SCALE = "depth scale"
+    SKETCH = "sketch"
+    """Strokes of a tool, which go when it is put away."""
 
 
 def space_of(like: Image | Frame, ndim: int | None = None) -> LayerOptions:

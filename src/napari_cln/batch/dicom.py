@@ -24,12 +24,12 @@ from PIL import Image
 
 from ..disk.atomic import write_atomically
 from ..errors import ClnError, ExportError, FrameReadError
-from ..imaging.measurement import measure, spacing_of
+from ..imaging.measurement import Measurement, measure, spacing_of
 from ..io.dicom.objects.findings import Algorithm, FrameFindings, ImageIdentity, encode
 from ..io.dicom.objects.report import report_of
 from ..io.dicom.objects.segmentation import segmentation_of
 from ..io.sources import FrameSource, is_dicom_image, open_source
-from ..types import UNLIKE_TRAINING_DATA, Measurement, Node
+from ..types import UNLIKE_TRAINING_DATA, Node
 from .names import NamedSource, picture_path
 from .rows import COLUMNS
 

@@ -19,8 +19,6 @@ from .pictures import check_of_png
 from .record import DoneFrames, RunRecord, SourceRecord
 from .rows import HEADING, FrameKey, FrameRows, ResultsTable
 
-__all__ = ["SET_ASIDE", "EarlierRun", "RepairNote"]
-
 SET_ASIDE = "set-aside"
 KEPT = f"What was there is kept in {SET_ASIDE}."
 N_NAMED = 3

@@ -24,8 +24,6 @@ from ..io.limits import MAX_FRAME_PIXELS
 from .pictures import check_of_pixels
 from .rows import FrameKey, checksum
 
-__all__ = ["MaskFile", "MaskLines"]
-
 LONGEST_LINE = 1 << 26
 _Side: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
 

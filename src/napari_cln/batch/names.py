@@ -23,18 +23,6 @@ from ..disk.user import patient_salt
 from ..errors import FrameReadError, RunError
 from ..io.sources import locate_sources
 
-__all__ = [
-    "NamedSource",
-    "Naming",
-    "content_key",
-    "is_hashed",
-    "list_sources",
-    "mark_of_naming",
-    "name_sources",
-    "picture_path",
-    "sources_outside",
-]
-
 Naming: TypeAlias = Literal["path", "hash"]
 """Ways to call files in the results: by their path, or by a salted hash of it."""
 

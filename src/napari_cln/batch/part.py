@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from ..network.inference import Segmenter
     from .results import ResultsFolder
 
-__all__ = ["FATAL", "give_up", "open_part", "segment_part"]
-
 FATAL = (
     "The process that worked on it died. Open it in a viewer, or leave it out; the same command tries again."
 )

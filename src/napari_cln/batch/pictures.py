@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 from skimage.segmentation import find_boundaries
 
+from ..folder.pictures import chunks_of
 from ..imaging.preprocessing import find_scan_area
 from ..types import Prediction
 from .rows import checksum
-
-__all__ = ["check_of_pixels", "check_of_png", "draw_outlines", "encode_picture"]
 
 # Orange and sky blue of the Okabe-Ito palette: told apart with every kind of colour vision.
 COLOURS = {"malignant": (230, 159, 0), "benign": (86, 180, 233)}
@@ -23,7 +21,6 @@ WHITE = (255, 255, 255)
 
 COMPRESSION = zlib.Z_RLE
 """Half the time of zlib's own choice on flat pictures, and no larger."""
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
 KEYWORD = "check"
 
 
@@ -45,26 +42,12 @@ def encode_picture(pixels: NDArray[np.uint8], check: str) -> bytes:
 def check_of_png(data: bytes) -> str | None:
     """Return the checksum that a PNG carries; None for one that is damaged or was not written here."""
     check = None
-    for kind, content in _chunks(data):
+    for kind, content in chunks_of(data):
         if kind == b"tEXt" and content.startswith(KEYWORD.encode() + b"\0"):
             check = content.partition(b"\0")[2].decode("latin-1")
         if kind == b"IEND":
             return check
     return None
-
-
-def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The chunks of a PNG, as long as each is whole; the last one only where nothing follows it."""
-    at = len(SIGNATURE)
-    while data.startswith(SIGNATURE) and at + 12 <= len(data):
-        end = at + 12 + int.from_bytes(data[at : at + 4])
-        body = data[at + 4 : end - 4]
-        is_last = body[:4] == b"IEND"
-        if end > len(data) or zlib.crc32(body) != int.from_bytes(data[end - 4 : end]):
-            return
-        if not is_last or end == len(data):
-            yield body[:4], body[4:]
-        at = end
 
 
 def draw_outlines(prediction: Prediction) -> NDArray[np.uint8]:

@@ -18,15 +18,6 @@ from ..disk.atomic import replacing
 from ..errors import RunError
 from .rows import FrameKey, checksum
 
-__all__ = [
-    "AnotherModelError",
-    "AnotherNamingError",
-    "AnotherRunError",
-    "DoneFrames",
-    "RunRecord",
-    "SourceRecord",
-]
-
 LONGEST_LINE = 1 << 20
 ONLY_FIRST = frozenset({0})
 """Frames that are done of a file with one frame: one set for all of them, since there may be a million."""

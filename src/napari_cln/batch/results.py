@@ -38,8 +38,6 @@ from .pictures import check_of_pixels, encode_picture
 from .record import AnotherModelError, AnotherNamingError, DoneFrames, RunRecord, SourceRecord
 from .rows import HEADING, KINDS, FrameKey, FrameRows, ResultsTable, Row, failed_row, frame_rows
 
-__all__ = ["ResultsFolder"]
-
 WAYS_OUT = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "Make room"),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "Make it writable"),

@@ -18,26 +18,10 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeAlias
 
 from ..disk.cells import defused, one_line, parse_number, parse_whole, printable, restored
-from ..imaging.measurement import measure_nodes
+from ..imaging.measurement import Measurement, measure_nodes
 from ..imaging.overlay import NodeFlow, flow_of_nodes
 from ..study.reading import node_sentences
-from ..types import Measurement, Prediction
-
-__all__ = [
-    "COLUMNS",
-    "FORMATS",
-    "HEADING",
-    "FrameKey",
-    "FrameRows",
-    "ResultsTable",
-    "Row",
-    "checksum",
-    "csv_line",
-    "failed_row",
-    "frame_rows",
-    "rows_of",
-    "signed",
-]
+from ..types import Prediction
 
 COLUMNS = (
     "source",
@@ -129,7 +113,7 @@ def rows_of(key: FrameKey, prediction: Prediction) -> list[Row]:
     flows = flow_of_nodes(prediction.flow, prediction.instances, range(1, n + 1))
     stiffness = prediction.stiffness or (None,) * n
     sizes = measure_nodes(prediction)
-    sentences = node_sentences(prediction, sizes=sizes, flows=flows)
+    sentences = node_sentences(prediction, sizes, flows)
     return [
         common
         | {

@@ -19,8 +19,6 @@ from .options import Folder, Positive, command, existing_place
 if TYPE_CHECKING:
     from ..batch import FrameResult
 
-__all__ = ["paths_of", "segment_files", "tell_health", "track_nodes"]
-
 MOST_SHOWN = 3
 """Failures of one file that are told one by one; the others stand in the table."""
 
@@ -233,7 +231,7 @@ def track_nodes(
     device: Device = "auto",
     names: Literal["path", "hash"] = "path",
     perfusion: bool = False,
-    dynamic_range: Annotated[float | None, Meta(gt=0, le=200, title="DB")] = None,
+    dynamic_range: Annotated[float, Meta(gt=0, le=200, title="DB")] | None = None,
 ) -> int:
     """Follow the nodes of cines: one id and one score a clip, in clips.csv.
 
@@ -257,7 +255,7 @@ def track_nodes(
     """
     from ..workflow.segment import track_to_folder
 
-    n_clips = n_nodes = n_failed = 0
+    n_clips = n_nodes = n_failed = n_stills = 0
     for result in track_to_folder(
         *(path, out),
         model=model,
@@ -266,6 +264,9 @@ def track_nodes(
         wash_in=perfusion,
         dynamic_range_db=dynamic_range,
     ):
+        if result.n_frames == 1:
+            n_stills += 1
+            continue
         n_clips += not result.message
         n_nodes += len(result.tracks)
         n_failed += bool(result.message)
@@ -277,7 +278,8 @@ def track_nodes(
             )
     table = "clips.csv" if names == "hash" else out / "clips.csv"
     failed = f", {counted(n_failed, 'file')} failed" if n_failed else ""
-    print(f"{counted(n_nodes, 'node')} in {counted(n_clips, 'cine')}{failed}: {table}")
+    stills = f", {counted(n_stills, 'still')} passed over" if n_stills else ""
+    print(f"{counted(n_nodes, 'node')} in {counted(n_clips, 'cine')}{failed}{stills}: {table}")
     return 1 if n_failed else 0
 
 

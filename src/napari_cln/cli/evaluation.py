@@ -18,8 +18,6 @@ from .options import Existing, command, settings_from
 if TYPE_CHECKING:
     from ..workflow.evaluate import EvaluationStep
 
-__all__ = ["evaluate_model", "fuse_record", "read_reports"]
-
 
 @command(settings=EvaluationSettings)
 def evaluate_model(

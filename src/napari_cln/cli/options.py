@@ -26,17 +26,6 @@ if TYPE_CHECKING:
     from cyclopts.help import HelpPanel
     from rich.console import Console, ConsoleOptions
 
-__all__ = [
-    "Count",
-    "Existing",
-    "Folder",
-    "Positive",
-    "command",
-    "existing_place",
-    "read_command",
-    "settings_from",
-]
-
 T = TypeVar("T", bound=Any)
 NAMES = 26
 """Columns of a terminal that names of options take."""

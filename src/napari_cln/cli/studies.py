@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from ..errors import DatasetError, counted, listed
 from ..study.config import Device
+from .batch import paths_of
 from .options import Count, Existing, Folder, Positive, command
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from ..folder.formats.exchange import ExchangeStep, StudyImport
     from ..folder.health.case import Fault
     from ..folder.health.check import StudyCheck
-
-__all__ = ["bring_in", "check_folder", "label_frames", "make_phantom", "send_out", "serve_study"]
 
 MEANINGS = Group("What words and values mean; none is guessed")
 SHOWN = 3
@@ -148,7 +147,7 @@ def bring_in(
         Print the report as JSON.
     """
     from ..folder.formats.exchange import import_study
-    from ..workflow.calipers import outline_calipers
+    from ..workflow.pseudo import outline_calipers
 
     work = import_study(
         source,
@@ -318,7 +317,7 @@ def label_frames(
     /,
     *,
     model: Annotated[str, Meta(title="MODEL")] = "in-use",
-    scans: Annotated[Sequence[str], Parameter(consume_multiple=True)] = (),
+    scans: Annotated[Sequence[str], Parameter(converter=paths_of, consume_multiple=True)] = (),
     device: Device = "auto",
 ) -> int:
     """Draw masks on frames of a training folder that nobody labelled; sure ones alone are kept.
@@ -349,7 +348,9 @@ def label_frames(
     kept = found.pop("", 0)
     for why, n in found.most_common():
         print(f"{n} not kept: {why}")
-    print(f"{kept} pseudo-labels: {folder}")
+    if not kept and not found:
+        print("No frame waits for a label: each has one, was looked at, or is a test frame.")
+    print(f"{counted(kept, 'pseudo-label')}: {folder}")
     return 0
 
 

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from ..training.run_folder import Epoch, Event, Stopped
 
-__all__ = ["pretrain_network", "train_network"]
-
 
 @command(settings=TrainConfig, heading="Settings (a resumed run keeps those it was started with)")
 def train_network(

@@ -11,41 +11,21 @@ import gc
 import itertools
 import json
 import os
-import re
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
-from ..errors import DatasetError
+from ..errors import DatasetError, ExportError
 from .schema import JsonObject
 
 TEMPORARY = ".tmp-"
 MAX_JSON_BYTES = 4 * 2**20
 MAX_PNG_BYTES = 2**28
-_ID = re.compile(r"[0-9a-f]{16}")
 # A pipe in place of a file would be waited for without O_NONBLOCK; files do not know it.
 _READ = os.O_RDONLY | sum(getattr(os, flag, 0) for flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
 _counter = itertools.count()
-
-
-def checked_id(case_id: str) -> str:
-    """Return the id of a case when it is one: 16 hexadecimal digits.
-
-    Anything else could name a path (``../../x``) or a device (``CON``).
-
-    Raises
-    ------
-    DatasetError
-        If it is not an id.
-    """
-    if not isinstance(case_id, str) or not _ID.fullmatch(case_id):
-        raise DatasetError(
-            f"{str(case_id)[:40]!r} is not the id of a case. Give the 16 hexadecimal digits that name "
-            "its record."
-        )
-    return case_id
 
 
 def _beside(path: Path) -> Path:
@@ -111,6 +91,28 @@ def write_atomically(path: Path, data: bytes) -> None:
             temporary.unlink()
         raise
     sync_folder(path.parent)
+
+
+def write_result(path: Path, data: bytes) -> None:
+    """Write a result that somebody asked for, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+    data : bytes
+
+    Raises
+    ------
+    ExportError
+        If the disk refuses; the former file is untouched.
+    """
+    try:
+        write_atomically(path, data)
+    except OSError as cause:
+        raise ExportError(
+            f"{path.name} can't be written ({cause.strerror}).",
+            "Check that its folder exists and has space, and that no other program has the file open.",
+        ) from cause
 
 
 @contextmanager

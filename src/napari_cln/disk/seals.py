@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import re
 from hashlib import sha256
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
+
+from ..errors import DatasetError
+from .schema import JsonObject, SchemaError, decode_json
+
+T = TypeVar("T")
 
 _LIKE_A_SEAL = re.compile(rb'[0-9a-f]{64}"[\s\]}]*\Z')
 
@@ -42,6 +47,39 @@ def with_checksum(value: object) -> bytes:
         One key a line, so that a change shows as a short difference.
     """
     return sealed(msgspec.json.format(msgspec.json.encode(value), indent=1), OBJECT)
+
+
+def encode_checked(value: JsonObject, known: T, decoder: msgspec.json.Decoder[T], name: str) -> bytes:
+    """Write a mapping with its checksum, once it is certain that it can be read again.
+
+    Parameters
+    ----------
+    value : dict
+    known : Struct
+        What must be read from it.
+    decoder : msgspec.json.Decoder
+    name : str
+        The file's, for messages.
+
+    Raises
+    ------
+    DatasetError
+        If it can't; the message names the value.
+    """
+    try:
+        data = with_checksum(value)
+        if decode_json(decoder, data) != known:  # msgspec writes what is not finite as null
+            raise DatasetError(
+                f"{name} can't be written: it has a number that is not finite. Change that value."
+            )
+    except ValueError as cause:  # also text that no file can hold: half of a character
+        raise DatasetError(f"{name} can't be written: it {misfit(cause)}. Change that value.") from cause
+    return data
+
+
+def misfit(cause: ValueError) -> str:
+    """The end of a sentence about a text that can't be read or written."""
+    return str(cause) if isinstance(cause, SchemaError) else f"is not readable JSON ({cause})"
 
 
 def sealed(text: bytes, seal: Seal) -> bytes:

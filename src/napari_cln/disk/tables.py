@@ -1,4 +1,6 @@
-"""Tables that people give: CSV in the dialects of spreadsheets, TSV, and XLSX, read one way for all.
+"""Tables that people give, and those that they get.
+
+CSV in the dialects of spreadsheets, TSV and XLSX are read one way for all.
 
 Comma, semicolon or tabulator between the columns; UTF-8 (with or without a byte-order mark), UTF-16,
 Windows-1252 or GB 18030; from XLSX the values as they are shown, by openpyxl, read-only. What a table
@@ -12,12 +14,14 @@ import io
 import re
 import unicodedata
 import zipfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time
 from pathlib import Path
 
 from ..errors import DatasetError
+from .atomic import write_result
+from .cells import defused
 
 ENDINGS = (".csv", ".tsv", ".xlsx", ".xlsm")
 MAX_BYTES = 2**28
@@ -109,6 +113,36 @@ def read_table(path: Path | str, *, strip: bool = True) -> Table:
         )
     cells, read_as = _sheet(path, data) if data.startswith(ZIP) else _text_cells(path, data)
     return _table(path, cells, read_as, strip)
+
+
+def write_table(path: Path, headings: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
+    """Write a table as CSV in UTF-8, whole or not at all; None is an empty cell, yes and no are 1 and 0.
+
+    A text that a spreadsheet would run as a formula gets an apostrophe (:func:`.cells.defused`).
+
+    Parameters
+    ----------
+    path : Path
+    headings : sequence of str
+    rows : iterable of iterable
+        Cells in the order of the headings.
+
+    Raises
+    ------
+    ExportError
+        If the disk refuses; the former file is untouched.
+    """
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(headings)
+    writer.writerows(map(_written, row) for row in rows)
+    write_result(path, buffer.getvalue().encode())
+
+
+def _written(value: object) -> object:
+    if isinstance(value, str):
+        return defused(value)
+    return int(value) if isinstance(value, bool) else value
 
 
 def _table(path: Path, cells: list[tuple[int, list[str]]], read_as: str, strip: bool) -> Table:

@@ -69,12 +69,6 @@ def _key(kind: str, name: str) -> str | None:
     return None if is_damaged(salt) else hashed_key(salt, kind, name)
 
 
-def key_of_pseudonym(name: str) -> str | None:
-    """The patient's key in a pseudonym; ``None`` for a name that is none."""
-    match = _PSEUDONYM.fullmatch(name)
-    return match[1] if match else None
-
-
 def config_folder() -> Path:
     """Folder of this user's settings: ``NAPARI_CLN_CONFIG``, else the system's usual place."""
     chosen = os.environ.get("NAPARI_CLN_CONFIG")
@@ -131,6 +125,35 @@ def hashed_key(salt: bytes, kind: str, name: str) -> str:
     spelling = unicodedata.normalize("NFKC", name).strip().casefold()
     data = f"{kind}:{spelling}".encode("utf-8", "surrogateescape")
     return hmac.new(salt, data, hashlib.sha256).hexdigest()[:16]
+
+
+def key_by(fingerprint: str | None, kind: str, name: str) -> str | None:
+    """Key of a patient or a cine, by the salt that has a fingerprint.
+
+    Parameters
+    ----------
+    fingerprint : str or None
+        As :func:`salt_fingerprint` gives it.
+    kind : str
+        As for :func:`hashed_key`.
+    name : str
+        A patient's pseudonym gives the key that the patient's ID itself would give.
+
+    Returns
+    -------
+    str or None
+        None where this user's salt is another one.
+
+    Raises
+    ------
+    DatasetError
+        As of :func:`read_salt`.
+    """
+    salt = read_salt()
+    if fingerprint != salt_fingerprint(salt):
+        return None
+    known = _PSEUDONYM.fullmatch(name) if kind == "patient" else None
+    return known[1] if known else hashed_key(salt, kind, name)
 
 
 def read_salt() -> bytes:

@@ -46,15 +46,14 @@ def commit(layout: Layout, state: State, former: Record | None = None) -> None:
         If the disk is full or the folder read-only.
     """
     record, masks = state.record, state.masks
-    text = encode_record(record)
+    layout.make()
     files: list[tuple[Path, bytes]] = []
     if state.image is not None:
         files.append((layout.image(record.id, record.has_mask), encode_png(state.image)))
     files += [(layout.channel(record.id, name), encode_png(plane)) for name, plane in state.channels.items()]
     pictures = ((layout.mask(record.id), masks.label), (layout.instances(record.id), masks.instances))
     files += [(goal, encode_png(pixels)) for goal, pixels in pictures if pixels is not None]
-    layout.make()
-    with staged([*files, (layout.record(record.id), text)]) as put_in_place:
+    with staged([*files, (layout.record(record.id), encode_record(record))]) as put_in_place:
         if former is not None:
             keep_state(layout, former)
             move_image(layout, record.id, record.has_mask)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -19,17 +19,19 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..disk.atomic import checked_id, is_there, read_bytes, sweep, without_collection
+from ..disk.atomic import is_there, read_bytes, sweep, without_collection
 from ..disk.locks import HeldError, lock
 from ..errors import ConflictError, DatasetError
+from ..imaging.burned_in import clean_frame
+from ..imaging.measurement import Measurement, measure_nodes
 from ..types import NOT_JUDGED, Annotation, Case, Frame
 from .autosave import Autosave
 from .commits import commit, keep_rival
 from .description import DatasetFile
-from .layout import Layout
+from .layout import Layout, checked_id
 from .pictures import hash_pixels, read_png
 from .record import Provenance, Record, SourceKind, case_of, decode_record
-from .state import State, first_state, next_state
+from .state import State, first_state, next_state, with_all_nodes
 
 __all__ = ["TrainingFolder", "last_not_judged", "read_not_judged"]
 
@@ -149,10 +151,7 @@ class TrainingFolder:
         DatasetError
             If the file is missing, damaged, or another than the record's.
         """
-        image = read_png(case.image)
-        if hash_pixels(image) != case.checksums.image:
-            raise DatasetError(f"{case.image.name} is not the image that its record describes. {_CHECK}")
-        return image
+        return _read_picture(case.image, case.checksums.image, "is not the image that its record describes")
 
     def read_channels(self, case: Case) -> dict[str, NDArray[np.uint8]]:
         """Channels measured beside the grey image of a case, as :attr:`Frame.channels` has them.
@@ -163,13 +162,11 @@ class TrainingFolder:
         ----------
         case : Case
         """
-        channels = {}
-        for name, wanted in case.checksums.channels.items():
-            path = self.layout.channel(case.id, name)
-            channels[name] = read_png(path)
-            if hash_pixels(channels[name]) != wanted:
-                raise DatasetError(f"{path.name} is not the channel that its record describes. {_CHECK}")
-        return channels
+        fault = "is not the channel that its record describes"
+        return {
+            name: _read_picture(self.layout.channel(case.id, name), wanted, fault)
+            for name, wanted in case.checksums.channels.items()
+        }
 
     def read_instances(self, case: Case) -> NDArray[np.uint8]:
         """Node ids uint8 (H, W) of a case; all 0 where it has no mask. Errors as of :meth:`read_image`.
@@ -251,16 +248,19 @@ class TrainingFolder:
             once, at its end, and has its source to read again.
         """
         self.dataset.check_writable()
-        case_id = self.identify(annotation.frame)
-        place, state = self.layout.record(case_id), None
-        if not is_there(place):
-            # Outside the lock: finding burned-in marks takes longer than the save.
-            state = first_state(case_id, annotation, about, self.dataset.hash_key, overlay)
+        annotation, case_id = with_all_nodes(annotation), self.identify(annotation.frame)
+        place, key_of = self.layout.record(case_id), self.dataset.hash_key
+        is_new, state = not is_there(place), None
+        # Outside the lock: measuring, and finding burned-in marks, takes longer than the save.
+        sizes = measure_nodes(annotation)
+        if is_new:
+            clean = clean_frame(annotation.frame, annotation.mask, extent=about.extent, overlay=overlay)
+            state = first_state(case_id, annotation, sizes, clean, about, key_of)
         try:
             with lock(self.layout.locks, case_id, about.reader):
                 former = self.record(case_id) if is_there(place) else None
                 if former is not None:
-                    state = _on_top(self, former, annotation, about, expected_revision)
+                    state = _on_top(self, former, annotation, sizes, about, expected_revision)
                 if state is None:
                     raise DatasetError(f"{case_id} was removed from the folder meanwhile. Save it again.")
                 if state.masks.leave_unjudged:
@@ -338,11 +338,16 @@ def _stored_id(study: TrainingFolder, frame: Frame, digest: str) -> str | None:
 
 
 def _on_top(
-    study: TrainingFolder, former: Record, annotation: Annotation, about: Provenance, expected: int | None
+    study: TrainingFolder,
+    former: Record,
+    annotation: Annotation,
+    sizes: Sequence[Measurement],
+    about: Provenance,
+    expected: int | None,
 ) -> State:
     """The state that follows a frame's own; where the reader saw another one, it is kept as a rival."""
     unjudged = last_not_judged(study, former) if annotation.not_judged is None else None
-    state = next_state(former, annotation, about, study.dataset.hash_key, unjudged)
+    state = next_state(former, annotation, sizes, about, study.dataset.hash_key, unjudged)
     if expected not in (None, former.revision):
         keep_rival(study.layout, state.after(expected or 0), former)
         raise _conflict(former)
@@ -399,11 +404,16 @@ def _read_record(path: Path | str, case_id: str, *, whole: bool = True) -> Recor
 
 
 def _read_mask(path: Path | None, wanted: str | None) -> NDArray[np.uint8] | None:
-    if path is None:
-        return None
+    return (
+        None if path is None else _read_picture(path, wanted, "and its record come from two different saves")
+    )
+
+
+def _read_picture(path: Path, wanted: str | None, fault: str) -> NDArray[np.uint8]:
+    """Pixels of a picture that has the checksum of its record."""
     pixels = read_png(path)
     if hash_pixels(pixels) != wanted:
-        raise DatasetError(f"{path.name} and its record come from two different saves. {_CHECK}")
+        raise DatasetError(f"{path.name} {fault}. {_CHECK}")
     return pixels
 
 

@@ -21,7 +21,7 @@ from ..disk.atomic import MAX_JSON_BYTES, TEMPORARY, is_there, read_bytes, write
 from ..disk.locks import lock
 from ..disk.schema import JsonObject
 from ..disk.seals import checksum_holds, flip_text_back, is_amiss, with_checksum
-from ..disk.user import config_folder, hashed_key, key_of_pseudonym, read_salt, salt_fingerprint
+from ..disk.user import config_folder, key_by, read_salt, salt_fingerprint
 from ..errors import DatasetError
 from .layout import GIT_FILES, Layout
 from .record import SCHEMA, Name, Time, now
@@ -111,13 +111,16 @@ class Description(Struct, frozen=True, kw_only=True):
     def encode(self) -> bytes:
         """Write it as JSON with its checksum."""
         labels = {"background": 0, "lymph node": 1} | ({"ignore": 2} if self.has_unjudged else {})
-        content = self.others | {
-            "channel_names": {"0": "ultrasound"},
-            "labels": labels,
-            "numTraining": self.n_masks,
-            "file_ending": ".png",
-            OURS: msgspec.to_builtins(self.ours),
-        }
+        content = (
+            {"channel_names": {"0": "ultrasound"}}
+            | self.others
+            | {
+                "labels": labels,
+                "numTraining": self.n_masks,
+                "file_ending": ".png",
+                OURS: msgspec.to_builtins(self.ours),
+            }
+        )
         return with_checksum(content)
 
     def write(self, path: Path) -> None:
@@ -327,15 +330,14 @@ class DatasetFile:
         DatasetError
             If the folder was made with another salt: one patient would get two keys.
         """
-        salt = read_salt()
-        if self.salt != salt_fingerprint(salt):
+        key = key_by(self.salt, kind, name)
+        if key is None:
             raise DatasetError(
                 f"The patient keys of {self.layout.root.name} were made with another salt than yours. Copy "
                 "the file patient-salt from the computer where the folder was made into "
                 f"{config_folder().name}, your configuration folder."
             )
-        known = key_of_pseudonym(name) if kind == "patient" else None
-        return known or hashed_key(salt, kind, name)
+        return key
 
     def recount(self) -> None:
         """Bring ``numTraining`` in dataset.json, which nnU-Net checks, up to date.

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from ..errors import DatasetError
+
+_ID = re.compile(r"[0-9a-f]{16}")
 _LABEL = re.compile(r"[0-9a-f]{16}\.png")
 _ATTRIBUTES, _IGNORE = ".gitattributes", ".gitignore"
 GIT_FILES = {
@@ -23,6 +26,24 @@ _SAME_TO_GIT = {
     ".cln/": re.compile(r"/?\.cln/?"),
 }
 """Other lines that do as much; the rest of :data:`GIT_FILES` is for comfort."""
+
+
+def checked_id(case_id: str) -> str:
+    """Return the id of a case when it is one: 16 hexadecimal digits.
+
+    Anything else could name a path (``../../x``) or a device (``CON``).
+
+    Raises
+    ------
+    DatasetError
+        If it is not an id.
+    """
+    if not isinstance(case_id, str) or not _ID.fullmatch(case_id):
+        raise DatasetError(
+            f"{str(case_id)[:40]!r} is not the id of a case. Give the 16 hexadecimal digits that name "
+            "its record."
+        )
+    return case_id
 
 
 @dataclass(frozen=True)

@@ -90,16 +90,26 @@ _ENDS = 12
 """Bytes of a chunk beside its content: length, kind, CRC."""
 
 
+def chunks_of(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The whole chunks of a PNG, kind and content; the last one only where nothing follows it.
+
+    Parameters
+    ----------
+    data : bytes
+    """
+    place = len(SIGNATURE)
+    while data.startswith(SIGNATURE) and (end := _end_of_chunk(data, place)) is not None:
+        kind, content = data[place + 4 : place + 8], data[place + 8 : end - 4]
+        is_odd = zlib.crc32(content, zlib.crc32(kind)) != int.from_bytes(data[end - 4 : end], "big")
+        if is_odd or (kind == b"IEND" and end < len(data)):
+            return
+        yield kind, content
+        place = end
+
+
 def is_whole_png(data: bytes) -> bool:
     """Tell whether every chunk has the checksum that it carries, and nothing follows the last one."""
-    place = len(SIGNATURE)
-    while (end := _end_of_chunk(data, place)) is not None:
-        if zlib.crc32(data[place + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
-            return False
-        if data[place + 4 : place + 8] == b"IEND":
-            return data.startswith(SIGNATURE) and end == len(data)
-        place = end
-    return False
+    return any(kind == b"IEND" for kind, _ in chunks_of(data))
 
 
 def flip_png_back(data: bytes) -> bytes | None:

@@ -18,8 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..imaging.measurement import unsure_share
-from ..types import Case, Doubt, Prediction
+from ..types import Case, Doubt
 
 NEIGHBOURS = 5
 """Frames before and after a suggested one that are not asked for too."""
@@ -142,24 +141,6 @@ def _reasons(signs: FrameSigns) -> list[tuple[float, str]]:
     if signs.agreement is not None:
         reasons.append((1 - signs.agreement, f"two readers differ: Dice {signs.agreement:.2f}"))
     return reasons
-
-
-def signs_of_prediction(
-    prediction: Prediction, key: str, *, cine: str | None = None, novelty: float | None = None
-) -> FrameSigns:
-    """FrameSigns of a frame that was predicted."""
-    return FrameSigns(
-        key=key,
-        cine=cine,
-        index=prediction.frame.index,
-        node_scores=prediction.node_scores,
-        frame_score=float(prediction.class_probabilities["malignant"]),
-        cutoff=prediction.cutoff,
-        finds_masks=prediction.mask_threshold is not None,
-        unsure=unsure_share(prediction),
-        novelty=novelty,
-        doubt=prediction.doubt,
-    )
 
 
 def signs_of_case(

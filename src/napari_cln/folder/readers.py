@@ -25,7 +25,6 @@ from msgspec import Struct
 from ..disk.atomic import (
     MAX_JSON_BYTES,
     TEMPORARY,
-    checked_id,
     keep_former,
     read_bytes,
     staged,
@@ -34,11 +33,12 @@ from ..disk.atomic import (
 )
 from ..disk.locks import HeldError, lock
 from ..disk.schema import SchemaError, decode_json
-from ..disk.seals import checksum_holds, with_own_line_ends
+from ..disk.seals import checksum_holds, encode_checked, with_own_line_ends
 from ..errors import DatasetError
 from ..types import Annotation, Case, Frame, Status, Truth, frame_truth
 from .commits import safe_name
 from .dataset import TrainingFolder, read_not_judged
+from .layout import checked_id
 from .pictures import encode_png, hash_pixels, read_png
 from .record import (
     SCHEMA,
@@ -48,11 +48,10 @@ from .record import (
     NoteText,
     Seconds,
     Sha256,
-    encode_checked,
     node_entry,
     now,
 )
-from .state import complete_nodes
+from .state import with_all_nodes
 
 _log = logging.getLogger(__name__)
 _READING = re.compile(r"([0-9a-f]{16})\.([A-Za-z0-9_]+)(\.json|\.png)")
@@ -120,6 +119,7 @@ def read_annotation(study: TrainingFolder, case: Case) -> Annotation:
         source=case.image,
         vendor=case.vendor,
         scan_area=(0, 0, *case.shape),
+        channels=study.read_channels(case),
     )
     return Annotation(
         frame=frame,
@@ -151,7 +151,7 @@ def save_reading(study: TrainingFolder, annotation: Annotation, reader: str) -> 
         the disk refuses.
     """
     case = study.case(study.identify(annotation.frame))
-    nodes = complete_nodes(annotation)
+    annotation = with_all_nodes(annotation)
     named = safe_name(reader) == reader != "nodes"  # <id>.nodes.png holds the ids of the folder's own nodes
     if annotation.instances.shape != case.shape or study.dataset.read_only or not named:
         raise DatasetError(
@@ -164,7 +164,7 @@ def save_reading(study: TrainingFolder, annotation: Annotation, reader: str) -> 
         id=case.id,
         reader=reader,
         status=annotation.status,
-        nodes=tuple(node_entry(node) for node in nodes),
+        nodes=tuple(node_entry(node) for node in annotation.nodes),
         note=annotation.note,
         seconds=annotation.seconds,
         t=f"{now():%Y-%m-%dT%H:%M:%SZ}",

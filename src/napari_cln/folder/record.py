@@ -13,14 +13,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
-from ..disk.schema import JsonObject, SchemaError, decode_json
-from ..disk.seals import checksum_holds, with_checksum, with_own_line_ends
+from ..disk.schema import JsonObject, decode_json
+from ..disk.seals import checksum_holds, encode_checked, misfit, with_own_line_ends
 from ..errors import DatasetError
+from ..imaging.burned_in import Extent
 from ..types import (
     Case,
     Checksums,
@@ -40,11 +41,12 @@ FINISHED = ("corrected", "accepted", "no-node")
 """Statuses of a frame whose mask a reader stands for."""
 LABELLED = ("corrected", "accepted")
 """Statuses of a node that belongs in the label image."""
+PSEUDO, FROM_CALIPERS = "pseudo", "from calipers"
+"""Actions by which masks came that no reader drew: a model's, and those from calipers on the screen."""
 NO_HEADER = "113100"
 """DICOM's code (PS3.16, CID 7050) for: nothing of the header is kept that could name a patient."""
 MAX_SIDE, MAX_PIXELS = 65_535, 2**26
 
-T = TypeVar("T")
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 CaseId = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
 Key = Annotated[str, Meta(pattern="^[0-9A-Za-z_-]{1,100}$")]
@@ -61,8 +63,6 @@ Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 Time = Annotated[datetime, Meta(tz=True)]
 ChannelName = Annotated[str, Meta(pattern="^[a-z]{1,20}$")]
 SourceKind = Literal["file", "dicom", "video", "import", "simulated"]
-Extent = Literal["scan area", "whole", "uncleaned"]
-"""Part of a frame that is stored."""
 
 
 class NodeEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -320,12 +320,7 @@ def _reason(cause: ValueError, data: bytes, name: str) -> str:
         schema = None
     if isinstance(schema, int) and schema > SCHEMA:
         return f"{name} was written by a newer napari-cln (schema {schema}). Update napari-cln to read it."
-    return f"{name} {_said(cause)}. {_CHECK}"
-
-
-def _said(cause: ValueError) -> str:
-    """The end of a sentence about a text that can't be read or written."""
-    return str(cause) if isinstance(cause, SchemaError) else f"is not readable JSON ({cause})"
+    return f"{name} {misfit(cause)}. {_CHECK}"
 
 
 def encode_record(record: Record) -> bytes:
@@ -365,34 +360,6 @@ def record_of(value: Mapping[str, object], name: str) -> Record:
             f"The record of {name} does not fit ({cause}). Export the folder again."
         ) from cause
     return msgspec.structs.replace(record, others={}) if record.others else record
-
-
-def encode_checked(value: JsonObject, known: T, decoder: msgspec.json.Decoder[T], name: str) -> bytes:
-    """Write a mapping with its checksum, once it is certain that it can be read again.
-
-    Parameters
-    ----------
-    value : dict
-    known : Struct
-        What must be read from it.
-    decoder : msgspec.json.Decoder
-    name : str
-        The file's, for messages.
-
-    Raises
-    ------
-    DatasetError
-        If it can't; the message names the value.
-    """
-    try:
-        data = with_checksum(value)
-        if decode_json(decoder, data) != known:  # msgspec writes what is not finite as null
-            raise DatasetError(
-                f"{name} can't be written: it has a number that is not finite. Change that value."
-            )
-    except ValueError as cause:  # also text that no file can hold: half of a character
-        raise DatasetError(f"{name} can't be written: it {_said(cause)}. Change that value.") from cause
-    return data
 
 
 def case_of(record: Record, layout: Layout) -> Case:

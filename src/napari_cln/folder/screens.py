@@ -110,8 +110,8 @@ def refuse_held(study: TrainingFolder, ids: Iterable[str], what: str) -> None:
     unseen = {screen: sum(i in wanted for i in found) for screen, found in unseen_screens(study).items()}
     if held := [screen for screen, n in unseen.items() if n]:
         raise DatasetError(
-            f"{what} waits: nobody has looked at the pictures of {listed(held)} ({sum(unseen.values())} "
-            "frames) for burned-in names and dates.",
+            f"{what} waits: nobody has looked at the pictures of {listed(held)} "
+            f"({counted(sum(unseen.values()), 'frame')}) for burned-in names and dates.",
             "Look at them: `napari-cln check FOLDER --pictures DIR`, then --seen-by READER.",
         )
     if waiting := wanted & waiting_frames(study).keys():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Literal, TypeAlias
@@ -16,18 +16,16 @@ from typing import Literal, TypeAlias
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from .. import __version__
 from ..errors import DatasetError
-from ..imaging.channels import measured_channels
-from ..imaging.measurement import bounds, measure, spacing_of
-from ..imaging.overlay import Marks, read_marks, tissue_of
-from ..imaging.scan_area import find_scan_area
+from ..imaging.burned_in import CleanFrame
+from ..imaging.measurement import Measurement, painted_ids
 from ..types import NOT_JUDGED, Annotation, Box, Frame, Node
 from .pictures import hash_pixels
 from .record import (
     FINISHED,
+    FROM_CALIPERS,
     LABELLED,
     NO_HEADER,
     SCHEMA,
@@ -46,7 +44,7 @@ KeyOf: TypeAlias = Callable[[Literal["patient", "cine"], str], str]
 MERGED_WITHIN = timedelta(minutes=10)
 MERGED = ("predicted", "corrected", "noted", "undone")
 """Actions whose lines of history are put together; each decision keeps a line of its own."""
-UNSAID = ("taken-back", "noted", "undone", "from calipers")
+UNSAID = ("taken-back", "noted", "undone", FROM_CALIPERS)
 """Actions that do not say what stands: their line has the status beside them."""
 # fmt: off
 MAKERS = (
@@ -90,9 +88,10 @@ class State:
 def first_state(
     case_id: str,
     annotation: Annotation,
+    sizes: Sequence[Measurement],
+    clean: CleanFrame,
     about: Provenance,
     key_of: KeyOf,
-    overlay: NDArray[np.bool_] | None = None,
 ) -> State:
     """Make the state of a frame that is new to the folder.
 
@@ -100,33 +99,24 @@ def first_state(
     ----------
     case_id : str
     annotation : Annotation
+        With all its nodes, see :func:`with_all_nodes`.
+    sizes : sequence of Measurement
+        Of its nodes that have pixels, from :func:`napari_cln.measure_nodes`.
+    clean : CleanFrame
+        What is kept of the frame.
     about : Provenance
     key_of : callable
         Gives the folder's key of a patient or cine.
-    overlay : ndarray of bool, shape (H, W), optional
-        Burned-in marks of the frame, where they are known; found otherwise.
-
-    Raises
-    ------
-    DatasetError
-        If the annotation contradicts itself.
     """
     frame = annotation.frame
-    nodes = complete_nodes(annotation)
-    area = frame.scan_area or find_scan_area(frame)
-    if about.extent != "scan area":
-        overlay = np.zeros(frame.shape, dtype=bool)
-    kept = (0, 0, *frame.shape) if about.extent == "uncleaned" else area
-    image, box, channels = _crop_frame(
-        frame, kept, annotation.mask, overlay, keep_size=about.extent != "scan area"
-    )
     cine = about.cine
     if cine is None and frame.n_frames > 1 and frame.source is not None:
         cine = str(frame.source.absolute())
     cine_key = key_of("cine", cine) if cine else None
     patient = about.patient or frame.patient_id
-    row0, column0, row1, column1 = box
-    spacing = spacing_of(frame, annotation.mask) or frame.spacing_mm
+    row0, column0, row1, column1 = clean.box
+    top, left, bottom, right = clean.scan_area
+    spacing, image = clean.spacing_mm, clean.grey
     typed = spacing is not None and frame.spacing_source == "typed"
     record = Record(
         schema=SCHEMA,
@@ -144,7 +134,7 @@ def first_state(
             rows=frame.shape[0],
             columns=frame.shape[1],
             crop=(column0, row0, column1, row1),
-            area=(area[1], area[0], area[3], area[2]),
+            area=(left, top, right, bottom),
             deid=(NO_HEADER,),
             uncleaned=about.extent == "uncleaned",
             manufacturer=maker_of(frame.vendor) or maker_of(about.scanner),
@@ -157,15 +147,17 @@ def first_state(
         spacing_by=about.reader if typed else None,
         p_malignant=about.p_malignant,
         clinical=dict(about.clinical) or None,
-        channels={name: hash_pixels(plane) for name, plane in channels.items()} or None,
+        channels={name: hash_pixels(plane) for name, plane in clean.channels.items()} or None,
         history=(),
     )
-    return replace(_state(record, annotation, about, nodes, box), image=image, channels=channels)
+    state = _state(record, annotation, sizes, about, clean.box)
+    return replace(state, image=image, channels=clean.channels)
 
 
 def next_state(
     former: Record,
     annotation: Annotation,
+    sizes: Sequence[Measurement],
     about: Provenance,
     key_of: KeyOf,
     unjudged: NDArray[np.bool_] | None = None,
@@ -176,6 +168,9 @@ def next_state(
     ----------
     former : Record
     annotation : Annotation
+        With all its nodes, see :func:`with_all_nodes`.
+    sizes : sequence of Measurement
+        Of its nodes that have pixels, from :func:`napari_cln.measure_nodes`.
     about : Provenance
     key_of : callable
         Gives the folder's key of a patient or cine.
@@ -185,9 +180,8 @@ def next_state(
     Raises
     ------
     DatasetError
-        If the annotation contradicts itself or the record.
+        If the annotation contradicts the record.
     """
-    nodes = complete_nodes(annotation)
     box = _stored_box(former, annotation.frame)
     if former.schema > SCHEMA:
         raise DatasetError(
@@ -210,7 +204,7 @@ def next_state(
         spacing = (float(frame.spacing_mm[0]), float(frame.spacing_mm[1]))
         by = former.spacing_by if former.spacing_mm == spacing else about.reader
         record = msgspec.structs.replace(record, spacing_mm=spacing, spacing_source="typed", spacing_by=by)
-    return _state(record, annotation, about, nodes, box, unjudged)
+    return _state(record, annotation, sizes, about, box, unjudged)
 
 
 def _with_facts(record: Record, about: Provenance, key_of: KeyOf) -> Record:
@@ -237,30 +231,28 @@ def hospital_key(name: str | None, key_of: KeyOf) -> str | None:
 def _state(
     record: Record,
     annotation: Annotation,
+    sizes: Sequence[Measurement],
     about: Provenance,
-    nodes: tuple[Node, ...],
     box: Box,
     unjudged: NDArray[np.bool_] | None = None,
 ) -> State:
     """The state of a record with what an annotation says of nodes and masks."""
-    masks = _masks(annotation, nodes, box, unjudged)
+    masks = _masks(annotation, box, unjudged)
     record = msgspec.structs.replace(
         record,
         status=annotation.status,
         note=annotation.note,
         history=with_history(record.history, history_entry(annotation, about)),
-        nodes=describe_nodes(annotation, nodes),
+        nodes=describe_nodes(annotation, sizes),
         **hashes_of(masks),
     )
     return State(record=record, masks=masks)
 
 
-def _masks(
-    annotation: Annotation, nodes: tuple[Node, ...], box: Box, unjudged: NDArray[np.bool_] | None
-) -> Masks:
+def _masks(annotation: Annotation, box: Box, unjudged: NDArray[np.bool_] | None) -> Masks:
     if annotation.not_judged is not None:
         unjudged = annotation.not_judged[box[0] : box[2], box[1] : box[3]]
-    return masks_of(crop_instances(annotation.instances, box), nodes, annotation.status, unjudged)
+    return masks_of(crop_instances(annotation.instances, box), annotation.nodes, annotation.status, unjudged)
 
 
 def says(
@@ -281,10 +273,10 @@ def says(
     unjudged : ndarray of bool, shape (h, w), optional
         As for :func:`next_state`.
     """
-    nodes = complete_nodes(annotation)
-    hashes = hashes_of(_masks(annotation, nodes, _stored_box(record, annotation.frame), unjudged))
+    annotation = with_all_nodes(annotation)
+    hashes = hashes_of(_masks(annotation, _stored_box(record, annotation.frame), unjudged))
     return (
-        tuple(entry.node for entry in record.nodes) == nodes
+        tuple(entry.node for entry in record.nodes) == annotation.nodes
         and record.status == annotation.status
         and hashes == {key: getattr(record, key) for key in hashes}
         and knows(record, annotation, about, key_of)
@@ -324,39 +316,6 @@ def _stored_box(record: Record, frame: Frame) -> Box:
 
 
 # ------------------------------------------------------------ pictures
-
-
-def _crop_frame(
-    frame: Frame, area: Box, mask: NDArray[np.bool_], overlay: NDArray[np.bool_] | None, *, keep_size: bool
-) -> tuple[NDArray[np.uint8], Box, dict[str, NDArray[np.uint8]]]:
-    """Cut out of a frame what a folder keeps: an area, and the box of a mask that leaves it.
-
-    Burned-in marks, which are looked for where they are not known, and Doppler colour are painted over, and
-    what lies in neither of the two is black: names and dates stand beside the scan area. Gives the image
-    (h, w), where it lies in the frame, and what was measured beside the grey image, by channel.
-    """
-    kept = kept_area(area, mask)
-    inside = (slice(0, frame.shape[0]), slice(0, frame.shape[1])) if keep_size else bounds(kept)
-    assert inside is not None  # a scan area is not empty
-    box = inside[0].start, inside[1].start, inside[0].stop, inside[1].stop
-    found = Marks(kept, None)
-    if overlay is None or frame.pixels.ndim == 3:
-        found = read_marks(frame, box)
-        overlay = found.overlay if overlay is None else overlay
-    image = tissue_of(frame, inside, overlay, found)
-    image[~kept[inside]] = 0
-    measured = measured_channels(frame, found.flow, found.elastogram)
-    channels = {name: np.where(kept, plane, 0)[inside].astype(np.uint8) for name, plane in measured.items()}
-    return image, box, {name: plane for name, plane in channels.items() if plane.any()}
-
-
-def kept_area(area: Box, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Mark what a folder keeps of a picture: its scan area, and the box of a mask that leaves it."""
-    kept = np.zeros(mask.shape, dtype=bool)
-    kept[area[0] : area[2], area[1] : area[3]] = True
-    if (place := bounds(mask)) is not None:
-        kept[place] = True
-    return kept
 
 
 def crop_instances(instances: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
@@ -418,8 +377,8 @@ def hashes_of(masks: Masks) -> dict[str, str | None]:
 # ------------------------------------------------------------ nodes and history
 
 
-def complete_nodes(annotation: Annotation) -> tuple[Node, ...]:
-    """The nodes of an annotation, with one more for each painted id that it does not describe.
+def with_all_nodes(annotation: Annotation) -> Annotation:
+    """An annotation with one more node for each painted id that it does not describe, in the order of ids.
 
     Raises
     ------
@@ -435,33 +394,30 @@ def complete_nodes(annotation: Annotation) -> tuple[Node, ...]:
     known = [node.id for node in nodes]
     if len(set(known)) < len(known) or not all(1 <= node_id <= 255 for node_id in known):
         raise DatasetError(f"The nodes have the ids {known}: give each its own, from 1 to 255.")
-    painted = np.flatnonzero(np.bincount(instances.ravel(), minlength=256)[1:]) + 1
-    if annotation.status == "no-node" and (painted.size or nodes):
+    painted = painted_ids(instances)
+    if annotation.status == "no-node" and (painted or nodes):
         raise DatasetError(
-            f"The frame is marked as showing no node, but has {max(painted.size, len(nodes))}. "
+            f"The frame is marked as showing no node, but has {max(len(painted), len(nodes))}. "
             "Erase them, or save the frame as corrected."
         )
     status = annotation.status
-    missing = (Node(id=int(node_id), status=status) for node_id in painted if node_id not in known)
-    return tuple(sorted((*nodes, *missing), key=lambda node: node.id))
+    missing = (Node(id=node_id, status=status) for node_id in painted if node_id not in known)
+    every = sorted((*nodes, *missing), key=lambda node: node.id)
+    return replace(annotation, nodes=tuple(every))
 
 
-def describe_nodes(annotation: Annotation, nodes: tuple[Node, ...]) -> tuple[NodeEntry, ...]:
+def describe_nodes(annotation: Annotation, sizes: Sequence[Measurement]) -> tuple[NodeEntry, ...]:
     """The nodes as the record keeps them, with their sizes."""
-    places = ndimage.find_objects(annotation.instances)
+    measured = dict(zip(painted_ids(annotation.instances), sizes, strict=True))
     entries = []
-    for node in nodes:
-        sizes: dict[str, float] = {}
-        place = places[node.id - 1] if node.id <= len(places) else None
-        if place is not None:
-            mask = annotation.instances == node.id
-            # Its box alone: sizes do not depend on the place, and a reader waits.
-            size = measure(mask[place], spacing_of(annotation.frame, mask))
-            sizes["area_px"] = int(size.area_px)
+    for node in annotation.nodes:
+        said: dict[str, float] = {}
+        if (size := measured.get(node.id)) is not None:
+            said["area_px"] = int(size.area_px)
             for key, value in (("long_mm", size.long_axis_mm), ("short_mm", size.short_axis_mm)):
                 if value is not None:
-                    sizes[key] = round(float(value), 3)
-        entries.append(node_entry(node, **sizes))
+                    said[key] = round(float(value), 3)
+        entries.append(node_entry(node, **said))
     return tuple(entries)
 
 

@@ -10,8 +10,6 @@ from ..types import Status
 from .dataset import TrainingFolder
 from .record import Record
 
-__all__ = ["STATES", "State", "WorkFilter", "WorkItem", "item_of", "patient_of", "read_worklist"]
-
 State: TypeAlias = Literal["all", "undecided", "predicted", "corrected", "accepted", "rejected", "no-node"]
 STATES: tuple[State, ...] = get_args(State)
 

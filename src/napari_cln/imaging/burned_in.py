@@ -1,24 +1,33 @@
-"""Words and numbers burned into a picture, read by the extra ``ocr``: a second look at what is kept of it.
+"""A picture without what is burned into it: cleaned before it is kept, then read for words that were missed.
 
 What lies outside the scan area is blanked without being read. On tissue a painter of marks leaves a name
-legible here and there, which only reading finds. The words themselves go nowhere: only places are told.
+legible here and there, which only reading finds, by the extra ``ocr``. The words themselves go nowhere: only
+places are told.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DeviceError
-from ..types import Box
-from .overlay import paint_over
+from ..types import Box, Frame, Spacing
+from .channels import measured_channels
+from .measurement import bounds, spacing_of
+from .overlay import Marks, paint_over, read_marks, tissue_of
+from .scan_area import find_scan_area
+
+Extent: TypeAlias = Literal["scan area", "whole", "uncleaned"]
+"""Part of a frame that is kept."""
 
 SWITCH = "NAPARI_CLN_TEXT"
 """Environment variable; ``off`` leaves pictures unread."""
@@ -30,6 +39,94 @@ LEAST_SCORE = 0.5
 """Sureness from which a reading counts."""
 MARGIN = 3
 """Pixels around a word that are painted over with it: the fringe of its letters."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CleanFrame:
+    """The part of a frame that may be kept: no name or date beside the tissue, no mark on it.
+
+    Parameters
+    ----------
+    grey : ndarray of uint8, shape (h, w)
+    channels : dict of str to ndarray of uint8, shape (h, w)
+        What was measured beside the grey image, as :attr:`Frame.channels`.
+    box : (int, int, int, int)
+        Where they lie in the frame.
+    scan_area : (int, int, int, int)
+        In the frame.
+    spacing_mm : (float, float), optional
+        Of the mask that was kept, or else of the frame.
+    """
+
+    grey: NDArray[np.uint8]
+    channels: Mapping[str, NDArray[np.uint8]]
+    box: Box
+    scan_area: Box
+    spacing_mm: Spacing | None
+
+
+def clean_frame(
+    frame: Frame,
+    mask: NDArray[np.bool_],
+    *,
+    extent: Extent = "scan area",
+    overlay: NDArray[np.bool_] | None = None,
+) -> CleanFrame:
+    """Take out of a frame what may be kept of it: its scan area, and the box of a mask that leaves it.
+
+    Burned-in marks and Doppler colour are painted over, and the rest is black: names and dates stand beside
+    the scan area.
+
+    Parameters
+    ----------
+    frame : Frame
+    mask : ndarray of bool, shape (H, W)
+        All nodes.
+    extent : {"scan area", "whole", "uncleaned"}
+        The scan area alone; all of the frame's size, black outside it; or all of it as it is.
+    overlay : ndarray of bool, shape (H, W), optional
+        Burned-in marks, where they are known; found otherwise.
+    """
+    area = frame.scan_area or find_scan_area(frame)
+    kept = kept_area((0, 0, *frame.shape) if extent == "uncleaned" else area, mask)
+    if extent != "scan area":
+        overlay = np.zeros(frame.shape, dtype=bool)
+        inside = slice(0, frame.shape[0]), slice(0, frame.shape[1])
+    else:
+        place = bounds(kept)
+        assert place is not None  # a scan area is not empty
+        inside = place
+    box = inside[0].start, inside[1].start, inside[0].stop, inside[1].stop
+    found = Marks(kept, None)
+    if overlay is None or frame.pixels.ndim == 3:
+        found = read_marks(frame, box)
+        overlay = found.overlay if overlay is None else overlay
+    grey = tissue_of(frame, inside, overlay, found)
+    grey[~kept[inside]] = 0
+    measured = measured_channels(frame, found.flow, found.elastogram)
+    channels = {name: np.where(kept, plane, 0)[inside].astype(np.uint8) for name, plane in measured.items()}
+    return CleanFrame(
+        grey=grey,
+        channels={name: plane for name, plane in channels.items() if plane.any()},
+        box=box,
+        scan_area=area,
+        spacing_mm=spacing_of(frame, mask) or frame.spacing_mm,
+    )
+
+
+def kept_area(area: Box, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Mark what is kept of a picture: its scan area, and the box of a mask that leaves it.
+
+    Parameters
+    ----------
+    area : (int, int, int, int)
+    mask : ndarray of bool, shape (H, W)
+    """
+    kept = np.zeros(mask.shape, dtype=bool)
+    kept[area[0] : area[2], area[1] : area[3]] = True
+    if (place := bounds(mask)) is not None:
+        kept[place] = True
+    return kept
 
 
 def can_read() -> bool:

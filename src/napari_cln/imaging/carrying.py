@@ -17,7 +17,7 @@ from skimage.registration import optical_flow_ilk
 from skimage.transform import resize
 
 from ..types import Box, Frame
-from .measurement import bounds
+from .measurement import bounds, painted_ids
 from .scan_area import find_scan_area
 from .tracking import LEAST_OVERLAP, overlap_of, rolled, shift_between
 
@@ -88,7 +88,7 @@ def carry_masks(frames: Iterable[Frame], instances: Instances) -> Iterator[Insta
     _check_size(instances.shape, first)
     area = first.scan_area or find_scan_area(first)
     before = first.grey
-    nodes = {node: instances == node for node in np.unique(instances[instances > 0]).tolist()}
+    nodes = {node: instances == node for node in painted_ids(instances)}
     sizes = {node: int(np.count_nonzero(mask)) for node, mask in nodes.items()}
     for frame in waiting:
         _check_size(first.shape, frame)
@@ -254,7 +254,7 @@ def _between(near: Mask, far: Mask, part: float) -> Mask:
 
 def _pairs(first: Instances, carried: Instances, last: Instances) -> dict[int, int]:
     """Nodes of the first frame, each with the same one of the last."""
-    ours, theirs = (np.unique(masks[masks > 0]).tolist() for masks in (first, last))
+    ours, theirs = painted_ids(first), painted_ids(last)
     overlap = np.array([[overlap_of(carried == node, last == other) for other in theirs] for node in ours])
     pairs: dict[int, int] = {}
     if overlap.size:

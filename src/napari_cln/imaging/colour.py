@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..types import Box, Frame
+from .measurement import TOUCHING
 
 Mask = NDArray[np.bool_]
 Grey = NDArray[np.uint8]
@@ -20,7 +21,6 @@ Signed = NDArray[np.int16]
 
 DARKEST_PEN = 60
 """Luma of the darkest coloured mark; that of slow flow is 10 to 50."""
-TOUCHING = np.ones((3, 3), dtype=bool)
 
 
 class Coloured(NamedTuple):

@@ -43,10 +43,13 @@ OFTEN = 12
 """Pixels of one colour among the marks that make it one of a pen."""
 SAME_COLOUR = 60.0
 """Distance of two RGB colours of one pen."""
+SMALL = 0.6
+"""Size of a cross, as a part of what most of a screen's have, below which it is none."""
 MIDDLE = 0.15
 """How near to its ends the axes of one node may cross, as a part of each."""
-SQUARE, SLANT = math.radians(35), math.radians(45)
-"""How far they may be from right angles: of crosses that nothing joins, and of lines."""
+SQUARE, SLANT = math.radians(35), math.radians(70)
+"""How far they may be from right angles: of crosses that nothing joins, and of lines, which who measures
+from the highest point to the lowest draws at any slant."""
 SHORTEST, LONGEST = 12.0, 0.8
 """Length of an axis: pixels, and the part of the scan area's longer side."""
 
@@ -249,7 +252,7 @@ def _colour(
 
 
 def _by_pen(crosses: Sequence[_Cross]) -> list[list[_Cross]]:
-    """Crosses of one form, size and colour together."""
+    """Crosses of one form, size and colour together, without those that are small beside most: letters."""
     groups: list[list[_Cross]] = []
     for cross in crosses:
         for group in groups:
@@ -263,7 +266,8 @@ def _by_pen(crosses: Sequence[_Cross]) -> list[list[_Cross]]:
                 break
         else:
             groups.append([cross])
-    return groups
+    usual = max(((len(group), group[0].reach) for group in groups), default=(0, 0.0))[1]
+    return [group for group in groups if group[0].reach >= SMALL * usual]
 
 
 # ------------------------------------------------------------ axes

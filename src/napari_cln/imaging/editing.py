@@ -15,7 +15,7 @@ from scipy import ndimage
 from skimage.draw import line as draw_line
 
 from ..errors import InputError, listed
-from .measurement import bounds
+from .measurement import TOUCHING, bounds
 
 __all__ = [
     "delete_node",
@@ -33,8 +33,6 @@ __all__ = [
 Instances = NDArray[np.uint8]
 Place = tuple[slice, slice]
 
-TOUCHING = np.ones((3, 3), dtype=bool)
-"""Pixels that touch at a corner are of one part."""
 CRUMB = 0.02
 """Share of a node under which what a cut leaves is no part of its own."""
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..types import Box, Frame
-from .colour import TOUCHING, hue_of
+from .colour import hue_of
+from .measurement import TOUCHING
 
 __all__ = ["Elastogram", "find_elastogram"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +12,14 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull, QhullError
 from scipy.spatial.distance import pdist, squareform
 
-from ..types import Annotation, Box, Frame, Measurement, Prediction, Region, Spacing
+from ..types import Annotation, Box, Frame, Prediction, Region, Spacing
 
 __all__ = [
+    "Measurement",
     "bounds",
     "measure",
     "measure_nodes",
+    "painted_ids",
     "spacing_of",
     "split_nodes",
     "unsure_share",
@@ -24,8 +27,40 @@ __all__ = [
 
 Point = tuple[float, float]
 
+TOUCHING = np.ones((3, 3), dtype=bool)
+"""Pixels that share a side or a corner belong together."""
 MARGIN = 0.15
 """Pixels from the outermost pixel centres to the outline."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """Sizes of one node, in pixels always and in millimetres where the frame is calibrated.
+
+    The long axis is the greatest distance between two border points; the short axis is the
+    greatest width at right angles to it. ``axis_ratio`` is long / short (L/S).
+
+    Parameters
+    ----------
+    area_px, long_axis_px, short_axis_px : float
+        In pixels of the frame.
+    axis_ratio : float, optional
+        None where the short axis is 0.
+    area_mm2, long_axis_mm, short_axis_mm : float, optional
+        In square millimetres and millimetres; None where the frame is not calibrated under the node.
+    long_axis_ends, short_axis_ends : ((float, float), (float, float)), optional
+        Row and column of both ends of each axis, in pixels.
+    """
+
+    area_px: float
+    long_axis_px: float
+    short_axis_px: float
+    axis_ratio: float | None
+    area_mm2: float | None = None
+    long_axis_mm: float | None = None
+    short_axis_mm: float | None = None
+    long_axis_ends: tuple[tuple[float, float], tuple[float, float]] | None = None
+    short_axis_ends: tuple[tuple[float, float], tuple[float, float]] | None = None
 
 
 def measure(mask: NDArray[np.bool_], spacing_mm: Spacing | None = None) -> Measurement:
@@ -89,14 +124,25 @@ def measure_nodes(marked: Prediction | Annotation) -> tuple[Measurement, ...]:
         One for each id that has pixels in ``instances``, in ascending order of the id.
     """
     measurements = []
-    place = bounds(marked.instances)
-    if place is None:
-        return ()
-    ids = np.unique(marked.instances[place])
-    for id_ in ids[ids > 0]:
+    for id_ in painted_ids(marked.instances):
         mask = marked.instances == id_
         measurements.append(measure(mask, spacing_of(marked.frame, mask)))
     return tuple(measurements)
+
+
+def painted_ids(instances: NDArray[np.uint8]) -> list[int]:
+    """Ids of nodes that have pixels, in ascending order.
+
+    Parameters
+    ----------
+    instances : ndarray of uint8, shape (H, W)
+        0 background; 1 to 255 the nodes.
+    """
+    place = bounds(instances)
+    if place is None:
+        return []
+    ids: list[int] = (np.flatnonzero(np.bincount(instances[place].ravel())[1:]) + 1).tolist()
+    return ids
 
 
 def spacing_of(frame: Frame, mask: NDArray[np.bool_]) -> Spacing | None:
@@ -204,7 +250,7 @@ def split_nodes(
     place = bounds(above)
     if place is None:
         return instances
-    labels, n = ndimage.label(above[place], structure=np.ones((3, 3)))
+    labels, n = ndimage.label(above[place], structure=TOUCHING)
     areas = np.bincount(labels.ravel(), minlength=n + 1)[1:]
     peaks = np.zeros(n + 1, dtype=np.float32)
     inside = labels > 0

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..types import Box, ColourFlow, Frame
-from .colour import TOUCHING, Coloured, flow_in, running, separate, top_hat, widen
+from .colour import Coloured, flow_in, running, separate, top_hat, widen
 from .elastogram import Elastogram, find_elastogram
-from .measurement import bounds
+from .measurement import TOUCHING, bounds, painted_ids
 from .scan_area import find_scan_area, is_lossless
 
 __all__ = [
@@ -404,7 +404,7 @@ def flow_of_nodes(
     -------
     tuple of NodeFlow or None
     """
-    asked = np.unique(instances[instances > 0]).tolist() if ids is None else list(ids)
+    asked = painted_ids(instances) if ids is None else list(ids)
     return tuple(None if flow is None else flow_of_node(flow, instances == id_) for id_ in asked)
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.optimize import least_squares
-from scipy.special import gammainc, gammaincc
+from scipy.special import gammainc, gammaincc, lambertw
 
 from ..types import Box, Frame
 from .channels import contrast_views
@@ -61,6 +61,8 @@ class WashIn:
         From the arrival to the peak.
     rise_s : float
         From a tenth to nine tenths of the rise.
+    wash_out_s : float
+        From the peak until half of the rise is gone, by what was fitted, also where the clip ends before.
     mean_transit_s : float
         Mean time that the agent takes, from the arrival.
     fit : float
@@ -77,6 +79,7 @@ class WashIn:
     arrival_s: float
     time_to_peak_s: float
     rise_s: float
+    wash_out_s: float
     mean_transit_s: float
     fit: float
 
@@ -233,6 +236,8 @@ def fit_wash_in(seconds: Floats, curve: Floats) -> WashIn | None:
         arrival_s=float(arrival),
         time_to_peak_s=float(to_peak),
         rise_s=float(most_of_it - tenth),
+        # where u·exp(1 - u) to the power of the shape is a half, beyond the peak at u = 1
+        wash_out_s=float(to_peak * (-lambertw(-(0.5 ** (1 / shape)) / np.e, -1).real - 1)),
         mean_transit_s=float(to_peak * (shape + 1) / shape),
         fit=explained,
     )

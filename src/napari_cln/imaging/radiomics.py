@@ -23,7 +23,7 @@ from skimage.morphology import disk
 
 from ..errors import InputError
 from ..types import Frame, Spacing
-from .measurement import bounds, measure, spacing_of
+from .measurement import TOUCHING, bounds, measure, spacing_of
 from .overlay import read_marks
 
 __all__ = ["Radiomics", "radiomics"]
@@ -441,7 +441,7 @@ def _signs(grey: Floats, node: Mask, clear: Mask, spacing: Spacing | None) -> di
     smooth = ndimage.gaussian_filter(grey, 0.15 * per_mm)
     spot = smooth - ndimage.grey_opening(smooth, footprint=disk(max(2, round(0.7 * per_mm))))
     bright = (spot > BRIGHT * scatter) & counted & (depth > 0.5 * per_mm)
-    _, n_spots = ndimage.label(bright, np.ones((3, 3)))
+    _, n_spots = ndimage.label(bright, TOUCHING)
     inner = counted & (depth > 0.35 * depth.max())
     coarse = ndimage.gaussian_filter(grey, 0.4 * per_mm)
     cortex = counted & (depth <= 0.35 * depth.max()) & (depth > 0.3 * per_mm)

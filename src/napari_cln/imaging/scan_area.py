@@ -19,7 +19,7 @@ from scipy import ndimage
 from ..types import Box, Frame
 from .measurement import bounds
 
-__all__ = ["find_scan_area", "is_lossless"]
+__all__ = ["find_scan_area", "is_lossless", "is_sector"]
 
 Mask = NDArray[np.bool_]
 Grey = NDArray[np.uint8]
@@ -29,6 +29,9 @@ SMALLEST = 32
 """Frames with a shorter side have no room for a scanner's controls."""
 CLEAR = 12
 """Grey levels above the ground that no JPEG ringing reaches far from a stroke."""
+SLANT = (30, 60)
+"""Degrees from the vertical of a sector's straight sides. A linear probe that steers its outer lines
+(trapezoid, virtual convex) reaches some 27 at the most; flatter edges are muscle, or a dark corner."""
 
 
 def find_scan_area(frame: Frame) -> Box:
@@ -61,6 +64,51 @@ def find_scan_area(frame: Frame) -> Box:
     if found is None:
         return row0, column0, row1, column1
     return row0 + found[0], column0 + found[1], row0 + found[2], column0 + found[3]
+
+
+def is_sector(image: NDArray[np.float32]) -> bool:
+    """Tell whether a prepared image is a sector: the field of view of a curved or a phased probe.
+
+    Both upper corners are black, and one of the slanting sides at least is a straight line all along.
+
+    Parameters
+    ----------
+    image : ndarray of float32, shape (S, S), in [0, 1]
+        Prepared with its aspect kept, S even.
+
+    Notes
+    -----
+    A sector of which the box cuts off the sides, or whose near field shows nothing, is not recognised.
+    """
+    side = image.shape[0] // 2
+    small = image.reshape(side, 2, side, 2).mean(axis=(1, 3))
+    lit = _opened(small > 6 / 255, 4)
+    labels, n = ndimage.label(lit)
+    if n == 0:
+        return False
+    largest = 1 + int(np.bincount(labels.ravel())[1:].argmax())
+    seen = labels[ndimage.find_objects(labels)[largest - 1]] == largest
+    tops = np.where(seen.any(axis=0), seen.argmax(axis=0), seen.shape[0]).astype(float)
+    sides = [_slant(edge, *seen.shape) for edge in (tops, tops[::-1])]
+    return all(side is not None for side in sides) and any(sides)
+
+
+def _slant(tops: NDArray[np.float64], height: int, width: int) -> bool | None:
+    """Whether the upper edge falls to the left in a straight line, as a sector's does; None where it does not
+    fall far enough to be one."""
+    end = int((tops <= 0.06 * height).argmax())
+    edge = tops[:end]
+    if end < max(6, 0.1 * width) or edge.max() < 0.25 * height:
+        return None
+    x = np.arange(end)
+    line = np.polyfit(x, edge, 1)
+    for _ in range(4):
+        gaps = np.abs(edge - np.polyval(line, x))
+        near = gaps <= max(2.0, 1.5 * float(np.median(gaps)))
+        line = np.polyfit(x[near], edge[near], 1)
+    is_straight = bool((np.abs(edge - np.polyval(line, x)) <= 2.5).mean() >= 0.6)
+    angle = float(np.degrees(np.arctan2(1.0, -line[0])))
+    return is_straight and SLANT[0] <= angle <= SLANT[1] and end >= 0.12 * width
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -56,6 +57,11 @@ Name: TypeAlias = Annotated[
         description="a name that a file may have, of 1 to 255 printable characters",
     ),
 ]
+
+
+def checksum_of(weights: bytes) -> str:
+    """SHA-256 of a file of weights in hexadecimal, by which it and its card know each other."""
+    return hashlib.sha256(weights).hexdigest()
 
 
 def plain_name(name: str) -> str:
@@ -135,12 +141,16 @@ class DoubtModel:
         For frames in which it finds a node, and in which it finds none.
     look, never : float
         Chance of failure from which on a result is to be looked at twice, and not to be relied on.
+    knows_sectors : bool
+        Whether frames of curved or phased probes were among those that it was judged on. No result on one is
+        to be relied on where not.
     """
 
     found: DoubtLine
     nothing: DoubtLine
     look: Annotated[float, Meta(ge=0, le=1)]
     never: Annotated[float, Meta(ge=0, le=1)]
+    knows_sectors: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

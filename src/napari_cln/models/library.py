@@ -20,7 +20,7 @@ from platformdirs import user_data_dir
 
 from ..disk.schema import SchemaError
 from ..errors import WeightsError
-from .card import ModelCard, plain_name
+from .card import ModelCard, checksum_of, plain_name
 
 __all__ = [
     "IN_USE",
@@ -193,7 +193,7 @@ def next_card(path: Path) -> Path:
     return path.with_suffix(".json.next")
 
 
-def card_of_weights(path: Path, sha256: str) -> ModelCard:
+def card_of_weights(path: Path, weights: bytes) -> ModelCard:
     """The card that belongs to the weights in a file.
 
     Weights and card are two files. A save that is cut off between them leaves the new weights with the
@@ -203,15 +203,15 @@ def card_of_weights(path: Path, sha256: str) -> ModelCard:
     ----------
     path : Path
         Of the weights.
-    sha256 : str
-        Of their bytes.
+    weights : bytes
+        What the file holds.
 
     Raises
     ------
     WeightsError
         If the card is missing or damaged, or is that of other weights.
     """
-    beside, waiting = path.with_suffix(".json"), next_card(path)
+    beside, waiting, checksum = path.with_suffix(".json"), next_card(path), checksum_of(weights)
     fault = WeightsError(
         f"{path.name} is damaged or was changed: its SHA-256 differs from the one in its card. "
         "Copy the model file and its card again from where they came."
@@ -222,7 +222,7 @@ def card_of_weights(path: Path, sha256: str) -> ModelCard:
         except WeightsError as error:
             fault = error if place == beside else fault
             continue
-        if card.sha256 == sha256:
+        if card.sha256 == checksum:
             if place == waiting:
                 with suppress(OSError):  # it serves where it lies, too
                     waiting.replace(beside)

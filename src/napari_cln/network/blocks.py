@@ -208,10 +208,10 @@ class PyramidPooling(nn.Module):
         return out + grow @ torch.cat(grown, 2)
 
     def _matrices(self, size: int, kernel: int) -> tuple[Tensor, Tensor]:
-        """The constants, made anew for a map of another size than the network was built for."""
+        """The constants, others for a map of another size than the network was built for."""
         if (size, kernel) == (self.size, self.kernel):
             return self.pool, self.grow
-        return _pool_of(self.bins, size), _grow_of(self.bins, size, kernel)
+        return _matrices_of(self.bins, size, kernel, self.pool.device)
 
 
 def _pool_of(bins: tuple[int, ...], size: int) -> Tensor:
@@ -222,6 +222,15 @@ def _pool_of(bins: tuple[int, ...], size: int) -> Tensor:
 def _grow_of(bins: tuple[int, ...], size: int, kernel: int) -> Tensor:
     """``(size, kernel·all bins)``: the growing matrices side by side."""
     return torch.cat([shifted_growing_matrix(count, size, kernel) for count in bins], 1)
+
+
+@lru_cache
+@torch.inference_mode(False)
+def _matrices_of(
+    bins: tuple[int, ...], size: int, kernel: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Both on a device, where they stay: a GPU that is sent them in each step waits for them."""
+    return _pool_of(bins, size).to(device), _grow_of(bins, size, kernel).to(device)
 
 
 def _both_ways(matrix: Tensor, x: Tensor) -> Tensor:

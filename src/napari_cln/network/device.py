@@ -11,6 +11,7 @@ import torch
 from ..compat.tensors import processor_has_bfloat16
 from ..errors import DeviceError
 from .engines import pytorch
+from .engines.captured import CapturedYNet
 from .engines.openvino import CompiledYNet, is_wanted, load_openvino
 from .model import Network
 
@@ -100,8 +101,8 @@ def compile_for(network: Network, device: Device) -> tuple[Network, Device]:
             note = f"PyTorch, since OpenVINO can't compile this network ({_first_line(error)})"
             reason = device.reason.replace("OpenVINO", note, 1)
             device = replace(device, engine="PyTorch", reason=reason)
-    make_copy = partial(pytorch.at_work, mixed_precision=device.mixed_precision)
-    return network.changed(make_copy), device
+    make_copy = CapturedYNet.of if device.name == "cuda" else pytorch.at_work
+    return network.changed(partial(make_copy, mixed_precision=device.mixed_precision)), device
 
 
 def _first_line(error: Exception) -> str:

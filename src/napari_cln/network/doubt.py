@@ -46,6 +46,7 @@ CLUES = {
 """What is known of a frame's result, and what is wrong where it speaks for a failure."""
 NOTHING_FOUND = "there may be a node that was not found"
 UNLIKE = "the frame is unlike those that the model was trained on"
+SECTOR = "the frame is a sector, of a curved or phased probe, and the model knows linear probes alone"
 PENALTY = 1.0
 """Ridge of the regression on standardised clues; frames are few."""
 LEAST_FAILURES = 5
@@ -122,7 +123,14 @@ def chance_of_failure(
     return chance
 
 
-def doubt_of(model: DoubtModel, clues: Sequence[float], found: bool, novelty: float | None) -> Doubt:
+def doubt_of(
+    model: DoubtModel,
+    clues: Sequence[float],
+    found: bool,
+    novelty: float | None,
+    *,
+    is_sector: bool = False,
+) -> Doubt:
     """Say how far a result is to be relied on, and why.
 
     Parameters
@@ -135,16 +143,23 @@ def doubt_of(model: DoubtModel, clues: Sequence[float], found: bool, novelty: fl
         Whether a node was found.
     novelty : float, optional
         Above 1 the frame is unlike all training frames, and nothing is to be relied on.
+    is_sector : bool
+        Whether the frame is of a curved or phased probe
+        (:func:`~napari_cln.imaging.scan_area.is_sector`).
     """
     row = np.array(clues, dtype=np.float64)[None]
     chance = float(chance_of_failure(model, row, np.array([found]))[0])
-    unlike = novelty is not None and novelty > 1
+    unlike = ""
+    if is_sector and not model.knows_sectors:
+        unlike = SECTOR
+    elif novelty is not None and novelty > 1:
+        unlike = UNLIKE
     if unlike or chance >= model.never:
         level: Literal["sure", "look twice", "do not rely on it"] = "do not rely on it"
     else:
         level = "look twice" if chance >= model.look else "sure"
     if unlike:
-        reason = UNLIKE
+        reason = unlike
     elif level == "sure":
         reason = ""
     elif not found:

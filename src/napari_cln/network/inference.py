@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..errors import DeviceError, FrameError, FrameReadError, PredictionError, WeightsError
 from ..imaging.measurement import split_nodes
 from ..imaging.preprocessing import Geometry, ModelInput, prepare, restore, to_model
+from ..imaging.scan_area import is_sector
 from ..io.sources import Source, as_frame, find_sources, read_frames
 from ..models.card import DoubtModel, ModelCard
 from ..types import CLASS_NAMES, Doubt, Frame, Prediction
@@ -22,6 +23,7 @@ from .doubt import CLUES, clues_of, clues_of_node, doubt_of
 from .model import Features, Network
 from .patches import chance_of_node, join_pieces, leave_out_others
 from .stream import predict_stream
+from .transfer import fetch_values, send_values
 from .weights import load_model
 
 __all__ = ["Device", "Segmenter", "choose_device", "segment", "segment_batch"]
@@ -98,7 +100,8 @@ class Segmenter:
 
         While the network works, the next batch is read, in the caller's thread, and prepared, and the
         results of the one before are used; more is never in memory. On a processor several batches go
-        through the network side by side. With a batch size of 1 nothing is read ahead.
+        through the network side by side; on an NVIDIA GPU some are brought back to their frames
+        meanwhile. With a batch size of 1 nothing is read ahead.
 
         Parameters
         ----------
@@ -109,12 +112,14 @@ class Segmenter:
         spare_cores : int
             Cores of the processor that PyTorch leaves to others, such as to a window that draws.
         """
+        on_gpu = self.device.name == "cuda"
         yield from predict_stream(
             frames,
             prepared or (lambda frame: prepare(frame, self.card.prepare)),
             self.predict_prepared,
             lambda: self.batch_size,
-            side_by_side=self.device.name == "cpu" and self.device.engine == "PyTorch",
+            side_by_side=on_gpu or (self.device.name == "cpu" and self.device.engine == "PyTorch"),
+            on_gpu=on_gpu,
             spare_cores=spare_cores,
         )
 
@@ -160,8 +165,8 @@ class Segmenter:
     def _predict(
         self, frames: Sequence[Frame], inputs: Sequence[ModelInput]
     ) -> list[Prediction | PredictionError]:
-        images = torch.from_numpy(np.stack([prepared.stacked for prepared in inputs]))
-        features = self.model.encode(images.to(self.device.name))
+        images = np.stack([prepared.stacked for prepared in inputs])
+        features = self.model.encode(send_values(images, self.device.name))
         maps, is_finite = self._mask(features, len(frames))
         found = [
             self._nodes(maps[row], item.geometry)
@@ -201,6 +206,7 @@ class Segmenter:
             clues: tuple[float, ...] = ()
             if maps is not None and self.model.config.knows_nothing:
                 clues = clues_of(chances[row], float(of_frame[row]), left_out[row])
+            doubts = _doubts(self.card.doubt, clues, chances[row], known, item.image)
             if not self.model.config.guided:
                 nodes = [own] * int(instances.max())
             predictions.append(
@@ -215,8 +221,8 @@ class Segmenter:
                     cutoff=self.card.cutoff,
                     novelty=known,
                     clues=clues,
-                    doubt=_doubt(self.card.doubt, clues, bool(instances.any()), known),
-                    node_doubts=_doubts(self.card.doubt, clues, chances[row], known),
+                    doubt=doubts[0] if doubts else None,
+                    node_doubts=doubts[1:],
                     flow=item.flow,
                     notes=item.notes,
                     stiffness=item.stiffness_of(instances),
@@ -232,10 +238,10 @@ class Segmenter:
         if not self.model.config.segmentation:
             return None, np.ones(n_frames, np.bool_)
         logits = self.model.decode(features)
-        probability: NDArray[np.float32] = logits.softmax(1)[:, 1].cpu().numpy()
         # of all ways to ask this the quickest: a fifteenth of isfinite() over the whole map
         ends = torch.stack([logits.flatten(1).amax(1), logits.flatten(1).amin(1)])
-        return probability, ends.isfinite().all(0).cpu().numpy()
+        probability, is_finite = fetch_values(logits.softmax(1)[:, 1], ends.isfinite().all(0))
+        return probability, is_finite
 
     def _novelty(self, features: Features, n_frames: int) -> list[float] | list[None]:
         """Distance of each frame from the training data; None for a model that does not know."""
@@ -269,8 +275,8 @@ class Segmenter:
         the network's number is not finite."""
         logits = self.model.classify(
             features,
-            torch.from_numpy(guides)[:, None].to(self.device.name),
-            torch.from_numpy(rows).to(self.device.name),
+            send_values(guides[:, None], self.device.name),
+            send_values(rows, self.device.name),
         )
         # on the CPU, since Apple's GPU has no float64
         logits = logits.cpu().double()
@@ -279,21 +285,21 @@ class Segmenter:
         return scores
 
 
-def _doubt(
-    model: DoubtModel | None, clues: tuple[float, ...], found: bool, novelty: float | None
-) -> Doubt | None:
-    """Tell how far a result is to be relied on; None for a model that does not know."""
-    if model is None or not len(clues) == len(CLUES) == len(model.found.mean):
-        return None
-    return doubt_of(model, clues, found, novelty)
-
-
 def _doubts(
-    model: DoubtModel | None, clues: tuple[float, ...], chances: NDArray[np.float64], novelty: float | None
+    model: DoubtModel | None,
+    clues: tuple[float, ...],
+    chances: NDArray[np.float64],
+    novelty: float | None,
+    image: NDArray[np.float32],
 ) -> tuple[Doubt, ...]:
-    """The same of each node; empty for a model that does not know."""
-    each = [_doubt(model, clues_of_node(clues, float(chance)), True, novelty) for chance in chances]
-    return tuple(doubt for doubt in each if doubt is not None)
+    """Tell how far the result of a frame, and then of each node, is to be relied on; empty for a model that
+    does not know."""
+    if model is None or not len(clues) == len(CLUES) == len(model.found.mean):
+        return ()
+    sector = not model.knows_sectors and is_sector(image)
+    of_nodes = [clues_of_node(clues, float(chance)) for chance in chances]
+    asked = [(clues, len(chances) > 0), *((own, True) for own in of_nodes)]
+    return tuple(doubt_of(model, own, found, novelty, is_sector=sector) for own, found in asked)
 
 
 def segment(

@@ -6,21 +6,20 @@ from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.morphology import convex_hull_image
 
-from ..imaging.measurement import bounds
+from ..imaging.measurement import TOUCHING, bounds
 from ..imaging.preprocessing import Geometry, to_model
 from .model import Features, Network
+from .transfer import send_values
 from .u_shaped import NOTHING
 
 __all__ = ["chance_of_node", "join_pieces", "keep_nodes", "leave_out_others"]
 
 FILLED = 0.85
 """Share of the hull round two pieces that a node's unsure pixels must fill, for them to be one node."""
-TOUCHING = np.ones((3, 3))
 
 
 def join_pieces(
@@ -106,9 +105,7 @@ def chance_of_node(
     if not network.config.knows_nothing or not len(guides):
         return np.ones(len(guides))
     device = features.arm.device
-    logits = network.classify(
-        features, torch.from_numpy(guides)[:, None].to(device), torch.from_numpy(rows).to(device)
-    )
+    logits = network.classify(features, send_values(guides[:, None], device), send_values(rows, device))
     nothing: NDArray[np.float64] = logits.cpu().double().softmax(1)[:, NOTHING].numpy()
     return 1 - nothing
 

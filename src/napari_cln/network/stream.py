@@ -1,7 +1,8 @@
 """A stream of frames through a network: read ahead, prepared and predicted side by side, in order.
 
 Threads that share one batch wait for each other in every layer. On a processor it takes less time to give
-each batch fewer threads, and to let several batches through side by side.
+each batch fewer threads, and to let several batches through side by side. On a GPU the masks of several
+batches are taken to their frames while it works on the next.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ MOST_TEAMS = 4
 
 MOST_PIXELS = 2**24
 """Pixels of the frames that are at work at once: while it is prepared, a pixel takes some 50 bytes."""
+BESIDE_GPU = 4
+"""Times as many pixels may be at work beside a GPU, which takes larger batches."""
 
 Item = Frame | FrameReadError
 Outcome = Prediction | FrameError
@@ -39,11 +42,13 @@ def predict_stream(
     batch_size: Callable[[], int],
     *,
     side_by_side: bool,
+    on_gpu: bool = False,
     spare_cores: int = 0,
 ) -> Iterator[Outcome]:
     """Predict a stream, in order, holding no more than is at work and one batch ahead.
 
-    Large frames are taken fewer at a time, so that :data:`MOST_PIXELS` are at work at most, or one frame.
+    Large frames are taken fewer at a time, so that :data:`MOST_PIXELS` (beside a GPU ``BESIDE_GPU`` times
+    as many) are at work at most, or one frame.
 
     Parameters
     ----------
@@ -55,18 +60,27 @@ def predict_stream(
         Asked for each batch, since it may shrink. Where it is 1 nothing is read ahead.
     side_by_side : bool
         Whether several batches may be predicted at once, each on its share of PyTorch's threads.
+    on_gpu : bool
+        Whether the network leaves these threads alone, so that the first batch need not wait until it is
+        known how many share them.
     spare_cores : int
         Cores of the processor that are left to others.
     """
     n_threads = torch.get_num_threads()
     n_used = max(n_threads - spare_cores, 1)
     ahead = batch_size() > 1
-    batches = _batches(iter(frames), batch_size)
-    first = deque(islice(batches, min(n_used, MOST_TEAMS) if side_by_side and ahead else 1))
-    n_teams = max(len(first), 1)
-    pool = ThreadPoolExecutor(max((os.cpu_count() or 1) - spare_cores, 1))
+    most_pixels = MOST_PIXELS * (BESIDE_GPU if on_gpu else 1)
+    batches = _batches(iter(frames), batch_size, most_pixels // (MOST_TEAMS if on_gpu else 2))
+    n_cores = max((os.cpu_count() or 1) - spare_cores, 1)
+    n_teams = min(n_cores if on_gpu else n_used, MOST_TEAMS) if side_by_side and ahead else 1
+    first: deque[list[Item]] = deque()
+    if not on_gpu:
+        first.extend(islice(batches, n_teams))
+        n_teams = max(len(first), 1)
+    pool = ThreadPoolExecutor(n_cores)
     # in PyTorch each thread has a number of helpers of its own
-    teams = ThreadPoolExecutor(n_teams, initializer=torch.set_num_threads, initargs=(n_used // n_teams,))
+    each = max(n_used // n_teams, 1)
+    teams = ThreadPoolExecutor(n_teams, initializer=torch.set_num_threads, initargs=(each,))
     running: deque[Future[list[Outcome]]] = deque()
     n_pixels: deque[int] = deque()
     try:
@@ -76,7 +90,7 @@ def predict_stream(
             n_pixels.append(sum(map(_n_pixels, batch)))
             del batch
             while len(running) > (n_teams if ahead else 0) or (
-                len(running) > 1 and sum(n_pixels) > MOST_PIXELS
+                len(running) > 1 and sum(n_pixels) > most_pixels
             ):
                 n_pixels.popleft()
                 yield from running.popleft().result()
@@ -91,8 +105,7 @@ def predict_stream(
         pool.shutdown(cancel_futures=True)
 
 
-def _batches(stream: Iterator[Item], size: Callable[[], int]) -> Iterator[list[Item]]:
-    most = MOST_PIXELS // 2
+def _batches(stream: Iterator[Item], size: Callable[[], int], most: int) -> Iterator[list[Item]]:
     while True:
         batch: list[Item] = []
         n, n_pixels = size(), 0

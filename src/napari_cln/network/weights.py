@@ -8,7 +8,6 @@ is noticed; shapes are compared before any memory is taken.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from safetensors.torch import save as save_tensors
 from ..disk.atomic import sync_folder, write_atomically
 from ..disk.schema import SchemaError
 from ..errors import WeightsError
-from ..models.card import ModelCard
+from ..models.card import ModelCard, checksum_of
 from ..models.config import YNetConfig
 from ..models.library import card_of_weights, find_model, list_models, models_folder, next_card
 from .doubt import Novelty
@@ -80,7 +79,7 @@ def save_model(model: Network, path: Path | str, card: ModelCard) -> ModelCard:
         name=path.stem if path.parent.absolute() == models_folder().absolute() else card.name,
         config=model.config,
         members=len(prefixes),
-        sha256=hashlib.sha256(content).hexdigest(),
+        sha256=checksum_of(content),
     )
     try:
         text = card.to_json().encode()
@@ -117,7 +116,7 @@ def load_model(name_or_path: str | Path = "default") -> Network:
     """
     path = find_model(name_or_path)
     content = _read_weights(path)
-    card = card_of_weights(path, hashlib.sha256(content).hexdigest())
+    card = card_of_weights(path, content)
     try:
         state = load_tensors(content)
     except (SafetensorError, ValueError, OverflowError) as cause:

@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 
 from .tissue import STEP_MM, Contour, Tissue, ellipse, smooth_noise, wave
 
-__all__ = ["Neck", "draw_edge_shadows", "draw_layers", "draw_neck"]
-
 FAT_DB, MUSCLE_DB, THYROID_DB, SKIN_DB, FLUID_DB, NERVE_DB = -9.0, -8.0, 3.0, 5.0, -60.0, -8.0
 VESSEL_BELOW_DB = -14.0
 """Darker than any solid tissue: a nerve passes beside a vessel, not through it."""

@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-__all__ = ["MACHINES", "Colour", "Machine", "Probe"]
-
 Colour: TypeAlias = tuple[int, int, int]
 
 WHITE, GREY, YELLOW = (255, 255, 255), (170, 170, 170), (250, 230, 40)

@@ -14,8 +14,6 @@ from .anatomy import FLUID_DB, Neck
 from .signs import NodeSigns, draw_signs
 from .tissue import Contour, ellipse, inside, smooth_noise
 
-__all__ = ["PlacedNode", "add_nodes", "node_contour"]
-
 MAP_MM = (0.25, 0.25)
 """Grid of the map of free places."""
 CLEARANCE_MM = 1.0

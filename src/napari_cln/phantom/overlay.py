@@ -15,8 +15,6 @@ from .machines import GREY, WHITE, Machine
 from .nodes import PlacedNode
 from .screen import Point, Screen, draw_calipers, draw_doppler_box, draw_text
 
-__all__ = ["draw_layout", "draw_measurements"]
-
 
 def draw_layout(
     rng: np.random.Generator,

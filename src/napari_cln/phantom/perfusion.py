@@ -205,19 +205,3 @@ class ContrastClip:
             structures={},
             overlay=np.zeros(instances.shape, bool),
         )
-
-
-def intensity_of(grey: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Linear intensity behind the agent's view, undoing its log-compression.
-
-    Parameters
-    ----------
-    grey : ndarray of uint8
-        Values of the agent's view, its strongest colour.
-
-    Returns
-    -------
-    ndarray of float64
-        In units of the peak of the tissue around.
-    """
-    return np.asarray(FULL_SCALE * 10 ** ((grey / 255 - 1) * DYNAMIC_RANGE_DB / 10), dtype=np.float64)

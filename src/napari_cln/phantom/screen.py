@@ -17,8 +17,6 @@ from PIL import Image, ImageDraw, ImageFont
 from ..types import Box
 from .machines import Colour
 
-__all__ = ["Point", "Screen", "draw_calipers", "draw_doppler_box", "draw_text"]
-
 Point = tuple[float, float]
 """(row, column) in screen pixels."""
 

@@ -20,8 +20,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-__all__ = ["NodeSigns", "draw_signs", "malignancy_of"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class NodeSigns:

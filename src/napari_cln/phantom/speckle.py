@@ -22,8 +22,6 @@ from numpy.typing import NDArray
 from scipy import fft
 from scipy.ndimage import gaussian_filter1d
 
-__all__ = ["Beam", "envelope", "form_echo", "log_compress", "receiver_noise", "scatter"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Beam:

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter1d
 
-__all__ = ["STEP_MM", "Contour", "Tissue", "ellipse", "inside", "smooth_noise", "wave"]
-
 Contour: TypeAlias = NDArray[np.float64]
 
 STEP_MM = (0.05, 0.1)

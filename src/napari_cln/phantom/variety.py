@@ -31,8 +31,6 @@ from .anatomy import (
 from .signs import NodeSigns
 from .tissue import STEP_MM, Contour, Tissue, ellipse, smooth_noise
 
-__all__ = ["DEPTHS_MM", "Imaging", "draw_varied_neck", "hide_signs", "reverberate"]
-
 DEPTHS_MM = (20.0, 25.0, 30.0, 35.0, 40.0, 50.0, 60.0, 70.0)
 VIEWS: dict[str, float] = {
     "neck": 0.25,

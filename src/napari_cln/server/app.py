@@ -33,8 +33,6 @@ from ..types import Prediction
 from .guard import Guard, RefusedError, parse_params, read_form, reader_of, tell
 from .samples import LABEL, STRATEGIES, StudySamples, score_name
 
-__all__ = ["make_app"]
-
 N_MODELS = 2
 """Networks that are kept loaded."""
 BOUNDARY = "napari-cln-answer"

@@ -256,8 +256,12 @@ class StudySamples:
         return self.study.case(match[1])
 
     def _frame(self, case: Case) -> Frame:
-        spacing = case.spacing_mm
-        return Frame(pixels=self.study.read_image(case), spacing_mm=spacing, source=case.image)
+        return Frame(
+            pixels=self.study.read_image(case),
+            spacing_mm=case.spacing_mm,
+            source=case.image,
+            channels=self.study.read_channels(case),
+        )
 
     # -------------------------------------------------------- from Slicer
 

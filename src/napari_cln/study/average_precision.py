@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..types import Estimate
@@ -119,32 +119,6 @@ def written_hits(hits: NDArray[np.bool_]) -> str:
 def _read_hits(cell: str) -> list[bool]:
     said = set(cell.split())
     return [f"{round(100 * at)}" in said for at in OVERLAPS]
-
-
-def coco_average_precision(confidence: ArrayLike, hits: ArrayLike, n_reference: int) -> Floats:
-    """Average precision at each overlap: the mean of the best precision at 101 recalls.
-
-    Parameters
-    ----------
-    confidence : array, shape (N,)
-        Of each find; finds of one confidence keep their order.
-    hits : array of bool, shape (N, K)
-        Whether it is a hit at each of K overlaps.
-    n_reference : int
-        Reference nodes.
-
-    Returns
-    -------
-    ndarray of float, shape (K,)
-        In [0, 1]; NaN without reference nodes. :func:`napari_cln.study.detection.average_precision` takes
-        every recall that occurs instead, and differs by up to some hundredths on few nodes.
-    """
-    h = np.asarray(hits, dtype=bool)
-    order = np.argsort(-np.asarray(confidence, dtype=float), kind="stable")
-    weights = np.ones((1, len(order)))
-    return np.array(
-        [_interpolated(weights, column, np.array([float(n_reference)]))[0] for column in h[order].T]
-    )
 
 
 def _interpolated(weights: Floats, hit: NDArray[np.bool_], n_reference: Floats) -> Floats:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
-from ..disk.cells import defused, restored
-from ..errors import DatasetError, ExportError
+from ..disk.cells import restored
+from ..disk.tables import write_table
+from ..errors import DatasetError
 from ..types import Truth
 
 __all__ = ["CaseRow", "read_rows"]
@@ -120,24 +121,7 @@ def write_rows(rows: Iterable[CaseRow], path: str | Path) -> None:
         If the file can't be written.
     """
     names = [field.name for field in fields(CaseRow)]
-    try:
-        with Path(path).open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(names)
-            writer.writerows([_cell(getattr(row, name)) for name in names] for row in rows)
-    except OSError as cause:
-        raise ExportError(
-            f"{Path(path).name} can't be written ({cause.strerror}). "
-            "Check that its folder exists, has space, and that no other program has the file open."
-        ) from cause
-
-
-def _cell(value: object) -> object:
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return defused(value)
-    return int(value) if isinstance(value, bool) else value
+    write_table(Path(path), names, ([getattr(row, name) for name in names] for row in rows))
 
 
 def read_rows(path: str | Path) -> list[CaseRow]:

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logit
 
-from ..disk.atomic import write_atomically
-from ..errors import DatasetError, ExportError
+from ..disk.atomic import write_result
+from ..errors import DatasetError
 from .cases import CaseRow
 from .cutoff import choose_cutoff
 from .statistics.calibration import calibration_line
@@ -457,13 +457,7 @@ def write_fusion(fusion: Fusion, path: str | Path) -> None:
     ExportError
         If the file can't be written.
     """
-    path = Path(path)
-    try:
-        write_atomically(path, msgspec.json.format(msgspec.json.encode(asdict(fusion)), indent=1) + b"\n")
-    except OSError as cause:
-        raise ExportError(
-            f"{path.name} can't be written ({cause.strerror}). Choose a folder where you may write."
-        ) from cause
+    write_result(Path(path), msgspec.json.format(msgspec.json.encode(asdict(fusion)), indent=1) + b"\n")
 
 
 def read_fusion(path: str | Path) -> Fusion:

@@ -16,8 +16,6 @@ from ..types import Estimate
 from .cases import CaseRow
 from .statistics.intervals import DEFAULT, Resampling, bootstrap
 
-__all__ = ["PairedReader", "ReaderStudy", "study_readers"]
-
 WITH_MODEL = " with the model"
 FIGURES = ("sensitivity", "specificity", "AUC of the calls")
 """The last is the mean of the other two: the area under the one point that a yes or no gives."""

@@ -14,11 +14,38 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ..imaging.measurement import bounds, measure_nodes, unsure_share
+from ..imaging.measurement import Measurement, bounds, measure_nodes, unsure_share
 from ..imaging.overlay import NodeFlow, flow_of_nodes
-from ..types import CLASS_NAMES, Box, Doubt, Measurement, Prediction
+from ..types import CLASS_NAMES, Box, Doubt, Node, Prediction
 
 NOTHING_FOUND = "no node found"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeReading:
+    """One node of a :class:`Reading`.
+
+    Parameters
+    ----------
+    score : float
+        Malignancy in [0, 1].
+    size : Measurement
+    box : (int, int, int, int)
+        Rows and columns ``(row0, column0, row1, column1)``, half-open, in frame pixels.
+    flow : NodeFlow, optional
+        None for a frame without Doppler.
+    doubt : Doubt, optional
+        None for a model that does not know.
+    fact : str
+        What was measured of it, in words.
+    """
+
+    score: float
+    size: Measurement
+    box: Box
+    flow: NodeFlow | None = None
+    doubt: Doubt | None = None
+    fact: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,25 +62,18 @@ class Reading:
         ``"malignant"``, ``"benign"`` or ``"no node found"``.
     cutoff : float
     model_id : str
-    node_scores : tuple of float
-    sizes : tuple of Measurement
-        Of each node, in the order of its id.
-    boxes : tuple of (int, int, int, int)
-        Rows and columns ``(row0, column0, row1, column1)`` of each node, half-open, in frame pixels.
+    nodes : tuple of NodeReading
+        In the order of their ids.
     frame_digest, mask_digest : str
         Content of the pixels it was made from, and of the masks it found.
     frame_score : float, optional
         Malignancy in [0, 1] of the frame as a whole.
     unsure : float, optional
         From :func:`napari_cln.imaging.measurement.unsure_share`.
-    flows : tuple of NodeFlow or None
-        Flow in each node; empty for a frame without Doppler.
     flag : str
         Why not to rely on it; empty where nothing speaks against it.
-    doubts : tuple of Doubt
-        About the frame, then about each node; empty for a model that does not know.
-    sentences : tuple of str
-        A sentence on each node, for the text of a report; from :func:`node_sentences`.
+    doubt : Doubt, optional
+        About the frame; None for a model that does not know.
     """
 
     index: int
@@ -61,22 +81,13 @@ class Reading:
     label: str
     cutoff: float
     model_id: str
-    node_scores: tuple[float, ...]
-    sizes: tuple[Measurement, ...]
-    boxes: tuple[Box, ...]
+    nodes: tuple[NodeReading, ...]
     frame_digest: str
     mask_digest: str
     frame_score: float | None = None
     unsure: float | None = None
-    flows: tuple[NodeFlow | None, ...] = ()
     flag: str = ""
-    doubts: tuple[Doubt, ...] = ()
-    sentences: tuple[str, ...] = ()
-
-    @property
-    def doubt(self) -> Doubt | None:
-        """Doubt about the frame."""
-        return self.doubts[0] if self.doubts else None
+    doubt: Doubt | None = None
 
     def label_of(self, score: float) -> str:
         """Name of a score at the cutoff."""
@@ -86,6 +97,17 @@ class Reading:
         """Return the same reading at another cutoff."""
         moved = replace(self, cutoff=cutoff)
         return moved if self.label == NOTHING_FOUND else replace(moved, label=moved.label_of(self.malignancy))
+
+    def sentences(self, known: Mapping[int, Node] | None = None) -> tuple[str, ...]:
+        """Put each node into a sentence for the text of a report.
+
+        Parameters
+        ----------
+        known : mapping of int to Node, optional
+            What a reader said of a node, by its id: its level and side are named.
+        """
+        scores, facts = [node.score for node in self.nodes], [node.fact for node in self.nodes]
+        return _sentences(self, scores, facts, known or {})
 
 
 def digest(array: NDArray[Any]) -> str:
@@ -107,26 +129,27 @@ def read_prediction(prediction: Prediction) -> Reading:
     places = ndimage.find_objects(prediction.instances, len(prediction.node_scores))
     boxes = [(rows.start, columns.start, rows.stop, columns.stop) for rows, columns in places]
     sizes = measure_nodes(prediction)
-    flows: tuple[NodeFlow | None, ...] = ()
-    if prediction.flow is not None:
-        flows = flow_of_nodes(prediction.flow, prediction.instances, range(1, len(boxes) + 1))
+    flows = flow_of_nodes(prediction.flow, prediction.instances, range(1, len(boxes) + 1))
+    doubts = prediction.node_doubts or (None,) * len(boxes)
+    facts = _facts(prediction, sizes, flows)
     return Reading(
         index=prediction.frame.index,
         malignancy=prediction.malignancy,
         label=prediction.label,
         cutoff=prediction.cutoff,
         model_id=prediction.model_id,
-        node_scores=prediction.node_scores,
-        sizes=sizes,
-        boxes=tuple(boxes),
+        nodes=tuple(
+            NodeReading(score=score, size=size, box=box, flow=flow, doubt=doubt, fact=fact)
+            for score, size, box, flow, doubt, fact in zip(
+                prediction.node_scores, sizes, boxes, flows, doubts, facts, strict=True
+            )
+        ),
         frame_digest=digest(prediction.frame.pixels),
         mask_digest=digest(prediction.instances),
         frame_score=float(prediction.class_probabilities["malignant"]),
         unsure=unsure_share(prediction),
-        flows=flows,
-        sentences=node_sentences(prediction, sizes=sizes, flows=flows or (None,) * len(sizes)),
         flag=prediction.flag,
-        doubts=(prediction.doubt, *prediction.node_doubts) if prediction.doubt is not None else (),
+        doubt=prediction.doubt,
     )
 
 
@@ -137,15 +160,17 @@ def node_rows(reading: Reading) -> list[dict[str, Any]]:
     """
     common = {"frame": reading.index, "cutoff": reading.cutoff, "model": reading.model_id}
     whole = {"node": 0, "malignancy": reading.malignancy, "label": reading.label}
-    levels: list[str] = [doubt.level for doubt in reading.doubts] or [""] * (len(reading.node_scores) + 1)
-    rows = [whole | common | {"doubt": levels[0]} | size_columns(None) | flow_columns(None)]
-    flows = reading.flows or (None,) * len(reading.sizes)
-    for node, (score, size, flow) in enumerate(
-        zip(reading.node_scores, reading.sizes, flows, strict=True), start=1
-    ):
-        own = {"node": node, "malignancy": score, "label": reading.label_of(score)}
-        rows.append(own | common | {"doubt": levels[node]} | size_columns(size) | flow_columns(flow))
+    rows = [whole | common | _doubt_column(reading.doubt) | size_columns(None) | flow_columns(None)]
+    for number, node in enumerate(reading.nodes, start=1):
+        own = {"node": number, "malignancy": node.score, "label": reading.label_of(node.score)}
+        rows.append(
+            own | common | _doubt_column(node.doubt) | size_columns(node.size) | flow_columns(node.flow)
+        )
     return rows
+
+
+def _doubt_column(doubt: Doubt | None) -> dict[str, str]:
+    return {"doubt": "" if doubt is None else doubt.level}
 
 
 def flow_columns(flow: NodeFlow | None) -> dict[str, float | str | None]:
@@ -185,14 +210,14 @@ def describe_reading(reading: Reading) -> str:
     if reading.label == NOTHING_FOUND:
         return f"no node found · malignancy of the frame {reading.malignancy:.2f}"
     sentence = f"malignancy {reading.malignancy:.2f} → {reading.label} at cutoff {reading.cutoff:.2f}"
-    if not reading.sizes:
+    if not reading.nodes:
         return sentence
-    worst = int(np.argmax(reading.node_scores))
-    if len(reading.sizes) > 1:
-        sentence += f" · {len(reading.sizes)} nodes, the most suspicious with"
+    worst = max(reading.nodes, key=lambda node: node.score)
+    if len(reading.nodes) > 1:
+        sentence += f" · {len(reading.nodes)} nodes, the most suspicious with"
     else:
         sentence += " ·"
-    return f"{sentence} short axis {short_axis(reading.sizes[worst])}"
+    return f"{sentence} short axis {short_axis(worst.size)}"
 
 
 ECHO = 10.0
@@ -200,11 +225,7 @@ ECHO = 10.0
 
 
 def node_sentences(
-    prediction: Prediction,
-    places: Mapping[int, tuple[str | None, str | None]] | None = None,
-    *,
-    sizes: Sequence[Measurement] | None = None,
-    flows: Sequence[NodeFlow | None] | None = None,
+    prediction: Prediction, sizes: Sequence[Measurement], flows: Sequence[NodeFlow | None]
 ) -> tuple[str, ...]:
     """Put each node into a sentence for the text of a report.
 
@@ -213,10 +234,8 @@ def node_sentences(
     Parameters
     ----------
     prediction : Prediction
-    places : mapping of int to (str or None, str or None), optional
-        Level of the neck and side of a node, by its id, where a reader named them.
-    sizes, flows : sequence, optional
-        Of each node, where they are known already.
+    sizes, flows : sequence
+        Of each node.
 
     Returns
     -------
@@ -229,32 +248,47 @@ def node_sentences(
     flow. Malignancy score 0.83 of default@0123456789ab, at or above its cutoff 0.41: malignant. For research,
     not for diagnosis.``
     """
-    n = len(prediction.node_scores)
-    if flows is None:
-        flows = flow_of_nodes(prediction.flow, prediction.instances, range(1, n + 1))
-    sizes = measure_nodes(prediction) if sizes is None else sizes
+    return _sentences(prediction, prediction.node_scores, _facts(prediction, sizes, flows), {})
+
+
+def _sentences(
+    found: Prediction | Reading, scores: Sequence[float], facts: Sequence[str], known: Mapping[int, Node]
+) -> tuple[str, ...]:
     sentences = []
-    for node, (score, size) in enumerate(zip(prediction.node_scores, sizes, strict=True), start=1):
-        level, side = (places or {}).get(node, (None, None))
-        place = " ".join(filter(None, (side, f"level {level}" if level else "")))
-        facts = [_size_text(size), _echo_text(prediction, node), _flow_text(flows[node - 1])]
-        stiffness = prediction.stiffness[node - 1] if prediction.stiffness else None
-        if stiffness is not None:
-            facts.append(f"stiffness at {stiffness:.0%} of the colour bar")
-        cutoff = "at or above" if score >= prediction.cutoff else "below"
-        parts = [
-            f"Node {node}{f', {place}' if place else ''}: {', '.join(filter(None, facts))}.",
-            f"Malignancy score {score:.2f} of {prediction.model_id}, {cutoff} its cutoff "
-            f"{prediction.cutoff:.2f}: {prediction.label_of(score)}.",
-            "The frame is unlike the training data: do not rely on it."
-            if prediction.status != "ok"
-            else str(prediction.doubt)
-            if prediction.doubt is not None and prediction.doubt.level != "sure"
-            else "",
+    for node, (score, fact) in enumerate(zip(scores, facts, strict=True), start=1):
+        said = known.get(node, Node(id=node))
+        place = " ".join(filter(None, (said.side, f"level {said.level}" if said.level else "")))
+        cutoff = "at or above" if score >= found.cutoff else "below"
+        parts = (
+            f"Node {node}{f', {place}' if place else ''}: {fact}.",
+            f"Malignancy score {score:.2f} of {found.model_id}, {cutoff} its cutoff {found.cutoff:.2f}: "
+            f"{found.label_of(score)}.",
+            found.flag,
             "For research, not for diagnosis.",
-        ]
+        )
         sentences.append(" ".join(filter(None, parts)))
     return tuple(sentences)
+
+
+def _facts(
+    prediction: Prediction, sizes: Sequence[Measurement], flows: Sequence[NodeFlow | None]
+) -> tuple[str, ...]:
+    """What was measured of each node, in words."""
+    stiffness = prediction.stiffness or (None,) * len(sizes)
+    return tuple(
+        ", ".join(
+            filter(
+                None,
+                (
+                    _size_text(size),
+                    _echo_text(prediction, node),
+                    _flow_text(flow),
+                    "" if stiff is None else f"stiffness at {stiff:.0%} of the colour bar",
+                ),
+            )
+        )
+        for node, (size, flow, stiff) in enumerate(zip(sizes, flows, stiffness, strict=True), start=1)
+    )
 
 
 def _size_text(size: Measurement) -> str:

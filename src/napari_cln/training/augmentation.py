@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..network.transfer import fetch_values, send_values
 from .data import Batch
 
 __all__ = ["augment", "change_look", "hide_cells"]
@@ -50,11 +51,12 @@ def augment(
     draws = [np.random.default_rng(key) for key in keys]
     moved = kind != "flip"
     size = batch.image.shape[-1] // (2 if crop else 1)
-    maps = torch.from_numpy(np.stack([_affine(rng, moved) for rng in draws])).to(batch.image)
+    affine = np.stack([_affine(rng, moved) for rng in draws])
     if crop:
-        centres = np.stack([_centre(rng, item) for rng, item in zip(draws, batch.instances, strict=True)])
-        maps[:, :, :2] /= 2
-        maps[:, :, 2] = torch.from_numpy(centres).to(maps)
+        (drawn,) = fetch_values(batch.instances[:, 0])
+        affine[:, :, :2] /= 2
+        affine[:, :, 2] = [_centre(rng, item) for rng, item in zip(draws, drawn, strict=True)]
+    maps = send_values(affine, batch.image.device)
     grid = F.affine_grid(maps, [len(maps), 1, size, size], align_corners=False)
     image = F.grid_sample(batch.image, grid, align_corners=False)
     instances = F.grid_sample(batch.instances.float(), grid, mode="nearest", align_corners=False).byte()
@@ -63,18 +65,18 @@ def augment(
         judged = 1 - F.grid_sample(1 - batch.judged, grid, mode="nearest", align_corners=False)
     image, planes = image[:, :1], image[:, 1:]
     if kind == "ultrasound":
-        image = _look(image, draws)
+        image = _look(image, draws, more=planes.shape[1] > 0)
     if planes.shape[1]:
         image = torch.cat([image, _without_some(planes, draws, drop)], 1)
     # the score of a node is that of the whole node
     frames, ids = batch.nodes.T
     before, after = (
-        (drawn[frames, 0] == ids[:, None, None]).float().mean((1, 2))
-        for drawn in (batch.instances, instances)
+        (all_ids[frames, 0] == ids[:, None, None]).float().mean((1, 2))
+        for all_ids in (batch.instances, instances)
     )
     (a, b), (c, d) = maps[:, :, :2].permute(1, 2, 0)
     shown = (a * d - b * c).abs()[frames]  # how much of the input's area the output shows
-    whole = after * shown > 0.9 * before
+    (whole,) = (after * shown > 0.9 * before).nonzero(as_tuple=True)  # a GPU is waited for, once
     return replace(
         batch,
         image=image,
@@ -89,7 +91,7 @@ def augment(
 def _without_some(planes: Tensor, draws: Sequence[np.random.Generator], drop: float) -> Tensor:
     """Planes (B, 2 C, S, S) of which some channels, value and place both, were left out."""
     kept = np.stack([rng.random(planes.shape[1] // 2) >= drop for rng in draws])
-    return planes * torch.from_numpy(np.repeat(kept, 2, axis=1)).to(planes)[..., None, None]
+    return planes * send_values(np.repeat(kept, 2, axis=1), planes.device)[..., None, None]
 
 
 def change_look(batch: Batch, keys: Sequence[tuple[int, ...]]) -> Batch:
@@ -101,7 +103,7 @@ def change_look(batch: Batch, keys: Sequence[tuple[int, ...]]) -> Batch:
     keys : sequence of tuple of int
         As for :func:`augment`.
     """
-    grey = _look(batch.image[:, :1], [np.random.default_rng(key) for key in keys])
+    grey = _look(batch.image[:, :1], [np.random.default_rng(key) for key in keys], more=False)
     return replace(batch, image=torch.cat([grey, batch.image[:, 1:]], 1))
 
 
@@ -125,11 +127,12 @@ def hide_cells(batch: Batch, keys: Sequence[tuple[int, ...]]) -> Batch:
        MICCAI 2023. :arxiv:`2306.08249`
     """
     draws = [np.random.default_rng((*key, 4)) for key in keys]
-    sigma = torch.tensor([rng.uniform(1.0, 2.0) for rng in draws]).to(batch.image)[:, None, None, None]
-    gone = torch.from_numpy(np.stack([rng.random((1, CELLS, CELLS)) < HIDDEN for rng in draws]))
-    hidden = F.interpolate(gone.to(batch.image), batch.image.shape[-2:], mode="nearest")
+    device = batch.image.device
+    sigma = send_values(np.array([rng.uniform(1.0, 2.0) for rng in draws], np.float32), device)
+    gone = send_values(np.stack([rng.random((1, CELLS, CELLS)) < HIDDEN for rng in draws]), device)
+    hidden = F.interpolate(gone.float(), batch.image.shape[-2:], mode="nearest")
     grey = batch.image.mean((1, 2, 3), keepdim=True)
-    image = torch.where(hidden > 0, grey, _blurred(batch.image, sigma))
+    image = torch.where(hidden > 0, grey, _blurred(batch.image, sigma[:, None, None, None]))
     return replace(batch, image=image, judged=hidden)
 
 
@@ -147,54 +150,55 @@ def _affine(rng: np.random.Generator, moved: bool) -> NDArray[np.float32]:
     return np.hstack([matrix, shift]).astype(np.float32)
 
 
-def _centre(rng: np.random.Generator, instances: Tensor) -> NDArray[np.float64]:
+def _centre(rng: np.random.Generator, instances: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Place of a crop, (x, y) in units of half the image: near a node, or anywhere."""
     anywhere = rng.uniform(-0.5, 0.5, 2)
     near, jitter = rng.random() < 0.85, rng.uniform(-0.1, 0.1, 2)
-    ids = torch.unique(instances)
+    ids = np.unique(instances)
     ids = ids[ids > 0]
     if not near or not len(ids):
         return anywhere
     chosen = ids[int(rng.integers(len(ids)))]
-    y, x = (instances[0] == chosen).nonzero().double().mean(0).tolist()
+    y, x = np.argwhere(instances == chosen).mean(0)
     middle = (np.array([x, y]) + 0.5) / (instances.shape[-1] / 2) - 1
     centre: NDArray[np.float64] = np.clip(middle + jitter, -0.5, 0.5)
     return centre
 
 
-def _look(image: Tensor, draws: Sequence[np.random.Generator]) -> Tensor:
-    """Gain, gain over depth, contrast, blur and speckle of another machine; (B, 1, S, S)."""
+def _look(image: Tensor, draws: Sequence[np.random.Generator], *, more: bool) -> Tensor:
+    """Gain, gain over depth, contrast, blur and speckle of another machine; (B, 1, S, S).
+
+    Where ``more`` is drawn after it, noise is drawn for frames without speckle too.
+    """
     size = image.shape[-1]
-    gain, slope, gamma, blur, speckle = (
-        torch.from_numpy(
-            np.stack(
-                [
-                    np.array(
-                        [
-                            np.exp(rng.uniform(-0.25, 0.25)),
-                            rng.uniform(-0.25, 0.25),
-                            np.exp(rng.uniform(-0.2, 0.2)),
-                            rng.uniform(0, 1.0) if rng.random() < 0.3 else 0.0,
-                            rng.uniform(0, 0.1) if rng.random() < 0.3 else 0.0,
-                        ]
-                    )
-                    for rng in draws
-                ]
+    of_look = np.array(
+        [
+            (
+                np.exp(rng.uniform(-0.25, 0.25)),
+                rng.uniform(-0.25, 0.25),
+                np.exp(rng.uniform(-0.2, 0.2)),
+                rng.uniform(0, 1.0) if rng.random() < 0.3 else 0.0,
+                rng.uniform(0, 0.1) if rng.random() < 0.3 else 0.0,
             )
-        )
-        .to(image)
-        .T[..., None, None, None]
-    )  # (5, B, 1, 1, 1)
-    noise = torch.from_numpy(np.stack([rng.standard_normal((1, size, size), np.float32) for rng in draws]))
-    depth = torch.linspace(-0.5, 0.5, size).to(image)[:, None]
-    image = _blurred(image, blur) * (1 + speckle * noise.to(image))
+            for rng in draws
+        ],
+        np.float32,
+    )
+    noise = np.zeros((len(draws), 1, size, size), np.float32)
+    for row, rng in enumerate(draws):
+        if more or of_look[row, 4] > 0:
+            noise[row] = rng.standard_normal(noise.shape[1:], np.float32)
+    look = send_values(of_look, image.device).T[..., None, None, None]
+    gain, slope, gamma, blur, speckle = look  # (B, 1, 1, 1) each
+    depth = torch.linspace(-0.5, 0.5, size, device=image.device)[:, None]
+    image = _blurred(image, blur) * (1 + speckle * send_values(noise, image.device))
     image = (image.clamp_min(0) ** gamma) * gain * (1 + slope * depth)
     return image.clamp(0, 1)
 
 
 def _blurred(image: Tensor, sigma: Tensor) -> Tensor:
     """Gaussian blur of each frame by its own sigma (B, 1, 1, 1), in pixels; 0 leaves it as it is."""
-    reach = torch.arange(-3, 4).to(image)
+    reach = torch.arange(-3, 4, dtype=image.dtype, device=image.device)
     kernel = torch.exp(-0.5 * (reach / sigma.clamp_min(1e-3)) ** 2)  # (B, 1, 1, 7)
     kernel = kernel / kernel.sum(-1, keepdim=True)
     stacked = image.transpose(0, 1)  # (1, B, S, S): one group per frame

@@ -18,7 +18,45 @@ __all__ = ["PretrainConfig", "TrainConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
+class Schedule:
+    """Settings of every training: how often and how fast, and from which weights.
+
+    Parameters
+    ----------
+    epochs : int
+        Passes over the training frames.
+    batch_size : int
+        Frames a step.
+    learning_rate : float
+        Rate at the start of the training.
+    start_from : str
+        Name or path of a model whose weights to start from, as far as they fit the network; empty for new
+        weights.
+    seed : int
+        Of all that is drawn by lot, such as the first weights and the augmentation: the same seed, the same
+        model.
+
+    Raises
+    ------
+    RunError
+        If a setting is of another kind or out of its limits, which the message names.
+    """
+
+    epochs: Annotated[int, Meta(ge=1, le=1000)] = 50
+    batch_size: Annotated[int, Meta(ge=1, le=256)] = 8
+    learning_rate: Annotated[float, Meta(ge=1e-6, le=1.0, title="RATE", extra={"step": 1e-4})] = 1e-3
+    start_from: Annotated[str, Meta(title="MODEL")] = ""
+    seed: Seed = 0
+
+    def __post_init__(self) -> None:
+        try:
+            check_fields(self)
+        except SchemaError as cause:
+            raise RunError(f"{cause}.") from cause
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(Schedule):
     """Settings of a run; its form, its command line and its record.
 
     Parameters
@@ -29,8 +67,6 @@ class TrainConfig:
         ultrasound augmentation and averaged weights.
     classification_only : bool
         Train the network without its mask head.
-    epochs : int
-        Passes over the training frames.
     folds : int
         Networks to train, each validated on the patients that it did not see; 1 trains one.
     ensemble : bool
@@ -42,10 +78,6 @@ class TrainConfig:
     channels : tuple of str
         What the network sees beside the grey image: despeckled, flow, stiffness, contrast. Frames in which
         one was not measured serve too.
-    batch_size : int
-        Frames a step.
-    learning_rate : float
-        Rate at the start of the training.
     patience : int
         Stop after so many epochs without a better validation; 0 trains to the end.
     synthetic : int
@@ -57,14 +89,9 @@ class TrainConfig:
     pseudo : float
         Weight, beside a reader's mask, of the masks that ``napari-cln pseudo`` put into the training folder;
         on the training side alone, 0 for none.
-    start_from : str
-        Name or path of a model whose weights to start from, as far as they fit the recipe's network; empty
-        for new weights.
     compare_with : str
         Model to be compared with the new one on the same validation frames, such as the one in use; empty
         for none.
-    seed : int
-        Of the split, the first weights and the augmentation: the same seed, the same model.
 
     Raises
     ------
@@ -75,26 +102,18 @@ class TrainConfig:
 
     recipe: Literal["best", "paper"] = "best"
     classification_only: bool = False
-    epochs: Annotated[int, Meta(ge=1, le=1000)] = 50
     folds: Annotated[int, Meta(ge=1, le=10, title="K")] = 5
     ensemble: bool = False
     hold_out: Literal["patient", "hospital"] = "patient"
     channels: tuple[Channel, ...] = ()
-    batch_size: Annotated[int, Meta(ge=1, le=256)] = 8
-    learning_rate: Annotated[float, Meta(ge=1e-6, le=1.0, title="RATE", extra={"step": 1e-4})] = 1e-3
     patience: Annotated[int, Meta(ge=0, le=1000)] = 0
     synthetic: Annotated[int, Meta(ge=0, le=100_000)] = 0
     unlabelled: Annotated[str, Meta(title="FOLDER")] = ""
     pseudo: Annotated[float, Meta(ge=0, le=1, title="WEIGHT", extra={"step": 0.1})] = 0.0
-    start_from: Annotated[str, Meta(title="MODEL")] = ""
     compare_with: Annotated[str, Meta(title="MODEL")] = "in-use"
-    seed: Seed = 0
 
     def __post_init__(self) -> None:
-        try:
-            check_fields(self)
-        except SchemaError as cause:
-            raise RunError(f"{cause}.") from cause
+        super().__post_init__()
         if len(set(self.channels)) < len(self.channels):
             raise RunError(f"channels is {', '.join(self.channels)}: name each once.")
         if self.ensemble and self.folds < 2:
@@ -122,36 +141,5 @@ class TrainConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainConfig:
-    """Settings of a pretraining on frames that nobody labelled.
-
-    Parameters
-    ----------
-    epochs : int
-        Passes over the frames.
-    batch_size : int
-        Frames a step.
-    learning_rate : float
-        Rate at the start.
-    start_from : str
-        Name or path of a model whose weights to start from; empty for new weights.
-    seed : int
-        Of the first weights, the augmentation and what is hidden: the same seed, the same model.
-
-    Raises
-    ------
-    RunError
-        If a setting is of another kind or out of its limits, which the message names.
-    """
-
-    epochs: Annotated[int, Meta(ge=1, le=1000)] = 50
-    batch_size: Annotated[int, Meta(ge=1, le=256)] = 8
-    learning_rate: Annotated[float, Meta(ge=1e-6, le=1.0, title="RATE", extra={"step": 1e-4})] = 1e-3
-    start_from: Annotated[str, Meta(title="MODEL")] = ""
-    seed: Seed = 0
-
-    def __post_init__(self) -> None:
-        try:
-            check_fields(self)
-        except SchemaError as cause:
-            raise RunError(f"{cause}.") from cause
+class PretrainConfig(Schedule):
+    """Settings of a pretraining on frames that nobody labelled."""

@@ -18,12 +18,15 @@ from torch.nn import functional as F
 from ..disk.atomic import write_atomically
 from ..folder.dataset import TrainingFolder, read_not_judged
 from ..imaging.preprocessing import prepare, to_model
+from ..network.transfer import send_values
 from ..types import Annotation, Case, Frame, Node, PrepareConfig
 
-__all__ = ["Batch", "Samples", "order", "target_of"]
+__all__ = ["Batch", "Samples", "Store", "order", "target_of"]
 
 NOT_JUDGED = 255
 """Id of pixels of which nobody says whether a node is there: no mask loss comes from them."""
+SHARE_OF_MEMORY = 0.25
+"""Part of a GPU's free memory that the frames of a training may take."""
 MAX_NODES = 8
 """Nodes of one frame that get a class target of their own; more still train the mask."""
 
@@ -230,22 +233,26 @@ class Batch:
     judged: Tensor | None = None  # (B, 1, S, S) float32
 
     @classmethod
-    def of(cls, samples: Samples, device: torch.device | str = "cpu") -> Batch:
-        """All given frames as one batch."""
+    def of(
+        cls,
+        samples: Samples,
+        device: torch.device | str = "cpu",
+        pixels: tuple[Tensor, Tensor] | None = None,
+    ) -> Batch:
+        """All frames as one batch; ``pixels`` are their images and instances, if the device has them."""
         nodes = np.argwhere(~np.isnan(samples.node_targets) & (samples.has_mask[:, None] > 0))
         frame_known = ~np.isnan(samples.frame_targets)
-        unjudged = samples.instances == NOT_JUDGED
-        judged = torch.from_numpy(~unjudged).float().to(device)[:, None] if unjudged.any() else None
-        instances = np.where(unjudged, np.uint8(0), samples.instances)
+        images, instances = pixels or _pixels_of(samples, device)
+        unjudged = instances[:, None] == NOT_JUDGED
         return cls(
-            image=torch.from_numpy(samples.stacked).to(device).float() / 255,
-            instances=torch.from_numpy(instances).to(device)[:, None],
-            mask_weight=torch.from_numpy(samples.has_mask).float().to(device),
-            frame_target=torch.from_numpy(np.nan_to_num(samples.frame_targets)).to(device),
-            frame_weight=torch.from_numpy(frame_known).float().to(device),
-            nodes=torch.from_numpy(nodes + np.array([0, 1])).to(device),
-            node_target=torch.from_numpy(samples.node_targets[tuple(nodes.T)]).to(device),
-            judged=judged,
+            image=images.float() / 255,
+            instances=instances[:, None].masked_fill(unjudged, 0),
+            mask_weight=send_values(samples.has_mask, device).float(),
+            frame_target=send_values(np.nan_to_num(samples.frame_targets), device),
+            frame_weight=send_values(frame_known, device).float(),
+            nodes=send_values(nodes + np.array([0, 1]), device),
+            node_target=send_values(samples.node_targets[tuple(nodes.T)], device),
+            judged=(~unjudged).float() if (samples.instances == NOT_JUDGED).any() else None,
         )
 
     def halved(self) -> Batch:
@@ -256,6 +263,48 @@ class Batch:
             instances=self.instances[..., ::2, ::2].contiguous(),
             judged=None if self.judged is None else self.judged[..., ::2, ::2].contiguous(),
         )
+
+
+class Store:
+    """Frames of which batches are made: their pixels lie on a GPU whose memory holds them.
+
+    Parameters
+    ----------
+    samples : Samples
+    device : torch.device
+        Of the batches.
+    """
+
+    def __init__(self, samples: Samples, device: torch.device) -> None:
+        self.samples, self.device = samples, device
+        self._pixels: tuple[Tensor, Tensor] | None = None
+        if _has_room(samples, device):
+            self._pixels = _pixels_of(samples, device)
+
+    def batch(self, indices: NDArray[np.intp]) -> Batch:
+        """Some of the frames as one batch, in the given order."""
+        part = self.samples.take(indices)
+        if self._pixels is None:
+            return Batch.of(part, self.device)
+        rows = send_values(indices, self.device)
+        images, instances = self._pixels
+        return Batch.of(part, self.device, (images[rows], instances[rows]))
+
+
+def _pixels_of(samples: Samples, device: torch.device | str) -> tuple[Tensor, Tensor]:
+    """Images with their planes and instances, uint8, on a device."""
+    return send_values(samples.stacked, device), send_values(samples.instances, device)
+
+
+def _has_room(samples: Samples, device: torch.device) -> bool:
+    """Tell whether a device is a GPU that has room for frames beside a training."""
+    if device.type != "cuda":
+        return False
+    free, _ = torch.cuda.mem_get_info(device)
+    n_bytes = sum(
+        part.nbytes for part in (samples.images, samples.instances, samples.planes) if part is not None
+    )
+    return n_bytes <= SHARE_OF_MEMORY * free
 
 
 def _halved(images: NDArray[np.uint8]) -> NDArray[np.uint8]:

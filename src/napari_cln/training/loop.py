@@ -24,7 +24,7 @@ from ..network.model import Member
 from ..network.u_shaped import network_of
 from .augmentation import augment, hide_cells
 from .checkpoint import Average, Progress, find_state, plan_of, put_back, save_checkpoint, save_weights
-from .data import Batch, Samples, order
+from .data import Batch, Samples, Store, order
 from .loss import Objective, Restoration, restoration_error
 from .recipes import Recipe
 from .run_folder import Collapsed, Epoch, Event, Note, Step, Stopped
@@ -117,9 +117,8 @@ def fit(
         if is_logged or is_saved or training.device.type in EACH_STEP:
             training.fetch()
         if is_logged:
-            losses = _means(progress.sums, LOG_EVERY)
-            seconds = round(progress.seconds, 1)
-            yield Step(fold=fold, step=progress.step, of=training.total, seconds=seconds, loss=losses)
+            seconds, loss = round(progress.seconds, 1), _means(progress.sums, LOG_EVERY)
+            yield Step(fold=fold, step=progress.step, of=training.total, seconds=seconds, loss=loss)
         if is_saved:
             training.save()
 
@@ -157,6 +156,7 @@ class _Training:
         self.optimizer = _optimizer(recipe, self.objective)
         self.average = Average(network, recipe.average)
         self.progress = Progress()
+        self._store = Store(train, self.device)
         self._plan = plan_of(recipe, train, epochs, seed, unlabelled)
         self._teacher: Teacher | None = None
         if unlabelled is not None and len(unlabelled):
@@ -220,7 +220,7 @@ class _Training:
         first = position * self.batch_size
         mine = order(len(self.train), self.seed, epoch)[first : first + self.batch_size]
         mine = mine[self.accelerator.process_index :: self.processes]
-        batch = Batch.of(self.train.take(mine), self.device)
+        batch = self._store.batch(mine)
         keys = [(self.seed, epoch, int(index)) for index in mine]
         crop = epoch < round(self.recipe.crops * self.epochs)
         batch = augment(batch, keys, self.recipe.augmentation, crop=crop, drop=self.recipe.channel_dropout)

@@ -13,6 +13,7 @@ from scipy import ndimage
 from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
+from ..imaging.measurement import TOUCHING
 from ..network.model import Features, Member, YNet
 from .data import Batch
 from .recipes import LossTerms
@@ -268,7 +269,7 @@ def patches_of(batch: Batch, predicted: Tensor) -> tuple[Tensor, Tensor, Tensor]
             if not (laid & here).any():
                 add(laid, row, None)
         threshold = THRESHOLDS[row % len(THRESHOLDS)]
-        labels, count = ndimage.label(probability[row] >= threshold, structure=np.ones((3, 3)))
+        labels, count = ndimage.label(probability[row] >= threshold, structure=TOUCHING)
         areas = np.bincount(labels.ravel(), minlength=count + 1)
         areas[0] = 0
         for number in np.argsort(-areas)[:MOST_PATCHES]:

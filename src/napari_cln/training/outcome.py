@@ -23,6 +23,7 @@ from .scoring import (
     compare_scores,
     estimate_figures,
     fit_clip_point,
+    fit_frame_doubt,
     fit_limits,
     fit_operating_point,
     score_frames,
@@ -98,6 +99,7 @@ def card_of(
         temperature=temperature,
         clip_temperature=clip_temperature,
         clip_cutoff=clip_cutoff,
+        doubt=fit_frame_doubt(pooled, found) if recipe.network.knows_nothing else None,
         limits=limits,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,7 +14,9 @@ from torch import Tensor
 
 from ..errors import DatasetError
 from ..imaging.measurement import split_nodes
-from ..models.card import Figure
+from ..imaging.scan_area import is_sector
+from ..models.card import DoubtModel, Figure
+from ..network.doubt import clues_of, fit_doubt
 from ..network.model import Network
 from ..network.patches import chance_of_node
 from ..study.cutoff import choose_cutoff
@@ -30,6 +32,7 @@ __all__ = [
     "compare_scores",
     "estimate_figures",
     "fit_clip_point",
+    "fit_frame_doubt",
     "fit_limits",
     "fit_operating_point",
     "fit_temperature",
@@ -40,6 +43,8 @@ __all__ = [
 ]
 
 
+FAILED, HOLDS = 0.1, 0.7
+"""A result with a Dice under the first fails; one that reaches the second holds well."""
 LEAST_CLIPS = 10
 """Validated clips from which on a clip's score has a temperature and a cutoff of its own."""
 LOST = 0.02
@@ -56,6 +61,8 @@ class FrameScore:
     the mask is unknown. ``peaks`` are the highest probabilities of the patches that met a node.
     ``patches`` are all that were drawn: what the network's arm says of each, how likely it is a node; its
     area; and how much of that lies on nodes, whose area together is ``node_area``.
+    ``of_frame`` is how likely the frame as a whole has a node, as the arm says; ``is_sector`` tells whether
+    it is of a curved or phased probe.
     ``failed`` says that the network gave no finite number: then nothing was found (a Dice of 0 where
     there is a node), and ``malignancy`` is NaN.
     """
@@ -69,7 +76,16 @@ class FrameScore:
     peaks: tuple[float, ...] = ()
     patches: tuple[tuple[float, int, int], ...] = ()
     node_area: int = 0
+    of_frame: float = 1.0
+    is_sector: bool = False
     failed: bool = False
+
+    def result(self, least: float, smallest: int) -> tuple[float, bool]:
+        """Dice (NaN without a node), and whether a node is claimed, by the patches of at least that chance
+        and area."""
+        kept = [(area, on) for chance, area, on in self.patches if chance >= least and area >= smallest]
+        overlap, areas = sum(on for _, on in kept), sum(area for area, _ in kept)
+        return 2 * overlap / (areas + self.node_area) if self.node_area else float("nan"), bool(kept)
 
 
 @torch.no_grad()
@@ -115,6 +131,8 @@ def score_frames(
                         for id_, chance in enumerate(answer.chances[index], start=1)
                     ),
                     node_area=int(reference.sum()),
+                    of_frame=float(answer.of_frames[index]),
+                    is_sector=is_sector(part.images[index] / np.float32(255)),
                     failed=not answer.whole[index],
                 )
             )
@@ -131,13 +149,14 @@ LENIENT = 0.2
 class _Answer:
     """Answer of a network about B frames.
 
-    ``patches`` are numbered from 1 on in each frame, and ``chances`` are theirs; ``whole`` is False where
-    the network gave no finite number, and nothing was found then.
+    ``patches`` are numbered from 1 on in each frame, and ``chances`` are theirs, ``of_frames`` those of the
+    frames as a whole; ``whole`` is False where the network gave no finite number, and nothing was found then.
     """
 
     probability: NDArray[np.float32]  # (B, S, S)
     patches: list[NDArray[np.uint8]]  # each (S, S)
     chances: list[NDArray[np.float64]]  # each (N,)
+    of_frames: NDArray[np.float64]  # (B,)
     malignancy: NDArray[np.float32]  # (B,)
     whole: NDArray[np.bool_]  # (B,)
 
@@ -164,6 +183,9 @@ def _answers(network: Network, images: Tensor, unjudged: NDArray[np.bool_]) -> _
     stacked = np.array(masks, dtype=np.float32).reshape(-1, *unjudged.shape[1:])
     chances = chance_of_node(network, features, stacked, rows)
     each = [chances[rows == row] for row in range(len(images))]
+    of_frames = chance_of_node(
+        network, features, np.zeros(unjudged.shape, np.float32), np.arange(len(images))
+    )
     if network.config.knows_nothing:  # scored as in use, under what is taken for nodes
         kept = [
             np.isin(one, np.flatnonzero(of >= LENIENT) + 1) for one, of in zip(patches, each, strict=True)
@@ -175,7 +197,14 @@ def _answers(network: Network, images: Tensor, unjudged: NDArray[np.bool_]) -> _
     malignancy[~whole] = np.nan
     for row in np.flatnonzero(~whole):
         patches[row], each[row] = np.zeros_like(patches[row]), np.zeros(0)
-    return _Answer(probability=probability, patches=patches, chances=each, malignancy=malignancy, whole=whole)
+    return _Answer(
+        probability=probability,
+        patches=patches,
+        chances=each,
+        of_frames=of_frames,
+        malignancy=malignancy,
+        whole=whole,
+    )
 
 
 def _met(patches: NDArray[np.uint8], instances: NDArray[np.uint8]) -> list[int]:
@@ -253,13 +282,45 @@ def trade_off(scores: Sequence[FrameScore], least: float, smallest: int = 0) -> 
     for score in scores:
         if score.has_node is None or score.failed:
             continue
-        kept = [(area, on) for chance, area, on in score.patches if chance >= least and area >= smallest]
+        overlap, claimed = score.result(least, smallest)
         if score.has_node:
-            dices.append(2 * sum(on for _, on in kept) / (sum(area for area, _ in kept) + score.node_area))
+            dices.append(overlap)
         else:
-            left_alone.append(not kept)
+            left_alone.append(not claimed)
     dice_mean, share = (float(np.mean(part)) if part else float("nan") for part in (dices, left_alone))
     return dice_mean, share
+
+
+def fit_frame_doubt(scores: Sequence[FrameScore], limits: Limits) -> DoubtModel | None:
+    """Learn from validation frames how likely a result fails.
+
+    Parameters
+    ----------
+    scores : sequence of FrameScore
+        Of a network with a class *nothing*.
+    limits : Limits
+        With which it is used.
+
+    Returns
+    -------
+    DoubtModel or None
+        None where too few results fail, or hold (:func:`~napari_cln.network.doubt.fit_doubt`).
+    """
+    known = [score for score in scores if score.has_node is not None and not score.failed]
+    results = [score.result(limits.min_node_chance, limits.min_node_area) for score in known]
+    overlaps = np.nan_to_num([overlap for overlap, _ in results])
+    claims = np.array([claimed for _, claimed in results], dtype=np.bool_)
+    empty = np.array([not score.has_node for score in known], dtype=np.bool_)
+    clues = []
+    for score in known:
+        chances = np.array([chance for chance, area, _ in score.patches if area >= limits.min_node_area])
+        kept = chances >= limits.min_node_chance
+        clues.append(clues_of(chances[kept], score.of_frame, chances[~kept]))
+    failed = np.where(empty, claims, overlaps < FAILED)
+    model = fit_doubt(clues, claims, failed, ~empty & (overlaps >= HOLDS))
+    if model is None:
+        return None
+    return replace(model, knows_sectors=any(score.is_sector for score in known))
 
 
 def _best_chance(scores: Sequence[FrameScore], smallest: int) -> float:

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from ..errors import DatasetError, FrameReadError, RunError, counted
 from ..folder.dataset import TrainingFolder
+from ..folder.record import PSEUDO
 from ..folder.screens import refuse_held
 from ..folder.simulated import simulated_frames
 from ..folder.split.deal import Fold
@@ -43,7 +44,6 @@ from .data import Batch, Samples, order
 from .recipes import Recipe
 
 __all__ = [
-    "PSEUDO",
     "MoreFrames",
     "Teacher",
     "UnlabelledFrames",
@@ -54,8 +54,6 @@ __all__ = [
     "weighed",
 ]
 
-PSEUDO = "pseudo"
-"""Action of a record's last line where a model drew the mask and nobody has looked at it."""
 SEEDS = 1_000_000
 """Where the seeds of simulated frames begin: no study that ``napari-cln phantom`` makes has them."""
 

@@ -11,6 +11,7 @@ from napari.utils.notifications import show_info, show_warning
 from napari.viewer import Viewer
 
 from .._layers import (
+    LayerKind,
     annotation_from_layer,
     axes_to_layer,
     frame_from_layer,
@@ -22,7 +23,6 @@ from .._layers import (
 )
 from ..errors import ClnError
 from ..imaging.measurement import measure_nodes
-from ..types import LayerKind
 from .segment.dock import SegmentDock
 
 if TYPE_CHECKING:

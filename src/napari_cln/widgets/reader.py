@@ -11,8 +11,6 @@ from .._napari import read_layers
 if TYPE_CHECKING:
     from .._layers import LayerTuple
 
-__all__ = ["get_reader"]
-
 
 def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[LayerTuple]]:
     """Reader for napari: each frame with its nodes and their malignancy, a cine or a folder as it is."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 
 from ..disk.atomic import write_atomically
@@ -62,7 +61,7 @@ def promote(name_or_path: str | Path, *, confirmed: bool = False) -> ModelCard:
     folder = models_folder()
     try:
         weights = path.read_bytes()
-        card = card_of_weights(path, sha256(weights).hexdigest())
+        card = card_of_weights(path, weights)
         if card.is_pretrained_alone:
             raise WeightsError(
                 f"{card.model_id} was pretrained on unlabelled frames, and neither draws nor scores. Start a "

@@ -1,7 +1,8 @@
-"""Masks for frames that nobody labelled: a model draws them, and the sure ones are kept as pseudo-labels.
+"""Masks that no reader drew: outlines from calipers on the screen, and sure ones of a model as pseudo-labels.
 
-A pseudo-label is nobody's judgement. Its record says ``predicted``, names the model, and has the action
-``pseudo``; no label image belongs to it, and nothing trains on it unless ``train --pseudo`` asks for it.
+Both are predictions, to be looked at. A pseudo-label is nobody's judgement: its record says ``predicted``,
+names the model, and has the action ``pseudo``; no label image belongs to it, and nothing trains on it unless
+``train --pseudo`` asks for it.
 """
 
 from __future__ import annotations
@@ -17,19 +18,24 @@ import numpy as np
 
 from ..errors import PredictionError
 from ..folder.dataset import TrainingFolder
-from ..folder.record import Provenance
+from ..folder.formats.imported import SuggestedMask
+from ..folder.record import FROM_CALIPERS, PSEUDO, Provenance
 from ..folder.screens import refuse_held
+from ..imaging.crosses import find_calipers
 from ..imaging.measurement import unsure_share
+from ..io.sources import Source, as_frame
 from ..study.statistics.metrics import dice
-from ..training.unlabelled import PSEUDO, read_frames_of
-from ..types import Annotation, Case, Frame, Node, Prediction
+from ..types import Annotation, Box, Case, Frame, Node, Prediction
 
 if TYPE_CHECKING:
     from ..network.inference import Segmenter
     from ..network.model import Network
 
-__all__ = ["PseudoStep", "pseudo_label"]
+__all__ = ["PseudoStep", "outline_calipers", "pseudo_label"]
 
+OUTLINED = "its nodes were outlined from calipers on the screen, as predictions: look at each"
+AMBIGUOUS = "some of its caliper crosses can't be told apart, and nothing was outlined from these"
+MOST_NODES = 255
 WHO = "napari-cln pseudo"
 MOST_UNSURE = 0.15
 """Share of a mask whose border is uncertain, up to which it is kept."""
@@ -44,7 +50,7 @@ class PseudoStep:
     Parameters
     ----------
     id : str
-        In the training folder.
+        In the training folder; empty for a file that can't be read.
     why : str
         Why its mask was not kept; empty where it was.
     """
@@ -91,23 +97,36 @@ def pseudo_label(
     from ..network.inference import Segmenter
     from ..network.model import Network
     from ..network.weights import load_model
+    from ..training.unlabelled import read_frames_of
 
     study = folder if isinstance(folder, TrainingFolder) else TrainingFolder.open(folder)
     study.dataset.check_writable()
     waiting = [case for case in study.cases() if _is_waiting(case)]
     refuse_held(study, (case.id for case in waiting), "Labelling")
+    frames, unread = read_frames_of(scans) if scans else ([], 0)
     network = model if isinstance(model, Network) else load_model(fspath(model))
-    segmenter = Segmenter(network, device)
-    members = [Segmenter(one, device) for one in _members(network)]
+    segmenters = [Segmenter(one, device) for one in (network, *_members(network))]
     known = set(study.ids())
+    done = {case.id for case in waiting}
     try:
         for case in waiting:
-            frame = Frame(pixels=study.read_image(case), spacing_mm=case.spacing_mm, source=case.image)
-            yield _labelled(study, case.id, frame, [segmenter, *members], case.revision)
-        for frame in read_frames_of(scans)[0] if scans else ():
-            if (id_ := study.identify(frame)) not in known:
-                known.add(id_)
-                yield _labelled(study, id_, frame, [segmenter, *members], 0)
+            frame = Frame(
+                pixels=study.read_image(case),
+                spacing_mm=case.spacing_mm,
+                source=case.image,
+                channels=study.read_channels(case),
+            )
+            yield _labelled(study, case.id, frame, segmenters, case.revision)
+        for frame in frames:
+            if (id_ := study.identify(frame)) in done:
+                continue
+            done.add(id_)
+            if id_ in known:
+                yield PseudoStep(id=id_, why="the folder had the frame already")
+            else:
+                yield _labelled(study, id_, frame, segmenters, 0)
+        for _ in range(unread):
+            yield PseudoStep(id="", why="a file that can't be read")
     finally:
         study.dataset.recount()
 
@@ -130,8 +149,7 @@ def _labelled(
     study: TrainingFolder, id_: str, frame: Frame, segmenters: Sequence[Segmenter], revision: int
 ) -> PseudoStep:
     segmenter, *members = segmenters
-    mirrored = replace(frame, pixels=np.ascontiguousarray(frame.pixels[:, ::-1]), scan_area=_mirrored(frame))
-    one, other = segmenter.predict([frame, mirrored])
+    one, other = segmenter.predict([frame, _mirrored(frame)])
     if isinstance(one, PredictionError) or isinstance(other, PredictionError):
         return PseudoStep(id=id_, why="the model gives no finite number")
     why = _reason_against(one, other)
@@ -161,11 +179,20 @@ def _agrees(one: Prediction, member: Segmenter, frame: Frame) -> bool:
     return dice(one.instances > 0, alone.instances > 0) >= LEAST_AGREEMENT
 
 
-def _mirrored(frame: Frame) -> tuple[int, int, int, int] | None:
-    if frame.scan_area is None:
-        return None
-    top, left, bottom, right = frame.scan_area
-    return top, frame.shape[1] - right, bottom, frame.shape[1] - left
+def _mirrored(frame: Frame) -> Frame:
+    """The frame left for right, with all that is known of its places."""
+    width = frame.shape[1]
+
+    def turned(box: Box) -> Box:
+        return box[0], width - box[3], box[2], width - box[1]
+
+    return replace(
+        frame,
+        pixels=np.ascontiguousarray(frame.pixels[:, ::-1]),
+        scan_area=None if frame.scan_area is None else turned(frame.scan_area),
+        regions=tuple(replace(region, box=turned(region.box)) for region in frame.regions),
+        channels={name: np.ascontiguousarray(plane[:, ::-1]) for name, plane in frame.channels.items()},
+    )
 
 
 def _reason_against(one: Prediction, other: Prediction) -> str:
@@ -182,3 +209,54 @@ def _reason_against(one: Prediction, other: Prediction) -> str:
     if dice(one.instances > 0, other.instances[:, ::-1] > 0) < LEAST_AGREEMENT:
         return "the mirrored frame gets another mask"
     return ""
+
+
+# ------------------------------------------------------------ calipers on the screen
+
+
+def outline_calipers(frame: Source) -> SuggestedMask:
+    """Outline every node that was measured on a frame's screen.
+
+    Parameters
+    ----------
+    frame : path-like, Frame or ndarray
+
+    Returns
+    -------
+    SuggestedMask
+        ``instances``, uint8 (H, W): 0 background; 1, 2, … the nodes, the largest first, inside the scan
+        area. All 0 where no calipers are seen. For ``suggest`` of :func:`napari_cln.import_study`.
+
+    Raises
+    ------
+    FrameReadError
+        If the frame can't be read.
+    WeightsError
+        If the network's files are damaged.
+
+    Notes
+    -----
+    The network sees the frame with its marks painted over. Where a pixel lies in two outlines, the smaller
+    node has it.
+    """
+    from ..network.outline import load_outline_net, outliner_of
+
+    shown = as_frame(frame)
+    instances = np.zeros(shown.shape, dtype=np.uint8)
+    found = find_calipers(shown)
+    if not found.nodes and not found.left_over:
+        return SuggestedMask(instances=instances, action=FROM_CALIPERS, model_id="")
+    outliner = outliner_of(shown)
+    row0, column0, row1, column1 = outliner.scan_area
+    inside = np.s_[row0:row1, column0:column1]
+    masks = [outliner.outline(calipers)[inside] for calipers in found.nodes]
+    for id_, mask in enumerate(sorted(masks, key=np.count_nonzero, reverse=True)[:MOST_NODES], start=1):
+        instances[inside][mask] = id_
+    _, ids = np.unique(np.append(0, instances), return_inverse=True)  # one may hide another
+    notes = tuple(note for note, holds in ((OUTLINED, masks), (AMBIGUOUS, found.left_over)) if holds)
+    return SuggestedMask(
+        instances=ids[1:].reshape(shown.shape).astype(np.uint8),
+        action=FROM_CALIPERS,
+        model_id=load_outline_net()[1].model_id,
+        notes=notes,
+    )

@@ -116,7 +116,7 @@ def _signs_of_candidate(one: Candidate, novelty: float | None) -> FrameSigns:
         key=one.key,
         cine=one.cine,
         index=one.index,
-        node_scores=reading.node_scores,
+        node_scores=tuple(node.score for node in reading.nodes),
         frame_score=reading.frame_score,
         cutoff=reading.cutoff,
         finds_masks=reading.label == "no node found",

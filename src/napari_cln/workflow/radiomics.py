@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -13,9 +11,9 @@ from numpy.typing import NDArray
 from ..batch.masks import MaskFile
 from ..batch.names import Naming, picture_path, sources_outside
 from ..batch.rows import FrameKey
-from ..disk.atomic import write_atomically
-from ..disk.cells import defused
-from ..errors import ClnError, ExportError, InputError
+from ..disk.tables import write_table
+from ..errors import ClnError, InputError
+from ..imaging.measurement import painted_ids
 from ..imaging.radiomics import CODES, Radiomics, radiomics
 from ..io.sources import open_source, read_frame
 from ..types import Frame
@@ -57,12 +55,13 @@ def write_radiomics(
                     instances = masks.of(FrameKey(source.name, index), len(opened))
                     if instances is None or not instances.any():
                         continue
-                    found, lost = _of_frame(opened[index], instances)
+                    found, lost = radiomics_rows(opened[index], instances)
                     rows += [{"source": source.name, "frame": index} | row for row in found]
                     yield source.name, index, lost
         except ClnError:
             continue  # the segmentation has told it
-    _write(rows, out / TABLE)
+    headings = list(rows[0]) if rows else ["source", "frame", "node"]
+    write_table(out / TABLE, headings, ([row.get(name) for name in headings] for row in rows))
 
 
 class _Masks:
@@ -81,10 +80,18 @@ class _Masks:
         return read_frame(path).grey if path.exists() else None
 
 
-def _of_frame(frame: Frame, instances: NDArray[np.uint8]) -> tuple[list[dict[str, object]], str]:
+def radiomics_rows(frame: Frame, instances: NDArray[np.uint8]) -> tuple[list[dict[str, object]], str]:
+    """Features of each node of a frame as cells of the table, and why nodes of it have none.
+
+    Parameters
+    ----------
+    frame : Frame
+    instances : ndarray of uint8, shape (H, W)
+        Ids of the nodes.
+    """
     rows: list[dict[str, object]] = []
     lost = ""
-    for node in np.unique(instances[instances > 0]).tolist():
+    for node in painted_ids(instances):
         try:
             rows.append({"node": node} | _row(radiomics(frame, instances == node)))
         except InputError as error:
@@ -107,17 +114,3 @@ def _row(found: Radiomics) -> dict[str, object]:
 def _heading(name: str) -> str:
     """A feature's name with the IBSI's code, where it has one."""
     return f"{name} [{CODES[name]}]" if name in CODES else name
-
-
-def _write(rows: list[dict[str, object]], path: Path) -> None:
-    buffer = io.StringIO()
-    names = list(rows[0]) if rows else ["source", "frame", "node"]
-    writer = csv.DictWriter(buffer, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: defused(v) if isinstance(v, str) else v for k, v in row.items()} for row in rows)
-    try:
-        write_atomically(path, buffer.getvalue().encode())
-    except OSError as cause:
-        raise ExportError(
-            f"{path.name} can't be written ({cause.strerror}).", "Make room, or close it in other programs."
-        ) from cause

@@ -6,9 +6,9 @@ node, with one score for the clip, and where it is in each frame.
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -17,9 +17,9 @@ import numpy as np
 
 from ..batch.job import FrameResult, forget_changed, notes_of, open_results, segment_sources
 from ..batch.names import Naming, mark_of_naming, sources_outside
-from ..disk.atomic import write_atomically
-from ..disk.cells import defused
-from ..errors import ClnError, ExportError, PredictionError
+from ..disk.atomic import write_result
+from ..disk.tables import write_table
+from ..errors import ClnError, PredictionError
 from ..imaging.perfusion import TimeIntensity, perfusion
 from ..imaging.tracking import Track, Tracker
 from ..io.sources import open_source
@@ -108,8 +108,8 @@ CLIP_COLUMNS = (
 )  # fmt: skip
 WASH_IN, CURVES, CURVES_DRAWN = "perfusion.csv", "perfusion_curves.csv", "perfusion.png"
 WASH_IN_COLUMNS = (
-    "source", "track", "arrival_s", "time_to_peak_s", "rise_s", "mean_transit_s", "baseline", "peak", "ratio",
-    "fit", "intensity",
+    "source", "track", "arrival_s", "time_to_peak_s", "rise_s", "wash_out_s", "mean_transit_s", "baseline",
+    "peak", "ratio", "fit", "intensity",
 )  # fmt: skip
 CURVE_COLUMNS = ("source", "track", "frame", "seconds", "node", "around")
 MOST_DRAWN = 24
@@ -156,7 +156,7 @@ def track_to_folder(
     Parameters
     ----------
     paths : iterable of str or Path
-        Files, folders and glob patterns; stills are passed over.
+        Files, folders and glob patterns; of a still no more is told than that it is one.
     out : path
         Folder of the two tables, which may hold a segmentation's results.
     model, device
@@ -190,6 +190,7 @@ def track_to_folder(
         try:
             with open_source(source.path) as opened:
                 if len(opened) < 2:
+                    yield ClipResult(source=source.name, n_frames=1)
                     continue
                 result = _follow(source.name, opened, segmenter)
                 if wash_in:
@@ -199,13 +200,15 @@ def track_to_folder(
             result = ClipResult(source=source.name, message=source.hide(str(error)))
         results.append(result)
         yield result
-    _write(out / PLACES, PLACE_COLUMNS, _places(results))
-    _write(out / CLIPS, CLIP_COLUMNS, _clips(results, segmenter.model.model_id))
+    with suppress(OSError):  # the first table says what is wrong
+        out.mkdir(parents=True, exist_ok=True)
+    write_table(out / PLACES, PLACE_COLUMNS, _places(results))
+    write_table(out / CLIPS, CLIP_COLUMNS, _clips(results, segmenter.model.model_id))
     if wash_in:
-        _write(out / CURVES, CURVE_COLUMNS, _points(results))
-        _write(out / WASH_IN, WASH_IN_COLUMNS, _wash_ins(results))
+        write_table(out / CURVES, CURVE_COLUMNS, _points(results))
+        write_table(out / WASH_IN, WASH_IN_COLUMNS, _wash_ins(results))
         if picture := _drawn(results):
-            _put(out / CURVES_DRAWN, picture)
+            write_result(out / CURVES_DRAWN, picture)
 
 
 def _curves(
@@ -223,27 +226,45 @@ def _curves(
 def _wash_ins(results: Sequence[ClipResult]) -> Iterator[tuple[object, ...]]:
     for result in results:
         for track, curve in result.curves:
-            w = curve.wash_in
-            times = () if w is None else (w.arrival_s, w.time_to_peak_s, w.rise_s, w.mean_transit_s)
-            levels = () if w is None else (w.baseline, w.peak)
-            known = curve.dynamic_range_db
-            yield (
-                *(result.source, track),
-                *([f"{value:.3f}" for value in times] or [""] * 4),
-                *([f"{value:.5f}" for value in levels] or [""] * 2),
-                "" if curve.ratio is None else f"{curve.ratio:.3f}",
-                "" if w is None else f"{w.fit:.3f}",
-                "relative: grey values" if known is None else f"linear, of {known:g} dB",
-            )
+            yield result.source, track, *wash_in_cells(curve)
+
+
+def wash_in_cells(curve: TimeIntensity) -> tuple[object, ...]:
+    """Figures of a curve, in the order of ``WASH_IN_COLUMNS`` after its source and number.
+
+    Parameters
+    ----------
+    curve : TimeIntensity
+    """
+    w = curve.wash_in
+    times = () if w is None else (w.arrival_s, w.time_to_peak_s, w.rise_s, w.wash_out_s, w.mean_transit_s)
+    levels = () if w is None else (w.baseline, w.peak)
+    known = curve.dynamic_range_db
+    return (
+        *([f"{value:.3f}" for value in times] or [""] * 5),
+        *([f"{value:.5f}" for value in levels] or [""] * 2),
+        "" if curve.ratio is None else f"{curve.ratio:.3f}",
+        "" if w is None else f"{w.fit:.3f}",
+        "relative: grey values" if known is None else f"linear, of {known:g} dB",
+    )
 
 
 def _points(results: Sequence[ClipResult]) -> Iterator[tuple[object, ...]]:
     for result in results:
         for track, curve in result.curves:
-            for frame, (second, node, around) in enumerate(
-                zip(curve.seconds, curve.node, curve.around, strict=True)
-            ):
-                yield result.source, track, frame, f"{second:.3f}", f"{node:.5f}", f"{around:.5f}"
+            yield from ((result.source, track, *cells) for cells in curve_cells(curve))
+
+
+def curve_cells(curve: TimeIntensity) -> Iterator[tuple[object, ...]]:
+    """Points of a curve, in the order of ``CURVE_COLUMNS`` after its source and number.
+
+    Parameters
+    ----------
+    curve : TimeIntensity
+    """
+    points = zip(curve.seconds, curve.node, curve.around, strict=True)
+    for frame, (second, node, around) in enumerate(points):
+        yield frame, f"{second:.3f}", f"{node:.5f}", f"{around:.5f}"
 
 
 def _drawn(results: Sequence[ClipResult]) -> bytes:
@@ -332,21 +353,3 @@ def _places(results: Sequence[ClipResult]) -> Iterator[tuple[object, ...]]:
                 for each in one.faint
             }
             yield from (row for _, row in sorted((faint | drawn).items()))
-
-
-def _write(path: Path, columns: Sequence[str], rows: Iterable[tuple[object, ...]]) -> None:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([defused(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
-    _put(path, buffer.getvalue().encode())
-
-
-def _put(path: Path, content: bytes) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content)
-    except OSError as cause:
-        raise ExportError(
-            f"{path.name} can't be written ({cause.strerror}).", "Make room, or close it in other programs."
-        ) from cause

@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -450,6 +451,62 @@ def test_the_nnunet_export_is_split_by_patient_and_names_only_its_own_frames(ric
         assert not {patient[i] for i in fold["train"]} & {patient[i] for i in fold["val"]}
     for path in (tmp_path / "out" / "labelsTr").iterdir():
         assert set(np.unique(np.array(Image.open(path)))) <= {0, 1}
+
+
+@pytest.fixture
+def measured(folder, annotate):
+    """A study of a frame whose flow was measured, in a box, and of one without."""
+    other = annotate(1)
+    plane = np.zeros(other.frame.shape, np.uint8)
+    plane[60:120, 50:130], plane[80:90, 70:90] = 1, 200
+    folder.save(annotate(0), who="r1")
+    folder.save(replace(other, frame=replace(other.frame, channels={"flow": plane})), who="r1")
+    confirm_screens(folder, unseen_screens(folder), "r1")
+    return folder
+
+
+def channels_of(folder):
+    study = TrainingFolder.open(folder)
+    planes = {case.id: study.read_channels(case) for case in study.cases()}
+    return {case_id: {name: p.tobytes() for name, p in found.items()} for case_id, found in planes.items()}
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["own", "another program's"])
+def test_channels_go_out_and_in_as_those_of_nnunet(measured, tmp_path, own):
+    out = tmp_path / "out"
+    list(export_study(measured, "nnunet", out))
+    said = json.loads((out / "dataset.json").read_text())
+    assert said["channel_names"] == {"0": "ultrasound", "1": "flow", "2": "flow measured"}
+    assert {path.name[17:21] for path in (out / "imagesTr").iterdir()} == {"0000", "0001", "0002"}
+    assert len([*(out / "imagesTr").iterdir()]) == 3 * len(measured.ids())
+    if not own:  # without what only napari-cln knows
+        del said["x_napari_cln"], said["checksum"]
+        (out / "dataset.json").write_text(json.dumps(said))
+        shutil.rmtree(out / "records")
+
+    steps = [*import_study(out, tmp_path / "back", clean=False)]
+
+    assert not [step.problem for step in steps if step.problem]
+    back, there = channels_of(tmp_path / "back"), channels_of(measured.path)
+    assert sorted(map(str, back.values())) == sorted(map(str, there.values()))
+    assert any(back.values())
+
+
+def test_a_channel_without_its_place_is_refused_by_name(measured, tmp_path):
+    out = tmp_path / "out"
+    list(export_study(measured, "nnunet", out))
+    said = {"channel_names": {"0": "T1", "1": "T2"}, "labels": {"node": 1}, "file_ending": ".png"}
+    (out / "dataset.json").write_text(json.dumps(said))
+
+    with pytest.raises(DatasetError, match=r"the channel 'T2'.*'flow' and 'flow measured'"):
+        import_study(out, tmp_path / "back")
+
+
+@pytest.mark.parametrize("format", ["coco", "csv", "nrrd"])
+def test_an_export_says_that_channels_are_not_written(measured, tmp_path, format, capsys):
+    assert main(["export", str(measured.path), "--format", format, "--out", str(tmp_path / "out")]) == 0
+
+    assert "not written in this format (flow of 1 frame); nnunet has them" in "".join(capsys.readouterr())
 
 
 def test_coco_polygons_and_categories_come_in(necks, tmp_path):

@@ -29,6 +29,8 @@ from napari_cln.types import UNLIKE_TRAINING_DATA, Node
 MODEL = Algorithm(model_id="best@0123456789ab", mask_threshold=0.5, cutoff=0.41)
 NODES = (Node(id=1, level="III", side="left", p_malignant=0.8213), Node(id=2, level="I", p_malignant=0.2))
 LONG_AXIS, SHORT_AXIS, AREA, PROBABILITY = "103339001", "103340004", "42798000", "111047"
+LEARNT, MOVED = "Artificial Intelligence", "Deformable Models"
+INTERPOLATED = "napari-cln interpolation of masks"
 STILL, CINE = "US1_J2KR.dcm", "examples_ybr_color.dcm"
 
 needs_dciodvfy = pytest.mark.skipif(
@@ -101,6 +103,38 @@ def test_objects_of_every_real_image_conform(shared_data, tmp_path):
     assert len(list(tmp_path.glob("*.dcm"))) == 100
     assert len(refused) == 2
     assert all("identifier 999.999.2." in sentence for sentence in refused)
+
+
+@needs_dciodvfy
+@pytest.mark.parametrize(
+    ("origin", "made_by", "kind", "family", "name"),
+    [
+        ("predicted", "best@0123456789ab", "AUTOMATIC", LEARNT, "napari-cln best"),
+        ("corrected", "best@0123456789ab", "SEMIAUTOMATIC", LEARNT, "napari-cln best"),
+        ("predicted", "calipers@0123", "AUTOMATIC", LEARNT, "napari-cln calipers"),
+        ("predicted", "carried from frame 3", "AUTOMATIC", MOVED, "napari-cln carrying of masks"),
+        ("corrected", "interpolated between frames 2 and 9", "SEMIAUTOMATIC", MOVED, INTERPOLATED),
+        ("drawn", None, "MANUAL", None, None),
+    ],
+)
+def test_a_segmentation_says_by_whom_and_by_what_its_masks_were_made(
+    data, tmp_path, origin, made_by, kind, family, name
+):
+    identity = ImageIdentity.read(data / "dicom" / STILL)
+    algorithm = None if made_by is None else Algorithm(model_id=made_by)
+    seg = segmentation_of(found(identity), identity, origin=origin, algorithm=algorithm)
+    out = tmp_path / "made.seg.dcm"
+    out.write_bytes(encode(seg))
+
+    assert errors_of(out) == []
+    for segment in pydicom.dcmread(out).SegmentSequence:
+        assert segment.SegmentAlgorithmType == kind
+        assert segment.get("SegmentAlgorithmName") == name
+        said = segment.get("SegmentationAlgorithmIdentificationSequence")
+        assert (said is None) == (family is None)
+        if said is not None:
+            assert said[0].AlgorithmFamilyCodeSequence[0].CodeMeaning == family
+            assert "frame" not in said[0].AlgorithmName
 
 
 @pytest.mark.slow

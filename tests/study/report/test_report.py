@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from drawn_frames import FAR, LEFT, RIGHT, annotation, prediction, random_rows, rows_from_counts
+from matplotlib.backends.backend_pdf import PdfPages
 
 from napari_cln.errors import ExportError
 from napari_cln.study.cases import read_rows
@@ -15,8 +16,8 @@ from napari_cln.study.evaluation import EvaluationConfig, evaluate, evaluate_row
 from napari_cln.study.report import report_sections, write_report
 from napari_cln.study.report.checklist import reporting_items
 from napari_cln.study.report.overview import overview
-from napari_cln.study.report.pages import interval, number, p_value, percent, percentage
-from napari_cln.study.report.printing import html_page
+from napari_cln.study.report.pages import Plot, ReportTable, interval, number, p_value, percent, percentage
+from napari_cln.study.report.printing import BOTTOM, _Pages, html_page
 from napari_cln.study.statistics.intervals import proportion
 
 pytestmark = pytest.mark.slow  # to draw a report takes seconds
@@ -237,6 +238,36 @@ def test_the_same_evaluation_gives_the_same_files(report, drawn, tmp_path):
 
     for name in ("report.html", "cases.csv", "report.pdf", "report.json"):
         assert (again.parent / name).read_bytes() == (report.parent / name).read_bytes()
+
+
+def test_plots_are_lower_where_that_keeps_them_on_the_page(tmp_path):
+    plots = [Plot(caption="One", draw=lambda ax: None, height=3.0)] * 4  # two rows
+    with PdfPages(tmp_path / "pages.pdf") as file:
+        pages = _Pages(file)
+        pages.new()
+        pages.y = BOTTOM + 5.2
+        pages.plots(plots)
+        assert pages.n == 1
+        pages.y = BOTTOM + 2.0
+        pages.plots(plots)
+        assert pages.n == 2
+        pages.close()
+
+
+def test_the_last_row_of_a_table_stands_on_no_page_of_its_own(tmp_path):
+    table = ReportTable(caption="Rows", header=("row",), rows=tuple((str(row),) for row in range(9)))
+    with PdfPages(tmp_path / "pages.pdf") as file:
+        pages = _Pages(file)
+        pages.new()
+        full = pages.y
+        pages.table(table)
+        height = full - pages.y
+        pages.y = BOTTOM + height - 0.2  # all but the last row fits
+        pages.table(table)
+        words = [text.get_text() for text in pages.page.texts]
+        pages.close()
+
+    assert words[-2:] == ["7", "8"]
 
 
 def test_the_pdf_has_pages_and_no_date_or_author(report):

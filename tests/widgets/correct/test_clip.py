@@ -8,7 +8,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels
 from qtpy.QtTest import QTest
 
-from napari_cln._layers import SCAN_AREA_KEY, frame_from_layer
+from napari_cln._layers import SCAN_AREA_KEY, annotation_from_layer, frame_from_layer
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.types import Annotation, Node
 from napari_cln.widgets.correct.session import Session
@@ -100,6 +100,8 @@ def test_a_mask_goes_with_the_picture_to_the_end_as_a_prediction(bench, use):
         assert dice(mask.masks, node(k)) > 0.95
         assert mask.status == "predicted"
         assert mask.given.based_on == "carried from frame 0"
+        known = annotation_from_layer(labels_of(bench), mask.frame, index=k)  # as a saved layer has it
+        assert (known.status, known.based_on) == ("predicted", "carried from frame 0")
 
 
 def test_all_of_it_is_one_step_of_undo_and_redo_and_nothing_is_saved_by_it(bench, use, folder):

@@ -25,7 +25,7 @@ from napari_cln.network import outline
 from napari_cln.phantom import Screen, draw_calipers, simulate
 from napari_cln.types import Node
 from napari_cln.widgets.correct.dock import CorrectDock
-from napari_cln.widgets.correct.nodes import OF_CINES, TOOLS
+from napari_cln.widgets.correct.nodes import OF_CINES, TOOLS, ToolButtons
 from napari_cln.widgets.correct.session import Session
 from napari_cln.widgets.correct.tools import Workbench
 
@@ -446,6 +446,30 @@ def test_ends_that_show_no_node_are_told_and_keep_nothing(bench, draw, qtbot):
 
     assert "does not cross" in told.args[0]
     assert not bench._session.mask.masks.any()
+
+
+@pytest.mark.parametrize(
+    ("n_burned", "n_alone", "words"),
+    [
+        (2, 0, "2 calipers on this frame: use them?"),
+        (1, 1, "1 caliper on this frame: use it as a long axis?"),
+        (2, 2, "2 calipers on this frame: use them as long axes?"),
+        (3, 1, "3 calipers on this frame, 1 as a long axis: use them?"),
+    ],
+)
+def test_the_offer_says_which_calipers_are_taken_for_a_long_axis(qtbot, n_burned, n_alone, words):
+    tools = ToolButtons()
+    qtbot.addWidget(tools)
+
+    tools.show_state(is_cine=False, n_burned=n_burned, n_alone=n_alone)
+
+    assert tools.burned.text() == words
+
+
+def test_the_longer_axis_is_told_as_the_long_one_whichever_came_first(bench, draw):
+    draw(long=((30, 35), (30, 45)), short=((10, 40), (50, 40)))
+
+    assert "Long axis 40 px · short axis 10 px" in hint(bench._session.viewer)
 
 
 def test_calipers_on_the_screen_are_offered_and_taken_one_node_after_the_other(bench, qtbot):

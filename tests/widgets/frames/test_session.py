@@ -9,7 +9,7 @@ from napari.components import ViewerModel
 from napari.layers import Shapes
 from shipped import FRAME, REAL
 
-from napari_cln.types import LayerKind
+from napari_cln._layers import LayerKind
 from napari_cln.widgets.frames.session import FramesSession
 
 

@@ -443,6 +443,9 @@ def test_the_nodes_of_a_frame_are_copied_as_sentences(viewer, dock, open_image, 
 
     text = QApplication.clipboard().text()
     assert text.startswith("Node 1: ") and "For research, not for diagnosis." in text
+    dock.view.cutoff.setValue(0.99)
+    qtbot.mouseClick(dock.view.verdict.copy, Qt.MouseButton.LeftButton)
+    assert "below its cutoff 0.99: benign" in QApplication.clipboard().text()
 
 
 def test_moving_the_cutoff_relabels_without_a_run(viewer, dock, open_image, segment):
@@ -638,8 +641,8 @@ def test_the_reading_at_another_cutoff_keeps_no_node_found():
     from napari_cln.study.reading import Reading
 
     reading = Reading(
-        index=0, malignancy=0.9, label="no node found", cutoff=0.5, model_id="m@0", node_scores=(),
-        sizes=(), boxes=(), frame_digest="", mask_digest="",
+        index=0, malignancy=0.9, label="no node found", cutoff=0.5, model_id="m@0", nodes=(),
+        frame_digest="", mask_digest="",
     )  # fmt: skip
 
     assert reading.at(0.1).label == "no node found"

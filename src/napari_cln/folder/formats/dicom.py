@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import ClnError, DatasetError, FrameReadError, counted, listed
-from ...imaging.measurement import measure
+from ...imaging.measurement import Measurement, measure
 from ...io.dicom.file import read_header
 from ...io.dicom.objects.findings import (
     Algorithm,
@@ -36,7 +36,7 @@ from ...io.dicom.objects.segmentation import (
 )
 from ...io.sources import open_source, refers_to_images
 from ...io.terms import Segment
-from ...types import Frame, Measurement, Node
+from ...types import Frame, Node
 from ..dataset import TrainingFolder
 from ..record import LABELLED, Record
 from .imported import Drawn, ImportOptions, Outlines, below

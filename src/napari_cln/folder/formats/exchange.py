@@ -534,15 +534,21 @@ def _write(study: TrainingFolder, format: str, goal: Path) -> Iterator[ExchangeS
         else:
             writer = CocoWriter(part) if format == "coco" else CsvWriter(part)
         total = len(study.ids())
+        lost: dict[str, int] = defaultdict(int)
         for i, frame in enumerate(read_stored(study), start=1):
             writer.add(frame)
+            for name in frame.channels if format != "nnunet" else ():
+                lost[name] += 1
             yield ExchangeStep(index=i, total=total, name=frame.case.id, case=frame.case)
-        note = writer.close()
+        notes = [note for note in [writer.close()] if note]
+        if lost:
+            said = listed(f"{name} of {counted(n, 'frame')}" for name, n in lost.items())
+            notes.append(f"Channels are not written in this format ({said}); nnunet has them.")
         if goal.exists():
             goal.rmdir()
         part.replace(goal)
-        if note:
-            yield ExchangeStep(index=total, total=total, name=goal.name, notes=(note,))
+        if notes:
+            yield ExchangeStep(index=total, total=total, name=goal.name, notes=tuple(notes))
     except OSError as cause:
         raise ExportError(
             f"{goal.name} can't be written ({cause.strerror}).",

@@ -170,6 +170,8 @@ class Drawn:
         What a person should know of how they were read.
     judged : bool
         Whether no node says that somebody looked and there is none.
+    channels : mapping of str to ndarray of uint8, shape (H, W)
+        What was measured beside the grey image, as ``Frame.channels``.
     """
 
     instances: NDArray[np.uint8]
@@ -177,6 +179,7 @@ class Drawn:
     not_judged: NDArray[np.bool_] | None = None
     notes: tuple[str, ...] = ()
     judged: bool = False
+    channels: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

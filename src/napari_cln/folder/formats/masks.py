@@ -18,6 +18,7 @@ from PIL import Image, ImageSequence
 from scipy import ndimage
 
 from ...errors import DatasetError, FrameReadError, listed
+from ...imaging.measurement import TOUCHING
 from ...io.depth import upright
 from ...io.sources import open_source
 from ...io.terms import Segment
@@ -463,7 +464,7 @@ def _unexplained(picture: MaskPicture, found: list[int], name: str) -> str:
 
 def pieces_of(mask: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
     """Connected pieces; specks under a hundredth of the largest go with it, as slips of the brush."""
-    labels, n = ndimage.label(mask, structure=np.ones((3, 3)))
+    labels, n = ndimage.label(mask, structure=TOUCHING)
     areas = np.bincount(labels.ravel(), minlength=n + 1)[1:]
     largest = int(np.argmax(areas))
     nodes = [i for i in range(n) if areas[i] * 100 >= areas[largest]]

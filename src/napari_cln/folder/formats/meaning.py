@@ -16,7 +16,6 @@ from ...errors import DatasetError, counted, listed
 from ...types import Level, Side, Split, Truth, TruthSource
 
 Meaning: TypeAlias = Literal["background", "node", "benign", "metastatic", "no-node", "unknown", "not-judged"]
-TRUTHS = ("benign", "metastatic", "no-node", "unknown")
 
 _MEANINGS: dict[str, Meaning] = {
     **dict.fromkeys(

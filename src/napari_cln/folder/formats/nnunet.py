@@ -2,11 +2,13 @@
 
 A training folder is one already; the export leaves out what is nobody else's (readers' names,
 notes, revisions) and keeps records beside the pictures, so that another napari-cln reads the nodes
-and truths that nnU-Net's two-valued labels can't say.
+and truths that nnU-Net's two-valued labels can't say. What was measured beside the grey image are further
+channels, two each: the values, and where they were measured.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -14,9 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from ...disk.atomic import read_json
 from ...errors import DatasetError, SplitError, listed
+from ...io.sources import read_frame
 from ...io.volumes import VOLUME_ENDINGS
 from ...types import Frame, Split
 from ..description import Description
@@ -29,6 +34,9 @@ from .imported import Drawn, ImportOptions, Outlines, path_inside
 from .masks import drawn, mask_meanings, read_mask
 from .meaning import Meaning, meaning_of
 from .stored import ExportedFrame
+
+WHERE = " measured"
+"""After a channel's name: the picture that is above 0 where it was measured."""
 
 if TYPE_CHECKING:
     from ..dataset import TrainingFolder
@@ -54,7 +62,7 @@ def find_nnunet(source: Path, options: ImportOptions) -> Outlines:
     Raises
     ------
     DatasetError
-        If it has several channels, is not of pictures, or its labels are not known.
+        If it has channels that are not known, is not of pictures, or its labels are not known.
     """
     description = read_json(source / "dataset.json")
     ending = str(description.get("file_ending", ""))
@@ -64,21 +72,28 @@ def find_nnunet(source: Path, options: ImportOptions) -> Outlines:
             "Pictures (.png, .bmp, .tif) and volumes of one slice (.nii.gz, .nrrd) can be imported.",
         )
     meanings = mask_meanings(options) or _meanings(description.get("labels"), source.name)
+    further = _further(description, source.name)
     draw: dict[Path, Callable[[Frame], Drawn]] = {}
     splits: dict[Path, Split] = {}
     used = {source / "dataset.json"}
     for images, labels in (("imagesTr", "labelsTr"), ("imagesTs", "labelsTs")):
         for path in sorted((source / images).glob(f"*_0000{ending}")):
-            label = source / labels / (path.name.removesuffix(f"_0000{ending}") + ending)
+            name = path.name.removesuffix(f"_0000{ending}")
+            label = source / labels / (name + ending)
+            planes = {
+                channel: tuple(path.with_name(f"{name}_{number:04}{ending}") for number in numbers)
+                for channel, numbers in further.items()
+            }
             if images == "imagesTs":
                 if not label.is_file():
                     continue  # a frame to predict: nothing is known of it
                 splits[path] = "test"
-            draw[path] = partial(_draw, source, path, label, meanings)
-            used.add(label)
-        if list((source / images).glob(f"*_0001{ending}")):
+            draw[path] = partial(_draw, source, path, label, meanings, planes)
+            used.update((label, *(plane for pair in planes.values() for plane in pair)))
+        if not further and list((source / images).glob(f"*_0001{ending}")):
             raise DatasetError(
-                f"{source.name} has several channels.", "Only grey images of one can be imported."
+                f"{source.name} has several channels, and dataset.json does not name them.",
+                "Correct its channel_names.",
             )
     if not draw:
         raise DatasetError(
@@ -121,11 +136,44 @@ def _meanings(labels: Any, name: str) -> dict[str, Meaning]:
     return meanings
 
 
-def _draw(source: Path, path: Path, label: Path, meanings: Mapping[str, Meaning], frame: Frame) -> Drawn:
+def _further(description: Mapping[str, Any], source: str) -> dict[str, tuple[int, int]]:
+    """Numbers of each channel beside the grey image: of its values, and of where it was measured."""
+    names = description.get("channel_names", {})
+    if not isinstance(names, dict) or not all(re.fullmatch(r"\d{1,4}", str(key)) for key in names):
+        raise DatasetError(f"{source}/dataset.json has no plain list of channel_names.", "Correct it.")
+    numbers = {str(name): int(key) for key, name in names.items() if int(key)}
+    further = {
+        name: (number, numbers[name + WHERE]) for name, number in numbers.items() if name + WHERE in numbers
+    }
+    known = {*further, *(name + WHERE for name in further)}
+    if unknown := [name for name in numbers if name not in known]:
+        raise DatasetError(
+            f"{source} has the channel {unknown[0][:40]!r}, and none that says where it was measured.",
+            f"Beside the grey image a channel is read with a second one, such as 'flow' and 'flow{WHERE}', "
+            "which is 0 where nothing was measured.",
+        )
+    return further
+
+
+def _draw(
+    source: Path,
+    path: Path,
+    label: Path,
+    meanings: Mapping[str, Meaning],
+    planes: Mapping[str, tuple[Path, ...]],
+    frame: Frame,
+) -> Drawn:
     picture = read_mask(path_inside(label, (source,)))
-    if picture.values.shape != frame.shape:
-        raise DatasetError(f"{label.name} has another size than {path.name}. Correct the dataset.")
-    return replace(drawn(picture, label.name, "unknown", meanings), judged=True)
+    channels: dict[str, NDArray[np.uint8]] = {}
+    for name, places in planes.items():
+        value, where = (read_frame(path_inside(place, (source,))).grey for place in places)
+        channels[name] = np.where(where > 0, np.maximum(value, 1), 0).astype(np.uint8)
+    if {picture.values.shape, *(plane.shape for plane in channels.values())} != {frame.shape}:
+        raise DatasetError(
+            f"The label or a channel of {path.name} has another size than it. Correct the dataset."
+        )
+    measured = {name: plane for name, plane in channels.items() if plane.any()}
+    return replace(drawn(picture, label.name, "unknown", meanings), judged=True, channels=measured)
 
 
 class NnunetWriter:
@@ -133,6 +181,7 @@ class NnunetWriter:
 
     def __init__(self, study: TrainingFolder, dest: Path) -> None:
         self._study, self._layout = study, Layout(dest)
+        self._channels = sorted({name for case in study.cases() for name in case.checksums.channels})
         self._masks = 0
         for folder in self._layout.shared:
             folder.mkdir()
@@ -146,6 +195,12 @@ class NnunetWriter:
         if masks.label is not None:
             pictures[layout.mask(case_id)] = masks.label
             self._masks += 1
+            nothing = np.zeros_like(frame.image)
+            values = [frame.channels.get(name, nothing) for name in self._channels]
+            planes = [plane for value in values for plane in (value, (value > 0) * np.uint8(255))]
+            for number, plane in enumerate(planes, start=1):
+                pictures[layout.images / f"{case_id}_{number:04}.png"] = plane
+        pictures |= {layout.channel(case_id, name): plane for name, plane in frame.channels.items()}
         if masks.instances is not None:
             pictures[layout.instances(case_id)] = masks.instances
         for path, pixels in pictures.items():
@@ -154,9 +209,12 @@ class NnunetWriter:
 
     def close(self) -> str | None:
         """Write the description and the split by patient; say why there is no split, if there is none."""
-        description = Description.new(self._study.dataset.salt)
+        names = ["ultrasound", *(name + part for name in self._channels for part in ("", WHERE))]
         description = msgspec.structs.replace(
-            description, n_masks=self._masks, has_unjudged=self._study.dataset.has_unjudged
+            Description.new(self._study.dataset.salt),
+            n_masks=self._masks,
+            has_unjudged=self._study.dataset.has_unjudged,
+            others={"channel_names": {str(number): name for number, name in enumerate(names)}},
         )
         self._layout.dataset.write_bytes(description.encode())
         try:

@@ -17,9 +17,10 @@ import numpy as np
 
 from ...disk.tables import ENDINGS, is_hidden
 from ...errors import DatasetError, counted, listed
+from ...imaging.burned_in import Extent
 from ...io.sources import FrameSource, open_source
 from ...types import Annotation, Frame, Level, Node, Side, Split, Status, Truth, TruthSource
-from ..record import Extent, Provenance
+from ..record import Provenance
 from .columns import ClinicalValues, Labels, TableRow, has_images, read_labels
 from .imported import Drawn, Found, ImportedFrame, ImportOptions, Incoming, Outlines, path_inside
 from .masks import (
@@ -437,7 +438,7 @@ def _parcel(study: Study, image: Path, said: _Said, index: int | None, pages: in
     looked = said.label == "no-node" or (outlines.judged and not nodes)
     status: Status = "accepted" if nodes else "no-node" if looked else "predicted"
     annotation = Annotation(
-        frame=frame,
+        frame=replace(frame, channels=outlines.channels),
         instances=outlines.instances,
         nodes=nodes,
         status=status,

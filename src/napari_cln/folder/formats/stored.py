@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ...disk.locks import lock
 from ...errors import DatasetError, counted
+from ...imaging.burned_in import kept_area
 from ...imaging.scan_area import find_scan_area
 from ...io.volumes import encode_volume
 from ...types import Annotation, Case, Frame
@@ -21,7 +22,7 @@ from ..dataset import TrainingFolder, read_not_judged
 from ..pictures import hash_pixels
 from ..record import SCHEMA, Provenance, Record, case_of
 from ..screens import PIXELS_SEEN
-from ..state import State, hashes_of, history_entry, kept_area, masks_of
+from ..state import State, hashes_of, history_entry, masks_of
 from .imported import Found, ImportedFrame, Incoming
 
 VOLUMES = {"nrrd": (".nrrd", ".seg.nrrd"), "nifti": (".nii.gz", "_mask.nii.gz")}
@@ -37,6 +38,7 @@ class ExportedFrame:
     record: Record
     image: NDArray[np.uint8]
     instances: NDArray[np.uint8]
+    channels: Mapping[str, NDArray[np.uint8]]
     not_judged: NDArray[np.bool_] | None = None
 
 
@@ -66,6 +68,7 @@ def read_stored(study: TrainingFolder) -> Iterator[ExportedFrame]:
             record=msgspec.structs.replace(record, source=source),
             image=study.read_image(case),
             instances=study.read_instances(case),
+            channels=study.read_channels(case),
             not_judged=read_not_judged(study, case),
         )
 

@@ -34,7 +34,7 @@ __all__ = ["StudyCheck", "check_study"]
 
 Severity: TypeAlias = Literal["error", "warning"]
 _NAMES = {
-    "imagesTr": re.compile(r"([0-9a-f]{16})_0000\.png"),
+    "imagesTr": re.compile(r"([0-9a-f]{16})_\d{4}\.png"),  # an export has channels beside the grey image
     "imagesNoMask": re.compile(r"([0-9a-f]{16})_0000\.png"),
     "labelsTr": re.compile(r"([0-9a-f]{16})\.png"),
     "records": re.compile(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ...errors import counted
+from ...imaging.measurement import TOUCHING
 from ...types import Case
 
 WHOLE_FRAME = 0.6
@@ -187,7 +188,7 @@ def odd_signs(instances: NDArray[np.uint8]) -> tuple[str, ...]:
     ids = [i for i, place in enumerate(places, start=1) if place is not None]
     if len(ids) > MANY_NODES:
         signs.append(f"has {len(ids)} nodes")
-    _, pieces = ndimage.label(mask, structure=np.ones((3, 3)))
+    _, pieces = ndimage.label(mask, structure=TOUCHING)
     _, gaps = ndimage.label(np.pad(~mask, 1, constant_values=True))
     if pieces + gaps - 1 > RAGGED:
         signs.append(f"has {pieces} pieces and {gaps - 1} holes, as a picture that was thresholded")

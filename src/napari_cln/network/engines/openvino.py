@@ -14,7 +14,6 @@ frontend that ``convert_model`` itself uses.
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import os
 import platform
@@ -33,12 +32,13 @@ from xml.etree import ElementTree
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...compat.tensors import settle_layers
 from ...imaging.preprocessing import Geometry
-from ..model import Features, Member
+from ..model import Member
 from . import pytorch as pytorch
+from .one_pass import Maps, OnePass
 
 __all__ = ["LOWERED", "CompiledYNet", "is_wanted", "load_openvino"]
 
@@ -82,8 +82,8 @@ def load_openvino() -> ModuleType:
     return module
 
 
-class CompiledYNet(Member):
-    """A network whose maps OpenVINO computes; its head, a thousandth of the work, stays with PyTorch.
+class CompiledYNet(OnePass):
+    """A network whose maps OpenVINO computes.
 
     Parameters
     ----------
@@ -94,43 +94,18 @@ class CompiledYNet(Member):
     """
 
     def __init__(self, network: Member, *, mixed_precision: bool) -> None:
-        super().__init__(network.config)
-        self.card, self.novelty = network.card, network.novelty
-        self._arm = copy.copy(network)
-        self._arm._modules = {"head": network.head}  # all other layers are in the graph
-        self.head = network.head
+        super().__init__(network)
         self._graph = _graph_of(network, mixed_precision)
-        self._turn = Lock()
-        self.eval()
 
     @classmethod
     def of(cls, network: Member, *, mixed_precision: bool) -> CompiledYNet:
         """Compile a network, unless it is compiled already."""
         return network if isinstance(network, cls) else cls(network, mixed_precision=mixed_precision)
 
-    def encode(self, x: Tensor) -> Features:
-        """Features of frames ``x``; in the place of ``e2``, which only a decoder reads, the mask logits."""
-        with self._turn:
-            found = self._graph([x.numpy(force=True)])
-        maps = [torch.from_numpy(found[index]) for index in range(len(found))]
-        e1, e3, arm = maps[:3]
-        e4 = maps[3] if self.config.knows_nothing else None
-        logits = maps[-1] if self.config.segmentation else e1
-        return Features(e1, logits, e3, arm, e4)
-
-    def masks(self, features: Features) -> tuple[Tensor, ...]:
-        """Mask logits (B, 2, S, S), which came with the features."""
-        return (features.e2,)
-
-    def classify(
-        self, features: Features, guide: Tensor | None = None, frames: Tensor | None = None
-    ) -> Tensor:
-        """Class logits; see :meth:`Network.classify`."""
-        return self._arm.classify(features, guide, frames)
-
-    def pooled_maps(self, features: Features, guide: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Maps that the head reads; see :meth:`Member.pooled_maps`."""
-        return self._arm.pooled_maps(features, guide)
+    def compute(self, x: Tensor) -> list[Tensor]:
+        """Compute the maps of frames ``x``; see :meth:`OnePass.compute`."""
+        found = self._graph([x.numpy(force=True)])
+        return [torch.from_numpy(found[index]) for index in range(len(found))]
 
 
 _graphs: OrderedDict[tuple[str, type[Member], bool, int], Any] = OrderedDict()
@@ -166,7 +141,7 @@ def _recorded(network: Member) -> Any:
         # a deprecation (OpenVINO's other frontend does not read every release of PyTorch), and that
         # sizes are taken for constants, which they are
         warnings.simplefilter("ignore")
-        maps = _Maps(pytorch.at_work(network, mixed_precision=False))
+        maps = Maps(pytorch.at_work(network, mixed_precision=False))
         maps(example)  # makes the matrices of the pooling, which the recording then takes for constants
         recorded = torch.jit.trace(maps, example, check_trace=False)  # type: ignore[no-untyped-call]
         decoder = openvino.frontend.pytorch.ts_decoder.TorchScriptPythonDecoder(
@@ -217,19 +192,3 @@ def _is_lowered(name: str, parts: Sequence[str]) -> bool:
     """Tell whether a layer, such as ``__module.network.enc3.down.0/aten::relu/Relu``, is in a part."""
     name = name.removeprefix("__module.network.")
     return any(name.startswith((f"{part}/", f"{part}.")) for part in parts)
-
-
-class _Maps(nn.Module):
-    """All that one pass computes, as a plain tuple."""
-
-    def __init__(self, network: Member) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        features = self.network.encode(x)
-        maps = [features.e1, features.e3, features.arm]
-        if self.network.config.knows_nothing and features.e4 is not None:
-            maps.append(features.e4)
-        drawn = self.network.masks(features)[-1:] if self.network.config.segmentation else ()
-        return (*maps, *drawn)

@@ -18,7 +18,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from ..blocks import PlanesBeside
 from ..model import Member
 
-__all__ = ["LOWERED", "at_work"]
+__all__ = ["LOWERED", "at_work", "fold_norms"]
 
 LOWERED = {"pyramid": ("enc3", "enc4", "enc5"), "u": ("enc4", "enc5", "dec4")}
 """Stages of a network whose convolutions compute in bfloat16, by its trunk."""
@@ -40,10 +40,21 @@ def at_work(network: Member, *, mixed_precision: bool) -> Member:
         stage = getattr(copied, name)
         if not isinstance(stage, _Lowered):
             setattr(copied, name, _Lowered(stage))
-    for layers in copied.modules():
+    fold_norms(copied)
+    return copied
+
+
+def fold_norms(network: nn.Module) -> None:
+    """Take batch norms into the weights of the float32 convolutions before them, in place.
+
+    Parameters
+    ----------
+    network : Module
+        In evaluation mode.
+    """
+    for layers in network.modules():
         if isinstance(layers, nn.Sequential) and len(layers) > 1:
             _fold_norm(layers)
-    return copied
 
 
 class _Lowered(nn.Module):

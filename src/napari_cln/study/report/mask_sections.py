@@ -200,6 +200,7 @@ def gallery_section(evaluation: Evaluation) -> Section | None:
                 width=2.28,
                 height=2.25,
                 left=0.1,
+                below=0.1,
             )
             for picture in evaluation.pictures
         ),

@@ -47,13 +47,14 @@ class ReportTable:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Plot:
-    """A plot that draws itself into axes; sizes in inches, ``left`` for the labels of its y axis."""
+    """A plot that draws itself into axes; sizes in inches, ``left`` and ``below`` for its axes' labels."""
 
     caption: str
     draw: Callable[[Axes], None]
     width: float = 3.4
     height: float = 2.9
     left: float = 0.55
+    below: float = 0.4
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

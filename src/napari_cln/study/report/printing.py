@@ -107,6 +107,10 @@ LEFT, RIGHT, TOP, BOTTOM = 0.7, 0.7, 0.7, 0.7
 INNER = WIDTH - LEFT - RIGHT
 LINE = 1.35
 """Line height, as a multiple of the font size."""
+LOWEST = 0.72
+"""Height to which plots shrink, as a part of their own, before they go to the next page."""
+CAPTION = 0.3
+"""Inches below a row of plots."""
 
 
 class _Pages:
@@ -142,31 +146,39 @@ class _Pages:
 
     def paragraph(self, text: str, size: float = 8.5, weight: str = "normal", indent: float = 0.0) -> None:
         """Wrapped text."""
-        sign = size * (0.53 if weight == "normal" else 0.6) / 72
-        lines = textwrap.wrap(text, int((INNER - indent) / sign))
         step = size * LINE / 72
-        for line in lines:
+        for line in _lines(text, size, weight, indent):
             self.need(step)
             self.y -= step
             self.write(line, LEFT + indent, self.y, size, weight=weight)
         self.y -= step * 0.4
 
+    @staticmethod
+    def height_of(text: str, size: float = 8.5, weight: str = "normal") -> float:
+        """Inches of a paragraph."""
+        return (len(_lines(text, size, weight)) + 0.4) * size * LINE / 72
+
     def table(self, table: ReportTable, size: float = 7.0) -> None:
         """Columns as wide as their text, the widest ones wrapped; the header again on each page."""
-        step = size * LINE / 72
         widths = _widths(table, size)
-        header = _wrapped(table.header, widths, size)
-        # The caption stays with the header and a first row.
-        self.need(step * (4 + max(map(len, header))))
+        header, *rows = (_wrapped(row, widths, size) for row in (table.header, *table.rows))
+        self.need(self.start_of(table, size))
         self.paragraph(table.caption, size + 0.5, "bold")
         self._row(header, widths, size, "bold")
-        for row in table.rows:
-            cells = _wrapped(row, widths, size)
-            if self.y - step * max(map(len, cells)) < BOTTOM:
+        for number, row in enumerate(rows, start=1):
+            # no row stands alone on the last page
+            last = rows[number - 1 :] if number == len(rows) - 1 else [row]
+            if self.y - sum(_height(one, size) for one in last) < BOTTOM:
                 self.new()
                 self._row(header, widths, size, "bold")
-            self._row(cells, widths, size, "normal")
-        self.y -= step
+            self._row(row, widths, size, "normal")
+        self.y -= size * LINE / 72
+
+    def start_of(self, table: ReportTable, size: float = 7.0) -> float:
+        """Inches of a table that stay together: caption, header and first rows."""
+        widths = _widths(table, size)
+        first = (_wrapped(row, widths, size) for row in (table.header, *table.rows[:3]))
+        return self.height_of(table.caption, size + 0.5, "bold") + sum(_height(row, size) for row in first)
 
     def _row(self, cells: list[list[str]], widths: list[float], size: float, weight: str) -> None:
         step = size * LINE / 72
@@ -175,7 +187,7 @@ class _Pages:
             for i, line in enumerate(lines, start=1):
                 self.write(line, x, self.y - i * step, size, weight=weight)
             x += width
-        self.y -= step * max(map(len, cells)) + 0.03
+        self.y -= _height(cells, size) - 0.03
         assert self.page is not None
         ends, y = (LEFT / WIDTH, 1 - RIGHT / WIDTH), self.y / HEIGHT
         thick, grey = (0.9, "#111111") if weight == "bold" else (0.4, "#bbbbbb")
@@ -183,31 +195,41 @@ class _Pages:
         self.y -= 0.03
 
     def plots(self, plots: Sequence[Plot]) -> None:
-        """Plots side by side, as many as fit a row."""
+        """Plots side by side, as many as fit a row, and lower where that keeps them on the page."""
         rows: list[list[Plot]] = []
         for plot in plots:
             if rows and sum(p.width for p in rows[-1]) + plot.width <= INNER + 0.1:
                 rows[-1].append(plot)
             else:
                 rows.append([plot])
-        for row in rows:
-            height = max(plot.height for plot in row)
-            self.need(height + 0.3)
-            x = LEFT
-            for plot in row:
-                assert self.page is not None
-                part = self.page.add_axes(
-                    (
-                        (x + plot.left) / WIDTH,
-                        (self.y - height + 0.4) / HEIGHT,
-                        (plot.width - plot.left - 0.15) / WIDTH,
-                        (height - 0.75) / HEIGHT,
-                    )
+        while rows:
+            heights = [max(plot.height for plot in row) for row in rows]
+            self.need(LOWEST * heights[0] + CAPTION)
+            room = self.y - BOTTOM
+            n = 1
+            while n < len(rows) and LOWEST * sum(heights[: n + 1]) + (n + 1) * CAPTION <= room:
+                n += 1
+            lower = min(1.0, (room - n * CAPTION) / sum(heights[:n]))
+            for row, height in zip(rows[:n], heights, strict=False):
+                self._row_of_plots(row, lower * height)
+            rows = rows[n:]
+
+    def _row_of_plots(self, row: Sequence[Plot], height: float) -> None:
+        x = LEFT
+        for plot in row:
+            assert self.page is not None
+            part = self.page.add_axes(
+                (
+                    (x + plot.left) / WIDTH,
+                    (self.y - height + plot.below) / HEIGHT,
+                    (plot.width - plot.left - 0.15) / WIDTH,
+                    (height - plot.below - 0.35) / HEIGHT,
                 )
-                plot.draw(part)
-                self.write(plot.caption, x, self.y - height - 0.08, 7)
-                x += plot.width
-            self.y -= height + 0.3
+            )
+            plot.draw(part)
+            self.write(plot.caption, x, self.y - height - 0.08, 7)
+            x += plot.width
+        self.y -= height + CAPTION
 
 
 def write_pdf(first: Overview, sections: Sequence[Section], path: Path) -> None:
@@ -230,7 +252,12 @@ def write_pdf(first: Overview, sections: Sequence[Section], path: Path) -> None:
         for i, note in enumerate(first.notes):
             pages.paragraph(f"• {note}", 9, "bold" if i == 0 else "normal")
         for section in sections:
-            pages.need(2.2)
+            start = 0.15 + pages.height_of(section.title, 13, "bold") + pages.height_of(section.text)
+            if section.tables:
+                start += pages.start_of(section.tables[0])
+            elif section.plots:
+                start += LOWEST * section.plots[0].height + CAPTION
+            pages.need(start)
             pages.y -= 0.15
             pages.paragraph(section.title, 13, "bold")
             pages.paragraph(section.text)
@@ -238,6 +265,16 @@ def write_pdf(first: Overview, sections: Sequence[Section], path: Path) -> None:
                 pages.table(table)
             pages.plots(section.plots)
         pages.close()
+
+
+def _lines(text: str, size: float, weight: str, indent: float = 0.0) -> list[str]:
+    sign = size * (0.53 if weight == "normal" else 0.6) / 72
+    return textwrap.wrap(text, int((INNER - indent) / sign))
+
+
+def _height(cells: list[list[str]], size: float) -> float:
+    """Inches of a row of a table."""
+    return size * LINE / 72 * max(map(len, cells)) + 0.06
 
 
 def _widths(table: ReportTable, size: float) -> list[float]:

@@ -10,7 +10,6 @@ References
 
 from __future__ import annotations
 
-import csv
 import re
 import unicodedata
 from collections import Counter
@@ -20,9 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from ...disk.cells import defused
-from ...disk.tables import read_table
-from ...errors import ExportError
+from ...disk.tables import read_table, write_table
 from .vocabulary import Concept, Dictionary, Label, load_dictionary
 
 __all__ = ["Dictionary", "Finding", "ReportReading", "classify_reports", "load_dictionary", "read_report"]
@@ -323,15 +320,6 @@ def classify_reports(
     for row in table.rows:
         reading = read_report(row["text"], dictionary)
         counts[reading.label] += 1
-        rows.append([defused(row["id"].strip()), reading.label, defused(reading.evidence)])
-    try:
-        with Path(out).open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["id", "label", "evidence"])
-            writer.writerows(rows)
-    except OSError as cause:
-        raise ExportError(
-            f"{Path(out).name} can't be written. "
-            "Check that its folder exists, and that no other program has it open."
-        ) from cause
+        rows.append((row["id"].strip(), reading.label, reading.evidence))
+    write_table(Path(out), ("id", "label", "evidence"), rows)
     return counts

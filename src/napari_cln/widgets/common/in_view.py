@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from ..._layers import (
     IMAGE_KEY,
     KEY,
+    LayerKind,
     frame_layers,
     layers_of,
     lie_apart,
     put_together,
 )
 from ...compat.window import fit_layers, grid_of
-from ...types import LayerKind
 from .results import HIDDEN_KEY, nodes_of
 
 if TYPE_CHECKING:

@@ -52,6 +52,7 @@ def read_frame_of(folder: Path, case_id: str) -> ReferenceFrame:
         spacing_mm=case.spacing_mm,
         spacing_source="typed" if case.spacing_mm else None,
         source=case.image,
+        channels=study.read_channels(case),
     )
     return ReferenceFrame(
         id=case_id, frame=frame, instances=study.read_instances(case) if case.mask is not None else None

@@ -11,6 +11,7 @@ from napari.layers import Image, Labels, Layer, Points
 from ..._layers import (
     KEY,
     RUN_KEY,
+    LayerKind,
     cine_to_layer,
     features_of,
     is_painted,
@@ -23,7 +24,7 @@ from ..._layers import (
     readings_to_layer,
 )
 from ...study.reading import Reading
-from ...types import LayerKind, Prediction
+from ...types import Prediction
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,6 +51,17 @@ def readings_in(viewer: ViewerModel, image: Image) -> dict[int, Reading]:
     for labels in reversed(nodes_of(viewer, image)):
         merged |= readings_of(labels)
     return dict(sorted(merged.items()))
+
+
+def instances_in(viewer: ViewerModel, image: Image, index: int) -> NDArray[np.uint8] | None:
+    """Return the nodes (H, W) that the reading of a frame is about; None where it has none."""
+    for labels in nodes_of(viewer, image):
+        if index in readings_of(labels):
+            known = labels.metadata[KEY]
+            if isinstance(known, Prediction):
+                return known.instances
+            return np.asarray(labels.data if labels.ndim == 2 else labels.data[index]).astype(np.uint8)
+    return None
 
 
 def recut(viewer: ViewerModel, image: Image, cutoff: float, note: str) -> None:

@@ -6,18 +6,20 @@ its words on the canvas.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
 
+import numpy as np
 from napari.layers import Image, Labels, Layer
+from numpy.typing import NDArray
 from qtpy.QtCore import QCoreApplication, QObject, QTimer
 
-from ..._layers import KEY, frame_layers, image_of, layers_of, link
+from ..._layers import KEY, LayerKind, frame_layers, image_of, layers_of, link
 from ...compat.window import camera_of, plain_viewer
-from ...types import LayerKind
+from ...types import Node
 from .in_view import fit_view, show_alone
 from .parts import Signal
 from .results import HIDDEN_KEY, OPACITY_KEY
@@ -41,6 +43,8 @@ class Workplace(QObject):
         Whether masks are filled; outlined otherwise.
     opener : callable, optional
         Opens a frame of a training folder, by its id, to be corrected, where a dock can: its Image.
+    describer : callable, optional
+        Gives what a reader has said of nodes on a frame of an Image, where a dock knows.
     """
 
     folder_opened = Signal(object)  # the Path of the training folder that masks are saved to from now on
@@ -52,6 +56,7 @@ class Workplace(QObject):
         self.folder: Path | None = None
         self.filled = False
         self.opener: Callable[[Path, str], Image | None] | None = None
+        self.describer: Callable[[Image, int, NDArray[np.uint8]], Mapping[int, Node]] | None = None
         self._viewer = ref(viewer)
         viewer.layers.events.inserted.connect(self._take_layer)
         viewer.layers.selection.events.active.connect(self._let_one_speak)
@@ -67,6 +72,10 @@ class Workplace(QObject):
     def open_case(self, folder: Path, case_id: str) -> Image | None:
         """Open a frame of a training folder where it can be corrected; None where no dock does."""
         return None if self.opener is None else self.opener(folder, case_id)
+
+    def describe_nodes(self, image: Image, index: int, instances: NDArray[np.uint8]) -> Mapping[int, Node]:
+        """Return what a reader has said of nodes (H, W) on a frame of an Image, by their ids."""
+        return {} if self.describer is None else self.describer(image, index, instances)
 
     def show_beside(self, layers: Sequence[Layer], former: Sequence[Layer]) -> None:
         """Show an Image with its layers alone, in the place of former ones, and over no frame at work."""

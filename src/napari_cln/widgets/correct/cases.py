@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ..._layers import (
     IMAGE_KEY,
     KEY,
+    LayerKind,
     cine_to_layer,
     frame_to_layer,
     image_of,
@@ -29,7 +30,7 @@ from ...compat.window import exchange_strokes
 from ...errors import ClnError, DatasetError
 from ...folder.dataset import TrainingFolder
 from ...folder.readers import read_annotation, read_reading, readers_of
-from ...types import Annotation, Frame, LayerKind
+from ...types import Annotation, Frame
 from ..common.in_view import BESIDE, fit_view
 from ..common.results import nodes_of
 

@@ -76,8 +76,10 @@ class CorrectDock(QWidget):
         self._connect_view()
         self._connect_session()
         self._connect_viewer()
-        workplace_of(self.viewer).opener = self.open_case
-        self.destroyed.connect(partial(setattr, workplace_of(self.viewer), "opener", None))
+        place = workplace_of(self.viewer)
+        place.opener, place.describer = self.open_case, self.session.notes.describe_nodes
+        for name in ("opener", "describer"):
+            self.destroyed.connect(partial(setattr, place, name, None))
         self._show()
         self.reset_choices()
 

@@ -88,6 +88,10 @@ TOOLS = (
 )
 OF_CINES = ("carry", "interpolate")
 """Tools that are for cines alone."""
+BURNED_TIP = (
+    "Outline what was measured: each node in turn. Enter keeps it, Esc ends it. A line alone is taken for a "
+    "long axis: if it is a short one, draw the other across it; if it is another distance, press Esc"
+)
 
 
 class NodeTable(QTableWidget):
@@ -228,7 +232,7 @@ class ToolButtons(QWidget):
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setSpacing(4)
         self.buttons = {}
-        self.burned = button("", "Outline what was measured: each node in turn. Enter keeps it, Esc ends it")
+        self.burned = button("", BURNED_TIP)
         grid.addWidget(self.burned, 3, 0, 1, 4)
         for place, tool in enumerate(TOOLS):
             made = button(tool.title, f"{tool.key.replace('-', '+')}: {tool.tip}")
@@ -240,13 +244,18 @@ class ToolButtons(QWidget):
             self.buttons[tool.name] = made
         self.show_state(is_cine=False)
 
-    def show_state(self, *, is_cine: bool, n_burned: int = 0) -> None:
-        """Offer the tools that are for the image in view, and the calipers that are burned into it."""
+    def show_state(self, *, is_cine: bool, n_burned: int = 0, n_alone: int = 0) -> None:
+        """Offer the tools that are for the image in view, and the calipers, some alone, burned into it."""
         for name in OF_CINES:
             self.buttons[name].setVisible(is_cine)
         self.burned.setVisible(n_burned > 0)
-        what = counted(n_burned, "caliper")
-        self.burned.setText(f"{what} on this frame: use {'it' if n_burned == 1 else 'them'}?")
+        what = f"{counted(n_burned, 'caliper')} on this frame"
+        if 0 < n_alone < n_burned:
+            what += f", {n_alone} as a long axis" if n_alone == 1 else f", {n_alone} as long axes"
+        use = "use it" if n_burned == 1 else "use them"
+        if n_alone == n_burned:
+            use += " as a long axis" if n_burned == 1 else " as long axes"
+        self.burned.setText(f"{what}: {use}?")
 
     def show_busy(self, busy: bool) -> None:
         """Let the button of a carry that is under way stop it."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -18,6 +18,7 @@ from ..._layers import (
     KEY,
     RUN_KEY,
     annotation_from_layer,
+    drawn_frame,
     frame_from_layer,
     lie_apart,
     readings_of,
@@ -34,19 +35,8 @@ if TYPE_CHECKING:
 
 FRAMES_KEY = "napari-cln frames"
 """Key in a Labels layer's metadata for the content hash of the frame that each of its masks is of."""
-DRAWN_KEY = "napari-cln drawn"
-"""Key in a Labels layer's metadata for what was drawn from other frames of a cine: a DrawnFrame by frame."""
 LOOK_S = 0.015
 """Seconds to look at masks in one go; the rest follow when the window has had its turn."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class DrawnFrame:
-    """Masks that were made from those of other frames: their digest, how, and facts of their nodes."""
-
-    digest: str
-    words: str
-    facts: Mapping[int, Node] = field(default_factory=dict)
 
 
 class PaintedMask:
@@ -290,8 +280,7 @@ class PaintedMask:
         return True
 
     def _give_drawn(self) -> bool:
-        drawn = self.labels.metadata.get(DRAWN_KEY, {}).get(self.index)
-        if drawn is None or drawn.digest != self.seen:
+        if (drawn := drawn_frame(self.labels, self.index)) is None:
             return False
         masks = PackedMasks(self.masks)
         facts = {node: fact for node, fact in drawn.facts.items() if node in self.node_ids}

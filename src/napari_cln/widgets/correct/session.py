@@ -7,8 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet
 
+import numpy as np
 from app_model.types import KeyCode, KeyMod
 from napari.layers import Image, Labels
+from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer
 
 from ...folder.dataset import TrainingFolder
@@ -16,7 +18,7 @@ from ...folder.readers import ReadingPair
 from ...types import Node, Status
 from ..common.parts import OPEN_FIRST, Signal
 from .filing import NO_FOLDER, NO_NAME, Filing, SaveRequest
-from .ledger import PackedMasks, Said, Typed
+from .ledger import PackedMasks, Said, Typed, follow_nodes
 from .navigator import Navigator, Routes
 from .painted import Desk, PaintedMask, say_again, take_back, touch
 from .worklist import WorkList
@@ -310,6 +312,14 @@ class Notebook:
             mask.ledger.type(Typed(given=mask.given, masks=PackedMasks(mask.masks), facts=news))
             session.filing.file(mask, "noted")
         session.changed.emit()
+
+    def describe_nodes(self, image: Image, index: int, instances: NDArray[np.uint8]) -> dict[int, Node]:
+        """Return what is known of nodes (H, W) on a frame, by those in their places on its masks."""
+        masks = [mask for mask in self._session.desk.of_image(image) if mask.index == index]
+        known: dict[int, Node] = {}
+        for mask in sorted(masks, key=lambda mask: mask is self._session.mask):
+            known |= follow_nodes(mask.given.facts, PackedMasks(mask.masks), instances)
+        return known
 
     def take_note(self, note: str) -> None:
         """Take the reader's note."""

@@ -14,7 +14,7 @@ from qtpy.QtCore import QEvent, QObject, QPoint, Qt, QTimer
 from qtpy.QtGui import QContextMenuEvent, QMouseEvent
 from qtpy.QtWidgets import QMenu, QWidget
 
-from ..._layers import frames_from_layer, is_painted
+from ..._layers import DRAWN_KEY, DrawnFrame, drawn_frame, frames_from_layer, is_painted
 from ...compat.window import canvases_of
 from ...errors import ClnError, InputError, counted, listed
 from ...folder.dataset import TrainingFolder
@@ -42,7 +42,7 @@ from ..common.worker import Work
 from ..prompts.calipers import BurnedReader, CaliperTool, Kept
 from ..prompts.sketch import Sketch
 from .nodes import OF_CINES, TOOLS
-from .painted import DRAWN_KEY, DrawnFrame, PaintedMask, put_masks
+from .painted import PaintedMask, put_masks
 from .session import Session
 
 WHICH = "Which node? Click its number in the table, or pick it on the canvas (5)."
@@ -409,9 +409,7 @@ class Clip(QObject):
             return False
         if known is None and index in labels.metadata.get(TOUCHED_KEY, ()):
             return False
-        drawn = labels.metadata.get(DRAWN_KEY, {}).get(index)
-        now = np.asarray(labels.data[index]).astype(np.uint8)
-        return (drawn is not None and drawn.digest == digest(now)) or not is_painted(labels, index)
+        return drawn_frame(labels, index) is not None or not is_painted(labels, index)
 
 
 def carried(

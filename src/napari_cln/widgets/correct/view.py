@@ -73,6 +73,7 @@ class DeskState:
     taken_back: str = ""
     needs_name: bool = False
     n_burned: int = 0
+    n_alone: int = 0
     case_id: str | None = None
     left_behind: Sequence[Stroke] = ()
     put_aside: Sequence[Stroke] = ()
@@ -90,6 +91,7 @@ def state_of(session: Session, burned: Sequence[Calipers] = ()) -> DeskState:
         put_aside=tuple(filing.left.put_aside),
         needs_name=filing.needs_name,
         n_burned=sum(2 if node.hint == "four ends" else 1 for node in burned),
+        n_alone=sum(node.hint == "two ends" for node in burned),
         routes=session.routes.states,
         work=session.work.state,
     )
@@ -212,7 +214,7 @@ class CorrectView(QWidget):
         self.nodes.show_nodes(state.node_ids, state.facts)
         self.nodes.mark(state.selected)
         is_cine = state.image is not None and state.image.ndim == 3
-        self.tools.show_state(is_cine=is_cine, n_burned=state.n_burned)
+        self.tools.show_state(is_cine=is_cine, n_burned=state.n_burned, n_alone=state.n_alone)
         if self.note.text() != state.note and not self.note.hasFocus():
             self.note.setText(state.note)
         self.clinical.setText(state.clinical or "–")

@@ -14,14 +14,13 @@ from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject
 
-from ..._layers import KEY, frame_to_layer, link
+from ..._layers import KEY, LayerKind, frame_to_layer, link
 from ...disk.schema import JsonObject
 from ...errors import ClnError, DatasetError
 from ...folder.pictures import read_png
 from ...study.cases import CaseRow, read_rows
 from ...study.config import EvaluationSettings
 from ...training.run_folder import EventReader, Judged, RunFolder
-from ...types import LayerKind
 from ..common.parts import Signal
 from ..common.process_panel import ProcessSession, ProcessState
 from ..common.reference_frames import place_of, read_frame_of

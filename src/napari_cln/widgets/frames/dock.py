@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QCheckBox, QFileDialog, QGroupBox, QLabel, QLineEdit, QWidget
 
+from ..._layers import LayerKind
 from ...compat.window import plain_viewer
-from ...types import LayerKind
 from ..common.actions import offer
 from ..common.parts import DockBody, Listeners, MessageLine, beside, button, small, stacked
 from .frame_list import FrameList, FrameView

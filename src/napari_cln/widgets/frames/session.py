@@ -8,20 +8,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.layers import Image, Labels, Shapes
+from napari.layers import Image, Labels, Layer, Shapes
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer
 
 from ..._layers import (
+    KEY,
     OVERLAY_KEY,
     SCAN_AREA_KEY,
+    LayerKind,
     box_from_layer,
     despeckled_to_layer,
     flow_to_layer,
     frame_from_layer,
+    is_painted,
     layers_of,
     link,
     overlay_to_layer,
+    readings_of,
     scan_area_to_layer,
     source_to_layer,
 )
@@ -30,10 +34,8 @@ from ...imaging.channels import despeckle
 from ...imaging.overlay import read_marks
 from ...imaging.scan_area import find_scan_area
 from ...io.sources import find_sources, open_source
-from ...types import LayerKind
 from ..common.parts import Signal
 from ..common.results import is_touched, nodes_of, readings_in
-from ..common.stash import LayerStash
 from ..common.worker import Work
 from .frame_list import FrameList, spacing_text
 
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 START = "Add files or a folder, or drop them here."
 AGAIN = "Segment again to see its effect."
 TELL_MS = 50
+MARKS = (LayerKind.OVERLAY, LayerKind.SCAN_AREA)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -358,3 +361,71 @@ class NetworkInput(QObject):
             return None
         found = layers_of(self.image, self.viewer.layers, LayerKind.SCAN_AREA)
         return next((layer for layer in found if isinstance(layer, Shapes)), None)
+
+
+# ------------------------------------------------------------ layers of frames that are not in view
+
+
+class LayerStash:
+    """Takes the layers of a frame off the viewer and puts the same objects back.
+
+    Painted layers stay until the window closes; of those that were only predicted, the last
+    few.
+    """
+
+    def __init__(self, viewer: ViewerModel, n_unpainted: int = 20) -> None:
+        self.viewer = viewer
+        self._n_unpainted = n_unpainted
+        self._kept: dict[Path, list[Layer]] = {}
+        self._painted: set[Path] = set()
+
+    def __contains__(self, path: Path) -> bool:
+        return path in self._kept
+
+    def adopt(self, image: Image) -> None:
+        """Link what was painted by hand on a layer that napari made."""
+        for layer in self.viewer.layers:
+            if _is_own(layer, image):
+                link(layer, image)
+
+    def put(self, path: Path, image: Image) -> None:
+        """Take an Image and all that belongs to it off the viewer."""
+        if image not in self.viewer.layers:
+            return
+        self.adopt(image)
+        layers = [image, *layers_of(image, self.viewer.layers)]
+        layers = sorted(set(layers), key=self.viewer.layers.index)
+        for layer in layers:
+            self.viewer.layers.remove(layer)
+        layers = [layer for layer in layers if layer.metadata.get(KEY) not in MARKS]
+        nodes = [layer for layer in layers if isinstance(layer, Labels)]
+        if any(_is_edited(labels) for labels in nodes):
+            self._painted.add(path)
+        if nodes:
+            self._kept[path] = layers
+        unpainted = [known for known in self._kept if known not in self._painted]
+        for known in unpainted[: -self._n_unpainted]:
+            del self._kept[known]
+
+    def take(self, path: Path) -> Image | None:
+        """Put a frame's layers back on the viewer; None if none are kept."""
+        layers = self._kept.pop(path, [])
+        self._painted.discard(path)
+        for layer in layers:
+            self.viewer.add_layer(layer)
+        return next((layer for layer in layers if isinstance(layer, Image)), None)
+
+
+def _is_edited(labels: Labels) -> bool:
+    """Tell whether anybody has painted in any frame; slow for a cine, and sure."""
+    return any(is_painted(labels, index) for index in range(1 if labels.ndim == 2 else len(labels.data)))
+
+
+def _is_own(layer: Layer, image: Image) -> bool:
+    """Tell whether an unlinked Labels layer was painted by hand on this frame."""
+    return (
+        isinstance(layer, Labels)
+        and not layer.metadata
+        and not readings_of(layer)
+        and layer.data.shape[-2:] == image.data.shape[image.ndim - 2 : image.ndim]
+    )

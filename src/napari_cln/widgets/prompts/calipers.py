@@ -15,8 +15,8 @@ from skimage.measure import approximate_polygon, find_contours
 from ...errors import ClnError
 from ...imaging.calipers import Calipers
 from ...imaging.crosses import BurnedCalipers, find_calipers
-from ...imaging.measurement import bounds, measure, spacing_of
-from ...types import Frame, Measurement
+from ...imaging.measurement import Measurement, bounds, measure, spacing_of
+from ...types import Frame
 from ..common.parts import Signal
 from ..common.worker import Work
 from .sketch import Points, Sketch
@@ -205,7 +205,7 @@ class CaliperTool(QObject):
             return
         lines = [self._fault or self._sizes()]
         if "long" in strokes:
-            lines.append("Move an end" if "short" in strokes else "Drag the short axis, or move an end")
+            lines.append("Move an end" if "short" in strokes else "Drag the axis across, or move an end")
         else:
             lines.append("Move a corner")
         node = self.replaces
@@ -217,10 +217,14 @@ class CaliperTool(QObject):
     def _sizes(self) -> str:
         """Both axes as they are drawn; as the outline has them, where they are not."""
         assert self.sketch is not None
+        strokes = dict(self.sketch.strokes)
+        if "short" in strokes:  # whichever was drawn first
+            longer_first = sorted(strokes.values(), key=lambda ends: -float(np.hypot(*(ends[1] - ends[0]))))
+            strokes = dict(zip(("long", "short"), longer_first, strict=True))
         words = []
         for name in ("long", "short"):
-            if name in self.sketch.strokes:
-                words.append(f"{name} axis {_length(self._frame, self.sketch.strokes[name])}")
+            if name in strokes:
+                words.append(f"{name} axis {_length(self._frame, strokes[name])}")
             elif self._proposal is not None:
                 size = self._proposal.size
                 in_px, in_mm = (getattr(size, f"{name}_axis_{unit}") for unit in ("px", "mm"))

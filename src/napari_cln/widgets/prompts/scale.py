@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QLabel, QWidget
 from ..._layers import (
     KEY,
     PLACE_KEY,
+    LayerKind,
     frame_from_layer,
     layers_of,
     lie_apart,
@@ -20,7 +21,6 @@ from ..._layers import (
     space_of,
 )
 from ...errors import ClnError, FrameReadError, InputError
-from ...types import LayerKind
 from ..common.number_field import NumberField
 from ..common.parts import Signal, beside, button
 

@@ -11,9 +11,8 @@ from napari.layers import Image, Labels, Layer, Vectors
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer
 
-from ..._layers import KEY, link, space_of
+from ..._layers import KEY, LayerKind, link, space_of
 from ...compat.window import LightCollection, camera_of, text_overlay_of
-from ...types import LayerKind
 from ..common.in_view import frame_at
 from ..common.parts import Listeners, Signal
 

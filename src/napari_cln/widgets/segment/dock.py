@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QApplication, QWidget
 
 from ...compat.window import plain_viewer
 from ...errors import InputError
@@ -14,6 +14,7 @@ from ..common.actions import offer
 from ..common.number_field import tell_refusals
 from ..common.parts import OPEN_FIRST, DockBody, Listeners, MessageLine
 from ..common.workplace import workplace_of
+from .measures import Measuring
 from .session import SegmentSession
 from .view import SegmentView
 
@@ -28,6 +29,8 @@ class SegmentDock(QWidget):
     ----------
     session : SegmentSession
         The runs; it needs no window.
+    measuring : Measuring
+        Radiomics and contrast agent of what is outlined.
     view : SegmentView
         The fields and buttons.
     message : MessageLine
@@ -38,6 +41,7 @@ class SegmentDock(QWidget):
         self.viewer = plain_viewer(napari_viewer)
         self.message = MessageLine()
         self.session = SegmentSession(self.viewer, self)
+        self.measuring = Measuring(self.viewer, self)
         self.view = SegmentView(lambda: self.session.images)
         self._shown: Image | None = None
         body = DockBody(self, self.viewer, self.view, self.message)
@@ -67,6 +71,25 @@ class SegmentDock(QWidget):
         """Segment every frame of every selected Image layer."""
         self._with_cutoff(self.session.segment_selected)
 
+    def copy_sentences(self) -> None:
+        """Copy a sentence on each node of the frame in view, for the text of a report."""
+        clipboard = QApplication.clipboard()
+        if clipboard is not None:
+            clipboard.setText("\n".join(self.session.sentences))
+
+    def measure_radiomics(self) -> None:
+        """Measure the nodes that are outlined on the frame in view."""
+        self.measuring.radiomics(self.session.image, self.session.index)
+
+    def measure_perfusion(self) -> None:
+        """Follow how a contrast agent washes into what is outlined on the frame in view."""
+        try:
+            dynamic_range_db = self.view.measures.dynamic_range.number()
+        except InputError as error:
+            self.message.say(str(error), "bad", about=self.view.measures)
+        else:
+            self.measuring.perfusion(self.session.image, self.session.index, dynamic_range_db)
+
     def _with_cutoff(self, deed: Callable[[], None]) -> None:
         """Do something that needs the cutoff as it stands in its field, finished or not."""
         try:
@@ -85,6 +108,9 @@ class SegmentDock(QWidget):
         if image is not None:
             self.message.forget(OPEN_FIRST)
         self.view.show_state(self.session.state)
+        measures = self.measuring.found(image, self.session.index)
+        is_cine = image is not None and image.ndim == 3
+        self.view.measures.show_measures(measures, is_cine=is_cine, is_busy=self.measuring.is_busy)
 
     def _follow_selection(self, _event: Any = None) -> None:
         active = self.viewer.layers.selection.active
@@ -99,6 +125,9 @@ class SegmentDock(QWidget):
             (view.run_selected, self.segment_selected),
             (view.stop, session.cancel),
             (view.score_map, session.explain_frame),
+            (view.verdict.copy, self.copy_sentences),
+            (view.measures.radiomics, self.measure_radiomics),
+            (view.measures.perfusion, self.measure_perfusion),
         ):
             button.clicked.connect(lambda _checked=False, action=action: action())
         view.image.changed.connect(session.choose_image)
@@ -112,7 +141,10 @@ class SegmentDock(QWidget):
         view.verdict.frame_chosen.connect(lambda i: dims.set_current_step(dims.ndim - 3, i))
         session.changed.connect(self._show)
         session.stepped.connect(view.show_progress)
-        session.told.connect(self.message.say)
+        for part in (session, self.measuring):
+            part.told.connect(self.message.say)
+        self.measuring.changed.connect(self._show)
+        view.measures.saved.connect(self.measuring.save)
         workplace_of(self.viewer).model_changed.connect(view.model.take_promotion)
         listeners = Listeners(self)
         listeners.listen(dims.events.current_step, self._show)

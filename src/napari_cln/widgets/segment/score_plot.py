@@ -1,4 +1,4 @@
-"""Malignancy over the frames of a cine."""
+"""Malignancy, and a contrast agent's intensity, over the frames of a cine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
 from matplotlib.figure import Figure
 
+from ...imaging.perfusion import TimeIntensity
 from ...study.reading import Reading
+from ...workflow.segment import draw_curve
 from ..common.parts import Signal
 from ..common.theme import ThemeColours, paint_figure
 
@@ -90,3 +92,23 @@ class ScorePlot(FigureCanvasQTAgg):  # type: ignore[misc]  # matplotlib chooses 
         if event.xdata is not None:
             low, high = self._axes.get_xlim()
             self.frame_chosen.emit(round(min(max(event.xdata, low + 0.5), high - 0.5)))
+
+
+class CurvePlot(FigureCanvasQTAgg):  # type: ignore[misc]  # matplotlib chooses the base
+    """Intensity of a contrast agent in a node, and in the tissue around it."""
+
+    def __init__(self) -> None:
+        super().__init__(Figure(layout="constrained"))
+        self.setFixedHeight(190)
+
+    def show_curve(self, title: str, curve: TimeIntensity, colours: ThemeColours | None) -> None:
+        """Draw a curve in the colours of a theme."""
+        self.figure.clear()
+        axes = self.figure.add_subplot()
+        draw_curve(axes, curve)
+        axes.set_title(title, fontsize=8, loc="left")
+        for side in axes.spines.values():
+            side.set_visible(False)
+        if colours is not None:
+            paint_figure(self.figure, colours)
+        self.draw_idle()

@@ -11,17 +11,18 @@ from weakref import WeakKeyDictionary
 from napari.layers import Image
 from qtpy.QtCore import QObject
 
-from ..._layers import explanation_to_layer, frame_layers, layers_of, link, model_note, n_frames_of
+from ..._layers import LayerKind, explanation_to_layer, frame_layers, layers_of, link, model_note, n_frames_of
 from ...errors import FrameReadError, WeightsError
 from ...imaging.tracking import Track
 from ...models.card import ModelCard
 from ...models.library import read_card
 from ...study.reading import Reading
-from ...types import Explanation, LayerKind
+from ...types import Explanation
 from ..common.in_view import show_alone
 from ..common.parts import OPEN_FIRST, Signal
-from ..common.results import nodes_of, readings_in, recut
+from ..common.results import instances_in, nodes_of, readings_in, recut
 from ..common.worker import Work
+from ..common.workplace import workplace_of
 from .run import SegmentRun, Started, Task, explain_task
 
 if TYPE_CHECKING:
@@ -112,6 +113,19 @@ class SegmentSession(QObject):
             n_frames=len(image.data) if image.ndim == 3 else 1,
             readings=readings_in(self.viewer, image),
             tracks=self._tracks_of(image),
+        )
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """A sentence on each node of the frame in view, with level and side where a reader named them."""
+        state = self.state
+        reading = state.readings.get(state.index)
+        if reading is None or state.image is None:
+            return ()
+        instances = instances_in(self.viewer, state.image, state.index)
+        place = workplace_of(self.viewer)
+        return reading.sentences(
+            {} if instances is None else place.describe_nodes(state.image, state.index, instances)
         )
 
     # ------------------------------------------------------------ what is chosen

@@ -9,7 +9,6 @@ from magicgui.widgets import ComboBox
 from napari.layers import Image
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
-    QApplication,
     QLabel,
     QProgressBar,
     QTableWidget,
@@ -18,13 +17,15 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from ...imaging.measurement import Measurement
 from ...imaging.tracking import Track
 from ...study.reading import Reading
-from ...types import Doubt, Measurement
+from ...types import Doubt
 from ..common.model_choice import ModelChoice
 from ..common.number_field import NumberField
 from ..common.parts import Signal, beside, button, device_box, form, small, stacked
 from ..common.theme import set_role
+from .measures_view import MeasuresView
 from .session import SegmentState
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class SegmentView(QWidget):
             "Where the score comes from",
             "Lay a map over this frame: orange places add to the malignancy, blue ones take from it",
         )
+        self.measures = MeasuresView()
         self._cutoff_shown = 0.5
         rows = form()
         rows.addRow("Image", self.image.native)
@@ -76,6 +78,7 @@ class SegmentView(QWidget):
             beside(self.progress, self.stop, wide=self.progress),
             self.verdict,
             self.score_map,
+            self.measures,
         )
         column.addStretch()
 
@@ -106,6 +109,7 @@ class SegmentView(QWidget):
     def wear(self, colours: ThemeColours) -> None:
         """Take the colours of a theme."""
         self.verdict.wear(colours)
+        self.measures.wear(colours)
 
 
 class Verdict(QWidget):
@@ -120,7 +124,6 @@ class Verdict(QWidget):
         self.nodes.setTextFormat(Qt.TextFormat.RichText)
         self.caveat = small("For research, not for diagnosis.")
         self.copy = button("Copy as text", "A sentence on each node of this frame, for the text of a report")
-        self.copy.clicked.connect(self._copy)
         self.clip = ClipTable()
         self.clip.frame_chosen.connect(self.frame_chosen)
         self.plot: ScorePlot | None = None
@@ -148,7 +151,7 @@ class Verdict(QWidget):
         self.flag.setVisible(bool(self.flag.text()))
         for widget in (self.headline, self.nodes, self.caveat):
             widget.setVisible(reading is not None)
-        self.copy.setVisible(reading is not None and bool(reading.sentences))
+        self.copy.setVisible(reading is not None and bool(reading.nodes))
         self.clip.show_tracks(state.tracks, state.n_frames)
         if reading is not None:
             self._show_one(reading)
@@ -159,11 +162,6 @@ class Verdict(QWidget):
             self.plot.setVisible(is_plotted)
             self.plot.show_readings(state.readings, state.n_frames)
             self.plot.show_position(state.index)
-
-    def _copy(self) -> None:
-        clipboard = QApplication.clipboard()
-        if self._reading is not None and clipboard is not None:
-            clipboard.setText("\n".join(self._reading.sentences))
 
     def _add_plot(self) -> None:
         from .score_plot import ScorePlot  # matplotlib, when there is something to plot
@@ -180,14 +178,11 @@ class Verdict(QWidget):
         self.headline.setStyleSheet("" if reading.flag else "font-size: 20px;")
         set_role(self.headline, "quiet" if reading.flag else LABEL_ROLES.get(reading.label, "info"))
         colour = f" style='color: {self._colours.quiet}'" if self._colours is not None else ""
-        doubts = reading.doubts[1:] or (None,) * len(reading.sizes)
         rows = "".join(
-            f"<p style='margin: 2px 0'>{node} · {score:.2f} {reading.label_of(score)}<br>"
-            f"<span{colour}>{_axes_text(size)}</span>"
-            f"{_doubt_text(doubt, reading.flag)}</p>"
-            for node, (score, size, doubt) in enumerate(
-                zip(reading.node_scores, reading.sizes, doubts, strict=True), start=1
-            )
+            f"<p style='margin: 2px 0'>{i} · {node.score:.2f} {reading.label_of(node.score)}<br>"
+            f"<span{colour}>{_axes_text(node.size)}</span>"
+            f"{_doubt_text(node.doubt, reading.flag)}</p>"
+            for i, node in enumerate(reading.nodes, start=1)
         )
         self.nodes.setText(rows)
         self.nodes.setVisible(bool(rows))

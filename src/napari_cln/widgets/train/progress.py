@@ -34,7 +34,6 @@ class FoldProgress:
     worst: tuple[str, ...] = ()
     epoch: float = 0.0
     seconds: float = 0.0
-    n_validation: int = 0
 
 
 @dataclass
@@ -118,7 +117,7 @@ class RunProgress:
 
     def _take_epoch(self, event: Epoch) -> None:
         fold = self._fold_of(event)
-        fold.epoch, fold.seconds, fold.n_validation = float(event.epoch), event.seconds, event.n
+        fold.epoch, fold.seconds = float(event.epoch), event.seconds
         # an epoch of a few steps may tell of none of them; the last point is the furthest one
         if (loss := event.loss.get("total")) is not None and next(reversed(fold.loss), 0.0) <= fold.epoch - 1:
             fold.loss[fold.epoch] = loss

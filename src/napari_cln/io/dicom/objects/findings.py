@@ -19,7 +19,8 @@ from pydicom.uid import UID
 
 from .... import __version__
 from ....errors import ExportError
-from ....types import Level, Measurement, Node, Side, Spacing
+from ....imaging.measurement import Measurement
+from ....types import Level, Node, Side, Spacing
 from ...terms import side_term, site_term
 from ..file import read_header
 from ..source import quiet
@@ -35,6 +36,9 @@ EQUIPMENT = {
     "device_serial_number": "0",
 }
 """Names the program where DICOM asks for the device."""
+
+MOVED = {"carried": "carrying of masks", "interpolated": "interpolation of masks"}
+"""What makes masks from those of other frames, by the first word that records have of it."""
 
 NEEDED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 PATIENT_AND_STUDY = (
@@ -72,12 +76,13 @@ def side_code(side: Side | None) -> CodedConcept | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Algorithm:
-    """The model that found a node or scored it.
+    """The model that found a node or scored it, or the way in which a mask was made from another frame's.
 
     Parameters
     ----------
     model_id : str
-        ``name@`` and the first digits of the weights' SHA-256.
+        ``name@`` and the first digits of the weights' SHA-256; or ``carried from …``, ``interpolated between
+        …``, as records keep it.
     mask_threshold, cutoff : float, optional
         Its operating points.
     """
@@ -87,16 +92,32 @@ class Algorithm:
     cutoff: float | None = None
 
     @property
+    def moves_masks(self) -> bool:
+        """True where no model drew the mask: it is that of other frames of the clip, moved here."""
+        return self.model_id.partition(" ")[0] in MOVED
+
+    @property
     def name(self) -> str:
-        return f"napari-cln {self.model_id.partition('@')[0]}"[:64]
+        name = self.model_id.partition("@")[0]
+        return f"napari-cln {MOVED[name.partition(' ')[0]] if self.moves_masks else name}"[:64]
 
     @property
     def version(self) -> str:
-        return (self.model_id.partition("@")[2] or "unknown")[:64]
+        known = __version__ if self.moves_masks else self.model_id.partition("@")[2]
+        return (known or "unknown")[:64]
+
+    @property
+    def family(self) -> CodedConcept:
+        """What kind of algorithm it is, of DICOM's context group 7162."""
+        if self.moves_masks:
+            return code("123111", "Deformable Models", "DCM")
+        return code("123110", "Artificial Intelligence", "DCM")
 
     @property
     def parameters(self) -> dict[str, str]:
-        """Operating points, as DICOM lists them."""
+        """Operating points, or the frames that a mask comes from, as DICOM lists them."""
+        if self.moves_masks:
+            return {"masks": f"{self.model_id} (the first is frame 0)"}
         points = {"mask threshold": self.mask_threshold, "cutoff": self.cutoff}
         return {name: f"{value:g}" for name, value in points.items() if value is not None}
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from ....errors import ExportError
-from ....types import Measurement, Node
+from ....imaging.measurement import Measurement
+from ....types import Node
 from ...terms import LYMPH_NODE
 from ..source import quiet
 from .findings import (
@@ -36,7 +37,7 @@ SERIES_NUMBER = 502
 OWN = "99NAPARICLN"
 """Scheme of the codes that the standard lacks."""
 ORIGINS: dict[Origin, tuple[str, str]] = {
-    "predicted": ("predicted", "Predicted by a model, seen by nobody"),
+    "predicted": ("predicted", "Computed, seen by nobody"),
     "corrected": ("corrected", "Corrected or accepted by a reader"),
     "drawn": ("drawn", "Drawn by a reader"),
 }

@@ -35,7 +35,7 @@ from .findings import (
 )
 
 Origin: TypeAlias = Literal["predicted", "corrected", "drawn"]
-"""Who made a mask: a model, a reader from a model's, or a reader alone."""
+"""Who made a mask: a computer, a reader from a computer's, or a reader alone."""
 
 ALGORITHM_TYPES: dict[Origin, str] = {
     "predicted": "AUTOMATIC",
@@ -70,7 +70,7 @@ def segmentation_of(
     identity : ImageIdentity
     origin : str
     algorithm : Algorithm, optional
-        The model that found the nodes, or from whose masks a reader started.
+        What made the masks, or those from which a reader started.
     made_of : str
         What the identifiers depend on beside image and masks.
 
@@ -86,7 +86,7 @@ def segmentation_of(
     """
     check_findings(findings, identity)
     if origin != "drawn" and algorithm is None:
-        raise ExportError(f"Nodes that were {origin} need the model that they came from.", "Give its id.")
+        raise ExportError(f"Nodes that were {origin} need the algorithm that they came from.", "Give its id.")
     planes: list[tuple[int, int, NDArray[np.uint8]]] = []
     described: dict[int, Node] = {}
     for frame in findings:
@@ -125,7 +125,7 @@ def _segment(
     if algorithm is not None and origin != "drawn":
         identification = AlgorithmIdentificationSequence(
             name=algorithm.name,
-            family=code("123110", "Artificial Intelligence", "DCM"),
+            family=algorithm.family,
             version=algorithm.version,
             parameters=algorithm.parameters or None,
         )
