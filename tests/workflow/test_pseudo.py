@@ -77,7 +77,7 @@ def test_it_can_be_done_again_and_a_frame_that_was_accepted_stays(study, steps):
 
 def test_new_frames_join_where_they_get_a_mask(study, steps, tmp_path):
     before = set(study.ids())
-    for seed in (50, 51, 52):
+    for seed in (53, 54, 55):
         Image.fromarray(simulate(seed, n_nodes=1, overlays=False).frame.pixels).save(tmp_path / f"{seed}.png")
     # the three are of a kind of screen that nobody has looked at: they join, and training waits for that
     (tmp_path / "torn.dcm").write_bytes(b"x")
