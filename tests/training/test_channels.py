@@ -12,11 +12,13 @@ from napari_cln.errors import RunError
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.formats.exchange import import_study
 from napari_cln.folder.health.check import check_study
+from napari_cln.folder.split.deal import Fold
 from napari_cln.training.augmentation import augment
 from napari_cln.training.checkpoint import load_weights
 from napari_cln.training.config import TrainConfig
 from napari_cln.training.data import Batch, Samples
 from napari_cln.training.loop import fit
+from napari_cln.training.run import _measured
 from napari_cln.training.start import starting_point
 from napari_cln.types import Annotation, Frame, Node, PrepareConfig
 
@@ -61,6 +63,16 @@ def test_channels_travel_into_another_folder(measured, tmp_path):
 
     there = TrainingFolder.open(tmp_path / "other")
     assert sum("flow" in there.read_channels(case) for case in there.cases()) == 1
+
+
+def test_a_training_says_on_how_many_frames_a_channel_was_measured(measured):
+    cases = {case.id: case for case in measured.cases()}
+    recipe = TrainConfig(channels=("flow", "stiffness", "despeckled")).to_recipe()
+    fold = Fold(train=tuple(cases), validation=())
+
+    (note,) = _measured(recipe, [fold], cases)
+
+    assert note == "Channels that were measured, on 2 frames: flow 1, stiffness 0."
 
 
 def test_samples_hold_the_planes_of_frames_that_have_them(measured):

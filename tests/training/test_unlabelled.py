@@ -187,7 +187,7 @@ def test_the_unlabelled_frames_of_a_training_folder_are_those_without_a_mask(stu
 
 
 def test_nothing_to_learn_from_is_a_sentence(study):
-    with pytest.raises(RunError, match="holds no frame to learn from"):
+    with pytest.raises(RunError, match="holds no unlabelled frame to learn from"):
         read_unlabelled(study.path, study, frozen_split(study, 2, freeze=False), Recipe.best().prepare)
 
 

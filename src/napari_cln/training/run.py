@@ -125,6 +125,15 @@ def train(
         raise _unwritable(run, cause) from cause
 
 
+def _measured(recipe: Recipe, folds: Sequence[Fold], cases: Mapping[str, Case]) -> Iterator[str]:
+    """On how many frames each channel beside the grey image was measured, in words."""
+    ids = {id_ for fold in folds for id_ in (*fold.train, *fold.validation)}
+    names = [name for name in recipe.prepare.channels if name != "despeckled"]
+    if names:
+        n = (f"{name} {sum(name in cases[id_].checksums.channels for id_ in ids)}" for name in names)
+        yield f"Channels that were measured, on {counted(len(ids), 'frame')}: {', '.join(n)}."
+
+
 def _train(
     study: TrainingFolder,
     run: RunFolder,
@@ -150,7 +159,7 @@ def _train(
         settings=config,
     )
     more = _more_of(study, config, folds, cases, recipe)
-    for sentence in more.notes:
+    for sentence in (*more.notes, *_measured(recipe, folds, cases)):
         yield Note(message=sentence)
     settings = _settings(config, start, more)
     name = run.path.absolute().name

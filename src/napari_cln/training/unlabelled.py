@@ -157,9 +157,12 @@ def read_unlabelled(
             keys.append(patient)
         samples, patients = Samples.join(parts) if parts else None, tuple(keys)
     if samples is None:
+        why = "it has none without a label"
+        if left_out or unread:
+            why = f"{left_out} are labelled ones or of patients that are tested on, {unread} can't be read"
         raise RunError(
-            f"{Path(place).name} holds no frame to learn from: {left_out} are labelled ones or of patients "
-            "that are tested on. Choose another folder, or none."
+            f"{Path(place).name} holds no unlabelled frame to learn from: {why}.",
+            "Choose another folder, or none.",
         )
     return UnlabelledFrames(samples=samples, patients=patients, left_out=left_out, unread=unread)
 

@@ -448,6 +448,21 @@ def test_ends_that_show_no_node_are_told_and_keep_nothing(bench, draw, qtbot):
     assert not bench._session.mask.masks.any()
 
 
+def test_an_outline_by_calipers_says_what_drew_it_and_undo_takes_that_back(bench, draw, qtbot):
+    session = bench._session
+    paint(bench)
+    sketch = draw(long=((30, 20), (30, 60)))
+
+    with qtbot.waitSignal(session.told):
+        sketch.keep()
+
+    mask = session.mask
+    assert mask.given.based_on.startswith("calipers@")
+    assert mask.status == "corrected"
+    session.steps.undo(mask.labels)
+    assert mask.given.based_on is None
+
+
 @pytest.mark.parametrize(
     ("n_burned", "n_alone", "words"),
     [

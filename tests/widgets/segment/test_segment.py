@@ -443,6 +443,8 @@ def test_the_nodes_of_a_frame_are_copied_as_sentences(viewer, dock, open_image, 
 
     text = QApplication.clipboard().text()
     assert text.startswith("Node 1: ") and "For research, not for diagnosis." in text
+    fact = text.split(": ", 1)[1].split(". Malignancy")[0]
+    assert "(long × short" in fact and fact in dock.view.verdict.nodes.text()
     dock.view.cutoff.setValue(0.99)
     qtbot.mouseClick(dock.view.verdict.copy, Qt.MouseButton.LeftButton)
     assert "below its cutoff 0.99: benign" in QApplication.clipboard().text()

@@ -244,6 +244,11 @@ class PaintedMask:
             self._come_from(given)
         self.settle()
 
+    def start_from(self, model_id: str) -> None:
+        """Take note of what drew a part of the masks that come next, where no model drew the present ones."""
+        if self.given.based_on is None:
+            self._come_from(replace(self.given, based_on=model_id))
+
     def settle(self) -> None:
         """Take the masks as they are now for those that were put there, and not painted."""
         self.seen = _digest(self.masks)

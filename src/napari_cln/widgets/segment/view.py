@@ -17,7 +17,6 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from ...imaging.measurement import Measurement
 from ...imaging.tracking import Track
 from ...study.reading import Reading
 from ...types import Doubt
@@ -180,7 +179,7 @@ class Verdict(QWidget):
         colour = f" style='color: {self._colours.quiet}'" if self._colours is not None else ""
         rows = "".join(
             f"<p style='margin: 2px 0'>{i} · {node.score:.2f} {reading.label_of(node.score)}<br>"
-            f"<span{colour}>{_axes_text(node.size)}</span>"
+            f"<span{colour}>{node.fact}</span>"
             f"{_doubt_text(node.doubt, reading.flag)}</p>"
             for i, node in enumerate(reading.nodes, start=1)
         )
@@ -234,12 +233,3 @@ class ClipTable(QTableWidget):
 def _doubt_text(doubt: Doubt | None, flag: str) -> str:
     """A doubt about a node on a line of its own; nothing where it is sure, or the frame's flag says it."""
     return "" if doubt is None or doubt.level == "sure" or str(doubt) == flag else f"<br>{doubt}"
-
-
-def _axes_text(size: Measurement) -> str:
-    """Short × long axis and their ratio."""
-    if size.short_axis_mm is not None and size.long_axis_mm is not None:
-        axes = f"{size.short_axis_mm:.1f} × {size.long_axis_mm:.1f} mm"
-    else:
-        axes = f"{size.short_axis_px:.0f} × {size.long_axis_px:.0f} px"
-    return axes if size.axis_ratio is None else f"{axes}, L/S {size.axis_ratio:.1f}"
