@@ -142,9 +142,9 @@ class WorkListRow(QWidget):
         self.which, self.reader, self.text = QComboBox(), QComboBox(), QLineEdit()
         self.which.setToolTip("Frames that are gone through")
         self.reader.setToolTip("Who decided")
-        for box in (self.which, self.reader):
+        for box, length in ((self.which, 12), (self.reader, 6)):
             box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-            box.setMinimumContentsLength(6)
+            box.setMinimumContentsLength(length)
         for name in STATES:
             self.which.addItem(TITLES[name], name)
         self.reader.addItem("any reader", "")
