@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -156,3 +157,16 @@ def test_painting_everything_is_possible():
     grey = np.full((5, 7), 9, dtype=np.uint8)
 
     assert paint_over(grey, np.ones_like(grey, dtype=bool)).shape == grey.shape
+
+
+def test_a_large_picture_that_is_strokes_all_over_takes_little_memory():
+    pixels = np.random.default_rng(0).integers(0, 255, (1500, 2000, 3), dtype=np.uint8)
+    frame = Frame(pixels=pixels)
+    tracemalloc.start()
+    try:
+        find_overlay(frame)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak <= 70 * frame.grey.size

@@ -14,6 +14,7 @@ from PIL import Image
 from napari_cln.imaging.preprocessing import prepare
 from napari_cln.imaging.scan_area import find_scan_area, is_sector
 from napari_cln.io.sources import read_frame
+from napari_cln.phantom import simulate
 from napari_cln.types import Box, Frame
 
 PAIRS = Path(__file__).parents[1] / "data" / "overlay_pairs"
@@ -172,3 +173,13 @@ def test_hearts_are_sectors_and_frames_of_linear_probes_are_not(shared_data):
     assert len(linear) > 30
     for path in linear:
         assert not is_sector(prepare(frame_of(path)).image), path.name
+
+
+def test_a_screen_whose_pixels_were_repeated_gives_a_box_that_holds_something():
+    small = simulate(28, stiffness=True).frame.pixels
+    pixels = np.asarray(Image.fromarray(small).resize((1600, 1200), Image.Resampling.NEAREST))
+
+    row0, column0, row1, column1 = find_scan_area(Frame(pixels=pixels))
+
+    assert 0 <= row0 < row1 <= 1200
+    assert 0 <= column0 < column1 <= 1600

@@ -125,15 +125,15 @@ def find_elastogram(
     tinted[max(row0 - 2, 0) : row1 + 2, max(column0 - 2, 0) : column1 + 2] = False
     hue = np.full(frame.shape, np.nan, np.float32)
     hue[tinted] = hue_of(pixels[tinted])
-    nearest = np.rint(np.nan_to_num(hue)).astype(int) % 360
-    tinted &= off[nearest] <= NEAREST
+    nearest = np.rint(np.nan_to_num(hue)).astype(np.int16) % 360
+    tinted &= (off <= NEAREST)[nearest]
     box = _largest(tinted, frame.pixels)
     if box is None:
         return None
     inside = np.zeros(frame.shape, bool)
     inside[box[0] : box[2], box[1] : box[3]] = True
     measured = tinted & inside
-    stiffness = np.where(measured, positions[nearest], np.nan).astype(np.float32)
+    stiffness = np.where(measured, positions.astype(np.float32)[nearest], np.float32(np.nan))
     opacity = float(np.clip(np.median(strength[measured] / full[nearest[measured]][:, 1]), 0, 1))
     return Elastogram(
         stiffness=stiffness * np.float32(full_scale_kpa or 1.0),

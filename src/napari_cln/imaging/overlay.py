@@ -37,6 +37,8 @@ Mask = NDArray[np.bool_]
 Grey = NDArray[np.uint8]
 Signed = NDArray[np.int16]
 
+AT_ONCE = 1 << 17
+"""Pixels whose surroundings are looked at in one go."""
 RING = np.array([(r, c) for r in range(-3, 4) for c in range(-3, 4) if max(abs(r), abs(c)) == 3])
 """Offsets of the pixels three away."""
 WIDEST_MARK = 24
@@ -229,15 +231,20 @@ def _white(grey: Grey, peaks: Grey, skip: Mask, lossless: bool) -> Mask:
         return core
 
     # A stroke ends all round; an echo of the same brightness goes on as a fading ridge.
-    rows, columns = np.divmod(places, grey.shape[1])
     width = grey.shape[1] + 6
-    around = ((rows + 3) * width + columns + 3)[:, None] + (RING @ np.array([width, 1]))
-    free = ~np.pad(widen(core | skip), 3).ravel()[around]
-    height = peaks.ravel()[places].astype(np.int16)[:, None]
-    ground = grey.ravel()[places].astype(np.int16)[:, None] - height
-    low = np.pad(grey, 3, mode="edge").ravel()[around] - ground < 0.45 * height
-    ended = np.bincount(piece, (free & low).sum(axis=1), n + 1)
-    keep &= ended >= 0.85 * np.bincount(piece, free.sum(axis=1), n + 1)
+    beside, levels = ~np.pad(widen(core | skip), 3).ravel(), np.pad(grey, 3, mode="edge").ravel()
+    ended, all_round = np.zeros(n + 1), np.zeros(n + 1)
+    for first in range(0, places.size, AT_ONCE):  # a photograph may be strokes all over
+        some, of = places[first : first + AT_ONCE], piece[first : first + AT_ONCE]
+        rows, columns = np.divmod(some, grey.shape[1])
+        around = ((rows + 3) * width + columns + 3)[:, None] + (RING @ np.array([width, 1]))
+        free = beside[around]
+        height = peaks.ravel()[some].astype(np.int16)[:, None]
+        ground = grey.ravel()[some].astype(np.int16)[:, None] - height
+        low = levels[around] - ground < 0.45 * height
+        ended += np.bincount(of, (free & low).sum(axis=1), n + 1)
+        all_round += np.bincount(of, free.sum(axis=1), n + 1)
+    keep &= ended >= 0.85 * all_round
     marks = _drawn_at(places[keep[piece]], grey.shape)
     for least in (30, 30, 8):  # blurred strokes, then anti-aliased edges
         marks = marks | (widen(marks) & (peaks > least))

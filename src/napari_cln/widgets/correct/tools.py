@@ -239,6 +239,7 @@ class Workbench(QObject):
         words = f"Node {node} is new." if kept.replaces is None else f"Node {node} is outlined anew."
         if robbed:
             words += f" Pixels of node {listed(sorted(robbed))} went to it."
+        mask.start_from(kept.model_id)
         self._put(mask, edited, node, words)
         QTimer.singleShot(0, self._take_next)
 

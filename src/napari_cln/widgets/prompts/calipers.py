@@ -30,19 +30,21 @@ SAME = 0.5
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Proposal:
-    """Outline that the ends ask for: its mask bool (H, W), lines to draw, sizes."""
+    """Outline that the ends ask for: its mask bool (H, W), lines to draw, sizes, and the network's id."""
 
     mask: NDArray[np.bool_]
     lines: list[Points]
     size: Measurement
+    model_id: str
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Kept:
-    """A mask bool (H, W) that a reader keeps, and the node whose place it takes; None for a new one."""
+    """A mask bool (H, W) that a reader keeps, the node whose place it takes, if any, and what drew it."""
 
     mask: NDArray[np.bool_]
     replaces: int | None
+    model_id: str
 
 
 class CaliperTool(QObject):
@@ -186,7 +188,8 @@ class CaliperTool(QObject):
             self._is_asked = False
             self.told.emit(self._fault, "bad", sketch)
         else:
-            kept = Kept(mask=self._proposal.mask, replaces=self.replaces)
+            proposal = self._proposal
+            kept = Kept(mask=proposal.mask, replaces=self.replaces, model_id=proposal.model_id)
             sketch.leave()
             self.kept.emit(kept)
 
@@ -297,7 +300,7 @@ def propose(frame: Frame, strokes: Mapping[str, Points]) -> Proposal:
     ClnError
         If they don't show one node in the frame.
     """
-    from ...network.outline import outline_node
+    from ...network.outline import load_outline_net, outline_node
 
     if "box" in strokes:
         row0, column0 = strokes["box"].min(axis=0)
@@ -308,7 +311,12 @@ def propose(frame: Frame, strokes: Mapping[str, Points]) -> Proposal:
         mask = outline_node(
             frame, long_axis=_pair(strokes["long"]), short_axis=None if short is None else _pair(short)
         )
-    return Proposal(mask=mask, lines=lines_round(mask), size=measure(mask, spacing_of(frame, mask)))
+    return Proposal(
+        mask=mask,
+        lines=lines_round(mask),
+        size=measure(mask, spacing_of(frame, mask)),
+        model_id=load_outline_net()[1].model_id,
+    )
 
 
 def lines_round(mask: NDArray[np.bool_]) -> list[Points]:
