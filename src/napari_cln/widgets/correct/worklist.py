@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QComboBox, QLineEdit, QWidget
 
 from ...folder.dataset import TrainingFolder
 from ...folder.worklist import STATES, State, WorkFilter, WorkItem, patient_of, read_worklist
-from ..common.parts import Signal, beside
+from ..common.parts import Signal, beside, stacked
 from ..common.worker import Work
 
 if TYPE_CHECKING:
@@ -142,9 +142,9 @@ class WorkListRow(QWidget):
         self.which, self.reader, self.text = QComboBox(), QComboBox(), QLineEdit()
         self.which.setToolTip("Frames that are gone through")
         self.reader.setToolTip("Who decided")
-        for box, length in ((self.which, 12), (self.reader, 6)):
+        for box in (self.which, self.reader):
             box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-            box.setMinimumContentsLength(length)
+            box.setMinimumContentsLength(6)
         for name in STATES:
             self.which.addItem(TITLES[name], name)
         self.reader.addItem("any reader", "")
@@ -154,7 +154,7 @@ class WorkListRow(QWidget):
         self._pause = QTimer(self)
         self._pause.setSingleShot(True)
         self._pause.setInterval(TYPING_MS)
-        self.setLayout(beside(self.which, self.reader, self.text, wide=self.text))
+        stacked(self, beside(self.which, self.reader, wide=self.which), self.text, spacing=4)
         self._pause.timeout.connect(self._choose)
         self.text.textEdited.connect(self._pause.start)
         for box in (self.which, self.reader):
