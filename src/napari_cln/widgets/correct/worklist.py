@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, QTimer
@@ -13,7 +14,7 @@ from qtpy.QtWidgets import QComboBox, QLineEdit, QWidget
 
 from ...folder.dataset import TrainingFolder
 from ...folder.worklist import STATES, State, WorkFilter, WorkItem, patient_of, read_worklist
-from ..common.parts import Signal, beside, stacked
+from ..common.parts import Signal, beside
 from ..common.worker import Work
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class WorkList(QObject):
         """List every frame of a training folder, and read beside the window what was decided on each."""
         self._folder, self.chosen = folder, WorkFilter()
         self.ids, self.items = list(folder.ids()), {}
-        work = Work(self, read_worklist, folder)
+        work = Work(self, _read, folder)
         work.done.connect(partial(self._take, folder))
         work.start()
 
@@ -126,6 +127,11 @@ class WorkList(QObject):
             self.found.emit()
 
 
+def _read(folder: TrainingFolder) -> list[WorkItem]:
+    import_module("pandas")  # which napari's first mask brings along, and the window would wait for
+    return read_worklist(folder)
+
+
 class WorkListRow(QWidget):
     """Choice of the frames of the training folder that are gone through."""
 
@@ -136,9 +142,9 @@ class WorkListRow(QWidget):
         self.which, self.reader, self.text = QComboBox(), QComboBox(), QLineEdit()
         self.which.setToolTip("Frames that are gone through")
         self.reader.setToolTip("Who decided")
-        for box in (self.which, self.reader):
+        for box, length in ((self.which, 12), (self.reader, 6)):
             box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-            box.setMinimumContentsLength(6)
+            box.setMinimumContentsLength(length)
         for name in STATES:
             self.which.addItem(TITLES[name], name)
         self.reader.addItem("any reader", "")
@@ -148,7 +154,7 @@ class WorkListRow(QWidget):
         self._pause = QTimer(self)
         self._pause.setSingleShot(True)
         self._pause.setInterval(TYPING_MS)
-        stacked(self, beside(self.which, self.reader, wide=self.which), self.text, spacing=4)
+        self.setLayout(beside(self.which, self.reader, self.text, wide=self.text))
         self._pause.timeout.connect(self._choose)
         self.text.textEdited.connect(self._pause.start)
         for box in (self.which, self.reader):
