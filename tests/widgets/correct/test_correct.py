@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gc
-import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -179,26 +177,6 @@ class TestStrokes:
         finish(dock)
 
         assert only_case(folder).status == "corrected"
-
-    def test_a_mask_that_was_deleted_before_there_is_a_folder_is_left_out(
-        self, viewer, folder, open_image, finish
-    ):
-        _, dock = viewer.window.add_plugin_dock_widget("napari-cln", "Correct")
-        name(dock, "r1")
-        labels = predict(viewer, open_image(viewer, FRAME))
-        finish(dock)
-        labels.paint((100, 100), 2)
-        finish(dock)
-        gone = weakref.ref(labels)
-        viewer.layers.remove(labels)
-        del labels
-        gc.collect()
-
-        dock.view.study.open_folder(folder.path)
-        finish(dock)
-
-        assert gone() is None
-        assert not folder.ids()
 
     def test_another_folder_takes_nothing_that_was_saved_in_the_first(
         self, dock, folder, predicted, finish, tmp_path

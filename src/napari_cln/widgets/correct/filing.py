@@ -503,8 +503,6 @@ class Filing(QObject):
             return
         held, self._held = self._held, {}
         for mask, unnamed in held.items():
-            if not mask.is_alive:
-                continue  # its layer was deleted
             mask.ledger.sign(self.who)
             own = mask.judgement.who in (self.who, None)
             self.file(mask, None if own else "noted", is_decision=True, was_unnamed=unnamed)

@@ -178,7 +178,7 @@ class CorrectView(QWidget):
             self.drawing,
             self.worthy,
             folded("No millimetres? Type the scale", self.scale),
-            spacing=6,
+            spacing=4,
         ).addStretch()
 
         self.walk.path.currentIndexChanged.connect(lambda _: self._show_work())

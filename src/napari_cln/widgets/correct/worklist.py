@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QComboBox, QLineEdit, QWidget
 
 from ...folder.dataset import TrainingFolder
 from ...folder.worklist import STATES, State, WorkFilter, WorkItem, patient_of, read_worklist
-from ..common.parts import Signal, beside
+from ..common.parts import Signal, beside, stacked
 from ..common.worker import Work
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ class WorkListRow(QWidget):
         self._pause = QTimer(self)
         self._pause.setSingleShot(True)
         self._pause.setInterval(TYPING_MS)
-        self.setLayout(beside(self.which, self.reader, self.text, wide=self.text))
+        stacked(self, beside(self.which, self.reader, wide=self.which), self.text, spacing=4)
         self._pause.timeout.connect(self._choose)
         self.text.textEdited.connect(self._pause.start)
         for box in (self.which, self.reader):
