@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from openpyxl import Workbook
 
-from napari_cln.disk.tables import read_table
+from napari_cln.disk.tables import read_table, write_table
 from napari_cln.errors import DatasetError
 
 ROWS = [["image", "label", "patient"], ["Kröger_1.png", "bösartig", "Ü-12"], ["b.png", "gut, eher", "0012"]]
@@ -157,3 +157,9 @@ def test_a_formula_without_a_value_is_refused(tmp_path):
 
     with pytest.raises(DatasetError, match="formula without a value in cell B2"):
         read_table(tmp_path / "t.xlsx")
+
+
+def test_a_negative_number_is_written_as_one_and_a_formula_is_not(tmp_path):
+    write_table(tmp_path / "t.csv", ["a"], [["-0.5"], ["-3e-07"], ["-1+2"], ["=1"]])
+
+    assert (tmp_path / "t.csv").read_text().splitlines() == ["a", "-0.5", "-3e-07", "'-1+2", "'=1"]

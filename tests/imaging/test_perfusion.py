@@ -88,6 +88,37 @@ def test_a_breathing_node_is_measured_in_the_agents_view(peak):
     assert found.ratio == pytest.approx(2.0, rel=0.1)
 
 
+def speckled(brightest):
+    """A clip of speckle whose mean reaches so much at its peak, white being 1, and a node in its middle."""
+    rng, frames = np.random.default_rng(0), []
+    for index, level in enumerate(brightest * gamma_variate(SECONDS, 4, 7)):
+        speckle = ndimage.gaussian_filter(rng.gamma(1.0, size=(90, 100)), 1.2)
+        shown = np.clip(1 + 10 * np.log10(level * speckle / speckle.mean() + 1e-4) / DECIBEL, 0, 1)
+        pixels = np.rint(255 * shown).astype(np.uint8)
+        frames.append(Frame(pixels=pixels, index=index, n_frames=len(SECONDS), frame_time_s=STEP))
+    return frames, np.hypot(*(np.indices((90, 100)) - np.array([45, 50])[:, None, None])) < 25
+
+
+def test_an_agent_that_is_stronger_than_white_is_measured_all_the_same():
+    frames, mask = speckled(1.3)
+
+    found = perfusion(frames, mask, at=30, dynamic_range_db=DECIBEL).wash_in
+
+    climb = np.linspace(0, 7, 9999)
+    tenth, most = np.interp([0.1, 0.9], gamma_variate(climb, 0, 7), climb)
+    assert found.rise_s == pytest.approx(most - tenth, rel=0.03)  # 7 % too long as it is shown
+    assert found.peak == pytest.approx(1.3, rel=0.05)  # shown as 1.0 at most
+
+
+def test_where_nearly_all_is_white_nothing_is_told():
+    frames, mask = speckled(30.0)
+
+    found = perfusion(frames, mask, at=30, dynamic_range_db=DECIBEL)
+
+    assert np.isnan(found.node[20:24]).all()
+    assert found.wash_in is None
+
+
 def test_the_mask_may_lie_in_either_view():
     frames, mask = clip()
 

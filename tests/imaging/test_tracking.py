@@ -1,5 +1,7 @@
 """Nodes through a cine: one id, one score, whatever moves."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -129,6 +131,17 @@ def test_what_the_map_shows_elsewhere_is_no_node():
     assert node.faint == ()
 
 
+def test_a_node_that_is_grown_together_with_its_surroundings_is_cut_out_at_the_level_most_like_it():
+    beside = prediction(1, faint=[(30, 40, 60, 90)])
+    beside.probability[NEAR[0] : NEAR[0] + NEAR[2], NEAR[1] : NEAR[1] + NEAR[3]] = 0.93
+
+    (node,) = track([prediction(0, BOX), beside])
+
+    expected = np.zeros(SHAPE, bool)
+    expected[44:64, 50:80] = True
+    assert np.array_equal(node.faint[0].mask, expected)
+
+
 def test_a_mask_is_carried_along_the_motion_between_two_frames_that_show_the_node_alone():
     moved = (48, 66, 30, 30)
     frames = [prediction(0, BOX), prediction(1, shift=(8, 16)), prediction(2, moved, shift=(8, 16))]
@@ -147,6 +160,18 @@ def test_the_card_of_a_clip_calibrates_its_score_and_calls_it():
     assert node.malignancy == pytest.approx(0.75)
     assert node.label == "benign"
     assert track(frames)[0].label == "malignant"
+
+
+def test_memory_does_not_grow_with_the_clip():
+    tracker, sizes = Tracker(), []
+    tracemalloc.start()
+    for index in range(240):
+        tracker.add(prediction(index, *[BOX] * (index % 3 > 0), faint=[NEAR]))
+        if index % 120 == 60:
+            sizes.append(tracemalloc.get_traced_memory()[0])
+    tracemalloc.stop()
+
+    assert sizes[1] - sizes[0] < 10 * SHAPE[0] * SHAPE[1]  # 120 frames more; each has a picture and two maps
 
 
 def test_frames_out_of_order_are_refused():

@@ -107,6 +107,19 @@ def test_a_pretraining_that_was_stopped_goes_on(scans, small, pretrained, tmp_pa
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 
 
+def test_frames_of_one_cine_are_not_on_both_sides(scans, tmp_path, small):
+    for path in scans.iterdir():
+        Image.open(path).save(tmp_path / path.name)
+    first = Image.open(tmp_path / "0.png")
+    first.save(tmp_path / "0.tif", save_all=True, append_images=[first] * 50)
+    (tmp_path / "0.png").unlink()
+
+    config = PretrainConfig(epochs=1, batch_size=4, start_from=str(small))
+    epoch = next(e for e in pretrain([tmp_path], tmp_path / "run", config) if isinstance(e, Epoch))
+
+    assert epoch.n == 6  # the cine, of whose 51 frames six are taken, and not two of its frames
+
+
 def test_too_few_frames_are_refused(tmp_path):
     Image.fromarray(simulate(0, overlays=False).frame.pixels).save(tmp_path / "0.png")
 

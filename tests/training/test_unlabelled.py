@@ -122,6 +122,19 @@ def test_where_the_teacher_is_unsure_nothing_is_learnt(samples, recipe, network)
     assert max(changes) < 1e-6
 
 
+def test_what_the_teacher_is_unsure_of_is_no_part_of_a_mask(samples, recipe, network, monkeypatch):
+    teacher = Teacher(samples, Average(network, 0.5), network, recipe, 0)
+    batch, keys = teacher.batch(0, 4, (0, 1), torch.device("cpu"))
+    with torch.no_grad():
+        drawn = teacher.network.decode(teacher.network.encode(batch.image)).softmax(1)[:, 1]
+    monkeypatch.setattr(unlabelled, "SURE", float(drawn.clamp_min(0.5).quantile(0.9)))
+
+    guessed = teacher.guess(batch, keys, 1.0, crop=False, half=False)
+
+    assert guessed.instances.any()
+    assert not (guessed.instances.bool() & (guessed.judged == 0)).any()
+
+
 def test_unlabelled_frames_say_nothing_of_a_class(samples, recipe, network):
     batch, guessed = Batch.of(samples.take([0, 1])), Batch.of(unmasked(samples.take([2, 3])))
     network.eval()

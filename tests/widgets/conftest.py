@@ -26,6 +26,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
+def config(tmp_path, monkeypatch) -> None:
+    """The user's settings, with a salt of their own."""
+    monkeypatch.setenv("NAPARI_CLN_CONFIG", str(tmp_path / "config"))
+
+
+@pytest.fixture
+def viewer(make_napari_viewer):
+    """A viewer in a window that is not shown."""
+    return make_napari_viewer()
+
+
+@pytest.fixture
 def open_image() -> Callable[..., Image]:
     """Put a file on a viewer as an Image alone, without a prediction."""
 

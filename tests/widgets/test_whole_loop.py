@@ -115,7 +115,7 @@ def test_a_correction_becomes_a_better_model(
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(study.path))
     press(correct.view.study.open_button)
     assert correct.message.text() == "study: 12 frames."
-    retype(correct.view.patient, "a new patient")
+    retype(correct.view.about.patient, "a new patient")
     viewer.layers.selection.active = labels
     viewer.reset_view()
     qtbot.keyClick(canvas, Qt.Key.Key_2)

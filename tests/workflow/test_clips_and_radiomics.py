@@ -73,6 +73,8 @@ def test_radiomics_stand_beside_the_results(tmp_path, masks):
     ]
     assert f"cm_contrast [{CODES['cm_contrast']}]" in rows[0]
     assert rows[0]["bins"] == "32" and rows[0]["grid_mm"] == ""
+    features = [value for name, value in rows[0].items() if name.startswith(("stat_", "cm_", "sign_"))]
+    assert min(map(float, features)) < 0, "a negative number is no formula"
 
 
 def test_results_name_the_flow_of_a_node(tmp_path):

@@ -6,16 +6,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.health.check import check_study
 from napari_cln.folder.screens import confirm_screens, unseen_screens
 from napari_cln.folder.split.groups import is_trainable
-from napari_cln.network.inference import segment
+from napari_cln.network.ensemble import Ensemble
+from napari_cln.network.inference import Segmenter, segment
+from napari_cln.network.weights import load_model
 from napari_cln.phantom import simulate
 from napari_cln.types import Annotation
-from napari_cln.workflow.pseudo import _reason_against, pseudo_label
+from napari_cln.workflow.pseudo import _agrees, _members, _reason_against, pseudo_label
 
 pytestmark = pytest.mark.slow
 
@@ -74,7 +77,7 @@ def test_it_can_be_done_again_and_a_frame_that_was_accepted_stays(study, steps):
 
 def test_new_frames_join_where_they_get_a_mask(study, steps, tmp_path):
     before = set(study.ids())
-    for seed in (50, 51, 52):
+    for seed in (53, 54, 55):
         Image.fromarray(simulate(seed, n_nodes=1, overlays=False).frame.pixels).save(tmp_path / f"{seed}.png")
     # the three are of a kind of screen that nobody has looked at: they join, and training waits for that
     (tmp_path / "torn.dcm").write_bytes(b"x")
@@ -100,3 +103,18 @@ def test_doubt_and_disagreement_speak_against_a_mask():
     assert _reason_against(replace(sure, instances=nothing), sure) == "nothing was found"
     unsure = replace(sure, probability=np.full_like(sure.probability, 0.5))
     assert _reason_against(unsure, mirrored) == "the border is uncertain"
+
+
+def test_a_network_of_an_ensemble_that_draws_another_mask_speaks_against_it():
+    ours, other = load_model("default"), load_model("default")
+    with torch.no_grad():
+        other.draw1.bias[:4] += 20.0  # background everywhere
+    both = Ensemble([ours, other])
+    both.card = ours.card
+    frame = simulate(1, n_nodes=1, overlays=False).frame
+    sure = segment(frame)
+
+    alone = [Segmenter(one, "cpu") for one in _members(both)]
+
+    assert [_agrees(sure, one, frame) for one in alone] == [True, False]
+    assert _members(ours) == []

@@ -62,6 +62,7 @@ from .space import (
     SCAN_AREA_KEY,
     LayerKind,
     LayerTuple,
+    lay,
     space_of,
 )
 
@@ -96,6 +97,7 @@ __all__ = [
     "is_map",
     "is_painted",
     "is_segmentation_file",
+    "lay",
     "layers_of",
     "lie_apart",
     "link",

@@ -6,11 +6,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
+
 from ..errors import FrameReadError
 from ..types import Frame
 
 if TYPE_CHECKING:
-    from napari.layers import Image
+    from napari.layers import Image, Layer
 
 LayerOptions: TypeAlias = dict[str, Any]
 """Keyword arguments of a layer, as napari hands them on."""
@@ -89,6 +91,22 @@ def space_of(like: Image | Frame, ndim: int | None = None) -> LayerOptions:
         "units": tuple(like.units[-n:]),
         "axis_labels": tuple(like.axis_labels[-n:]),
     }
+
+
+def lay(layer: Layer, options: LayerOptions) -> None:
+    """Put a layer to where options of :func:`space_of` say, turned and sheared by nothing."""
+    n = layer.ndim
+    place = {"translate": (0.0,) * n, "rotate": np.eye(n), "shear": np.zeros(n * (n - 1) // 2)}
+    for name, value in (place | {"affine": np.eye(n + 1)} | options).items():
+        if name not in (*place, "affine", "scale", "units"):
+            continue
+        now = getattr(layer, name)
+        if name == "units":
+            differs = [str(one) for one in value] != [str(one) for one in now]
+        else:  # napari draws a layer anew also for what it is already
+            differs = not np.allclose(np.asarray(now, dtype=float), value)
+        if differs:
+            setattr(layer, name, value)
 
 
 def title_of(like: Image | Frame) -> str:

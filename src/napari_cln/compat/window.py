@@ -11,37 +11,42 @@ here                  what it leans on                      goes
 `camera_of`           ``viewer.scene.camera``               with support of napari before 0.9
 `text_overlay_of`     ``viewer.canvas.overlays.text``       with support of napari before 0.9
 `canvases_of`         the canvas's ``QOpenGLWidget``        when a layer can answer the right button itself
-`LightCollection`     the collection at each removal        when napari removes layers without one
+`at_once`             ``viewer._on_layers_change``          when napari takes several changes as one
 `make_canvas_current` the canvas's ``QOpenGLWidget``        when napari frees programs in their own context
+`keys_of`, `on_key`   ``action_manager._shortcuts``         when napari tells the keys of an action
 `number_widget`       magicgui's Qt backend                 when a field's Qt widget can be chosen there
 ===================== ===================================== ==============================================
 """
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from magicgui.application import use_app
 from magicgui.widgets.bases import RangedWidget
+from napari.utils.action_manager import action_manager
+from napari.utils.interactions import Shortcut
 from qtpy.QtOpenGLWidgets import QOpenGLWidget
 from qtpy.QtWidgets import QWidget
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Image, Labels
+    from napari.layers import Image, Labels, Layer
 
 __all__ = [
-    "LightCollection",
+    "at_once",
     "camera_of",
     "can_step",
     "canvases_of",
     "exchange_strokes",
     "fit_layers",
     "grid_of",
+    "keys_of",
     "make_canvas_current",
     "number_widget",
+    "on_key",
     "plain_viewer",
     "text_overlay_of",
 ]
@@ -107,23 +112,28 @@ def canvases_of(widget: QWidget) -> list[QOpenGLWidget]:
     return list(widget.window().findChildren(QOpenGLWidget))
 
 
-class LightCollection:
-    """Keeps what is older than itself out of the garbage collection that napari asks for with each removal.
+@contextmanager
+def at_once(viewer: ViewerModel, layers: Sequence[Layer]) -> Iterator[None]:
+    """Let napari take several changes of layers as one: else it slices and measures all of them at each.
 
-    napari 0.9 frees a layer's textures that way, and walks over all objects of the process: some 0.2 s.
-    What came since is still collected. Nothing happens where objects are kept out already.
+    Parameters
+    ----------
+    viewer : ViewerModel
+    layers : sequence of Layer
+        Those that change their data or their place.
     """
-
-    def __init__(self) -> None:
-        self._is_ours = gc.get_freeze_count() == 0
-        if self._is_ours:
-            gc.freeze()
-
-    def end(self) -> None:
-        """Let every object be collected again."""
-        if self._is_ours:
-            self._is_ours = False
-            gc.unfreeze()
+    notice = viewer._on_layers_change
+    with ExitStack() as stack:
+        for layer in layers:
+            stack.enter_context(layer._block_refresh())
+            for name in ("data", "scale", "translate", "rotate", "shear", "affine", "units"):
+                emitter = getattr(layer.events, name, None)
+                if emitter is not None:
+                    stack.enter_context(emitter.blocker(notice))
+        yield
+        notice()
+    for layer in layers:
+        layer.refresh()
 
 
 def make_canvas_current(widget: QWidget) -> None:
@@ -141,6 +151,18 @@ def make_canvas_current(widget: QWidget) -> None:
     for canvas in canvases_of(widget):
         if canvas.isValid():
             canvas.makeCurrent()
+
+
+def keys_of(action: str) -> list[str]:
+    """Return the keys of one of napari's actions, as they are written here, such as ``"Shift+A"``."""
+    return [Shortcut(key).qt for key in action_manager._shortcuts.get(action, ())]
+
+
+def on_key(changed: Callable[..., None], until: Any) -> None:
+    """Be told when the keys of an action are changed, until a Qt signal is sent."""
+    events = action_manager.events
+    emitter = getattr(events, "shortcut_changed", None) or events.shorcut_changed  # as before napari 0.7
+    emitter.connect(changed, until=until)
 
 
 _Backend: Any = use_app().get_obj("FloatSpinBox")

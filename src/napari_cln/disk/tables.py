@@ -115,6 +115,10 @@ def read_table(path: Path | str, *, strip: bool = True) -> Table:
     return _table(path, cells, read_as, strip)
 
 
+_NEGATIVE = re.compile(r"-[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?")
+"""A number that begins like a formula and is none."""
+
+
 def write_table(path: Path, headings: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
     """Write a table as CSV in UTF-8, whole or not at all; None is an empty cell, yes and no are 1 and 0.
 
@@ -141,7 +145,7 @@ def write_table(path: Path, headings: Sequence[str], rows: Iterable[Iterable[obj
 
 def _written(value: object) -> object:
     if isinstance(value, str):
-        return defused(value)
+        return value if _NEGATIVE.fullmatch(value) else defused(value)
     return int(value) if isinstance(value, bool) else value
 
 

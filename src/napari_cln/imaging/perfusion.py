@@ -2,6 +2,14 @@
 
 What a machine shows is log-compressed. Where its dynamic range is known, that is undone, and intensities are
 linear; where it is not, the curve is of grey values, and says so.
+
+An agent that is stronger than the view's white is cut off there, at first in its brightest speckles. The
+intensity of speckle is gamma-distributed about its mean [1]_; its shape is read in frames without white, and
+then a mean that was cut off tells the mean that was there.
+
+References
+----------
+.. [1] J. W. Goodman, *Speckle phenomena in optics*, Roberts 2007, section 4.
 """
 
 from __future__ import annotations
@@ -13,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.optimize import least_squares
-from scipy.special import lambertw
+from scipy.special import gammainc, gammaincc, lambertw
 
 from ..types import Box, Frame
 from .channels import contrast_views
@@ -23,6 +31,10 @@ __all__ = ["TimeIntensity", "WashIn", "perfusion"]
 
 LEAST_FIT = 0.8
 """Share of a curve's variance that a wash-in explains, below which the curve is called none."""
+WHITE = 0.995
+"""Share of the greatest grey value from which on a pixel may have been cut off."""
+MOST_WHITE = 0.98
+"""Share of white pixels above which nobody can tell how bright a frame was, and no wash-in is told."""
 Floats = NDArray[np.float64]
 T = TypeVar("T", bound=np.generic)
 
@@ -83,7 +95,7 @@ class TimeIntensity:
     dynamic_range_db : float, optional
         By which the log-compression was undone; None for a curve of grey values, which is relative.
     wash_in : WashIn, optional
-        Of the node; None where no agent comes and goes.
+        Of the node; None where no agent comes and goes, or nearly all of the node is white in a frame.
     ratio : float, optional
         Peak of the node over that of the tissue around, each above its baseline.
     """
@@ -144,16 +156,25 @@ def perfusion(
     node = _in_view(mask, still, agent)
     ring = _ring(node)
     reference = _part(first.grey, still)
-    curves: Floats = np.zeros((2, len(frames)))
+    curves, spread, white = np.zeros((3, 2, len(frames)))
+    top = _linear(np.array(WHITE), dynamic_range_db)
     for index in range(len(frames)):
         frame = frames[index]
         way = (0, 0) if index == at else shift_between(reference, _part(frame.grey, still))
         intensity = _intensity(frame, agent, dynamic_range_db)
         for row, part in enumerate((node, ring)):
-            moved = rolled(part, way)
-            curves[row, index] = float(intensity[moved].mean()) if moved.any() else np.nan
+            values = intensity[rolled(part, way)]
+            curves[row, index] = float(values.mean()) if values.size else np.nan
+            spread[row, index] = float(values.std()) if values.size else np.nan
+            white[row, index] = np.mean(values >= top) if values.size else 0.0
+    if dynamic_range_db is not None:
+        curves = np.stack([_as_if_not_cut_off(*each) for each in zip(curves, spread, white, strict=True)])
     seconds = np.arange(len(frames), dtype=np.float64) * first.frame_time_s
-    own, other = (fit_wash_in(seconds, curve) for curve in curves)
+    # the top of a curve can't be told from its sides
+    own, other = (
+        fit_wash_in(seconds, curve) if most <= MOST_WHITE else None
+        for curve, most in zip(curves, white.max(axis=1), strict=True)
+    )
     ratio = None
     if own is not None and other is not None and other.peak > other.baseline:
         ratio = (own.peak - own.baseline) / (other.peak - other.baseline)
@@ -233,11 +254,28 @@ def _curve(seconds: Floats, parameters: Floats) -> Floats:
 def _intensity(frame: Frame, box: Box, dynamic_range_db: float | None) -> Floats:
     """Intensity of the agent's view in [0, 1]; a tint leaves the strongest of its colours."""
     pixels = frame.pixels if frame.pixels.ndim == 2 else frame.pixels.max(axis=2)
-    share = _part(pixels, box) / 255
+    return _linear(_part(pixels, box) / 255, dynamic_range_db)
+
+
+def _linear(share: Floats, dynamic_range_db: float | None) -> Floats:
+    """Intensity behind shares of the greatest grey value."""
     if dynamic_range_db is None:
         return share
     linear: Floats = np.where(share > 0, 10 ** ((share - 1) * dynamic_range_db / 10), 0.0)
     return linear
+
+
+def _as_if_not_cut_off(means: Floats, spread: Floats, white: Floats) -> Floats:
+    """Mean intensities of speckle of which some was above white, 1, from those that are shown; NaN where
+    nearly all was."""
+    told = (white == 0) & (means > 0.1 * np.nanmax(means, initial=0.0)) & (spread > 0)
+    if not told.any() or not white.any():
+        return means
+    shape = float(np.median((means[told] / spread[told]) ** 2))
+    true = np.geomspace(1e-3, 10, 2000)
+    shown = true * gammainc(shape + 1, shape / true) + gammaincc(shape, shape / true)
+    mended: Floats = np.where(white > 0, np.interp(means, shown, true), means)
+    return np.where(white > MOST_WHITE, np.nan, mended)
 
 
 def _in_view(mask: NDArray[np.bool_], still: Box, agent: Box) -> NDArray[np.bool_]:

@@ -4,10 +4,12 @@ Between two frames the whole picture moves (the probe slides, the patient breath
 and the nodes that then overlap most are the same. A clip's score is the mean of a node's logits, weighted by
 how sure its masks are: of simple rules it comes nearest to what the whole node shows.
 
-A network that draws a node in one frame often sees it in the next too, only below its threshold. There its
-probability map is read again, down to a twentieth, about the place to which the motion has carried the mask,
-forwards and backwards; between two frames that show the node, the carried mask stands where the map says
-nothing. Such a *faint* frame has a mask and no score.
+A network that draws a node in one frame often sees it in the next too, only below its threshold, grown
+together with what lies beside it, or as a patch that it then takes for nothing. There its probability map is
+read again about the place to which the motion has carried the mask, forwards and backwards: at levels from
+nearly one down to a twentieth, of whose patches the one most like the carried mask is the node. Between two
+frames that show the node, the carried mask stands where the map says nothing. Such a *faint* frame has a mask
+and no score.
 """
 
 from __future__ import annotations
@@ -37,12 +39,10 @@ LONGEST_GAP = 5
 """Frames in a row in which a node may not be found."""
 LEAST_OVERLAP = 0.1
 """IoU of two masks of one node, once the motion is taken out."""
-FAINT = 0.05
-"""Probability down to which a node is looked for where its mask was carried to."""
-FAINT_OVERLAP = 0.5
-"""Share of the smaller of the two, what is then found and the carried mask, that both have in common."""
-FAINT_AREA = 0.03
-"""Least part of the carried mask's area that is then found: a section shrinks quickly at its ends."""
+LEVELS = (0.95, 0.9, 0.8, 0.65, 0.5, 0.35, 0.2, 0.1, 0.05)
+"""Probabilities at which a node is looked for where its mask was carried to."""
+LEAST_LIKENESS = 0.2
+"""IoU of what is then found and the carried mask: a section shrinks quickly at its ends."""
 SIDE = 128
 """Pixels of the longer side on which motion is measured."""
 FARTHEST = 0.2
@@ -207,21 +207,22 @@ class _Seen:
         if place is None:
             return None
         rows, columns = (_wider(part, size) for part, size in zip(place, self.shape, strict=True))
-        near = (rows, columns)
-        maybe = (self.probability[near] >= round(255 * FAINT)) & ~self.drawn[near]
-        labels, count = ndimage.label(maybe)
-        if not count:
+        near, area = (rows, columns), np.count_nonzero(carried)
+        patch, likeness = None, LEAST_LIKENESS
+        for level in LEVELS:
+            maybe = (self.probability[near] >= round(255 * level)) & ~self.drawn[near]
+            labels, count = ndimage.label(maybe)
+            met = np.bincount(labels[carried[near]], minlength=count + 1)
+            met[0] = 0
+            found, shared = labels == met.argmax(), int(met.max())
+            alike = shared / (np.count_nonzero(found) + area - shared)
+            if shared and alike > likeness:
+                patch, likeness = found, alike
+        if patch is None:
             return None
-        met = np.bincount(labels[carried[near]], minlength=count + 1)
-        met[0] = 0
-        best, area = int(met.argmax()), np.count_nonzero(carried)
-        found = labels == best
-        size = np.count_nonzero(found)
-        if met[best] < FAINT_OVERLAP * min(size, area) or size < FAINT_AREA * area or not met[best]:
-            return None
-        patch = np.zeros_like(carried)
-        patch[near] = found
-        return patch
+        whole = np.zeros_like(carried)
+        whole[near] = patch
+        return whole
 
 
 def _wider(part: slice, size: int) -> slice:

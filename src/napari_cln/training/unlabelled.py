@@ -401,7 +401,7 @@ class Teacher:
         share = torch.where(possible > 0, share, torch.full_like(share, EMPTY))
         guessed = replace(
             batch,
-            instances=(drawn >= 0.5).to(torch.uint8),
+            instances=(drawn >= SURE).to(torch.uint8),  # what is not judged is no part of a mask
             judged=sure.float(),
             mask_weight=self.recipe.loss.consistency * min(done / RAMP, 1.0) * share,
         )

@@ -26,7 +26,7 @@ from ..training.recipes import Recipe
 from ..training.run_folder import End, Event, Failed, Note, RunFolder, Stopped
 from ..training.start import starting_point
 from ..training.unlabelled import read_frames_of
-from ..types import Annotation
+from ..types import Annotation, Frame
 
 __all__ = ["pretrain"]
 
@@ -103,12 +103,8 @@ def _pretrain(
         nothing = Annotation(frame=frame, instances=np.zeros(frame.shape, np.uint8), status="predicted")
         parts.append(Samples.from_annotation(f"frame {index}", nothing, recipe.prepare, has_mask=False))
     samples = Samples.join(parts)
-    # frames of one file stand together, and are held out together
-    n_held = max(round(HELD_OUT * len(samples)), 1)
-    learn, judge = (
-        samples.take(range(n_held, len(samples))),
-        samples.take(range(n_held)),
-    )
+    n_held = _held_out(frames)
+    learn, judge = samples.take(range(n_held, len(samples))), samples.take(range(n_held))
     start = starting_point(config.start_from, recipe, config.seed)
     if start is not None:
         recipe = replace(recipe, network=start.network.config)
@@ -143,3 +139,10 @@ def _pretrain(
     )
     save_model(network, run.model, card)
     yield End(model=run.model.name, fold=0)
+
+
+def _held_out(frames: Sequence[Frame]) -> int:
+    """Number of frames, from the first on, that are held out: those of whole files, where there are two."""
+    wanted = max(round(HELD_OUT * len(frames)), 1)
+    firsts = [k for k, frame in enumerate(frames) if k and not frame.index]
+    return min(firsts, key=lambda k: abs(k - wanted), default=wanted)

@@ -8,7 +8,9 @@ names the model, and has the action ``pseudo``; no label image belongs to it, an
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
+from os import fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,7 +70,8 @@ def pseudo_label(
 
     A mask is kept where the frame is like the training data, the model's own doubt (where it has one) says
     that the result is sure, at most 15 % of the mask is uncertain, and the mirrored frame gets the same mask
-    to a Dice of 0.9. Earlier pseudo-labels are drawn anew.
+    to a Dice of 0.9, as does the frame by each network of an ensemble alone. Earlier pseudo-labels are drawn
+    anew.
 
     Parameters
     ----------
@@ -92,6 +95,8 @@ def pseudo_label(
         If the scans, the model or the device can't be had.
     """
     from ..network.inference import Segmenter
+    from ..network.model import Network
+    from ..network.weights import load_model
     from ..training.unlabelled import read_frames_of
 
     study = folder if isinstance(folder, TrainingFolder) else TrainingFolder.open(folder)
@@ -99,7 +104,8 @@ def pseudo_label(
     waiting = [case for case in study.cases() if _is_waiting(case)]
     refuse_held(study, (case.id for case in waiting), "Labelling")
     frames, unread = read_frames_of(scans) if scans else ([], 0)
-    segmenter = Segmenter(model, device)
+    network = model if isinstance(model, Network) else load_model(fspath(model))
+    segmenters = [Segmenter(one, device) for one in (network, *_members(network))]
     known = set(study.ids())
     done = {case.id for case in waiting}
     try:
@@ -110,7 +116,7 @@ def pseudo_label(
                 source=case.image,
                 channels=study.read_channels(case),
             )
-            yield _labelled(study, case.id, frame, segmenter, case.revision)
+            yield _labelled(study, case.id, frame, segmenters, case.revision)
         for frame in frames:
             if (id_ := study.identify(frame)) in done:
                 continue
@@ -118,7 +124,7 @@ def pseudo_label(
             if id_ in known:
                 yield PseudoStep(id=id_, why="the folder had the frame already")
             else:
-                yield _labelled(study, id_, frame, segmenter, 0)
+                yield _labelled(study, id_, frame, segmenters, 0)
         for _ in range(unread):
             yield PseudoStep(id="", why="a file that can't be read")
     finally:
@@ -131,13 +137,25 @@ def _is_waiting(case: Case) -> bool:
     return case.status == "predicted" and case.mask is None and not said and case.split != "test"
 
 
+def _members(network: Network) -> list[Network]:
+    """The networks of an ensemble, each to be asked alone; none for a network that answers alone."""
+    alone: list[Network] = [copy(member) for member in network.members if len(network.members) > 1]
+    for member in alone:
+        member.card = network.card  # how frames are prepared, and where the mask's border lies
+    return alone
+
+
 def _labelled(
-    study: TrainingFolder, id_: str, frame: Frame, segmenter: Segmenter, revision: int
+    study: TrainingFolder, id_: str, frame: Frame, segmenters: Sequence[Segmenter], revision: int
 ) -> PseudoStep:
+    segmenter, *members = segmenters
     one, other = segmenter.predict([frame, _mirrored(frame)])
     if isinstance(one, PredictionError) or isinstance(other, PredictionError):
         return PseudoStep(id=id_, why="the model gives no finite number")
-    if why := _reason_against(one, other):
+    why = _reason_against(one, other)
+    if not why and not all(_agrees(one, member, frame) for member in members):
+        why = "the networks of the ensemble draw other masks"
+    if why:
         return PseudoStep(id=id_, why=why)
     count = int(one.instances.max())
     annotation = Annotation(
@@ -151,6 +169,14 @@ def _labelled(
     about = Provenance(who=WHO, action=PSEUDO)
     study.keep(annotation, about, expected_revision=revision or None, count=False)
     return PseudoStep(id=id_)
+
+
+def _agrees(one: Prediction, member: Segmenter, frame: Frame) -> bool:
+    """Tell whether a network of an ensemble draws alone what all draw together."""
+    (alone,) = member.predict([frame])
+    if isinstance(alone, PredictionError):
+        return False
+    return dice(one.instances > 0, alone.instances > 0) >= LEAST_AGREEMENT
 
 
 def _mirrored(frame: Frame) -> Frame:

@@ -18,11 +18,7 @@ from napari_cln.types import Annotation, Frame, Node
 from napari_cln.widgets.correct.cases import add_mask
 from napari_cln.widgets.correct.session import Session
 
-
-@pytest.fixture(autouse=True)
-def config(tmp_path, monkeypatch):
-    """The user's settings, with a salt of their own."""
-    monkeypatch.setenv("NAPARI_CLN_CONFIG", str(tmp_path / "config"))
+pytestmark = pytest.mark.usefixtures("config")
 
 
 @pytest.fixture
@@ -178,7 +174,7 @@ def test_a_decision_on_what_the_canvas_does_not_show_is_refused_until_it_is_show
     first, _ = pair
     hinder(viewer, *pair)
 
-    session.reject()
+    session.decisions.reject()
 
     assert FAULTS[hinder] in told[-1]
     assert told[-1].startswith("Not taken.")
@@ -186,7 +182,7 @@ def test_a_decision_on_what_the_canvas_does_not_show_is_refused_until_it_is_show
     assert session.navigator.image is first
 
     session.navigator.mend()
-    session.reject()
+    session.decisions.reject()
     assert session.mask.title == "first"
     assert save(session) == ["rejected"]
 
@@ -196,7 +192,7 @@ def test_an_image_that_is_covered_all_over_hinders_nothing(viewer, session, pair
     viewer.layers.move(viewer.layers.index(second), 0)
     second.visible = True
 
-    session.reject()
+    session.decisions.reject()
 
     assert save(session) == ["rejected"]
 
@@ -225,7 +221,7 @@ def test_a_click_on_another_images_layer_shows_that_image_alone(viewer, session,
 
     assert session.navigator.image is second
     assert [layer.name for layer in viewer.layers if layer.visible] == ["second", "second · nodes"]
-    session.reject()
+    session.decisions.reject()
     assert save(session) == ["rejected"]
     assert session.folder.ids() == [session.folder.identify(Frame(pixels=second.data))]
 
@@ -246,7 +242,7 @@ class TestCines:
         put(viewer, cine)
         session.navigator.show_frame(cine, 2)
 
-        session.accept()
+        session.decisions.accept()
 
         qtbot.waitUntil(lambda: "Saved: accepted, 1 node · cine, frame 3" in told, timeout=10_000)
 
@@ -258,7 +254,7 @@ class TestCines:
         session.navigator.show_image(short)
         viewer.dims.set_point(0, 3)
 
-        session.no_node()
+        session.decisions.no_node()
 
         assert "The slider stands beyond the 2 frames of 'short'" in told[-1]
         assert save(session) == []
@@ -271,7 +267,7 @@ class TestCines:
         cine = viewer.add_image(noise, name="cine", translate=(start, 0, 0), scale=(step, 1, 1))
         session.navigator.show_frame(cine, 3)
 
-        session.no_node()
+        session.decisions.no_node()
 
         assert session.mask.index == 3
         assert save(session) == ["no-node"]
@@ -282,11 +278,11 @@ class TestCines:
         session.navigator.show_image(cine)
         viewer.dims.roll()
 
-        session.no_node()
+        session.decisions.no_node()
         assert "The axes are turned" in told[-1]
 
         session.navigator.mend()
-        session.no_node()
+        session.decisions.no_node()
         assert save(session) == ["no-node"]
 
 
@@ -401,14 +397,14 @@ class TestApart:
         before = [np.array(layer.data_to_world((7, 9))) for layer in (image, mask)]
         setattr(image if moved == "image" else mask, move, MOVES[move])
 
-        session.accept()
+        session.decisions.accept()
         assert told[-1].startswith("Not taken. 'frame' and 'frame · nodes' do not lie on each other")
         assert save(session) == []
 
         session.navigator.mend()
         after = [np.array(layer.data_to_world((7, 9))) for layer in (image, mask)]
         assert np.allclose(before, after)
-        session.accept()
+        session.decisions.accept()
         assert save(session) == ["accepted"]
 
     def test_strokes_on_a_moved_picture_are_not_saved_and_said_so(self, viewer, session, told):
@@ -449,7 +445,7 @@ class TestApart:
         session.navigator.show_frame(cine, 2)
         mask.translate = (1, 0, 0)
 
-        session.accept()
+        session.decisions.accept()
         assert "do not lie on each other" in told[-1]
 
         session.navigator.mend()
@@ -469,7 +465,7 @@ class TestApart:
         viewer.layers.selection.active = mask_of(viewer, image)
         layer.translate = (6, 0)
 
-        session.accept()
+        session.decisions.accept()
         assert "do not lie on each other" in told[-1]
 
         session.navigator.mend()

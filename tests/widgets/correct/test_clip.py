@@ -123,7 +123,7 @@ def test_all_of_it_is_one_step_of_undo_and_redo_and_nothing_is_saved_by_it(bench
 
 
 def test_undo_takes_it_back_before_an_older_decision(bench, use):
-    bench._session.accept()
+    bench._session.decisions.accept()
     use("carry")
 
     undo(bench)
@@ -138,7 +138,7 @@ def test_undo_takes_it_back_before_an_older_decision(bench, use):
 def test_what_is_accepted_says_where_it_comes_from(bench, use, folder):
     use("carry")
     go(bench, 3)
-    bench._session.accept()
+    bench._session.decisions.accept()
     bench._session.flush()
 
     case = next(case for case in folder.cases() if folder.record(case.id).source.frame == 3)
@@ -153,7 +153,7 @@ def test_what_is_accepted_says_where_it_comes_from(bench, use, folder):
 
 def test_a_frame_that_a_reader_decided_on_is_not_touched_and_ends_it(bench, use):
     go(bench, 3)
-    bench._session.no_node()
+    bench._session.decisions.no_node()
     go(bench, 0)
 
     told = use("carry")
@@ -215,7 +215,7 @@ def test_between_two_corrected_frames_masks_are_made_and_undone_as_one(bench, us
 
 def test_a_decided_frame_between_two_others_stays(bench, use):
     go(bench, 2)
-    bench._session.no_node()
+    bench._session.decisions.no_node()
     paint(bench, 4)
 
     use("interpolate")

@@ -22,16 +22,7 @@ from napari_cln.types import Annotation, Frame, Node, Prediction
 from napari_cln.widgets.common.results import Results
 from napari_cln.widgets.correct.dock import CorrectDock
 
-
-@pytest.fixture(autouse=True)
-def config(tmp_path, monkeypatch):
-    """The user's settings, with a salt of their own."""
-    monkeypatch.setenv("NAPARI_CLN_CONFIG", str(tmp_path / "config"))
-
-
-@pytest.fixture
-def viewer(make_napari_viewer):
-    return make_napari_viewer()
+pytestmark = pytest.mark.usefixtures("config")
 
 
 @pytest.fixture
@@ -374,8 +365,8 @@ class TestTakenBack:
         case_id = fill(folder)[0]
         name(dock, "r2")
         dock.session.open_case(case_id)
-        dock.view.note.setText("capsule blurred")
-        dock.view.note.editingFinished.emit()
+        dock.view.about.note.setText("capsule blurred")
+        dock.view.about.note.editingFinished.emit()
         finish(dock)
 
         case = folder.case(case_id)
@@ -606,8 +597,8 @@ class TestFacts:
         press(dock, "accept")
         for name, title in (("truth", "metastatic"), ("truth_source", "Tg"), ("level", "IV"), ("side", "L")):
             dock.view.nodes.choice(1, name).setCurrentText(title)
-        dock.view.note.setText("capsule blurred")
-        dock.view.note.editingFinished.emit()
+        dock.view.about.note.setText("capsule blurred")
+        dock.view.about.note.editingFinished.emit()
         finish(dock)
 
         (node,) = only_case(folder).nodes
@@ -628,10 +619,10 @@ class TestFacts:
         self, viewer, dock, folder, predicted, open_image, press, finish
     ):
         finish(dock)
-        assert dock.view.patient.text() == read_frame(FRAME).patient_id
-        dock.view.patient.selectAll()
-        QTest.keyClicks(dock.view.patient, "Doe, Jane")
-        QTest.keyClick(dock.view.patient, Qt.Key.Key_Return)
+        assert dock.view.about.patient.text() == read_frame(FRAME).patient_id
+        dock.view.about.patient.selectAll()
+        QTest.keyClicks(dock.view.about.patient, "Doe, Jane")
+        QTest.keyClick(dock.view.about.patient, Qt.Key.Key_Return)
         press(dock, "accept")
 
         case = only_case(folder)
@@ -640,7 +631,7 @@ class TestFacts:
 
         open_image(viewer, REAL)
         finish(dock)
-        assert dock.view.patient.text() == ""
+        assert dock.view.about.patient.text() == ""
 
 
 class TestFaults:
@@ -877,11 +868,11 @@ class TestWays:
         )
         assert dock.message.text().startswith("Decided, with the reading of r2: ")
         qtbot.waitUntil(lambda: not dock.view.decision.isVisibleTo(dock), timeout=20_000)
-        assert outline not in viewer.layers
+        assert not outline.visible
 
     def test_what_changed_is_shown_on_request(self, viewer, dock, predicted, finish):
         finish(dock)
-        dock.view.difference.click()
+        dock.view.drawing.difference.click()
         changes = viewer.layers[-1]
         assert not changes.data.any()
 
@@ -889,8 +880,8 @@ class TestWays:
         finish(dock)
 
         assert (changes.data[100, 100], changes.data[210, 310], (changes.data > 0).sum()) == (1, 2, 2)
-        dock.view.difference.setChecked(False)
-        assert changes not in viewer.layers
+        dock.view.drawing.difference.setChecked(False)
+        assert not changes.visible
 
     def test_a_typed_scale_holds_for_layers_and_record(self, viewer, dock, folder, open_image, finish, press):
         image = open_image(viewer, REAL)

@@ -340,7 +340,7 @@ class Reading(RuleBasedStateMachine):
 
     @rule()
     def accept(self):
-        self.session.accept()
+        self.session.decisions.accept()
         desk = self.desk
         desk.look()
         mask = desk.layer.mask
@@ -351,13 +351,13 @@ class Reading(RuleBasedStateMachine):
 
     @rule()
     def reject(self):
-        self.session.reject()
+        self.session.decisions.reject()
         self.desk.look()
         self.say("rejected", "rejected")
 
     @rule()
     def no_node(self):
-        self.session.no_node()
+        self.session.decisions.no_node()
         desk = self.desk
         desk.look()
         before = desk.layer.mask

@@ -17,15 +17,7 @@ from napari_cln.types import Annotation, Frame, Node
 from napari_cln.widgets.common.workplace import workplace_of
 from napari_cln.widgets.correct.dock import CorrectDock
 
-
-@pytest.fixture(autouse=True)
-def config(tmp_path, monkeypatch):
-    monkeypatch.setenv("NAPARI_CLN_CONFIG", str(tmp_path / "config"))
-
-
-@pytest.fixture
-def viewer(make_napari_viewer):
-    return make_napari_viewer()
+pytestmark = pytest.mark.usefixtures("config")
 
 
 @pytest.fixture
@@ -110,7 +102,7 @@ def test_the_list_is_filtered_and_what_is_decided_stays_in_it(dock, folder, key,
     assert [dock.view.work.reader.itemText(place) for place in range(3)] == ["any reader", "by r1", "by r2"]
 
 
-def test_a_key_that_is_changed_in_the_preferences_is_another_key(viewer, dock, folder, key):
+def test_a_key_that_is_changed_in_the_preferences_is_another_key_and_named(viewer, dock, folder, key):
     name = "napari-cln:accept_and_go_on"
     former = action_manager.unbind_shortcut(name)
     action_manager.bind_shortcut(name, "Shift-Y")
@@ -119,6 +111,8 @@ def test_a_key_that_is_changed_in_the_preferences_is_another_key(viewer, dock, f
         assert dock.session.navigator.cases.case_id == folder.ids()[1]
         key(Qt.Key.Key_Y)
         assert dock.session.navigator.cases.case_id == folder.ids()[2]
+        assert dock.view.verdict.go_on.toolTip().endswith("(Shift+Y)")
+        assert dock.view.verdict.accept.toolTip().endswith("(Shift+A)")
     finally:
         action_manager.unbind_shortcut(name)
         for one in former or ():

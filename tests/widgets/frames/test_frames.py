@@ -19,11 +19,6 @@ from napari_cln.widgets.segment.dock import SegmentDock
 
 
 @pytest.fixture
-def viewer(make_napari_viewer):
-    return make_napari_viewer()
-
-
-@pytest.fixture
 def dock(viewer) -> FramesDock:
     _, dock = viewer.window.add_plugin_dock_widget("napari-cln", "Frames")
     return dock

@@ -25,11 +25,6 @@ from napari_cln.widgets.segment.view import Verdict
 
 
 @pytest.fixture
-def viewer(make_napari_viewer):
-    return make_napari_viewer()
-
-
-@pytest.fixture
 def dock(viewer, small_model) -> SegmentDock:
     _, dock = viewer.window.add_plugin_dock_widget("napari-cln")
     dock.view.model.choose(small_model)

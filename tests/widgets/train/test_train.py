@@ -60,11 +60,6 @@ def settings_of_a_new_user(tmp_path, monkeypatch, models) -> Path:
 
 
 @pytest.fixture
-def viewer(make_napari_viewer):
-    return make_napari_viewer()
-
-
-@pytest.fixture
 def open_dock(qtbot, tmp_path):
     """Open a dock, by itself where it needs no window around it; its process ends with the test."""
 

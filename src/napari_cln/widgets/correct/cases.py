@@ -20,13 +20,14 @@ from ..._layers import (
     cine_to_layer,
     frame_to_layer,
     image_of,
+    lay,
     layers_of,
     lie_apart,
     link,
     space_of,
 )
 from ..._layers.space import CLEAR, GREEN, PINK
-from ...compat.window import exchange_strokes
+from ...compat.window import at_once, exchange_strokes
 from ...errors import ClnError, DatasetError
 from ...folder.dataset import TrainingFolder
 from ...folder.readers import read_annotation, read_reading, readers_of
@@ -39,8 +40,8 @@ if TYPE_CHECKING:
 
     from .painted import Desk, PaintedMask
 
-REDRAWN = (LayerKind.DIFFERENCE, LayerKind.READING)
-"""Layers beside a mask that are filled anew, or taken away, when another frame is shown."""
+REDRAWN = (LayerKind.DIFFERENCE, LayerKind.READING, LayerKind.SKETCH)
+"""Layers beside a mask that stay with the layers of the open frame, and are filled anew or hidden."""
 MOST_UNPAINTED = 20
 """Frames without strokes that are kept aside."""
 
@@ -133,6 +134,7 @@ class CaseOpener:
         self.reader: str | None = None
         self._place = Path()
         self._shell: tuple[Image, Labels] | None = None
+        self._redrawn: list[Layer] = []  # of the shell
         self._aside: dict[Path, list[Layer]] = {}
         self._unpainted: list[Path] = []  # of those put aside
         self._ahead: dict[str, tuple[int, Annotation]] = {}
@@ -163,8 +165,10 @@ class CaseOpener:
         shell, before = self._shell, _size(self._shell)
         if shell is not None and _is_like(shell[0], image.rgb) and _single(layers):
             self.desk.hand_over(labels, *shell)
-            _move(image, shell[0])
-            _move(labels, shell[1])
+            with at_once(self.viewer, [*shell, *self._redrawn]):
+                _move(image, shell[0])
+                _move(labels, shell[1])
+                self._bring_along(shell[0])
             exchange_strokes(labels, shell[1])
             layers[:2] = shell
         else:
@@ -185,8 +189,10 @@ class CaseOpener:
         shell, before = self._shell, _size(self._shell)
         if shell is not None and _is_like(shell[0], options["rgb"]):
             self.image, labels = shell
-            _put(self.image, data, options)
-            _put(labels, known.instances.copy(), cine_to_layer(self.image)[1])
+            with at_once(self.viewer, [*shell, *self._redrawn]):
+                _put(self.image, data, options)
+                _put(labels, known.instances.copy(), cine_to_layer(self.image)[1])
+                self._bring_along(self.image)
             link(labels, self.image)
             labels.features, labels.selected_label = {}, 1
             exchange_strokes(labels, None)
@@ -217,7 +223,7 @@ class CaseOpener:
 
     def _leave(self, keep: bool) -> None:
         """Take leave of the open frame, or put it aside; its layers may serve the next one."""
-        image, self._shell = self.image, None
+        image, self._shell, self._redrawn = self.image, None, []
         self.image = self.case_id = self.reader = None
         if image is None or image not in self.viewer.layers:
             return
@@ -226,13 +232,15 @@ class CaseOpener:
         layers += [layer for layer in layers_of(image, self.viewer.layers) if layer not in layers]
         again = [layer for layer in layers if layer.metadata.get(KEY) in REDRAWN]
         if _single(layers) and not lie_apart(image, layers[1]):
-            self._shell = layers[0], layers[1]
+            self._shell, self._redrawn = (layers[0], layers[1]), again
+            for layer in again:
+                layer.visible = layer.visible and layer.metadata[KEY] != LayerKind.SKETCH
             if keep:
                 layers[:2] = self._stand_ins(*self._shell)
             else:
                 self.desk.hand_over(layers[1])
         for layer in layers:
-            if layer in self.viewer.layers and layer not in (*(self._shell or ()), *again):
+            if layer in self.viewer.layers and layer not in (*(self._shell or ()), *self._redrawn):
                 self.viewer.layers.remove(layer)
         if keep:
             self._aside[self._place] = [layer for layer in layers if layer not in again]
@@ -253,8 +261,14 @@ class CaseOpener:
         return aside, mask
 
     def _drop_shell(self) -> None:
-        for layer in self._shell or ():
+        for layer in (*(self._shell or ()), *self._redrawn):
             self.viewer.layers.remove(layer)
+        self._redrawn = []
+
+    def _bring_along(self, image: Image) -> None:
+        """Lay what is redrawn beside a mask onto the frame that its image shows now."""
+        for layer in self._redrawn:
+            lay(layer, space_of(image, 2))
 
     def _fit(self, before: tuple[object, ...] | None) -> None:
         """Let the canvas show all of a frame that lies elsewhere than the one before."""
@@ -292,19 +306,10 @@ def _size(layers: tuple[Layer, ...] | None) -> tuple[object, ...] | None:
 
 def _put(layer: Layer, data: NDArray[np.uint8], options: Mapping[str, Any]) -> None:
     """Let a layer show other data, with their name, place and metadata; what else was set of it stays."""
-    n = layer.ndim
-    still = {"translate": (0.0,) * n, "rotate": np.eye(n), "shear": np.zeros(n * (n - 1) // 2)}
-    still["affine"] = np.eye(n + 1)
     layer.metadata = options["metadata"]
     layer.data = data
-    for name in ("translate", "rotate", "shear", "affine", "scale", "units", "name"):
-        value, now = options.get(name, still.get(name)), getattr(layer, name)
-        if name in ("units", "name"):
-            differs = [str(one) for one in value] != [str(one) for one in now]
-        else:
-            differs = not np.allclose(np.asarray(now, dtype=float), value)
-        if differs:
-            setattr(layer, name, value)
+    lay(layer, dict(options))
+    layer.name = options["name"]
 
 
 def _move(source: Layer, goal: Layer) -> None:
@@ -340,13 +345,13 @@ def chosen_labels(viewer: ViewerModel, image: Image, former: PaintedMask | None)
 
 
 def show_difference(viewer: ViewerModel, mask: PaintedMask | None) -> None:
-    """Show what was added to and taken from the given mask, or take that layer away."""
+    """Show what was added to and taken from the given mask, or hide it."""
     masks = None if mask is None else _difference(mask)
     _show_beside(viewer, mask, LayerKind.DIFFERENCE, masks, "added (green), removed (pink)", (GREEN, PINK))
 
 
 def show_reading(viewer: ViewerModel, mask: PaintedMask | None, reading: Annotation | None) -> None:
-    """Show the outline of another reader's masks, or take that layer away."""
+    """Show the outline of another reader's masks, or hide it."""
     masks = None if mask is None or reading is None else reading.mask.view(np.uint8)
     name = "" if reading is None else f"outline of {reading.annotator}"
     _show_beside(viewer, mask, LayerKind.READING, masks, name, (PINK,))
@@ -363,15 +368,20 @@ def _show_beside(
     name: str,
     colours: tuple[str, ...],
 ) -> None:
-    known = [layer for layer in viewer.layers if layer.metadata.get(KEY) == kind]
-    if mask is not None and masks is not None:
-        for layer in known:
-            if layer.metadata[IMAGE_KEY] == mask.image.unique_id and layer.name == name:
-                layer.data = masks
-                return
-    for layer in known:
-        viewer.layers.remove(layer)
-    if mask is None or masks is None:
+    """Show masks beside the one in view. The layer is kept and hidden: napari takes 0.4 s to remove one."""
+    image = None if mask is None or masks is None else mask.image
+    own = None
+    for layer in viewer.layers:
+        if layer.metadata.get(KEY) == kind:
+            if image is not None and layer.metadata[IMAGE_KEY] == image.unique_id:
+                own = layer
+            elif layer.visible:
+                layer.visible = False
+    if image is None:
+        return
+    if own is not None:
+        lay(own, space_of(image, 2))
+        own.data, own.name, own.visible = masks, name, True
         return
     colormap: dict[int | None, str] = {None: colours[0], 0: CLEAR}
     active = viewer.layers.selection.active
@@ -381,9 +391,9 @@ def _show_beside(
         colormap=colormap | dict(enumerate(colours, start=1)),
         opacity=0.8,
         metadata={KEY: kind},
-        **space_of(mask.image, 2),
+        **space_of(image, 2),
     )
-    link(layer, mask.image)
+    link(layer, image)
     viewer.add_layer(layer)
     viewer.layers.selection.active = active
 

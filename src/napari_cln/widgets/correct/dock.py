@@ -126,8 +126,10 @@ class CorrectDock(QWidget):
             self.session.navigator.show_image(image)
 
     def _type_patient(self) -> None:
-        self.session.notes.take_patient(self.view.patient.text(), typed=self.view.patient.isModified())
-        self.view.patient.setModified(False)
+        self.session.notes.take_patient(
+            self.view.about.patient.text(), typed=self.view.about.patient.isModified()
+        )
+        self.view.about.patient.setModified(False)
 
     # ------------------------------------------------------------ what is shown
 
@@ -144,10 +146,10 @@ class CorrectDock(QWidget):
         if image is not self._patient_of:
             # Never the last image's patient: a wrong key would put one patient on two sides of a split.
             self._patient_of = image
-            self.view.patient.setText("" if mask is None else mask.frame.patient_id or "")
-            self.session.notes.take_patient(self.view.patient.text(), typed=False)
+            self.view.about.patient.setText("" if mask is None else mask.frame.patient_id or "")
+            self.session.notes.take_patient(self.view.about.patient.text(), typed=False)
         self.view.show_state(state_of(self.session, self.bench.burned))
-        show_difference(self.viewer, mask if self.view.difference.isChecked() else None)
+        show_difference(self.viewer, mask if self.view.drawing.difference.isChecked() else None)
 
     def _show_other(self) -> None:
         self.view.decision.show_found(self.second.found)
@@ -161,10 +163,10 @@ class CorrectDock(QWidget):
             (view.state.mend, navigator.mend),
             (view.verdict.empty, navigator.start_empty),
             (view.verdict.take_saved, session.bring_saved),
-            (view.verdict.accept, session.accept),
-            (view.verdict.go_on, session.accept_and_go_on),
-            (view.verdict.reject, session.reject),
-            (view.verdict.no_node, session.no_node),
+            (view.verdict.accept, session.decisions.accept),
+            (view.verdict.go_on, session.decisions.accept_and_go_on),
+            (view.verdict.reject, session.decisions.reject),
+            (view.verdict.no_node, session.decisions.no_node),
             (view.verdict.take_back, session.steps.take_back),
             (view.decision.keep, self.second.decide_for_mask),
             (view.decision.take, self.second.decide_for_other),
@@ -183,11 +185,11 @@ class CorrectDock(QWidget):
         view.walk.asked.connect(session.routes.go)
         view.work.chosen.connect(session.work.choose)
         view.nodes.edited.connect(lambda: session.notes.take_facts(view.nodes.nodes))
-        view.note.editingFinished.connect(lambda: session.notes.take_note(view.note.text()))
-        view.patient.editingFinished.connect(self._type_patient)
-        view.fill.setChecked(workplace_of(self.viewer).filled)
-        view.fill.toggled.connect(workplace_of(self.viewer).fill)
-        view.difference.toggled.connect(lambda _: self._show())
+        view.about.note.editingFinished.connect(lambda: session.notes.take_note(view.about.note.text()))
+        view.about.patient.editingFinished.connect(self._type_patient)
+        view.drawing.fill.setChecked(workplace_of(self.viewer).filled)
+        view.drawing.fill.toggled.connect(workplace_of(self.viewer).fill)
+        view.drawing.difference.toggled.connect(lambda _: self._show())
         view.decision.show_other.toggled.connect(self.second.show)
         view.worthy.chosen.connect(self.suggestions.go_to)
         view.tools.used.connect(self.bench.use)
@@ -223,21 +225,47 @@ class CorrectDock(QWidget):
         ):
             listeners.listen(emitter, session.notice)
         listeners.listen(viewer.layers.events, self._notice_layers)
-        for name, title, key, deed in (
-            ("open_folder", "Open a training folder", "Shift-Z", self.view.study.open_button.click),
-            ("accept", "Accept the mask", "Shift-A", session.accept),
-            ("accept_and_go_on", "Accept and go on", "Shift-Enter", session.accept_and_go_on),
-            ("reject", "Reject the mask", "Shift-R", session.reject),
-            ("no_node", "No node here", "Shift-X", session.no_node),
-            ("take_back", "Take back what was decided", "Shift-U", session.steps.take_back),
-            ("show_difference", "Show what changed", "Shift-D", self.view.difference.toggle),
-            ("fill_masks", "Fill masks, or draw their outlines", "Shift-W", self.view.fill.toggle),
-            ("previous_frame", "Previous frame", "Shift-J", lambda: self.view.walk.step(-1)),
-            ("next_frame", "Next frame", "Shift-K", lambda: self.view.walk.step(1)),
+        view, decisions = self.view, session.decisions
+        for name, title, key, deed, button in (
+            ("open_folder", "Open a training folder", "Shift-Z", view.study.choose, view.study.open_button),
+            ("accept", "Accept the mask", "Shift-A", decisions.accept, view.verdict.accept),
+            (
+                "accept_and_go_on",
+                "Accept and go on",
+                "Shift-Enter",
+                decisions.accept_and_go_on,
+                view.verdict.go_on,
+            ),
+            ("reject", "Reject the mask", "Shift-R", decisions.reject, view.verdict.reject),
+            ("no_node", "No node here", "Shift-X", decisions.no_node, view.verdict.no_node),
+            (
+                "take_back",
+                "Take back what was decided",
+                "Shift-U",
+                session.steps.take_back,
+                view.verdict.take_back,
+            ),
+            (
+                "show_difference",
+                "Show what changed",
+                "Shift-D",
+                view.drawing.difference.toggle,
+                view.drawing.difference,
+            ),
+            (
+                "fill_masks",
+                "Fill masks, or draw their outlines",
+                "Shift-W",
+                view.drawing.fill.toggle,
+                view.drawing.fill,
+            ),
+            ("previous_frame", "Previous frame", "Shift-J", partial(view.walk.step, -1), view.walk.back),
+            ("next_frame", "Next frame", "Shift-K", partial(view.walk.step, 1), view.walk.forward),
         ):
-            offer(self, viewer, name, title, key, deed)
+            offer(self, viewer, name, title, key, deed, button)
         for tool in TOOLS:
-            offer(self, viewer, tool.name, tool.title, tool.key, partial(self.bench.use, tool.name))
+            use, button = partial(self.bench.use, tool.name), view.tools.buttons[tool.name]
+            offer(self, viewer, tool.name, tool.title, tool.key, use, button)
 
     def showEvent(self, event: QShowEvent) -> None:  # Qt's name
         super().showEvent(event)

@@ -236,6 +236,14 @@ def _shut(*pools: ThreadPoolExecutor) -> None:
         pool.shutdown(wait=True)
 
 
+@dataclass(frozen=True, kw_only=True)
+class StrokeOffer:
+    """Strokes on the frame in view that can be had back, and how many other frames have some."""
+
+    stroke: Stroke | None = None
+    n_elsewhere: int = 0
+
+
 class LeftBehind:
     """Strokes of a reader that a crash kept from being saved, or that were discarded.
 
@@ -256,6 +264,12 @@ class LeftBehind:
             mine = [stroke for stroke in known if stroke.who in (who, "")]
             self.strokes = [stroke for stroke in mine if not stroke.discarded]
             self.put_aside = [stroke for stroke in mine if stroke.discarded]
+
+    def offer(self, case_id: str | None) -> StrokeOffer:
+        """Return what can be had back of a frame: the newest strokes that were never saved, or put aside."""
+        known = (stroke for stroke in (*self.strokes, *self.put_aside) if stroke.id == case_id)
+        n_elsewhere = len({stroke.id for stroke in self.strokes} - {case_id})
+        return StrokeOffer(stroke=next(known, None), n_elsewhere=n_elsewhere)
 
     def drop(self, stroke: Stroke) -> None:
         """Offer a stroke no more: it is on the canvas."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -126,9 +126,9 @@ class NodeTable(QTableWidget):
         self.setStyleSheet("QComboBox { font-size: 11px; padding: 2px 0 2px 3px; min-width: 0; }")
         self._fit()
 
-    def show_nodes(self, ids: Sequence[int], known: Mapping[int, Node]) -> None:
-        """List the painted nodes with what is known of them."""
-        nodes = {node: known.get(node, Node(id=node)) for node in ids}
+    def show_nodes(self, nodes: Mapping[int, Node]) -> None:
+        """List the painted nodes, by their ids, with what is known of them."""
+        nodes = dict(nodes)
         if nodes == self.nodes and self.rowCount() == len(nodes):
             return
         self.nodes = nodes
@@ -235,7 +235,7 @@ class ToolButtons(QWidget):
         self.burned = button("", BURNED_TIP)
         grid.addWidget(self.burned, 3, 0, 1, 4)
         for place, tool in enumerate(TOOLS):
-            made = button(tool.title, f"{tool.key.replace('-', '+')}: {tool.tip}")
+            made = button(tool.title, tool.tip)
             made.clicked.connect(lambda _=False, name=tool.name: self.used.emit(name))
             if tool.name in OF_CINES:
                 grid.addWidget(made, 2, 2 * OF_CINES.index(tool.name), 1, 2)

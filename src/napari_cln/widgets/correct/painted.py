@@ -91,8 +91,10 @@ class PaintedMask:
         second: bool = False,
     ) -> None:
         # Weakly: who looks through thousands of frames keeps what was said of them, and not their pixels.
-        self._image, self._labels, self.index = ref(image), ref(labels), index
-        self.ledger, self.second, self._is_over = ledger, second, False
+        self._image: Callable[[], Image | None] = ref(image)
+        self._labels: Callable[[], Labels | None] = ref(labels)
+        self.index = index
+        self.ledger, self.second = ledger, second
         self._frame: Frame | None = frame
         self.frame_digest = digest(frame.pixels)
         bound = labels.metadata.setdefault(FRAMES_KEY, {})
@@ -108,7 +110,7 @@ class PaintedMask:
         self.touched = self.is_behind = self.is_unsaved = self.was_painted_unseen = False
         _take_run_note(self)
         self.seen = _digest(self.masks)
-        self.given = self._find_given(who)
+        self.given = _find_given(self, who)
         self.ledger.recall(self.given, self.masks)
 
     # ------------------------------------------------------------ what is on the canvas
@@ -116,7 +118,7 @@ class PaintedMask:
     @property
     def is_alive(self) -> bool:
         """True while both layers are somewhere, and show its frame."""
-        return not self._is_over and self._image() is not None and self._labels() is not None
+        return self._image() is not None and self._labels() is not None
 
     @property
     def image(self) -> Image:
@@ -146,7 +148,7 @@ class PaintedMask:
 
     def end(self) -> None:
         """Be over: the layers show another frame now. What was said of it stays in its ledger."""
-        self._is_over = True
+        self._image = self._labels = lambda: None
 
     def let_go(self) -> None:
         """Forget the pixels: only those of the frame in view are kept."""
@@ -211,18 +213,19 @@ class PaintedMask:
         by_run = _take_run_note(self)
         arrived = reading is not None and not self.ledger.knows(reading.mask_digest)
         if arrived:
-            self._come_from(self._give_prediction())
+            self.come_from(_give_prediction(self, self.given))
         if now == self.seen and not arrived:
             return None
         self.seen = now
-        if self._take_drawn():
+        if not self.ledger.knows(now) and _give_drawn(self):
+            self.come_from(self.ledger.origin(now))
             return "predicted"
         is_cleared = by_run and reading is None and self.is_empty
         if is_cleared and not self.ledger.knows(now):
             self.ledger.give(Given(digest=now, masks=PackedMasks(self.masks)))
         known = self.ledger.knows(now)
         if known:
-            self._come_from(self.ledger.origin(now))
+            self.come_from(self.ledger.origin(now))
         if is_cleared or (by_run and reading is not None and now == reading.mask_digest):
             return "predicted"
         self.touched = True
@@ -241,75 +244,30 @@ class PaintedMask:
         """
         put_masks(self, masks)
         if given is not None:
-            self._come_from(given)
+            self.come_from(given)
         self.settle()
 
     def start_from(self, model_id: str) -> None:
         """Take note of what drew a part of the masks that come next, where no model drew the present ones."""
         if self.given.based_on is None:
-            self._come_from(replace(self.given, based_on=model_id))
+            self.come_from(replace(self.given, based_on=model_id))
 
     def settle(self) -> None:
         """Take the masks as they are now for those that were put there, and not painted."""
         self.seen = _digest(self.masks)
         if self.ledger.knows(self.seen):
-            self._come_from(self.ledger.origin(self.seen))
+            self.come_from(self.ledger.origin(self.seen))
         else:
             self.ledger.put(self.seen, self.given)
         self.touched = True
 
     def take_folder(self, given: Given) -> None:
         """Take masks and judgement that the layer was filled with from the training folder."""
-        self._come_from(self.ledger.give(given))
+        self.come_from(self.ledger.give(given))
         self.seen = _digest(self.masks)
 
-    # ------------------------------------------------------------ where it comes from
-
-    def _find_given(self, who: str) -> Given:
-        reading = readings_of(self.labels).get(self.index)
-        if reading is not None:
-            if not self.ledger.knows(reading.mask_digest):
-                self._give_prediction()
-            if not self.ledger.knows(self.seen) and not self._give_drawn():  # painted on before the dock was
-                self.ledger.paint(self.seen, self.ledger.origin(reading.mask_digest), who)
-                self.was_painted_unseen = True
-        elif not self.ledger.knows(self.seen) and not self._give_drawn():
-            self.ledger.give(Given(digest=self.seen, masks=PackedMasks(self.masks)))
-        return self.ledger.origin(self.seen)
-
-    def _take_drawn(self) -> bool:
-        """Take masks that were made from those of other frames, where they are new here."""
-        if self.ledger.knows(self.seen) or not self._give_drawn():
-            return False
-        self._come_from(self.ledger.origin(self.seen))
-        return True
-
-    def _give_drawn(self) -> bool:
-        if (drawn := drawn_frame(self.labels, self.index)) is None:
-            return False
-        masks = PackedMasks(self.masks)
-        facts = {node: fact for node, fact in drawn.facts.items() if node in self.node_ids}
-        self.ledger.give(Given(digest=self.seen, masks=masks, based_on=drawn.words, facts=facts))
-        return True
-
-    def _give_prediction(self) -> Given:
-        reading = readings_of(self.labels)[self.index]
-        known, now = self.labels.metadata.get(KEY), self.masks
-        if isinstance(known, Prediction):
-            now = known.instances
-        masks = PackedMasks(now)
-        given = Given(
-            digest=reading.mask_digest,
-            masks=masks if masks.digest == reading.mask_digest else None,
-            based_on=reading.model_id,
-        )
-        former = getattr(self, "given", None)
-        if former is not None:
-            given.came = follow_nodes(former.came[0], former.masks, now), former.came[1]
-            given.since = former.since
-        return self.ledger.give(given)
-
-    def _come_from(self, given: Given) -> None:
+    def come_from(self, given: Given) -> None:
+        """Take masks and facts that these are painted from, or are."""
         self.given = given
         self.ledger.recall(given, self.masks)
 
@@ -460,6 +418,48 @@ class Desk:
         self._steps[labels] = step
         if labels.ndim == 2 or former is None or former == step:
             self._mark(layer)
+
+
+def _find_given(mask: PaintedMask, who: str) -> Given:
+    """What masks were painted from, or are, when they are looked at first."""
+    reading, ledger = readings_of(mask.labels).get(mask.index), mask.ledger
+    if reading is not None:
+        if not ledger.knows(reading.mask_digest):
+            _give_prediction(mask, None)
+        if not ledger.knows(mask.seen) and not _give_drawn(mask):  # painted on before the dock was
+            ledger.paint(mask.seen, ledger.origin(reading.mask_digest), who)
+            mask.was_painted_unseen = True
+    elif not ledger.knows(mask.seen) and not _give_drawn(mask):
+        ledger.give(Given(digest=mask.seen, masks=PackedMasks(mask.masks)))
+    return ledger.origin(mask.seen)
+
+
+def _give_drawn(mask: PaintedMask) -> bool:
+    """Enter masks that were made from those of other frames; False where these are none."""
+    if (drawn := drawn_frame(mask.labels, mask.index)) is None:
+        return False
+    masks = PackedMasks(mask.masks)
+    facts = {node: fact for node, fact in drawn.facts.items() if node in mask.node_ids}
+    mask.ledger.give(Given(digest=mask.seen, masks=masks, based_on=drawn.words, facts=facts))
+    return True
+
+
+def _give_prediction(mask: PaintedMask, former: Given | None) -> Given:
+    """Enter what a model drew; what was known of the nodes before goes along."""
+    reading = readings_of(mask.labels)[mask.index]
+    known, now = mask.labels.metadata.get(KEY), mask.masks
+    if isinstance(known, Prediction):
+        now = known.instances
+    masks = PackedMasks(now)
+    given = Given(
+        digest=reading.mask_digest,
+        masks=masks if masks.digest == reading.mask_digest else None,
+        based_on=reading.model_id,
+    )
+    if former is not None:
+        given.came = follow_nodes(former.came[0], former.masks, now), former.came[1]
+        given.since = former.since
+    return mask.ledger.give(given)
 
 
 def touch(mask: PaintedMask) -> None:

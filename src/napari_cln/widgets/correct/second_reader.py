@@ -87,7 +87,7 @@ class SecondReading(QObject):
         elif mask.is_empty and mask.status != "no-node":
             session.tell("There is no mask to decide for. Paint one, or press No node here.")
         else:
-            session.say(mask, "adjudicated", mask.status, pair=pair)
+            session.decisions.say(mask, "adjudicated", mask.status, pair=pair)
 
     def decide_for_other(self) -> None:
         """Decide for the other's mask: it comes onto the canvas, as one step of undo."""
@@ -103,7 +103,7 @@ class SecondReading(QObject):
             return
         before = PackedMasks(mask.masks)
         mask.put(known.instances, mask.ledger.give(Given.of(known, pair.second.annotator)))
-        session.say(mask, "adjudicated", known.status, before=before, pair=pair)
+        session.decisions.say(mask, "adjudicated", known.status, before=before, pair=pair)
 
     @property
     def _pair(self) -> ReadingPair | None:

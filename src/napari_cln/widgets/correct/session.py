@@ -54,6 +54,8 @@ class Session(QObject):
         The training folder's frames, and what was decided on each.
     routes : Routes
         The orders in which frames can be gone through.
+    decisions : Decisions
+        What is accepted or rejected.
     steps : Steps
         Undo, redo, and what is taken back.
     notes : Notebook
@@ -83,7 +85,7 @@ class Session(QObject):
         self._timer.timeout.connect(self.refresh)
         self.work = WorkList(self)
         self.routes = Routes(self.navigator, self.work, self.open_case)
-        self.steps, self.notes = Steps(self), Notebook(self)
+        self.steps, self.notes, self.decisions = Steps(self), Notebook(self), Decisions(self)
         self.navigator.changed.connect(self.steps.bind)
         self.navigator.changed.connect(self.changed)
         self.filing.saved.connect(self._take_saved)
@@ -136,42 +138,7 @@ class Session(QObject):
             self.told.emit("The strokes are put aside. They can be had back for one day.", "info", None)
             self.changed.emit()
 
-    # ------------------------------------------------------------ what the reader says
-
-    def accept(self) -> None:
-        """Say that the mask is right; one that was painted counts as corrected."""
-        if (mask := self.ready()) is None:
-            return
-        if mask.is_empty:
-            self.tell("There is no mask to accept. Paint one, or press No node here.")
-            return
-        painted = mask.is_changed or mask.given.status == "corrected"
-        self.say(mask, "accepted", "corrected" if painted else "accepted")
-
-    def accept_and_go_on(self) -> None:
-        """Say that the mask is right, and show the next frame on which nobody has decided."""
-        said = None if self.mask is None else self.mask.ledger.last_said(self.mask.seen)
-        self.accept()
-        mask = self.mask
-        if mask is None or mask.ledger.last_said(mask.seen) in (None, said):
-            return  # and the message says why
-        if not self.routes.go_on() and self.work.items:
-            self.told.emit("Every frame of the list is decided.", "good", mask)
-
-    def reject(self) -> None:
-        """Say that the mask is wrong: it is kept in the folder, and never trained on."""
-        if (mask := self.ready()) is not None:
-            self.say(mask, "rejected", "rejected")
-
-    def no_node(self) -> None:
-        """Say that the frame was looked at and shows no node; whatever is painted is erased."""
-        if self.mask is None and self.navigator.image is not None and self.navigator.fault is None:
-            self.navigator.start_empty()
-        if (mask := self.ready()) is None:
-            return
-        before = None if mask.is_empty else PackedMasks(mask.masks)
-        mask.put(mask.masks * 0)
-        self.say(mask, "no-node", "no-node", before=before)
+    # ------------------------------------------------------------ from frame to frame
 
     def open_case(self, case_id: str) -> None:
         """Show a frame of the training folder."""
@@ -224,48 +191,6 @@ class Session(QObject):
         if self.mask is not None and self.mask.image is image and self.filing.revision(self.mask):
             self.filing.file(self.mask, "noted", is_decision=True)
 
-    def say(
-        self,
-        mask: PaintedMask,
-        action: str,
-        status: Status,
-        *,
-        before: PackedMasks | None = None,
-        pair: ReadingPair | None = None,
-    ) -> None:
-        """Take a decision on a mask, and save it.
-
-        Parameters
-        ----------
-        mask : PaintedMask
-        action : str
-            What was pressed.
-        status : str
-            What the frame is then.
-        before : PackedMasks, optional
-            The masks that were there, where the decision has put others in their place.
-        pair : ReadingPair, optional
-            The readings between which it decides.
-        """
-        readings = None if pair is None else {str(pair.second.annotator): pair.read_at}
-        after = None if before is None else PackedMasks(mask.masks)
-        who = self.filing.who
-        said = Said(action=action, status=status, who=who, before=before, after=after, readings=readings)
-        mask.ledger.say(mask.seen, said)
-        self.steps.forget(mask.labels)
-        self.file(mask, action, readings, pair)
-
-    def file(
-        self,
-        mask: PaintedMask,
-        action: str,
-        readings: Mapping[str, str] | None = None,
-        pair: ReadingPair | None = None,
-    ) -> None:
-        """Save what was decided; see :meth:`Filing.file`."""
-        self.filing.file(mask, action, is_decision=True, readings=readings, pair=pair)
-        self.changed.emit()
-
     def ready(self, *, named: bool = True) -> PaintedMask | None:
         """The mask in view, brought up to date; None, and a sentence, where nothing can be decided on."""
         self.refresh()
@@ -296,6 +221,93 @@ class Session(QObject):
     def tell(self, sentence: str, about: object = None) -> None:
         """Say why something is not done."""
         self.told.emit(sentence, "bad", about or self.mask)
+
+
+class Decisions:
+    """What the reader decides on the mask in view."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def accept(self) -> None:
+        """Say that the mask is right; one that was painted counts as corrected."""
+        session = self._session
+        if (mask := session.ready()) is None:
+            return
+        if mask.is_empty:
+            session.tell("There is no mask to accept. Paint one, or press No node here.")
+            return
+        painted = mask.is_changed or mask.given.status == "corrected"
+        self.say(mask, "accepted", "corrected" if painted else "accepted")
+
+    def accept_and_go_on(self) -> None:
+        """Say that the mask is right, and show the next frame on which nobody has decided."""
+        session, mask = self._session, self._session.mask
+        said = None if mask is None else mask.ledger.last_said(mask.seen)
+        self.accept()
+        mask = session.mask
+        if mask is None or mask.ledger.last_said(mask.seen) in (None, said):
+            return  # and the message says why
+        if not session.routes.go_on() and session.work.items:
+            session.told.emit("Every frame of the list is decided.", "good", mask)
+
+    def reject(self) -> None:
+        """Say that the mask is wrong: it is kept in the folder, and never trained on."""
+        if (mask := self._session.ready()) is not None:
+            self.say(mask, "rejected", "rejected")
+
+    def no_node(self) -> None:
+        """Say that the frame was looked at and shows no node; whatever is painted is erased."""
+        session, navigator = self._session, self._session.navigator
+        if session.mask is None and navigator.image is not None and navigator.fault is None:
+            navigator.start_empty()
+        if (mask := session.ready()) is None:
+            return
+        before = None if mask.is_empty else PackedMasks(mask.masks)
+        mask.put(mask.masks * 0)
+        self.say(mask, "no-node", "no-node", before=before)
+
+    def say(
+        self,
+        mask: PaintedMask,
+        action: str,
+        status: Status,
+        *,
+        before: PackedMasks | None = None,
+        pair: ReadingPair | None = None,
+    ) -> None:
+        """Take a decision on a mask, and save it.
+
+        Parameters
+        ----------
+        mask : PaintedMask
+        action : str
+            What was pressed.
+        status : str
+            What the frame is then.
+        before : PackedMasks, optional
+            The masks that were there, where the decision has put others in their place.
+        pair : ReadingPair, optional
+            The readings between which it decides.
+        """
+        readings = None if pair is None else {str(pair.second.annotator): pair.read_at}
+        after = None if before is None else PackedMasks(mask.masks)
+        who = self._session.filing.who
+        said = Said(action=action, status=status, who=who, before=before, after=after, readings=readings)
+        mask.ledger.say(mask.seen, said)
+        self._session.steps.forget(mask.labels)
+        self.file(mask, action, readings, pair)
+
+    def file(
+        self,
+        mask: PaintedMask,
+        action: str,
+        readings: Mapping[str, str] | None = None,
+        pair: ReadingPair | None = None,
+    ) -> None:
+        """Save what was decided; see :meth:`Filing.file`."""
+        self._session.filing.file(mask, action, is_decision=True, readings=readings, pair=pair)
+        self._session.changed.emit()
 
 
 class Notebook:
@@ -376,7 +388,7 @@ class Steps:
             session.tell("You have decided nothing on this mask that could be taken back.")
             return
         said = take_back(mask)
-        session.file(mask, "taken-back", said.readings)
+        session.decisions.file(mask, "taken-back", said.readings)
 
     def say_again(self) -> None:
         """Say again what was taken back last."""
@@ -387,7 +399,7 @@ class Steps:
             session.tell("You have taken nothing back on this mask.")
             return
         said = say_again(mask)
-        session.file(mask, said.action, said.readings)
+        session.decisions.file(mask, said.action, said.readings)
 
     def undo(self, layer: Labels) -> None:
         """Take back what the reader did last: what was said of the mask in view, else a stroke."""

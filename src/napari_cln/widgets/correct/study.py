@@ -13,6 +13,7 @@ from ...errors import ClnError
 from ...folder.autosave import Stroke
 from ...folder.dataset import TrainingFolder
 from ..common.parts import Signal, beside, button, form, small, stacked
+from .filing import StrokeOffer
 
 READER_FILE = "reader"
 
@@ -28,21 +29,20 @@ class StudyRow(QWidget):
         super().__init__()
         self.folder: TrainingFolder | None = None
         self.title = QLabel("none yet")
-        self.open_button = button("Open…", "Shift+Z: open a training folder")
+        self.open_button = button("Open…", "Open a training folder")
         self.create_button = button("New…", "Make a new training folder in an empty place")
         self.reader = QLineEdit(_last_reader())
         self.reader.setPlaceholderText("your name or initials")
-        self.second = QCheckBox("second reading, blind")
+        self.second = QCheckBox("second, blind")
         self.second.setToolTip(
-            "Frames of the training folder open without their mask. What you say is kept beside what the "
-            "folder has, never in its place."
+            "A second reading: frames of the training folder open without their mask. What you say is kept "
+            "beside what the folder has, never in its place."
         )
         rows = form()
         rows.addRow("Folder", beside(self.title, self.open_button, self.create_button, wide=self.title))
-        rows.addRow("Reader", self.reader)
-        rows.addRow("", self.second)
+        rows.addRow("Reader", beside(self.reader, self.second, wide=self.reader))
         self.setLayout(rows)
-        self.open_button.clicked.connect(self._choose)
+        self.open_button.clicked.connect(self.choose)
         self.create_button.clicked.connect(self._choose_new)
         self.reader.editingFinished.connect(self._remember)
 
@@ -74,7 +74,8 @@ class StudyRow(QWidget):
         self.title.setText(self.folder.path.name)
         self.opened.emit()
 
-    def _choose(self) -> None:
+    def choose(self) -> None:
+        """Ask for a training folder, and open it."""
         path = QFileDialog.getExistingDirectory(self, "Training folder")
         if path:
             self.open_folder(path)
@@ -106,22 +107,11 @@ class Recovery(QWidget):
         stacked(self, self.text, beside(self.restore, self.discard))
         self.restore.clicked.connect(lambda: self.restored.emit(self.stroke))
         self.discard.clicked.connect(lambda: self.discarded.emit(self.stroke))
-        self.offer([], [], None)
+        self.offer(StrokeOffer())
 
-    def offer(self, strokes: list[Stroke], put_aside: list[Stroke], case_id: str | None) -> None:
-        """Offer the newest stroke of the frame in view, or say that other frames have some.
-
-        Parameters
-        ----------
-        strokes : list of Stroke
-            Neither saved nor discarded.
-        put_aside : list of Stroke
-            Discarded within the last day.
-        case_id : str, optional
-            The frame in view.
-        """
-        self.stroke = next((stroke for stroke in (*strokes, *put_aside) if stroke.id == case_id), None)
-        n_else = len({stroke.id for stroke in strokes} - {case_id})
+    def offer(self, offer: StrokeOffer) -> None:
+        """Offer the strokes of the frame in view, and say that other frames have some."""
+        self.stroke, n_else = offer.stroke, offer.n_elsewhere
         lines = []
         if self.stroke is not None:
             fate = "discarded, and are kept for one day" if self.stroke.discarded else "never saved"

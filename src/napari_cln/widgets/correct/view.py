@@ -15,10 +15,12 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QLineEdit, QWidget
 from ...errors import DatasetError
 from ...folder.dataset import TrainingFolder
 from ...imaging.editing import nodes_in_parts
+from ...types import Node
 from ..common.in_view import ViewFault
 from ..common.number_field import NumberField
 from ..common.parts import Signal, beside, button, folded, form, small, stacked
 from ..prompts.scale import ScaleRow
+from .filing import StrokeOffer
 from .held import HeldFrames
 from .navigator import RouteState
 from .nodes import NodeTable, ToolButtons
@@ -28,9 +30,7 @@ from .suggestions import SuggestionList
 from .worklist import WorkListRow, WorkState
 
 if TYPE_CHECKING:
-    from ...folder.autosave import Stroke
     from ...imaging.calipers import Calipers
-    from ...types import Node
     from .painted import PaintedMask
     from .session import Session
 
@@ -56,8 +56,7 @@ class DeskState:
     """The frame in view, and what can be done with it.
 
     ``taken_back`` says what the reader could take back; ``fault`` why nothing can be decided now;
-    ``needs_name`` whether a reader's name is missed; ``case_id`` is the frame in the training folder, for
-    which ``left_behind`` and ``put_aside`` may hold strokes.
+    ``needs_name`` whether a reader's name is missed; ``nodes`` what is known of each that is painted.
     """
 
     image: Image | None = None
@@ -65,18 +64,14 @@ class DeskState:
     fault: ViewFault | None = None
     has_mask: bool = False
     is_behind: bool = False
-    node_ids: Sequence[int] = ()
+    nodes: Mapping[int, Node] = field(default_factory=dict)
     selected: int = 0
-    facts: Mapping[int, Node] = field(default_factory=dict)
     note: str = ""
     clinical: str = ""
     taken_back: str = ""
     needs_name: bool = False
-    n_burned: int = 0
-    n_alone: int = 0
-    case_id: str | None = None
-    left_behind: Sequence[Stroke] = ()
-    put_aside: Sequence[Stroke] = ()
+    burned: Sequence[Calipers] = ()
+    offer: StrokeOffer = field(default_factory=StrokeOffer)
     routes: Sequence[RouteState] = ()
     work: WorkState = field(default_factory=WorkState)
 
@@ -87,11 +82,9 @@ def state_of(session: Session, burned: Sequence[Calipers] = ()) -> DeskState:
     around = DeskState(
         image=navigator.image,
         fault=navigator.fault,
-        left_behind=tuple(filing.left.strokes),
-        put_aside=tuple(filing.left.put_aside),
+        offer=filing.left.offer(None if mask is None else mask.case_id),
         needs_name=filing.needs_name,
-        n_burned=sum(2 if node.hint == "four ends" else 1 for node in burned),
-        n_alone=sum(node.hint == "two ends" for node in burned),
+        burned=tuple(burned),
         routes=session.routes.states,
         work=session.work.state,
     )
@@ -104,13 +97,11 @@ def state_of(session: Session, burned: Sequence[Calipers] = ()) -> DeskState:
         words=_describe(mask, filing.revision(mask), filing.who),
         has_mask=True,
         is_behind=mask.is_behind,
-        node_ids=tuple(mask.node_ids),
+        nodes={node: mask.given.facts.get(node, Node(id=node)) for node in mask.node_ids},
         selected=int(mask.labels.selected_label),
-        facts=dict(mask.given.facts),
         note=mask.given.note,
         clinical=_clinical(filing.folder, mask.case_id, filing.revision(mask)),
         taken_back=said.action if said is not None and said.who == filing.who else "",
-        case_id=mask.case_id,
     )
 
 
@@ -147,8 +138,8 @@ def _describe(mask: PaintedMask, revision: int, who: str) -> str:
         known = "not saved yet"
     lines = [f"{mask.labels.name}: {words} · {known}"]
     lines += [
-        f"Node {node} lies in {n} parts and counts as one. Split (Shift+T) makes a node of each, One part "
-        "(Shift+P) keeps the largest."
+        f"Node {node} lies in {n} parts and counts as one. Split makes a node of each, One part keeps the "
+        "largest."
         for node, n in nodes_in_parts(mask.masks).items()
     ]
     return "\n".join(lines)
@@ -170,34 +161,24 @@ class CorrectView(QWidget):
         self.walk, self.work, self.worthy = Walk(), WorkListRow(), SuggestionList()
         self.state, self.verdict = StateLines(), Verdicts()
         self.decision, self.nodes, self.tools = Decision(), NodeTable(), ToolButtons()
-        self.patient, self.note = QLineEdit(), QLineEdit()
-        self.patient.setToolTip("Only a salted hash is saved. It keeps a patient on one side of every split.")
-        self.note.setToolTip("Saved in the frame's record. No names, no dates.")
-        self.difference = QCheckBox("show what changed")
-        self.difference.setToolTip("Shift+D. Against the given mask: green was added, pink taken away.")
-        self.fill = QCheckBox("fill masks")
-        self.fill.setToolTip("Shift+W. Masks are drawn as outlines otherwise.")
+        self.about, self.drawing = AboutRows(), DrawingRow()
         self.scale = ScaleRow()
-        rows, about = form(), form()
+        rows = form()
         rows.addRow("Image", self.image.native)
         rows.addRow("Go through", self.walk.path)
-        rows.addRow("", self.work)
+        rows.addRow(self.work)
         rows.addRow("", self.walk)
-        about.addRow("Patient", self.patient)
-        about.addRow("Note", self.note)
-        self.clinical = small()
-        self.clinical.setToolTip("Of the clinical record that was imported; it is changed by an import.")
-        about.addRow("Clinical", self.clinical)
         stacked(
             self,
             self.study,
             self.held,
             rows,
             *(self.state, self.recovery, self.decision, self.verdict, self.nodes, self.tools),
-            about,
-            beside(self.difference, self.fill),
+            self.about,
+            self.drawing,
             self.worthy,
             folded("No millimetres? Type the scale", self.scale),
+            spacing=4,
         ).addStretch()
 
         self.walk.path.currentIndexChanged.connect(lambda _: self._show_work())
@@ -211,16 +192,16 @@ class CorrectView(QWidget):
         self.walk.show_state(state)
         self.work.show_state(state.work)
         self._show_work()
-        self.nodes.show_nodes(state.node_ids, state.facts)
+        self.nodes.show_nodes(state.nodes)
         self.nodes.mark(state.selected)
         is_cine = state.image is not None and state.image.ndim == 3
-        self.tools.show_state(is_cine=is_cine, n_burned=state.n_burned, n_alone=state.n_alone)
-        if self.note.text() != state.note and not self.note.hasFocus():
-            self.note.setText(state.note)
-        self.clinical.setText(state.clinical or "–")
+        n_burned = sum(2 if node.hint == "four ends" else 1 for node in state.burned)
+        n_alone = sum(node.hint == "two ends" for node in state.burned)
+        self.tools.show_state(is_cine=is_cine, n_burned=n_burned, n_alone=n_alone)
+        self.about.show_state(state)
         self.state.show_state(state)
         self.verdict.show_state(state)
-        self.recovery.offer(list(state.left_behind), list(state.put_aside), state.case_id)
+        self.recovery.offer(state.offer)
 
     def _show_work(self) -> None:
         self.work.setVisible(self.walk.is_in_folder)
@@ -229,6 +210,41 @@ class CorrectView(QWidget):
         """List the Image layers again, without a choice of its own."""
         with self.image.changed.blocked():
             self.image.reset_choices()
+
+
+class AboutRows(QWidget):
+    """Words on the frame in view: its patient, a note, and what the folder knows of the patient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patient, self.note, self.clinical = QLineEdit(), QLineEdit(), small()
+        self.patient.setToolTip("Only a salted hash is saved. It keeps a patient on one side of every split.")
+        self.note.setToolTip("Saved in the frame's record. No names, no dates.")
+        self.clinical.setToolTip("Of the clinical record that was imported; it is changed by an import.")
+        self._rows = form()
+        self._rows.addRow("Patient", self.patient)
+        self._rows.addRow("Note", self.note)
+        self._rows.addRow("Clinical", self.clinical)
+        self.setLayout(self._rows)
+
+    def show_state(self, state: DeskState) -> None:
+        """Show the words of a state."""
+        if self.note.text() != state.note and not self.note.hasFocus():
+            self.note.setText(state.note)
+        self.clinical.setText(state.clinical)
+        for part in (self._rows.labelForField(self.clinical), self.clinical):
+            part.setVisible(bool(state.clinical))
+
+
+class DrawingRow(QWidget):
+    """How the masks are drawn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.difference, self.fill = QCheckBox("show what changed"), QCheckBox("fill masks")
+        self.difference.setToolTip("Against the given mask: green was added, pink taken away")
+        self.fill.setToolTip("Masks are drawn as outlines otherwise")
+        self.setLayout(beside(self.difference, self.fill))
 
 
 class StateLines(QWidget):
@@ -261,11 +277,11 @@ class Verdicts(QWidget):
         super().__init__()
         self.empty = button("Empty mask", "Start a mask of your own for this image")
         self.take_saved = button("Saved mask", "Bring what the training folder has onto the canvas")
-        self.accept = button("Accept", "Shift+A: the mask is right", primary=True)
-        self.go_on = button("and go on ▶", "Shift+Enter: accept, and show the next undecided frame")
-        self.reject = button("Reject", "Shift+R: the mask is wrong, and not for training")
-        self.no_node = button("No node here", "Shift+X: looked at, and there is no lymph node")
-        self.take_back = button("", "Shift+U, or Ctrl+Z: what stood before stands again")
+        self.accept = button("Accept", "The mask is right", primary=True)
+        self.go_on = button("and go on ▶", "Accept, and show the next undecided frame")
+        self.reject = button("Reject", "The mask is wrong, and not for training")
+        self.no_node = button("No node here", "Looked at, and there is no lymph node")
+        self.take_back = button("", "What stood before stands again, as Ctrl+Z does")
         pair = beside(self.reject, self.no_node)
         first = beside(self.accept, self.go_on, wide=self.accept)
         stacked(self, self.empty, self.take_saved, first, pair, self.take_back)
@@ -289,8 +305,8 @@ class Walk(QWidget):
         self._routes: Sequence[RouteState] = ()
         self._shown: RouteState | None = None
         self.path = QComboBox()
-        self.back = button("◀", "Previous frame: Shift+J")
-        self.forward = button("▶", "Next frame: Shift+K")
+        self.back = button("◀", "Previous frame")
+        self.forward = button("▶", "Next frame")
         self.number = NumberField(title="Frame", limits=(1, 1), whole=True, none="–")
         self.number.setToolTip("Jump to this frame")
         self.total = QLabel()

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, QTimer
@@ -77,7 +78,7 @@ class WorkList(QObject):
         """List every frame of a training folder, and read beside the window what was decided on each."""
         self._folder, self.chosen = folder, WorkFilter()
         self.ids, self.items = list(folder.ids()), {}
-        work = Work(self, read_worklist, folder)
+        work = Work(self, _read, folder)
         work.done.connect(partial(self._take, folder))
         work.start()
 
@@ -124,6 +125,11 @@ class WorkList(QObject):
             self.items = {item.id: item for item in items} | self.items  # what was saved meanwhile is newer
             self.changed.emit()
             self.found.emit()
+
+
+def _read(folder: TrainingFolder) -> list[WorkItem]:
+    import_module("pandas")  # which napari's first mask brings along, and the window would wait for
+    return read_worklist(folder)
 
 
 class WorkListRow(QWidget):

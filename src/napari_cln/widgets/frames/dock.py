@@ -106,8 +106,11 @@ class FramesDock(QWidget):
         session.told.connect(self.message.say)
         listeners = Listeners(self)
         listeners.listen(self.viewer.layers.events, session.notice)
-        offer(self, self.viewer, "next_file", "Next file of the list", "Shift-N", self.next)
-        offer(self, self.viewer, "previous_file", "Previous file of the list", "Shift-B", self.previous)
+        for name, title, key, deed, made in (
+            ("next_file", "Next file of the list", "Shift-N", self.next, view.forward),
+            ("previous_file", "Previous file of the list", "Shift-B", self.previous, view.back),
+        ):
+            offer(self, self.viewer, name, title, key, deed, made)
 
 
 class FramesView(QWidget):
@@ -120,10 +123,10 @@ class FramesView(QWidget):
         self.add_folder = button("Add folder…", "Every image, DICOM file and clip in it")
         self.pattern = QLineEdit()
         self.pattern.setPlaceholderText("or a path or pattern, then Enter")
-        self.back = button("◀ Previous", "Shift+B")
+        self.back = button("◀ Previous", "Previous file of the list")
         self.position = QLabel("–")
         self.position.setAlignment(self.position.alignment().AlignCenter)
-        self.forward = button("Next ▶", "Shift+N")
+        self.forward = button("Next ▶", "Next file of the list")
         self.facts = small()
         self.network = NetworkView()
         self.despeckled = button(

@@ -11,8 +11,8 @@ from napari.layers import Image, Labels, Layer, Vectors
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer
 
-from ..._layers import KEY, LayerKind, link, space_of
-from ...compat.window import LightCollection, camera_of, text_overlay_of
+from ..._layers import KEY, LayerKind, lay, layers_of, link, space_of
+from ...compat.window import camera_of, text_overlay_of
 from ..common.in_view import frame_at
 from ..common.parts import Listeners, Signal
 
@@ -39,7 +39,8 @@ class Sketch(QObject):
     """A layer for strokes that are only there until something is made of them.
 
     It is over when it is kept or left, and whenever something else comes in view: another frame, another
-    layer, no dock. Then nothing of it is left, and the mask is the active layer again, with its tool.
+    layer, no dock. Then nothing of it is seen, and the mask is the active layer again, with its tool; the
+    layer is kept for the next one, since napari takes 0.1 s to add another and longer to remove it.
 
     Parameters
     ----------
@@ -83,20 +84,10 @@ class Sketch(QObject):
         self._marked: Grip | None = None
         self.is_over = False
         overlay = text_overlay_of(viewer)
-        self.layer = Vectors(
-            np.zeros((0, 2, 2)),
-            ndim=2,
-            name=f"{image.name} · calipers",
-            metadata={KEY: LayerKind.SKETCH},
-            vector_style="line",
-            edge_width=max(self._pixels(2.0), 0.2),
-            **space_of(image, 2),
-        )
-        link(self.layer, image)
-        collection = LightCollection()
+        self.layer = _layer_on(viewer, image)
         words, mode = (overlay.text, overlay.visible), str(labels.mode)
-        self._clean = _once(partial(_clear, viewer, self.layer, labels, mode, words, collection))
-        viewer.add_layer(self.layer)
+        self._clean = _once(partial(_clear, viewer, self.layer, labels, mode, words))
+        viewer.layers.selection.active = self.layer
         self.layer.mouse_pan, self.layer.cursor = False, "cross"
         self.layer.mouse_drag_callbacks.append(self._drag)
         self._bind_keys()
@@ -270,6 +261,26 @@ class Sketch(QObject):
         return on_screen / max(float(camera_of(self._viewer).zoom) * scale, 1e-9)
 
 
+def _layer_on(viewer: ViewerModel, image: Image) -> Vectors:
+    """Return the layer for strokes on an image, shown and empty; added where there is none yet."""
+    for known in layers_of(image, viewer.layers, LayerKind.SKETCH):
+        if isinstance(known, Vectors):
+            lay(known, space_of(image, 2))
+            known.data, known.visible = np.zeros((0, 2, 2)), True
+            return known
+    layer = Vectors(
+        np.zeros((0, 2, 2)),
+        ndim=2,
+        name=f"{image.name} · calipers",
+        metadata={KEY: LayerKind.SKETCH},
+        vector_style="line",
+        **space_of(image, 2),
+    )
+    link(layer, image)
+    viewer.add_layer(layer)
+    return layer
+
+
 def prepare_hint(viewer: ViewerModel) -> None:
     """Let napari make its text on the canvas, which takes some 0.2 s, before the first tool is taken."""
     overlay = text_overlay_of(viewer)
@@ -295,16 +306,20 @@ def _clear(
     labels: Labels,
     mode: str,
     words: tuple[str, bool],
-    collection: LightCollection,
 ) -> None:
     """Take a sketch off the canvas, and give the mask its tool back."""
     if layer in viewer.layers:
         was_active = viewer.layers.selection.active in (layer, None)
-        viewer.layers.remove(layer)
+        layer.visible = False
+        layer.keymap.clear()
+        own = [
+            call for call in layer.mouse_drag_callbacks if isinstance(getattr(call, "__self__", None), Sketch)
+        ]
+        for call in own:
+            layer.mouse_drag_callbacks.remove(call)
         if was_active and labels in viewer.layers:
             viewer.layers.selection.active = labels
             labels.mode = mode
-    collection.end()
     overlay = text_overlay_of(viewer)
     overlay.text, overlay.visible = words
 

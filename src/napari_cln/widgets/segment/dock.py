@@ -149,4 +149,5 @@ class SegmentDock(QWidget):
         listeners = Listeners(self)
         listeners.listen(dims.events.current_step, self._show)
         listeners.listen(self.viewer.layers.selection.events.active, self._follow_selection)
-        offer(self, self.viewer, "segment_frame", "Segment this frame", "Shift-S", self.segment_frame)
+        title = "Segment this frame"
+        offer(self, self.viewer, "segment_frame", title, "Shift-S", self.segment_frame, view.run_frame)

@@ -51,7 +51,7 @@ class SegmentView(QWidget):
         self.device_reason = small()
         self.cutoff = NumberField(title="Cutoff", limits=(0, 1), value=0.5, step=0.01)
         self.cutoff.setToolTip("A score at or above it is called malignant. Moving it needs no new run.")
-        self.run_frame = button("Segment this frame", "Shift+S", primary=True)
+        self.run_frame = button("Segment this frame", "The frame in view", primary=True)
         self.run_all = button("All frames", "Every frame of the cine")
         self.run_selected = button("Selected layers", "Every frame of every selected Image layer")
         self.progress = QProgressBar()
