@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from scipy import ndimage
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
@@ -31,7 +32,7 @@ from napari_cln.training.loop import fit  # noqa: E402
 from napari_cln.training.run_folder import Epoch  # noqa: E402
 from napari_cln.training.scoring import FrameScore, Limits, fit_limits, score_frames  # noqa: E402
 from napari_cln.types import Estimate  # noqa: E402
-from train_default import BEST, Stage, laid_in, parts_of, simulated, weights_of  # noqa: E402
+from train_default import BEST, Stage, parts_of, simulated, weights_of  # noqa: E402
 
 FRAMES = 300
 """Simulated frames of each training."""
@@ -43,6 +44,8 @@ SCENES = {
     "half plain, half nodes in real frames": (FRAMES // 2, 0, FRAMES // 2),
 }
 """Plain and varied frames, and real frames without a node into which a simulated one is laid."""
+RING, EDGE = 6, 1.5
+"""Pixels of the ring round a node that tell its contrast, and of the soft edge with which it is laid in."""
 
 
 def trained(
@@ -78,6 +81,29 @@ def trained(
                 print(name, seed, event.epoch, event.dice_mean, event.claimed, event.auc, flush=True)
         (folder / "done").touch()
     return weights_of(folder, stage)
+
+
+def laid_in(nodes: Samples, empty: Samples, count: int, seed: int) -> Samples:
+    """Real frames without a node in which simulated nodes lie, with the contrast that they had to their ring.
+
+    Where real frames show no node and simulated ones do, "real" comes to mean "no node"; these take away that
+    way out.
+    """
+    rng, taken = np.random.default_rng(seed), []
+    with_node = [index for index in range(len(nodes)) if nodes.instances[index].any()]
+    while len(taken) < count:
+        frame = nodes.take([with_node[rng.integers(len(with_node))]])
+        ground = empty.images[rng.integers(len(empty))].astype(np.float32)
+        image = frame.images[0].astype(np.float32)
+        mask = frame.instances[0] > 0
+        ring = ndimage.binary_dilation(mask, iterations=RING) & ~mask
+        levels = image[ring].mean(), ground[ring].mean()
+        if min(levels) < 12:  # it would lie where the frame shows nothing
+            continue
+        share = ndimage.gaussian_filter(mask.astype(np.float32), EDGE)
+        mixed = ground * (1 - share) + share * image * levels[1] / levels[0]
+        taken.append(replace(frame, images=np.clip(mixed, 0, 255).astype(np.uint8)[None]))
+    return Samples.join(taken)
 
 
 def outcome(scores: Sequence[FrameScore], limits: Limits) -> tuple[np.ndarray, Estimate]:

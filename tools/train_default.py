@@ -31,7 +31,6 @@ from typing import Literal
 import msgspec
 import numpy as np
 import torch
-from scipy import ndimage
 
 from measure_default import (
     BUSI_TEST,
@@ -69,8 +68,6 @@ VALIDATION_FRAMES = 60
 """Simulated frames of each scene."""
 CHUNK = 100
 """Simulated frames in one file of the cache."""
-RING, EDGE = 6, 1.5
-"""Pixels of the ring round a node that tell its contrast, and of the soft edge with which it is laid in."""
 VARIED = 10_000
 """Where the seeds of the varied scene begin within a part."""
 
@@ -92,8 +89,6 @@ class Stage:
     """Which of its weights go on."""
     busi: int = 2
     """How often an epoch shows each frame of BUSI's training part."""
-    laid_in: int = 0
-    """Frames of vessels, nerves and muscle in which simulated nodes lie."""
 
 
 BEST = replace(Recipe.best(), loss=LossTerms(deep_supervision=True, class_weight=0.5, node_weight=0.3))
@@ -107,7 +102,6 @@ STAGES = (
     Stage(recipe=replace(BEST, half=0.6), plain=300, varied=400, epochs=46, ended=4560),
     Stage(recipe=replace(BEST, learning_rate=7e-4), plain=300, varied=400, epochs=20),
     Stage(recipe=replace(BEST, learning_rate=7e-4), plain=300, varied=800, epochs=16, busi=4),
-    Stage(recipe=FULL, plain=300, varied=800, epochs=4, busi=4, laid_in=500),
 )
 
 
@@ -141,8 +135,6 @@ def train(arguments: argparse.Namespace) -> Member:
     parts, kept_out = parts_of(arguments.data, arguments.cache)
     real_parts = [parts[name] for name in ("breast", "vessels and nerves", "muscle")]
     validation = Samples.join(kept_out.values())
-    nodes = Samples.join([parts["plain"], parts["varied"]])
-    empty = Samples.join([parts["vessels and nerves"], parts["muscle"]])
     network: Member | None = None
     stages = list(enumerate(STAGES, start=1))
     if arguments.start_from:
@@ -157,7 +149,6 @@ def train(arguments: argparse.Namespace) -> Member:
                 *([simulated("train", "varied", stage.varied, arguments.cache)] if stage.varied else []),
                 *[parts["breast"]] * (stage.busi - 1),
                 *real_parts,
-                *([laid_in(nodes, empty, stage.laid_in, number)] if stage.laid_in else []),
             ]
         )
         print(f"stage {number}: {len(frames)} frames, {stage.epochs} epochs", flush=True)
@@ -198,29 +189,6 @@ def run_stage(
             print(line, flush=True)
             log.write(line + "\n")
             log.flush()
-
-
-def laid_in(nodes: Samples, empty: Samples, count: int, seed: int) -> Samples:
-    """Real frames without a node in which simulated nodes lie, with the contrast that they had to their ring.
-
-    Where real frames show no node and simulated ones do, "real" comes to mean "no node"; these take away that
-    way out.
-    """
-    rng, taken = np.random.default_rng(seed), []
-    with_node = [index for index in range(len(nodes)) if nodes.instances[index].any()]
-    while len(taken) < count:
-        frame = nodes.take([with_node[rng.integers(len(with_node))]])
-        ground = empty.images[rng.integers(len(empty))].astype(np.float32)
-        image = frame.images[0].astype(np.float32)
-        mask = frame.instances[0] > 0
-        ring = ndimage.binary_dilation(mask, iterations=RING) & ~mask
-        levels = image[ring].mean(), ground[ring].mean()
-        if min(levels) < 12:  # it would lie where the frame shows nothing
-            continue
-        share = ndimage.gaussian_filter(mask.astype(np.float32), EDGE)
-        mixed = ground * (1 - share) + share * image * levels[1] / levels[0]
-        taken.append(replace(frame, images=np.clip(mixed, 0, 255).astype(np.uint8)[None]))
-    return Samples.join(taken)
 
 
 def parts_of(data: Path, cache: Path) -> tuple[dict[str, Samples], dict[str, Samples]]:
@@ -313,7 +281,7 @@ def main() -> None:
     )
     left_out = ("name", "network", "prepare")
     stages = [
-        {"plain": stage.plain, "varied": stage.varied, "busi": stage.busi, "laid_in": stage.laid_in}
+        {"plain": stage.plain, "varied": stage.varied, "busi": stage.busi}
         | {"epochs": stage.epochs, "ended": stage.ended, "take": stage.take}
         | {key: value for key, value in stage.recipe.settings().items() if key not in left_out}
         for stage in STAGES
