@@ -44,7 +44,9 @@ def test_a_file_given_twice_is_done_once(study):
     assert [s.path.name for s in name_sources([study / "left", study / "left" / "x.png"])] == ["x.png"]
 
 
-PARTS = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=300)
+PARTS = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=300).filter(
+    lambda part: part not in (".", "..")  # no names of files
+)
 NAMES = st.lists(PARTS, min_size=1, max_size=3).map("/".join)
 
 

@@ -137,7 +137,7 @@ def frames_from_layer(image: Image, indices: Sequence[int]) -> Iterator[Frame | 
 
 
 @contextmanager
-def clip_from_layer(image: Image) -> Iterator[Clip]:
+def clip_from_layer(image: Image) -> Iterator[LayerSource]:
     """Frames of an Image layer by their number, for work beside the window.
 
     A file is opened anew, so that streaming a video and moving the slider do not make each
@@ -146,12 +146,12 @@ def clip_from_layer(image: Image) -> Iterator[Clip]:
     known = image.metadata.get(KEY)
     if isinstance(known, FrameSource) and len(known) == n_frames_of(image):
         with open_source(known.path) as source:
-            yield Clip(image, source)
+            yield LayerSource(image, source)
     else:
-        yield Clip(image, None)
+        yield LayerSource(image, None)
 
 
-class Clip:
+class LayerSource:
     """Frames of an Image layer, as :func:`clip_from_layer` opens them."""
 
     def __init__(self, image: Image, source: FrameSource | None) -> None:

@@ -111,17 +111,16 @@ class Description(Struct, frozen=True, kw_only=True):
     def encode(self) -> bytes:
         """Write it as JSON with its checksum."""
         labels = {"background": 0, "lymph node": 1} | ({"ignore": 2} if self.has_unjudged else {})
-        content = (
-            {"channel_names": {"0": "ultrasound"}}
-            | self.others
-            | {
-                "labels": labels,
-                "numTraining": self.n_masks,
-                "file_ending": ".png",
-                OURS: msgspec.to_builtins(self.ours),
-            }
-        )
-        return with_checksum(content)
+        channels = self.others.get("channel_names")
+        further = channels if isinstance(channels, dict) else {}
+        ours = {
+            "channel_names": further | {"0": "ultrasound"},
+            "labels": labels,
+            "numTraining": self.n_masks,
+            "file_ending": ".png",
+            OURS: msgspec.to_builtins(self.ours),
+        }
+        return with_checksum(self.others | ours)
 
     def write(self, path: Path) -> None:
         """Write ``dataset.json`` whole or not at all, and what is ours of it into the private copy.

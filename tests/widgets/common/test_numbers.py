@@ -85,7 +85,7 @@ def test_every_field_of_every_dock_takes_both_signs_and_refuses_what_is_no_numbe
 
     assert told["decimal sign"] == sign
     assert told["spin boxes"] == 0
-    assert len(told["fields"]) == 18
+    assert len(told["fields"]) == 19
     assert {name: answers for name, answers in told["fields"].items() if not all(answers)} == {}
 
 

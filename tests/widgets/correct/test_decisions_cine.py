@@ -146,7 +146,7 @@ class CineReading(RuleBasedStateMachine):
 
     @rule(action=st.sampled_from(["accept", "reject", "no_node"]))
     def decide(self, action):
-        getattr(self.session, action)()
+        getattr(self.session.decisions, action)()
         model, at = self.model, self.model.at
         model.look()
         if action == "no_node":
