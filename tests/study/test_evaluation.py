@@ -394,11 +394,11 @@ def test_claims_on_frames_without_a_node_are_counted_with_their_interval():
     ]
 
     with_empty = evaluate_rows(rows + empty + claims, FAST)
-    claimed = with_empty.segmentation.claimed
+    claimed = with_empty.claimed
 
     assert (claimed.value, claimed.n) == (0.2, 10)
     assert claimed.low < 0.2 < claimed.high
-    assert evaluate_rows(rows, FAST).segmentation.claimed is None
+    assert evaluate_rows(rows, FAST).claimed is None
     page = overview(with_empty)
     assert "On 2 of 10 frames without a node it outlines one all the same." in page.sentences
     assert "Claims without a node" in [tile.name for tile in page.tiles]

@@ -131,9 +131,27 @@ def at_once(viewer: ViewerModel, layers: Sequence[Layer]) -> Iterator[None]:
                 if emitter is not None:
                     stack.enter_context(emitter.blocker(notice))
         yield
+        drawn: set[Layer] = set()
+        for layer in layers:
+            stack.enter_context(_noted(layer, drawn))
         notice()
     for layer in layers:
-        layer.refresh()
+        if layer not in drawn:
+            layer.refresh()
+
+
+@contextmanager
+def _noted(layer: Layer, drawn: set[Layer]) -> Iterator[None]:
+    """Enter a layer that napari slices and draws meanwhile; it need not do so again."""
+
+    def enter(_event: Any) -> None:
+        drawn.add(layer)
+
+    layer.events.set_data.connect(enter)
+    try:
+        yield
+    finally:
+        layer.events.set_data.disconnect(enter)
 
 
 def make_canvas_current(widget: QWidget) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DatasetError, FrameError, FrameReadError, PredictionError
-from ..types import Annotation, Case, Prediction
+from ..types import Annotation, Case, Estimate, Prediction
 from .cases import CaseRow, Flow, count_flow
 from .comparison import Comparison, Panel, compare_calls, compare_models, set_side_by_side
 from .config import EvaluationConfig
@@ -25,7 +25,7 @@ from .diagnosis import Diagnosis, diagnose
 from .fusion import RecordBeside, fused_rows
 from .gallery import Gallery, Picture
 from .matching import compare, read_instances, reference_instances
-from .segmentation import Detection, Segmentation, detect, segment_summary
+from .segmentation import Detection, Segmentation, detect, segment_summary, share_claimed
 from .statistics.intervals import Resampling
 from .subgroups import Subgroup, Transfer, compare_hospitals, split_into_subgroups
 
@@ -58,7 +58,9 @@ class Evaluation:
     nodes, patients : Diagnosis, optional
         Per node and per patient; None without a case of known truth.
     segmentation, detection : Segmentation, Detection, optional
-        None for a model that only classifies.
+        None for a model that only classifies, or without a node.
+    claimed : Estimate, optional
+        Share of the frames without a node in which one is outlined; None without such frames.
     subgroups : tuple of Subgroup
     comparisons : tuple of Comparison
         With other models, readers and reports.
@@ -82,6 +84,7 @@ class Evaluation:
     patients: Diagnosis | None
     segmentation: Segmentation | None
     detection: Detection | None
+    claimed: Estimate | None
     subgroups: tuple[Subgroup, ...]
     comparisons: tuple[Comparison, ...]
     panel: Panel | None
@@ -332,6 +335,7 @@ def evaluate_rows(
         patients=_by_patient(mine, cutoff.value, config, how),
         segmentation=segment_summary(mine, config.iou_threshold, how),
         detection=detect(mine, config.iou_threshold, how),
+        claimed=share_claimed(mine, how.confidence),
         subgroups=split_into_subgroups(mine, cutoff.value, how),
         comparisons=tuple(found for found in compared if found is not None),
         panel=set_side_by_side(judged, cutoff.value, calls, models, how),

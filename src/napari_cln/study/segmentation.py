@@ -95,8 +95,6 @@ class Segmentation:
         Of matched nodes; in mm for those in calibrated frames.
     empty_both : int
         Frames without a node in either mask: left out of ``frame_dice``, and counted here.
-    claimed : Estimate, optional
-        Share of the frames without a node in which one is outlined; None without such frames.
     axes : tuple of AxisAgreement
     """
 
@@ -113,7 +111,6 @@ class Segmentation:
     hd95_px: Summary | None
     assd_px: Summary | None
     empty_both: int
-    claimed: Estimate | None
     axes: tuple[AxisAgreement, ...]
 
 
@@ -152,13 +149,12 @@ def segment_summary(
         hd95_px=summary("hd95_px", nodes),
         assd_px=summary("assd_px", nodes),
         empty_both=len(frames) - len(marked),
-        claimed=_claimed(rows, how.confidence),
         axes=compare_axes(nodes, how.confidence),
     )
 
 
-def _claimed(rows: Sequence[CaseRow], confidence: float) -> Estimate | None:
-    """Share of the compared frames without a reference node in which a node is outlined."""
+def share_claimed(rows: Sequence[CaseRow], confidence: float) -> Estimate | None:
+    """Share of the compared frames without a reference node in which one is outlined; None without those."""
     with_node = {row.id for row in rows if row.kind == "node"}
     empty = {row.id for row in rows if row.compared} - with_node
     if not empty:

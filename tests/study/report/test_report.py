@@ -294,6 +294,23 @@ def test_without_anything_to_judge_the_report_says_so():
     assert "4 nodes of unknown truth left out of the diagnosis." in first.notes
 
 
+def test_claims_are_told_where_no_frame_has_a_node():
+    claims = ((LEFT,), (), (LEFT, RIGHT), ())
+    frames = [replace(annotation().frame, pixels=np.full((100, 120), i, np.uint8)) for i in range(4)]
+    evaluation = evaluate(
+        [replace(annotation(), frame=frame) for frame in frames],
+        [prediction(*places) for places in claims],
+        FAST,
+    )
+
+    first = overview(evaluation)
+    page = Page(html_page(first, report_sections(evaluation)))
+
+    assert first.sentences == ("On 2 of 4 frames without a node it outlines one all the same.",)
+    assert [tile.name for tile in first.tiles] == ["Claims without a node"]
+    assert "frames without a node where one is outlined 50.00 % (2/4)" in page.text
+
+
 def test_one_case_alone_can_be_reported():
     evaluation = evaluate([annotation(LEFT)], [prediction(LEFT)], FAST)
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import threading
 
+import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.utils.theme import available_themes
 from qtpy.QtCore import QObject
+from shipped import FRAME, REAL
 
+from napari_cln._napari import read_layers
 from napari_cln.widgets.common.theme import CONTRAST, colours_of, contrast
 from napari_cln.widgets.common.worker import Work
 from napari_cln.widgets.common.workplace import workplace_of
@@ -122,3 +125,27 @@ def test_docks_of_one_viewer_share_a_workplace_and_no_other_viewer_does(tmp_path
 
     assert workplace_of(one).folder == tmp_path
     assert workplace_of(other).folder is None
+
+
+def test_an_image_speaks_again_when_those_over_it_are_closed(viewer):
+    workplace_of(viewer)
+    first, second = (
+        [viewer._add_layer_from_data(*one)[0] for one in read_layers(str(file))] for file in (FRAME, REAL)
+    )
+    assert (first[1].visible, second[1].visible) == (False, True)
+
+    for layer in second:
+        viewer.layers.remove(layer)
+
+    assert first[1].visible
+
+
+def test_the_canvas_shows_all_of_an_image_that_is_larger_than_those_before(make_napari_viewer, qtbot):
+    viewer = make_napari_viewer(show=True)
+    workplace_of(viewer)
+    viewer.add_image(np.zeros((90, 120), np.uint8))
+    qtbot.wait(500)
+
+    large = viewer.add_image(np.zeros((400, 700), np.uint8))
+
+    qtbot.waitUntil(lambda: (large.corner_pixels == [[0, 0], [399, 699]]).all(), timeout=10_000)

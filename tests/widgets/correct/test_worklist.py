@@ -151,6 +151,20 @@ def test_docks_lie_behind_tabs_and_take_little_of_the_canvas(viewer, qtbot):
     qtbot.waitUntil(lambda: third.width() <= 360, timeout=30_000)
 
 
+def test_a_dock_that_was_put_away_comes_back_behind_a_tab(viewer, qtbot):
+    window = viewer.window._qt_window
+    window.show()
+    panel, body = viewer.window.add_plugin_dock_widget("napari-cln", "Train")
+    qtbot.waitUntil(body.isVisible)
+    panel.hide()
+    other, _ = viewer.window.add_plugin_dock_widget("napari-cln", "Segment")
+
+    panel.show()
+
+    assert isinstance(window, QMainWindow)
+    qtbot.waitUntil(lambda: window.tabifiedDockWidgets(other) == [panel], timeout=30_000)
+
+
 def test_train_and_evaluate_know_the_folder_and_ask_for_it_no_more(viewer, dock, folder):
     for name in ("Train", "Evaluate"):
         _, other = viewer.window.add_plugin_dock_widget("napari-cln", name)

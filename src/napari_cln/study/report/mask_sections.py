@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from ...types import Estimate
 from ..evaluation import Evaluation
 from ..segmentation import Detection, Summary
 from . import figures
@@ -14,7 +15,11 @@ def mask_section(evaluation: Evaluation) -> Section | None:
     """Overlap and distance; what was missed or mistaken."""
     masks = evaluation.segmentation
     if masks is None:
-        return None
+        if evaluation.claimed is None:
+            return None
+        return Section(
+            title="Masks", text="No frame that is compared has a node.", tables=(_outcomes(evaluation),)
+        )
     rows = [
         _summary_row("Dice per node", masks.dice),
         _summary_row("IoU (Jaccard) per node", masks.iou),
@@ -30,17 +35,6 @@ def mask_section(evaluation: Evaluation) -> Section | None:
             if summary is not None
         ),
     ]
-    threshold = f"{evaluation.config.iou_threshold:g}"
-    outcomes = tuple(
-        (name, percentage(e, 2), f"{number(100 * e.low)} to {number(100 * e.high)}")
-        for name, e in (
-            (f"found (IoU ≥ {threshold})", masks.found),
-            (f"matched loosely (IoU < {threshold})", masks.loose),
-            ("missed: nothing outlined", masks.missed),
-            ("wrong node: another structure outlined", masks.wrong_node),
-            *([("frames without a node where one is outlined", masks.claimed)] if masks.claimed else []),
-        )
-    )
     plots = [
         Plot(caption="Overlap: median, quartiles, range", draw=partial(figures.draw_overlap, masks=masks))
     ]
@@ -53,11 +47,7 @@ def mask_section(evaluation: Evaluation) -> Section | None:
         f"over both borders; a node that was not found has none, and is counted below. {masks.empty_both} "
         "frames without a node in either mask are left out of Dice per frame.",
         tables=(
-            ReportTable(
-                caption="What became of the reference nodes, and of frames without one",
-                header=("", "share", "95 %"),
-                rows=outcomes,
-            ),
+            _outcomes(evaluation),
             ReportTable(
                 caption="Overlap and distance",
                 header=(
@@ -74,6 +64,27 @@ def mask_section(evaluation: Evaluation) -> Section | None:
             ),
         ),
         plots=tuple(plots),
+    )
+
+
+def _outcomes(evaluation: Evaluation) -> ReportTable:
+    masks, threshold = evaluation.segmentation, f"{evaluation.config.iou_threshold:g}"
+    shares: list[tuple[str, Estimate]] = []
+    if masks is not None:
+        shares = [
+            (f"found (IoU ≥ {threshold})", masks.found),
+            (f"matched loosely (IoU < {threshold})", masks.loose),
+            ("missed: nothing outlined", masks.missed),
+            ("wrong node: another structure outlined", masks.wrong_node),
+        ]
+    if evaluation.claimed is not None:
+        shares.append(("frames without a node where one is outlined", evaluation.claimed))
+    return ReportTable(
+        caption="What became of the reference nodes, and of frames without one",
+        header=("", "share", "95 %"),
+        rows=tuple(
+            (name, percentage(e, 2), f"{number(100 * e.low)} to {number(100 * e.high)}") for name, e in shares
+        ),
     )
 
 

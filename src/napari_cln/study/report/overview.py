@@ -44,16 +44,6 @@ def overview(evaluation: Evaluation) -> Overview:
             f"{in_part} in part, misses {missed}, and in {wrong} it outlines another structure instead."
         )
         tiles.append(Tile(name="Nodes found", value=percent(masks.found.value), detail=_detail(masks.found)))
-        if masks.claimed is not None:
-            k, n = round(masks.claimed.value * masks.claimed.n), masks.claimed.n
-            sentences.append(f"On {k} of {n} frames without a node it outlines one all the same.")
-            tiles.append(
-                Tile(
-                    name="Claims without a node",
-                    value=percent(masks.claimed.value),
-                    detail=f"{k}/{n} frames · {interval(masks.claimed, 1, 100)} %",
-                )
-            )
         dice = masks.dice
         tiles.append(
             Tile(
@@ -61,6 +51,17 @@ def overview(evaluation: Evaluation) -> Overview:
                 value=number(dice.median.value),
                 detail=f"quartiles {number(dice.lower_quartile)} and {number(dice.upper_quartile)} · "
                 f"n = {dice.median.n}",
+            )
+        )
+    claimed = evaluation.claimed
+    if claimed is not None:
+        k, n = round(claimed.value * claimed.n), claimed.n
+        sentences.append(f"On {k} of {counted(n, 'frame')} without a node it outlines one all the same.")
+        tiles.append(
+            Tile(
+                name="Claims without a node",
+                value=percent(claimed.value),
+                detail=f"{k}/{n} frames · {interval(claimed, 1, 100)} %",
             )
         )
     name = f"“{evaluation.model.partition('@')[0]}”" if evaluation.model else "(not named)"

@@ -80,6 +80,11 @@ def fit_view(viewer: ViewerModel, images: Sequence[Image] | None = None) -> None
     fit_layers(viewer, images)
 
 
+def lie_alike(one: Image, other: Image) -> bool:
+    """Tell whether two images have their corners at the same places of the world."""
+    return bool(np.allclose(_ends(one), _ends(other)))
+
+
 def show_alone(viewer: ViewerModel, image: Image, labels: Labels | None) -> None:
     """Show one image with its layers, in two dimensions, and hide what belongs to others.
 
@@ -95,7 +100,7 @@ def show_alone(viewer: ViewerModel, image: Image, labels: Labels | None) -> None
         The mask to show; the image's other masks are hidden.
     """
     shown = [one for one in frame_layers(viewer.layers) if _is_shown(one)]
-    fits = bool(shown) and all(np.allclose(_ends(one), _ends(image)) for one in shown)
+    fits = bool(shown) and all(lie_alike(one, image) for one in shown)
     viewer.dims.ndisplay = 2
     viewer.dims.order = tuple(range(viewer.dims.ndim))
     grid_of(viewer).enabled = False

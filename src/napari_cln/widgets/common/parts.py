@@ -11,7 +11,7 @@ import numpy as np
 from napari.layers import Image
 from qtpy.QtCore import QObject, QSize, Qt, QTimer
 from qtpy.QtCore import Signal as Signal  # type: ignore[attr-defined]  # the binding's own
-from qtpy.QtGui import QShowEvent
+from qtpy.QtGui import QHideEvent, QShowEvent
 from qtpy.QtWidgets import (
     QComboBox,
     QDockWidget,
@@ -145,6 +145,12 @@ class DockBody(QWidget):
         if self._sees_all:
             QTimer.singleShot(0, partial(fit_view, self._viewer))
             self._sees_all = False
+
+    def hideEvent(self, event: QHideEvent) -> None:  # Qt's name
+        super().hideEvent(event)
+        panel = _panel_of(self)
+        if panel is not None and panel.isHidden():  # not only behind another tab: its place may be taken
+            self._is_placed = False
 
     def _join(self) -> None:
         """Lie behind a tab with the docks of ours that are open, as wide as a small screen allows."""

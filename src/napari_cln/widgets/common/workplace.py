@@ -20,7 +20,7 @@ from qtpy.QtCore import QCoreApplication, QObject, QTimer
 from ..._layers import KEY, LayerKind, frame_layers, image_of, layers_of, link
 from ...compat.window import camera_of, plain_viewer
 from ...types import Node
-from .in_view import fit_view, show_alone
+from .in_view import fit_view, lie_alike, show_alone
 from .parts import Signal
 from .results import HIDDEN_KEY, OPACITY_KEY
 
@@ -59,6 +59,7 @@ class Workplace(QObject):
         self.describer: Callable[[Image, int, NDArray[np.uint8]], Mapping[int, Node]] | None = None
         self._viewer = ref(viewer)
         viewer.layers.events.inserted.connect(self._take_layer)
+        viewer.layers.events.removed.connect(self._let_one_speak)
         viewer.layers.selection.events.active.connect(self._let_one_speak)
         for layer in viewer.layers:
             self._draw(layer)
@@ -105,11 +106,14 @@ class Workplace(QObject):
         self._draw(event.value)
         self._let_one_speak()
         viewer = self._viewer()
-        if viewer is not None and isinstance(event.value, Image) and len(frame_layers(viewer.layers)) == 1:
-            QTimer.singleShot(0, partial(self._settle, event.value, None))
+        image, frames = event.value, [] if viewer is None else frame_layers(viewer.layers)
+        others = [one for one in frames if one is not image and one.visible]
+        # Else the words of a frame that is larger than those before it lie beyond the canvas.
+        if image in frames and image.visible and not any(lie_alike(one, image) for one in others):
+            QTimer.singleShot(0, partial(self._settle, image, None))
 
     def _settle(self, image: Image, seen: object) -> None:
-        """Let the canvas show all of the first image, once napari's panels have taken their width from it."""
+        """Let the canvas show all of an image, once napari's panels have taken their width from it."""
         viewer = self._viewer()
         if viewer is None or image not in viewer.layers:
             return
@@ -134,9 +138,9 @@ class Workplace(QObject):
         """Hide the words of every image but the one at work: two would be written over each other."""
         viewer = self._viewer()
         images = [] if viewer is None else frame_layers(viewer.layers)
-        if viewer is None or len(images) < 2:
+        if viewer is None or not images:
             return
-        speaker = _image_at_work(viewer, images)
+        speaker = images[0] if len(images) == 1 else _image_at_work(viewer, images)
         for image in images:
             shown = bool(image.visible)
             for words in layers_of(image, viewer.layers, LayerKind.MALIGNANCY):

@@ -234,7 +234,8 @@ class CaseOpener:
         if _single(layers) and not lie_apart(image, layers[1]):
             self._shell, self._redrawn = (layers[0], layers[1]), again
             for layer in again:
-                layer.visible = layer.visible and layer.metadata[KEY] != LayerKind.SKETCH
+                if layer.visible and layer.metadata[KEY] == LayerKind.SKETCH:
+                    layer.visible = False
             if keep:
                 layers[:2] = self._stand_ins(*self._shell)
             else:
@@ -381,7 +382,9 @@ def _show_beside(
         return
     if own is not None:
         lay(own, space_of(image, 2))
-        own.data, own.name, own.visible = masks, name, True
+        own.data, own.name = masks, name
+        if not own.visible:
+            own.visible = True
         return
     colormap: dict[int | None, str] = {None: colours[0], 0: CLEAR}
     active = viewer.layers.selection.active
