@@ -143,6 +143,7 @@ def test_a_lock_whose_holder_sleeps_is_not_taken(locks, held, monkeypatch):
 
 
 @posix
+@pytest.mark.slow
 def test_a_maker_that_slept_before_it_named_itself_sees_that_another_has_the_lock(locks, monkeypatch):
     """Its marker was held for left, and filled by another meanwhile: it does not enter, but waits."""
     monkeypatch.setattr(module, "PATIENCE_S", 0.3)
@@ -175,6 +176,7 @@ def test_where_two_names_can_not_be_swapped_a_dead_holder_is_still_followed(lock
     assert taken(locks, "x")
 
 
+@pytest.mark.slow
 def test_a_lock_of_another_computer_is_shown_and_stays(locks, monkeypatch):
     monkeypatch.setattr(module, "PATIENCE_S", 0.3)
     path = marker(locks, "x", b"1\nPC-7\n1\n", age_s=86_400)

@@ -159,6 +159,7 @@ def test_painting_everything_is_possible():
     assert paint_over(grey, np.ones_like(grey, dtype=bool)).shape == grey.shape
 
 
+@pytest.mark.slow
 def test_a_large_picture_that_is_strokes_all_over_takes_little_memory():
     pixels = np.random.default_rng(0).integers(0, 255, (1500, 2000, 3), dtype=np.uint8)
     frame = Frame(pixels=pixels)

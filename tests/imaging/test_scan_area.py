@@ -160,6 +160,7 @@ def test_a_sector_is_told_from_a_trapezoid(data, name, half_angle, radius, expec
     assert not is_sector(prepare(Frame(pixels=grey)).image)
 
 
+@pytest.mark.slow
 def test_hearts_are_sectors_and_frames_of_linear_probes_are_not(shared_data):
     hearts = ["fo-dicom__DIRW0007", "go-dicom__I_000034", "pydicom-data__JPGLosslessP14SV1_1s_1f_8b"]
     linear = [

@@ -162,6 +162,7 @@ def test_the_card_of_a_clip_calibrates_its_score_and_calls_it():
     assert track(frames)[0].label == "malignant"
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_clip():
     tracker, sizes = Tracker(), []
     tracemalloc.start()

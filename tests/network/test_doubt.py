@@ -120,6 +120,7 @@ def predicted(network: UYNet, model, frame: Frame | None = None) -> Prediction:
     return next(Segmenter(network, "cpu").predict([frame or simulate(3).frame]))
 
 
+@pytest.mark.slow
 def test_a_prediction_on_a_heart_is_not_relied_on(network, model, shared_data):
     heart = read_frame(shared_data / "us_dicom" / "files" / "go-dicom__I_000034.dcm")
     trusting = replace(model, look=1.0, never=1.0, knows_sectors=False)

@@ -83,6 +83,7 @@ def textbook(pooling: PyramidPooling, x: torch.Tensor, convolution: nn.Conv2d) -
 @pytest.mark.parametrize("kernel", [1, 3, 7])
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.slow
 def test_the_pyramid_is_convolved_as_if_it_had_been_made(bins, kernel, bias, order):
     torch.manual_seed(0)
     pooling = PyramidPooling(6, 4, bins, 32, kernel).double()

@@ -72,6 +72,7 @@ def test_what_can_be_read_in_two_ways_is_told_and_not_outlined(archive, tmp_path
     assert "1 frame (measured.png)" in said
 
 
+@pytest.mark.slow
 def test_a_second_import_keeps_what_a_reader_made_of_it(archive, tmp_path):
     first = import_study(archive, tmp_path / "study", suggest=outline_calipers)
     case = {step.name: step.case for step in first}["measured.png"]

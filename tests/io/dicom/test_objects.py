@@ -166,6 +166,7 @@ def test_masks_of_every_real_image_come_back_exactly(shared_data, tmp_path):
         assert np.array_equal(read, np.stack([frame.instances for frame in frames]))
 
 
+@pytest.mark.slow
 def test_a_cine_has_one_segmentation_and_pydicom_reads_its_planes(data, tmp_path):
     identity = ImageIdentity.read(data / "dicom" / CINE)
     frames = found(identity, 0, 7, 29)

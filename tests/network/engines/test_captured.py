@@ -60,6 +60,7 @@ def frames(count: int, network: Network, seed: int = 0, size: int = 64) -> Tenso
 
 @pytest.mark.parametrize("config", KINDS)
 @pytest.mark.parametrize("size", [256, 64])
+@pytest.mark.slow
 def test_a_pass_reads_nothing_back_and_makes_no_tensor_on_another_device(config, size):
     both = Ensemble([made(config), made(config, 1)]).eval()
     networks = [both, both.changed(lambda one: at_work(one, mixed_precision=True))]
@@ -171,6 +172,7 @@ def test_what_cannot_be_recorded_is_computed_eagerly_with_a_warning(monkeypatch,
     )
 
 
+@pytest.mark.slow
 def test_predictions_are_those_of_the_plain_network():
     default = load_model("default")
     shown = [simulate(seed).frame for seed in range(7_000_000, 7_000_003)]
