@@ -41,7 +41,7 @@ from napari_cln.study.statistics.intervals import (
 from napari_cln.study.statistics.metrics import dice
 from napari_cln.training.data import Samples, target_of
 from napari_cln.training.novelty import fit_novelty
-from napari_cln.training.scoring import fit_temperature
+from napari_cln.training.scoring import FAILED, HOLDS, fit_temperature
 from napari_cln.types import Annotation, Estimate, Frame, Node, PrepareConfig, Truth
 
 NAN = float("nan")
@@ -143,12 +143,12 @@ class Measured:
     @property
     def failed(self) -> bool:
         """Whether a node was missed, or one claimed where none is."""
-        return self.dice < 0.1 if self.has_node else self.claimed
+        return self.dice < FAILED if self.has_node else self.claimed
 
     @property
     def good(self) -> bool:
         """Whether the result holds well."""
-        return self.dice >= 0.7 if self.has_node else not self.claimed
+        return self.dice >= HOLDS if self.has_node else not self.claimed
 
 
 def drawn(part: str, count: int, scene: Scene = "plain", first: int = 0) -> Iterator[Annotation]:

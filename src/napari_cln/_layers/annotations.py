@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DatasetError
-from ..imaging.measurement import Measurement
+from ..imaging.measurement import Measurement, painted_ids
 from ..study.reading import digest, size_columns
 from ..types import Annotation, Frame, Node, Prediction, Status
 from .predictions import readings_of
@@ -106,10 +106,7 @@ def annotation_from_layer(
         is_given = drawn is not None or (reading is not None and not is_painted(labels, index))
         status = "predicted" if is_given else "corrected"
     scores = _scores(labels, masks, index)
-    nodes = tuple(
-        Node(id=node, status=status, p_malignant=scores.get(node))
-        for node in np.unique(masks[masks > 0]).tolist()
-    )
+    nodes = tuple(Node(id=node, status=status, p_malignant=scores.get(node)) for node in painted_ids(masks))
     return Annotation(
         frame=frame,
         instances=masks.astype(np.uint8),

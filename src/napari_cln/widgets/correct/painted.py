@@ -25,6 +25,7 @@ from ..._layers import (
 )
 from ...compat.window import can_step
 from ...errors import ClnError, DatasetError
+from ...imaging.measurement import painted_ids
 from ...study.reading import digest
 from ...types import Annotation, Frame, Node, Prediction, Status
 from ..common.results import TOUCHED_KEY
@@ -169,8 +170,7 @@ class PaintedMask:
     @property
     def node_ids(self) -> list[int]:
         """Ids that are painted."""
-        masks = self.masks
-        return [int(node) for node in np.unique(masks[masks > 0])]
+        return painted_ids(self.masks)
 
     @property
     def is_changed(self) -> bool:

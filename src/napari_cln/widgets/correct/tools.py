@@ -33,7 +33,7 @@ from ...imaging.editing import (
     smooth_node,
     split_node,
 )
-from ...imaging.measurement import measure
+from ...imaging.measurement import measure, painted_ids
 from ...study.reading import digest
 from ...types import Frame, Node
 from ..common.parts import Signal
@@ -450,7 +450,7 @@ def between(
     ):
         if found.any() and not _is_decided(folder, frame):
             yield index, found, False
-    ours, theirs = (len(np.unique(masks[masks > 0])) for masks in (first, last))
+    ours, theirs = (len(painted_ids(masks)) for masks in (first, last))
     return "" if ours == theirs else "A node is on one of the two frames alone, and was left out."
 
 

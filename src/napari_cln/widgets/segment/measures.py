@@ -15,6 +15,7 @@ from qtpy.QtCore import QObject
 from ..._layers import clip_from_layer, n_frames_of
 from ...disk.tables import write_table
 from ...errors import ClnError, InputError, counted
+from ...imaging.measurement import painted_ids
 from ...imaging.perfusion import TimeIntensity, perfusion
 from ...study.reading import digest
 from ...workflow.radiomics import radiomics_rows
@@ -175,7 +176,7 @@ def measure_perfusion(
     ClnError, ValueError
         If a frame can't be read, or the clip has no curve over time.
     """
-    nodes = [int(node) for node in np.unique(masks[masks > 0])]
+    nodes = painted_ids(masks)
     with clip_from_layer(image) as clip:
         curves = {
             node: perfusion(clip, masks == node, at=index, dynamic_range_db=dynamic_range_db)
