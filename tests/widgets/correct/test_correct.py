@@ -907,6 +907,19 @@ class TestWays:
 
         assert "says its scale itself" in dock.message.text()
 
+    def test_a_word_on_the_scale_goes_with_its_image(self, viewer, dock, open_image, finish):
+        image, other = open_image(viewer, FRAME), open_image(viewer, REAL)
+        finish(dock)
+        dock.session.navigator.show_image(image)
+        finish(dock)
+        dock.scale.start(image, 0)
+        assert "says its scale itself" in dock.message.text()
+
+        dock.session.navigator.show_image(other)
+        finish(dock)
+
+        assert "scale" not in dock.message.text()
+
     def test_a_suggested_frame_is_gone_to_with_its_reason(self, viewer, dock, open_image, finish, qtbot):
         image, other = open_image(viewer, FRAME), open_image(viewer, REAL)
         predict(viewer, image, np.s_[0:0, 0:0])

@@ -131,6 +131,7 @@ def test_the_form_is_the_dataclass(dock):
     assert fields.learning_rate.value == 1e-3
     assert dock.view.settings.value.compare_with == "default"
     assert dock.view.settings.value.start_from == ""
+    assert fields.ensemble.native.text() == ""  # the title of its row says it
 
 
 @pytest.fixture
