@@ -505,7 +505,7 @@ def test_figures_name_their_frames_once(dock, tmp_path):
 
     follow(dock, tmp_path / "run", START, epoch(1), {"event": "end", "fold": 0, "figures": figures})
 
-    lines = dock.view.outcome.figures.text().split("\n")
+    lines = dock.view.outcome.figures.text().replace("\u00a0", " ").split("\n")
     assert lines == ["On 9 frames:", "Dice: 0.9 (0.8–1.0, n = 9)", "AUC: 0.7 (0.6–0.8, n = 9)"]
 
 

@@ -55,6 +55,10 @@ class Listeners:
         emitter.connect(callback)
         self._undo.append(partial(emitter.disconnect, callback))
 
+    def stop(self) -> None:
+        """Undo them now."""
+        _undo_all(self._undo)
+
 
 def _undo_all(undo: list[Callable[[], None]]) -> None:
     while undo:

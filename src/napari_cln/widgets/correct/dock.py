@@ -27,6 +27,7 @@ from .second_reader import SecondReading
 from .session import Session
 from .suggestions import Suggestions
 from .tools import NodeMenu, Workbench
+from .turn import Turn
 from .view import CorrectView, state_of
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class CorrectDock(QWidget):
         self.view = CorrectView(lambda: frame_layers(self.viewer.layers))
         self._shown: PaintedMask | None = None
         self._patient_of: Image | None = None
+        self._turn = Turn(self, workplace_of(self.viewer), self._retire)
         body = DockBody(self, self.viewer, self.view, self.message)
         body.dressed.connect(self.view.nodes.wear)
         body.dress()
@@ -76,12 +78,11 @@ class CorrectDock(QWidget):
         self._connect_view()
         self._connect_session()
         self._connect_viewer()
-        place = workplace_of(self.viewer)
-        place.opener, place.describer = self.open_case, self.session.notes.describe_nodes
-        for name in ("opener", "describer"):
-            self.destroyed.connect(partial(setattr, place, name, None))
         self._show()
         self.reset_choices()
+        self._turn.begin(opener=self.open_case, describer=self.session.notes.describe_nodes)
+        if (opened := workplace_of(self.viewer).folder) is not None:
+            self.view.study.open_folder(opened)
 
     def reset_choices(self, _event: Any = None) -> None:
         """List the Image layers again; napari calls it when layers come, go or get a new name."""
@@ -105,6 +106,10 @@ class CorrectDock(QWidget):
         return cases.image if cases.case_id == case_id else None
 
     # ------------------------------------------------------------ what is done
+
+    def _retire(self) -> None:
+        self.session.retire()
+        self._listeners.stop()
 
     def _open_study(self) -> None:
         folder = self.view.study.folder
@@ -273,8 +278,10 @@ class CorrectDock(QWidget):
         QTimer.singleShot(0, partial(prepare_hint, self.viewer))
 
     def event(self, event: QEvent) -> bool:  # Qt's name
-        if event.type() == QEvent.Type.ParentChange and self.parentWidget() is None:
-            self.bench.put_away()  # napari takes a dock that is closed out of its window, and keeps it
+        if event.type() == QEvent.Type.ParentChange:
+            self._turn.is_closed = self.parentWidget() is None
+            if self._turn.is_closed:
+                self.bench.put_away()  # napari takes a dock that is closed out of its window, and keeps it
         return super().event(event)
 
     def _notice_layers(self, event: Any) -> None:
