@@ -637,7 +637,7 @@ def test_a_run_is_followed_promoted_and_taken_back(open_dock, study, qtbot, view
 
     assert ready.message.text().startswith("Training in run is done.")
     assert [len(line.get_xdata()) for line in ready.view.curves.panels["dice"].lines] == [2]
-    assert "n = " in ready.view.outcome.figures.text()
+    assert "n\u00a0=\u00a0" in ready.view.outcome.figures.text()
     assert "Compared with small@" in ready.view.outcome.comparison.text()
     assert model_in_use() == "default"
     qtbot.waitUntil(lambda: not job.is_alive(), timeout=30_000)
