@@ -14,7 +14,8 @@ from napari_cln.study.statistics.metrics import auc
 from napari_cln.training.arm import fit_arm
 from napari_cln.training.data import Batch, Samples
 from napari_cln.training.loop import fit
-from napari_cln.training.loss import Objective, patches_of
+from napari_cln.training.loss import Objective
+from napari_cln.training.patches import patches_of
 from napari_cln.training.recipes import LossTerms, Recipe
 from napari_cln.training.run_folder import Epoch
 from napari_cln.training.scoring import FrameScore, fit_limits, score_frames, trade_off
@@ -24,7 +25,7 @@ SMALL = YNetConfig(trunk="u", width=0.125)
 
 def rows_of(batch: Batch, predicted: torch.Tensor) -> list[tuple[int, list[float], int]]:
     """Frame, target and area of each patch."""
-    guides, rows, targets = patches_of(batch, predicted)
+    guides, rows, targets, _ = patches_of(batch, predicted).filled()
     return [
         (int(row), target.tolist(), int(guide.sum()))
         for guide, row, target in zip(guides, rows, targets, strict=True)
@@ -148,7 +149,7 @@ def test_the_arm_alone_learns_to_tell_a_node_from_nothing(samples, draw):
     before = {name: value.clone() for name, value in network.state_dict().items()}
     random = torch.get_rng_state()
     other = Batch.of(draw(20, 7))
-    guides, rows, targets = patches_of(other, torch.zeros(20, 1, 64, 64))
+    guides, rows, targets, _ = patches_of(other, torch.zeros(20, 1, 64, 64)).filled()
 
     def told_apart() -> float:
         with torch.no_grad():

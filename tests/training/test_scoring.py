@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from napari_cln.network.doubt import chance_of_failure
-from napari_cln.network.model import YNet
+from napari_cln.network.model import YNet, YNetConfig
+from napari_cln.network.u_shaped import UYNet
 from napari_cln.training.checkpoint import Progress
 from napari_cln.training.data import Samples
 from napari_cln.training.loop import _judge
@@ -184,6 +185,16 @@ def test_doubt_is_learnt_from_validation_frames():
     assert not model.knows_sectors
     assert fit_frame_doubt(frame_scores(is_sector=True), LIMITS).knows_sectors
     assert fit_frame_doubt([], LIMITS) is None
+
+
+def test_a_frame_as_a_whole_is_asked_for_its_card_alone(mixed):
+    torch.manual_seed(0)
+    network = UYNet(YNetConfig(trunk="u", width=0.125)).eval()
+    plain, asked = (score_frames(network, mixed, for_card=wanted) for wanted in (False, True))
+
+    assert {(one.of_frame, one.is_sector) for one in plain} == {(None, None)}
+    assert all(0 < one.of_frame < 1 and one.is_sector is False for one in asked)
+    assert plain == [replace(one, of_frame=None, is_sector=None) for one in asked]
 
 
 def test_a_result_is_that_of_the_patches_that_limits_let_pass():

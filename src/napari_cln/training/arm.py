@@ -19,7 +19,7 @@ from ..network.u_shaped import UYNet
 from .augmentation import augment
 from .data import Batch, Samples, order
 from .loop import mixed_precision
-from .loss import patches_of
+from .patches import patches_of
 
 __all__ = ["fit_arm"]
 
@@ -85,7 +85,7 @@ def _read(network: UYNet, samples: Samples, passes: int, seed: int) -> tuple[Ten
             with torch.autocast(device.type, torch.bfloat16, enabled=mixed_precision() == "bf16"):
                 features = network.encode(batch.image.contiguous(memory_format=torch.channels_last))
                 drawn = network.masks(features)[-1]
-            guides, frames, known = patches_of(batch, drawn.float().softmax(1)[:, 1:])
+            guides, frames, known, _ = patches_of(batch, drawn.float().softmax(1)[:, 1:]).filled()
             if len(guides):
                 rows.append(network.pooled(features, guides, frames).float().cpu())
                 targets.append(known.cpu())

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..network.transfer import fetch_values, send_values
-from .data import Batch
+from .data import NOT_JUDGED, Batch
 
 __all__ = ["augment", "change_look", "hide_cells"]
 
@@ -53,7 +53,7 @@ def augment(
     size = batch.image.shape[-1] // (2 if crop else 1)
     affine = np.stack([_affine(rng, moved) for rng in draws])
     if crop:
-        (drawn,) = fetch_values(batch.instances[:, 0])
+        drawn = batch.drawn.numpy() if batch.drawn is not None else fetch_values(batch.instances[:, 0])[0]
         affine[:, :, :2] /= 2
         affine[:, :, 2] = [_centre(rng, item) for rng, item in zip(draws, drawn, strict=True)]
     maps = send_values(affine, batch.image.device)
@@ -76,14 +76,14 @@ def augment(
     )
     (a, b), (c, d) = maps[:, :, :2].permute(1, 2, 0)
     shown = (a * d - b * c).abs()[frames]  # how much of the input's area the output shows
-    (whole,) = (after * shown > 0.9 * before).nonzero(as_tuple=True)  # a GPU is waited for, once
+    whole = after * shown > 0.9 * before
     return replace(
         batch,
         image=image,
         instances=instances,
         judged=judged,
-        nodes=batch.nodes[whole],
-        node_target=batch.node_target[whole],
+        node_weight=batch.node_weight * whole,
+        drawn=None,
         frame_weight=batch.frame_weight * (0.0 if crop else 1.0),
     )
 
@@ -155,7 +155,7 @@ def _centre(rng: np.random.Generator, instances: NDArray[np.uint8]) -> NDArray[n
     anywhere = rng.uniform(-0.5, 0.5, 2)
     near, jitter = rng.random() < 0.85, rng.uniform(-0.1, 0.1, 2)
     ids = np.unique(instances)
-    ids = ids[ids > 0]
+    ids = ids[(ids > 0) & (ids < NOT_JUDGED)]
     if not near or not len(ids):
         return anywhere
     chosen = ids[int(rng.integers(len(ids)))]

@@ -219,8 +219,9 @@ class Samples:
 class Batch:
     """Frames on the computing device; unknown truths have a weight of 0.
 
-    ``nodes`` lists the nodes that have a target: row ``(frame, id)`` each, int64 (M, 2). ``judged`` is 1
-    where the mask is known; None where it is everywhere.
+    ``nodes`` lists the nodes that have a target: row ``(frame, id)`` each, int64 (M, 2); one that was cut
+    off weighs 0. ``judged`` is 1 where the mask is known; None where it is everywhere. ``drawn`` are the
+    samples' instances, which the processor reads without waiting for a GPU; None where they have moved.
     """
 
     image: Tensor  # (B, 1 + planes, S, S) float32
@@ -230,6 +231,8 @@ class Batch:
     frame_weight: Tensor  # (B,)
     nodes: Tensor  # (M, 2)
     node_target: Tensor  # (M,)
+    node_weight: Tensor  # (M,)
+    drawn: Tensor | None = None  # (B, S, S) uint8, on the CPU
     judged: Tensor | None = None  # (B, 1, S, S) float32
 
     @classmethod
@@ -252,6 +255,8 @@ class Batch:
             frame_weight=send_values(frame_known, device).float(),
             nodes=send_values(nodes + np.array([0, 1]), device),
             node_target=send_values(samples.node_targets[tuple(nodes.T)], device),
+            node_weight=torch.ones(len(nodes), device=device),
+            drawn=torch.from_numpy(samples.instances),
             judged=(~unjudged).float() if (samples.instances == NOT_JUDGED).any() else None,
         )
 
@@ -261,6 +266,7 @@ class Batch:
             self,
             image=F.avg_pool2d(self.image, 2),
             instances=self.instances[..., ::2, ::2].contiguous(),
+            drawn=None if self.drawn is None else self.drawn[..., ::2, ::2],
             judged=None if self.judged is None else self.judged[..., ::2, ::2].contiguous(),
         )
 

@@ -6,19 +6,16 @@ frames all lack labels would otherwise wait for the others for ever.
 
 from __future__ import annotations
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
-from ..imaging.measurement import TOUCHING
 from ..network.model import Features, Member, YNet
 from .data import Batch
+from .patches import patches_of
 from .recipes import LossTerms
 
-__all__ = ["Objective", "Restoration", "patches_of", "restoration_error", "soft_dice"]
+__all__ = ["Objective", "Restoration", "restoration_error", "soft_dice"]
 
 DEEP_WEIGHTS = (0.25, 0.5)
 """What the masks of the decoder's coarser levels count, the coarsest first; the finest counts 1."""
@@ -132,7 +129,8 @@ class Objective(nn.Module):
         drawn = (batch.instances[frames, 0] == ids[:, None, None])[:, None].float()  # (M, 1, S, S)
         around = F.max_pool2d(drawn, 9, stride=1, padding=4)
         found = (predicted[frames] >= 0.5).float() * around
-        use_found = (torch.arange(len(ids), device=ids.device) % 2 == 1) & found.any((1, 2, 3))
+        second = (batch.node_weight.cumsum(0) - 1) % 2 == 1
+        use_found = second & found.any((1, 2, 3))
         guides = torch.where(use_found[:, None, None, None], found, drawn)
         # without a mask only the network's own can guide
         known = batch.mask_weight[:, None, None, None] > 0
@@ -140,7 +138,7 @@ class Objective(nn.Module):
         rows = torch.cat([frames, torch.arange(len(mask), device=frames.device)])
         logits = self.network.classify(features, torch.cat([guides, frame_guides]), rows).float()
         target = torch.cat([batch.node_target, batch.frame_target])
-        weight = torch.cat([torch.ones_like(batch.node_target), batch.frame_weight])
+        weight = torch.cat([batch.node_weight, batch.frame_weight])
         return _class_loss(logits, target, weight)
 
     def _class_of_patches(self, features: Features, batch: Batch, predicted: Tensor) -> Tensor:
@@ -151,14 +149,11 @@ class Objective(nn.Module):
         from masks of nodes laid where no node is, since a decoder that has learnt its frames proposes
         little. Patches that are no node weigh together at most as much as those that are.
         """
-        guides, rows, targets = patches_of(batch, predicted)
-        if not len(guides):
-            return features.arm.sum() * 0.0
+        guides, rows, targets, weight = patches_of(batch, predicted)
         logits = self.network.classify(features, guides, rows).float()
-        weight = torch.ones(len(targets), device=targets.device)
         nothing = targets[:, 2] > 0.5
-        nodes = (~nothing).sum().clamp_min(1)
-        weight[nothing] = (nodes / nothing.sum().clamp_min(1)).clamp_max(1.0).float()
+        others, nodes = ((weight * part).sum().clamp_min(1) for part in (nothing, ~nothing))
+        weight = weight * torch.where(nothing, (nodes / others).clamp_max(1.0), 1.0)
         return _weighted_mean(-(targets * logits.log_softmax(1)).sum(1), weight)
 
 
@@ -210,92 +205,6 @@ def restoration_error(drawn: Tensor, grey: Tensor, hidden: Tensor | None) -> Ten
     weight = there if hidden is None else there * (SEEN + (1 - SEEN) * hidden)
     error = (drawn[:, 1:] - drawn[:, :1] - grey).abs()
     return (error * weight).sum() / weight.sum().clamp_min(1)
-
-
-THRESHOLDS = (0.5, 0.25, 0.1)
-"""Where patches are cut out of a probability, in turn from frame to frame: the sure, and the unsure."""
-MOST_PATCHES = 4
-"""Patches of a frame that the arm learns from, the largest first."""
-IS_NODE, IS_NOTHING = 0.3, 0.1
-"""Overlap (IoU) of a patch with the nodes that it touches: from here on it is one; below this it is none."""
-
-
-def patches_of(batch: Batch, predicted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Cut out what the class arm learns from: nodes, and patches that are none.
-
-    Parameters
-    ----------
-    batch : Batch
-    predicted : Tensor, shape (B, 1, S, S), in [0, 1]
-        What the decoder draws. Which of the ``THRESHOLDS`` cuts a frame's patches goes by its place in
-        the batch.
-
-    Returns
-    -------
-    (Tensor (M, 1, S, S), Tensor (M,), Tensor (M, 3))
-        Guides, the frame of each, and their class targets: benign, malignant, no node.
-    """
-    instances = batch.instances[:, 0].cpu().numpy()
-    unjudged = None if batch.judged is None else batch.judged[:, 0].cpu().numpy() < 0.5
-    probability = predicted[:, 0].float().cpu().numpy()
-    known_mask = batch.mask_weight.cpu().numpy() > 0
-    node_target = {
-        (frame, id_): target
-        for (frame, id_), target in zip(batch.nodes.tolist(), batch.node_target.tolist(), strict=True)
-    }
-    frame_target, frame_weight = batch.frame_target.tolist(), batch.frame_weight.tolist()
-    guides: list[NDArray[np.bool_]] = []
-    rows: list[int] = []
-    targets: list[tuple[float, float, float]] = []
-
-    def add(guide: NDArray[np.bool_], row: int, target: float | None) -> None:
-        guides.append(guide)
-        rows.append(row)
-        targets.append((0.0, 0.0, 1.0) if target is None else (1 - target, target, 0.0))
-
-    for (row, id_), target in node_target.items():
-        add(instances[row] == id_, row, target)
-    shapes = list(guides)
-    for row in range(len(instances)):
-        here = instances[row] > 0
-        if frame_weight[row] > 0 and (here.any() or not known_mask[row]):
-            add(np.zeros_like(here), row, frame_target[row])  # what the frame as a whole says
-        if not known_mask[row]:
-            continue
-        if not here.any() and unjudged is None:
-            add(np.zeros_like(here), row, None)
-        if shapes:  # a node's mask where there is none
-            laid = shapes[row % len(shapes)]
-            if not (laid & here).any():
-                add(laid, row, None)
-        threshold = THRESHOLDS[row % len(THRESHOLDS)]
-        labels, count = ndimage.label(probability[row] >= threshold, structure=TOUCHING)
-        areas = np.bincount(labels.ravel(), minlength=count + 1)
-        areas[0] = 0
-        for number in np.argsort(-areas)[:MOST_PATCHES]:
-            if areas[number] < here.size // 2000:
-                break
-            patch = labels == number
-            if unjudged is not None and (patch & unjudged[row]).any():
-                continue
-            touched = np.unique(instances[row][patch & here])
-            if not touched.size:
-                add(patch, row, None)
-                continue
-            node = np.isin(instances[row], touched)
-            overlap = (patch & node).sum() / (patch | node).sum()
-            known = [node_target.get((row, int(id_))) for id_ in touched]
-            if overlap >= IS_NODE and len(known) == 1 and known[0] is not None:
-                add(patch, row, known[0])
-            elif overlap < IS_NOTHING and (patch & node).sum() < 0.5 * areas[number]:
-                add(patch, row, None)
-    device = predicted.device
-    stacked = np.stack(guides) if guides else np.zeros((0, *instances.shape[1:]), np.bool_)
-    return (
-        torch.from_numpy(stacked).float()[:, None].to(device),
-        torch.tensor(rows, dtype=torch.int64, device=device),
-        torch.tensor(targets, dtype=torch.float32, device=device).reshape(-1, 3),
-    )
 
 
 def _judged(probability: Tensor, judged: Tensor | None) -> Tensor:

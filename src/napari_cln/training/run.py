@@ -204,7 +204,7 @@ def _train(
             state.wait_for_everyone()
             network = _best_of(place, recipe, train_on, validate_on)
         networks.append(network)
-        scores.append(score_frames(network, validate_on))
+        scores.append(score_frames(network, validate_on, for_card=True))
         if is_new and state.is_main_process:
             counts = more.counts(len(train_on), [validated])
             clips = _clips_of(cases)

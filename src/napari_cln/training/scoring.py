@@ -61,8 +61,8 @@ class FrameScore:
     the mask is unknown. ``peaks`` are the highest probabilities of the patches that met a node.
     ``patches`` are all that were drawn: what the network's arm says of each, how likely it is a node; its
     area; and how much of that lies on nodes, whose area together is ``node_area``.
-    ``of_frame`` is how likely the frame as a whole has a node, as the arm says; ``is_sector`` tells whether
-    it is of a curved or phased probe.
+    ``of_frame`` is how likely the frame as a whole has a node, as the arm says, and ``is_sector`` tells
+    whether it is of a curved or phased probe; None where nobody asked.
     ``failed`` says that the network gave no finite number: then nothing was found (a Dice of 0 where
     there is a node), and ``malignancy`` is NaN.
     """
@@ -76,8 +76,8 @@ class FrameScore:
     peaks: tuple[float, ...] = ()
     patches: tuple[tuple[float, int, int], ...] = ()
     node_area: int = 0
-    of_frame: float = 1.0
-    is_sector: bool = False
+    of_frame: float | None = None
+    is_sector: bool | None = None
     failed: bool = False
 
     def result(self, least: float, smallest: int) -> tuple[float, bool]:
@@ -90,7 +90,12 @@ class FrameScore:
 
 @torch.no_grad()
 def score_frames(
-    network: Network, samples: Samples, *, device: torch.device | str = "cpu", batch_size: int = 8
+    network: Network,
+    samples: Samples,
+    *,
+    device: torch.device | str = "cpu",
+    batch_size: int = 8,
+    for_card: bool = False,
 ) -> list[FrameScore]:
     """Predict every frame and compare it with what is known of it.
 
@@ -101,11 +106,14 @@ def score_frames(
     samples : Samples
     device : torch.device or str
     batch_size : int
+    for_card : bool
+        Ask of each frame what :func:`fit_frame_doubt` needs as well, which no epoch's figures do.
     """
     scores = []
+    for_card = for_card and network.config.knows_nothing
     for start in range(0, len(samples), batch_size):
         part = samples.take(range(start, min(start + batch_size, len(samples))))
-        answer = _answers(network, Batch.of(part, device).image, part.instances == NOT_JUDGED)
+        answer = _answers(network, Batch.of(part, device).image, part.instances == NOT_JUDGED, for_card)
         instances = np.where(part.instances == NOT_JUDGED, np.uint8(0), part.instances)
         for index, id_ in enumerate(part.ids):
             reference = instances[index] > 0
@@ -131,8 +139,8 @@ def score_frames(
                         for id_, chance in enumerate(answer.chances[index], start=1)
                     ),
                     node_area=int(reference.sum()),
-                    of_frame=float(answer.of_frames[index]),
-                    is_sector=is_sector(part.images[index] / np.float32(255)),
+                    of_frame=None if answer.of_frames is None else float(answer.of_frames[index]),
+                    is_sector=is_sector(part.images[index] / np.float32(255)) if for_card else None,
                     failed=not answer.whole[index],
                 )
             )
@@ -150,19 +158,21 @@ class _Answer:
     """Answer of a network about B frames.
 
     ``patches`` are numbered from 1 on in each frame, and ``chances`` are theirs, ``of_frames`` those of the
-    frames as a whole; ``whole`` is False where the network gave no finite number, and nothing was found then.
+    frames as a whole, where they were asked for; ``whole`` is False where the network gave no finite number,
+    and nothing was found then.
     """
 
     probability: NDArray[np.float32]  # (B, S, S)
     patches: list[NDArray[np.uint8]]  # each (S, S)
     chances: list[NDArray[np.float64]]  # each (N,)
-    of_frames: NDArray[np.float64]  # (B,)
+    of_frames: NDArray[np.float64] | None  # (B,)
     malignancy: NDArray[np.float32]  # (B,)
     whole: NDArray[np.bool_]  # (B,)
 
 
-def _answers(network: Network, images: Tensor, unjudged: NDArray[np.bool_]) -> _Answer:
-    """Ask a network about frames (B, 1, S, S); in what nobody judged (B, S, S) nothing is found."""
+def _answers(network: Network, images: Tensor, unjudged: NDArray[np.bool_], for_card: bool) -> _Answer:
+    """Ask a network about frames (B, 1, S, S), and about each as a whole where its card needs it; in what
+    nobody judged (B, S, S) nothing is found."""
     features = network.encode(images)
     probability = np.zeros(unjudged.shape, dtype=np.float32)
     whole = np.ones(len(images), dtype=np.bool_)
@@ -183,9 +193,8 @@ def _answers(network: Network, images: Tensor, unjudged: NDArray[np.bool_]) -> _
     stacked = np.array(masks, dtype=np.float32).reshape(-1, *unjudged.shape[1:])
     chances = chance_of_node(network, features, stacked, rows)
     each = [chances[rows == row] for row in range(len(images))]
-    of_frames = chance_of_node(
-        network, features, np.zeros(unjudged.shape, np.float32), np.arange(len(images))
-    )
+    nowhere, every = np.zeros(unjudged.shape, np.float32), np.arange(len(images))
+    of_frames = chance_of_node(network, features, nowhere, every) if for_card else None
     if network.config.knows_nothing:  # scored as in use, under what is taken for nodes
         kept = [
             np.isin(one, np.flatnonzero(of >= LENIENT) + 1) for one, of in zip(patches, each, strict=True)
@@ -297,7 +306,7 @@ def fit_frame_doubt(scores: Sequence[FrameScore], limits: Limits) -> DoubtModel 
     Parameters
     ----------
     scores : sequence of FrameScore
-        Of a network with a class *nothing*.
+        Of a network with a class *nothing*, asked for its card.
     limits : Limits
         With which it is used.
 
@@ -307,20 +316,22 @@ def fit_frame_doubt(scores: Sequence[FrameScore], limits: Limits) -> DoubtModel 
         None where too few results fail, or hold (:func:`~napari_cln.network.doubt.fit_doubt`).
     """
     known = [score for score in scores if score.has_node is not None and not score.failed]
+    asked = [score.of_frame for score in known if score.of_frame is not None]
+    assert len(asked) == len(known), "score_frames(for_card=True) asks for what this needs"
     results = [score.result(limits.min_node_chance, limits.min_node_area) for score in known]
     overlaps = np.nan_to_num([overlap for overlap, _ in results])
     claims = np.array([claimed for _, claimed in results], dtype=np.bool_)
     empty = np.array([not score.has_node for score in known], dtype=np.bool_)
     clues = []
-    for score in known:
+    for score, of_frame in zip(known, asked, strict=True):
         chances = np.array([chance for chance, area, _ in score.patches if area >= limits.min_node_area])
         kept = chances >= limits.min_node_chance
-        clues.append(clues_of(chances[kept], score.of_frame, chances[~kept]))
+        clues.append(clues_of(chances[kept], of_frame, chances[~kept]))
     failed = np.where(empty, claims, overlaps < FAILED)
     model = fit_doubt(clues, claims, failed, ~empty & (overlaps >= HOLDS))
     if model is None:
         return None
-    return replace(model, knows_sectors=any(score.is_sector for score in known))
+    return replace(model, knows_sectors=any(score.is_sector is True for score in known))
 
 
 def _best_chance(scores: Sequence[FrameScore], smallest: int) -> float:

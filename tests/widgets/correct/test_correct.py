@@ -52,6 +52,7 @@ def finish(qtbot):
 
     def finish(dock) -> None:
         QTest.qWait(20)
+        qtbot.waitUntil(lambda: not dock.session.turns.is_waiting, timeout=20_000)
         qtbot.waitUntil(lambda: dock.session.filing.saver.is_idle, timeout=20_000)
         QTest.qWait(20)
 

@@ -49,11 +49,12 @@ def dock(viewer, folder, qtbot) -> CorrectDock:
 
 @pytest.fixture
 def key(viewer, dock, qtbot):
-    """Press a key on the canvas, and wait for the disk."""
+    """Press a key on the canvas, and wait for the next frame and the disk."""
 
     def key(key: Qt.Key) -> None:
         native = viewer.window._qt_viewer.canvas.native
         QTest.keyClick(native, key, Qt.KeyboardModifier.ShiftModifier)
+        qtbot.waitUntil(lambda: not dock.session.turns.is_waiting, timeout=30_000)
         qtbot.waitUntil(lambda: dock.session.filing.saver.is_idle, timeout=30_000)
         QTest.qWait(20)
 

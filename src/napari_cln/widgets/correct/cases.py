@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -134,6 +134,7 @@ class CaseOpener:
         self.reader: str | None = None
         self._place = Path()
         self._shell: tuple[Image, Labels] | None = None
+        self._left_size: tuple[object, ...] | None = None  # of the frame that the shell has shown
         self._redrawn: list[Layer] = []  # of the shell
         self._aside: dict[Path, list[Layer]] = {}
         self._unpainted: list[Path] = []  # of those put aside
@@ -143,18 +144,15 @@ class CaseOpener:
         """Tell whether a frame was put aside."""
         return _place(case_id, second_reader) in self._aside
 
-    def take_from_stash(self, case_id: str, second_reader: str | None, keep: bool) -> Labels | None:
-        """Show a frame that was put aside, in the place of the open one; None where none was.
+    def take_from_stash(self, case_id: str, second_reader: str | None) -> Labels | None:
+        """Show a frame that was put aside, in the place of the one that was left; None where none was.
 
         Parameters
         ----------
         case_id : str
         second_reader : str, optional
             Who gives a second reading: they never see the first one's strokes, nor the other way round.
-        keep : bool
-            Whether the frame that is open now is to be put aside.
         """
-        self._leave(keep)
         self._place = _place(case_id, second_reader)
         self.reader, self.case_id = second_reader, case_id
         layers = self._aside.pop(self._place, None)
@@ -162,7 +160,7 @@ class CaseOpener:
             return None
         self._unpainted = [place for place in self._unpainted if place != self._place]
         image, labels = layers[0], next(layer for layer in layers if isinstance(layer, Labels))
-        shell, before = self._shell, _size(self._shell)
+        shell = self._shell_there()
         if shell is not None and _is_like(shell[0], image.rgb) and _single(layers):
             self.desk.hand_over(labels, *shell)
             with at_once(self.viewer, [*shell, *self._redrawn]):
@@ -180,13 +178,12 @@ class CaseOpener:
             link(layer, self.image)
             if layer not in self.viewer.layers:
                 self.viewer.add_layer(layer)
-        self._fit(before)
         return labels
 
-    def show(self, known: Annotation) -> Labels:
+    def show(self, known: Annotation) -> Generator[None, None, Labels]:
         """Show a frame with masks; :meth:`take_from_stash` said which one it is."""
         data, options, _ = frame_to_layer(known.frame)
-        shell, before = self._shell, _size(self._shell)
+        shell = self._shell_there()
         if shell is not None and _is_like(shell[0], options["rgb"]):
             self.image, labels = shell
             with at_once(self.viewer, [*shell, *self._redrawn]):
@@ -200,8 +197,8 @@ class CaseOpener:
             self._drop_shell()
             self.image = Image(data, **options)
             self.viewer.add_layer(self.image)
+            yield
             labels = add_mask(self.viewer, self.image, known.instances)
-        self._fit(before)
         return labels
 
     def read(self, folder: TrainingFolder, case_id: str, second_reader: str | None) -> Annotation:
@@ -221,10 +218,15 @@ class CaseOpener:
         """Keep the frames that were read beside the window; see :func:`read_ahead`."""
         self._ahead = found
 
-    def _leave(self, keep: bool) -> None:
+    def leave(self, keep: bool) -> None:
         """Take leave of the open frame, or put it aside; its layers may serve the next one."""
-        image, self._shell, self._redrawn = self.image, None, []
-        self.image = self.case_id = self.reader = None
+        image, self.image = self.image, None
+        self.case_id = self.reader = None
+        shell = self._shell_there()
+        if image is None and shell is not None:
+            self.desk.hand_over(shell[1])  # it was left before, for a frame that did not come
+            return
+        self._shell, self._left_size, self._redrawn = None, None, []
         if image is None or image not in self.viewer.layers:
             return
         masks = self.desk.of_image(image)
@@ -233,6 +235,7 @@ class CaseOpener:
         again = [layer for layer in layers if layer.metadata.get(KEY) in REDRAWN]
         if _single(layers) and not lie_apart(image, layers[1]):
             self._shell, self._redrawn = (layers[0], layers[1]), again
+            self._left_size = _size(self._shell[0])
             for layer in again:
                 if layer.visible and layer.metadata[KEY] == LayerKind.SKETCH:
                     layer.visible = False
@@ -261,20 +264,26 @@ class CaseOpener:
         exchange_strokes(labels, mask)
         return aside, mask
 
+    def _shell_there(self) -> tuple[Image, Labels] | None:
+        """The layers that may serve the next frame; None where a script has removed one meanwhile."""
+        there = self._shell is not None and all(layer in self.viewer.layers for layer in self._shell)
+        return self._shell if there else None
+
     def _drop_shell(self) -> None:
         for layer in (*(self._shell or ()), *self._redrawn):
-            self.viewer.layers.remove(layer)
-        self._redrawn = []
+            if layer in self.viewer.layers:
+                self.viewer.layers.remove(layer)
+        self._shell, self._redrawn = None, []
 
     def _bring_along(self, image: Image) -> None:
         """Lay what is redrawn beside a mask onto the frame that its image shows now."""
         for layer in self._redrawn:
             lay(layer, space_of(image, 2))
 
-    def _fit(self, before: tuple[object, ...] | None) -> None:
+    def fit(self) -> None:
         """Let the canvas show all of a frame that lies elsewhere than the one before."""
         assert self.image is not None
-        if before != _size((self.image,)):
+        if self._left_size != _size(self.image):
             fit_view(self.viewer, [self.image])
 
 
@@ -298,11 +307,9 @@ def _is_like(image: Image, rgb: bool) -> bool:
     return image.rgb == rgb and not image.multiscale
 
 
-def _size(layers: tuple[Layer, ...] | None) -> tuple[object, ...] | None:
+def _size(layer: Layer) -> tuple[object, ...]:
     """Size and place in the world, to compare."""
-    if layers is None:
-        return None
-    return (*layers[0].extent.world.ravel().tolist(), *map(str, layers[0].units))
+    return (*layer.extent.world.ravel().tolist(), *map(str, layer.units))
 
 
 def _put(layer: Layer, data: NDArray[np.uint8], options: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ from ...errors import counted
 from ..common.actions import offer
 from ..common.number_field import tell_refusals
 from ..common.parts import OPEN_FIRST, DockBody, Listeners, MessageLine
+from ..common.turns import HeldCanvas
 from ..common.workplace import workplace_of
 from ..prompts.scale import ScaleTool
 from ..prompts.sketch import prepare_hint
@@ -23,11 +24,11 @@ from .cases import show_difference
 from .filing import NO_FOLDER, NO_NAME
 from .nodes import TOOLS
 from .painted import PaintedMask
+from .seat import Seat
 from .second_reader import SecondReading
 from .session import Session
 from .suggestions import Suggestions
 from .tools import NodeMenu, Workbench
-from .turn import Turn
 from .view import CorrectView, state_of
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class CorrectDock(QWidget):
         self._listeners = Listeners(self)
         self.session = Session(self.viewer, self._listeners.listen)
         self.session.setParent(self)
+        HeldCanvas(self, self.session.turns)
         self.second, self.suggestions = SecondReading(self.session), Suggestions(self.session)
         self.scale = ScaleTool(self.viewer, self.session)
         self.bench = Workbench(self.session)
@@ -70,7 +72,7 @@ class CorrectDock(QWidget):
         self.view = CorrectView(lambda: frame_layers(self.viewer.layers))
         self._shown: PaintedMask | None = None
         self._patient_of: Image | None = None
-        self._turn = Turn(self, workplace_of(self.viewer), self._retire)
+        self._seat = Seat(self, workplace_of(self.viewer), self.session.retire, self._listeners.stop)
         body = DockBody(self, self.viewer, self.view, self.message)
         body.dressed.connect(self.view.nodes.wear)
         body.dress()
@@ -80,7 +82,7 @@ class CorrectDock(QWidget):
         self._connect_viewer()
         self._show()
         self.reset_choices()
-        self._turn.begin(opener=self.open_case, describer=self.session.notes.describe_nodes)
+        self._seat.take(opener=self.open_case, describer=self.session.notes.describe_nodes)
         if (opened := workplace_of(self.viewer).folder) is not None:
             self.view.study.open_folder(opened)
 
@@ -107,10 +109,6 @@ class CorrectDock(QWidget):
 
     # ------------------------------------------------------------ what is done
 
-    def _retire(self) -> None:
-        self.session.retire()
-        self._listeners.stop()
-
     def _open_study(self) -> None:
         folder = self.view.study.folder
         assert folder is not None
@@ -128,7 +126,7 @@ class CorrectDock(QWidget):
 
     def _choose_image(self, image: Image | None) -> None:
         if image is not None:
-            self.session.navigator.show_image(image)
+            self.session.turns.do(partial(self.session.navigator.show_image, image))
 
     def _type_patient(self) -> None:
         self.session.notes.take_patient(
@@ -140,6 +138,9 @@ class CorrectDock(QWidget):
 
     def _show(self) -> None:
         """Bring the view in line with the session."""
+        if self.session.turns.is_waiting:
+            self.session.notice()  # half of a frame is told to nobody
+            return
         mask, image = self.session.mask, self.session.navigator.image
         if mask is not self._shown or image is not self._patient_of:
             self.message.forget(self._shown, self._patient_of)
@@ -179,7 +180,7 @@ class CorrectDock(QWidget):
             (view.scale.draw, lambda: self.scale.start(navigator.image, navigator.index)),
             (view.scale.use, lambda: self.scale.apply(navigator.image, view.scale.length)),
         ):
-            button.clicked.connect(lambda _checked=False, action=action: action())
+            button.clicked.connect(lambda _checked=False, action=action: session.turns.do(action))
         view.study.opened.connect(self._open_study)
         view.study.reader_changed.connect(self._take_reader)
         view.study.failed.connect(lambda reason: self.message.say(reason, "bad"))
@@ -187,18 +188,22 @@ class CorrectDock(QWidget):
         view.recovery.restored.connect(session.restore)
         view.recovery.discarded.connect(session.discard)
         view.image.changed.connect(self._choose_image)
+        view.walk.stepping.connect(session.turns.finish)
         view.walk.asked.connect(session.routes.go)
         view.work.chosen.connect(session.work.choose)
-        view.nodes.edited.connect(lambda: session.notes.take_facts(view.nodes.nodes))
-        view.about.note.editingFinished.connect(lambda: session.notes.take_note(view.about.note.text()))
-        view.about.patient.editingFinished.connect(self._type_patient)
+        for signal, deed in (
+            (view.nodes.edited, lambda: session.notes.take_facts(view.nodes.nodes)),
+            (view.about.note.editingFinished, lambda: session.notes.take_note(view.about.note.text())),
+            (view.about.patient.editingFinished, self._type_patient),
+        ):
+            signal.connect(partial(session.turns.do, deed))
         view.drawing.fill.setChecked(workplace_of(self.viewer).filled)
         view.drawing.fill.toggled.connect(workplace_of(self.viewer).fill)
         view.drawing.difference.toggled.connect(lambda _: self._show())
         view.decision.show_other.toggled.connect(self.second.show)
         view.worthy.chosen.connect(self.suggestions.go_to)
-        view.tools.used.connect(self.bench.use)
-        view.tools.burned.clicked.connect(lambda _=False: self.bench.use_burned())
+        view.tools.used.connect(lambda name: session.turns.do(partial(self.bench.use, name)))
+        view.tools.burned.clicked.connect(lambda _=False: session.turns.do(self.bench.use_burned))
         self.bench.clip.busy.connect(view.tools.show_busy)
         view.nodes.chosen.connect(self.bench.choose)
         view.nodes.asked.connect(self.menu.open)
@@ -231,8 +236,9 @@ class CorrectDock(QWidget):
             listeners.listen(emitter, session.notice)
         listeners.listen(viewer.layers.events, self._notice_layers)
         view, decisions = self.view, session.decisions
+        choose, browse = view.study.choose, view.study.open_button
+        offer(self, viewer, "open_folder", "Open a training folder", "Shift-Z", choose, browse)
         for name, title, key, deed, button in (
-            ("open_folder", "Open a training folder", "Shift-Z", view.study.choose, view.study.open_button),
             ("accept", "Accept the mask", "Shift-A", decisions.accept, view.verdict.accept),
             (
                 "accept_and_go_on",
@@ -267,10 +273,10 @@ class CorrectDock(QWidget):
             ("previous_frame", "Previous frame", "Shift-J", partial(view.walk.step, -1), view.walk.back),
             ("next_frame", "Next frame", "Shift-K", partial(view.walk.step, 1), view.walk.forward),
         ):
-            offer(self, viewer, name, title, key, deed, button)
+            offer(self, viewer, name, title, key, partial(session.turns.do, deed), button)
         for tool in TOOLS:
-            use, button = partial(self.bench.use, tool.name), view.tools.buttons[tool.name]
-            offer(self, viewer, tool.name, tool.title, tool.key, use, button)
+            use = partial(session.turns.do, partial(self.bench.use, tool.name))
+            offer(self, viewer, tool.name, tool.title, tool.key, use, view.tools.buttons[tool.name])
 
     def showEvent(self, event: QShowEvent) -> None:  # Qt's name
         super().showEvent(event)
@@ -278,10 +284,9 @@ class CorrectDock(QWidget):
         QTimer.singleShot(0, partial(prepare_hint, self.viewer))
 
     def event(self, event: QEvent) -> bool:  # Qt's name
-        if event.type() == QEvent.Type.ParentChange:
-            self._turn.is_closed = self.parentWidget() is None
-            if self._turn.is_closed:
-                self.bench.put_away()  # napari takes a dock that is closed out of its window, and keeps it
+        if event.type() == QEvent.Type.ParentChange and self._seat.look():
+            self.session.turns.finish()
+            self.bench.put_away()
         return super().event(event)
 
     def _notice_layers(self, event: Any) -> None:

@@ -22,6 +22,7 @@ from ..common.in_view import (
     take_up,
 )
 from ..common.parts import OPEN_FIRST, Signal
+from ..common.turns import Stages
 from ..common.worker import Work
 from .cases import CaseOpener, add_mask, chosen_labels, read_ahead, saved_masks
 from .filing import NO_FOLDER, Filing
@@ -154,8 +155,8 @@ class Navigator(QObject):
             tool = Tool.of(self.labels)
             self._turn_to(self.image, add_mask(self.viewer, self.image), tool)
 
-    def open_case(self, folder: TrainingFolder, case_id: str, second_reader: str | None) -> None:
-        """Show a frame of the training folder.
+    def open_case(self, folder: TrainingFolder, case_id: str, second_reader: str | None) -> Stages:
+        """Show a frame of the training folder, in several steps: between them nothing is to be read.
 
         Parameters
         ----------
@@ -186,9 +187,14 @@ class Navigator(QObject):
         masks = [] if cases.image is None else self.desk.of_image(cases.image)
         # what was said of a mask that nobody touched stays in its ledger
         keep = any(mask.touched or mask.is_unsaved > self.filing.is_pending(mask) for mask in masks)
-        labels = cases.take_from_stash(case_id, second_reader, keep)
+        cases.leave(keep)
+        yield
+        labels = cases.take_from_stash(case_id, second_reader)
         if labels is None and known is not None:
-            labels = cases.show(known)
+            labels = yield from cases.show(known)
+        yield
+        cases.fit()
+        yield
         image = cases.image
         assert image is not None
         assert labels is not None

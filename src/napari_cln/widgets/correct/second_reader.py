@@ -63,7 +63,7 @@ class SecondReading(QObject):
             work.done.connect(self.told.emit)
             work.failed.connect(lambda error: self.told.emit(str(error)))
             work.start()
-        if request.mask is self._session.mask:
+        if request.mask is self._session.navigator.mask:
             self.look()
 
     def show(self, on: bool) -> None:

@@ -13,10 +13,12 @@ from napari.layers import Image, Labels
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer
 
+from ...errors import ClnError
 from ...folder.dataset import TrainingFolder
 from ...folder.readers import ReadingPair
 from ...types import Node, Status
 from ..common.parts import OPEN_FIRST, Signal
+from ..common.turns import Stages, Turns
 from .filing import NO_FOLDER, NO_NAME, Filing, SaveRequest
 from .ledger import PackedMasks, Said, Typed, follow_nodes
 from .navigator import Navigator, Routes
@@ -44,6 +46,8 @@ class Session(QObject):
 
     Attributes
     ----------
+    turns : Turns
+        What is done in several turns of the event loop; all of the session's own methods finish it first.
     desk : Desk
         The masks that were looked at.
     filing : Filing
@@ -72,7 +76,7 @@ class Session(QObject):
         self, viewer: ViewerModel, listen: Callable[[Any, Callable[..., None]], None] | None = None
     ) -> None:
         super().__init__()
-        self.viewer, self.second = viewer, False
+        self.viewer, self.second, self.turns = viewer, False, Turns(self)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         listen = listen or (lambda emitter, callback: emitter.connect(callback))
@@ -82,9 +86,10 @@ class Session(QObject):
         for part in (self.filing, self.navigator):
             part.setParent(self)
             part.told.connect(self.told)
-        self._timer.timeout.connect(self.refresh)
+        self._timer.timeout.connect(self._look_round)
+        self.turns.failed.connect(self._tell_failure)
         self.work = WorkList(self)
-        self.routes = Routes(self.navigator, self.work, self.open_case)
+        self.routes = Routes(self.navigator, self.work, self.turn_to)
         self.steps, self.notes, self.decisions = Steps(self), Notebook(self), Decisions(self)
         self.navigator.changed.connect(self.steps.bind)
         self.navigator.changed.connect(self.changed)
@@ -95,6 +100,7 @@ class Session(QObject):
     @property
     def mask(self) -> PaintedMask | None:
         """The mask of the frame in view."""
+        self.turns.finish()
         return self.navigator.mask
 
     @property
@@ -111,6 +117,12 @@ class Session(QObject):
         self.look()
         self.navigator.follow()
         self.navigator.find()
+
+    def _look_round(self) -> None:
+        if self.turns.is_waiting:
+            self._timer.start()
+        else:
+            self.refresh()
 
     def flush(self) -> None:
         """Wait until everything is saved."""
@@ -146,14 +158,24 @@ class Session(QObject):
     # ------------------------------------------------------------ from frame to frame
 
     def open_case(self, case_id: str) -> None:
-        """Show a frame of the training folder."""
+        """Show a frame of the training folder, before this returns."""
+        self.turns.finish()
+        for _ in self._open_case(case_id):
+            continue
+
+    def turn_to(self, case_id: str) -> None:
+        """Show a frame of the training folder, in several turns of the event loop."""
+        self.turns.begin(self._open_case(case_id))
+
+    def _open_case(self, case_id: str) -> Stages:
         if self.folder is None:
             self.tell(NO_FOLDER)
         elif self.second and not self.filing.who:
             self.tell(NO_NAME)
         else:
             self.look()
-            self.navigator.open_case(self.folder, case_id, self.filing.who if self.second else None)
+            reader = self.filing.who if self.second else None
+            yield from self.navigator.open_case(self.folder, case_id, reader)
             self.navigator.read_ahead(self.folder, self.work.neighbours(case_id))
 
     def bring_saved(self) -> None:
@@ -168,6 +190,7 @@ class Session(QObject):
 
     def look(self, *, seconds: float = 0.015) -> list[PaintedMask]:
         """Save what was painted, undone or redone since the last look; return these masks."""
+        self.turns.finish()
         changed = []
         for mask, happened in self.desk.look(self.filing.who, seconds):
             if happened == "painted":
@@ -225,7 +248,12 @@ class Session(QObject):
 
     def tell(self, sentence: str, about: object = None) -> None:
         """Say why something is not done."""
-        self.told.emit(sentence, "bad", about or self.mask)
+        self.told.emit(sentence, "bad", about or self.navigator.mask)
+
+    def _tell_failure(self, error: Exception) -> None:
+        known = isinstance(error, ClnError)
+        self.tell(str(error) if known else f"Unexpected {type(error).__name__}: {error}")
+        self.notice()
 
 
 class Decisions:
@@ -246,13 +274,17 @@ class Decisions:
         self.say(mask, "accepted", "corrected" if painted else "accepted")
 
     def accept_and_go_on(self) -> None:
-        """Say that the mask is right, and show the next frame on which nobody has decided."""
+        """Say that the mask is right, and show the next undecided frame, in several turns."""
+        self._session.turns.begin(self._accept_and_go_on())
+
+    def _accept_and_go_on(self) -> Stages:
         session, mask = self._session, self._session.mask
         said = None if mask is None else mask.ledger.last_said(mask.seen)
         self.accept()
         mask = session.mask
         if mask is None or mask.ledger.last_said(mask.seen) in (None, said):
             return  # and the message says why
+        yield
         if not session.routes.go_on() and session.work.items:
             session.told.emit("Every frame of the list is decided.", "good", mask)
 
@@ -341,7 +373,8 @@ class Notebook:
     def take_note(self, note: str) -> None:
         """Take the reader's note."""
         session = self._session
-        if session.mask is not None and note != session.mask.given.note:
+        mask = session.mask
+        if mask is not None and note != mask.given.note:
             if (mask := session.ready()) is not None:
                 mask.ledger.type(Typed(given=mask.given, note=note))
                 session.filing.file(mask, "noted")

@@ -72,7 +72,7 @@ class Workbench(QObject):
         super().__init__(session)
         self._session = session
         self.chosen: list[int] = []
-        self.calipers = CaliperTool(session.viewer, self)
+        self.calipers = CaliperTool(session.viewer, session.turns, self)
         self.calipers.told.connect(session.told)
         self.calipers.kept.connect(self._take_outline)
         self._cut: Sketch | None = None
@@ -246,7 +246,10 @@ class Workbench(QObject):
     def _draw_cut(self, mask: PaintedMask, node: int) -> None:
         """Let the reader draw a line across a node; one across its middle is there to begin with."""
         self.put_away()
-        self._cut = cut = Sketch(self._session.viewer, mask.image, mask.labels, lambda _: "cut", self)
+        session = self._session
+        self._cut = cut = Sketch(
+            session.viewer, mask.image, mask.labels, lambda _: "cut", session.turns, self
+        )
         ends = measure(mask.masks == node).short_axis_ends
         assert ends is not None
         one, other = (np.array(end) for end in ends)

@@ -298,6 +298,7 @@ class Verdicts(QWidget):
 class Walk(QWidget):
     """Previous, next, and a number to jump to, in one of several orders."""
 
+    stepping = Signal()  # before a step is counted from the frame in view
     asked = Signal(int, int)  # number of an order, and of the frame in it
 
     def __init__(self) -> None:
@@ -332,6 +333,7 @@ class Walk(QWidget):
 
     def step(self, by: int) -> None:
         """Go forwards or backwards; nothing happens at the ends."""
+        self.stepping.emit()
         position, n = self.chosen.position, self.chosen.count
         goal = (0 if by > 0 else n - 1) if position is None else position + by
         if 0 <= goal < n:

@@ -18,6 +18,7 @@ from ...imaging.crosses import BurnedCalipers, find_calipers
 from ...imaging.measurement import Measurement, bounds, measure, spacing_of
 from ...types import Frame
 from ..common.parts import Signal
+from ..common.turns import Turns
 from ..common.worker import Work
 from .sketch import Points, Sketch
 
@@ -56,6 +57,7 @@ class CaliperTool(QObject):
     Parameters
     ----------
     viewer : ViewerModel
+    turns : Turns
     parent : QObject
 
     Attributes
@@ -67,9 +69,9 @@ class CaliperTool(QObject):
     kept = Signal(object)  # Kept
     told = Signal(str, str, object)  # a sentence, its mood, and what it is about
 
-    def __init__(self, viewer: ViewerModel, parent: QObject) -> None:
+    def __init__(self, viewer: ViewerModel, turns: Turns, parent: QObject) -> None:
         super().__init__(parent)
-        self.viewer = viewer
+        self.viewer, self._turns = viewer, turns
         self.sketch: Sketch | None = None
         self._work: Work | None = None
         self._proposal: Proposal | None = None
@@ -106,7 +108,7 @@ class CaliperTool(QObject):
         self._frame, self._masks = frame, masks
         self._proposal, self._made_of, self._fault = None, {}, ""
         self._is_asked = self._beside = False
-        self.sketch = sketch = Sketch(self.viewer, image, labels, self._name, self)
+        self.sketch = sketch = Sketch(self.viewer, image, labels, self._name, self._turns, self)
         sketch.layer.bind_key("R", lambda _: self._turn())
         sketch.moved.connect(self._follow)
         sketch.kept.connect(self._keep)
@@ -190,8 +192,8 @@ class CaliperTool(QObject):
         else:
             proposal = self._proposal
             kept = Kept(mask=proposal.mask, replaces=self.replaces, model_id=proposal.model_id)
-            sketch.leave()
             self.kept.emit(kept)
+            sketch.leave()
 
     def _end(self) -> None:
         self.sketch = None

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Image, Labels, Layer, Vectors
 from numpy.typing import NDArray
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QObject
 
 from ..._layers import KEY, LayerKind, lay, layers_of, link, space_of
 from ...compat.window import camera_of, text_overlay_of
 from ..common.in_view import frame_at
 from ..common.parts import Listeners, Signal
+from ..common.turns import Stages, Turns
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -50,6 +51,8 @@ class Sketch(QObject):
         The mask that is worked on.
     begin : callable
         Given whether Shift is held, the name of the stroke that a drag begins, or None.
+    turns : Turns
+        Clears it away.
     parent : QObject
         It ends with it.
 
@@ -73,9 +76,12 @@ class Sketch(QObject):
         image: Image,
         labels: Labels,
         begin: Callable[[bool], str | None],
+        turns: Turns,
         parent: QObject,
     ) -> None:
         super().__init__(parent)
+        turns.finish()  # else what is left of a former one would clear this one away
+        self._turns = turns
         self.strokes: dict[str, Points] = {}
         self.outline: list[Points] = []
         self._viewer, self._labels, self._begin = viewer, labels, begin
@@ -164,14 +170,14 @@ class Sketch(QObject):
             self.kept.emit()
 
     def leave(self, *, at_once: bool = False) -> None:
-        """Leave nothing behind; by default once napari has told all of the event that ends it."""
+        """Leave nothing behind; by default in the next turn, once napari has told all of what ends it."""
         if self.is_over:
             return
         self.is_over = True
         if at_once:
             self._clean()
         else:
-            QTimer.singleShot(0, self._clean)
+            self._turns.begin(_clear_away(self._clean))
         self.ended.emit()
         self.deleteLater()
 
@@ -298,6 +304,12 @@ def _once(action: Callable[[], None]) -> Callable[..., None]:
             waiting.pop()()
 
     return call
+
+
+def _clear_away(clean: Callable[[], None]) -> Stages:
+    yield
+    clean()
+    yield
 
 
 def _clear(

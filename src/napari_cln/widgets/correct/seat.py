@@ -7,35 +7,36 @@ from functools import partial
 from typing import Any
 
 from qtpy.QtCore import QObject
+from qtpy.QtWidgets import QWidget
 
 from ..common.workplace import Workplace
 
 
-class Turn(QObject):
-    """The turn of one dock: it ends where the dock was closed and another one is opened.
+class Seat(QObject):
+    """The seat of one dock: another takes it that is opened after this one was closed.
 
-    Else both would save each stroke, for napari keeps a dock that is closed.
+    Else both would save each stroke: napari takes a dock that is closed out of its window, and keeps it.
 
     Parameters
     ----------
-    dock : QObject
+    dock : QWidget
     place : Workplace
-    end : callable
-        Saves what there is, and stops.
-
-    Attributes
-    ----------
-    is_closed : bool
-        Whether the dock was taken out of its window.
+    ends : callable
+        What saves all there is, and stops.
     """
 
-    def __init__(self, dock: QObject, place: Workplace, end: Callable[[], None]) -> None:
+    def __init__(self, dock: QWidget, place: Workplace, *ends: Callable[[], None]) -> None:
         super().__init__(dock)
-        self.is_closed = False
-        self._place, self._end = place, end
+        self._dock, self._is_closed = dock, False
+        self._place, self._ends = place, ends
         place.corrected.connect(self._make_room)
 
-    def begin(self, **deeds: Callable[..., Any]) -> None:
+    def look(self) -> bool:
+        """Tell whether the dock was taken out of its window."""
+        self._is_closed = self._dock.parentWidget() is None
+        return self._is_closed
+
+    def take(self, **deeds: Callable[..., Any]) -> None:
         """Be the dock that corrects, which opens and describes for the others; see :class:`Workplace`."""
         for name, deed in deeds.items():
             setattr(self._place, name, deed)
@@ -43,10 +44,11 @@ class Turn(QObject):
             self.destroyed.connect(partial(_withdraw, self._place, name, id(owner)))
         self._place.corrected.emit(self)
 
-    def _make_room(self, turn: object) -> None:
-        if turn is not self and self.is_closed:
+    def _make_room(self, seat: object) -> None:
+        if seat is not self and self._is_closed:
             self._place.corrected.disconnect(self._make_room)
-            self._end()
+            for end in self._ends:
+                end()
 
 
 def _withdraw(place: Workplace, name: str, owner: int) -> None:

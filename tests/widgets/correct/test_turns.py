@@ -1,0 +1,308 @@
+"""What is done in several turns of the event loop: no key, click or script meets half of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from napari.layers import Labels
+from qtpy.QtCore import QObject, Qt, QTimer
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QLineEdit
+
+from napari_cln.compat.window import canvases_of
+from napari_cln.folder.dataset import TrainingFolder
+from napari_cln.folder.readers import read_annotation
+from napari_cln.types import Annotation, Frame, Node
+from napari_cln.widgets.common.turns import Turns
+from napari_cln.widgets.correct.dock import CorrectDock
+
+pytestmark = pytest.mark.usefixtures("config")
+SHIFT = Qt.KeyboardModifier.ShiftModifier
+N = 6
+
+
+class TestTurns:
+    @pytest.fixture
+    def turns(self, qapp):
+        """Turns, and a list of what was done in them."""
+        owner = QObject()
+        turns, done = Turns(owner), []
+
+        def steps(*names):
+            for name in names:
+                done.append(name)
+                yield
+
+        yield turns, done, steps
+        owner.deleteLater()
+
+    def test_each_step_has_a_turn_of_its_own(self, turns, qtbot):
+        turns, done, steps = turns
+        tick = QTimer()
+        tick.timeout.connect(lambda: done.append("tick"))
+        tick.start()
+
+        turns.begin(steps("one", "two"))
+        assert done == ["one"]
+        assert turns.is_waiting
+        qtbot.waitUntil(lambda: not turns.is_waiting)
+
+        assert [name for name in done if name != "tick"] == ["one", "two"]
+        assert "tick" in done[1 : done.index("two")]
+
+    def test_what_is_under_way_is_finished_before_other_work_begins(self, turns):
+        turns, done, steps = turns
+        turns.begin(steps("one", "two", "three"))
+
+        turns.begin(steps("other"))
+
+        assert done == ["one", "two", "three", "other"]
+
+    def test_what_a_step_begins_goes_on_after_the_work_of_that_step(self, turns):
+        turns, done, steps = turns
+
+        def first():
+            turns.begin(steps("within", "follows"))
+            done.append("first")
+            yield
+            done.append("last")
+
+        turns.begin(first())
+        turns.finish()
+
+        assert done == ["within", "first", "last", "follows"]
+
+    @pytest.mark.qt_no_exception_capture
+    def test_an_error_is_told_and_ends_the_work(self, turns):
+        turns, done, steps = turns
+        told, ended = [], []
+        turns.failed.connect(told.append)
+        turns.ended.connect(lambda: ended.append(True))
+
+        def broken():
+            turns.begin(steps("within", "follows"))
+            yield
+            raise ValueError("no such frame")
+
+        turns.begin(broken())
+        turns.finish()
+
+        assert [str(error) for error in told] == ["no such frame"]
+        assert (done, ended, turns.is_waiting) == (["within"], [True], False)
+        turns.begin(steps("next"))
+        assert done == ["within", "next"]
+
+    def test_a_key_finishes_what_is_under_way_before_it_is_taken(self, turns, qtbot):
+        turns, done, steps = turns
+        field = QLineEdit()
+        qtbot.addWidget(field)
+        field.textChanged.connect(done.append)
+        turns.begin(steps("one", "two"))
+
+        QTest.keyPress(field, Qt.Key.Key_Shift)
+        assert done == ["one"]
+        QTest.keyClick(field, Qt.Key.Key_A)
+
+        assert done == ["one", "two", "a"]
+
+
+def masks_of(k: int) -> np.ndarray:
+    """The k-th frame's masks, as a model has drawn them."""
+    masks = np.zeros((100 + 4 * k, 140), np.uint8)
+    masks[30:60, 20 + 10 * k : 60 + 10 * k] = 1
+    return masks
+
+
+@pytest.fixture
+def folder(tmp_path) -> TrainingFolder:
+    """Frames of different sizes and scales, each with a predicted node at a place of its own."""
+    folder, random = TrainingFolder.create(tmp_path / "study"), np.random.default_rng(7)
+    for k in range(N):
+        masks = masks_of(k)
+        frame = Frame(
+            pixels=random.integers(0, 255, masks.shape, np.uint8),
+            scan_area=(0, 0, *masks.shape),
+            spacing_mm=(0.1 + 0.01 * k,) * 2,
+            spacing_source="simulated",
+        )
+        node = Node(id=1, status="predicted")
+        folder.save(Annotation(frame=frame, instances=masks, nodes=(node,), status="predicted"), who="m")
+    return folder
+
+
+@pytest.fixture
+def dock(viewer, folder, qtbot) -> CorrectDock:
+    """The dock at the first frame of the folder."""
+    _, dock = viewer.window.add_plugin_dock_widget("napari-cln", "Correct")
+    dock.view.study.reader.setText("r1")
+    dock.view.study.reader.editingFinished.emit()
+    dock.view.study.open_folder(folder.path)
+    qtbot.waitUntil(lambda: dock.session.navigator.mask is not None, timeout=30_000)
+    QTest.qWait(50)
+    return dock
+
+
+@pytest.fixture
+def press(viewer):
+    """Press a key on the canvas, and wait for nothing."""
+    native = viewer.window._qt_viewer.canvas.native
+    return lambda key: QTest.keyClick(native, key, SHIFT)
+
+
+def all_masks(folder) -> list[np.ndarray]:
+    return [folder.read_instances(folder.case(case_id)) for case_id in folder.ids()]
+
+
+def labels_of(viewer) -> Labels:
+    (labels,) = (layer for layer in viewer.layers if isinstance(layer, Labels))
+    return labels
+
+
+def is_whole(dock: CorrectDock, case_id: str) -> bool:
+    """Whether canvas, session and fields are all about one frame."""
+    session, study = dock.session, dock.session.folder
+    navigator, at = session.navigator, study.ids().index(case_id)
+    known = read_annotation(study, study.case(case_id))
+    return (
+        not session.turns.is_waiting
+        and navigator.cases.case_id == case_id
+        and navigator.mask.case_id == case_id
+        and np.array_equal(navigator.image.data, known.frame.pixels)
+        and np.allclose(navigator.image.scale, known.frame.spacing_mm)
+        and dock.view.walk.number.value() == at + 1
+        and all(canvas.updatesEnabled() for canvas in canvases_of(dock))
+    )
+
+
+def test_the_next_frame_comes_in_several_turns_and_is_drawn_whole(viewer, dock, folder, press, qtbot):
+    press(Qt.Key.Key_K)
+
+    assert dock.session.turns.is_waiting
+    assert not any(canvas.updatesEnabled() for canvas in canvases_of(dock))
+    qtbot.waitUntil(lambda: is_whole(dock, folder.ids()[1]), timeout=10_000)
+
+
+def test_a_script_meets_the_whole_frame(dock, folder):
+    dock.session.open_case(folder.ids()[2])
+    assert is_whole(dock, folder.ids()[2])
+
+    dock.session.turn_to(folder.ids()[4])
+    assert dock.session.mask.case_id == folder.ids()[4]
+    assert is_whole(dock, folder.ids()[4])
+
+
+def test_keys_that_are_pressed_faster_than_turns_lose_no_frame(dock, folder, press, qtbot):
+    for _ in range(3):
+        press(Qt.Key.Key_K)
+    press(Qt.Key.Key_J)
+
+    qtbot.waitUntil(lambda: is_whole(dock, folder.ids()[2]), timeout=10_000)
+
+
+def test_fast_keys_decide_on_the_frame_that_they_lead_to(dock, folder, press, qtbot):
+    ids, before = folder.ids(), all_masks(folder)
+    press(Qt.Key.Key_K)
+    press(Qt.Key.Key_K)
+    press(Qt.Key.Key_A)
+    press(Qt.Key.Key_Return)  # which says the same again of the third, and goes on to the fourth
+    press(Qt.Key.Key_R)
+    press(Qt.Key.Key_K)
+    press(Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: is_whole(dock, ids[5]), timeout=10_000)
+    dock.session.flush()
+
+    statuses = [folder.case(case_id).status for case_id in ids]
+    assert statuses == ["predicted", "predicted", "accepted", "rejected", "accepted", "predicted"]
+    for former, now in zip(before, all_masks(folder), strict=True):
+        assert np.array_equal(former, now)
+
+
+def test_a_stroke_right_after_going_on_belongs_to_the_frame_it_was_made_on(
+    viewer, dock, folder, press, qtbot
+):
+    ids, labels, before = folder.ids(), labels_of(viewer), all_masks(folder)
+    labels.paint((85, 5), 1)
+    press(Qt.Key.Key_Return)
+    press(Qt.Key.Key_E)  # deletes the node of the second frame
+    press(Qt.Key.Key_X)
+    press(Qt.Key.Key_J)
+    qtbot.waitUntil(lambda: is_whole(dock, ids[0]), timeout=10_000)
+    dock.session.flush()
+
+    first, second = (folder.case(case_id) for case_id in ids[:2])
+    assert (first.status, second.status) == ("corrected", "no-node")
+    kept = folder.read_instances(first)
+    assert kept[85, 5] == 1
+    assert np.array_equal(kept[:70], before[0][:70])
+    assert not folder.read_instances(second).any()
+    assert np.array_equal(labels.data, kept)
+
+
+def test_a_note_that_is_typed_while_a_frame_comes_is_that_frames(dock, folder, press, qtbot):
+    press(Qt.Key.Key_K)
+    assert dock.session.turns.is_waiting
+    dock.view.about.note.setFocus()
+    QTest.keyClicks(dock.view.about.note, "hilum seen")
+    dock.view.about.note.editingFinished.emit()
+    dock.session.flush()
+
+    notes = [read_annotation(folder, folder.case(case_id)).note for case_id in folder.ids()]
+    assert notes == ["", "hilum seen", *[""] * (N - 2)]
+
+
+def test_a_frame_that_cannot_be_read_is_told_and_the_one_in_view_stays(dock, folder, press, qtbot):
+    ids = folder.ids()
+    qtbot.waitUntil(lambda: dock.session.navigator._reading is None, timeout=10_000)
+    dock.session.navigator.cases.take_ahead({})
+    for path in folder.path.rglob(f"*{ids[1]}*"):
+        if path.suffix == ".png":
+            path.write_bytes(b"damaged")
+
+    press(Qt.Key.Key_K)
+
+    qtbot.waitUntil(lambda: ids[1] in dock.message.text(), timeout=10_000)
+    assert is_whole(dock, ids[0])
+
+
+@pytest.mark.qt_no_exception_capture
+def test_an_unexpected_error_in_a_turn_reaches_the_message_line(dock, folder, qtbot):
+    def broken():
+        yield
+        raise ZeroDivisionError("of one by none")
+
+    dock.session.turns.begin(broken())
+    qtbot.waitUntil(lambda: dock.message.text() == "Unexpected ZeroDivisionError: of one by none")
+
+    assert is_whole(dock, folder.ids()[0])
+
+
+def test_layers_that_are_removed_meanwhile_are_made_anew(viewer, dock, folder, press, qtbot):
+    press(Qt.Key.Key_K)
+    assert dock.session.turns.is_waiting
+    viewer.layers.clear()
+
+    qtbot.waitUntil(lambda: is_whole(dock, folder.ids()[1]), timeout=10_000)
+    assert dock.session.navigator.image in viewer.layers
+    assert labels_of(viewer) is dock.session.mask.labels
+
+
+def test_a_dock_that_is_closed_meanwhile_leaves_a_canvas_that_is_drawn(viewer, dock, folder, press):
+    canvases = canvases_of(dock)
+    press(Qt.Key.Key_K)
+    assert dock.session.turns.is_waiting
+
+    viewer.window.remove_dock_widget(dock)
+
+    assert canvases
+    assert all(canvas.updatesEnabled() for canvas in canvases)
+    assert dock.session.navigator.cases.case_id == folder.ids()[1]
+
+
+def test_a_viewer_that_is_closed_meanwhile_ends_the_work(viewer, dock, folder, press, qtbot):
+    press(Qt.Key.Key_K)
+    assert dock.session.turns.is_waiting
+
+    viewer.close()
+
+    QTest.qWait(50)
+    assert {folder.case(case_id).status for case_id in folder.ids()} == {"predicted"}
