@@ -192,13 +192,14 @@ class DockBody(QWidget):
 
 def _align_titles(column: QWidget) -> None:
     """Let the fields of all forms in sight begin below each other."""
-    titles = [
-        row.widget()
+    items = (
+        rows.itemAt(i, QFormLayout.ItemRole.LabelRole)
         for rows in column.findChildren(QFormLayout)
         if not _is_folded(rows)
-        for row in (rows.itemAt(i, QFormLayout.ItemRole.LabelRole) for i in range(rows.rowCount()))
-        if row is not None and row.widget() is not None and row.widget().isVisibleTo(column)
-    ]
+        for i in range(rows.rowCount())
+    )
+    widgets = (item.widget() for item in items if item is not None)
+    titles = [title for title in widgets if title is not None and title.isVisibleTo(column)]
     width = max((title.sizeHint().width() for title in titles), default=0)
     for title in titles:
         title.setMinimumWidth(width)
