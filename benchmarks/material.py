@@ -19,12 +19,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from scipy import ndimage
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
 
-from measure_default import resampled  # noqa: E402
+from laid_in import mixed  # noqa: E402
+from measure_default import LAID, resampled  # noqa: E402
 from napari_cln.network.model import Member  # noqa: E402
 from napari_cln.study.statistics.intervals import bootstrap, proportion  # noqa: E402
 from napari_cln.training.data import Samples  # noqa: E402
@@ -44,8 +44,8 @@ SCENES = {
     "half plain, half nodes in real frames": (FRAMES // 2, 0, FRAMES // 2),
 }
 """Plain and varied frames, and real frames without a node into which a simulated one is laid."""
-RING, EDGE = 6, 1.5
-"""Pixels of the ring round a node that tell its contrast, and of the soft edge with which it is laid in."""
+RING = 6
+"""Pixels of the ring round a node that tell its contrast."""
 
 
 def trained(
@@ -65,7 +65,7 @@ def trained(
         empty = [parts["vessels and nerves"], parts["muscle"]]
         if laid:
             nodes = simulated("train", "plain", FRAMES, arguments.cache).take(range(plain, FRAMES))
-            frames.append(laid_in(nodes, Samples.join(empty), laid, seed))
+            frames.append(in_place(nodes, Samples.join(empty), laid, seed))
         together = Samples.join([*frames, *empty])
         resume = (folder / "checkpoint.pt").is_file()
         for event in fit(
@@ -83,8 +83,8 @@ def trained(
     return weights_of(folder, stage)
 
 
-def laid_in(nodes: Samples, empty: Samples, count: int, seed: int) -> Samples:
-    """Real frames without a node in which simulated nodes lie, with the contrast that they had to their ring.
+def in_place(nodes: Samples, empty: Samples, count: int, seed: int) -> Samples:
+    """Real frames without a node in which simulated nodes lie, at their place and of their size.
 
     Where real frames show no node and simulated ones do, "real" comes to mean "no node"; these take away that
     way out.
@@ -94,15 +94,9 @@ def laid_in(nodes: Samples, empty: Samples, count: int, seed: int) -> Samples:
     while len(taken) < count:
         frame = nodes.take([with_node[rng.integers(len(with_node))]])
         ground = empty.images[rng.integers(len(empty))].astype(np.float32)
-        image = frame.images[0].astype(np.float32)
-        mask = frame.instances[0] > 0
-        ring = ndimage.binary_dilation(mask, iterations=RING) & ~mask
-        levels = image[ring].mean(), ground[ring].mean()
-        if min(levels) < 12:  # it would lie where the frame shows nothing
-            continue
-        share = ndimage.gaussian_filter(mask.astype(np.float32), EDGE)
-        mixed = ground * (1 - share) + share * image * levels[1] / levels[0]
-        taken.append(replace(frame, images=np.clip(mixed, 0, 255).astype(np.uint8)[None]))
+        image = mixed(frame.images[0].astype(np.float32), frame.instances[0] > 0, ground, ring=RING)
+        if image is not None:
+            taken.append(replace(frame, images=image[None]))
     return Samples.join(taken)
 
 
@@ -126,6 +120,7 @@ def main() -> None:
     arguments.cache.mkdir(parents=True, exist_ok=True)
     parts, kept_out = parts_of(arguments.data, arguments.cache)
     judge = Samples.join([parts["breast"], kept_out.pop("breast")])
+    kept_out.pop(LAID)  # it shows lesions of the breast
     validation = Samples.join(kept_out.values())
     areas = np.concatenate([part.node_areas() for part in kept_out.values()])
     found: dict[tuple[str, int], np.ndarray] = {}

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 from skimage.measure import label
 
+from laid_in import laid_in
 from napari_cln.io.sources import open_source, read_frame
 from napari_cln.models.card import DoubtModel, Figure, ModelCard, ModelComparison
 from napari_cln.network.doubt import chance_of_failure, fit_doubt
@@ -41,12 +42,15 @@ from napari_cln.study.statistics.intervals import (
 from napari_cln.study.statistics.metrics import dice
 from napari_cln.training.data import Samples, target_of
 from napari_cln.training.novelty import fit_novelty
+from napari_cln.training.recipes import Recipe
 from napari_cln.training.scoring import FAILED, HOLDS, fit_temperature
 from napari_cln.types import Annotation, Estimate, Frame, Node, PrepareConfig, Truth
 
 NAN = float("nan")
 SEEDS = {"train": 1_000_000, "validation": 2_000_000, "test": 3_000_000}
 """First seed of each part; no frame is in two."""
+LAID = "breast lesions laid into real frames"
+"""The source of real frames without a node into which a lesion is laid."""
 MUSCLE_VALIDATION = ("d1_S9", "d3_120")
 NOVELTY_FRAMES = 600
 """Training frames of each source from which the model learns what they are like."""
@@ -183,8 +187,36 @@ def measured(segmenter: Segmenter, annotations: Iterable[Annotation]) -> list[Me
     return rows
 
 
-def validation_sources(count: int, data: Path) -> dict[str, Iterable[Annotation]]:
-    """Frames that no training sees, by their source: they set limits, temperature, cutoff and doubt."""
+def as_they_are(samples: Samples) -> Iterator[Annotation]:
+    """Prepared frames as frames: nothing is cut off, and one score makes a node's truth."""
+    for image, instances, targets in zip(
+        samples.images, samples.instances, samples.node_targets, strict=True
+    ):
+        nodes = tuple(
+            Node(id=int(id_), truth="metastatic" if targets[id_ - 1] > 0.5 else "benign")
+            for id_ in np.unique(instances[instances > 0])
+        )
+        yield Annotation(
+            frame=Frame(pixels=image, scan_area=(0, 0, *image.shape)),
+            instances=instances,
+            nodes=nodes,
+            status="corrected" if nodes else "no-node",
+        )
+
+
+def laid_in_test(data: Path, count: int) -> Iterator[Annotation]:
+    """BUSI's test lesions in the test frames of vessels, nerves and muscle, and some with no lesion."""
+    config = Recipe.best().prepare
+    grounds = [real(part(data, "test"), part.__name__, config) for part in (usgra, muscle)]
+    nodes = real(busi(data, "public_test"), "busi", config)
+    yield from as_they_are(laid_in(nodes, Samples.join(grounds), count, seed=0))
+
+
+def validation_sources(count: int, data: Path, laid: Samples) -> dict[str, Iterable[Annotation]]:
+    """Frames that no training sees, by their source: they set limits, temperature, cutoff and doubt.
+
+    ``laid`` are breast lesions laid into real frames without a node, all of validation parts.
+    """
     vessels = list(usgra(data, "train"))
     return {
         "simulated": drawn("validation", count),
@@ -192,6 +224,7 @@ def validation_sources(count: int, data: Path) -> dict[str, Iterable[Annotation]
         "breast": busi(data, "val"),
         "vessels and nerves": [frame for index, frame in enumerate(vessels) if index % 4 == 3],
         "muscle": muscle(data, "validation"),
+        LAID: as_they_are(laid),
     }
 
 
@@ -373,6 +406,7 @@ def test_figures(rows: list[Measured], cutoff: float) -> Iterator[tuple[str, Est
     )
 
 
+LAID_TEST = "BUSI's test lesions laid into usgra's and muscle's test frames (composed; a stand-in)"
 BUSI_TEST = "BUSI, public test part (breast lesions; a stand-in)"
 
 
@@ -400,6 +434,7 @@ def measured_on_test(segmenter: Segmenter, count: int, data: Path, keep: Path) -
         BUSI_TEST: busi(data, "public_test"),
         "usgra, test part (real vessels and nerves)": usgra(data, "test"),
         "muscle, test part (thigh and calf)": muscle(data, "test"),
+        LAID_TEST: laid_in_test(data, count),
     }
     return kept(segmenter, sources, keep / f"measured-{segmenter.model.model_id}-{count}.json")
 

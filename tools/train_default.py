@@ -6,10 +6,10 @@
 
 Simulated frames, plain and varied (fresh seeds, drawn once and kept in the cache), teach mask and score; real
 frames of vessels, nerves and muscle (CC0 and CC BY), which hold no node, teach what a node is not; breast
-lesions (BUSI's training part) show what real lesions look like. Half the side costs a quarter of the time.
-At last the class arm learns anew, on the patches that the decoder proposes then. Stop it at any time: the
-next start goes on where it was. ``--start-from MODEL`` takes the weights of a model and trains the last stage
-alone.
+lesions (BUSI's training part) show what real lesions look like, in the breast and laid into the other real
+frames. Half the side costs a quarter of the time. At last the class arm learns anew, on the patches that the
+decoder proposes then. Stop it at any time: the next start goes on where it was. ``--start-from MODEL`` takes
+the weights of a model and trains the last stage alone, or all from ``--first`` on.
 
 The stages are those that the shipped weights went through, one after the other. Some were ended before their
 plan, which their rates follow, so that the time was left for the next. Each gives on the weights of the epoch
@@ -32,8 +32,10 @@ import msgspec
 import numpy as np
 import torch
 
+from laid_in import laid_in
 from measure_default import (
     BUSI_TEST,
+    LAID,
     busi,
     calibrated,
     compared,
@@ -68,6 +70,8 @@ VALIDATION_FRAMES = 60
 """Simulated frames of each scene."""
 CHUNK = 100
 """Simulated frames in one file of the cache."""
+LAID_IN, LAID_IN_VALIDATION = 900, 100
+"""Frames with a lesion laid in that an epoch has, and that validate."""
 VARIED = 10_000
 """Where the seeds of the varied scene begin within a part."""
 
@@ -89,6 +93,8 @@ class Stage:
     """Which of its weights go on."""
     busi: int = 2
     """How often an epoch shows each frame of BUSI's training part."""
+    laid_in: int = 0
+    """Real frames without a node into which a lesion of BUSI's training part is laid."""
 
 
 BEST = replace(Recipe.best(), loss=LossTerms(deep_supervision=True, class_weight=0.5, node_weight=0.3))
@@ -102,6 +108,16 @@ STAGES = (
     Stage(recipe=replace(BEST, half=0.6), plain=300, varied=400, epochs=46, ended=4560),
     Stage(recipe=replace(BEST, learning_rate=7e-4), plain=300, varied=400, epochs=20),
     Stage(recipe=replace(BEST, learning_rate=7e-4), plain=300, varied=800, epochs=16, busi=4),
+    Stage(
+        recipe=replace(HALF, learning_rate=8e-4),
+        plain=300,
+        varied=400,
+        busi=3,
+        laid_in=LAID_IN,
+        epochs=6,
+        ended=1950,
+    ),
+    Stage(recipe=FULL, plain=300, varied=400, epochs=1, busi=3, laid_in=LAID_IN),
 )
 
 
@@ -138,7 +154,8 @@ def train(arguments: argparse.Namespace) -> Member:
     network: Member | None = None
     stages = list(enumerate(STAGES, start=1))
     if arguments.start_from:
-        network, stages = load_model(arguments.start_from).members[0], stages[-1:]
+        network = load_model(arguments.start_from).members[0]
+        stages = stages[arguments.first - 1 :] if arguments.first else stages[-1:]
     for number, stage in stages:
         folder = arguments.cache / f"stage-{number}"
         folder.mkdir(exist_ok=True)
@@ -148,6 +165,7 @@ def train(arguments: argparse.Namespace) -> Member:
                 simulated("train", "plain", stage.plain, arguments.cache),
                 *([simulated("train", "varied", stage.varied, arguments.cache)] if stage.varied else []),
                 *[parts["breast"]] * (stage.busi - 1),
+                *([parts[LAID].take(range(stage.laid_in))] if stage.laid_in else []),
                 *real_parts,
             ]
         )
@@ -201,6 +219,15 @@ def parts_of(data: Path, cache: Path) -> tuple[dict[str, Samples], dict[str, Sam
             real(annotations(), name, Recipe.best().prepare).save(path)
         return Samples.load(path)
 
+    def composed(name: str, sources: dict[str, Samples], count: int) -> Samples:
+        path = cache / f"{name}-{count}.npz"
+        if not path.is_file():
+            breast = sources["breast"]
+            empty = breast.take(np.flatnonzero([not one.any() for one in breast.instances]))
+            grounds = Samples.join([empty, sources["vessels and nerves"], sources["muscle"]])
+            laid_in(breast, grounds, count, seed=0).save(path)
+        return Samples.load(path)
+
     vessels = prepared("usgra-train", lambda: usgra(data, "train"))
     kept_out = np.arange(len(vessels)) % 4 == 3
     train = {
@@ -210,6 +237,7 @@ def parts_of(data: Path, cache: Path) -> tuple[dict[str, Samples], dict[str, Sam
         "vessels and nerves": vessels.take(np.flatnonzero(~kept_out)),
         "muscle": prepared("muscle-train", lambda: muscle(data, "train")),
     }
+    train[LAID] = composed("laid-in-train", train, last.laid_in)
     validation = {
         "plain": simulated("validation", "plain", VALIDATION_FRAMES, cache),
         "varied": simulated("validation", "varied", VALIDATION_FRAMES, cache),
@@ -217,6 +245,7 @@ def parts_of(data: Path, cache: Path) -> tuple[dict[str, Samples], dict[str, Sam
         "vessels and nerves": vessels.take(np.flatnonzero(kept_out)),
         "muscle": prepared("muscle-validation", lambda: muscle(data, "validation")),
     }
+    validation[LAID] = composed("laid-in-validation", validation, LAID_IN_VALIDATION)
     return train, validation
 
 
@@ -252,6 +281,7 @@ def main() -> None:
     parser.add_argument(
         "--start-from", help="model that has all stages but the last behind it: train the last alone"
     )
+    parser.add_argument("--first", type=int, help="with --start-from: number of the first stage to train")
     parser.add_argument(
         "--measure-only",
         nargs="?",
@@ -281,7 +311,7 @@ def main() -> None:
     )
     left_out = ("name", "network", "prepare")
     stages = [
-        {"plain": stage.plain, "varied": stage.varied, "busi": stage.busi}
+        {"plain": stage.plain, "varied": stage.varied, "busi": stage.busi, "laid_in": stage.laid_in}
         | {"epochs": stage.epochs, "ended": stage.ended, "take": stage.take}
         | {key: value for key, value in stage.recipe.settings().items() if key not in left_out}
         for stage in STAGES
@@ -298,11 +328,14 @@ def main() -> None:
     )
     sources, validation = parts_of(arguments.data, arguments.cache)
     assert isinstance(network, UYNet)
-    fit_arm(network, list(sources.values()))
-    learn_training_data(network, list(sources.values()), list(validation.values()))
+    fit_arm(network, list(sources.values()), passes=1)
+    own = [[part for name, part in parts.items() if name != LAID] for parts in (sources, validation)]
+    learn_training_data(network, *own)
     drawn_nodes = (part.node_areas() for part in (*sources.values(), *validation.values()))
     card = replace(card, **vars(limits_of(network, validation, np.concatenate(list(drawn_nodes)))))
-    card, rows = calibrated(network, card, validation_sources(VALIDATION_FRAMES, arguments.data))
+    card, rows = calibrated(
+        network, card, validation_sources(VALIDATION_FRAMES, arguments.data, validation[LAID])
+    )
     if card.doubt is not None:
         images = (image for part in (*sources.values(), *validation.values()) for image in part.images)
         sectors = any(is_sector(image / np.float32(255)) for image in images)
@@ -325,9 +358,10 @@ def test(arguments: argparse.Namespace) -> None:
         measured_on_test(one, arguments.test_frames, arguments.data, arguments.cache)
         for one in (model, before)
     )
+    laid = parts_of(arguments.data, arguments.cache)[1][LAID]
     rows = kept(
         model,
-        validation_sources(VALIDATION_FRAMES, arguments.data),
+        validation_sources(VALIDATION_FRAMES, arguments.data, laid),
         arguments.cache / f"validation-{model.model.model_id}.json",
     )
     found = figures(model, tested, arguments.data) + tuple(
@@ -369,7 +403,8 @@ def trained_on(data: Path) -> tuple[TrainingData, ...]:
             "PeerJ 2019; Seynnes and Cronin, PLOS ONE 2020",
         ),
         TrainingData(
-            name="BUSI, training part: breast lesions, a stand-in for nodes",
+            name="BUSI, training part: breast lesions, a stand-in for nodes; also laid into the frames above "
+            "and into those of BUSI without a lesion",
             n=sum(1 for _ in busi(data, "train")),
             licence="CC BY 4.0 (of the article)",
             citation="Al-Dhabyani et al., Dataset of breast ultrasound images, Data in Brief 28:104863, "
