@@ -1,10 +1,14 @@
-"""A scripted reader at work: ``xvfb-run -a python benchmarks/reader.py [--frames 50] [--wrong 15]``.
+"""A scripted reader at work: ``xvfb-run -a python benchmarks/reader.py [--wrong 15] [--by polygon]``.
 
 A real napari window with the Correct dock, driven by events of mouse and keys alone: from the folder of
 simulated frames with predicted masks, of which some are wrong, to the last decision. The reader knows the
 truth, looks at nothing and thinks for no time: what is counted are actions, and what is timed is how long the
 program keeps a reader waiting. Prints actions and seconds a frame, the next frame beside bare
 ``image.data = …`` in the same window, and how late the window's own timer comes.
+
+A wrong mask is deleted and drawn anew: by the calipers, or with napari's own polygon, as a reader would
+who has no calipers. The polygon is the one with the fewest corners whose Dice with the truth is ``--aim``
+or more.
 """
 
 from __future__ import annotations
@@ -13,6 +17,8 @@ import argparse
 import os
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -25,7 +31,8 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from scipy import ndimage
-from skimage.measure import regionprops
+from skimage.draw import polygon2mask
+from skimage.measure import approximate_polygon, find_contours, regionprops
 
 from napari_cln.compat.window import camera_of
 from napari_cln.folder.dataset import TrainingFolder
@@ -86,6 +93,14 @@ class Reader:
         self.actions += 1
         QTest.keyClick(self.canvas, key, modifier)
 
+    def click(self, pixel: tuple[float, float]) -> None:
+        """Click a pixel of the frame."""
+        self.actions += 1
+        at = self._at(np.array(pixel))
+        QTest.mouseMove(self.canvas, at)
+        QTest.qWait(20)
+        QTest.mouseClick(self.canvas, Qt.MouseButton.LeftButton, pos=at)
+
     def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
         """Drag from one pixel of the frame to another."""
         self.actions += 1
@@ -113,17 +128,52 @@ def axes_of(mask: NDArray[np.uint8]) -> list[tuple[tuple[float, float], tuple[fl
     return [(tuple(centre - half), tuple(centre + half)) for half in (long, short)]
 
 
+def corners_of(mask: NDArray[np.uint8], aim: float) -> list[tuple[float, float]]:
+    """Return the corners (row, column) of a polygon: as few as its Dice with a node reaches an aim with."""
+    outline = max(find_contours(mask, 0.5), key=len)
+    for tolerance in np.arange(20, 0, -0.25):
+        corners = approximate_polygon(outline, tolerance)[:-1]
+        if len(corners) > 2 and dice(polygon2mask(mask.shape, corners), mask > 0) >= aim:
+            break
+    return [(float(row), float(column)) for row, column in corners]
+
+
+def draw_by_calipers(reader: Reader, truth: NDArray[np.uint8], aim: float) -> None:
+    """Outline a node by its axes; the aim is not asked for."""
+    session = reader.dock.session
+    reader.key(Qt.Key.Key_C, SHIFT)
+    for ends in axes_of(truth):
+        reader.drag(*ends)
+    wait_for(lambda: session.mask is None or reader.dock.bench.calipers.is_current)
+    reader.key(Qt.Key.Key_Return)
+
+
+def draw_by_polygon(reader: Reader, truth: NDArray[np.uint8], aim: float) -> None:
+    """Outline a node with napari's polygon: its key, a click for each corner, and the key that fills it."""
+    reader.key(Qt.Key.Key_3)
+    for corner in corners_of(truth, aim):
+        reader.click(corner)
+    reader.key(Qt.Key.Key_Return)
+
+
+WAYS = {"calipers": draw_by_calipers, "polygon": draw_by_polygon}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--frames", type=int, default=50)
     parser.add_argument("--wrong", type=int, default=15)
+    parser.add_argument("--by", choices=WAYS, default="calipers")
+    parser.add_argument("--aim", type=float, default=0.97, help="Dice that the corners of a polygon are for")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         truths = predicted_study(Path(place) / "study", options.frames, options.wrong)
-        read(Path(place) / "study", truths)
+        read(Path(place) / "study", truths, partial(WAYS[options.by], aim=options.aim))
 
 
-def read(place: Path, truths: dict[str, NDArray[np.uint8]]) -> None:
+def read(
+    place: Path, truths: dict[str, NDArray[np.uint8]], draw: Callable[[Reader, NDArray[np.uint8]], None]
+) -> None:
     """Go through a training folder, and print what it took."""
     viewer = napari.Viewer(show=False)
     window = viewer.window._qt_window
@@ -145,11 +195,7 @@ def read(place: Path, truths: dict[str, NDArray[np.uint8]]) -> None:
         reader.actions, started = 0, time.perf_counter()
         if case_id in truths:
             reader.key(Qt.Key.Key_E, SHIFT)
-            reader.key(Qt.Key.Key_C, SHIFT)
-            for ends in axes_of(truths[case_id]):
-                reader.drag(*ends)
-            wait_for(lambda: session.mask is None or dock.bench.calipers.is_current)
-            reader.key(Qt.Key.Key_Return)
+            draw(reader, truths[case_id])
             wait_for(lambda: session.mask is not None and not session.mask.is_empty)
         last = session.work.next_undecided(case_id) is None
         pressed = time.perf_counter()
@@ -174,8 +220,8 @@ def read(place: Path, truths: dict[str, NDArray[np.uint8]]) -> None:
     for name, wrong in (("right", False), ("wrong", True)):
         actions, spent = np.array(taken[wrong] or [(np.nan, np.nan)]).T
         print(
-            f"{name} frames: {actions.mean():.1f} actions, {np.median(spent):.2f} s each "
-            f"(most {actions.max():.0f}, n = {len(taken[wrong])})"
+            f"{name} frames: {spread(actions)} actions (most {actions.max():.0f}), "
+            f"{spread_of(spent, 2)} s each (n = {len(taken[wrong])})"
         )
     print(
         f"decided: {sum(status != 'predicted' for status in statuses)} of {len(statuses)} in {seconds:.0f} s"
@@ -192,10 +238,10 @@ def read(place: Path, truths: dict[str, NDArray[np.uint8]]) -> None:
     viewer.close()
 
 
-def spread_of(values: list[float]) -> str:
-    """Median and quartiles of shares."""
+def spread_of(values: list[float] | NDArray[np.float64], digits: int = 3) -> str:
+    """Median and quartiles of shares or seconds."""
     low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
-    return f"{middle:.3f} ({low:.3f}–{high:.3f})"
+    return f"{middle:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
 
 
 def bare_swaps(viewer: napari.Viewer, image: Any, paints: Paints) -> NDArray[np.float64]:

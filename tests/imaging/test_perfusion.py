@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from napari_cln.imaging.perfusion import fit_wash_in, perfusion
+from napari_cln.imaging.perfusion import fit_wash_in, perfusion, perfusion_of_each
 from napari_cln.types import Frame, Region
 
 STEP = 0.5
@@ -50,6 +50,35 @@ def clip(peak=7.0, breath=6, tinted=True):
     mask = np.zeros((120, 300), bool)
     mask[:, :140] = np.roll(node, round(breath * np.sin(2 * np.pi * SECONDS[20] / 4)), axis=0)
     return frames, mask
+
+
+class Counted(list[Frame]):
+    """Frames that note how often each is read."""
+
+    def __init__(self, frames):
+        super().__init__(frames)
+        self.reads = [0] * len(frames)
+
+    def __getitem__(self, index):
+        self.reads[index] += 1
+        return super().__getitem__(index)
+
+
+def test_a_clip_is_read_once_for_all_nodes():
+    frames, mask = clip()
+    counted = Counted(frames)
+    nodes = [(20, mask), (20, np.roll(mask, (-40, 12), (0, 1))), (30, np.roll(mask, 4, 0))]
+
+    together = perfusion_of_each(counted, nodes, dynamic_range_db=DECIBEL)
+
+    assert counted.reads == [2 if index in (20, 30) else 1 for index in range(60)]  # and those with a mask
+    for found, (at, own) in zip(together, nodes, strict=True):
+        alone = perfusion(frames, own, at=at, dynamic_range_db=DECIBEL)
+        assert found.wash_in == alone.wash_in
+        np.testing.assert_array_equal(found.node, alone.node)
+        np.testing.assert_array_equal(found.around, alone.around)
+    assert not np.array_equal(together[0].node, together[1].node)
+    assert perfusion_of_each(frames, []) == []
 
 
 @settings(max_examples=25, deadline=None)

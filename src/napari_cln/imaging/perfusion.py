@@ -14,6 +14,7 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -27,7 +28,7 @@ from ..types import Box, Frame
 from .channels import contrast_views
 from .tracking import rolled, shift_between
 
-__all__ = ["TimeIntensity", "WashIn", "perfusion"]
+__all__ = ["TimeIntensity", "WashIn", "perfusion", "perfusion_of_each"]
 
 LEAST_FIT = 0.8
 """Share of a curve's variance that a wash-in explains, below which the curve is called none."""
@@ -141,51 +142,126 @@ def perfusion(
     >>> napari_cln.perfusion(clip, mask, dynamic_range_db=60).wash_in.rise_s  # doctest: +SKIP
     4.8
     """
-    first = frames[at]
-    if first.frame_time_s is None:
-        raise ValueError("The clip does not say the time between its frames, so it has no curve over time.")
-    if len(frames) < 8:
-        raise ValueError(f"The clip has {len(frames)} frames: a curve over time needs 8 or more.")
-    if mask.shape != first.shape or not mask.any():
-        size = np.count_nonzero(mask)
-        raise ValueError(f"mask has shape {mask.shape} and {size} pixels: give a node of {first.shape}.")
+    return perfusion_of_each(frames, [(at, mask)], dynamic_range_db=dynamic_range_db)[0]
+
+
+def perfusion_of_each(
+    frames: Frames, nodes: Sequence[tuple[int, NDArray[np.bool_]]], *, dynamic_range_db: float | None = None
+) -> list[TimeIntensity]:
+    """Measure how a contrast agent washes into several nodes, reading the clip once.
+
+    Parameters
+    ----------
+    frames : sequence of Frame
+        As for :func:`perfusion`.
+    nodes : sequence of (int, ndarray of bool)
+        Number of a frame, and the node's mask in it (H, W).
+    dynamic_range_db : float, optional
+
+    Returns
+    -------
+    list of TimeIntensity
+
+    Raises
+    ------
+    ValueError
+        As for :func:`perfusion`.
+    """
     if dynamic_range_db is not None and not dynamic_range_db > 0:
         raise ValueError(f"dynamic_range_db is {dynamic_range_db}: give decibels above 0.")
-    views = contrast_views(first)
-    still, agent = views if views is not None else ((0, 0, *first.shape), (0, 0, *first.shape))
-    node = _in_view(mask, still, agent)
-    ring = _ring(node)
-    reference = _part(first.grey, still)
-    curves, spread, white = np.zeros((3, 2, len(frames)))
-    top = _linear(np.array(WHITE), dynamic_range_db)
+    views = {at: _Views.of(frames, at) for at in dict.fromkeys(at for at, _ in nodes)}
+    followed = [_Followed(at, mask, views[at], len(frames)) for at, mask in nodes]
+    top = float(_linear(np.array(WHITE), dynamic_range_db))
     for index in range(len(frames)):
         frame = frames[index]
-        way = (0, 0) if index == at else shift_between(reference, _part(frame.grey, still))
-        intensity = _intensity(frame, agent, dynamic_range_db)
-        for row, part in enumerate((node, ring)):
+        ways = {at: (0, 0) if index == at else each.shift_to(frame) for at, each in views.items()}
+        intensities = {
+            box: _intensity(frame, box, dynamic_range_db) for box in {each.agent for each in views.values()}
+        }
+        for one in followed:
+            one.take(index, intensities[views[one.at].agent], ways[one.at], top)
+    return [one.told(views[one.at].frame_time_s, dynamic_range_db) for one in followed]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Views:
+    """Where grey picture and agent lie in a frame, and that grey picture, which motion is measured by."""
+
+    still: Box
+    agent: Box
+    reference: NDArray[np.uint8]
+    shape: tuple[int, int]
+    frame_time_s: float
+
+    @classmethod
+    def of(cls, frames: Frames, at: int) -> _Views:
+        """Those of a frame of a clip."""
+        first = frames[at]
+        if first.frame_time_s is None:
+            raise ValueError(
+                "The clip does not say the time between its frames, so it has no curve over time."
+            )
+        if len(frames) < 8:
+            raise ValueError(f"The clip has {len(frames)} frames: a curve over time needs 8 or more.")
+        whole = (0, 0, *first.shape)
+        still, agent = contrast_views(first) or (whole, whole)
+        reference = _part(first.grey, still).copy()  # the frame is let go
+        return cls(
+            still=still,
+            agent=agent,
+            reference=reference,
+            shape=first.shape,
+            frame_time_s=first.frame_time_s,
+        )
+
+    def shift_to(self, frame: Frame) -> tuple[int, int]:
+        """Shift of the picture from here to another frame."""
+        return shift_between(self.reference, _part(frame.grey, self.still))
+
+
+class _Followed:
+    """A node, and the tissue around it, of which the values come frame by frame."""
+
+    def __init__(self, at: int, mask: NDArray[np.bool_], views: _Views, count: int) -> None:
+        if mask.shape != views.shape or not mask.any():
+            size = np.count_nonzero(mask)
+            raise ValueError(f"mask has shape {mask.shape} and {size} pixels: give a node of {views.shape}.")
+        self.at = at
+        node = _in_view(mask, views.still, views.agent)
+        self._parts = node, _ring(node)
+        self._means, self._spread, self._white = np.zeros((3, 2, count))
+
+    def take(self, index: int, intensity: Floats, way: tuple[int, int], top: float) -> None:
+        """Note the intensities (H, W) of a frame that has moved; from ``top`` on a pixel is white."""
+        for row, part in enumerate(self._parts):
             values = intensity[rolled(part, way)]
-            curves[row, index] = float(values.mean()) if values.size else np.nan
-            spread[row, index] = float(values.std()) if values.size else np.nan
-            white[row, index] = np.mean(values >= top) if values.size else 0.0
-    if dynamic_range_db is not None:
-        curves = np.stack([_as_if_not_cut_off(*each) for each in zip(curves, spread, white, strict=True)])
-    seconds = np.arange(len(frames), dtype=np.float64) * first.frame_time_s
-    # the top of a curve can't be told from its sides
-    own, other = (
-        fit_wash_in(seconds, curve) if most <= MOST_WHITE else None
-        for curve, most in zip(curves, white.max(axis=1), strict=True)
-    )
-    ratio = None
-    if own is not None and other is not None and other.peak > other.baseline:
-        ratio = (own.peak - own.baseline) / (other.peak - other.baseline)
-    return TimeIntensity(
-        seconds=seconds,
-        node=curves[0],
-        around=curves[1],
-        dynamic_range_db=dynamic_range_db,
-        wash_in=own,
-        ratio=ratio,
-    )
+            self._means[row, index] = float(values.mean()) if values.size else np.nan
+            self._spread[row, index] = float(values.std()) if values.size else np.nan
+            self._white[row, index] = np.mean(values >= top) if values.size else 0.0
+
+    def told(self, frame_time_s: float, dynamic_range_db: float | None) -> TimeIntensity:
+        """What all frames say together."""
+        curves = self._means
+        if dynamic_range_db is not None:
+            each = zip(self._means, self._spread, self._white, strict=True)
+            curves = np.stack([_as_if_not_cut_off(*parts) for parts in each])
+        seconds = np.arange(curves.shape[1], dtype=np.float64) * frame_time_s
+        # the top of a curve can't be told from its sides
+        own, other = (
+            fit_wash_in(seconds, curve) if most <= MOST_WHITE else None
+            for curve, most in zip(curves, self._white.max(axis=1), strict=True)
+        )
+        ratio = None
+        if own is not None and other is not None and other.peak > other.baseline:
+            ratio = (own.peak - own.baseline) / (other.peak - other.baseline)
+        return TimeIntensity(
+            seconds=seconds,
+            node=curves[0],
+            around=curves[1],
+            dynamic_range_db=dynamic_range_db,
+            wash_in=own,
+            ratio=ratio,
+        )
 
 
 def fit_wash_in(seconds: Floats, curve: Floats) -> WashIn | None:

@@ -59,8 +59,6 @@ class Evaluation:
         Per node and per patient; None without a case of known truth.
     segmentation, detection : Segmentation, Detection, optional
         None for a model that only classifies, or without a node.
-    claimed : Estimate, optional
-        Share of the frames without a node in which one is outlined; None without such frames.
     subgroups : tuple of Subgroup
     comparisons : tuple of Comparison
         With other models, readers and reports.
@@ -84,7 +82,6 @@ class Evaluation:
     patients: Diagnosis | None
     segmentation: Segmentation | None
     detection: Detection | None
-    claimed: Estimate | None
     subgroups: tuple[Subgroup, ...]
     comparisons: tuple[Comparison, ...]
     panel: Panel | None
@@ -97,6 +94,11 @@ class Evaluation:
     def model(self) -> str:
         """Id of the model, or of several, by commas."""
         return ", ".join(sorted({row.model for row in _of_split(self.rows, self.config.split) if row.model}))
+
+    @property
+    def claimed(self) -> Estimate | None:
+        """Share of the frames without a node in which one is outlined; None without such frames."""
+        return share_claimed(_of_split(self.rows, self.config.split), self.config.confidence)
 
 
 def evaluate(
@@ -335,7 +337,6 @@ def evaluate_rows(
         patients=_by_patient(mine, cutoff.value, config, how),
         segmentation=segment_summary(mine, config.iou_threshold, how),
         detection=detect(mine, config.iou_threshold, how),
-        claimed=share_claimed(mine, how.confidence),
         subgroups=split_into_subgroups(mine, cutoff.value, how),
         comparisons=tuple(found for found in compared if found is not None),
         panel=set_side_by_side(judged, cutoff.value, calls, models, how),

@@ -20,7 +20,7 @@ from ..batch.names import Naming, mark_of_naming, sources_outside
 from ..disk.atomic import write_result
 from ..disk.tables import write_table
 from ..errors import ClnError, PredictionError
-from ..imaging.perfusion import TimeIntensity, perfusion
+from ..imaging.perfusion import TimeIntensity, perfusion_of_each
 from ..imaging.tracking import Track, Tracker
 from ..io.sources import open_source
 from ..types import Prediction
@@ -213,14 +213,17 @@ def track_to_folder(
 
 def _curves(
     tracks: Iterable[Track], opened: FrameSource, segmenter: Segmenter, dynamic_range_db: float | None
-) -> Iterator[tuple[int, TimeIntensity]]:
+) -> Iterable[tuple[int, TimeIntensity]]:
     """Curve of each node, under its mask in its best frame."""
+    ids, nodes = [], []
     for one in tracks:
         at = one.best_frame
         node = dict(zip(one.frames, one.nodes, strict=True))[at]
         (found,) = segmenter.predict([opened[at]])
         if node and isinstance(found, Prediction) and (mask := found.instances == node).any():
-            yield one.id, perfusion(opened, mask, at=at, dynamic_range_db=dynamic_range_db)
+            ids.append(one.id)
+            nodes.append((at, mask))
+    return zip(ids, perfusion_of_each(opened, nodes, dynamic_range_db=dynamic_range_db), strict=True)
 
 
 def _wash_ins(results: Sequence[ClipResult]) -> Iterator[tuple[object, ...]]:

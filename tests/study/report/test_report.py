@@ -17,7 +17,7 @@ from napari_cln.study.report import report_sections, write_report
 from napari_cln.study.report.checklist import reporting_items
 from napari_cln.study.report.overview import overview
 from napari_cln.study.report.pages import Plot, ReportTable, interval, number, p_value, percent, percentage
-from napari_cln.study.report.printing import BOTTOM, _Pages, html_page
+from napari_cln.study.report.printing import BOTTOM, _columns, _Pages, html_page
 from napari_cln.study.statistics.intervals import proportion
 
 pytestmark = pytest.mark.slow  # to draw a report takes seconds
@@ -91,6 +91,10 @@ def test_the_folder_holds_page_pdf_and_table(report, drawn):
     names = ["cases.csv", "report.html", "report.json", "report.pdf"]
     assert sorted(p.name for p in report.parent.iterdir()) == names
     assert read_rows(report.parent / "cases.csv") == list(drawn.rows)
+
+
+def test_no_tile_stands_alone_below_the_others():
+    assert [_columns(tiles) for tiles in range(7)] == [0, 1, 2, 3, 2, 3, 3]
 
 
 def test_other_programs_can_read_the_first_screen(report, drawn):

@@ -135,6 +135,16 @@ def test_one_class_alone_has_no_auc():
     assert math.isnan(compare_auc([True, False], [0.2, 0.4], [0.1, 0.2]).p)
 
 
+def test_no_two_aucs_lie_further_apart_than_one():
+    truth = [True, True, False, False, False]
+
+    found = compare_auc(truth, [0.5, 0.1, 0.3, 0.2, 0.6], [0.9, 0.8, 0.3, 0.2, 0.1]).difference
+
+    assert found.value == pytest.approx(-2 / 3)
+    assert found.low == -1
+    assert found.value < found.high <= 1
+
+
 def test_a_share_of_nothing_is_not_a_number():
     share = proportion(0, 0)
 

@@ -9,9 +9,12 @@ import pytest
 from napari.components import ViewerModel
 from napari.utils.theme import available_themes
 from qtpy.QtCore import QObject
+from qtpy.QtWidgets import QLabel, QWidget
 from shipped import FRAME, REAL
+from superqt import QCollapsible
 
 from napari_cln._napari import read_layers
+from napari_cln.widgets.common.parts import unbroken
 from napari_cln.widgets.common.theme import CONTRAST, colours_of, contrast
 from napari_cln.widgets.common.worker import Work
 from napari_cln.widgets.common.workplace import workplace_of
@@ -55,6 +58,47 @@ def test_the_message_line_stands_at_the_foot_of_the_dock(make_napari_viewer, qtb
     foot = dock.message.mapTo(dock, dock.message.rect().bottomLeft()).y()
 
     assert dock.height() - foot <= 2
+
+
+@pytest.mark.parametrize("name", ["Segment", "Evaluate"])
+def test_what_a_model_is_can_be_read_to_its_end(name, make_napari_viewer, qtbot):
+    viewer = make_napari_viewer(show=True)
+    _, dock = viewer.window.add_plugin_dock_widget("napari-cln", name)
+    fold = next(one for one in dock.findChildren(QCollapsible) if one.text() == "What this model is")
+
+    fold.toggleButton().click()
+
+    words = next(label for label in fold.findChildren(QLabel) if label.text().startswith("trained on"))
+    qtbot.waitUntil(lambda: words.isVisible() and words.height() >= words.heightForWidth(words.width()))
+    assert words.heightForWidth(words.width()) > 10 * words.fontMetrics().height()
+
+
+def test_the_fields_of_a_dock_begin_below_each_other(make_napari_viewer, qtbot, config):
+    viewer = make_napari_viewer(show=True)
+    _, dock = viewer.window.add_plugin_dock_widget("napari-cln", "Correct")
+    qtbot.waitUntil(dock.isVisible)
+
+    def left(field: QWidget) -> int:
+        return field.mapTo(dock, field.rect().topLeft()).x()
+
+    fields = (dock.view.study.reader, dock.view.image.native, dock.view.about.patient)
+    qtbot.waitUntil(lambda: len({left(field) for field in fields}) == 1)
+
+
+def test_a_number_stays_with_its_unit():
+    words = unbroken("Sensitivity: 61.9 %  (13/21 nodes · 40.9 to 79.2 %), −0.3 to +0.4, n = 5")
+
+    assert words.split(" ") == [
+        "Sensitivity:",
+        "61.9\u00a0%",
+        "",
+        "(13/21",
+        "nodes",
+        "·",
+        "40.9\u00a0to\u00a079.2\u00a0%),",
+        "−0.3\u00a0to\u00a0+0.4,",
+        "n\u00a0=\u00a05",
+    ]
 
 
 def test_a_contrast_is_that_of_the_guideline():

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from app_model.types import KeyBinding
 from napari.layers import Image, Labels
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
@@ -20,6 +21,7 @@ from napari_cln.folder.readers import read_annotation, read_reading, readers_of,
 from napari_cln.io.sources import read_frame
 from napari_cln.types import Annotation, Frame, Node, Prediction
 from napari_cln.widgets.common.results import Results
+from napari_cln.widgets.common.workplace import workplace_of
 from napari_cln.widgets.correct.dock import CorrectDock
 
 pytestmark = pytest.mark.usefixtures("config")
@@ -113,6 +115,63 @@ def fill(folder: TrainingFolder) -> list[str]:
 def only_case(folder: TrainingFolder):
     (case,) = folder.cases()
     return case
+
+
+class TestADockThatIsClosed:
+    @pytest.fixture
+    def stored(self, viewer, folder, dock, finish) -> str:
+        """A frame of the folder in view, and its id."""
+        first = fill(folder)[0]
+        dock.session.open_case(first)
+        finish(dock)
+        return first
+
+    @pytest.fixture
+    def again(self, viewer, dock, stored, finish) -> CorrectDock:
+        viewer.window.remove_dock_widget(dock)
+        _, again = viewer.window.add_plugin_dock_widget("napari-cln", "Correct")
+        finish(again)
+        return again
+
+    def test_is_opened_again_with_its_folder_reader_and_frame(self, again, dock, folder, stored):
+        assert again is not dock
+        assert again.session.folder.path == folder.path
+        assert again.view.study.who == "r1"
+        assert again.session.mask.case_id == stored
+        assert again.session.mask.status == "accepted"
+
+    def test_saves_a_stroke_once_though_both_are_there(self, again, dock, folder, stored, finish):
+        before = folder.record(stored).revision
+
+        again.session.mask.labels.paint((100, 20), 1)
+        finish(again)
+        finish(dock)
+
+        assert folder.record(stored).revision == before + 1
+        assert again.message.text().startswith("Saved: corrected")
+
+    def test_leaves_undo_and_the_other_docks_to_the_one_that_is_open(
+        self, again, dock, viewer, folder, stored, finish, qtbot
+    ):
+        with qtbot.waitSignal(dock.destroyed):
+            dock.deleteLater()
+        again.session.decisions.reject()
+        finish(again)
+
+        viewer.layers.selection.active = again.session.mask.labels
+        again.session.mask.labels.keymap[KeyBinding.from_str("Control-Z")](again.session.mask.labels)
+        finish(again)
+
+        assert folder.record(stored).status == "accepted"
+        assert workplace_of(viewer).open_case(folder.path, stored) is not None
+
+    def test_saves_what_is_painted_until_it_is_opened_again(self, viewer, dock, folder, stored, finish):
+        viewer.window.remove_dock_widget(dock)
+
+        dock.session.mask.labels.paint((100, 20), 1)
+        finish(dock)
+
+        assert folder.record(stored).status == "corrected"
 
 
 class TestStrokes:
@@ -907,6 +966,19 @@ class TestWays:
         dock.scale.start(open_image(viewer, FRAME), 0)
 
         assert "says its scale itself" in dock.message.text()
+
+    def test_a_word_on_the_scale_goes_with_its_image(self, viewer, dock, open_image, finish):
+        image, other = open_image(viewer, FRAME), open_image(viewer, REAL)
+        finish(dock)
+        dock.session.navigator.show_image(image)
+        finish(dock)
+        dock.scale.start(image, 0)
+        assert "says its scale itself" in dock.message.text()
+
+        dock.session.navigator.show_image(other)
+        finish(dock)
+
+        assert "scale" not in dock.message.text()
 
     def test_a_suggested_frame_is_gone_to_with_its_reason(self, viewer, dock, open_image, finish, qtbot):
         image, other = open_image(viewer, FRAME), open_image(viewer, REAL)

@@ -14,6 +14,7 @@ from shipped import CINE, FRAME, REAL
 
 import napari_cln
 from napari_cln._layers import KEY, frame_from_layer
+from napari_cln.widgets.common.theme import CONTRAST, colours_of, contrast
 from napari_cln.widgets.frames.dock import FramesDock
 from napari_cln.widgets.segment.dock import SegmentDock
 
@@ -95,6 +96,22 @@ def test_a_row_says_size_spacing_and_its_source(dock, study, add, qtbot):
     assert dock.session.frames.rows[0].picture.width() == 64
     assert "d.png" in facts["d.png"].error
     assert dock.session.frames.rows[3].status == "can't be read"
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_every_word_of_a_row_can_be_read_on_the_ground_of_the_list(viewer, dock, study, add, theme):
+    viewer.theme = theme
+    add(dock, study)
+    colours = colours_of(viewer)
+
+    view = dock.view.list
+    drawn = view.viewport().grab().toImage()
+    middle = [view.visualRect(view.model().index(row, 0)).center() for row in (0, 1)]
+    grounds = {drawn.pixelColor(drawn.width() - 12, at.y()).name() for at in middle}
+
+    assert grounds == {colours.background}
+    for name in ("text", "quiet", "malignant", "benign", "painted", "bad"):
+        assert contrast(getattr(colours, name), colours.background) >= CONTRAST
 
 
 def test_only_rows_in_view_are_read(dock, tmp_path, add, qtbot):

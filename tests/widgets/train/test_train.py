@@ -131,6 +131,7 @@ def test_the_form_is_the_dataclass(dock):
     assert fields.learning_rate.value == 1e-3
     assert dock.view.settings.value.compare_with == "default"
     assert dock.view.settings.value.start_from == ""
+    assert fields.ensemble.native.text() == ""  # the title of its row says it
 
 
 @pytest.fixture
@@ -504,7 +505,7 @@ def test_figures_name_their_frames_once(dock, tmp_path):
 
     follow(dock, tmp_path / "run", START, epoch(1), {"event": "end", "fold": 0, "figures": figures})
 
-    lines = dock.view.outcome.figures.text().split("\n")
+    lines = dock.view.outcome.figures.text().replace("\u00a0", " ").split("\n")
     assert lines == ["On 9 frames:", "Dice: 0.9 (0.8–1.0, n = 9)", "AUC: 0.7 (0.6–0.8, n = 9)"]
 
 
@@ -636,7 +637,7 @@ def test_a_run_is_followed_promoted_and_taken_back(open_dock, study, qtbot, view
 
     assert ready.message.text().startswith("Training in run is done.")
     assert [len(line.get_xdata()) for line in ready.view.curves.panels["dice"].lines] == [2]
-    assert "n = " in ready.view.outcome.figures.text()
+    assert "n\u00a0=\u00a0" in ready.view.outcome.figures.text()
     assert "Compared with small@" in ready.view.outcome.comparison.text()
     assert model_in_use() == "default"
     qtbot.waitUntil(lambda: not job.is_alive(), timeout=30_000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 import textwrap
 from collections.abc import Sequence
@@ -25,7 +26,8 @@ h1 { font-size: 27px; line-height: 1.25; margin: 0 0 12px }
 h2 { font-size: 20px; margin: 44px 0 6px; padding-top: 14px; border-top: 1px solid #bbb }
 .lead { font-size: 18px; margin: 6px 0 }
 .tiles { display: flex; flex-wrap: wrap; gap: 12px; margin: 20px 0 }
-.tile { flex: 1 1 170px; border: 1px solid #999; border-radius: 6px; padding: 10px 14px }
+.tile { flex: 1 1 max(170px, (100% - 25px) / var(--columns)); box-sizing: border-box; border: 1px solid #999;
+         border-radius: 6px; padding: 10px 14px }
 .tile b { display: block; font-size: 30px; line-height: 1.2; white-space: nowrap }
 .tile span { display: block; font-size: 13px; color: #333 }
 .notes { border-left: 4px solid #111; padding: 2px 0 2px 16px; margin: 18px 0 }
@@ -60,9 +62,15 @@ def html_page(first: Overview, sections: Sequence[Section]) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(first.title)}</title><style>{CSS}</style></head>\n"
         f"<body><header><h1>{escape(first.title)}</h1>{leads}"
-        f'<div class="tiles">{tiles}</div><div class="notes"><ul>{notes}</ul></div>'
+        f'<div class="tiles" style="--columns: {_columns(len(first.tiles))}">{tiles}</div>'
+        f'<div class="notes"><ul>{notes}</ul></div>'
         f"<nav>{''.join(anchors)}</nav></header>\n{body}</body></html>\n"
     )
+
+
+def _columns(tiles: int) -> int:
+    """Tiles beside each other, at most three, so that none is alone below the others."""
+    return math.ceil(tiles / max(math.ceil(tiles / 3), 1))
 
 
 def _section(number: int, section: Section) -> str:

@@ -219,7 +219,8 @@ def compare_auc(
     error = math.sqrt(max(_variance(a - b, a - b) + _variance(a_ - b_, a_ - b_), 0.0))
     reach = float(norm.ppf(0.5 + confidence / 2)) * error
     z = difference / error if error > 0 else 0.0 if difference == 0 else math.copysign(math.inf, difference)
-    interval = Estimate(value=difference, low=difference - reach, high=difference + reach, n=t.size)
+    low, high = max(difference - reach, -1.0), min(difference + reach, 1.0)  # no AUCs lie further apart
+    interval = Estimate(value=difference, low=low, high=high, n=t.size)
     return AucDifference(interval, z, 2 * float(norm.sf(abs(z))))
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from magicgui.widgets import Container, Select, create_widget
+from magicgui.widgets import CheckBox, Container, Select, create_widget
 from qtpy.QtWidgets import QLabel, QWidget
 
 from ...compat.window import number_widget
@@ -97,7 +97,10 @@ def _field(setting: Setting, choices: Sequence[str]) -> Any:
         several.native.setMaximumHeight(24 * len(words))
         return several
     hint: Any = Literal[words] if words else setting.kind
-    return create_widget(value=setting.default, annotation=hint, name=setting.name, options=options)
+    made: Any = create_widget(value=setting.default, annotation=hint, name=setting.name, options=options)
+    if isinstance(made, CheckBox):
+        made.text = ""  # the title of its row says it
+    return made
 
 
 class _WholeField(NumberField):

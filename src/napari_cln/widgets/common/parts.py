@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 from itertools import count
@@ -11,7 +12,7 @@ import numpy as np
 from napari.layers import Image
 from qtpy.QtCore import QObject, QSize, Qt, QTimer
 from qtpy.QtCore import Signal as Signal  # type: ignore[attr-defined]  # the binding's own
-from qtpy.QtGui import QHideEvent, QShowEvent
+from qtpy.QtGui import QHideEvent, QResizeEvent, QShowEvent
 from qtpy.QtWidgets import (
     QComboBox,
     QDockWidget,
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 OPEN_FIRST = "Open an ultrasound image first: File > Open, or drop it on the canvas."
 NARROWEST, WIDTH = 280, 350
 """Least width of a dock, and the width that it opens with, in pixels."""
+NO_BOUND = 2**24 - 1
+"""Qt's height of a widget that may be as high as it needs."""
 
 
 class Listeners:
@@ -51,6 +54,10 @@ class Listeners:
         """Connect to one of napari's events."""
         emitter.connect(callback)
         self._undo.append(partial(emitter.disconnect, callback))
+
+    def stop(self) -> None:
+        """Undo them now."""
+        _undo_all(self._undo)
 
 
 def _undo_all(undo: list[Callable[[], None]]) -> None:
@@ -135,6 +142,7 @@ class DockBody(QWidget):
         return QSize(max(WIDTH, self.minimumWidth()), super().sizeHint().height())
 
     def showEvent(self, event: QShowEvent) -> None:  # Qt's name
+        _align_titles(self._column)
         # Nothing may be cut off at the right: there is no horizontal scroll bar.
         bar = self._scroll.verticalScrollBar().sizeHint().width()
         self.setMinimumWidth(max(NARROWEST, self._column.minimumSizeHint().width() + bar))
@@ -180,6 +188,28 @@ class DockBody(QWidget):
         colours = colours_of(self._viewer)
         self.setStyleSheet(style_of(colours))
         self.dressed.emit(colours)
+
+
+def _align_titles(column: QWidget) -> None:
+    """Let the fields of all forms in sight begin below each other."""
+    items = (
+        rows.itemAt(i, QFormLayout.ItemRole.LabelRole)
+        for rows in column.findChildren(QFormLayout)
+        if not _is_folded(rows)
+        for i in range(rows.rowCount())
+    )
+    widgets = (item.widget() for item in items if item is not None)
+    titles = [title for title in widgets if title is not None and title.isVisibleTo(column)]
+    width = max((title.sizeHint().width() for title in titles), default=0)
+    for title in titles:
+        title.setMinimumWidth(width)
+
+
+def _is_folded(rows: QFormLayout) -> bool:
+    parent: QObject | None = rows.parentWidget()
+    while parent is not None and not isinstance(parent, QCollapsible):
+        parent = parent.parent()
+    return parent is not None
 
 
 def _panel_of(widget: QWidget) -> QDockWidget | None:
@@ -239,13 +269,23 @@ def button(text: str, tip: str, *, primary: bool = False) -> QPushButton:
 
 
 def folded(title: str, inside: QWidget) -> QCollapsible:
-    """Fold a widget away under a title, without margins."""
+    """Fold a widget away under a title, without margins; unfolded, it is as high as its texts need."""
     fold = QCollapsible(title)
-    fold.addWidget(inside)
-    for part in (fold, fold.content()):
+    fold.setDuration(0)
+    content = fold.content()
+    for part in (fold, content):
         if (layout := part.layout()) is not None:
             layout.setContentsMargins(0, 0, 0, 0)
+    # Past fold.addWidget, which holds the fold to the height of what was inside when it was opened.
+    if (layout := content.layout()) is not None:
+        layout.addWidget(inside)
+    fold.toggled.connect(partial(_unbind, content))
     return fold
+
+
+def _unbind(content: QWidget, is_open: bool) -> None:
+    if is_open:
+        content.setMaximumHeight(NO_BOUND)
 
 
 def device_box() -> QComboBox:
@@ -261,10 +301,34 @@ def device_box() -> QComboBox:
     return box
 
 
+def unbroken(text: str) -> str:
+    """Keep a number and its unit, an interval and ``n = 5`` each on one line."""
+    text = re.sub(r"(?<=\d) (?=%)|(?<=\w) (?== )|(?<==) ", "\u00a0", text)
+    return re.sub(r"(?<=\d) (to) (?=[+−-]?\d)", "\u00a0\\1\u00a0", text)
+
+
+class _Wrapped(QLabel):
+    """Text as high as its lines are; layouts in layouts would cut some of them off."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.setWordWrap(True)
+
+    def setText(self, text: str) -> None:  # Qt's name
+        super().setText(text)
+        self._fit()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # Qt's name
+        super().resizeEvent(event)
+        self._fit()
+
+    def _fit(self) -> None:
+        self.setMinimumHeight(max(self.heightForWidth(self.width()), 0))
+
+
 def small(text: str = "", role: str = "quiet") -> QLabel:
     """Make a line of quiet, wrapping text."""
-    label = QLabel(text)
-    label.setWordWrap(True)
+    label = _Wrapped(text)
     set_role(label, role)
     label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
     return label

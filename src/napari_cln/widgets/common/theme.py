@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from napari.components import ViewerModel
 
+ACCENT = "#3d6fd6"
+"""Ground of what is pressed most, and frame of what is chosen."""
 CONTRAST = 4.5
 """Least contrast of a text with its background (WCAG 2.2, 1.4.3)."""
 
@@ -62,7 +64,8 @@ def style_of(colours: ThemeColours) -> str:
         f'QLabel[role="quiet"] {{ color: {colours.quiet}; font-size: 11px; }}'
         f'QLabel[role="warning"] {{ color: {colours.bad}; font-size: 11px; }}'
         "MessageLine { padding: 6px 8px; }"
-        'QPushButton[role="primary"] { background: #3d6fd6; color: white; padding: 7px; font-weight: 600; }'
+        f'QPushButton[role="primary"] {{ background: {ACCENT}; color: white; }}'
+        'QPushButton[role="primary"] { padding: 7px; font-weight: 600; }'
         'QPushButton[role="primary"]:hover { background: #4f80e6; }'
         'QPushButton[role="primary"]:disabled '
         f"{{ background: {colours.foreground}; color: {colours.quiet}; }}"

@@ -48,6 +48,7 @@ class Workplace(QObject):
     """
 
     folder_opened = Signal(object)  # the Path of the training folder that masks are saved to from now on
+    corrected = Signal(object)  # the Seat of the dock in which masks are corrected from now on
     model_changed = Signal(str, str)  # the name of the model in use, and of the one that was in use before
 
     def __init__(self, viewer: ViewerModel) -> None:

@@ -24,6 +24,7 @@ from .cases import show_difference
 from .filing import NO_FOLDER, NO_NAME
 from .nodes import TOOLS
 from .painted import PaintedMask
+from .seat import Seat
 from .second_reader import SecondReading
 from .session import Session
 from .suggestions import Suggestions
@@ -71,6 +72,7 @@ class CorrectDock(QWidget):
         self.view = CorrectView(lambda: frame_layers(self.viewer.layers))
         self._shown: PaintedMask | None = None
         self._patient_of: Image | None = None
+        self._seat = Seat(self, workplace_of(self.viewer), self.session.retire, self._listeners.stop)
         body = DockBody(self, self.viewer, self.view, self.message)
         body.dressed.connect(self.view.nodes.wear)
         body.dress()
@@ -78,12 +80,11 @@ class CorrectDock(QWidget):
         self._connect_view()
         self._connect_session()
         self._connect_viewer()
-        place = workplace_of(self.viewer)
-        place.opener, place.describer = self.open_case, self.session.notes.describe_nodes
-        for name in ("opener", "describer"):
-            self.destroyed.connect(partial(setattr, place, name, None))
         self._show()
         self.reset_choices()
+        self._seat.take(opener=self.open_case, describer=self.session.notes.describe_nodes)
+        if (opened := workplace_of(self.viewer).folder) is not None:
+            self.view.study.open_folder(opened)
 
     def reset_choices(self, _event: Any = None) -> None:
         """List the Image layers again; napari calls it when layers come, go or get a new name."""
@@ -283,9 +284,9 @@ class CorrectDock(QWidget):
         QTimer.singleShot(0, partial(prepare_hint, self.viewer))
 
     def event(self, event: QEvent) -> bool:  # Qt's name
-        if event.type() == QEvent.Type.ParentChange and self.parentWidget() is None:
+        if event.type() == QEvent.Type.ParentChange and self._seat.look():
             self.session.turns.finish()
-            self.bench.put_away()  # napari takes a dock that is closed out of its window, and keeps it
+            self.bench.put_away()
         return super().event(event)
 
     def _notice_layers(self, event: Any) -> None:

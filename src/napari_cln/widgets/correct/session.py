@@ -129,6 +129,11 @@ class Session(QObject):
         self.look(seconds=60)
         self.filing.saver.flush()
 
+    def retire(self) -> None:
+        """Save what there is, and leave the masks to another session."""
+        self.flush()
+        self.steps.unbind()
+
     def enter(self, folder: TrainingFolder) -> None:
         """Save into a training folder from now on."""
         self.look()
@@ -403,6 +408,11 @@ class Steps:
             self._keyed.add(mask.labels)
             mask.labels.bind_key(UNDO, self.undo, overwrite=True)
             mask.labels.bind_key(REDO, self.redo, overwrite=True)
+
+    def unbind(self) -> None:
+        """Let go of the keys of all layers."""
+        _release(self._keyed)
+        self._keyed.clear()
 
     def note(self, labels: Labels) -> None:
         """Take note that masks of other frames were made: undo takes them back before any decision."""

@@ -12,13 +12,19 @@ from ...study.config import EvaluationSettings
 from ..common.form import SettingsForm
 from ..common.model_choice import ModelChoice
 from ..common.number_field import NumberField
-from ..common.parts import Signal, button, small, stacked
+from ..common.parts import Signal, button, small, stacked, unbroken
 from ..common.process_panel import PathField, ProcessPanel
 from .session import EvaluateState, ReportState
 
 FIRST = ("model", "split", "data", "prevalence")
 SPLITS = ("test", "validation", "train", "all")
-TITLES = {"split": "Cases", "data": "What they are", "compare_with": "Second model", "cutoff": "Own cutoff"}
+TITLES = {
+    "split": "Cases",
+    "data": "What they are",
+    "compare_with": "Second model",
+    "cutoff": "Own cutoff",
+    "iou_threshold": "IoU threshold",
+}
 
 
 class EvaluateView(QWidget):
@@ -147,7 +153,7 @@ class ReportView(QWidget):
         self._path = state.path
         self.setVisible(state.path is not None)
         self.sentences.setText(state.sentences)
-        self.figures.setText(state.figures)
+        self.figures.setText(unbroken(state.figures))
         self.notes.setText(state.notes)
         if (ids := tuple(frame.id for frame in state.worst)) != self.ids:
             self.ids = ids

@@ -19,7 +19,7 @@ from qtpy.QtCore import (
     Qt,
     QTimer,
 )
-from qtpy.QtGui import QColor, QPainter, QPixmap
+from qtpy.QtGui import QColor, QPainter, QPen, QPixmap
 from qtpy.QtWidgets import QListView, QStyle, QStyledItemDelegate, QStyleOptionViewItem
 
 from ...errors import FrameReadError
@@ -27,7 +27,7 @@ from ...io.sources import open_source
 from ...types import Frame
 from ..common.parts import Signal
 from ..common.reference_frames import picture_of, thumbnail
-from ..common.theme import ThemeColours
+from ..common.theme import ACCENT, ThemeColours
 from ..common.worker import Work
 
 Index: TypeAlias = QModelIndex | QPersistentModelIndex
@@ -203,6 +203,8 @@ class FrameView(QListView):
     def wear(self, colours: ThemeColours) -> None:
         """Take the colours of a theme."""
         self._painter.colours = colours
+        # On napari's own ground of lists, quieter texts could not be read.
+        self.setStyleSheet(f"FrameView {{ background: {colours.background}; }}")
         self.viewport().update()
 
     def _tell(self, current: QModelIndex, _previous: QModelIndex) -> None:
@@ -225,8 +227,10 @@ class _RowPainter(QStyledItemDelegate):
         if colours is None:
             return
         painter.save()
+        painter.fillRect(area, QColor(colours.background))
         if option.state & QStyle.StateFlag.State_Selected:
-            painter.fillRect(area, QColor(colours.foreground))
+            painter.setPen(QPen(QColor(ACCENT), 2))
+            painter.drawRect(area.adjusted(1, 1, -2, -2))
         place = QRect(area.left() + 5, area.top() + 5, 64, 48)
         painter.fillRect(place, QColor("black"))
         if picture is not None:

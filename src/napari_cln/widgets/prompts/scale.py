@@ -22,7 +22,7 @@ from ..._layers import (
 )
 from ...errors import ClnError, FrameReadError, InputError
 from ..common.number_field import NumberField
-from ..common.parts import Signal, beside, button
+from ..common.parts import OPEN_FIRST, Signal, beside, button
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -60,7 +60,7 @@ class ScaleTool(QObject):
             if frame.regions or (frame.spacing_mm is not None and frame.spacing_source != "typed"):
                 raise FrameReadError("This file says its scale itself, so none has to be typed.")
         except ClnError as error:
-            self.told.emit(str(error), "bad", None)
+            self.told.emit(str(error), "bad", image or OPEN_FIRST)
             return
         shapes = self._line(image)
         if shapes is None:
@@ -77,13 +77,14 @@ class ScaleTool(QObject):
         self.viewer.layers.selection.active = shapes
         shapes.mode = "add_line"
         words = "Drag a line between two marks of the depth scale, type its length, press Use."
-        self.told.emit(words, "info", None)
+        self.told.emit(words, "info", image)
 
     def apply(self, image: Image | None, length: NumberField) -> None:
         """Take the last line that was drawn, and its length in mm, as the image's scale."""
         shapes = None if image is None else self._line(image)
         if image is None or shapes is None or not len(shapes.data):
-            self.told.emit("Press Draw line first, and drag it along the depth scale.", "bad", None)
+            words = "Press Draw line first, and drag it along the depth scale."
+            self.told.emit(words, "bad", image or OPEN_FIRST)
             return
         if lie_apart(image, shapes):
             words = (
@@ -96,7 +97,7 @@ class ScaleTool(QObject):
         length_px = float(np.hypot(*(ends[-1] - ends[0])[-2:]))
         if length_px < LEAST_PX:
             short = f"The line is {length_px:.0f} pixels long, too short for a scale."
-            self.told.emit(f"{short} Draw it over more marks.", "bad", None)
+            self.told.emit(f"{short} Draw it over more marks.", "bad", image)
             return
         try:
             mm_per_px = length.number() / length_px
@@ -105,7 +106,7 @@ class ScaleTool(QObject):
             return
         self.viewer.layers.remove(shapes)
         set_scale(self.viewer, image, mm_per_px)
-        self.told.emit(f"{mm_per_px:.4f} mm per pixel (typed).", "good", None)
+        self.told.emit(f"{mm_per_px:.4f} mm per pixel (typed).", "good", image)
         self.typed.emit(image)
 
     def _line(self, image: Image) -> Shapes | None:

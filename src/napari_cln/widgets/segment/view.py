@@ -48,7 +48,8 @@ class SegmentView(QWidget):
         self.image = ComboBox(choices=lambda _widget: images(), nullable=False)
         self.model = ModelChoice()
         self.device = device_box()
-        self.device_reason = small()
+        self.device_reason, device = small(), QWidget()
+        stacked(device, self.device, self.device_reason, spacing=4)
         self.cutoff = NumberField(title="Cutoff", limits=(0, 1), value=0.5, step=0.01)
         self.cutoff.setToolTip("A score at or above it is called malignant. Moving it needs no new run.")
         self.run_frame = button("Segment this frame", "The frame in view", primary=True)
@@ -66,8 +67,7 @@ class SegmentView(QWidget):
         rows = form()
         rows.addRow("Image", self.image.native)
         rows.addRow("Model", self.model)
-        rows.addRow("Device", self.device)
-        rows.addRow("", self.device_reason)
+        rows.addRow("Device", device)
         rows.addRow("Cutoff", self.cutoff)
         column = stacked(
             self,

@@ -15,7 +15,7 @@ from ...models.library import model_in_use
 from ...training.config import TrainConfig
 from ..common.form import SettingsForm
 from ..common.model_choice import ModelChoice
-from ..common.parts import beside, button, small, stacked
+from ..common.parts import beside, button, small, stacked, unbroken
 from ..common.process_panel import PathField, ProcessPanel
 from ..common.reference_frames import WorstFrames
 from ..common.theme import ThemeColours, paint_figure, set_role
@@ -23,6 +23,7 @@ from .progress import RunProgress
 from .session import OutcomeState, TrainState
 
 FIRST = ("recipe", "epochs", "folds", "start_from")
+TITLES = {"synthetic": "Simulated frames", "unlabelled": "Unlabelled frames", "pseudo": "Pseudo-labels"}
 # Okabe and Ito's colours, which the colour-blind tell apart
 COLOURS = ("#f0e442", "#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#0072b2", "#ffffff")
 PANELS = (("loss", "loss (training)"), ("dice", "Dice (validation)"), ("auc", "AUC (validation)"))
@@ -80,7 +81,9 @@ class TrainForm(QWidget):
         self.compare_with = ModelChoice(none="no model")
         self.compare_with.choose(model_in_use())
         self._models: dict[str, Any] = {"start_from": self.start_from, "compare_with": self.compare_with}
-        self._form = SettingsForm(TrainConfig, first=FIRST, more="More settings", own=self._models)
+        self._form = SettingsForm(
+            TrainConfig, first=FIRST, more="More settings", own=self._models, titles=TITLES
+        )
         self.fields = self._form.fields
         stacked(self, self._form)
 
@@ -194,8 +197,9 @@ class Outcome(QWidget):
         """Show the outcome of a finished run; of any other run, the model in use alone."""
         for part in (self.title, self.figures, self.comparison, self.promote):
             part.setVisible(state.is_shown)
-        self.figures.setText("\n".join(_shorten(state.figures)) or "No figure: no frame could give one.")
-        self.comparison.setText(state.comparison)
+        figures = "\n".join(_shorten(state.figures)) or "No figure: no frame could give one."
+        self.figures.setText(unbroken(figures))
+        self.comparison.setText(unbroken(state.comparison))
         set_role(self.comparison, state.mood)
         self.in_use.setText(f"In use: {state.in_use}")
         self.promote.setEnabled(state.can_promote)
