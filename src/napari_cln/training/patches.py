@@ -6,6 +6,7 @@ same number of places for patches, and those that stay empty weigh nothing.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -75,6 +76,8 @@ def patches_of(batch: Batch, predicted: Tensor) -> Patches:
         The nodes of the batch; then one each for a frame as a whole, for a node's mask laid where there is
         none, and ``MOST_PATCHES`` for what the decoder draws.
     """
+    if predicted.device.type == "mps":  # PyTorch lacks some of what follows for Apple's GPUs
+        return Patches(*(part.to(predicted.device) for part in patches_of(_on_cpu(batch), predicted.cpu())))
     instances = batch.instances[:, 0]
     device, count = instances.device, len(instances)
     rows = torch.arange(count, device=device)
@@ -105,6 +108,12 @@ def patches_of(batch: Batch, predicted: Tensor) -> Patches:
     parts.append((drawn.flatten(0, 1), rows.repeat_interleave(MOST_PATCHES), targets, weight.flatten()))
     guides, rows, targets, weight = (torch.cat(some) for some in zip(*parts, strict=True))
     return Patches(guides[:, None], rows, targets, weight)
+
+
+def _on_cpu(batch: Batch) -> Batch:
+    """The batch on the processor, its images aside."""
+    parts = {name: part for name, part in vars(batch).items() if name != "image" and part is not None}
+    return replace(batch, **{name: part.cpu() for name, part in parts.items()})
 
 
 def _classes(malignancy: Tensor) -> Tensor:
@@ -166,11 +175,11 @@ def _drawn(batch: Batch, probability: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _label(above: Tensor) -> tuple[Tensor, int]:
     """Numbers of connected patches (B, S, S), int64, in the order of their first pixels, 0 for what is none;
     and the largest that may occur."""
-    if above.device.type not in ("cpu", "mps"):
+    if above.device.type != "cpu":
         return label_on_device(above), above[0].numel()
-    numbered = [ndimage.label(one, structure=TOUCHING) for one in above.cpu().numpy()]
+    numbered = [ndimage.label(one, structure=TOUCHING) for one in above.numpy()]
     labels = torch.from_numpy(np.stack([labels for labels, _ in numbered])).long()
-    return labels.to(above.device), max(MOST_PATCHES, *(count for _, count in numbered))
+    return labels, max(MOST_PATCHES, *(count for _, count in numbered))
 
 
 def label_on_device(above: Tensor) -> Tensor:
