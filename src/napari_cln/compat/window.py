@@ -13,6 +13,7 @@ here                  what it leans on                      goes
 `canvases_of`         the canvas's ``QOpenGLWidget``        when a layer can answer the right button itself
 `at_once`             ``viewer._on_layers_change``          when napari takes several changes as one
 `make_canvas_current` the canvas's ``QOpenGLWidget``        when napari frees programs in their own context
+`take_units`          pint's ``LazyRegistry``               when napari reads its units beside the window
 `keys_of`, `on_key`   ``action_manager._shortcuts``         when napari tells the keys of an action
 `number_widget`       magicgui's Qt backend                 when a field's Qt widget can be chosen there
 ===================== ===================================== ==============================================
@@ -24,10 +25,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
+import pint
 from magicgui.application import use_app
 from magicgui.widgets.bases import RangedWidget
 from napari.utils.action_manager import action_manager
 from napari.utils.interactions import Shortcut
+from pint.registry import LazyRegistry
 from qtpy.QtOpenGLWidgets import QOpenGLWidget
 from qtpy.QtWidgets import QWidget
 
@@ -48,6 +51,8 @@ __all__ = [
     "number_widget",
     "on_key",
     "plain_viewer",
+    "read_units",
+    "take_units",
     "text_overlay_of",
 ]
 
@@ -169,6 +174,18 @@ def make_canvas_current(widget: QWidget) -> None:
     for canvas in canvases_of(widget):
         if canvas.isValid():
             canvas.makeCurrent()
+
+
+def read_units() -> Any:
+    """Read pint's definitions of units, in a thread: napari's first layer would hold the window up for it."""
+    return pint.UnitRegistry()
+
+
+def take_units(units: Any) -> None:
+    """Let napari use units that were read, where it has used none yet: those of two registries do not mix."""
+    application: Any = pint.application_registry
+    if isinstance(application.get(), LazyRegistry):
+        application.set(units)
 
 
 def keys_of(action: str) -> list[str]:

@@ -163,10 +163,9 @@ class CaseOpener:
         shell = self._shell_there()
         if shell is not None and _is_like(shell[0], image.rgb) and _single(layers):
             self.desk.hand_over(labels, *shell)
-            with at_once(self.viewer, [*shell, *self._redrawn]):
+            with at_once(self.viewer, shell):
                 _move(image, shell[0])
                 _move(labels, shell[1])
-                self._bring_along(shell[0])
             exchange_strokes(labels, shell[1])
             layers[:2] = shell
         else:
@@ -186,10 +185,9 @@ class CaseOpener:
         shell = self._shell_there()
         if shell is not None and _is_like(shell[0], options["rgb"]):
             self.image, labels = shell
-            with at_once(self.viewer, [*shell, *self._redrawn]):
+            with at_once(self.viewer, shell):
                 _put(self.image, data, options)
                 _put(labels, known.instances.copy(), cine_to_layer(self.image)[1])
-                self._bring_along(self.image)
             link(labels, self.image)
             labels.features, labels.selected_label = {}, 1
             exchange_strokes(labels, None)
@@ -275,16 +273,17 @@ class CaseOpener:
                 self.viewer.layers.remove(layer)
         self._shell, self._redrawn = None, []
 
-    def _bring_along(self, image: Image) -> None:
-        """Lay what is redrawn beside a mask onto the frame that its image shows now."""
-        for layer in self._redrawn:
-            lay(layer, space_of(image, 2))
-
     def fit(self) -> None:
-        """Let the canvas show all of a frame that lies elsewhere than the one before."""
-        assert self.image is not None
-        if self._left_size != _size(self.image):
-            fit_view(self.viewer, [self.image])
+        """Show all of a frame that lies elsewhere than the one before, and lay what is redrawn on it."""
+        image = self.image
+        assert image is not None
+        if self._left_size == _size(image):
+            return
+        if self._redrawn:
+            with at_once(self.viewer, self._redrawn):
+                for layer in self._redrawn:
+                    lay(layer, space_of(image, 2))
+        fit_view(self.viewer, [image])
 
 
 def read_ahead(folder: TrainingFolder, case_ids: Sequence[str]) -> dict[str, tuple[int, Annotation]]:

@@ -69,7 +69,7 @@ class SecondReading(QObject):
     def show(self, on: bool) -> None:
         """Show the other reader's outline on the canvas, or take it away."""
         session, pair = self._session, self._pair
-        mask, folder = session.mask, session.folder
+        mask, folder = session.navigator.mask, session.folder
         if pair is None or mask is None or folder is None or not on:
             show_reading(session.viewer, None, None)
             return
@@ -110,7 +110,7 @@ class SecondReading(QObject):
         return None if self.found is None else self.found.pair
 
     def _take(self, found: Disagreement) -> None:
-        mask = self._session.mask
+        mask = self._session.navigator.mask
         if mask is not None and mask.case_id == found.case_id:
             self.found = found
             self.changed.emit()

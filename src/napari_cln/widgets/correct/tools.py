@@ -129,8 +129,7 @@ class Workbench(QObject):
         self._take_next()
 
     def _take_next(self) -> None:
-        mask = self._session.mask
-        if not self._queue or mask is None:
+        if not self._queue or (mask := self._session.mask) is None:
             return
         node = self._queue.pop(0)
         self.put_away()

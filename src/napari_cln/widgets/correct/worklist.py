@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer
 from qtpy.QtWidgets import QComboBox, QLineEdit, QWidget
 
+from ...compat.window import read_units, take_units
 from ...folder.dataset import TrainingFolder
 from ...folder.worklist import STATES, State, WorkFilter, WorkItem, patient_of, read_worklist
 from ..common.parts import Signal, beside, stacked
@@ -120,16 +121,18 @@ class WorkList(QObject):
             )
         self.changed.emit()
 
-    def _take(self, folder: TrainingFolder, items: Sequence[WorkItem]) -> None:
+    def _take(self, folder: TrainingFolder, found: tuple[Sequence[WorkItem], Any]) -> None:
+        items, units = found
+        take_units(units)
         if folder is self._folder:
             self.items = {item.id: item for item in items} | self.items  # what was saved meanwhile is newer
             self.changed.emit()
             self.found.emit()
 
 
-def _read(folder: TrainingFolder) -> list[WorkItem]:
+def _read(folder: TrainingFolder) -> tuple[list[WorkItem], Any]:
     import_module("pandas")  # which napari's first mask brings along, and the window would wait for
-    return read_worklist(folder)
+    return read_worklist(folder), read_units()
 
 
 class WorkListRow(QWidget):
