@@ -187,6 +187,20 @@ def test_what_is_said_of_a_node_never_lies_on_it(top, left, height, width):
         assert is_above or is_below or is_right or is_left
 
 
+@pytest.mark.parametrize("width", [220, 300, 420, 800])
+def test_the_words_of_a_narrow_frame_end_where_it_ends(width):
+    frame = Frame(pixels=np.zeros((600, width), np.uint8))
+    nodes = np.zeros((600, width), np.uint8)
+    nodes[100:160, 40:100] = 1
+    reading = read_prediction(predict(frame, nodes, (0.9,)))
+
+    of_frame, _ = captions_of(reading, "This model has never seen a cervical lymph node.", frame)
+
+    lines = of_frame.text.splitlines()
+    assert max(map(len, lines)) * 0.014 * 600 <= width
+    assert "This model has never seen a cervical lymph node." in " ".join(lines)
+
+
 def test_no_node_found_is_an_answer(frame):
     prediction = predict(frame, np.zeros(frame.shape, np.uint8), ())
 

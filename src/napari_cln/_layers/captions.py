@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 TEXT_SIZE = 8
 WIDTHS = (59, 40)
 """Signs in a line: a canvas between two panels is not wide; and where a node stands in the way, less."""
+NARROWEST = 16
+"""Signs in a line, however narrow a frame is."""
 LINE, SIGN = 0.036, 0.014
 """Height of a line and width of a sign on a canvas that shows all of a frame, in heights of the frame."""
 GAP = 0.008
@@ -95,7 +97,9 @@ def _corner(
     lines: Sequence[str], nodes: Sequence[Box], pixels: NDArray[np.uint8] | None, height: int, width: int
 ) -> tuple[str, Box]:
     """Wrap lines such that they hide no node in the lower left corner, or else in the darkest place."""
-    texts = ["\n".join(part for line in lines for part in textwrap.wrap(line, widest)) for widest in WIDTHS]
+    room = max(int(width / (SIGN * height)), NARROWEST)  # beside the frame is a ground of another colour
+    widths = dict.fromkeys(min(widest, room) for widest in WIDTHS)
+    texts = ["\n".join(part for line in lines for part in textwrap.wrap(line, widest)) for widest in widths]
     for text in texts:
         foot = _box_of(text, height, 0, height)
         if not any(_meet(foot, node) for node in nodes):

@@ -20,6 +20,7 @@ from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.readers import read_annotation, read_reading, readers_of, save_reading
 from napari_cln.io.sources import read_frame
 from napari_cln.types import Annotation, Frame, Node, Prediction
+from napari_cln.widgets.common.parts import WIDTH
 from napari_cln.widgets.common.results import Results
 from napari_cln.widgets.common.workplace import workplace_of
 from napari_cln.widgets.correct.dock import CorrectDock
@@ -172,6 +173,26 @@ class TestADockThatIsClosed:
         finish(dock)
 
         assert folder.record(stored).status == "corrected"
+
+
+def test_long_names_push_nothing_out_of_the_dock(make_napari_viewer, tmp_path, open_image, finish, qtbot):
+    viewer = make_napari_viewer(show=True)
+    _, dock = viewer.window.add_plugin_dock_widget("napari-cln", "Correct")
+    name(dock, "r1")
+    dock.view.study.create_folder(
+        tmp_path / "training folder of the anonymised export of the neck nodes of 2024"
+    )
+    image = open_image(viewer, FRAME)
+    image.name = "1.2.840.113619.2.55.3.2831164355.718.1511427839.492.4711081547.12345"
+    predict(viewer, image)
+    finish(dock)
+    dock.session.decisions.accept()
+    finish(dock)
+
+    assert image.name in dock.message.text()
+    assert image.name in dock.view.state.text()
+    for part in (dock.view, dock.message):
+        assert part.minimumSizeHint().width() <= WIDTH
 
 
 class TestStrokes:

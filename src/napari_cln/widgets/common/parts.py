@@ -41,6 +41,8 @@ NARROWEST, WIDTH = 280, 350
 """Least width of a dock, and the width that it opens with, in pixels."""
 NO_BOUND = 2**24 - 1
 """Qt's height of a widget that may be as high as it needs."""
+_BREAK = "\u200b"
+_LONG = re.compile(r"\S{30,}")  # such as a UID of DICOM
 
 
 class Listeners:
@@ -65,14 +67,39 @@ def _undo_all(undo: list[Callable[[], None]]) -> None:
         undo.pop()()
 
 
-class MessageLine(QLabel):
+class WrappedLabel(QLabel):
+    """Text as high as its lines are: layouts in layouts would cut some off. A long name is broken as well."""
+
+    least_height = 0
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__()
+        self.setWordWrap(True)
+        self.setText(text)
+
+    def setText(self, text: str) -> None:  # Qt's name
+        super().setText(_LONG.sub(lambda found: _BREAK.join(found[0]), text))
+        self._fit()
+
+    def text(self) -> str:  # Qt's name
+        return super().text().replace(_BREAK, "")
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # Qt's name
+        super().resizeEvent(event)
+        self._fit()
+
+    def _fit(self) -> None:
+        self.setMinimumHeight(max(self.heightForWidth(self.width()), self.least_height))
+
+
+class MessageLine(WrappedLabel):
     """One sentence: news, or the next thing to do."""
+
+    least_height = 34
 
     def __init__(self) -> None:
         super().__init__()
-        self.setWordWrap(True)
         self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.setMinimumHeight(34)
         self.about: object = None
         self.say("")
 
@@ -307,28 +334,9 @@ def unbroken(text: str) -> str:
     return re.sub(r"(?<=\d) (to) (?=[+−-]?\d)", "\u00a0\\1\u00a0", text)
 
 
-class _Wrapped(QLabel):
-    """Text as high as its lines are; layouts in layouts would cut some of them off."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.setWordWrap(True)
-
-    def setText(self, text: str) -> None:  # Qt's name
-        super().setText(text)
-        self._fit()
-
-    def resizeEvent(self, event: QResizeEvent) -> None:  # Qt's name
-        super().resizeEvent(event)
-        self._fit()
-
-    def _fit(self) -> None:
-        self.setMinimumHeight(max(self.heightForWidth(self.width()), 0))
-
-
 def small(text: str = "", role: str = "quiet") -> QLabel:
     """Make a line of quiet, wrapping text."""
-    label = _Wrapped(text)
+    label = WrappedLabel(text)
     set_role(label, role)
     label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
     return label

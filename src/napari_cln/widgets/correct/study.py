@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from qtpy.QtWidgets import QCheckBox, QFileDialog, QLabel, QLineEdit, QWidget
+from qtpy.QtWidgets import QCheckBox, QFileDialog, QLineEdit, QWidget
+from superqt import QElidingLabel
 
 from ...disk.atomic import write_atomically
 from ...disk.user import config_folder
@@ -28,7 +29,7 @@ class StudyRow(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.folder: TrainingFolder | None = None
-        self.title = QLabel("none yet")
+        self.title = QElidingLabel("none yet")
         self.open_button = button("Open…", "Open a training folder")
         self.create_button = button("New…", "Make a new training folder in an empty place")
         self.reader = QLineEdit(_last_reader())
@@ -72,6 +73,7 @@ class StudyRow(QWidget):
             self.failed.emit(str(error))
             return
         self.title.setText(self.folder.path.name)
+        self.title.setToolTip(str(self.folder.path))
         self.opened.emit()
 
     def choose(self) -> None:

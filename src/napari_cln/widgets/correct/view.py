@@ -158,6 +158,9 @@ class CorrectView(QWidget):
         super().__init__()
         self.study, self.held, self.recovery = StudyRow(), HeldFrames(), Recovery()
         self.image = ComboBox(choices=lambda _widget: images(), nullable=False)
+        self.image.native.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
         self.walk, self.work, self.worthy = Walk(), WorkListRow(), SuggestionList()
         self.state, self.verdict = StateLines(), Verdicts()
         self.decision, self.nodes, self.tools = Decision(), NodeTable(), ToolButtons()

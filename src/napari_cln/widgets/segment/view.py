@@ -9,6 +9,7 @@ from magicgui.widgets import ComboBox
 from napari.layers import Image
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
+    QComboBox,
     QLabel,
     QProgressBar,
     QTableWidget,
@@ -46,6 +47,9 @@ class SegmentView(QWidget):
     def __init__(self, images: Callable[[], list[Image]]) -> None:
         super().__init__()
         self.image = ComboBox(choices=lambda _widget: images(), nullable=False)
+        self.image.native.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
         self.model = ModelChoice()
         self.device = device_box()
         self.device_reason, device = small(), QWidget()
