@@ -279,7 +279,9 @@ def main() -> int:
     default = load_model("default").members[0]
     images = torch.from_numpy(np.stack([prepare(frame, Recipe().prepare).image for frame in frames]))[:, None]
     holds = inference(default, images, scale)
-    configs = (YNetConfig.best(), YNetConfig())[: 2 if scale.n_rounds > 1 else 1]
+    configs = [YNetConfig.best(), YNetConfig()]
+    if arguments.device == "cpu":  # many processors have no bfloat16 of their own
+        configs = [replace(YNetConfig.best(), width=0.125)]
     parts: list[Callable[[], None]] = [partial(from_files, default, frames, scale)]
     parts += [partial(training, config, scale) for config in configs]
     for part in parts:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from napari_cln.compat.tensors import processor_has_bfloat16
 from napari_cln.network import inference
 from napari_cln.network.blocks import Join, growing_matrix, pooling_matrix, shifted_growing_matrix
 from napari_cln.network.device import Device, choose_device
@@ -91,6 +92,7 @@ def test_masks_and_scores_stay_where_pytorch_has_them(installed, monkeypatch, mi
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not processor_has_bfloat16(), reason="this processor has no bfloat16 of its own")
 @pytest.mark.parametrize("config", [YNetConfig(width=0.125, block="psa"), YNetConfig()])
 def test_bfloat16_stays_in_the_layers_that_are_lowered(installed, config):
     for matrices in (pooling_matrix, growing_matrix, shifted_growing_matrix):
