@@ -197,11 +197,15 @@ def read(
             reader.key(Qt.Key.Key_E, SHIFT)
             draw(reader, truths[case_id])
             wait_for(lambda: session.mask is not None and not session.mask.is_empty)
-        last = session.work.next_undecided(case_id) is None
         pressed = time.perf_counter()
         reader.key(Qt.Key.Key_Return, SHIFT)
+        wait_for(
+            lambda case_id=case_id: (
+                session.navigator.cases.case_id != case_id or session.work.next_undecided(None) is None
+            )
+        )
+        last = session.navigator.cases.case_id == case_id
         if not last:
-            wait_for(lambda case_id=case_id: session.navigator.cases.case_id != case_id)
             turned = time.perf_counter()
             wait_for(lambda turned=turned: paints.last > turned)
             waits.append(1e3 * (paints.last - pressed))
