@@ -69,7 +69,7 @@ def measure_throughput(place: Path, n_frames: int, steps: int, repeats: int) -> 
             batches.append(augment(Batch.of(samples.take(chosen), device), keys, recipe.augmentation))
         begun = time.perf_counter()
         for batch in batches:
-            with torch.autocast(device.type, torch.bfloat16, enabled=loop._precision() == "bf16"):
+            with torch.autocast(device.type, torch.bfloat16, enabled=loop.mixed_precision() == "bf16"):
                 loss = objective(batch)["total"]
             loss.backward()
             optimizer.step()

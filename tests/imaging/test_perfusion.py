@@ -181,3 +181,11 @@ def test_a_short_clip_and_an_empty_mask_are_refused():
         perfusion(frames[:7], mask)
     with pytest.raises(ValueError, match="0 pixels"):
         perfusion(frames, np.zeros_like(mask))
+
+
+def test_a_curve_that_still_rises_at_its_end_has_no_figures():
+    curve = 0.1 + 0.4 * gamma_variate(SECONDS, 4.0, 10.0)
+    top = int(curve.argmax())
+
+    assert fit_wash_in(SECONDS[:top], curve[:top]) is None
+    assert fit_wash_in(SECONDS[: 2 * top], curve[: 2 * top]) is not None

@@ -275,7 +275,8 @@ def fit_wash_in(seconds: Floats, curve: Floats) -> WashIn | None:
     Returns
     -------
     WashIn or None
-        None where it explains less than 80 % of the curve.
+        None where it explains less than 80 % of the curve, or where the curve still rises at its end, so that
+        neither its peak nor what follows was seen.
     """
     known = np.isfinite(curve)
     t, y = seconds[known], curve[known]
@@ -284,6 +285,8 @@ def fit_wash_in(seconds: Floats, curve: Floats) -> WashIn | None:
         return None
     smooth = ndimage.uniform_filter1d(y, 3)
     low, top = float(smooth.min()), int(smooth.argmax())
+    if top == len(t) - 1:
+        return None
     rising = np.flatnonzero(smooth[: top + 1] < low + 0.1 * (smooth[top] - low))
     arrival = float(t[rising[-1]]) if rising.size else float(t[0])
     length = float(t[-1] - t[0])

@@ -16,7 +16,7 @@ from ..._layers import clip_from_layer, n_frames_of
 from ...disk.tables import write_table
 from ...errors import ClnError, InputError, counted
 from ...imaging.measurement import painted_ids
-from ...imaging.perfusion import TimeIntensity, perfusion
+from ...imaging.perfusion import TimeIntensity, perfusion_of_each
 from ...study.reading import digest
 from ...workflow.radiomics import radiomics_rows
 from ...workflow.segment import CURVE_COLUMNS, WASH_IN_COLUMNS, curve_cells, wash_in_cells
@@ -178,10 +178,9 @@ def measure_perfusion(
     """
     nodes = painted_ids(masks)
     with clip_from_layer(image) as clip:
-        curves = {
-            node: perfusion(clip, masks == node, at=index, dynamic_range_db=dynamic_range_db)
-            for node in nodes
-        }
+        each = [(index, masks == node) for node in nodes]
+        found = perfusion_of_each(clip, each, dynamic_range_db=dynamic_range_db)
+    curves = dict(zip(nodes, found, strict=True))
     columns = ("source", "node", *WASH_IN_COLUMNS[2:])
     rows = tuple(
         dict(zip(columns, (image.name, node, *wash_in_cells(curve)), strict=True))
