@@ -351,6 +351,7 @@ class TestBrush:
         else:
             QTest.keyClick(canvas, Qt.Key.Key_K, Qt.KeyboardModifier.ShiftModifier)
 
+        assert dock.session.mask is not None  # asking for it, the frame is turned to its end
         active = viewer.layers.selection.active
         assert isinstance(active, Labels)
         assert (active, active.mode) == (dock.session.mask.labels, "paint")

@@ -154,8 +154,10 @@ class TestADockThatIsClosed:
     def test_leaves_undo_and_the_other_docks_to_the_one_that_is_open(
         self, again, dock, viewer, folder, stored, finish, qtbot
     ):
-        with qtbot.waitSignal(dock.destroyed):
-            dock.deleteLater()
+        gone = []
+        dock.destroyed.connect(lambda *_: gone.append(True))
+        dock.deleteLater()
+        qtbot.waitUntil(lambda: bool(gone))
         again.session.decisions.reject()
         finish(again)
 
