@@ -134,13 +134,8 @@ def folder(tmp_path) -> TrainingFolder:
 
 
 @pytest.fixture
-def dock(viewer, folder, qtbot) -> CorrectDock:
-    """The dock at the first frame of the folder."""
-    _, dock = viewer.window.add_plugin_dock_widget("napari-cln", "Correct")
-    dock.view.study.reader.setText("r1")
-    dock.view.study.reader.editingFinished.emit()
-    dock.view.study.open_folder(folder.path)
-    qtbot.waitUntil(lambda: dock.session.navigator.mask is not None, timeout=60_000)
+def dock(dock: CorrectDock) -> CorrectDock:
+    """The dock at the first frame of the folder, at rest."""
     QTest.qWait(50)
     return dock
 

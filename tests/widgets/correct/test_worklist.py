@@ -15,7 +15,6 @@ from napari_cln.folder.readers import read_annotation
 from napari_cln.folder.worklist import WorkFilter
 from napari_cln.types import Annotation, Frame, Node
 from napari_cln.widgets.common.workplace import workplace_of
-from napari_cln.widgets.correct.dock import CorrectDock
 
 pytestmark = pytest.mark.usefixtures("config")
 
@@ -34,17 +33,6 @@ def folder(tmp_path) -> TrainingFolder:
     known = read_annotation(folder, folder.case(first))
     folder.save(Annotation(frame=known.frame, instances=known.instances, status="accepted"), who="r2")
     return folder
-
-
-@pytest.fixture
-def dock(viewer, folder, qtbot) -> CorrectDock:
-    """The dock, once the folder is open."""
-    _, dock = viewer.window.add_plugin_dock_widget("napari-cln", "Correct")
-    dock.view.study.reader.setText("r1")
-    dock.view.study.reader.editingFinished.emit()
-    dock.view.study.open_folder(folder.path)
-    qtbot.waitUntil(lambda: dock.session.navigator.mask is not None, timeout=30_000)
-    return dock
 
 
 @pytest.fixture

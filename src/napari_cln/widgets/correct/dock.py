@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
-from qtpy.QtCore import QEvent, QTimer
+from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QWidget
 
@@ -17,14 +18,13 @@ from ..common.actions import offer
 from ..common.number_field import tell_refusals
 from ..common.parts import OPEN_FIRST, DockBody, Listeners, MessageLine
 from ..common.turns import HeldCanvas
-from ..common.workplace import workplace_of
+from ..common.workplace import Workplace, workplace_of
 from ..prompts.scale import ScaleTool
 from ..prompts.sketch import prepare_hint
 from .cases import show_difference
 from .filing import NO_FOLDER, NO_NAME
 from .nodes import TOOLS
 from .painted import PaintedMask
-from .seat import Seat
 from .second_reader import SecondReading
 from .session import Session
 from .suggestions import Suggestions
@@ -292,3 +292,47 @@ class CorrectDock(QWidget):
     def _notice_layers(self, event: Any) -> None:
         if event.type in SEEN or event.type in MOVED:
             self.session.notice()
+
+
+class Seat(QObject):
+    """The seat of one dock: another takes it that is opened after this one was closed.
+
+    Else both would save each stroke: napari takes a dock that is closed out of its window, and keeps it.
+
+    Parameters
+    ----------
+    dock : QWidget
+    place : Workplace
+    ends : callable
+        What saves all there is, and stops.
+    """
+
+    def __init__(self, dock: QWidget, place: Workplace, *ends: Callable[[], None]) -> None:
+        super().__init__(dock)
+        self._dock, self._is_closed = dock, False
+        self._place, self._ends = place, ends
+        place.corrected.connect(self._make_room)
+
+    def look(self) -> bool:
+        """Tell whether the dock was taken out of its window."""
+        self._is_closed = self._dock.parentWidget() is None
+        return self._is_closed
+
+    def take(self, **deeds: Callable[..., Any]) -> None:
+        """Be the dock that corrects, which opens and describes for the others; see :class:`Workplace`."""
+        for name, deed in deeds.items():
+            setattr(self._place, name, deed)
+            owner: Any = getattr(deed, "__self__", None)
+            self.destroyed.connect(partial(_withdraw, self._place, name, id(owner)))
+        self._place.corrected.emit(self)
+
+    def _make_room(self, seat: object) -> None:
+        if seat is not self and self._is_closed:
+            self._place.corrected.disconnect(self._make_room)
+            for end in self._ends:
+                end()
+
+
+def _withdraw(place: Workplace, name: str, owner: int) -> None:
+    if id(getattr(getattr(place, name), "__self__", None)) == owner:
+        setattr(place, name, None)
