@@ -130,8 +130,8 @@ class Frame:
     spacing_note : str, optional
         Why there are no millimetres, in a sentence for the user.
     regions : tuple of Region
-        Calibrated regions (DICOM). A measurement is in mm only inside one of them; empty
-        when the spacing, if any, holds for the whole frame.
+        Calibrated regions (DICOM). A measurement is in mm only inside one of them, and the scan area is
+        searched for within them; empty when the spacing, if any, holds for the whole frame.
     source : Path, optional
         The file it was read from.
     index, n_frames : int
@@ -147,8 +147,10 @@ class Frame:
     decoder : str, optional
         Library and version that decoded the pixels.
     scan_area : Box, optional
-        The scan area where the file or the user says it; found by
-        :func:`napari_cln.find_scan_area` otherwise.
+        The scan area where the user drew it or the record of a stored frame says it, taken as it is; found
+        by :func:`napari_cln.find_scan_area` otherwise.
+    is_clean : bool
+        Burned-in marks were painted over already, as in a stored frame: none are looked for.
     warnings : tuple of str
         Sentences for the user about this file: frames missing, colours odd, …
     channels : dict of str to ndarray of uint8, shape (H, W)
@@ -170,6 +172,7 @@ class Frame:
     vendor: str | None = None
     decoder: str | None = None
     scan_area: Box | None = None
+    is_clean: bool = False
     warnings: tuple[str, ...] = ()
     channels: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
 

@@ -15,7 +15,7 @@ from napari_cln.imaging.preprocessing import prepare
 from napari_cln.imaging.scan_area import find_scan_area, is_sector
 from napari_cln.io.sources import read_frame
 from napari_cln.phantom import simulate
-from napari_cln.types import Box, Frame
+from napari_cln.types import Box, Frame, Region
 
 PAIRS = Path(__file__).parents[1] / "data" / "overlay_pairs"
 ROWS = list(csv.DictReader((PAIRS / "labels.csv").read_text(encoding="utf-8").splitlines()))
@@ -89,13 +89,24 @@ def test_noise_all_over_is_returned_whole():
     assert find_scan_area(Frame(pixels=pixels)) == (0, 0, 300, 400)
 
 
-def test_the_search_keeps_inside_the_area_that_the_file_names():
-    frame = dataclasses.replace(frame_of(PAIRS / ROWS[0]["shown"]), scan_area=(0, 0, 600, 400))
+def test_the_search_keeps_inside_the_regions_that_the_file_gives_a_scale():
+    regions = (
+        Region(box=(0, 0, 300, 400), spacing_mm=(0.1, 0.1)),
+        Region(box=(300, 0, 600, 400), spacing_mm=(0.1, 0.1)),
+        Region(box=(0, 400, 600, 800), spacing_mm=None),
+    )
+    frame = dataclasses.replace(frame_of(PAIRS / ROWS[0]["shown"]), regions=regions)
 
     row0, column0, row1, column1 = find_scan_area(frame)
 
     assert (row0, column0, row1) == truth(ROWS[0])[:3]
     assert column1 == 400
+
+
+def test_a_scan_area_that_is_known_is_taken_as_it_is():
+    frame = dataclasses.replace(frame_of(PAIRS / ROWS[0]["shown"]), scan_area=(3, 5, 590, 400))
+
+    assert find_scan_area(frame) == (3, 5, 590, 400)
 
 
 def test_every_real_screen_gives_a_box_below_its_banner(shared_data):

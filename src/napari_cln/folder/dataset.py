@@ -33,7 +33,7 @@ from .pictures import hash_pixels, read_png
 from .record import Provenance, Record, SourceKind, case_of, decode_record
 from .state import State, first_state, next_state, with_all_nodes
 
-__all__ = ["TrainingFolder", "last_not_judged", "read_not_judged"]
+__all__ = ["TrainingFolder", "last_not_judged", "read_not_judged", "read_record"]
 
 MAX_RECORD_BYTES = 4 * 2**20
 _RECORD = re.compile(r"([0-9a-f]{16})\.json")
@@ -125,7 +125,7 @@ class TrainingFolder:
             raise DatasetError(
                 f"{case_id} is not in the training folder {self.path.name}. Save its frame first."
             )
-        return _read_record(path, case_id)
+        return read_record(path, case_id)
 
     def revisions(self, case_id: str) -> list[Record]:
         """Records of the former states of a frame, and of rivals that came too late, by their number.
@@ -357,7 +357,7 @@ def _on_top(
 def _read_revisions(layout: Layout, case_id: str) -> Iterator[Record]:
     for path in (layout.revisions / checked_id(case_id)).glob("*.json"):
         try:
-            yield _read_record(path, case_id)
+            yield read_record(path, case_id)
         except DatasetError as cause:
             _log.warning("A former state can't be read: %s", cause)
 
@@ -384,7 +384,7 @@ def _read_cases(layout: Layout) -> list[Case]:
     with without_collection():
         for case_id, path in _find_records(layout):
             try:
-                cases.append(case_of(_read_record(path, case_id, whole=False), layout))
+                cases.append(case_of(read_record(path, case_id, whole=False), layout))
             except DatasetError:
                 unreadable += 1
     if unreadable:
@@ -392,7 +392,17 @@ def _read_cases(layout: Layout) -> list[Case]:
     return cases
 
 
-def _read_record(path: Path | str, case_id: str, *, whole: bool = True) -> Record:
+def read_record(path: Path | str, case_id: str, *, whole: bool = True) -> Record:
+    """Read the record of a frame from its file, checked; errors as of :meth:`TrainingFolder.record`.
+
+    Parameters
+    ----------
+    path : path-like
+    case_id : str
+        Id that it must have.
+    whole : bool
+        Keep keys that this version does not know.
+    """
     try:
         data = read_bytes(path, MAX_RECORD_BYTES)
     except OSError as cause:

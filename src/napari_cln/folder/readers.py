@@ -52,6 +52,7 @@ from .record import (
     now,
 )
 from .state import with_all_nodes
+from .stored_frames import read_stored_frame
 
 _log = logging.getLogger(__name__)
 _READING = re.compile(r"([0-9a-f]{16})\.([A-Za-z0-9_]+)(\.json|\.png)")
@@ -112,17 +113,8 @@ def read_annotation(study: TrainingFolder, case: Case) -> Annotation:
     """
     record = study.record(case.id)
     last = record.last
-    frame = Frame(
-        pixels=study.read_image(case),
-        spacing_mm=case.spacing_mm,
-        spacing_source=record.spacing_source,
-        source=case.image,
-        vendor=case.vendor,
-        scan_area=(0, 0, *case.shape),
-        channels=study.read_channels(case),
-    )
     return Annotation(
-        frame=frame,
+        frame=read_stored_frame(study, case),
         instances=study.read_instances(case),
         nodes=case.nodes,
         status=case.status,

@@ -23,6 +23,7 @@ from ..disk.seals import checksum_holds, encode_checked, misfit, with_own_line_e
 from ..errors import DatasetError
 from ..imaging.burned_in import Extent
 from ..types import (
+    Box,
     Case,
     Checksums,
     Level,
@@ -143,10 +144,10 @@ class Source(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     ``hospital`` is a letter, or a key that leads back to no name without the folder's salt;
     ``crop`` is ``(x0, y0, x1, y1)`` in the source's pixels, half-open, and ``area`` the scan area in the same
-    form; ``deid`` lists DICOM's codes (PS3.16, CID 7050) of what was done against names, and ``uncleaned``
-    says that what lies outside the scan area was kept; ``image_key`` is a salted hash of the identifier of a
-    DICOM image; ``text`` is what was read on the stored picture, its
-    boxes ``(row0, column0, row1, column1)`` in the picture's pixels.
+    form; ``painted`` says whether burned-in marks on tissue were painted over; ``deid`` lists DICOM's codes
+    (PS3.16, CID 7050) of what was done against names, and ``uncleaned`` says that what lies outside the scan
+    area was kept; ``image_key`` is a salted hash of the identifier of a DICOM image; ``text`` is what was
+    read on the stored picture, its boxes ``(row0, column0, row1, column1)`` in the picture's pixels.
     """
 
     kind: SourceKind
@@ -157,6 +158,7 @@ class Source(Struct, frozen=True, kw_only=True, omit_defaults=True):
     area: tuple[Place, Place, Place, Place] | None = None
     deid: tuple[Name, ...] = ()
     uncleaned: bool = False
+    painted: bool | None = None
     manufacturer: Name | None = None
     decoder: Name | None = None
     hospital: Annotated[str, Meta(pattern="^[0-9A-Za-z]{1,8}$")] | None = None
@@ -174,6 +176,27 @@ class Source(Struct, frozen=True, kw_only=True, omit_defaults=True):
     def shape(self) -> tuple[int, int]:
         """Rows and columns of the source."""
         return self.rows, self.columns
+
+    @property
+    def stored_area(self) -> Box | None:
+        """Scan area ``(row0, column0, row1, column1)`` in the stored picture; None where it is not said."""
+        if self.area is None:
+            return None
+        (left, top, right, bottom), (x0, y0, x1, y1) = self.area, self.crop
+        row0, column0 = max(top - y0, 0), max(left - x0, 0)
+        row1, column1 = min(bottom, y1) - y0, min(right, x1) - x0
+        return (row0, column0, row1, column1) if row0 < row1 and column0 < column1 else None
+
+    @property
+    def is_painted(self) -> bool:
+        """True where no burned-in mark is to be looked for on the stored picture.
+
+        Records that do not say it are of a time when marks were painted over wherever a picture was cut to
+        its scan area.
+        """
+        if self.painted is not None:
+            return self.painted
+        return not self.uncleaned and self.crop != (0, 0, self.columns, self.rows)
 
 
 class StoredImage(Struct, frozen=True, kw_only=True):

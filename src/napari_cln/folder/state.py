@@ -137,6 +137,7 @@ def first_state(
             area=(left, top, right, bottom),
             deid=(NO_HEADER,),
             uncleaned=about.extent == "uncleaned",
+            painted=clean.is_painted,
             manufacturer=maker_of(frame.vendor) or maker_of(about.scanner),
             decoder=frame.decoder,
             hospital=hospital_key(about.hospital, key_of),

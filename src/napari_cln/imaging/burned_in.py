@@ -56,6 +56,8 @@ class CleanFrame:
         In the frame.
     spacing_mm : (float, float), optional
         Of the mask that was kept, or else of the frame.
+    is_painted : bool
+        Marks on tissue were painted over.
     """
 
     grey: NDArray[np.uint8]
@@ -63,6 +65,7 @@ class CleanFrame:
     box: Box
     scan_area: Box
     spacing_mm: Spacing | None
+    is_painted: bool
 
 
 def clean_frame(
@@ -87,7 +90,7 @@ def clean_frame(
     overlay : ndarray of bool, shape (H, W), optional
         Burned-in marks, where they are known; found otherwise.
     """
-    area = frame.scan_area or find_scan_area(frame)
+    area = find_scan_area(frame)
     kept = kept_area((0, 0, *frame.shape) if extent == "uncleaned" else area, mask)
     if extent != "scan area":
         overlay = np.zeros(frame.shape, dtype=bool)
@@ -111,6 +114,7 @@ def clean_frame(
         box=box,
         scan_area=area,
         spacing_mm=spacing_of(frame, mask) or frame.spacing_mm,
+        is_painted=frame.is_clean or extent == "scan area",
     )
 
 

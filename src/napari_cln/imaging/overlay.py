@@ -93,9 +93,12 @@ def read_marks(frame: Frame, scan_area: Box | None = None) -> Marks:
     Returns
     -------
     Marks
-        The overlay as :func:`find_overlay` gives it, and the flow inside the scan area.
+        The overlay as :func:`find_overlay` gives it, and the flow inside the scan area. Nothing in a grey
+        frame whose marks were painted over already.
     """
     row0, column0, row1, column1 = area = scan_area or find_scan_area(frame)
+    if frame.is_clean and frame.pixels.ndim == 2:
+        return Marks(np.zeros(frame.shape, dtype=bool), None)
     inside = np.s_[row0:row1, column0:column1]
     grey = np.ascontiguousarray(frame.grey[inside])
     lossless = is_lossless(frame.grey)

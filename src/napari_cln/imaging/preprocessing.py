@@ -137,7 +137,7 @@ def prepare(
         Letterbox or stretch, overlay removal, enhancement. A model's card stores the one it
         was trained with.
     scan_area : Box, optional
-        Drawn by the user; found by :func:`find_scan_area` otherwise.
+        The frame's own, or found by :func:`find_scan_area` otherwise.
     overlay : ndarray of bool, shape (H, W), optional
         Marks to paint over, corrected by the user; found by :func:`find_overlay` otherwise.
 
@@ -152,7 +152,7 @@ def prepare(
     ValueError
         If the scan area does not lie in the frame, or the overlay has another shape.
     """
-    box = _checked(scan_area, frame.shape) if scan_area is not None else find_scan_area(frame)
+    box = _checked(scan_area if scan_area is not None else find_scan_area(frame), frame.shape)
     if overlay is not None and overlay.shape != frame.shape:
         raise ValueError(
             f"overlay has shape {overlay.shape}, the frame {frame.shape}: give it one flag a pixel."

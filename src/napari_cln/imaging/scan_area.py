@@ -45,13 +45,14 @@ def find_scan_area(frame: Frame) -> Box:
     Parameters
     ----------
     frame : Frame
-        Where ``frame.scan_area`` is set, the search keeps inside it.
+        Where ``frame.scan_area`` is set, that is the answer; the search keeps inside the regions that have a
+        scale (DICOM), where there are such.
 
     Returns
     -------
     (int, int, int, int)
         ``(row0, column0, row1, column1)``, half-open, in frame pixels. The whole frame (or
-        ``frame.scan_area``) where nothing looks like ultrasound: a black frame, or one of a few
+        the box around its regions) where nothing looks like ultrasound: a black frame, or one of a few
         pixels.
 
     Notes
@@ -59,11 +60,22 @@ def find_scan_area(frame: Frame) -> Box:
     A frame stored as JPEG, with ringing around its text, is recognised; its box is good to a few
     pixels, not to one.
     """
-    row0, column0, row1, column1 = frame.scan_area or (0, 0, *frame.shape)
+    if frame.scan_area is not None:
+        return frame.scan_area
+    row0, column0, row1, column1 = _within(frame)
     found = _search(np.ascontiguousarray(frame.grey[row0:row1, column0:column1]))
     if found is None:
         return row0, column0, row1, column1
     return row0 + found[0], column0 + found[1], row0 + found[2], column0 + found[3]
+
+
+def _within(frame: Frame) -> Box:
+    """Box around the regions that the file gives a scale; the whole frame without such."""
+    boxes = [region.box for region in frame.regions if region.spacing_mm is not None]
+    if not boxes:
+        return 0, 0, *frame.shape
+    rows0, columns0, rows1, columns1 = zip(*boxes, strict=True)
+    return min(rows0), min(columns0), max(rows1), max(columns1)
 
 
 def is_sector(image: NDArray[np.float32]) -> bool:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import PredictionError, WeightsError
-from ..imaging.preprocessing import Geometry, ModelInput, prepare, restore, to_model
+from ..imaging.preprocessing import Geometry, ModelInput, restore, to_model
 from ..io.sources import Source, as_frame
 from ..types import Explanation, Frame
 from .inference import NOT_FINITE, Segmenter
@@ -67,7 +67,7 @@ def explain(
     """
     frame = as_frame(source, index)
     segmenter = Segmenter(model, device, batch_size=1)
-    return explain_prepared(segmenter, frame, prepare(frame, segmenter.card.prepare))
+    return explain_prepared(segmenter, frame, segmenter.prepare(frame))
 
 
 def explain_prepared(segmenter: Segmenter, frame: Frame, prepared: ModelInput) -> Explanation:

@@ -12,12 +12,13 @@ import torch
 from numpy.typing import NDArray
 
 from ..errors import DeviceError, FrameError, FrameReadError, PredictionError, WeightsError
+from ..folder.stored_frames import as_recorded
 from ..imaging.measurement import split_nodes
 from ..imaging.preprocessing import Geometry, ModelInput, prepare, restore, to_model
 from ..imaging.scan_area import is_sector
 from ..io.sources import Source, as_frame, find_sources, read_frames
 from ..models.card import DoubtModel, ModelCard
-from ..types import CLASS_NAMES, Doubt, Frame, Prediction
+from ..types import CLASS_NAMES, Doubt, Frame, Prediction, PrepareConfig
 from .device import Device, choose_device, compile_for
 from .doubt import CLUES, clues_of, clues_of_node, doubt_of
 from .model import Features, Network
@@ -115,13 +116,27 @@ class Segmenter:
         on_gpu = self.device.name == "cuda"
         yield from predict_stream(
             frames,
-            prepared or (lambda frame: prepare(frame, self.card.prepare)),
+            prepared or self.prepare,
             self.predict_prepared,
             lambda: self.batch_size,
             side_by_side=on_gpu or (self.device.name == "cpu" and self.device.engine == "PyTorch"),
             on_gpu=on_gpu,
             spare_cores=spare_cores,
         )
+
+    def prepare(self, frame: Frame, config: PrepareConfig | None = None) -> ModelInput:
+        """Prepare a frame as every prediction does, wherever it comes from.
+
+        Its scan area is the one that the user drew, else that of its record in a training folder, else it is
+        searched for, within the regions of a DICOM file. Marks are looked for unless they were painted over.
+
+        Parameters
+        ----------
+        frame : Frame
+        config : PrepareConfig, optional
+            As the model's card says if None.
+        """
+        return prepare(as_recorded(frame), config or self.card.prepare)
 
     def predict_prepared(
         self, frames: Sequence[Frame], inputs: Sequence[ModelInput]

@@ -24,7 +24,6 @@ from .. import __version__
 from ..disk.schema import JsonObject
 from ..errors import PredictionError
 from ..folder.dataset import TrainingFolder
-from ..imaging.preprocessing import prepare
 from ..io.volumes import encode_volume
 from ..models.card import ModelCard
 from ..models.library import known_models, read_card
@@ -98,7 +97,7 @@ class Models:
             while len(self._loaded) > N_MODELS:
                 self._loaded.popitem(last=False)
         segmenter = self._loaded[known]
-        (found,) = segmenter.predict_prepared([upload.frame], [prepare(upload.frame, segmenter.card.prepare)])
+        (found,) = segmenter.predict_prepared([upload.frame], [segmenter.prepare(upload.frame)])
         if isinstance(found, PredictionError):
             raise found
         samples.note_model(image_id, found)

@@ -174,7 +174,7 @@ class Samples:
         def one(case: Case) -> Samples:
             pixels = folder.read_image(case)
             channels = folder.read_channels(case) if config.channels else {}
-            frame = Frame(pixels=pixels, scan_area=(0, 0, *pixels.shape), channels=channels)
+            frame = Frame(pixels=pixels, channels=channels)
             instances = folder.read_instances(case)
             nodes = tuple(replace(node, p_malignant=None) for node in case.nodes)
             annotation = Annotation(

@@ -66,7 +66,7 @@ def test_real_files_give_their_millimetres(shared_data, name):
 def test_the_last_row_and_column_are_part_of_a_region():
     calibration = calibrate(header(region((10, 20, 399, 599))), SHAPE)
 
-    assert calibration.scan_area == (10, 20, 400, 600)
+    assert [each.box for each in calibration.regions] == [(10, 20, 400, 600)]
     assert calibration.spacing_mm == pytest.approx((0.2, 0.2))
 
 
@@ -97,7 +97,7 @@ def test_a_mirrored_axis_has_the_same_length():
 def test_a_region_that_can_not_be_trusted_gives_pixels_and_the_reason(item, reason):
     calibration = calibrate(header(item, PixelSpacing=[0.1, 0.1]), SHAPE)
 
-    assert (calibration.spacing_mm, calibration.regions, calibration.scan_area) == (None, (), None)
+    assert (calibration.spacing_mm, calibration.regions) == (None, ())
     assert reason in calibration.spacing_note
 
 
@@ -109,7 +109,9 @@ def test_an_item_without_values_gives_pixels_and_the_reason():
 
 
 def test_a_box_two_pixels_too_large_is_clipped():
-    assert calibrate(header(region((10, 20, 481, 641))), SHAPE).scan_area == (10, 20, 480, 640)
+    (clipped,) = calibrate(header(region((10, 20, 481, 641))), SHAPE).regions
+
+    assert clipped.box == (10, 20, 480, 640)
 
 
 def test_two_views_of_one_scale_give_one_spacing_and_two_regions():
@@ -119,7 +121,6 @@ def test_two_views_of_one_scale_give_one_spacing_and_two_regions():
 
     assert calibration.spacing_mm == pytest.approx((0.2, 0.2))
     assert [each.box for each in calibration.regions] == [(10, 0, 401, 311), (10, 320, 401, 640)]
-    assert calibration.scan_area == (10, 0, 401, 640)
 
 
 def test_two_views_of_different_scale_give_millimetres_by_region_only():

@@ -294,7 +294,8 @@ def test_a_frame_says_where_it_comes_from(write_dicom):
 
     frame = read_frame(path)
 
-    assert (frame.vendor, frame.source, frame.scan_area) == ("ACME Probe 7", path, (10, 20, 401, 601))
+    assert (frame.vendor, frame.source) == ("ACME Probe 7", path)
+    assert (frame.regions[0].box, frame.scan_area) == ((10, 20, 401, 601), None)
 
 
 def test_no_name_date_or_id_is_in_a_frame(write_dicom):

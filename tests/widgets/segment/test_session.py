@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+
 import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.layers import Labels
+from PIL import Image as PictureFile
 from shipped import FRAME
 
 import napari_cln
+from napari_cln.cli import main
 from napari_cln.widgets.segment.session import SegmentSession
 
 
@@ -37,6 +41,27 @@ def test_a_frame_gets_its_masks_and_its_state(session, open_image, qtbot, small_
     (labels,) = (layer for layer in session.viewer.layers if isinstance(layer, Labels))
     assert np.array_equal(labels.data, expected.instances)
     assert session.state.readings[0].malignancy == pytest.approx(expected.malignancy, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["JPGLosslessP14SV1_1s_1f_8b", "OBXXXX1A_rle_2frame"])
+def test_a_dicom_file_with_a_region_gets_the_mask_and_the_score_of_the_command(
+    session, open_image, qtbot, tmp_path, data, small_model, name
+):
+    path = data / "dicom" / f"{name}.dcm"
+    out = tmp_path / "results"
+    assert main(["segment", str(path), "--out", str(out), "--model", small_model, "--device", "cpu"]) == 0
+    with (out / "results.csv").open(newline="") as file:
+        row = next(csv.DictReader(file))
+    session.choose_image(open_image(session.viewer, path))
+
+    session.segment_frame()
+    qtbot.waitUntil(lambda: not session.is_running, timeout=60_000)
+
+    (labels,) = (layer for layer in session.viewer.layers if isinstance(layer, Labels))
+    mask = labels.data if labels.ndim == 2 else labels.data[0]
+    shown = min((out / "masks").rglob("*.png"))
+    assert np.array_equal(mask, np.asarray(PictureFile.open(shown)))
+    assert session.state.readings[0].nodes[0].score == pytest.approx(float(row["malignancy"]), abs=6e-5)
 
 
 def test_without_an_image_it_says_what_to_do(session):

@@ -164,12 +164,7 @@ def _kept(record: Record, image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> 
     source = record.source
     if source.uncleaned or source.kind == "simulated":
         return np.ones(image.shape, dtype=bool)  # a kind of screen of its own; drawn
-    if source.area is None:
-        return kept_area(find_scan_area(Frame(pixels=image)), mask)
-    left, top = source.crop[:2]
-    column0, column1 = (max(edge - left, 0) for edge in source.area[::2])
-    row0, row1 = (max(edge - top, 0) for edge in source.area[1::2])
-    return kept_area((row0, column0, row1, column1), mask)
+    return kept_area(source.stored_area or find_scan_area(Frame(pixels=image)), mask)
 
 
 def adopt(study: TrainingFolder, parcel: ImportedFrame) -> Case:

@@ -45,7 +45,6 @@ class Calibration:
     spacing_mm: Spacing | None = None
     spacing_source: SpacingSource | None = None
     spacing_note: str | None = None
-    scan_area: Box | None = None
 
 
 def calibrate(header: Dataset, shape: tuple[int, int]) -> Calibration:
@@ -93,7 +92,6 @@ def calibrate(header: Dataset, shape: tuple[int, int]) -> Calibration:
         spacing_mm=scaled[0].spacing_mm if agree else None,
         spacing_source="dicom-region",
         spacing_note=None if agree else _explain(scaled, blank),
-        scan_area=_union([region.box for region in scaled]),
     )
 
 
@@ -172,11 +170,6 @@ def _box(item: Dataset, shape: tuple[int, int]) -> Box | None:
     ):
         return None
     return row0, column0, min(row1, rows), min(column1, columns)
-
-
-def _union(boxes: Sequence[Box]) -> Box:
-    row0, column0, row1, column1 = zip(*boxes, strict=True)
-    return min(row0), min(column0), max(row1), max(column1)
 
 
 def _from_pixel_spacing(header: Dataset) -> Calibration:

@@ -19,6 +19,7 @@ from scipy.ndimage import binary_dilation
 from ..._layers import frame_to_layer
 from ...errors import ClnError
 from ...folder.dataset import TrainingFolder
+from ...folder.stored_frames import read_stored_frame
 from ...types import Frame
 from .parts import Signal
 from .worker import Work
@@ -47,15 +48,10 @@ def read_frame_of(folder: Path, case_id: str) -> ReferenceFrame:
     """
     study = TrainingFolder.open(folder)
     case = study.case(case_id)
-    frame = Frame(
-        pixels=study.read_image(case),
-        spacing_mm=case.spacing_mm,
-        spacing_source="typed" if case.spacing_mm else None,
-        source=case.image,
-        channels=study.read_channels(case),
-    )
     return ReferenceFrame(
-        id=case_id, frame=frame, instances=study.read_instances(case) if case.mask is not None else None
+        id=case_id,
+        frame=read_stored_frame(study, case),
+        instances=study.read_instances(case) if case.mask is not None else None,
     )
 
 

@@ -337,7 +337,7 @@ class NetworkInput(QObject):
         except ClnError as error:
             self.told.emit(str(error), "bad")
             return
-        area = frame.scan_area or find_scan_area(frame)
+        area = find_scan_area(frame)
         if self._shows[LayerKind.OVERLAY]:
             marks = read_marks(frame, area)
             data, options, _ = overlay_to_layer(marks.overlay, self.image)

@@ -17,7 +17,6 @@ from qtpy.QtCore import QObject, QTimer
 from ..._layers import OVERLAY_KEY, frames_from_layer, reading_of
 from ..._napari import get_segmenter
 from ...errors import ClnError, FrameError, FrameReadError, PredictionError, counted
-from ...imaging.preprocessing import prepare
 from ...imaging.tracking import Track, Tracker
 from ...types import Explanation, Prediction, PrepareConfig
 from ..common.parts import Signal
@@ -245,7 +244,7 @@ def explain_task(task: Task, model: str, device: str) -> Explanation:
     if isinstance(frame, FrameReadError):
         raise frame
     config = prepared_for(task, segmenter.card)
-    return explain_prepared(segmenter, frame, prepare(frame, config, scan_area=frame.scan_area))
+    return explain_prepared(segmenter, frame, segmenter.prepare(frame, config))
 
 
 def _load_for_window(tasks: Sequence[Task]) -> None:
@@ -266,7 +265,7 @@ def _predict(segmenter: Segmenter, task: Task) -> Iterator[Prediction | FrameErr
     config = prepared_for(task, segmenter.card)
     return segmenter.predict(
         frames_from_layer(task.image, task.indices),
-        lambda frame: prepare(frame, config, scan_area=frame.scan_area),
+        lambda frame: segmenter.prepare(frame, config),
         # for one frame the reader waits; beside a cine the window is used
         spare_cores=int(len(task.indices) > 1),
     )
