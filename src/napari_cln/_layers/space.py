@@ -62,6 +62,8 @@ class LayerKind(StrEnum):
     """The outline of a model, beside the folder's own masks."""
     READING = "reading"
     """Another reader's outline."""
+    REFERENCE = "reference"
+    """The masks that a training folder has of its frame, where no dock has it open to be corrected."""
     DEPTH_SCALE = "depth scale"
     SKETCH = "sketch"
     """Strokes of a tool, which go when it is put away."""

@@ -18,7 +18,7 @@ from .layout import Layout
 from .pictures import hash_pixels
 from .record import Record
 
-__all__ = ["as_recorded", "read_stored_frame"]
+__all__ = ["as_recorded", "home_of", "read_stored_frame"]
 
 _IMAGE = re.compile(r"([0-9a-f]{16})_0000\.png")
 
@@ -67,13 +67,25 @@ def as_recorded(frame: Frame) -> Frame:
     return replace(frame, scan_area=area, is_clean=found.source.is_painted)
 
 
-def _record_of(path: Path | None) -> Record | None:
-    """The record of a picture of a training folder; None for another file."""
+def home_of(path: Path | None) -> Path | None:
+    """Return the training folder in which a picture of a frame lies; None for another file.
+
+    Parameters
+    ----------
+    path : Path or None
+    """
     if path is None or (name := _IMAGE.fullmatch(path.name)) is None:
         return None
     layout = Layout(path.parent.parent)
-    if path.parent not in (layout.images, layout.unmasked):
+    is_inside = path.parent in (layout.images, layout.unmasked) and layout.record(name[1]).exists()
+    return layout.root if is_inside else None
+
+
+def _record_of(path: Path | None) -> Record | None:
+    """The record of a picture of a training folder; None for another file."""
+    if path is None or (home := home_of(path)) is None:
         return None
+    case_id = path.name[:16]
     with suppress(DatasetError):  # `napari-cln check` names what is wrong with it
-        return read_record(layout.record(name[1]), name[1])
+        return read_record(Layout(home).record(case_id), case_id)
     return None

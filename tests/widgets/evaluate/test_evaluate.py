@@ -20,6 +20,7 @@ from qtpy.QtGui import QDesktopServices
 from napari_cln import TrainingFolder
 from napari_cln.cli import parse
 from napari_cln.cli.options import settings_from
+from napari_cln.folder.pictures import encode_png
 from napari_cln.folder.simulated import simulate_folder
 from napari_cln.study.cases import CaseRow, write_rows
 from napari_cln.study.config import EvaluationSettings
@@ -268,6 +269,7 @@ def test_an_evaluation_from_the_button_to_both_outlines(make_napari_viewer, stud
     assert image.data.shape == reader.data.shape == model.data.shape
     assert reader.contour == model.contour == 2
     assert not model.editable
+    assert not reader.editable
 
     browser = Browser()
     QDesktopServices.setUrlHandler("file", browser, "take")
@@ -279,3 +281,30 @@ def test_an_evaluation_from_the_button_to_both_outlines(make_napari_viewer, stud
     assert not dock.view.report.isVisibleTo(dock)
     dock.view.out.choose(tmp_path / "report")
     assert dock.view.report.isVisibleTo(dock)
+
+
+def test_a_frame_of_another_folder_than_the_one_that_is_corrected_is_to_look_at(
+    make_napari_viewer, study, qtbot, tmp_path
+):
+    viewer = make_napari_viewer()
+    _, correct = viewer.window.add_plugin_dock_widget("napari-cln", "Correct")
+    correct.view.study.open_folder(TrainingFolder.create(tmp_path / "mine").path)
+    _, dock = viewer.window.add_plugin_dock_widget("napari-cln", "Evaluate")
+    dock.view.folder.choose(study)
+    dock.view.out.choose(tmp_path / "report")
+    theirs = TrainingFolder.open(study)
+    case = next(case for case in theirs.cases() if case.mask is not None)
+    (tmp_path / "report" / "masks").mkdir(parents=True)
+    picture = encode_png(np.zeros(case.shape, np.uint8))
+    (tmp_path / "report" / "masks" / f"{case.id}.png").write_bytes(picture)
+
+    dock.session.open_frame(case.id)
+    correct.session.refresh()
+
+    said = f"A frame of the training folder {study.name}, to look at. Open that folder here to correct it."
+    assert correct.view.state.words.text() == said
+    correct.session.filing.take_reader("r1")
+    correct.session.decisions.accept()
+    correct.session.flush()
+    assert TrainingFolder.open(tmp_path / "mine").ids() == []
+    assert theirs.record(case.id).revision == case.revision

@@ -25,7 +25,14 @@ from .results import HIDDEN_KEY, nodes_of
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-BESIDE = (LayerKind.DIFFERENCE, LayerKind.MODEL, LayerKind.READING, LayerKind.OVERLAY, LayerKind.SCAN_AREA)
+BESIDE = (
+    LayerKind.DIFFERENCE,
+    LayerKind.MODEL,
+    LayerKind.READING,
+    LayerKind.REFERENCE,
+    LayerKind.OVERLAY,
+    LayerKind.SCAN_AREA,
+)
 TOOLS = ("paint", "erase", "fill", "polygon")
 OPAQUE = ("opaque", "translucent", "translucent_no_depth")
 

@@ -16,7 +16,7 @@ from qtpy.QtGui import QIcon, QImage, QPixmap
 from qtpy.QtWidgets import QGridLayout, QToolButton, QWidget
 from scipy.ndimage import binary_dilation
 
-from ..._layers import frame_to_layer
+from ..._layers import KEY, LayerKind, frame_to_layer
 from ...errors import ClnError
 from ...folder.dataset import TrainingFolder
 from ...folder.stored_frames import read_stored_frame
@@ -56,11 +56,14 @@ def read_frame_of(folder: Path, case_id: str) -> ReferenceFrame:
 
 
 def reference_layers(stored: ReferenceFrame) -> list[Layer]:
-    """Return the frame as an Image, with its reference masks as Labels in the same place."""
+    """Return the frame as an Image, with its reference masks as Labels to look at in the same place."""
     data, options, _ = frame_to_layer(stored.frame)
     layers: list[Layer] = [Image(data, **options)]
     if stored.instances is not None:
-        layers.append(Labels(stored.instances, name=f"{stored.id} reference", **place_of(options)))
+        masks = Labels(stored.instances, name=f"{stored.id} reference", **place_of(options))
+        masks.metadata[KEY] = LayerKind.REFERENCE
+        masks.editable = False
+        layers.append(masks)
     return layers
 
 

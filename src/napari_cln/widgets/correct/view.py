@@ -12,10 +12,12 @@ from magicgui.widgets import ComboBox
 from napari.layers import Image
 from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QLineEdit, QWidget
 
+from ..._layers import KEY
 from ...errors import DatasetError
 from ...folder.dataset import TrainingFolder
+from ...folder.stored_frames import home_of
 from ...imaging.editing import nodes_in_parts
-from ...types import Node
+from ...types import Frame, Node
 from ..common.in_view import ViewFault
 from ..common.number_field import NumberField
 from ..common.parts import Signal, beside, button, folded, form, small, stacked
@@ -89,8 +91,7 @@ def state_of(session: Session, burned: Sequence[Calipers] = ()) -> DeskState:
         work=session.work.state,
     )
     if mask is None:
-        none = "No mask yet: segment the frame, or start an empty one." if navigator.image is not None else ""
-        return replace(around, words=none)
+        return replace(around, words=_without_mask(navigator.image, filing.folder))
     said = mask.ledger.last_said(mask.seen)
     return replace(
         around,
@@ -103,6 +104,17 @@ def state_of(session: Session, burned: Sequence[Calipers] = ()) -> DeskState:
         clinical=_clinical(filing.folder, mask.case_id, filing.revision(mask)),
         taken_back=said.action if said is not None and said.who == filing.who else "",
     )
+
+
+def _without_mask(image: Image | None, folder: TrainingFolder | None) -> str:
+    """What to say of a frame without a mask to correct; nothing where there is no frame."""
+    if image is None:
+        return ""
+    known = image.metadata.get(KEY)
+    home = home_of(known.source) if isinstance(known, Frame) else None
+    if home is not None and (folder is None or home != folder.path):
+        return f"A frame of the training folder {home.name}, to look at. Open that folder here to correct it."
+    return "No mask yet: segment the frame, or start an empty one."
 
 
 def _clinical(folder: TrainingFolder | None, case_id: str | None, revision: int) -> str:

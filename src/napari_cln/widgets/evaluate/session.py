@@ -222,8 +222,8 @@ class EvaluateSession(QObject):
             return
         image = self._workplace.open_case(folder, case_id)
         data, options, _ = frame_to_layer(stored.frame)
-        model = _outline(f"{case_id} model", predicted, COLOURS["model"], place_of(options))
-        model.metadata[KEY] = LayerKind.MODEL
+        place = place_of(options)
+        model = _outline(f"{case_id} model", predicted, COLOURS["model"], LayerKind.MODEL, place)
         if image is not None and image.data.shape[:2] == predicted.shape:
             active = self.viewer.layers.selection.active
             link(model, image)
@@ -233,20 +233,22 @@ class EvaluateSession(QObject):
             return
         layers: list[Layer] = [Image(data, **options)]
         if stored.instances is not None:
-            layers.append(
-                _outline(f"{case_id} reader", stored.instances, COLOURS["reader"], place_of(options))
-            )
+            drawn = stored.instances
+            layers.append(_outline(f"{case_id} reader", drawn, COLOURS["reader"], LayerKind.REFERENCE, place))
         self._workplace.show_beside([*layers, model], self._shown)
         self._shown = [*layers, model]
         self._say("Blue: the reader's outline. Orange: the model's. For research, not for diagnosis.")
 
 
-def _outline(name: str, instances: NDArray[np.uint8], colour: str, place: dict[str, Any]) -> Labels:
+def _outline(
+    name: str, instances: NDArray[np.uint8], colour: str, kind: LayerKind, place: dict[str, Any]
+) -> Labels:
     """Return the nodes of a mask as outlines of one colour, to be looked at and not painted on."""
     one_colour = DirectLabelColormap(color_dict={None: colour, 0: "transparent"})
     labels = Labels(instances, name=name, colormap=one_colour, opacity=1.0, **place)
     labels.contour = 2
     labels.editable = False
+    labels.metadata[KEY] = kind
     return labels
 
 
