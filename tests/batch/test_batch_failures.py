@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import resource
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,7 +15,8 @@ from PIL import Image
 from napari_cln import segment_to_folder
 from napari_cln.batch.job import open_results, segment_sources
 from napari_cln.batch.names import sources_outside
-from napari_cln.errors import DeviceError, ExportError
+from napari_cln.batch.part import segment_part
+from napari_cln.errors import DeviceError, ExportError, RunError
 from napari_cln.network.inference import Segmenter
 
 
@@ -221,3 +224,32 @@ def test_a_file_of_which_too_many_frames_break_the_network_is_left(tmp_path, net
     assert {r.status for r in done} == {"failed"}
     assert done[-1].frame is None
     assert 100 < len(done) < 130
+
+
+DYING = """
+import os, sys, time
+import filelock
+filelock.FileLock(sys.argv[1]).acquire(timeout=0)
+print("held", flush=True)
+sys.stdin.read(1)
+time.sleep(0.5)
+os._exit(9)
+"""
+"""A process that dies, and whose lock is given back later than its connections."""
+
+
+def test_who_goes_on_with_a_part_waits_for_the_lock_of_a_process_that_died(study, tmp_path, networks):
+    segmenter, (source, *_) = Segmenter(networks["first"], "cpu"), sources_outside(tmp_path / "out", [study])
+    part = tmp_path / "part"
+    part.mkdir()
+    command = [sys.executable, "-c", DYING, str(part / ".lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as dying:
+        assert dying.stdout.readline() == "held\n"
+        with pytest.raises(RunError, match="Another run is writing to part"):
+            open_results(part, segmenter.card, masks="png", overlays=False)
+        dying.stdin.write("x")
+        dying.stdin.flush()
+
+        done = segment_part(source, part, segmenter)
+
+    assert [result.status for result in done] == ["ok"]

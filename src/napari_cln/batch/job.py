@@ -103,6 +103,7 @@ def open_results(
     overlays: bool,
     naming: str = "",
     redo: bool = False,
+    patience_s: float = 0.0,
 ) -> ResultsFolder:
     """Open a folder for what the model of that card says; ``naming`` is that of `mark_of_naming`."""
     made_by = {"model": card.model_id, "napari-cln": version("napari-cln")}
@@ -111,7 +112,9 @@ def open_results(
     has_masks = card.config.segmentation
     pictures = ["masks"] * (has_masks and masks == "png") + ["overlays"] * overlays
     run_length = has_masks and masks == "rle"
-    return ResultsFolder(out, made_by, pictures=pictures, run_length=run_length, redo=redo)
+    return ResultsFolder(
+        out, made_by, pictures=pictures, run_length=run_length, redo=redo, patience_s=patience_s
+    )
 
 
 def notes_of(results: ResultsFolder) -> Iterator[FrameResult]:

@@ -30,6 +30,9 @@ FATAL = (
     "The process that worked on it died. Open it in a viewer, or leave it out; the same command tries again."
 )
 LONGEST_NOTE = 1 << 20
+PATIENCE_S = 10.0
+"""Seconds to wait for the lock of a part. When a process dies, the system closes its connections before it
+gives back its locks, so that who hears of the death and goes on there at once may find the part locked."""
 
 
 @dataclass
@@ -137,10 +140,10 @@ def open_part(
 ) -> ResultsFolder:
     """Open the folder of a part; one that another run has left is removed, since it is of no use."""
     try:
-        return open_results(part, card, masks=masks, overlays=overlays, naming=naming)
+        return open_results(part, card, masks=masks, overlays=overlays, naming=naming, patience_s=PATIENCE_S)
     except AnotherRunError:
         shutil.rmtree(part, ignore_errors=True)
-        return open_results(part, card, masks=masks, overlays=overlays, naming=naming)
+        return open_results(part, card, masks=masks, overlays=overlays, naming=naming, patience_s=PATIENCE_S)
 
 
 def give_up(key: FrameKey, results: ResultsFolder) -> FrameResult:

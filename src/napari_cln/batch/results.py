@@ -62,6 +62,8 @@ class ResultsFolder:
         Keep all masks in ``masks.jsonl``.
     redo : bool
         Remove what is there and do everything again.
+    patience_s : float
+        Seconds to wait for another run to end.
 
     Attributes
     ----------
@@ -84,6 +86,7 @@ class ResultsFolder:
         pictures: Sequence[str] = ("masks",),
         run_length: bool = False,
         redo: bool = False,
+        patience_s: float = 0.0,
     ) -> None:
         self.path = path
         self.pictures = pictures
@@ -95,7 +98,7 @@ class ResultsFolder:
         self._open_files = contextlib.ExitStack()
         with self._open_files, _explaining(self.path, "results.csv"):
             path.mkdir(parents=True, exist_ok=True)
-            self._open_files.enter_context(_lock(path))
+            self._open_files.enter_context(_lock(path, patience_s))
             sweep([path], older_than_s=-1)  # nobody else writes here now
             self._open(made_by, redo)
             self._open_files = self._open_files.pop_all()
@@ -291,9 +294,9 @@ class ResultsFolder:
 
 
 @contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
+def _lock(path: Path, patience_s: float) -> Iterator[None]:
     try:
-        with filelock.FileLock(path / ".lock", timeout=0):
+        with filelock.FileLock(path / ".lock", timeout=patience_s):
             yield
     except filelock.Timeout as cause:
         raise RunError(
