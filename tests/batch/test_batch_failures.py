@@ -229,7 +229,8 @@ def test_a_file_of_which_too_many_frames_break_the_network_is_left(tmp_path, net
 DYING = """
 import os, sys, time
 import filelock
-filelock.FileLock(sys.argv[1]).acquire(timeout=0)
+lock = filelock.FileLock(sys.argv[1])
+lock.acquire(timeout=0)
 print("held", flush=True)
 sys.stdin.read(1)
 time.sleep(0.5)
