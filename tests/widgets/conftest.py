@@ -14,6 +14,7 @@ from qtpy.QtCore import QCoreApplication, QEvent, QObject
 
 from napari_cln._layers import source_to_layer
 from napari_cln.io.sources import open_source
+from napari_cln.widgets.common import failures
 from napari_cln.widgets.common.worker import Work
 
 
@@ -23,6 +24,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if here in item.path.parents:
                 item.add_marker(pytest.mark.skip(reason="there is no display: run under xvfb-run"))
+
+
+@pytest.fixture(autouse=True)
+def nothing_unexpected(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Fail where a dock told of an error that nobody expected, but where the test is about such a one."""
+    yield
+    if request.node.get_closest_marker("unexpected") is None:
+        logged = [record for record in caplog.get_records("call") if record.name == failures.__name__]
+        assert not [record.getMessage() for record in logged]
 
 
 @pytest.fixture

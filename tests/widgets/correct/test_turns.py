@@ -8,7 +8,9 @@ import sys
 import numpy as np
 import pytest
 from napari.layers import Labels
-from qtpy.QtCore import QObject, Qt, QTimer
+from napari.utils.notifications import notification_manager
+from qtpy.QtCore import QCoreApplication, QEvent, QObject, Qt, QTimer
+from qtpy.QtGui import QKeyEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QLineEdit
 
@@ -75,7 +77,6 @@ class TestTurns:
 
         assert done == ["within", "first", "last", "follows"]
 
-    @pytest.mark.qt_no_exception_capture
     def test_an_error_is_told_and_ends_the_work(self, turns):
         turns, done, steps = turns
         told, ended = [], []
@@ -197,6 +198,20 @@ def test_keys_that_are_pressed_faster_than_turns_lose_no_frame(dock, folder, pre
     qtbot.waitUntil(lambda: is_whole(dock, folder.ids()[2]), timeout=60_000)
 
 
+def test_a_key_that_is_held_down_goes_one_frame_on_and_leaves_nothing_to_do(viewer, dock, folder, qtbot):
+    ids, canvas = folder.ids(), viewer.window._qt_viewer.canvas.native
+    labels_of(viewer).paint((85, 5), 1)
+    for kind, again in ((QEvent.Type.KeyPress, False), *[(QEvent.Type.KeyPress, True)] * 30):
+        QCoreApplication.sendEvent(canvas, QKeyEvent(kind, Qt.Key.Key_K, SHIFT, "K", again))
+    QCoreApplication.sendEvent(canvas, QKeyEvent(QEvent.Type.KeyRelease, Qt.Key.Key_K, SHIFT, "K", False))
+
+    assert not dock.session.turns.is_waiting
+    assert is_whole(dock, ids[1])
+    dock.session.flush()
+    assert folder.read_instances(folder.case(ids[0]))[85, 5] == 1
+    assert [folder.case(case_id).revision for case_id in ids] == [2, *[1] * (N - 1)]
+
+
 def test_fast_keys_decide_on_the_frame_that_they_lead_to(dock, folder, press, qtbot):
     ids, before = folder.ids(), all_masks(folder)
     press(Qt.Key.Key_K)
@@ -262,8 +277,14 @@ def test_a_frame_that_cannot_be_read_is_told_and_the_one_in_view_stays(dock, fol
     qtbot.waitUntil(lambda: is_whole(dock, ids[0]), timeout=60_000)
 
 
-@pytest.mark.qt_no_exception_capture
-def test_an_unexpected_error_in_a_turn_reaches_the_message_line(dock, folder, qtbot):
+@pytest.mark.unexpected
+def test_an_unexpected_error_in_a_turn_is_told_once_and_its_traceback_is_in_the_log_alone(
+    dock, folder, qtbot, caplog, capsys, monkeypatch
+):
+    raised, noticed = [], []
+    monkeypatch.setattr(sys, "excepthook", lambda *error: raised.append(error))
+    notification_manager.notification_ready.connect(noticed.append)
+
     def broken():
         yield
         raise ZeroDivisionError("of one by none")
@@ -272,7 +293,11 @@ def test_an_unexpected_error_in_a_turn_reaches_the_message_line(dock, folder, qt
     qtbot.waitUntil(
         lambda: dock.message.text() == "Unexpected ZeroDivisionError: of one by none", timeout=60_000
     )
+    notification_manager.notification_ready.disconnect(noticed.append)
 
+    (logged,) = [record for record in caplog.records if record.exc_info is not None]
+    assert logged.exc_info[2].tb_next is not None
+    assert (raised, noticed) == ([], [])
     assert is_whole(dock, folder.ids()[0])
 
 

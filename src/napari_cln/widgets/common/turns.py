@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import suppress
@@ -115,7 +114,6 @@ class Turns(QObject):
             self.ended.emit()
         if error is not None:
             self.failed.emit(error)
-            sys.excepthook(type(error), error, error.__traceback__)
 
 
 class HeldCanvas(QObject):

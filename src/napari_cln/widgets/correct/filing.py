@@ -14,7 +14,6 @@ from typing import Any, Literal, TypeAlias
 from weakref import WeakSet
 
 from msgspec import structs
-from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QObject
 
 from ...errors import ClnError, ConflictError, counted
@@ -26,6 +25,7 @@ from ...folder.record import Provenance
 from ...io.sources import VIDEO_ENDINGS
 from ...study.reading import digest
 from ...types import Annotation, Case, Frame
+from ..common.failures import words_of
 from ..common.parts import Signal
 from .cases import saved_masks
 from .ledger import Given, Judgement, follow_nodes
@@ -526,11 +526,7 @@ class Filing(QObject):
             # Told late, it may be behind a save that came after.
             if rival is not None and rival[1] == self.saver.revision(request.folder, request.case_id):
                 self.saver.expect(request.folder, request.case_id, rival[0])
-        if isinstance(error, ClnError):
-            self.told.emit(f"Not saved: {request.title}. {error}", "bad", mask)
-            return
-        notification_manager.receive_error(type(error), error, error.__traceback__)
-        self.told.emit(f"Not saved: {request.title}. Unexpected {type(error).__name__}: {error}", "bad", mask)
+        self.told.emit(f"Not saved: {request.title}. {words_of(error)}", "bad", mask)
 
     def _expect(self, mask: PaintedMask, revision: int) -> None:
         if self.folder is not None and not self.is_pending(mask):

@@ -12,6 +12,7 @@ from ...errors import ClnError
 from ...folder.decisions import may_decide
 from ...folder.readers import ReadingPair
 from ...workflow.queue import Disagreement, describe_agreement, find_undecided
+from ..common.failures import words_of
 from ..common.parts import Signal, beside, button, small, stacked
 from ..common.worker import Work
 from .cases import in_frame, show_reading
@@ -53,7 +54,7 @@ class SecondReading(QObject):
         case_id = str(mask.case_id)
         work = Work(self, find_undecided, folder, case_id, session.filing.who)
         work.done.connect(self._take)
-        work.failed.connect(lambda error: self._take(Disagreement(case_id=case_id, words=str(error))))
+        work.failed.connect(lambda error: self._take(Disagreement(case_id=case_id, words=words_of(error))))
         work.start()
 
     def take_saved(self, request: SaveRequest) -> None:
@@ -61,7 +62,7 @@ class SecondReading(QObject):
         if request.second and request.is_decision:
             work = Work(self, describe_agreement, request.folder, request.who, request.case_id)
             work.done.connect(self.told.emit)
-            work.failed.connect(lambda error: self.told.emit(str(error)))
+            work.failed.connect(lambda error: self.told.emit(words_of(error)))
             work.start()
         if request.mask is self._session.navigator.mask:
             self.look()

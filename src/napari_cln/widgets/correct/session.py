@@ -13,10 +13,10 @@ from napari.layers import Image, Labels
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer
 
-from ...errors import ClnError
 from ...folder.dataset import TrainingFolder
 from ...folder.readers import ReadingPair
 from ...types import Node, Status
+from ..common.failures import words_of
 from ..common.parts import OPEN_FIRST, Signal
 from ..common.turns import Stages, Turns
 from .filing import NO_FOLDER, NO_NAME, Filing, SaveRequest
@@ -251,8 +251,7 @@ class Session(QObject):
         self.told.emit(sentence, "bad", about or self.navigator.mask)
 
     def _tell_failure(self, error: Exception) -> None:
-        known = isinstance(error, ClnError)
-        self.tell(str(error) if known else f"Unexpected {type(error).__name__}: {error}")
+        self.tell(words_of(error))
         self.notice()
 
 

@@ -16,6 +16,7 @@ from ...folder.queue import Suggestion
 from ...study.reading import Reading
 from ...types import Frame
 from ...workflow.queue import Candidate, suggest_frames
+from ..common.failures import words_of
 from ..common.parts import Signal, button, stacked
 from ..common.results import readings_in
 from ..common.worker import Work
@@ -54,7 +55,7 @@ class Suggestions(QObject):
         spots = list(self._spots())
         self._work = Work(self, _suggest, spots, self._session.folder)
         self._work.done.connect(lambda found: self._take(spots, found))
-        self._work.failed.connect(lambda error: self.failed.emit(str(error)))
+        self._work.failed.connect(lambda error: self.failed.emit(words_of(error)))
         self._work.ended.connect(self._end)
         self.busy.emit(True)
         self._work.start()

@@ -36,6 +36,7 @@ from ...imaging.editing import (
 from ...imaging.measurement import measure, painted_ids
 from ...study.reading import digest
 from ...types import Frame, Node
+from ..common.failures import words_of
 from ..common.parts import Signal
 from ..common.results import TOUCHED_KEY
 from ..common.worker import Work
@@ -352,7 +353,7 @@ class Clip(QObject):
         self._work = work = Work(self, make, mask.image, self._session.folder, frames, *masks)
         work.stepped.connect(lambda step: self._take(mask, *step))
         work.done.connect(lambda why: setattr(self, "_end_words", self._end_words or why))
-        work.failed.connect(lambda error: self._session.tell(str(error), mask))
+        work.failed.connect(lambda error: self._session.tell(words_of(error), mask))
         work.ended.connect(lambda: self._end(mask, words))
         self.busy.emit(True)
         work.start()

@@ -21,6 +21,7 @@ from ...folder.pictures import read_png
 from ...study.cases import CaseRow, read_rows
 from ...study.config import EvaluationSettings
 from ...training.run_folder import EventReader, Judged, RunFolder
+from ..common.failures import words_of
 from ..common.parts import Signal
 from ..common.process_panel import ProcessSession, ProcessState
 from ..common.reference_frames import place_of, read_frame_of
@@ -194,9 +195,8 @@ class EvaluateSession(QObject):
             return
         work = Work(self, worst_frames, report)
         work.done.connect(lambda found: self._take_worst(report, found))
-        work.failed.connect(
-            lambda error: self._say(f"The worst frames of {report.name} can't be listed. {error}", "bad")
-        )
+        no_list = f"The worst frames of {report.name} can't be listed."
+        work.failed.connect(lambda error: self._say(f"{no_list} {words_of(error)}", "bad"))
         work.start()
 
     def _take_worst(self, report: Path, found: list[WorstFrame]) -> None:

@@ -34,6 +34,7 @@ from ...imaging.channels import despeckle
 from ...imaging.overlay import read_marks
 from ...imaging.scan_area import find_scan_area
 from ...io.sources import find_sources, open_source
+from ..common.failures import words_of
 from ..common.parts import Signal
 from ..common.results import is_touched, nodes_of, readings_in
 from ..common.worker import Work
@@ -116,7 +117,7 @@ class FramesSession(QObject):
         self.told.emit("Looking for frames …", "info")
         self.search = Work(self, find_sources, *patterns)
         self.search.done.connect(self._list)
-        self.search.failed.connect(lambda error: self.told.emit(str(error), "bad"))
+        self.search.failed.connect(lambda error: self.told.emit(words_of(error), "bad"))
         self.search.ended.connect(self._end_search)
         self.search.start()
 
@@ -304,7 +305,7 @@ class NetworkInput(QObject):
             return
         work = Work(self, despeckle, frame)
         work.done.connect(partial(self._lay_over, image, index))
-        work.failed.connect(lambda error: self.told.emit(str(error), "bad"))
+        work.failed.connect(lambda error: self.told.emit(words_of(error), "bad"))
         self.told.emit("Smoothing the speckle …", "info")
         work.start()
 

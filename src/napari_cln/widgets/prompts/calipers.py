@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer
 from skimage.measure import approximate_polygon, find_contours
 
-from ...errors import ClnError
 from ...imaging.calipers import Calipers
 from ...imaging.crosses import BurnedCalipers, find_calipers
 from ...imaging.measurement import Measurement, bounds, measure, spacing_of
 from ...types import Frame
+from ..common.failures import words_of
 from ..common.parts import Signal
 from ..common.turns import Turns
 from ..common.worker import Work
@@ -149,7 +149,7 @@ class CaliperTool(QObject):
             self._work = Work(self, propose, self._frame, strokes)
             sketch = self.sketch
             self._work.done.connect(lambda proposal: self._take(sketch, strokes, proposal, ""))
-            self._work.failed.connect(lambda error: self._take(sketch, strokes, None, _words(error)))
+            self._work.failed.connect(lambda error: self._take(sketch, strokes, None, words_of(error)))
             self._work.ended.connect(self._go_on)
             self._work.start()
 
@@ -363,7 +363,3 @@ def _pair(ends: Points) -> tuple[tuple[float, float], tuple[float, float]]:
 
 def _same(one: Mapping[str, Points], other: Mapping[str, Points]) -> bool:
     return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
-
-
-def _words(error: Exception) -> str:
-    return str(error) if isinstance(error, ClnError) else f"Unexpected {type(error).__name__}: {error}"

@@ -20,6 +20,7 @@ from ...imaging.perfusion import TimeIntensity, perfusion_of_each
 from ...study.reading import digest
 from ...workflow.radiomics import radiomics_rows
 from ...workflow.segment import CURVE_COLUMNS, WASH_IN_COLUMNS, curve_cells, wash_in_cells
+from ..common.failures import words_of
 from ..common.parts import OPEN_FIRST, Signal
 from ..common.results import nodes_of
 from ..common.worker import Work
@@ -124,7 +125,7 @@ class Measuring(QObject):
             return
         work = Work(self, measure, image, index, masks.copy(), *arguments, is_task=True)
         work.done.connect(lambda measures: self._take(image, index, measures))
-        work.failed.connect(lambda error: self.told.emit(str(error), "bad", image))
+        work.failed.connect(lambda error: self.told.emit(words_of(error), "bad", image))
         work.ended.connect(lambda: self._set_busy(False))
         self._set_busy(True)
         self.told.emit("Measuring …", "info", image)

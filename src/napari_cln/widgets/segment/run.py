@@ -11,14 +11,14 @@ from importlib import import_module
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QObject, QTimer
 
 from ..._layers import OVERLAY_KEY, frames_from_layer, reading_of
 from ..._napari import get_segmenter
-from ...errors import ClnError, FrameError, FrameReadError, PredictionError, counted
+from ...errors import FrameError, FrameReadError, PredictionError, counted
 from ...imaging.tracking import Track, Tracker
 from ...types import Explanation, Prediction, PrepareConfig
+from ..common.failures import words_of
 from ..common.parts import Signal
 from ..common.results import Results
 from ..common.worker import Work
@@ -170,10 +170,7 @@ class SegmentRun(QObject):
 
     def _fail(self, error: Exception, prefix: str = "") -> None:
         self._ended = True
-        reason = str(error)
-        if not isinstance(error, ClnError):
-            reason = f"unexpected {type(error).__name__}: {error}"
-            notification_manager.receive_error(type(error), error, error.__traceback__)
+        reason = words_of(error)
         for results in self._results.values():
             if results.is_wanted and not results.has_written:
                 results.fail(reason)

@@ -18,6 +18,7 @@ from ...models.card import ModelCard
 from ...models.library import read_card
 from ...study.reading import Reading
 from ...types import Explanation
+from ..common.failures import words_of
 from ..common.in_view import show_alone
 from ..common.parts import OPEN_FIRST, Signal
 from ..common.results import instances_in, nodes_of, readings_in, recut
@@ -245,7 +246,7 @@ class SegmentSession(QObject):
         image, index, model = self.image, self.index, self._model[0]
         work = Work(self, explain_task, Task(image, (index,)), model, self.device, is_task=True)
         work.done.connect(partial(self._show_explanation, image, index))
-        work.failed.connect(lambda error: self.told.emit(str(error), "bad", image))
+        work.failed.connect(lambda error: self.told.emit(words_of(error), "bad", image))
         work.ended.connect(partial(self._set_explaining, False))
         self._set_explaining(True)
         self.told.emit("Looking where the score comes from …", "info", None)

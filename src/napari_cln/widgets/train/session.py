@@ -19,6 +19,7 @@ from ...models.library import model_in_use, promotions, read_card
 from ...training.config import TrainConfig
 from ...training.run_folder import PIECE, RunFolder
 from ...workflow.promote import describe_comparison, doubts_about, promote, undo_promotion
+from ..common.failures import words_of
 from ..common.parts import Signal
 from ..common.process_panel import ProcessSession, ProcessState
 from ..common.reference_frames import read_frame_of, reference_layers
@@ -178,7 +179,7 @@ class TrainSession(QObject):
         else:
             self._check = Work(self, _find_faults, folder)
             self._check.done.connect(lambda found: self._launch(found, config))
-            self._check.failed.connect(lambda error: self._tell(str(error), "bad"))
+            self._check.failed.connect(lambda error: self._tell(words_of(error), "bad"))
             self._check.ended.connect(self._checked)
             self._tell("Checking the training folder …", "info")
             self._check.start()
