@@ -174,13 +174,16 @@ def measure_perfusion(
 
     Raises
     ------
-    ClnError, ValueError
+    ClnError
         If a frame can't be read, or the clip has no curve over time.
     """
     nodes = painted_ids(masks)
     with clip_from_layer(image) as clip:
         each = [(index, masks == node) for node in nodes]
-        found = perfusion_of_each(clip, each, dynamic_range_db=dynamic_range_db)
+        try:
+            found = perfusion_of_each(clip, each, dynamic_range_db=dynamic_range_db)
+        except ValueError as cause:  # and says what is wrong with the clip
+            raise InputError(str(cause)) from cause
     curves = dict(zip(nodes, found, strict=True))
     columns = ("source", "node", *WASH_IN_COLUMNS[2:])
     rows = tuple(
