@@ -188,7 +188,7 @@ def measured(segmenter: Segmenter, annotations: Iterable[Annotation]) -> list[Me
 
 
 def as_they_are(samples: Samples) -> Iterator[Annotation]:
-    """Prepared frames as frames: nothing is cut off, and one score makes a node's truth."""
+    """Prepared frames as frames; one score makes a node's truth."""
     for image, instances, targets in zip(
         samples.images, samples.instances, samples.node_targets, strict=True
     ):
@@ -197,7 +197,7 @@ def as_they_are(samples: Samples) -> Iterator[Annotation]:
             for id_ in np.unique(instances[instances > 0])
         )
         yield Annotation(
-            frame=Frame(pixels=image, scan_area=(0, 0, *image.shape)),
+            frame=Frame(pixels=image),
             instances=instances,
             nodes=nodes,
             status="corrected" if nodes else "no-node",
