@@ -29,6 +29,8 @@ RING = 8
 """Pixels of the ring round a node that tell its contrast."""
 LEAST = 150
 """Pixels below which a node is not copied: what makes it a node is hardly seen."""
+TRIES = 200
+"""Draws without a result after which the grounds are taken to have no place for a node."""
 SHOWN = 0.9
 """Share of the pixels under a node and its ring at which the ground must show something."""
 
@@ -87,10 +89,22 @@ def laid_in(nodes: Samples, grounds: Samples, count: int, seed: int, *, none: fl
     none : float
         Share of the frames into which the same place of another ground is laid, as no node: so that
         a soft edge does not give a node away.
+
+    Raises
+    ------
+    ValueError
+        Where no node fits into the grounds.
     """
-    rng, taken = np.random.default_rng(seed), []
+    rng, taken, tries = np.random.default_rng(seed), [], 0
     whole = [index for index in range(len(nodes)) if (nodes.instances[index] > 0).sum() >= LEAST]
     while len(taken) < count:
+        tries += 1
+        if not whole or tries > TRIES:
+            raise ValueError(
+                f"{len(taken)} of {count} frames were drawn, then none in {TRIES} tries: {len(whole)} of "
+                f"{len(nodes)} frames have a node of at least {LEAST} pixels; or the {len(grounds)} frames "
+                "to lay them into are dark. Give others."
+            )
         frame = nodes.take([whole[rng.integers(len(whole))]])
         ground, other = (
             grounds.images[index].astype(np.float32) for index in rng.integers(len(grounds), size=2)
@@ -121,6 +135,7 @@ def laid_in(nodes: Samples, grounds: Samples, count: int, seed: int, *, none: fl
                 frame_targets=np.full_like(laid.frame_targets, np.nan),
             )
         taken.append(laid)
+        tries = 0
     return Samples.join(taken)
 
 
