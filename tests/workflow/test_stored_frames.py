@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 
 from napari_cln import read_frame, simulate
-from napari_cln.folder.dataset import TrainingFolder
+from napari_cln.folder.dataset import TrainingFolder, as_recorded
 from napari_cln.folder.readers import read_annotation
 from napari_cln.folder.record import Provenance, Source
-from napari_cln.folder.stored_frames import as_recorded, read_stored_frame
 from napari_cln.imaging.preprocessing import prepare
 from napari_cln.network.inference import Segmenter, segment
 from napari_cln.types import Annotation, Case, Frame, PrepareConfig
@@ -63,7 +62,7 @@ def test_every_way_to_segment_it_gives_the_score_that_it_had(study, fascia, tmp_
     first = segment(fascia, device="cpu")
     case = study.save(shown(fascia))
 
-    again = segment(read_stored_frame(study, case), device="cpu")
+    again = segment(study.read_frame(case), device="cpu")
     of_file = segment(case.image, device="cpu")
     (told,) = segment_to_folder([case.image], tmp_path / "results", device="cpu")
     with (tmp_path / "results" / "results.csv").open(newline="") as file:
@@ -83,7 +82,7 @@ def kept(study: TrainingFolder, extent: str) -> tuple[Frame, Case]:
 def test_where_marks_were_kept_they_are_looked_for_again(study, extent):
     frame, case = kept(study, extent)
 
-    again = read_stored_frame(study, case)
+    again = study.read_frame(case)
 
     assert (again.is_clean, again.shape) == (False, frame.shape)
     assert np.array_equal(prepare(again).overlay, prepare(frame).overlay)
@@ -117,7 +116,7 @@ def test_the_scan_area_lies_in_the_picture_where_a_mask_leaves_it(study):
     case = study.save(Annotation(frame=frame, instances=instances, status="corrected"))
 
     assert case.shape == (320, 420)
-    assert read_stored_frame(study, case).scan_area == (20, 20, 320, 420)
+    assert study.read_frame(case).scan_area == (20, 20, 320, 420)
 
 
 def test_a_scan_area_beside_the_picture_is_none():
@@ -156,7 +155,7 @@ def test_a_model_that_wants_the_marks_still_gets_the_stored_picture(study, fasci
     case = study.save(shown(fascia))
     config = PrepareConfig(remove_overlay=False)
 
-    assert np.array_equal(prepare(read_stored_frame(study, case), config).image, prepare(fascia).image)
+    assert np.array_equal(prepare(study.read_frame(case), config).image, prepare(fascia).image)
 
 
 def test_one_function_prepares_for_all(study, fascia):

@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -33,10 +34,11 @@ from .pictures import hash_pixels, read_png
 from .record import Provenance, Record, SourceKind, case_of, decode_record
 from .state import State, first_state, next_state, with_all_nodes
 
-__all__ = ["TrainingFolder", "last_not_judged", "read_not_judged", "read_record"]
+__all__ = ["TrainingFolder", "as_recorded", "home_of", "last_not_judged", "read_not_judged"]
 
 MAX_RECORD_BYTES = 4 * 2**20
 _RECORD = re.compile(r"([0-9a-f]{16})\.json")
+_IMAGE = re.compile(r"([0-9a-f]{16})_0000\.png")
 _CHECK = "Run `napari-cln check` on the training folder to repair it."
 _log = logging.getLogger(__name__)
 
@@ -125,7 +127,7 @@ class TrainingFolder:
             raise DatasetError(
                 f"{case_id} is not in the training folder {self.path.name}. Save its frame first."
             )
-        return read_record(path, case_id)
+        return _read_record(path, case_id)
 
     def revisions(self, case_id: str) -> list[Record]:
         """Records of the former states of a frame, and of rivals that came too late, by their number.
@@ -138,6 +140,34 @@ class TrainingFolder:
             16 hexadecimal digits.
         """
         return sorted(_read_revisions(self.layout, case_id), key=lambda record: record.revision)
+
+    def read_frame(self, case: Case) -> Frame:
+        """Read a case as a frame, ready to be shown and segmented as it was first.
+
+        Its picture was cut, and its marks were painted over, when it was saved. Who looks for them again
+        finds others: a scan area without its dark rows, a bright fascia that looks like a stroke. So the
+        frame has what the record says of both.
+
+        Parameters
+        ----------
+        case : Case
+
+        Raises
+        ------
+        DatasetError
+            If a file is damaged or missing.
+        """
+        record = self.record(case.id)
+        return Frame(
+            pixels=self.read_image(case),
+            spacing_mm=case.spacing_mm,
+            spacing_source=record.spacing_source,
+            source=case.image,
+            vendor=case.vendor,
+            scan_area=record.source.stored_area,
+            is_clean=record.source.is_painted,
+            channels=self.read_channels(case),
+        )
 
     def read_image(self, case: Case) -> NDArray[np.uint8]:
         """Grey pixels (H, W) of a case, overlay-free, original resolution.
@@ -337,6 +367,43 @@ def _stored_id(study: TrainingFolder, frame: Frame, digest: str) -> str | None:
     return None
 
 
+def as_recorded(frame: Frame) -> Frame:
+    """Return a frame whose file is a picture of a training folder with what its record says of it.
+
+    Any other frame is returned as it is, and so is one whose record can't be read or is of other pixels. A
+    scan area that the frame has goes before that of the record.
+
+    Parameters
+    ----------
+    frame : Frame
+    """
+    if frame.is_clean or frame.source is None or (home := home_of(frame.source)) is None:
+        return frame
+    case_id = frame.source.name[:16]
+    try:
+        record = _read_record(Layout(home).record(case_id), case_id)
+    except DatasetError:  # `napari-cln check` names what is wrong with it
+        return frame
+    if record.image.sha256 != hash_pixels(frame.grey):
+        return frame
+    area = frame.scan_area if frame.scan_area is not None else record.source.stored_area
+    return replace(frame, scan_area=area, is_clean=record.source.is_painted)
+
+
+def home_of(path: Path | None) -> Path | None:
+    """Return the training folder in which a picture of a frame lies; None for another file.
+
+    Parameters
+    ----------
+    path : Path or None
+    """
+    if path is None or (name := _IMAGE.fullmatch(path.name)) is None:
+        return None
+    layout = Layout(path.parent.parent)
+    is_inside = path.parent in (layout.images, layout.unmasked) and layout.record(name[1]).exists()
+    return layout.root if is_inside else None
+
+
 def _on_top(
     study: TrainingFolder,
     former: Record,
@@ -357,7 +424,7 @@ def _on_top(
 def _read_revisions(layout: Layout, case_id: str) -> Iterator[Record]:
     for path in (layout.revisions / checked_id(case_id)).glob("*.json"):
         try:
-            yield read_record(path, case_id)
+            yield _read_record(path, case_id)
         except DatasetError as cause:
             _log.warning("A former state can't be read: %s", cause)
 
@@ -384,7 +451,7 @@ def _read_cases(layout: Layout) -> list[Case]:
     with without_collection():
         for case_id, path in _find_records(layout):
             try:
-                cases.append(case_of(read_record(path, case_id, whole=False), layout))
+                cases.append(case_of(_read_record(path, case_id, whole=False), layout))
             except DatasetError:
                 unreadable += 1
     if unreadable:
@@ -392,17 +459,7 @@ def _read_cases(layout: Layout) -> list[Case]:
     return cases
 
 
-def read_record(path: Path | str, case_id: str, *, whole: bool = True) -> Record:
-    """Read the record of a frame from its file, checked; errors as of :meth:`TrainingFolder.record`.
-
-    Parameters
-    ----------
-    path : path-like
-    case_id : str
-        Id that it must have.
-    whole : bool
-        Keep keys that this version does not know.
-    """
+def _read_record(path: Path | str, case_id: str, *, whole: bool = True) -> Record:
     try:
         data = read_bytes(path, MAX_RECORD_BYTES)
     except OSError as cause:

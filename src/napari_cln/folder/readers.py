@@ -52,7 +52,6 @@ from .record import (
     now,
 )
 from .state import with_all_nodes
-from .stored_frames import read_stored_frame
 
 _log = logging.getLogger(__name__)
 _READING = re.compile(r"([0-9a-f]{16})\.([A-Za-z0-9_]+)(\.json|\.png)")
@@ -114,7 +113,7 @@ def read_annotation(study: TrainingFolder, case: Case) -> Annotation:
     record = study.record(case.id)
     last = record.last
     return Annotation(
-        frame=read_stored_frame(study, case),
+        frame=study.read_frame(case),
         instances=study.read_instances(case),
         nodes=case.nodes,
         status=case.status,

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..errors import DeviceError, FrameError, FrameReadError, PredictionError, WeightsError
-from ..folder.stored_frames import as_recorded
+from ..folder.dataset import as_recorded
 from ..imaging.measurement import split_nodes
 from ..imaging.preprocessing import Geometry, ModelInput, prepare, restore, to_model
 from ..imaging.scan_area import is_sector

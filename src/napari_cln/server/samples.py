@@ -25,7 +25,6 @@ from ..errors import DatasetError
 from ..folder.dataset import TrainingFolder
 from ..folder.record import FINISHED, Record
 from ..folder.screens import is_held
-from ..folder.stored_frames import read_stored_frame
 from ..folder.text import TextReader
 from ..io.signatures import kind_of_file
 from ..io.terms import segment_label
@@ -227,7 +226,7 @@ class StudySamples:
         if (upload := self.uploads.get(image_id)) is not None:
             return upload
         case = self._case(image_id)
-        frame = read_stored_frame(self.study, case)
+        frame = self.study.read_frame(case)
         row_mm, column_mm = case.spacing_mm or (1.0, 1.0)
         return Upload(frame=frame, place=np.vstack([np.diag([column_mm, row_mm, 1.0]), np.zeros(3)]))
 
@@ -315,7 +314,7 @@ class StudySamples:
         upload = self.uploads.get(image_id)
         if upload is None:
             case = self._case(image_id)
-            return read_stored_frame(self.study, case), self.study.record(case.id)
+            return self.study.read_frame(case), self.study.record(case.id)
         case_id = self.study.identify(upload.frame)
         known = self.study.layout.record(case_id).exists()
         return upload.frame, self.study.record(case_id) if known else None

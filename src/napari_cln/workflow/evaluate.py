@@ -12,7 +12,6 @@ from ..errors import DatasetError, ExportError, PredictionError, RunError, count
 from ..folder.dataset import TrainingFolder, read_not_judged
 from ..folder.pictures import encode_png
 from ..folder.split.frozen import frozen_places, read_splits
-from ..folder.stored_frames import read_stored_frame
 from ..models.library import find_model
 from ..study.comparison import read_calls
 from ..study.config import EvaluationConfig, EvaluationSettings
@@ -235,7 +234,7 @@ def _learned_from(model: str) -> tuple[Collection[str], Collection[str], tuple[s
 
 def _frames(study: TrainingFolder, cases: Sequence[Case]) -> Iterator[Frame]:
     for case in cases:
-        yield read_stored_frame(study, case)
+        yield study.read_frame(case)
 
 
 def _noting(lost: list[PredictionError], predictions: Iterable[_Outcome]) -> Iterator[_Outcome]:

@@ -21,7 +21,6 @@ from ..folder.dataset import TrainingFolder
 from ..folder.formats.imported import SuggestedMask
 from ..folder.record import FROM_CALIPERS, PSEUDO, Provenance
 from ..folder.screens import refuse_held
-from ..folder.stored_frames import read_stored_frame
 from ..imaging.crosses import find_calipers
 from ..imaging.measurement import unsure_share
 from ..io.sources import Source, as_frame
@@ -111,7 +110,7 @@ def pseudo_label(
     done = {case.id for case in waiting}
     try:
         for case in waiting:
-            yield _labelled(study, case.id, read_stored_frame(study, case), segmenters, case.revision)
+            yield _labelled(study, case.id, study.read_frame(case), segmenters, case.revision)
         for frame in frames:
             if (id_ := study.identify(frame)) in done:
                 continue

@@ -19,7 +19,6 @@ from scipy.ndimage import binary_dilation
 from ..._layers import KEY, LayerKind, frame_to_layer
 from ...errors import ClnError
 from ...folder.dataset import TrainingFolder
-from ...folder.stored_frames import read_stored_frame
 from ...types import Frame
 from .parts import Signal
 from .worker import Work
@@ -50,7 +49,7 @@ def read_frame_of(folder: Path, case_id: str) -> ReferenceFrame:
     case = study.case(case_id)
     return ReferenceFrame(
         id=case_id,
-        frame=read_stored_frame(study, case),
+        frame=study.read_frame(case),
         instances=study.read_instances(case) if case.mask is not None else None,
     )
 

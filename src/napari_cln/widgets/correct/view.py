@@ -14,8 +14,7 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QLineEdit, QWidget
 
 from ..._layers import KEY
 from ...errors import DatasetError
-from ...folder.dataset import TrainingFolder
-from ...folder.stored_frames import home_of
+from ...folder.dataset import TrainingFolder, home_of
 from ...imaging.editing import nodes_in_parts
 from ...types import Frame, Node
 from ..common.in_view import ViewFault
