@@ -212,32 +212,38 @@ def laid_in_test(data: Path, count: int) -> Iterator[Annotation]:
     yield from as_they_are(laid_in(nodes, Samples.join(grounds), count, seed=0))
 
 
-def validation_sources(count: int, data: Path, laid: Samples) -> dict[str, Iterable[Annotation]]:
-    """Frames that no training sees, by their source: they set limits, temperature, cutoff and doubt.
+def validation_sources(count: int, data: Path, laid: Samples) -> dict[str, list[Annotation]]:
+    """Frames that teach neither trunk nor decoder, by their source: they set limits, temperature, cutoff
+    and doubt, and teach the arm in folds.
 
     ``laid`` are breast lesions laid into real frames without a node, all of validation parts.
     """
     vessels = list(usgra(data, "train"))
     return {
-        "simulated": drawn("validation", count),
-        "simulated, varied": drawn("validation", count, "varied"),
-        "breast": busi(data, "val"),
+        "simulated": list(drawn("validation", count)),
+        "simulated, varied": list(drawn("validation", count, "varied")),
+        "breast": list(busi(data, "val")),
         "vessels and nerves": [frame for index, frame in enumerate(vessels) if index % 4 == 3],
-        "muscle": muscle(data, "validation"),
-        LAID: as_they_are(laid),
+        "muscle": list(muscle(data, "validation")),
+        LAID: list(as_they_are(laid)),
     }
 
 
 def calibrated(
-    network: Member, card: ModelCard, sources: Mapping[str, Iterable[Annotation]]
+    judges: Sequence[Member], card: ModelCard, sources: Mapping[str, Sequence[Annotation]]
 ) -> tuple[ModelCard, dict[str, list[Measured]]]:
     """Set temperature, cutoff and doubt from validation frames, and give what was measured on them.
 
-    The temperature is that of the real lesions: simulated frames need another, and nobody scores those.
+    Each frame is judged by the network of its fold (its place in its source, modulo the number of
+    ``judges``), whose arm has not seen it. The temperature is that of the real lesions: simulated frames
+    need another, and nobody scores those.
     """
-    network.card = card
-    segmenter = Segmenter(network, "cpu")
-    found = {name: measured(segmenter, frames) for name, frames in sources.items()}
+    found: dict[str, list[Measured]] = {name: [] for name in sources}
+    for fold, network in enumerate(judges):
+        network.card = card
+        segmenter = Segmenter(network, "cpu")
+        for name, frames in sources.items():
+            found[name] += measured(segmenter, frames[fold :: len(judges)])
     rows = [row for source in found.values() for row in source]
     temperatures = {}
     for name, source in found.items():
@@ -253,7 +259,8 @@ def calibrated(
         card,
         temperature=round(temperature, 4),
         cutoff=round(cutoff.value, 4),
-        cutoff_from=f"{cutoff.rule} on {len(labelled)} validation frames, simulated and of BUSI",
+        cutoff_from=f"{cutoff.rule} on {len(labelled)} validation frames, simulated and of BUSI, each "
+        f"scored by the arm of its fold ({len(judges)} folds)",
         doubt=_fitted([row for row in rows if row.clues]),
     )
     return card, found
@@ -410,18 +417,14 @@ LAID_TEST = "BUSI's test lesions laid into usgra's and muscle's test frames (com
 BUSI_TEST = "BUSI, public test part (breast lesions; a stand-in)"
 
 
-def kept(
-    segmenter: Segmenter, sources: Mapping[str, Iterable[Annotation]], path: Path
-) -> dict[str, list[Measured]]:
-    """What a model says of the frames of each source; read from the file where it was measured before."""
-    if path.is_file():
-        return msgspec.convert(json.loads(path.read_text()), dict[str, list[Measured]])
-    found = {}
-    for source, frames in sources.items():
-        found[source] = measured(segmenter, frames)
-        print(f"measured: {source}", flush=True)
-    path.write_text(json.dumps(msgspec.to_builtins(found)))  # the module of Python's, which knows NaN
-    return found
+def stored(path: Path) -> dict[str, list[Measured]]:
+    """What :func:`store` kept."""
+    return msgspec.convert(json.loads(path.read_text()), dict[str, list[Measured]])
+
+
+def store(rows: Mapping[str, list[Measured]], path: Path) -> None:
+    """Keep what was measured on the frames of each source."""
+    path.write_text(json.dumps(msgspec.to_builtins(rows)))  # the module of Python's, which knows NaN
 
 
 def measured_on_test(segmenter: Segmenter, count: int, data: Path, keep: Path) -> dict[str, list[Measured]]:
@@ -436,7 +439,14 @@ def measured_on_test(segmenter: Segmenter, count: int, data: Path, keep: Path) -
         "muscle, test part (thigh and calf)": muscle(data, "test"),
         LAID_TEST: laid_in_test(data, count),
     }
-    return kept(segmenter, sources, keep / f"measured-{segmenter.model.model_id}-{count}.json")
+    path = keep / f"measured-{segmenter.model.model_id}-{count}.json"
+    if not path.is_file():
+        found = {}
+        for source, frames in sources.items():
+            found[source] = measured(segmenter, frames)
+            print(f"measured: {source}", flush=True)
+        store(found, path)
+    return stored(path)
 
 
 def compared(new: list[Measured], old: list[Measured], model: str) -> ModelComparison:

@@ -14,15 +14,22 @@ the weights of a model and trains the last stage alone, or all from ``--first`` 
 The stages are those that the shipped weights went through, one after the other. Some were ended before their
 plan, which their rates follow, so that the time was left for the next. Each gives on the weights of the epoch
 that validated best, but for the first, whose averaged weights at its end went on.
+
+References
+----------
+.. [1] M. Stone, "Cross-validatory choice and assessment of statistical predictions", Journal of the Royal
+       Statistical Society B 36(2):111-147, 1974.
+.. [2] M. Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022. :arxiv:`2109.01903`
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import multiprocessing
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -42,11 +49,12 @@ from measure_default import (
     doubt_figures,
     drawn,
     figures,
-    kept,
     learn_training_data,
     measured_on_test,
     muscle,
     real,
+    store,
+    stored,
     test_figures,
     usgra,
     validation_sources,
@@ -58,7 +66,7 @@ from napari_cln.network.model import Member
 from napari_cln.network.u_shaped import UYNet, network_of
 from napari_cln.network.weights import load_model, save_model
 from napari_cln.phantom.simulation import Scene
-from napari_cln.training.arm import fit_arm
+from napari_cln.training.arm import fit_arm, read_patches
 from napari_cln.training.data import Samples
 from napari_cln.training.loop import fit
 from napari_cln.training.recipes import LossTerms, Recipe
@@ -72,6 +80,16 @@ CHUNK = 100
 """Simulated frames in one file of the cache."""
 LAID_IN, LAID_IN_VALIDATION = 900, 100
 """Frames with a lesion laid in that an epoch has, and that validate."""
+START = "start.pt"
+"""File of a stage's folder with the weights that it starts from."""
+VALIDATED = "validated.json"
+"""What the arm of each fold says of the validation frames, in the cache beside the finished weights."""
+FOLDS = 5
+"""Of the validation frames; a frame's place in its source says which is its."""
+ARM_WEIGHTS = {"breast": 2.0, "vessels and nerves": 4.0}
+"""What sources weigh that weigh more than 1 when the arm learns anew."""
+VALIDATION_WEIGHT = 0.3
+"""What validation frames weigh then, beside the training frames of their source."""
 VARIED = 10_000
 """Where the seeds of the varied scene begin within a part."""
 
@@ -95,6 +113,8 @@ class Stage:
     """How often an epoch shows each frame of BUSI's training part."""
     laid_in: int = 0
     """Real frames without a node into which a lesion of BUSI's training part is laid."""
+    start_share: float = 0.0
+    """Share that the weights it started from have in those that go on, which are their mean [2]_."""
 
 
 BEST = replace(Recipe.best(), loss=LossTerms(deep_supervision=True, class_weight=0.5, node_weight=0.3))
@@ -118,6 +138,8 @@ STAGES = (
         ended=1950,
     ),
     Stage(recipe=FULL, plain=300, varied=400, epochs=1, busi=3, laid_in=LAID_IN),
+    Stage(recipe=FULL, plain=300, varied=400, epochs=2, busi=3, laid_in=2 * LAID_IN),
+    Stage(recipe=FULL, plain=300, varied=400, epochs=1, busi=3, laid_in=4 * LAID_IN, start_share=0.5),
 )
 
 
@@ -160,6 +182,8 @@ def train(arguments: argparse.Namespace) -> Member:
         folder = arguments.cache / f"stage-{number}"
         folder.mkdir(exist_ok=True)
         resume = (folder / "checkpoint.pt").is_file()
+        if network is not None and not resume:
+            torch.save(network.state_dict(), folder / START)
         frames = Samples.join(
             [
                 simulated("train", "plain", stage.plain, arguments.cache),
@@ -219,13 +243,19 @@ def parts_of(data: Path, cache: Path) -> tuple[dict[str, Samples], dict[str, Sam
             real(annotations(), name, Recipe.best().prepare).save(path)
         return Samples.load(path)
 
-    def composed(name: str, sources: dict[str, Samples], count: int) -> Samples:
-        path = cache / f"{name}-{count}.npz"
+    def composed(name: str, sources: dict[str, Samples], count: int, folds: int = 1) -> Samples:
+        """Lesions laid into frames of their own fold: what the arm of another fold learns shows neither."""
+        path = cache / (f"{name}-{count}.npz" if folds == 1 else f"{name}-{folds}x{count // folds}.npz")
         if not path.is_file():
-            breast = sources["breast"]
-            empty = breast.take(np.flatnonzero([not one.any() for one in breast.instances]))
-            grounds = Samples.join([empty, sources["vessels and nerves"], sources["muscle"]])
-            laid_in(breast, grounds, count, seed=0).save(path)
+            parts = []
+            for fold in range(folds):
+                own = {name: part.take(range(fold, len(part), folds)) for name, part in sources.items()}
+                breast = own["breast"]
+                empty = breast.take(np.flatnonzero([not one.any() for one in breast.instances]))
+                grounds = Samples.join([empty, own["vessels and nerves"], own["muscle"]])
+                parts.append(laid_in(breast, grounds, count // folds, seed=fold))
+            by_fold = np.arange(count).reshape(folds, -1).T.ravel()
+            Samples.join(parts).take(by_fold).save(path)
         return Samples.load(path)
 
     vessels = prepared("usgra-train", lambda: usgra(data, "train"))
@@ -245,7 +275,7 @@ def parts_of(data: Path, cache: Path) -> tuple[dict[str, Samples], dict[str, Sam
         "vessels and nerves": vessels.take(np.flatnonzero(kept_out)),
         "muscle": prepared("muscle-validation", lambda: muscle(data, "validation")),
     }
-    validation[LAID] = composed("laid-in-validation", validation, LAID_IN_VALIDATION)
+    validation[LAID] = composed("laid-in-validation", validation, LAID_IN_VALIDATION, FOLDS)
     return train, validation
 
 
@@ -254,15 +284,58 @@ def weights_of(folder: Path, stage: Stage) -> Member:
     network = network_of(stage.recipe.network).eval()
     name = "best.pt" if stage.take == "best" else "checkpoint.pt"
     state = torch.load(folder / name, weights_only=True, map_location="cpu")
-    network.load_state_dict(state if stage.take == "best" else state["average"])
+    weights = state if stage.take == "best" else state["average"]
+    if share := stage.start_share:
+        start = torch.load(folder / START, weights_only=True, map_location="cpu")
+        weights = {
+            key: ((1 - share) * value.float() + share * start[key].float()).to(value.dtype)
+            for key, value in weights.items()
+        }
+    network.load_state_dict(weights)
     return network
 
 
-def limits_of(network: Member, parts: dict[str, Samples], areas: np.ndarray) -> Limits:
+def learn_arm(network: UYNet, sources: dict[str, Samples], validation: dict[str, Samples]) -> list[UYNet]:
+    """Let the arm learn anew from training and validation frames.
+
+    Returns
+    -------
+    list of UYNet
+        The network of each fold: its arm has seen all but the validation frames of the fold.
+    """
+    known, others = (
+        {name: read_patches(network, part, augmented=augmented, passes=1) for name, part in parts.items()}
+        for parts, augmented in ((sources, True), (validation, False))
+    )
+    weights = np.array([ARM_WEIGHTS.get(name, 1.0) for name in [*known, *others]])
+    weights[len(known) :] *= VALIDATION_WEIGHT
+
+    def fit_without(fold: int | None) -> None:
+        rest = list(others.values())
+        if fold is not None:
+            rest = [patches.of(patches.frames % FOLDS != fold) for patches in rest]
+        fit_arm(network, [*known.values(), *rest], weights=weights)
+
+    judges = []
+    for fold in range(FOLDS):
+        fit_without(fold)
+        judges.append(copy.deepcopy(network))
+    fit_without(None)
+    return judges
+
+
+def limits_of(judges: Sequence[Member], parts: dict[str, Samples], areas: np.ndarray) -> Limits:
     """Find the limits from all validation frames together, and print what they cost on each source."""
-    scores = {name: score_frames(network, part) for name, part in parts.items()}
+    scores = {
+        name: [
+            score
+            for fold, network in enumerate(judges)
+            for score in score_frames(network, part.take(range(fold, len(part), len(judges))))
+        ]
+        for name, part in parts.items()
+    }
     pooled = [score for source in scores.values() for score in source]
-    limits = fit_limits(pooled, areas, knows_nothing=network.config.knows_nothing)
+    limits = fit_limits(pooled, areas, knows_nothing=judges[0].config.knows_nothing)
     for name, source in scores.items():
         for least in (0.0, limits.min_node_chance):
             dice_mean, left_alone = trade_off(source, least, limits.min_node_area)
@@ -312,7 +385,7 @@ def main() -> None:
     left_out = ("name", "network", "prepare")
     stages = [
         {"plain": stage.plain, "varied": stage.varied, "busi": stage.busi, "laid_in": stage.laid_in}
-        | {"epochs": stage.epochs, "ended": stage.ended, "take": stage.take}
+        | {"epochs": stage.epochs, "ended": stage.ended, "take": stage.take, "start_share": stage.start_share}
         | {key: value for key, value in stage.recipe.settings().items() if key not in left_out}
         for stage in STAGES
     ]
@@ -321,26 +394,29 @@ def main() -> None:
         created=date.today().isoformat(),
         config=last.recipe.network,
         prepare=last.recipe.prepare,
-        trained_on=trained_on(arguments.data),
         recipe={"name": last.recipe.name, "seed": 0, "stages": stages},
         limits=f"{LIMITS} Its real lesions were of the breast: it was never trained on thyroid, salivary "
         "glands, testis, or any other organ.",
     )
     sources, validation = parts_of(arguments.data, arguments.cache)
+    card = replace(
+        card, trained_on=trained_on(arguments.data, sum(len(samples) for samples in validation.values()))
+    )
     assert isinstance(network, UYNet)
-    fit_arm(network, list(sources.values()), passes=1)
     own = [[part for name, part in parts.items() if name != LAID] for parts in (sources, validation)]
     learn_training_data(network, *own)
+    judges = learn_arm(network, sources, validation)
     drawn_nodes = (part.node_areas() for part in (*sources.values(), *validation.values()))
-    card = replace(card, **vars(limits_of(network, validation, np.concatenate(list(drawn_nodes)))))
+    card = replace(card, **vars(limits_of(judges, validation, np.concatenate(list(drawn_nodes)))))
     card, rows = calibrated(
-        network, card, validation_sources(VALIDATION_FRAMES, arguments.data, validation[LAID])
+        judges, card, validation_sources(VALIDATION_FRAMES, arguments.data, validation[LAID])
     )
     if card.doubt is not None:
         images = (image for part in (*sources.values(), *validation.values()) for image in part.images)
         sectors = any(is_sector(image / np.float32(255)) for image in images)
         card = replace(card, doubt=replace(card.doubt, knows_sectors=sectors))
     save_model(network, arguments.cache / "default.safetensors", card)
+    store(rows, arguments.cache / VALIDATED)
     for source, measured_rows in rows.items():
         for name, estimate in test_figures(measured_rows, card.cutoff):
             print(f"validation, {source}: {name} {estimate}")
@@ -358,12 +434,7 @@ def test(arguments: argparse.Namespace) -> None:
         measured_on_test(one, arguments.test_frames, arguments.data, arguments.cache)
         for one in (model, before)
     )
-    laid = parts_of(arguments.data, arguments.cache)[1][LAID]
-    rows = kept(
-        model,
-        validation_sources(VALIDATION_FRAMES, arguments.data, laid),
-        arguments.cache / f"validation-{model.model.model_id}.json",
-    )
+    rows = stored(arguments.cache / VALIDATED)
     found = figures(model, tested, arguments.data) + tuple(
         Figure(name=name, data=source, estimate=estimate) for name, source, estimate in doubt_figures(rows)
     )
@@ -380,8 +451,8 @@ def test(arguments: argparse.Namespace) -> None:
     (ROOT / "benchmarks" / "results" / "default.jsonl").write_text("".join(path.read_text() for path in logs))
 
 
-def trained_on(data: Path) -> tuple[TrainingData, ...]:
-    """What the card says about the training frames."""
+def trained_on(data: Path, validated: int) -> tuple[TrainingData, ...]:
+    """What the card says about the training frames, and those of validation that taught the arm."""
     return (
         TrainingData(
             name="simulated neck frames, plain and varied (napari_cln.simulate)",
@@ -409,6 +480,13 @@ def trained_on(data: Path) -> tuple[TrainingData, ...]:
             licence="CC BY 4.0 (of the article)",
             citation="Al-Dhabyani et al., Dataset of breast ultrasound images, Data in Brief 28:104863, "
             "2020. doi:10.1016/j.dib.2019.104863",
+        ),
+        TrainingData(
+            name="validation frames like all of these, and their lesions laid in: they taught the class arm "
+            "alone, and their figures come from arms that had not seen them",
+            n=validated,
+            licence="as above",
+            citation="as above",
         ),
     )
 

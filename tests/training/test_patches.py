@@ -11,7 +11,7 @@ import torch
 from napari_cln.network.model import YNetConfig
 from napari_cln.network.u_shaped import UYNet
 from napari_cln.study.statistics.metrics import auc
-from napari_cln.training.arm import fit_arm
+from napari_cln.training.arm import PatchFeatures, fit_arm, read_patches
 from napari_cln.training.data import Batch, Samples
 from napari_cln.training.loop import fit
 from napari_cln.training.loss import Objective
@@ -157,12 +157,48 @@ def test_the_arm_alone_learns_to_tell_a_node_from_nothing(samples, draw):
         return auc(targets[:, 2].numpy() > 0.5, logits.softmax(1)[:, 2].numpy())
 
     at_first = told_apart()
-    fit_arm(network, [samples.take(range(10)), samples.take(range(10, 20))], passes=2)
+    halves = (samples.take(range(10)), samples.take(range(10, 20)))
+    fit_arm(network, [read_patches(network, half, passes=2) for half in halves])
 
     changed = {name for name, value in network.state_dict().items() if (value != before[name]).any()}
     assert changed and all(name.startswith("head.") for name in changed)
     assert torch.equal(torch.get_rng_state(), random)
     assert told_apart() > max(at_first + 0.15, 0.7)
+
+
+@pytest.mark.slow
+def test_the_arm_believes_the_source_that_weighs_more(samples):
+    network = UYNet(SMALL).eval()
+    right = read_patches(network, samples.take(range(10)), passes=1)
+    node = right.targets[:, 2] < 0.5
+    wrong = right._replace(targets=torch.where(node[:, None], right.targets[:, [1, 0, 2]], right.targets))
+
+    def chance_of_the_first(weights: tuple[float, float]) -> float:
+        fit_arm(network, [right, wrong], weights=weights)
+        with torch.no_grad():
+            said = network.head(right.features[node]).softmax(1)
+        return (said * right.targets[node]).sum(1).mean().item()
+
+    assert chance_of_the_first((20, 1)) > 0.6 > 0.4 > chance_of_the_first((1, 20))
+
+    with pytest.raises(ValueError):
+        fit_arm(network, [right, wrong], weights=[1.0])
+
+
+def test_patches_know_their_frame_so_that_a_fold_can_be_left_out(samples):
+    network = UYNet(SMALL).eval()
+    some = samples.take(range(11))
+
+    read = read_patches(network, some, passes=1)
+    rest = read.of(read.frames % 5 != 1)
+
+    assert set(read.frames.tolist()) == set(range(11))
+    assert set(rest.frames.tolist()) == set(range(11)) - {1, 6}
+    assert len(rest.features) == len(rest.targets) == len(rest.frames) < len(read.frames)
+    alone = read_patches(network, some.take([6]), passes=1)
+    assert alone.targets.sum(0).tolist() == read.of(read.frames == 6).targets.sum(0).tolist()
+    joined = PatchFeatures.join([rest, read.of(read.frames % 5 == 1)])
+    assert joined.features.shape == read.features.shape
 
 
 def score(node_area: int, *patches: tuple[float, int, int]) -> FrameScore:

@@ -3,12 +3,14 @@
 While trunk and decoder learn, the patches that the decoder proposes change from step to step, the arm trails
 behind them, and the frames of the largest source speak loudest. With trunk and decoder as they will stay,
 what the head reads of a patch is a row of numbers, computed once: so it learns from all patches of all
-frames, each source and each kind weighing alike, in the time of an epoch.
+frames, each source weighing what it is given and both kinds alike, in seconds. It may then learn from frames
+that trunk and decoder have not seen, which they do not know by heart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,7 +23,7 @@ from .data import Batch, Samples, order
 from .loop import mixed_precision
 from .patches import patches_of
 
-__all__ = ["fit_arm"]
+__all__ = ["PatchFeatures", "fit_arm", "read_patches"]
 
 PASSES = 3
 """How often each frame is seen, each time as another machine would show it."""
@@ -31,32 +33,101 @@ STEPS, ROWS = 1500, 256
 RATE, DECAY, DROP = 1e-3, 0.3, 0.5
 
 
-def fit_arm(network: UYNet, sources: Sequence[Samples], *, passes: int = PASSES, seed: int = 0) -> None:
-    """Give a network a new class arm, fitted to the patches that its decoder proposes now.
+class PatchFeatures(NamedTuple):
+    """What the arm reads of patches, and what they are."""
+
+    features: Tensor
+    """(M, C), float32."""
+    targets: Tensor
+    """(M, 3): benign, malignant, nothing."""
+    frames: Tensor
+    """(M,), int64: index of the frame that each lies in."""
+
+    @classmethod
+    def join(cls, parts: Iterable[PatchFeatures]) -> PatchFeatures:
+        """Put the patches of several parts one behind the other."""
+        return cls(*(torch.cat(each) for each in zip(*parts, strict=True)))
+
+    def of(self, chosen: Tensor) -> PatchFeatures:
+        """Take the patches for which ``chosen``, bool of shape (M,), is true."""
+        return PatchFeatures(*(each[chosen] for each in self))
+
+
+@torch.no_grad()
+def read_patches(
+    network: UYNet, samples: Samples, *, augmented: bool = True, passes: int = PASSES, seed: int = 0
+) -> PatchFeatures:
+    """Read what the arm of a network sees of the patches that its decoder proposes, and of true nodes.
+
+    Parameters
+    ----------
+    network : UYNet
+        Guided, in evaluation mode.
+    samples : Samples
+    augmented : bool
+        Whether each frame is changed as another machine would show it; frames that trunk and decoder have
+        not seen may stay as they are.
+    passes : int
+        How often each frame is seen.
+    seed : int
+        Of the augmentation.
+    """
+    device = next(network.parameters()).device
+    read = []
+    for number in range(passes):
+        visited: NDArray[np.intp] = order(len(samples), seed, number)
+        for start in range(0, len(samples), BATCH):
+            mine = visited[start : start + BATCH]
+            batch = Batch.of(samples.take(mine), device)
+            if augmented:
+                batch = augment(batch, [(seed, number, int(i)) for i in mine], "ultrasound")
+            with torch.autocast(device.type, torch.bfloat16, enabled=mixed_precision() == "bf16"):
+                features = network.encode(batch.image.contiguous(memory_format=torch.channels_last))
+                drawn = network.masks(features)[-1]
+            guides, frames, known, _ = patches_of(batch, drawn.float().softmax(1)[:, 1:]).filled()
+            rows = network.pooled(features, guides, frames).float()
+            read.append(PatchFeatures(rows.cpu(), known.cpu(), torch.from_numpy(mine)[frames.cpu()]))
+    return PatchFeatures.join(read)
+
+
+def fit_arm(
+    network: UYNet,
+    sources: Sequence[PatchFeatures],
+    *,
+    weights: Sequence[float] | None = None,
+    seed: int = 0,
+) -> None:
+    """Give a network a new class arm, fitted to patches that its decoder proposes now.
 
     Parameters
     ----------
     network : UYNet
         Guided, in evaluation mode; all but its head stays as it is.
-    sources : sequence of Samples
-        Training frames. Each source, and nodes and patches that are none within it, weigh alike.
-    passes : int
-        How often each frame is seen, augmented anew.
+    sources : sequence of PatchFeatures
+        As :func:`read_patches` gives them. Nodes and patches that are none weigh alike, in each source and
+        in all together.
+    weights : sequence of float, optional
+        What each source weighs beside the others. Default: all alike.
     seed : int
-        Of the augmentation, the first weights and the order.
+        Of the first weights and the order.
+
+    Raises
+    ------
+    ValueError
+        Where there are not as many weights as sources.
     """
-    seen = [_read(network, samples, passes, seed) for samples in sources]
-    weights = torch.cat([_evenly(targets) for _, targets in seen])
-    rows, targets = (torch.cat(parts) for parts in zip(*seen, strict=True))
+    each = zip(sources, [1.0] * len(sources) if weights is None else weights, strict=True)
+    shares = torch.cat([weight * _evenly(source.targets) for source, weight in each])
+    rows, targets, _ = PatchFeatures.join(sources)
     nothing = targets[:, 2] > 0.5
     for part in (nothing, ~nothing):  # and over all sources as many nodes as others
-        weights[part] /= weights[part].sum().clamp_min(1e-6) * 2 / len(weights)
+        shares[part] /= shares[part].sum().clamp_min(1e-6) * 2 / len(shares)
     mean, scale = rows.mean(0), rows.std(0) + 1e-3
     rows = (rows - mean) / scale
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         first, last = (nn.Linear(part.in_features, part.out_features) for part in _layers(network))
-        _learn(nn.Sequential(first, nn.ReLU(), nn.Dropout(DROP), last), rows, targets, weights, seed)
+        _learn(nn.Sequential(first, nn.ReLU(), nn.Dropout(DROP), last), rows, targets, shares, seed)
     # the head reads means as they are: mean and scale go into its weights
     with torch.no_grad():
         first.bias.sub_(first.weight @ (mean / scale))
@@ -68,28 +139,6 @@ def fit_arm(network: UYNet, sources: Sequence[Samples], *, passes: int = PASSES,
 def _layers(network: UYNet) -> Iterator[nn.Linear]:
     """The two layers of a head."""
     return (part for part in network.head if isinstance(part, nn.Linear))
-
-
-@torch.no_grad()
-def _read(network: UYNet, samples: Samples, passes: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Features of each patch that the head reads, (M, C), and its class targets, (M, 3)."""
-    device = next(network.parameters()).device
-    rows, targets = [], []
-    for number in range(passes):
-        visited: NDArray[np.intp] = order(len(samples), seed, number)
-        for start in range(0, len(samples), BATCH):
-            mine = visited[start : start + BATCH]
-            batch = augment(
-                Batch.of(samples.take(mine), device), [(seed, number, int(i)) for i in mine], "ultrasound"
-            )
-            with torch.autocast(device.type, torch.bfloat16, enabled=mixed_precision() == "bf16"):
-                features = network.encode(batch.image.contiguous(memory_format=torch.channels_last))
-                drawn = network.masks(features)[-1]
-            guides, frames, known, _ = patches_of(batch, drawn.float().softmax(1)[:, 1:]).filled()
-            if len(guides):
-                rows.append(network.pooled(features, guides, frames).float().cpu())
-                targets.append(known.cpu())
-    return torch.cat(rows), torch.cat(targets)
 
 
 def _evenly(targets: Tensor) -> Tensor:
