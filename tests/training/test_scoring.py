@@ -14,7 +14,7 @@ from napari_cln.network.u_shaped import UYNet
 from napari_cln.training.checkpoint import Progress
 from napari_cln.training.data import Samples
 from napari_cln.training.loop import _judge
-from napari_cln.training.outcome import card_of
+from napari_cln.training.run import card_of
 from napari_cln.training.run_folder import Collapsed
 from napari_cln.training.scoring import (
     FrameScore,
