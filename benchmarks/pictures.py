@@ -71,6 +71,8 @@ def show(viewer: napari.Viewer, name: str, work: Path, docks: dict[str, QWidget]
         dock.view.study.reader.setText("r1")
         dock.view.study.reader.editingFinished.emit()
         dock.view.study.open_folder(work / "thyroid")
+        while dock.view.walk.number.value() is None:
+            wait(0.2)
     elif name == "Train":
         docks["Train"].session.process.folder = work / "neck"
         docks["Train"].session.process.choose_out(work / "run")
