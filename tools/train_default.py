@@ -13,7 +13,8 @@ the weights of a model and trains the last stage alone, or all from ``--first`` 
 
 The stages are those that the shipped weights went through, one after the other. Some were ended before their
 plan, which their rates follow, so that the time was left for the next. Each gives on the weights of the epoch
-that validated best, but for the first, whose averaged weights at its end went on.
+that validated best, but for the first, whose averaged weights at its end went on, and the last, which gives
+the mean of its best weights and those that it started from.
 
 References
 ----------
@@ -307,21 +308,14 @@ def learn_arm(network: UYNet, sources: dict[str, Samples], validation: dict[str,
         {name: read_patches(network, part, augmented=augmented, passes=1) for name, part in parts.items()}
         for parts, augmented in ((sources, True), (validation, False))
     )
-    weights = np.array([ARM_WEIGHTS.get(name, 1.0) for name in [*known, *others]])
-    weights[len(known) :] *= VALIDATION_WEIGHT
-
-    def fit_without(fold: int | None) -> None:
-        rest = list(others.values())
-        if fold is not None:
-            rest = [patches.of(patches.frames % FOLDS != fold) for patches in rest]
-        fit_arm(network, [*known.values(), *rest], weights=weights)
-
+    weights = [ARM_WEIGHTS.get(name, 1.0) for name in known]
+    weights += [VALIDATION_WEIGHT * ARM_WEIGHTS.get(name, 1.0) for name in others]
     judges = []
-    for fold in range(FOLDS):
-        fit_without(fold)
+    for left_out in range(FOLDS + 1):  # the last time no fold is
+        rest = [patches.of(patches.frames % FOLDS != left_out) for patches in others.values()]
+        fit_arm(network, [*known.values(), *rest], weights=weights)
         judges.append(copy.deepcopy(network))
-    fit_without(None)
-    return judges
+    return judges[:FOLDS]
 
 
 def limits_of(judges: Sequence[Member], parts: dict[str, Samples], areas: np.ndarray) -> Limits:
@@ -389,18 +383,16 @@ def main() -> None:
         | {key: value for key, value in stage.recipe.settings().items() if key not in left_out}
         for stage in STAGES
     ]
+    sources, validation = parts_of(arguments.data, arguments.cache)
     card = ModelCard(
         name="default",
         created=date.today().isoformat(),
         config=last.recipe.network,
         prepare=last.recipe.prepare,
+        trained_on=trained_on(arguments.data, sum(map(len, validation.values()))),
         recipe={"name": last.recipe.name, "seed": 0, "stages": stages},
         limits=f"{LIMITS} Its real lesions were of the breast: it was never trained on thyroid, salivary "
         "glands, testis, or any other organ.",
-    )
-    sources, validation = parts_of(arguments.data, arguments.cache)
-    card = replace(
-        card, trained_on=trained_on(arguments.data, sum(len(samples) for samples in validation.values()))
     )
     assert isinstance(network, UYNet)
     own = [[part for name, part in parts.items() if name != LAID] for parts in (sources, validation)]
