@@ -1,7 +1,7 @@
 """Which network, trained how, draws and scores best: same frames, same budget, several seeds.
 
     python benchmarks/accuracy.py --data ../shared/data [--cache build/accuracy] [--seeds 3]
-        [--epochs 12] [--only NAME …] [--table] [--write]
+        [--epochs 12] [--full 0] [--only NAME …] [--table] [--write]
 
 Every network goes through the package's own trainer and :class:`Segmenter`, from the screen to the score
 on the screen's own pixels. BUSI's training part with 60 of usgra's frames without a node trains,
@@ -13,6 +13,8 @@ prints what is there, ``--write`` puts it into ``benchmarks/results/accuracy.md`
 MONAI's networks need ``pip install --no-deps monai==1.6.1``.
 
 Frames are averaged to 128×128 for all networks alike (``--half no`` for 256×256, at four times the cost).
+``--full N`` makes networks for 256×256, which train on frames at half the side first, and then for N epochs
+at the full side, at half the rate: most of what full side gives, in less time.
 """
 
 from __future__ import annotations
@@ -98,11 +100,12 @@ class HalfU(UYNet):
 class Peer(YNet):
     """Another network that draws a mask, in the place of a Y-Net; its score says nothing."""
 
-    def __init__(self, network: nn.Module, half: bool) -> None:
+    def __init__(self, network: nn.Module, half: bool, *, channels_last: bool = True) -> None:
         nn.Module.__init__(self)
         self.config = YNetConfig(guided=False)
         self.card = self.novelty = None
         self.network, self.factor = network, 2 if half else 1
+        self.channels_last = channels_last
 
     def changed(self, change: Callable[[YNet], YNet]) -> Peer:
         return self  # what makes a Y-Net quicker says nothing to another network
@@ -111,7 +114,12 @@ class Peer(YNet):
         return Features(*[F.avg_pool2d(x, self.factor)] * 4)
 
     def masks(self, features: Features) -> tuple[Tensor, ...]:
-        logits: Tensor = self.network(features.e1)
+        frames = features.e1
+        if not self.channels_last:  # the trainer lays out weights and frames so, whatever the network
+            frames = frames.contiguous()
+            for parameter in self.network.parameters():
+                parameter.data = parameter.data.contiguous()
+        logits: Tensor = self.network(frames)
         return (F.interpolate(logits.float(), scale_factor=float(self.factor), mode="bilinear"),)
 
     def classify(
@@ -140,7 +148,8 @@ def nnunet(half: bool) -> YNet:
     strides = [1] + [2] * (len(channels) - 1)
     kernels = [3] * len(channels)
     net = DynUNet(2, 1, 2, kernels, strides, strides[1:], filters=channels, norm_name="instance")
-    return Peer(net, half)
+    # on a processor instance norm takes a step half as long again with the channels last
+    return Peer(net, half, channels_last=False)
 
 
 def ynet(config: YNetConfig) -> Callable[[bool], YNet]:
@@ -289,38 +298,53 @@ def samples(part: str, prepare: PrepareConfig, arguments: argparse.Namespace) ->
 
 def run(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """Train one network and measure it."""
-    entrant, half = ALL[name], arguments.half == "yes"
-    recipe = entrant.recipe
-    folder = folder_of(name, seed, arguments)
-    folder.mkdir(parents=True, exist_ok=True)
+    recipe = ALL[name].recipe
     train, validation = (samples(part, recipe.prepare, arguments) for part in ("train", "val"))
-    network = entrant.network(half, seed)
-    began, seconds = time.monotonic(), 0.0
-    for event in fit(
-        train,
-        validation,
-        recipe,
-        folder,
-        epochs=arguments.epochs,
-        seed=seed,
-        start_from=network,
-        resume=(folder / "checkpoint.pt").is_file(),
-    ):
-        if isinstance(event, Epoch):
-            seconds = event.seconds
-            shown = ("epoch", "seconds", "dice_mean", "auc", "missed")
-            print(name, seed, {key: getattr(event, key) for key in shown})
-    network.load_state_dict(torch.load(folder / "best.pt", weights_only=True))
+    network = ALL[name].network(sees_half(arguments), seed)
+    folder, seconds = folder_of(name, seed, arguments), 0.0
+    stages = [(folder, recipe, arguments.epochs)]
+    if arguments.full:
+        finer = replace(recipe, learning_rate=recipe.learning_rate / 2)
+        stages = [
+            (folder / "half", replace(recipe, half=1.0), arguments.epochs),
+            (folder / "full", finer, arguments.full),
+        ]
+    for folder, stage, epochs in stages:
+        folder.mkdir(parents=True, exist_ok=True)
+        began = time.monotonic()
+        taken = 0.0
+        for event in fit(
+            train,
+            validation,
+            stage,
+            folder,
+            epochs=epochs,
+            seed=seed,
+            start_from=network,
+            resume=(folder / "checkpoint.pt").is_file(),
+        ):
+            if isinstance(event, Epoch):
+                taken = event.seconds
+                shown = ("epoch", "seconds", "dice_mean", "auc", "missed")
+                print(name, seed, {key: getattr(event, key) for key in shown}, flush=True)
+        seconds += taken or time.monotonic() - began
+        network.load_state_dict(torch.load(folder / "best.pt", weights_only=True))
     return {
         **told(name, seed, network.eval(), recipe, validation, arguments),
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "seconds": round(seconds or time.monotonic() - began),
+        "seconds": round(seconds),
     }
+
+
+def sees_half(arguments: argparse.Namespace) -> bool:
+    """Whether the networks are made for frames at half the side."""
+    return arguments.half == "yes" and not arguments.full
 
 
 def folder_of(name: str, seed: int, arguments: argparse.Namespace) -> Path:
     """Where a run keeps its checkpoint and its weights."""
-    return Path(arguments.cache) / f"{name}-{seed}-{arguments.epochs}-{arguments.half}".replace(" ", "_")
+    told = "-".join(map(str, (name, seed, *asked(arguments).values())))
+    return Path(arguments.cache) / told.replace(" ", "_")
 
 
 def told(
@@ -368,7 +392,7 @@ def answer(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any
         plan = torch.load(folder / "checkpoint.pt", weights_only=True)["plan"]["recipe"]
         if any(plan.get(key) != value for key, value in recipe.settings().items()):
             return None  # of a former recipe
-        network = Entrant(recipe=recipe).network(arguments.half == "yes", one)
+        network = Entrant(recipe=recipe).network(sees_half(arguments), one)
         network.load_state_dict(torch.load(folder / "best.pt", weights_only=True))
         networks.append(way.network(network.eval()))
     whole = Ensemble(networks).eval() if way.all_seeds else networks[0]
@@ -400,7 +424,7 @@ def step_times(names: list[str], arguments: argparse.Namespace) -> dict[str, flo
     frames = samples("train", BEST.prepare, arguments).take(range(8))
     batch, objectives = Batch.of(frames, torch.device("cpu")), {}
     for name in names:
-        objectives[name] = Objective(ALL[name].network(arguments.half == "yes", 0), ALL[name].recipe.loss).to(
+        objectives[name] = Objective(ALL[name].network(sees_half(arguments), 0), ALL[name].recipe.loss).to(
             memory_format=torch.channels_last
         )  # type: ignore[call-overload]
     seconds: dict[str, list[float]] = {name: [] for name in names}
@@ -417,7 +441,7 @@ def step_times(names: list[str], arguments: argparse.Namespace) -> dict[str, flo
 
 def asked(arguments: argparse.Namespace) -> dict[str, Any]:
     """Settings that two runs must share to be compared."""
-    return {"epochs": arguments.epochs, "half": arguments.half}
+    return {"epochs": arguments.epochs, "half": arguments.half, "full": arguments.full}
 
 
 def records(arguments: argparse.Namespace) -> dict[tuple[str, int], dict[str, Any]]:
@@ -431,7 +455,7 @@ def records(arguments: argparse.Namespace) -> dict[tuple[str, int], dict[str, An
         then = json.loads(json.dumps(Recipe().settings())) | line["recipe"]  # steps that it did not know yet
         for part, default in (("network", YNetConfig()), ("prepare", PrepareConfig())):
             then[part] = json.loads(json.dumps(asdict(default))) | then[part]
-        if then == now and all(line[key] == value for key, value in asked(arguments).items()):
+        if then == now and all(line.get(key, 0) == value for key, value in asked(arguments).items()):
             found[name, line["seed"]] = line
     return found
 
@@ -564,6 +588,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--half", choices=("yes", "no"), default="yes", help="see frames at half the side")
+    parser.add_argument("--full", type=int, default=0, help="epochs at the full side after those at half")
     parser.add_argument("--only", nargs="+", choices=(*ALL, *ANSWERS), help="these alone")
     parser.add_argument("--table", action="store_true", help="train nothing")
     parser.add_argument("--write", action="store_true", help="put the tables into benchmarks/results")
