@@ -51,7 +51,7 @@ from napari_cln.study.statistics.calibration import expected_calibration_error  
 from napari_cln.study.statistics.intervals import bootstrap, proportion  # noqa: E402
 from napari_cln.study.statistics.metrics import auc, dice  # noqa: E402
 from napari_cln.training.data import Batch, Samples  # noqa: E402
-from napari_cln.training.loop import fit  # noqa: E402
+from napari_cln.training.loop import fit, mixed_precision  # noqa: E402
 from napari_cln.training.loss import Objective  # noqa: E402
 from napari_cln.training.recipes import Recipe  # noqa: E402
 from napari_cln.training.run_folder import Epoch  # noqa: E402
@@ -431,7 +431,7 @@ def step_times(names: list[str], arguments: argparse.Namespace) -> dict[str, flo
     for _ in range(6):
         for name, objective in objectives.items():
             begun = time.perf_counter()
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=mixed_precision() == "bf16"):
                 loss = objective(batch)["total"]
             loss.backward()
             seconds[name].append(time.perf_counter() - begun)
@@ -595,7 +595,10 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.cache.mkdir(parents=True, exist_ok=True)
     jobs = [(name, seed) for seed in range(arguments.seeds) for name in ENTRANTS]
-    jobs += [(name, 0) for name in ABLATION]
+    others: dict[str, Answer] = {}
+    if not arguments.full:
+        jobs += [(name, 0) for name in ABLATION]
+        others = ANSWERS
     for name, seed in jobs:
         if arguments.table or (name, seed) in records(arguments):
             continue
@@ -604,7 +607,7 @@ def main() -> None:
         line = json.dumps(run(name, seed, arguments))
         with RECORDS.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
-    for name, way in ANSWERS.items():
+    for name, way in others.items():
         for seed in range(1 if way.all_seeds else arguments.seeds):
             if arguments.table or (name, seed) in records(arguments):
                 continue
@@ -613,11 +616,14 @@ def main() -> None:
             if found := answer(name, seed, arguments):
                 with RECORDS.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(found) + "\n")
-    tables = {
-        "comparison": table(arguments, list(ENTRANTS)),
-        "answers": table(arguments, [REFERENCE, *ANSWERS]),
-        "ablation": table(argparse.Namespace(**{**vars(arguments), "seeds": 1}), [WITHOUT, *ABLATION]),
-    }
+    if arguments.full:
+        tables = {"full side": table(arguments, list(ENTRANTS))}
+    else:
+        tables = {
+            "comparison": table(arguments, list(ENTRANTS)),
+            "answers": table(arguments, [REFERENCE, *ANSWERS]),
+            "ablation": table(argparse.Namespace(**{**vars(arguments), "seeds": 1}), [WITHOUT, *ABLATION]),
+        }
     for part, text in tables.items():
         print(f"\n{part}\n\n{text}")
         if arguments.write:

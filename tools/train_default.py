@@ -75,6 +75,7 @@ from napari_cln.training.scoring import Limits, fit_limits, score_frames, trade_
 from napari_cln.types import Annotation
 
 ROOT = Path(__file__).parents[1]
+LOG = ROOT / "benchmarks" / "results" / "default.jsonl"
 VALIDATION_FRAMES = 60
 """Simulated frames of each scene."""
 CHUNK = 100
@@ -439,8 +440,19 @@ def test(arguments: argparse.Namespace) -> None:
     card = replace(model.card, figures=found, compared=gap)
     (network,) = load_model(str(arguments.cache / "default.safetensors")).members
     save_model(network, arguments.out / "default.safetensors", card)
-    logs = sorted(arguments.cache.glob("stage-*/log.jsonl"))
-    (ROOT / "benchmarks" / "results" / "default.jsonl").write_text("".join(path.read_text() for path in logs))
+    keep_log(arguments.cache)
+
+
+def keep_log(cache: Path) -> None:
+    """Write what each stage told; a stage that the cache lacks keeps the lines that it has."""
+    new = {int(path.parent.name.split("-")[1]): path for path in cache.glob("stage-*/log.jsonl")}
+    lines = [line for line in LOG.read_text().splitlines(keepends=True) if _stage(line) not in new]
+    lines += [line for path in new.values() for line in path.read_text().splitlines(keepends=True)]
+    LOG.write_text("".join(sorted(lines, key=_stage)))
+
+
+def _stage(line: str) -> int:
+    return int(json.loads(line)["stage"])
 
 
 def trained_on(data: Path, validated: int) -> tuple[TrainingData, ...]:
