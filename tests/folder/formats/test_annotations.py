@@ -141,6 +141,46 @@ def test_a_table_gives_labels_and_patients_to_the_outlines_of_coco(frames, tmp_p
     assert report.study.patients == 1
 
 
+def of_two_patients(frames, first=("1.png",), second=("1.png",), place=""):
+    """Frames a of P01 and b of P02, both called 1.png, and a COCO file for each; P02's outlines its first."""
+    for patient, name, files, outlines in (("P01", "a", first, ()), ("P02", "b", second, (SQUARE,))):
+        (frames / patient).mkdir()
+        (frames / f"{name}.png").rename(frames / patient / "1.png")
+        content = coco(*({"segmentation": [ring]} for ring in outlines), files=files)
+        write(frames / patient / place / "annotations.json", content)
+
+
+@pytest.mark.parametrize("name", ["1.png", "./1.png", "../{}/1.png", "{}/1.png"])
+def test_coco_files_of_several_patients_speak_of_the_pictures_beside_them(frames, tmp_path, name):
+    of_two_patients(frames, [name.format("P01")], [name.format("P02")])
+
+    report, steps, study = take(frames, tmp_path)
+
+    assert steps["P01/1.png"].case.status == "predicted"
+    assert areas(study, steps["P02/1.png"]) == [1600]
+    assert report.unused_files == {}
+
+
+def test_coco_files_below_the_folders_of_patients_speak_of_the_pictures_there(frames, tmp_path):
+    of_two_patients(frames, place="annotations")
+
+    _, steps, study = take(frames, tmp_path)
+
+    assert steps["P01/1.png"].case.status == "predicted"
+    assert areas(study, steps["P02/1.png"]) == [1600]
+
+
+@pytest.mark.parametrize("name", ["3.png", "P02/3.png"])
+def test_a_picture_that_is_missing_is_not_replaced_by_another_patients(frames, tmp_path, name):
+    of_two_patients(frames, ["1.png", "3.png"], [name, "1.png"])
+    Image.fromarray(np.zeros((224, 224), np.uint8)).save(frames / "P01" / "3.png")
+
+    report, steps, _ = take(frames, tmp_path)
+
+    assert "3.png was found 0 times in P02, only elsewhere: " in report.problems[f"annotations.json: {name}"]
+    assert steps["P02/1.png"].case.status == "predicted"
+
+
 @given(st.binary(max_size=64))
 @settings(max_examples=200)
 def test_no_run_length_code_hangs_or_ends_in_anything_but_its_own_error(code):

@@ -123,6 +123,57 @@ def test_rows_of_nodes_with_masks_of_their_own_make_one_frame(put, tmp_path):
     assert report.unused_files == {}
 
 
+def batches(put, image="1.png"):
+    """Two batches of frames that are called alike; the table lies in the second, and names its own."""
+    put(0, "1.png")
+    put(1, "batch1/2.png")
+    root = put(2, "batch2/1.png", "batch2/masks/1.png")
+    (root / "batch2" / "labels.csv").write_text(
+        f"image,mask,label,patient\n{image},masks/1.png,malignant,P2\n"
+    )
+    return root
+
+
+@pytest.mark.parametrize("image", ["1.png", "batch2/1.png"])
+def test_a_table_speaks_of_the_pictures_beside_it(put, tmp_path, image):
+    root = batches(put, image)
+
+    report, steps, _ = take(root, tmp_path)
+
+    assert steps["batch2/1.png"].case.truth == "metastatic"
+    assert sorted(report.unused_files) == ["1.png", "batch1/2.png"]
+
+
+@pytest.mark.parametrize("image", ["2.png", "batch2/2.png"])
+def test_a_row_whose_picture_is_missing_never_takes_one_of_another_folder(put, tmp_path, image):
+    report, _, _ = take(batches(put, image), tmp_path)
+
+    assert (
+        "2.png was found 0 times in batch2, only elsewhere: source/batch1/2.png"
+        in (report.problems["labels.csv, line 2"])
+    )
+
+
+@pytest.mark.parametrize("image", ["1.png", "images/1.png", "../images/1.png", "D:\\export\\images\\1.png"])
+def test_a_table_beside_the_masks_finds_the_images(put, tmp_path, image):
+    root = put(0, "images/1.png", "masks/1_mask.png")
+    (root / "masks" / "labels.csv").write_text(f"image,mask,label\n{image},1_mask.png,benign\n")
+
+    report, steps, _ = take(root, tmp_path)
+
+    assert (steps["images/1.png"].case.truth, report.study.with_mask) == ("benign", 1)
+
+
+def test_outlines_beside_the_images_are_found_from_a_table_elsewhere(put, tmp_path):
+    root = put(0, "images/1.png", "images/1_mask.png")
+    (root / "tables").mkdir()
+    (root / "tables" / "labels.csv").write_text("image,label\n../images/1.png,benign\n")
+
+    report, _, _ = take(root, tmp_path)
+
+    assert (report.study.with_mask, report.unused_files) == (1, {})
+
+
 def test_a_picture_that_no_row_names_is_told(put, tmp_path):
     put(0, "a.png", "a_mask.png")
     root = put(1, "b.png", "b_mask.png")

@@ -195,13 +195,12 @@ def read_coco(
         if any(isinstance(entry.get("x_napari_cln"), dict) for entry in content["images"]):
             return _own(path, content)
         entries += _entries(path, content, options, notes, refused)
-    roots = (*((images,) if images else ()), *dict.fromkeys(path.parent for path in files), root)
-    locate = PictureFinder(root, roots, [images or root])
+    locate = PictureFinder(root, files, images=images)
     by_image: dict[Path, list[_Entry]] = defaultdict(list)
     for entry in entries:
         name = str(entry.value["file_name"])
         try:
-            by_image[locate(name)].append(entry)
+            by_image[locate(name, entry.table)].append(entry)
         except DatasetError as cause:
             refused[f"{entry.table.name}: {name[:80]}"] = str(cause)
     draw = {image: partial(_draw, image, tuple(found)) for image, found in by_image.items()}

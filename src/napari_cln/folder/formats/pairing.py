@@ -12,6 +12,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from os.path import normpath
 from pathlib import Path
 
 from ...disk.tables import is_hidden
@@ -316,35 +317,53 @@ def _short(path: Path) -> str:
 
 
 class PictureFinder:
-    """Finds the picture that a text names: by its path, else by its name and the end of its path.
+    """Finds the picture that a file names: by its path, else by its name and the end of its path.
+
+    A path starts at the folder of the file that names it or at the study, or at the folder that the user
+    named. A name alone is looked for in the lowest folder around that file that holds pictures: of files
+    called alike in the folders of several patients, each speaks of its own.
 
     Parameters
     ----------
     root : Path
         The study.
-    roots : sequence of Path
-        Folders from which files may be read; a path may start at any of them.
-    places : sequence of Path
-        Folders in which a name is looked for.
+    files : sequence of Path
+        Files that name pictures: a table, annotations.
+    images, masks : Path, optional
+        Folders that the user named; images are looked for in theirs alone.
     """
 
-    def __init__(self, root: Path, roots: Sequence[Path], places: Sequence[Path]) -> None:
-        self._root, self._roots = root, tuple(roots)
+    def __init__(
+        self, root: Path, files: Sequence[Path], *, images: Path | None = None, masks: Path | None = None
+    ) -> None:
+        self._root, self._named = root, {False: images, True: masks}
+        self._near = {file: _spelled_below(root, file.parent) for file in files}
+        self._roots = (root, *(f for f in (images, masks, *self._near.values()) if f is not None))
         self._by_name: dict[str, list[Path]] = defaultdict(list)
-        found = (path for place in places if place.is_dir() for path in pictures_below(place))
-        for path in dict.fromkeys(found):
+        self._holders: dict[bool, set[Path]] = {False: set(), True: set()}
+        self._folders: set[str] = set()
+        folders = [folder for folder in dict.fromkeys(self._roots) if folder.is_dir()] if files else []
+        found = {path: folder for folder in reversed(folders) for path in pictures_below(folder)}
+        for path, folder in found.items():
             stem = same_text(stem_of(path))
             for name in {same_text(path.name), stem, stem.removesuffix("_0000")}:
                 self._by_name[name].append(path)
+            file = _named(path, root, images, masks)
+            self._holders[file.role == "mask" or (file.role == "" and file.is_named_mask)].update(
+                path.parents
+            )
+            self._folders.update(map(same_text, path.relative_to(folder).parts[:-1]))
 
-    def __call__(self, name: str, *, masks: bool = False) -> Path:
+    def __call__(self, name: str, file: Path, *, masks: bool = False) -> Path:
         """Return the picture of a name.
 
         Parameters
         ----------
         name : str
+        file : Path
+            The one of ``files`` that names it.
         masks : bool
-            Of several, prefer one among masks rather than one among images.
+            It is a mask: of several, prefer one among masks rather than one among images.
 
         Raises
         ------
@@ -352,28 +371,67 @@ class PictureFinder:
             If there is none or more than one, or it lies outside the study.
         """
         plain = Path(name.replace("\\", "/"))
+        around = self._around(file, masks)
         try:
-            for root in self._roots:
-                if (candidate := root / plain).is_file():
+            for start in self._starts(file, masks):
+                candidate = Path(normpath(start / plain))
+                is_said = len(plain.parts) > 1 or around is None or candidate.is_relative_to(around)
+                if is_said and candidate.is_file():
                     return path_inside(candidate, self._roots)
         except (OSError, ValueError) as cause:
             raise DatasetError(
                 f"{plain.name[:80]} is no name that a file can have.", "Correct it."
             ) from cause
-        found = self._by_name.get(same_text(plain.name), [])
+        everywhere = self._by_name.get(same_text(plain.name), [])
+        wanted = [same_text(part) for part in plain.parts]
+        # Where a folder of the path is one of the study's, a picture in another is another picture.
+        folders = self._folders & set(wanted[:-1])
+        found = [
+            path
+            for path in everywhere
+            if (around is None or path.is_relative_to(around))
+            and folders <= {same_text(part) for part in path.parts[:-1]}
+        ]
         if len(found) > 1:
-            wanted = [same_text(part) for part in plain.parts]
             longest = max(_same_end(path, wanted) for path in found)
             found = [path for path in found if _same_end(path, wanted) == longest]
         if len(found) > 1:
             found = [path for path in found if lies_among_masks(path, self._root) == masks] or found
         if len(found) != 1:
-            where = f": {listed('/'.join(path.parts[-3:]) for path in found)}" if found else ""
+            others = f": {listed(map(_short, found or everywhere))}" if everywhere else ""
+            where = (around or self._root).name + (", only elsewhere" if everywhere and not found else "")
             raise DatasetError(
-                f"{plain.name[:80]} was found {len(found)} times in {self._root.name}{where}.",
+                f"{plain.name[:80]} was found {len(found)} times in {where}{others}.",
                 "Give its path from the file that names it, or the folder of the images with --images.",
             )
         return path_inside(found[0], self._roots)
+
+    def _starts(self, file: Path, masks: bool) -> list[Path]:
+        """Folders at which a path may start, the one that is meant first."""
+        near, named = self._near[file], self._named[masks]
+        if not near.is_relative_to(self._root):
+            starts = [named, self._root, near]
+        elif named is None or near.is_relative_to(named):
+            starts = [near, named, self._root]
+        else:
+            starts = [named, near, self._root]
+        return [start for start in starts if start is not None]
+
+    def _around(self, file: Path, masks: bool) -> Path | None:
+        """Folder in which a name alone is looked for; None for all."""
+        near, named = self._near[file], self._named[masks]
+        if not near.is_relative_to(self._root):
+            return named
+        holders = self._holders[masks]
+        inside = [folder for folder in (near, *near.parents) if folder.is_relative_to(named or self._root)]
+        return next((folder for folder in inside if folder in holders), named)
+
+
+def _spelled_below(root: Path, folder: Path) -> Path:
+    """A folder by its path from the study, however it was given; itself where it lies elsewhere."""
+    if folder.is_relative_to(root) or not folder.resolve().is_relative_to(root.resolve()):
+        return folder
+    return root / folder.resolve().relative_to(root.resolve())
 
 
 def _same_end(path: Path, wanted: Sequence[str]) -> int:

@@ -153,7 +153,7 @@ def find_study(study: Study) -> Found:
     DatasetError
         If there are no images, or the names of folders can't be understood.
     """
-    locate = PictureFinder(study.root, study.roots, study.roots if study.labels is not None else ())
+    locate = _finder(study)
     rows, missing = _rows_by_image(study, locate)
     listed_images = study.outlines.images or ()
     images = list(rows) if study.labels is not None else list(listed_images)
@@ -194,7 +194,15 @@ def find_study(study: Study) -> Found:
     )
 
 
-def _rows_by_image(study: Study, locate: PictureFinder) -> tuple[dict[Path, list[TableRow]], dict[str, str]]:
+def _finder(study: Study) -> partial[Path]:
+    """Finder of the pictures that the table names."""
+    images, masks = (Path(f) if f is not None else None for f in (study.options.images, study.options.masks))
+    files = [study.labels.path] if study.labels is not None else []
+    finder = PictureFinder(study.root, files, images=images, masks=masks)
+    return partial(finder, file=files[0] if files else study.root)
+
+
+def _rows_by_image(study: Study, locate: partial[Path]) -> tuple[dict[Path, list[TableRow]], dict[str, str]]:
     """Rows of the table by the image that they name, and rows whose image can't be told."""
     rows: dict[Path, list[TableRow]] = {}
     missing: dict[str, str] = {}
@@ -211,7 +219,7 @@ def _rows_by_image(study: Study, locate: PictureFinder) -> tuple[dict[Path, list
 
 
 def _said(
-    study: Study, image: Path, rows: Sequence[TableRow], side: Split | None, locate: PictureFinder
+    study: Study, image: Path, rows: Sequence[TableRow], side: Split | None, locate: partial[Path]
 ) -> _Said:
     """Gather what table and folders say of an image; a contradiction is a problem of this image alone."""
     try:
