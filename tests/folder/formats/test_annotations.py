@@ -365,6 +365,48 @@ def test_objects_of_voc_that_touch_are_nodes_of_their_own(frames, tmp_path):
     assert areas(study, steps["JPEGImages/a.png"]) == [200, 200]
 
 
+def voc_of_two_patients(frames, place="{role}/{patient}"):
+    """Frames a of P01 and b of P02, both called 1.png; P01 has one object, P02 two, of the same class."""
+    for patient, name, values in (("P01", "a", (1, 1)), ("P02", "b", (1, 2))):
+        classes, objects = np.zeros((2, 224, 224), np.uint8)
+        classes[10:30, 10:30] = 1
+        objects[10:30, 10:20], objects[10:30, 20:30] = values
+        for role, pixels in (("SegmentationClass", classes), ("SegmentationObject", objects)):
+            path = frames / place.format(role=role, patient=patient) / "1.png"
+            path.parent.mkdir(parents=True)
+            Image.fromarray(pixels).save(path)
+        image = frames / place.format(role="JPEGImages", patient=patient) / "1.png"
+        image.parent.mkdir(parents=True)
+        (frames / f"{name}.png").rename(image)
+
+
+@pytest.mark.parametrize("place", ["{role}/{patient}", "{patient}/{role}"])
+def test_objects_and_lists_of_voc_are_those_of_their_own_patient(frames, tmp_path, place):
+    voc_of_two_patients(frames, place)
+    write(frames / "ImageSets" / "Segmentation" / "train.txt", "P01/1 1\n")
+    write(frames / "ImageSets" / "Segmentation" / "test.txt", "P02/1\nP03/1\n1\n")
+
+    report, steps, study = take(frames, tmp_path)
+
+    first, second = (steps[place.format(role="JPEGImages", patient=p) + "/1.png"] for p in ("P01", "P02"))
+    assert (areas(study, first), areas(study, second)) == ([400], [200, 200])
+    assert (first.case.split, second.case.split) == ("train", "test")
+    assert [remark for remark in report.remarks if "test.txt" in remark] == [
+        "ImageSets/Segmentation/test.txt has 2 lines for which no image, or more than one, was found: "
+        "P03/1, 1"
+    ]
+    assert report.unused_files == {}
+
+
+def test_colours_that_two_maps_name_differently_are_refused(frames, tmp_path):
+    voc_of_two_patients(frames, "{patient}/{role}")
+    for patient, name in (("P01", "benign"), ("P02", "malignant")):
+        write(frames / patient / "labelmap.txt", f"background:0,0,0::\n{name}:128,0,0::\n")
+
+    with pytest.raises(DatasetError, match=r"P01/labelmap.txt, P02/labelmap.txt differ in the names"):
+        take(frames, tmp_path)
+
+
 # ------------------------------------------------------------ nnU-Net's ignore
 
 

@@ -7,6 +7,7 @@ there are none. What a format can't say (a box, a point) is told and not taken.
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 import re
@@ -31,7 +32,7 @@ from .coco import OTHERS_LEFT_OUT, category_meanings, nodes_from, paint_polygon
 from .imported import Drawn, ImportOptions, Outlines, below, plain_bytes
 from .masks import MaskPicture, drawn, mask_meanings, read_mask
 from .meaning import Meaning, same_text, split_of
-from .pairing import match_files, pictures_below
+from .pairing import PictureFinder, match_files, pictures_below
 
 MAX_BYTES = 2**27
 MAX_SHAPES = 10_000
@@ -386,22 +387,18 @@ def find_voc(root: Path, images: Path | None, options: ImportOptions) -> Outline
     DatasetError
         If there are classes whose meaning is not known.
     """
-    folders = {
-        same_text(path.name): path
-        for path in sorted(root.rglob("*"), key=lambda path: -len(path.parts))
-        if path.is_dir() and same_text(path.name) in ("jpegimages", "segmentationclass", "segmentationobject")
-    }
-    classes = folders.get("segmentationclass")
-    if classes is None:
+    roles = ("jpegimages", "segmentationclass", "segmentationobject")
+    if not any(path.is_dir() and same_text(path.name) == roles[1] for path in root.rglob("*")):
         return None
-    masks, objects = pictures_below(classes), folders.get("segmentationobject")
-    apart = {classes, objects}
-    pictures = [
-        path
-        for path in pictures_below(images or folders.get("jpegimages") or root)
-        if not apart & set(path.parents)
-    ]
-    pairs = match_files(root, pictures, masks)
+    below_role: dict[str, list[Path]] = defaultdict(list)
+    for path in pictures_below(root):
+        parts = [same_text(part) for part in path.relative_to(root).parts[:-1]]
+        below_role[next((part for part in reversed(parts) if part in roles), "")].append(path)
+    _, masks, objects = (below_role[role] for role in roles)
+    apart = {*masks, *objects}
+    among = pictures_below(images) if images else below_role[roles[0]] or below_role[""]
+    pictures = [path for path in among if path not in apart]
+    pairs, by_object = match_files(root, pictures, masks), match_files(root, pictures, objects)
     named, named_in = _voc_colours(root)
     notes: list[str] = []
     truths = category_meanings(
@@ -411,14 +408,13 @@ def find_voc(root: Path, images: Path | None, options: ImportOptions) -> Outline
         options,
         notes,
     )
-    by_stem = {same_text(path.stem): path for path in pictures_below(objects)} if objects else {}
     draw: dict[Path, Callable[[Frame], Drawn]] = {}
     for image, found in pairs.masks.items():
-        nodes_at = by_stem.get(same_text(found[0].stem))
+        nodes_at = by_object.masks.get(image, [None])[0]
         draw[image] = partial(_draw_voc, found[0], nodes_at, named, truths, options)
-    for image, reason in pairs.refused.items():
+    for image, reason in (*by_object.refused.items(), *pairs.refused.items()):
         draw[image] = partial(_refuse, f"{image.name}: {reason}")
-    sides, lists = _voc_splits(root, pictures)
+    sides, lists = _voc_splits(root, images, pictures, notes)
     for image, several in sides.items():
         if len(several) > 1:
             reason = (
@@ -430,39 +426,65 @@ def find_voc(root: Path, images: Path | None, options: ImportOptions) -> Outline
         draw=draw,
         images=tuple(pictures),
         splits={image: next(iter(side)) for image, side in sides.items() if len(side) == 1},
-        used=frozenset((*masks, *by_stem.values(), *lists, *((named_in,) if named_in else ()))),
-        refused={below(path, root): "is the mask of no image" for path in pairs.lonely},
+        used=frozenset((*masks, *objects, *lists, *named_in)),
+        refused={below(path, root): "is the mask of no image" for path in (*pairs.lonely, *by_object.lonely)},
         notes=tuple(notes),
         n_masks=len(pairs.masks),
     )
 
 
-def _voc_colours(root: Path) -> tuple[dict[int, str], Path | None]:
-    """Name of each colour, and the file that gives it."""
-    for path in filter(Path.is_file, sorted(root.rglob("labelmap.txt"))):
+def _voc_colours(root: Path) -> tuple[dict[int, str], list[Path]]:
+    """Name of each colour, and the files that give it.
+
+    Raises
+    ------
+    DatasetError
+        If several files name the colours differently.
+    """
+    paths = list(filter(Path.is_file, sorted(root.rglob("labelmap.txt"))))
+    maps: list[dict[int, str]] = []
+    for path in paths:
         colours: dict[int, str] = {}
         for line in _text(path, 2**20).splitlines():
             if match := re.match(r"\s*([^#:]+):(\d+),(\d+),(\d+)", line):
                 red, green, blue = (int(match[i]) for i in (2, 3, 4))
                 colours[(red << 16) | (green << 8) | blue] = match[1].strip()
-        return colours, path
-    return {}, None
+        maps.append(colours)
+    if any(list(colours.items()) != list(maps[0].items()) for colours in maps[1:]):
+        raise DatasetError(
+            f"{listed(below(path, root) for path in paths)} differ in the names of their colours.",
+            "Import the folder of each by itself.",
+        )
+    return (maps[0] if maps else {}), paths
 
 
-def _voc_splits(root: Path, pictures: Sequence[Path]) -> tuple[dict[Path, set[Split]], list[Path]]:
-    """Sides of each image by the lists in ``ImageSets``, and the lists."""
-    by_stem = {same_text(path.stem): path for path in pictures}
+def _voc_splits(
+    root: Path, images: Path | None, pictures: Sequence[Path], notes: list[str]
+) -> tuple[dict[Path, set[Split]], list[Path]]:
+    """Sides of each image by the lists in ``ImageSets``, and the lists; a line is a path of a picture."""
+    named = {
+        path: split_of(path.stem)[1] for path in sorted(root.rglob("ImageSets/**/*.txt")) if path.is_file()
+    }
+    lists = {path: side for path, side in named.items() if side is not None}
+    locate, known = PictureFinder(root, list(lists), images=images), set(pictures)
     sides: dict[Path, set[Split]] = defaultdict(set)
-    lists = []
-    for path in filter(Path.is_file, sorted(root.rglob("ImageSets/**/*.txt"))):
-        side = split_of(path.stem)[1]
-        if side is None:
-            continue
-        lists.append(path)
-        for line in _text(path, MAX_BYTES).split():
-            if (image := by_stem.get(same_text(line))) is not None:
+    for path, side in lists.items():
+        strays = []
+        for line in filter(None, map(str.strip, _text(path, MAX_BYTES).splitlines())):
+            image = None
+            for name in dict.fromkeys((line, re.sub(r"\s+-?\d$", "", line))):  # "name -1" in lists of a class
+                with contextlib.suppress(DatasetError):
+                    image = image or locate(name, path)
+            if image in known:
                 sides[image].add(side)
-    return sides, lists
+            else:
+                strays.append(line[:60])
+        if strays:
+            notes.append(
+                f"{below(path, root)} has {counted(len(strays), 'line')} for which no image, or more than "
+                f"one, was found: {listed(strays, 8)}"
+            )
+    return sides, list(lists)
 
 
 def _draw_voc(
