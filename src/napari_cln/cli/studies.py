@@ -128,7 +128,7 @@ def bring_in(
     label_values : str
         Labels, classes and categories: benign, metastatic, no-node, unknown.
     split_values : str
-        Words of a split column or folder: train, validation, test, none.
+        Words of a split column, or names of folders, COCO files and lists: train, validation, test, none.
     columns : str
         Heading that holds a role, such as label=Befund or image=Datei.
     column_values : str

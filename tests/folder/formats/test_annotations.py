@@ -75,6 +75,40 @@ def test_several_coco_files_are_one_study_and_their_names_are_its_sides(frames, 
 
 
 @pytest.mark.parametrize(
+    "name",
+    ["instances_test2017", "test", "hold_out", "testset", "Test_annotations.coco", "test/_annotations.coco"],
+)
+def test_names_of_coco_files_say_the_side(frames, tmp_path, name):
+    write(frames / "coco" / f"{name}.json", coco({"segmentation": [SQUARE]}))
+    write(frames / "coco" / "instances_train2017.json", coco(files=[]))
+
+    report, _, _ = take(frames, tmp_path)
+
+    assert report.study.splits == {"test": 2}
+
+
+@pytest.mark.parametrize("name", ["hidden_test", "instances_test-dev2017", "test2"])
+def test_a_coco_file_whose_name_only_resembles_a_side_is_asked_about(frames, tmp_path, name):
+    write(frames / f"{name}.json", coco())
+
+    with pytest.raises(DatasetError, match=rf"'{name}' \(1 time\).*--split-values \"{name}=test\""):
+        take(frames, tmp_path)
+    report, _, _ = take(frames, tmp_path, split_values={name: "test"})
+
+    assert report.study.splits == {"test": 2}
+
+
+def test_a_frame_that_coco_files_put_on_two_sides_is_refused(frames, tmp_path):
+    write(frames / "test" / "train.json", coco(files=["a.png"]))
+    write(frames / "test" / "instances.json", coco(files=["b.png"]))
+
+    report, steps, _ = take(frames, tmp_path)
+
+    assert "on the sides test, train at once" in steps["a.png"].problem
+    assert report.study.splits == {"test": 1}
+
+
+@pytest.mark.parametrize(
     ("outline", "words"),
     [
         ({"segmentation": [[float("nan")] * 6]}, "no number"),
@@ -396,6 +430,19 @@ def test_objects_and_lists_of_voc_are_those_of_their_own_patient(frames, tmp_pat
         "P03/1, 1"
     ]
     assert report.unused_files == {}
+
+
+def test_lists_of_voc_say_the_side_also_with_a_year_and_are_asked_about(frames, tmp_path):
+    voc(frames, [])
+    for name in ("test2017", "trainval"):
+        write(frames / "ImageSets" / "Main" / f"{name}.txt", "a\nb\n")
+
+    report, _, _ = take(frames, tmp_path)
+    write(frames / "ImageSets" / "Main" / "node_test.txt", "a -1\n")
+
+    assert report.study.splits == {"test": 2}
+    with pytest.raises(DatasetError, match=r"'node_test' \(1 time\).*--split-values \"node_test=test\""):
+        take(frames, tmp_path)
 
 
 def test_colours_that_two_maps_name_differently_are_refused(frames, tmp_path):

@@ -59,6 +59,14 @@ def test_folders_called_train_and_test_are_sides(put, tmp_path):
     assert steps["test/images/1.png"].case.split == "test"
 
 
+def test_a_frame_in_folders_of_two_sides_is_refused(put, tmp_path):
+    root = put(0, "train2017/images/test/1.png")
+
+    _, steps, _ = take(root, tmp_path)
+
+    assert "is on the sides test and train at once" in steps["train2017/images/test/1.png"].problem
+
+
 @pytest.mark.parametrize("name", ["hidden_test", "test2", "Test-Hospital-B"])
 def test_a_folder_that_only_resembles_a_side_is_asked_about(put, tmp_path, name):
     root = put(0, f"{name}/1.png")
@@ -107,6 +115,17 @@ def test_folders_can_be_named_after_patients(put, tmp_path):
 
     assert (report.study.patients, report.study.unknown_patients) == (2, 0)
     assert len({case.patient for case in study.cases()}) == 2
+
+
+@pytest.mark.parametrize("side", ["test2017", "test2"])
+def test_the_folder_of_a_side_is_no_patient(put, tmp_path, side):
+    root = put(0, f"P01/{side}/1.png")
+
+    report, _, _ = take(root, tmp_path, patient_folders=True, split_values={"test2": "test"})
+
+    study = TrainingFolder.open(tmp_path / "study")
+    assert study.cases()[0].patient == study.dataset.hash_key("patient", "P01")
+    assert report.study.splits == {"test": 1}
 
 
 def test_rows_of_nodes_with_masks_of_their_own_make_one_frame(put, tmp_path):

@@ -31,8 +31,8 @@ from ...types import Frame, Node, Split, Truth
 from .coco import OTHERS_LEFT_OUT, category_meanings, nodes_from, paint_polygon
 from .imported import Drawn, ImportOptions, Outlines, below, plain_bytes
 from .masks import MaskPicture, drawn, mask_meanings, read_mask
-from .meaning import Meaning, same_text, split_of
-from .pairing import PictureFinder, match_files, pictures_below
+from .meaning import SPLIT_OPTION, Meaning, UnknownWords, same_text
+from .pairing import PictureFinder, match_files, pictures_below, sides_of
 
 MAX_BYTES = 2**27
 MAX_SHAPES = 10_000
@@ -414,7 +414,7 @@ def find_voc(root: Path, images: Path | None, options: ImportOptions) -> Outline
         draw[image] = partial(_draw_voc, found[0], nodes_at, named, truths, options)
     for image, reason in (*by_object.refused.items(), *pairs.refused.items()):
         draw[image] = partial(_refuse, f"{image.name}: {reason}")
-    sides, lists = _voc_splits(root, images, pictures, notes)
+    sides, lists = _voc_splits(root, images, pictures, options, notes)
     for image, several in sides.items():
         if len(several) > 1:
             reason = (
@@ -459,13 +459,14 @@ def _voc_colours(root: Path) -> tuple[dict[int, str], list[Path]]:
 
 
 def _voc_splits(
-    root: Path, images: Path | None, pictures: Sequence[Path], notes: list[str]
+    root: Path, images: Path | None, pictures: Sequence[Path], options: ImportOptions, notes: list[str]
 ) -> tuple[dict[Path, set[Split]], list[Path]]:
     """Sides of each image by the lists in ``ImageSets``, and the lists; a line is a path of a picture."""
-    named = {
-        path: split_of(path.stem)[1] for path in sorted(root.rglob("ImageSets/**/*.txt")) if path.is_file()
-    }
-    lists = {path: side for path, side in named.items() if side is not None}
+    unknown = UnknownWords(f"The name of a list in {root.name}/ImageSets")
+    paths = filter(Path.is_file, sorted(root.rglob("ImageSets/**/*.txt")))
+    said = {path: sides_of([path.stem], options.split_values, unknown) for path in paths}
+    unknown.refuse("words of a split", *SPLIT_OPTION)
+    lists = {path: side for path, sides in said.items() for side in sides}
     locate, known = PictureFinder(root, list(lists), images=images), set(pictures)
     sides: dict[Path, set[Split]] = defaultdict(set)
     for path, side in lists.items():

@@ -29,9 +29,9 @@ from ...errors import DatasetError, counted, listed
 from ...types import Frame, Node, Split, Truth
 from ..pictures import MAX_PIXELS, encode_png, read_png
 from ..record import record_of, value_of
-from .imported import Drawn, Found, ImportOptions, Incoming, Outlines, path_inside, plain_bytes
-from .meaning import Meaning, meaning_of, same_text, split_of
-from .pairing import PictureFinder
+from .imported import Drawn, Found, ImportOptions, Incoming, Outlines, below, path_inside, plain_bytes
+from .meaning import SPLIT_OPTION, Meaning, UnknownWords, meaning_of, same_text
+from .pairing import PictureFinder, sides_of
 from .stored import ExportedFrame, parcel_of
 
 MAX_BYTES = 2**28
@@ -112,7 +112,7 @@ class _Entry:
     value: Mapping[str, Any]
     outlines: tuple[Mapping[str, Any], ...]
     truths: Mapping[Any, Meaning]
-    split: Split | None
+    sides: set[Split]
 
 
 def find_coco_files(root: Path) -> list[Path]:
@@ -190,11 +190,15 @@ def read_coco(
     entries: list[_Entry] = []
     notes: list[str] = []
     refused: dict[str, str] = {}
+    unknown = UnknownWords(f"The name of a COCO file in {root.name}, or of its folder,")
     for path in files:
         content = _load(path)
         if any(isinstance(entry.get("x_napari_cln"), dict) for entry in content["images"]):
             return _own(path, content)
-        entries += _entries(path, content, options, notes, refused)
+        names = (*Path(below(path, root)).parent.parts, path.stem)
+        sides = sides_of(names, options.split_values, unknown)
+        entries += _entries(path, content, sides, options, notes, refused)
+    unknown.refuse("words of a split", *SPLIT_OPTION)
     locate = PictureFinder(root, files, images=images)
     by_image: dict[Path, list[_Entry]] = defaultdict(list)
     for entry in entries:
@@ -204,15 +208,15 @@ def read_coco(
         except DatasetError as cause:
             refused[f"{entry.table.name}: {name[:80]}"] = str(cause)
     draw = {image: partial(_draw, image, tuple(found)) for image, found in by_image.items()}
-    sides = {image: {entry.split for entry in found if entry.split} for image, found in by_image.items()}
-    for image, several in sides.items():
+    by_file = {image: set().union(*(entry.sides for entry in found)) for image, found in by_image.items()}
+    for image, several in by_file.items():
         if len(several) > 1:
             draw[image] = partial(_refuse_sides, image.name, listed(sorted(several)))
     return Outlines(
         kind=f"COCO ({listed(path.name for path in files)})",
         draw=draw,
         images=tuple(by_image),
-        splits={image: next(iter(side)) for image, side in sides.items() if len(side) == 1},
+        splits={image: next(iter(side)) for image, side in by_file.items() if len(side) == 1},
         used=frozenset(files),
         refused=refused,
         notes=tuple(notes),
@@ -222,7 +226,12 @@ def read_coco(
 
 
 def _entries(
-    path: Path, content: Mapping[str, Any], options: ImportOptions, notes: list[str], refused: dict[str, str]
+    path: Path,
+    content: Mapping[str, Any],
+    sides: set[Split],
+    options: ImportOptions,
+    notes: list[str],
+    refused: dict[str, str],
 ) -> list[_Entry]:
     named: dict[Any, set[str]] = defaultdict(set)
     for entry in content["categories"]:
@@ -252,9 +261,8 @@ def _entries(
             )
             continue
         seen.add(key)
-        split = next((side for word in re.split(r"[\W_]+", path.stem) if (side := split_of(word)[1])), None)
         entries.append(
-            _Entry(table=path, value=value, outlines=tuple(outlines.pop(key, ())), truths=truths, split=split)
+            _Entry(table=path, value=value, outlines=tuple(outlines.pop(key, ())), truths=truths, sides=sides)
         )
     if more := _unknown_attributes(content["annotations"]):
         notes.append(f"{path.name} has attributes of outlines that are not used: {listed(more, 8)}")

@@ -42,7 +42,8 @@ class ImportOptions:
         What each label, class or category is: ``benign``, ``metastatic``, ``no-node``, ``unknown``; the
         usual words are known.
     split_values : mapping of str to str
-        What each word of a split column or folder is: ``train``, ``validation``, ``test``, ``none``.
+        What each word of a split column, or name of a folder, COCO file or list is: ``train``,
+        ``validation``, ``test``, ``none``.
     columns : mapping of str to str
         Heading of a role that is not found by itself: ``{"label": "Befund"}``.
     column_values : mapping of str to str

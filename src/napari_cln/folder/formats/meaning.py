@@ -29,17 +29,20 @@ _MEANINGS: dict[str, Meaning] = {
     **dict.fromkeys(("ignore", "not judged", "void", "unlabeled", "unlabelled"), "not-judged"),
 }
 SPLITS: dict[str, Split | None] = {
-    **dict.fromkeys(("train", "training", "train set", "training set"), "train"),
+    **dict.fromkeys(("train", "training", "train set", "trainset", "training set"), "train"),
     **dict.fromkeys(
-        ("val", "valid", "validation", "tune", "tuning", "dev", "val set", "validation set"), "validation"
+        ("val", "valid", "validation", "tune", "tuning", "dev", "val set", "valset", "validation set"),
+        "validation",
     ),
     **dict.fromkeys(
-        ("test", "testing", "public test", "private test", "holdout", "hold out", "external", "external test",
-         "internal test", "test set"),
+        ("test", "testing", "public test", "private test", "holdout", "hold out", "heldout", "held out",
+         "external", "external test", "internal test", "test set", "testset"),
         "test",
     ),
     **dict.fromkeys(("", "none", "na", "n/a", "nan"), None),
 }  # fmt: skip
+SPLIT_OPTION = ("--split-values", "test, train, validation or none")
+"""The option that says what a word of a split means, and what it may mean."""
 LEVELS: dict[str, Level] = {
     word: level for n, level in enumerate(get_args(Level), start=1) for word in (str(n), level.casefold())
 }

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os.path import normpath
 from pathlib import Path
@@ -19,8 +19,9 @@ from ...disk.tables import is_hidden
 from ...errors import DatasetError, listed
 from ...io.signatures import HEAD_BYTES, has_no_frames, kind_of_file
 from ...io.volumes import is_volume
+from ...types import Split
 from .imported import path_inside
-from .meaning import same_text
+from .meaning import UnknownWords, same_text, split_of
 
 IMAGES = (".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".tif", ".tiff", ".dcm", ".gif", ".webp")
 MASK_WORDS = frozenset(
@@ -34,6 +35,8 @@ IMAGE_WORDS = frozenset(
 )  # fmt: skip
 FILLERS = frozenset(("cp", "ground", "truth", "binary", "the", "and", "png", "files"))
 """Words that say nothing by themselves beside one that says the role: ``cp_masks``, ``ground_truth``."""
+BESIDE_SIDES = frozenset(("instance", "instances", "coco", "list"))
+"""Words beside a side in the name of a file of annotations: ``instances_train2017``."""
 
 _SIGN = r"[ _\-.]+"
 _MASK = "|".join(sorted(MASK_WORDS, key=len, reverse=True))
@@ -150,6 +153,34 @@ def role_of(part: str) -> str:
     if words & MASK_WORDS or {"ground", "truth"} <= words:
         return "mask"
     return "image" if words & IMAGE_WORDS else ""
+
+
+def sides_of(names: Iterable[str], own: Mapping[str, str], unknown: UnknownWords) -> set[Split]:
+    """Sides that names of folders and files say; what only resembles one is noted as not known.
+
+    Words of a role and years say no side of their own: ``images_test``, ``instances_train2017``.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Without endings.
+    own : mapping of str to str
+        Meaning of words as the user gave it.
+    unknown : UnknownWords
+        Takes the names that hold the word of a side and something else.
+    """
+    sides = set()
+    for name in names:
+        known, side = split_of(name, own)
+        if not known:
+            words = _words(re.sub(r"(?<!\d)(19|20)\d\d(?!\d)", "_", name))
+            rest = [word for word in words if not role_of(word) and word not in BESIDE_SIDES]
+            known, side = split_of(" ".join(rest), own)
+        if side is not None:
+            sides.add(side)
+        elif not known and any(split_of(word)[1] for word in re.findall(r"[^\W\d_]+", same_text(name))):
+            unknown.add(name)
+    return sides
 
 
 def lies_among_masks(path: Path, root: Path) -> bool:

@@ -33,8 +33,8 @@ from .masks import (
     mask_together,
     read_on,
 )
-from .meaning import UnknownWords, meaning_of, same_text, split_of, truth_of
-from .pairing import PictureFinder, role_of
+from .meaning import SPLIT_OPTION, UnknownWords, meaning_of, same_text, truth_of
+from .pairing import PictureFinder, role_of, sides_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +175,7 @@ def find_study(study: Study) -> Found:
     used = {*images, *study.outlines.used}
     n_masks = study.outlines.n_masks
     for image in images:
-        said = _said(study, image, rows.get(image, []), sides.get(image), locate)
+        said = _said(study, image, rows.get(image, []), sides[image], locate)
         items += _items(study, image, said)
         masks = _mask_files(study, image, said)
         used |= set(masks)
@@ -219,16 +219,17 @@ def _rows_by_image(study: Study, locate: partial[Path]) -> tuple[dict[Path, list
 
 
 def _said(
-    study: Study, image: Path, rows: Sequence[TableRow], side: Split | None, locate: partial[Path]
+    study: Study, image: Path, rows: Sequence[TableRow], by_folder: set[Split], locate: partial[Path]
 ) -> _Said:
     """Gather what table and folders say of an image; a contradiction is a problem of this image alone."""
     try:
         label = _label(study, image, rows)
-        sides = {s for s in (side, study.outlines.splits.get(image), *(row.split for row in rows)) if s}
+        said = (study.outlines.splits.get(image), *(row.split for row in rows))
+        sides = by_folder | {side for side in said if side}
         if len(sides) > 1:
             raise DatasetError(
-                f"{image.name} is on the sides {' and '.join(sorted(sides))} at once, by its folder and by "
-                "the table.",
+                f"{image.name} is on the sides {' and '.join(sorted(sides))} at once, by its folders, "
+                "lists and table.",
                 "Correct the table, or say what the names of folders mean: --split-values FOLDER=none.",
             )
         patients = {row.patient for row in rows if row.patient}
@@ -310,22 +311,11 @@ def _folders(study: Study, image: Path) -> tuple[str, ...]:
     return image.relative_to(study.root).parts[:-1] if image.is_relative_to(study.root) else ()
 
 
-def _sides(study: Study, images: Sequence[Path]) -> dict[Path, Split]:
-    """Side of each image by the names of its folders: what is called test must not join a training."""
+def _sides(study: Study, images: Sequence[Path]) -> dict[Path, set[Split]]:
+    """Sides of each image by the names of its folders: what is called test must not join a training."""
     unknown = UnknownWords(f"The name of a folder in {study.root.name}")
-    sides: dict[Path, Split] = {}
-    for image in images:
-        for part in _folders(study, image):
-            words = re.findall(r"[^\W\d_]+", same_text(part))
-            known, side = split_of(part, study.options.split_values)
-            if not known:
-                rest = re.findall(r"[^\W_]+", same_text(part))
-                known, side = split_of(" ".join(word for word in rest if not role_of(word)))
-            if known and side is not None:
-                sides[image] = side
-            elif not known and any(split_of(word)[1] for word in words):
-                unknown.add(part)
-    unknown.refuse("words of a split", "--split-values", "test, train, validation or none")
+    sides = {image: sides_of(_folders(study, image), study.options.split_values, unknown) for image in images}
+    unknown.refuse("words of a split", *SPLIT_OPTION)
     return sides
 
 
@@ -348,8 +338,11 @@ def _check_classes(study: Study, images: Sequence[Path], rows: Mapping[Path, Seq
 
 def _patient_folder(study: Study, image: Path) -> str | None:
     """Name of the folder that stands for the patient: the deepest that is no role, class or split."""
+    own, unknown = study.options.split_values, UnknownWords("")
     for part in reversed(_folders(study, image)):
-        if not role_of(part) and _class_name(part, study.options) is None and not split_of(part)[1]:
+        if role_of(part) or _class_name(part, study.options) is not None:
+            continue
+        if not sides_of([part], own, unknown):
             return part
     return None
 
