@@ -482,6 +482,25 @@ def test_what_nnunet_ignores_stays_not_judged_through_every_export(frames, tmp_p
     assert again.study.empty_mask == 1
 
 
+@pytest.mark.parametrize("part", [slice(None), slice(20, 60)])
+def test_what_nnunet_ignores_is_never_a_frame_without_a_node(frames, tmp_path, part):
+    for place in ("imagesTr", "labelsTr"):
+        (frames / place).mkdir()
+    values = np.zeros((224, 224), np.uint8)
+    Image.fromarray(values).save(frames / "labelsTr" / "b.png")
+    values[part, part] = 2
+    Image.fromarray(values).save(frames / "labelsTr" / "a.png")
+    for name in ("a", "b"):
+        (frames / f"{name}.png").rename(frames / "imagesTr" / f"{name}_0000.png")
+    write(frames / "dataset.json", {"labels": {"node": 1, "ignore": 2}, "file_ending": ".png"})
+
+    _, steps, _ = take(frames, tmp_path)
+
+    a, b = (steps[f"imagesTr/{name}_0000.png"].case for name in ("a", "b"))
+    assert (a.status, b.status) == ("predicted", "no-node")
+    assert "waits to be looked at" in steps["imagesTr/a_0000.png"].note
+
+
 def test_labelled_test_images_of_nnunet_are_test_frames(frames, tmp_path):
     for name, kind in (("a", "Tr"), ("b", "Ts")):
         (frames / f"images{kind}").mkdir()

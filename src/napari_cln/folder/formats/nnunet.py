@@ -51,7 +51,8 @@ def find_nnunet(source: Path, options: ImportOptions) -> Outlines:
     """Outlines of a raw nnU-Net dataset; the frames of ``imagesTs`` that have labels are test frames.
 
     nnU-Net knows no patients and no truths; without a table, every frame counts as a patient of its own.
-    Its ``ignore`` label is kept as not judged, and a label without a node says that there is none.
+    Its ``ignore`` label is kept as not judged, and a label without it and without a node says that there is
+    none.
 
     Parameters
     ----------
@@ -173,7 +174,9 @@ def _draw(
             f"The label or a channel of {path.name} has another size than it. Correct the dataset."
         )
     measured = {name: plane for name, plane in channels.items() if plane.any()}
-    return replace(drawn(picture, label.name, "unknown", meanings), judged=True, channels=measured)
+    made = drawn(picture, label.name, "unknown", meanings)
+    # Where part of it is ignored, a node may lie there.
+    return replace(made, judged=made.not_judged is None, channels=measured)
 
 
 class NnunetWriter:
