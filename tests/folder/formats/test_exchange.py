@@ -578,6 +578,16 @@ def test_an_export_does_not_follow_a_link(study, tmp_path):
         list(export_study(study, "nnunet", tmp_path / "out"))
 
 
+def test_an_export_goes_into_the_folder_where_one_is(study, tmp_path, monkeypatch, capsys):
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path / "out")
+
+    assert main(["export", str(study.path), "--format", "coco", "--out", "."]) == 0
+
+    assert (tmp_path / "out" / "annotations.json").is_file()
+    assert "should not have happened" not in capsys.readouterr().err
+
+
 def test_an_export_into_a_full_folder_is_refused(study, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("x")

@@ -491,7 +491,7 @@ def export_study(
         nobody has looked at the pictures for burned-in names (:mod:`napari_cln.folder.screens`).
     """
     study = folder if isinstance(folder, TrainingFolder) else TrainingFolder.open(folder)
-    goal = Path(dest)
+    goal = Path(dest).absolute()
     if format not in FORMATS:
         raise ExportError(f"The format {format!r} is not known.", f"Use one of {', '.join(FORMATS)}.")
     if goal.exists() and (not goal.is_dir() or any(goal.iterdir())):
