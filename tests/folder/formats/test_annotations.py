@@ -195,6 +195,16 @@ def test_coco_files_of_several_patients_speak_of_the_pictures_beside_them(frames
     assert report.unused_files == {}
 
 
+def test_a_patient_whose_pictures_are_all_missing_takes_none_of_another(frames, tmp_path):
+    of_two_patients(frames)
+    (frames / "P02" / "1.png").unlink()
+
+    report, steps, _ = take(frames, tmp_path)
+
+    assert steps["P01/1.png"].case.status == "predicted"
+    assert "only elsewhere: source/P01/1.png" in report.problems["annotations.json: 1.png"]
+
+
 def test_coco_files_below_the_folders_of_patients_speak_of_the_pictures_there(frames, tmp_path):
     of_two_patients(frames, place="annotations")
 
@@ -293,6 +303,23 @@ def test_a_labelme_file_without_its_picture_is_named(frames, tmp_path):
     report, _, _ = take(frames, tmp_path)
 
     assert "its picture 'c.png' was not found" in report.problems["c.json"]
+
+
+@pytest.mark.parametrize("name", ["1.png", "../P02/1.png", "C:\\study\\P02\\1.png"])
+@pytest.mark.parametrize("others", [[], ["2.png"]])
+def test_a_labelme_file_never_takes_the_picture_of_another_patient(frames, tmp_path, name, others):
+    (frames / "P01").mkdir()
+    (frames / "a.png").rename(frames / "P01" / "1.png")
+    write(frames / "P01" / "2.json", labelme(path="2.png"))
+    corners = np.array(SQUARE).reshape(-1, 2).tolist()
+    write(frames / "P02" / "1.json", labelme(shape("polygon", corners), path=name))
+    for other in others:
+        (frames / "b.png").rename(frames / "P02" / other)
+
+    report, steps, _ = take(frames, tmp_path)
+
+    assert steps["P01/1.png"].case.status == "predicted"
+    assert "its picture '1.png' was not found" in report.problems["P02/1.json"]
 
 
 # ------------------------------------------------------------ YOLO

@@ -62,16 +62,13 @@ def find_labelme(root: Path, images: Path | None, options: ImportOptions) -> Out
     if not files:
         return None
     pictures = pictures_below(images or root)
-    by_name: dict[str, list[Path]] = defaultdict(list)
-    for path in pictures:
-        by_name[same_text(path.name)].append(path)
-        by_name[same_text(path.stem)].append(path)
+    locate = PictureFinder(root, files, images=images)
     contents: dict[Path, JsonObject] = {}
     refused: dict[str, str] = {}
     for path in files:
         try:
             content = _load(path)
-            image = _image_of(path, str(content.get("imagePath", "")), by_name)
+            image = _image_of(path, str(content.get("imagePath", "")), locate)
             if image in contents:
                 raise DatasetError(f"{image.name} has the shapes of another file too. Leave one out.")
             contents[image] = content | {"file": path}
@@ -134,15 +131,13 @@ def _load(path: Path) -> JsonObject:
     return {key: content.get(key) for key in ("shapes", "imagePath", "imageHeight", "imageWidth", "flags")}
 
 
-def _image_of(path: Path, said: str, by_name: Mapping[str, Sequence[Path]]) -> Path:
-    """The picture that a labelme file is of: as it says, else the one of its name beside it."""
-    name = said.replace("\\", "/").rpartition("/")[2]
-    for key in (name, path.stem):
-        found = list(dict.fromkeys(by_name.get(same_text(key), ())))
-        beside = [picture for picture in found if picture.parent == path.parent]
-        if len(beside) == 1 or len(found) == 1:
-            return (beside or found)[0]
-    raise DatasetError(f"its picture {name or path.stem!r} was not found. Put both into one folder.")
+def _image_of(path: Path, said: str, locate: PictureFinder) -> Path:
+    """The picture that a labelme file is of: as it says, else the one of its name."""
+    for name in filter(None, (said, path.stem)):
+        with contextlib.suppress(DatasetError):
+            return locate(name, path)
+    name = said.replace("\\", "/").rpartition("/")[2] or path.stem
+    raise DatasetError(f"its picture {name!r} was not found, or more than once. Put both into one folder.")
 
 
 def _draw_shapes(content: Mapping[str, Any], truths: Mapping[Any, Meaning], frame: Frame) -> Drawn:

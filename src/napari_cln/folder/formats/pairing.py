@@ -351,8 +351,9 @@ class PictureFinder:
     """Finds the picture that a file names: by its path, else by its name and the end of its path.
 
     A path starts at the folder of the file that names it or at the study, or at the folder that the user
-    named. A name alone is looked for in the lowest folder around that file that holds pictures: of files
-    called alike in the folders of several patients, each speaks of its own.
+    named. A name alone is looked for in the lowest folder around that file that holds pictures, and never in
+    that of another of the files: of pictures called alike in the folders of several patients, each speaks
+    of its own.
 
     Parameters
     ----------
@@ -369,7 +370,8 @@ class PictureFinder:
     ) -> None:
         self._root, self._named = root, {False: images, True: masks}
         self._near = {file: _spelled_below(root, file.parent) for file in files}
-        self._roots = (root, *(f for f in (images, masks, *self._near.values()) if f is not None))
+        elsewhere = {near: None for near in self._near.values() if not near.is_relative_to(root)}
+        self._roots = (root, *(folder for folder in (images, masks, *elsewhere) if folder is not None))
         self._by_name: dict[str, list[Path]] = defaultdict(list)
         self._holders: dict[bool, set[Path]] = {False: set(), True: set()}
         self._folders: set[str] = set()
@@ -384,6 +386,10 @@ class PictureFinder:
                 path.parents
             )
             self._folders.update(map(same_text, path.relative_to(folder).parts[:-1]))
+        self._places = {
+            masks: {place for file in files if (place := self._around(file, masks)) is not None}
+            for masks in (False, True)
+        }
 
     def __call__(self, name: str, file: Path, *, masks: bool = False) -> Path:
         """Return the picture of a name.
@@ -413,6 +419,12 @@ class PictureFinder:
             raise DatasetError(
                 f"{plain.name[:80]} is no name that a file can have.", "Correct it."
             ) from cause
+        near = self._near[file]
+        others = [
+            place
+            for place in self._places[masks]
+            if place != around and not (near.is_relative_to(place) or place.is_relative_to(near))
+        ]
         everywhere = self._by_name.get(same_text(plain.name), [])
         wanted = [same_text(part) for part in plain.parts]
         # Where a folder of the path is one of the study's, a picture in another is another picture.
@@ -421,6 +433,7 @@ class PictureFinder:
             path
             for path in everywhere
             if (around is None or path.is_relative_to(around))
+            and not any(path.is_relative_to(place) for place in others)
             and folders <= {same_text(part) for part in path.parts[:-1]}
         ]
         if len(found) > 1:
@@ -429,10 +442,10 @@ class PictureFinder:
         if len(found) > 1:
             found = [path for path in found if lies_among_masks(path, self._root) == masks] or found
         if len(found) != 1:
-            others = f": {listed(map(_short, found or everywhere))}" if everywhere else ""
+            places = f": {listed(map(_short, found or everywhere))}" if everywhere else ""
             where = (around or self._root).name + (", only elsewhere" if everywhere and not found else "")
             raise DatasetError(
-                f"{plain.name[:80]} was found {len(found)} times in {where}{others}.",
+                f"{plain.name[:80]} was found {len(found)} times in {where}{places}.",
                 "Give its path from the file that names it, or the folder of the images with --images.",
             )
         return path_inside(found[0], self._roots)
