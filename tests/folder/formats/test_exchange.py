@@ -112,6 +112,41 @@ def test_a_frame_with_another_mask_stays_and_the_new_one_is_kept_aside(study, tm
     assert list((study.layout.revisions / case.id).glob("*-import-1.json"))
 
 
+def test_another_folder_tells_what_is_not_known_of_a_frame_and_nothing_against_it(folder, annotate, tmp_path):
+    frame = replace(annotate(0).frame, spacing_mm=(0.1, 0.1), spacing_source="typed")
+    told = TrainingFolder.create(tmp_path / "told")
+    told.save(annotate(0, frame=frame), patient="P1", cine="c9", split="test")
+    folder.save(annotate(0), who="r1")
+
+    for _ in range(2):
+        (step,) = run(import_study(told.path, folder.path))
+
+    assert step.problem is None
+    (case,), (other,) = folder.cases(), told.cases()
+    assert (case.patient, case.cine, case.split) == (other.patient, other.cine, other.split)
+    assert (case.spacing_mm, case.nodes, case.revision) == ((0.1, 0.1), other.nodes, 2)
+    assert not list((folder.layout.revisions / case.id).glob("*-import-*"))
+
+
+@pytest.mark.parametrize(
+    ("facts", "word"),
+    [
+        ({"patient": "P2"}, "another patient"),
+        ({"patient": "P1", "cine": "c2"}, "another clip"),
+        ({"patient": "P1", "split": "test"}, "on the side train"),
+    ],
+)
+def test_what_another_folder_says_against_a_frame_is_refused(folder, annotate, tmp_path, facts, word):
+    folder.save(annotate(0), patient="P1", cine="c1", split="train")
+    other = TrainingFolder.create(tmp_path / "other")
+    other.save(annotate(0), **facts)
+
+    (step,) = run(import_study(other.path, folder.path))
+
+    assert word in step.problem
+    assert [case.revision for case in folder.cases()] == [1]
+
+
 def test_plain_images_masks_and_a_table_become_a_training_folder(data, tmp_path, necks):
     steps = run(import_study(data / "folder", tmp_path / "study"))
 

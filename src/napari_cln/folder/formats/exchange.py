@@ -33,7 +33,7 @@ from ..dataset import TrainingFolder, last_not_judged
 from ..health.summary import StudySummary, Tally
 from ..pictures import hash_pixels
 from ..screens import LOOK_AT_TEXT, unseen_screens
-from ..state import knows, says
+from ..state import says
 from ..text import TextReader, unread_frames, waiting_frames
 from .annotations import find_labelme, find_voc, find_yolo
 from .coco import CocoWriter, find_coco_files, read_coco
@@ -437,11 +437,9 @@ class StudyImport:
         if self.study.layout.record(case_id).exists():
             record = self.study.record(case_id)
             unjudged = last_not_judged(self.study, record)
-            key_of = self.study.dataset.hash_key
-            if says(record, parcel.annotation, parcel.about, key_of, unjudged):
-                return self.study.case(case_id)
-            if parcel.says_nothing and knows(record, parcel.annotation, parcel.about, key_of):
-                return self.study.case(case_id)  # a frame alone contradicts nobody
+            # A frame alone contradicts nobody.
+            if parcel.says_nothing or says(record, parcel.annotation, unjudged):
+                return self.study.note_facts(parcel.annotation.frame, parcel.about)
             if self._was_read(case_id):
                 # The rival goes to the revisions, as one that came after another reader's.
                 return self.study.keep(

@@ -447,8 +447,7 @@ def _parcel(study: Study, image: Path, said: _Said, index: int | None, pages: in
     )
     about = Provenance(
         patient=said.patient,
-        # Two patients' clips may both be called "1".
-        cine=f"{said.patient or ''}/{said.cine}" if said.cine else None,
+        clip=said.cine,
         who="import",
         kind="import",
         split=said.split,

@@ -20,14 +20,13 @@ from ...types import Annotation, Case, Frame
 from ..commits import commit, keep_rival
 from ..dataset import TrainingFolder, read_not_judged
 from ..pictures import hash_pixels
-from ..record import SCHEMA, Provenance, Record, case_of
+from ..record import SCHEMA, Provenance, Record, case_of, is_unknown
 from ..screens import PIXELS_SEEN
-from ..state import State, hashes_of, history_entry, masks_of
+from ..state import State, hashes_of, history_entry, masks_of, with_keys
 from .imported import Found, ImportedFrame, Incoming
 
 VOLUMES = {"nrrd": (".nrrd", ".seg.nrrd"), "nifti": (".nii.gz", "_mask.nii.gz")}
-SAYING = ("nodes", "status", "patient_key", "mask_sha256", "instances_sha256")
-"""What a frame's record says; two that agree in it are one."""
+MASKS = ("status", "mask_sha256", "instances_sha256")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -173,8 +172,8 @@ def adopt(study: TrainingFolder, parcel: ImportedFrame) -> Case:
     Raises
     ------
     DatasetError
-        If the folder has the frame already with other masks, truths or patient; both are then
-        kept, the new one among the revisions.
+        If the folder has the frame already with other masks or truths; both are then kept, the new one
+        among the revisions. And if it has it under another patient, clip, side, hospital or scale.
     """
     annotation, about = parcel.annotation, parcel.about
     if parcel.stored is None:
@@ -197,12 +196,12 @@ def adopt(study: TrainingFolder, parcel: ImportedFrame) -> Case:
         with lock(study.layout.locks, case_id, "import"):
             if study.layout.record(case_id).exists():
                 former = study.record(case_id)
-                if all(getattr(former, key) == getattr(record, key) for key in SAYING):
-                    return case_of(former, study.layout)
+                if parcel.says_nothing or _says_the_same(former, record):
+                    return study.replace_facts(former, _with_facts_of(former, record), about)
                 keep_rival(study.layout, State(record=record, masks=masks))
                 raise DatasetError(
-                    f"{case_id} is in the folder already, with other masks, truths or patient. The folder's "
-                    "stay; the new ones are kept among the revisions. Compare them in the Correct dock."
+                    f"{case_id} is in the folder already, with other masks or truths. The folder's stay; the "
+                    "new ones are kept among the revisions. Compare them in the Correct dock."
                 )
             if masks.leave_unjudged:
                 study.dataset.declare_unjudged()
@@ -211,3 +210,49 @@ def adopt(study: TrainingFolder, parcel: ImportedFrame) -> Case:
     except OSError as cause:
         raise study.dataset.refused(cause) from cause
     return case_of(record, study.layout)
+
+
+def _says_the_same(former: Record, record: Record) -> bool:
+    """Tell whether two records of a frame have the same masks and nodes, whatever their sizes."""
+    nodes, others = ([entry.node for entry in one.nodes] for one in (former, record))
+    return nodes == others and all(getattr(former, key) == getattr(record, key) for key in MASKS)
+
+
+def _with_facts_of(former: Record, other: Record) -> Record:
+    """The folder's record with what another's knows of where the frame comes from, and it does not.
+
+    Raises
+    ------
+    DatasetError
+        If the two contradict each other.
+    """
+    for name, ours, theirs in (
+        ("hospital", former.source.hospital, other.source.hospital),
+        ("scale", former.spacing_mm, other.spacing_mm),
+    ):
+        if None not in (ours, theirs) and ours != theirs:
+            raise DatasetError(
+                f"{former.id} is in the folder with another {name} ({ours}) than in what is imported "
+                f"({theirs}). The folder's stays: correct the one that is wrong."
+            )
+    is_unnamed = is_unknown(other.patient_key)
+    cine = None if is_unnamed and not is_unknown(former.patient_key) and former.cine_key else other.cine_key
+    record = with_keys(
+        former,
+        patient=None if is_unnamed else other.patient_key,
+        cines=(cine,) if cine else (),
+        split=other.split,
+    )
+    ours, theirs = former.source, other.source
+    source = msgspec.structs.replace(
+        ours,
+        hospital=ours.hospital or theirs.hospital,
+        manufacturer=ours.manufacturer or theirs.manufacturer,
+    )
+    clinical = {**(other.clinical or {}), **(former.clinical or {})} or None
+    record = msgspec.structs.replace(record, source=source, clinical=clinical)
+    if former.spacing_mm is None and other.spacing_mm is not None:
+        record = msgspec.structs.replace(
+            record, spacing_mm=other.spacing_mm, spacing_source=other.spacing_source
+        )
+    return record
