@@ -17,6 +17,7 @@ from napari_cln.folder.health.check import check_study
 from napari_cln.folder.health.summary import odd_signs
 from napari_cln.folder.readers import read_annotation
 from napari_cln.folder.split.frozen import frozen_split
+from napari_cln.io.sources import read_frame
 from napari_cln.types import Annotation, Node
 
 
@@ -209,8 +210,6 @@ def test_a_second_import_does_not_overwrite_what_a_reader_corrected(put, tmp_pat
 
 
 def _frame(study, case):
-    from napari_cln.io.sources import read_frame
-
     assert study.layout.image(case.id, True).exists()
     return read_frame(case.image)
 
@@ -488,3 +487,55 @@ def test_a_table_alone_takes_no_mask_away(put, tmp_path):
     assert case.nodes == steps["0.png"].case.nodes
     assert study.read_instances(case).any()
     assert not case.patient.startswith("unknown-")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("12", "12.0"),
+        ("12.0", "12"),
+        ("12", "0012"),
+        ("P-017", "p17"),
+        ("P 17", "P-0017"),
+        ("A-1-2", "a1/02"),
+    ],
+)
+def test_a_patient_whom_two_tables_spell_in_two_ways_is_one(put, tmp_path, first, second):
+    root = put(0, "0.png")
+    take(with_table(root, f"image,patient\n0.png,{first}\n"), tmp_path)
+    put(1, "1.png")
+
+    report, _, study = take(with_table(root, f"image,patient\n0.png,{second}\n1.png,{second}\n"), tmp_path)
+
+    assert not report.problems
+    assert len({case.patient for case in study.cases()}) == 1
+    assert len(study.cases()) == 2
+    if "12.0" in (first, second):
+        said = [remark for remark in report.remarks if "'12.0' is '12'" in remark]
+        assert len(said) == (second == "12.0")
+    else:
+        assert f"1 patient in another spelling than before: {second!r} as" in report.remarks[-1]
+
+
+def test_patients_whose_names_differ_by_more_than_zeros_and_signs_stay_two(put, tmp_path):
+    put(0, "0.png")
+    root = with_table(put(1, "1.png"), "image,patient\n0.png,12\n")
+    take(root, tmp_path)
+
+    report, _, study = take(with_table(root, "image,patient\n0.png,12\n1.png,120\n"), tmp_path)
+
+    assert len({case.patient for case in study.cases()}) == 2
+    assert not [remark for remark in report.remarks if "spelling" in remark]
+
+
+def test_a_folder_that_was_made_of_12_0_knows_the_patient_12(put, tmp_path):
+    root = put(0, "0.png")
+    study = TrainingFolder.create(tmp_path / "study")
+    frame = read_frame(root / "0.png")
+    case = study.save(Annotation(frame=frame, instances=np.zeros(frame.shape, np.uint8)), patient="12.0")
+
+    report, _, study = take(with_table(root, "image,patient\n0.png,12\n"), tmp_path)
+
+    assert not report.problems
+    assert [each.patient for each in study.cases()] == [case.patient]
+    assert "'12' as '12.0'" in report.remarks[-1]

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 from msgspec import field as struct_field
 
 from ...disk.atomic import read_json
@@ -37,7 +37,7 @@ from ..state import says
 from ..text import TextReader, unread_frames, waiting_frames
 from .annotations import find_labelme, find_voc, find_yolo
 from .coco import CocoWriter, find_coco_files, read_coco
-from .columns import read_labels
+from .columns import KnownPatients, read_labels
 from .imported import Found, ImportedFrame, ImportOptions, Incoming, Outlines, SuggestedMask, TableUse, below
 from .masks import find_masks, mask_meanings
 from .meaning import meaning_of, split_of
@@ -340,6 +340,10 @@ class StudyImport:
     _n_repeated: int = 0
     _kept: set[str] = field(default_factory=set)
     _n_held: int = 0
+    _patients: KnownPatients = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._patients = KnownPatients(self.study)
 
     def __iter__(self) -> Iterator[ExchangeStep]:
         total = len(self.found.items) + len(self.found.refused)
@@ -381,12 +385,16 @@ class StudyImport:
             unused_files=self.unused,
             problems=dict(self._problems),
             notes={note: list(names) for note, names in self._notes.items()},
-            remarks=(*self.found.notes, *([TEXT_FOUND.format(self._n_held)] if self._n_held else ())),
+            remarks=(
+                *self.found.notes,
+                *([self._patients.remark] if self._patients.remark else ()),
+                *([TEXT_FOUND.format(self._n_held)] if self._n_held else ()),
+            ),
         )
 
     def _take(self, item: Incoming, step: partial[ExchangeStep]) -> ExchangeStep:
         try:
-            parcel = item.read()
+            parcel = self._with_known_patient(item.read())
             case_id = self.study.identify(parcel.annotation.frame)
             said = _saying(parcel)  # whatever is suggested: another import may suggest nothing
             if case_id in self._taken:
@@ -413,6 +421,13 @@ class StudyImport:
         self._n_taken += 1
         self._tally.add(case, parcel.annotation.instances, item.name)
         return step(case=case, notes=parcel.notes)
+
+    def _with_known_patient(self, parcel: ImportedFrame) -> ImportedFrame:
+        """Give a frame's patient the name under which the folder knows that patient."""
+        if not parcel.about.patient:
+            return parcel
+        name = self._patients.name_of(parcel.about.patient)
+        return replace(parcel, about=structs.replace(parcel.about, patient=name))
 
     def _with_suggestion(self, parcel: ImportedFrame, case_id: str) -> ImportedFrame:
         """Add outlines to a frame that has none, unless somebody looked and saw no node."""
