@@ -64,15 +64,21 @@ class TrainingFolder:
         self.autosave = Autosave(self.path)
 
     @classmethod
-    def create(cls, path: str | Path) -> TrainingFolder:
+    def create(cls, path: str | Path, *, salt: str | None = None) -> TrainingFolder:
         """Make a new, empty training folder; one whose making was cut short is finished.
+
+        Parameters
+        ----------
+        path : path
+        salt : str, optional
+            Fingerprint of the salt of the patient keys that will come in; this user's by default.
 
         Raises
         ------
         DatasetError
             If the path exists and holds anything else, or can't be written to.
         """
-        return cls(DatasetFile.make(Path(path)))
+        return cls(DatasetFile.make(Path(path), salt))
 
     @classmethod
     def open(cls, path: str | Path) -> TrainingFolder:

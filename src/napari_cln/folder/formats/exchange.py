@@ -44,7 +44,7 @@ from .meaning import meaning_of, split_of
 from .nnunet import NnunetWriter, find_nnunet, is_nnunet
 from .own_csv import CsvWriter, find_csv, is_own_table
 from .plain import Study, find_study, find_table
-from .stored import VOLUMES, VolumeWriter, adopt, find_stored, read_stored
+from .stored import VOLUMES, VolumeWriter, adopt, find_stored, has_keys, read_stored
 
 __all__ = ["FORMATS", "ExchangeStep", "ImportReport", "StudyImport", "export_study", "import_study"]
 
@@ -52,6 +52,12 @@ FORMATS = ("nnunet", "coco", "csv", "dicom", "nrrd", "nifti")
 MAX_LISTED = 8
 DICOM_ENDINGS = ("", ".dcm", ".dicom", ".ima")
 TEXT_FOUND = "text was found on {} of the frames: they wait for a look, neither trained on nor exported"
+OTHER_SALT = "its patient keys were made with another salt: its patients count as others than the folder's"
+NO_SALT = (
+    "the patient keys of {} come without the fingerprint of their salt. If they were made on another "
+    "computer, a patient of both is two here: import the training folder itself, or its export as nnunet or "
+    "csv"
+)
 NO_TABLE = "none"
 """For ``labels``: the study's tables are not its labels."""
 UNFORESEEN = (OSError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, MemoryError)
@@ -207,7 +213,8 @@ def import_study(
     Raises
     ------
     DatasetError
-        If the source can't be used at all, or has words whose meaning is not known.
+        If the source can't be used at all, has words whose meaning is not known, or is a training folder
+        whose patient keys were made with another salt than those of ``out``.
     """
     root = Path(source)
     if not root.exists():
@@ -218,7 +225,16 @@ def import_study(
     found = _find(root, folder, options)
     out = Path(out)
     known = (out / "dataset.json").exists()
-    study = TrainingFolder.open(out) if known else TrainingFolder.create(out)
+    study = TrainingFolder.open(out) if known else TrainingFolder.create(out, salt=found.salt)
+    if found.salt and study.dataset.salt not in (None, found.salt):
+        if not options.other_patients:
+            raise DatasetError(
+                f"The patient keys of {root.name} were made with another salt than those of {out.name}: a "
+                "patient of both would be two, and might stand on both sides of a split.",
+                "Import it into a folder of its own; or say --other-patients if the two have no patient in "
+                "common.",
+            )
+        found = replace(found, notes=(*found.notes, OTHER_SALT))
     unused = _unused(folder, found, study.path)
     return StudyImport(found=found, study=study, unused=unused, suggest=options.suggest)
 
@@ -340,6 +356,7 @@ class StudyImport:
     _n_repeated: int = 0
     _kept: set[str] = field(default_factory=set)
     _n_held: int = 0
+    _n_unsalted: int = 0
     _patients: KnownPatients = field(init=False)
 
     def __post_init__(self) -> None:
@@ -387,6 +404,7 @@ class StudyImport:
             notes={note: list(names) for note, names in self._notes.items()},
             remarks=(
                 *self.found.notes,
+                *([NO_SALT.format(counted(self._n_unsalted, "frame"))] if self._n_unsalted else ()),
                 *([self._patients.remark] if self._patients.remark else ()),
                 *([TEXT_FOUND.format(self._n_held)] if self._n_held else ()),
             ),
@@ -446,7 +464,8 @@ class StudyImport:
 
     def _keep(self, parcel: ImportedFrame) -> Case:
         """Take a frame; what a reader has said of it meanwhile is not overwritten."""
-        if parcel.stored is not None:
+        if (stored := parcel.stored) is not None:
+            self._n_unsalted += self.found.salt is None and has_keys(stored.patient_key, stored.cine_key)
             return adopt(self.study, parcel)
         case_id = self.study.identify(parcel.annotation.frame)
         if self.study.layout.record(case_id).exists():
@@ -545,7 +564,7 @@ def _write(study: TrainingFolder, format: str, goal: Path) -> Iterator[ExchangeS
         elif format in VOLUMES:
             writer = VolumeWriter(part, VOLUMES[format])
         else:
-            writer = CocoWriter(part) if format == "coco" else CsvWriter(part)
+            writer = CocoWriter(part) if format == "coco" else CsvWriter(part, study.dataset.salt)
         total = len(study.ids())
         lost: dict[str, int] = defaultdict(int)
         for i, frame in enumerate(read_stored(study), start=1):

@@ -58,6 +58,8 @@ class ImportOptions:
     clinical : sequence of str
         Headings of the table that are kept as each patient's clinical record, such as ``["age", "sex"]``:
         numbers and a few words. Ages of 90 and more become 90; dates and names are refused.
+    other_patients : bool
+        A training folder whose patient keys were made with another salt has none of this folder's patients.
     suggest : callable, optional
         Outlines of a frame that comes without any, such as :func:`napari_cln.outline_calipers`. They are
         predictions, which a reader accepts or not; on a frame that a reader has touched nothing is suggested.
@@ -75,6 +77,7 @@ class ImportOptions:
     turn_masks: bool = False
     patient_folders: bool = False
     clinical: Sequence[str] = ()
+    other_patients: bool = False
     suggest: Callable[[Frame], SuggestedMask] | None = None
 
     def __post_init__(self) -> None:
@@ -249,6 +252,9 @@ class Found:
         What could not be taken, by name, and why.
     notes : tuple of str
         What a person should know of the whole.
+    salt : str, optional
+        Fingerprint of the salt with which a training folder made its keys of patients and clips; None where
+        there are none, or it is not known.
     """
 
     kind: str
@@ -259,6 +265,7 @@ class Found:
     tables: tuple[TableUse, ...] = ()
     refused: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    salt: str | None = None
 
 
 def path_inside(path: Path, roots: tuple[Path, ...]) -> Path:

@@ -111,8 +111,19 @@ def find_stored(study: TrainingFolder) -> Found:
             "Copy it again with its folder records, or restore that from git or a backup.",
         )
     items = [Incoming(name=case_id, read=partial(_read, study, case_id)) for case_id in study.ids()]
-    n_masks = sum(case.mask is not None for case in study.cases())
-    return Found(kind="a training folder", items=items, n_images=len(items), n_masks=n_masks)
+    cases = study.cases()
+    return Found(
+        kind="a training folder",
+        items=items,
+        n_images=len(items),
+        n_masks=sum(case.mask is not None for case in cases),
+        salt=study.dataset.salt if any(has_keys(case.patient, case.cine) for case in cases) else None,
+    )
+
+
+def has_keys(patient: str, cine: str | None) -> bool:
+    """Tell whether a frame has a key of its patient or its clip that was made with a salt."""
+    return not is_unknown(patient) or bool(cine)
 
 
 def _read(study: TrainingFolder, case_id: str) -> ImportedFrame:
