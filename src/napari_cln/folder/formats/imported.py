@@ -13,8 +13,8 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from ...errors import DatasetError
-from ...types import Annotation, Frame, Node, Split
-from ..record import Provenance, Record
+from ...types import Annotation, Frame, Node, Split, Status
+from ..record import LABELLED, Provenance, Record
 
 
 def plain_bytes(data: bytes) -> bytes:
@@ -266,6 +266,14 @@ class Found:
     refused: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     salt: str | None = None
+
+
+def status_of(nodes: Sequence[Node]) -> Status:
+    """Status of an imported frame that has nodes: theirs, corrected where some of them stand."""
+    statuses = {node.status for node in nodes}
+    if len(statuses) == 1:
+        return statuses.pop()
+    return "corrected" if statuses.intersection(LABELLED) else "predicted"
 
 
 def path_inside(path: Path, roots: tuple[Path, ...]) -> Path:

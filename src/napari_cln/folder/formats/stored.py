@@ -20,12 +20,13 @@ from ...types import Annotation, Case, Frame
 from ..commits import commit, keep_rival
 from ..dataset import TrainingFolder, read_not_judged
 from ..pictures import hash_pixels
-from ..record import SCHEMA, Provenance, Record, case_of, is_unknown
+from ..record import SCHEMA, NodeEntry, Provenance, Record, case_of, is_unknown
 from ..screens import PIXELS_SEEN
 from ..state import State, hashes_of, history_entry, masks_of, with_keys
 from .imported import Found, ImportedFrame, Incoming
 
 VOLUMES = {"nrrd": (".nrrd", ".seg.nrrd"), "nifti": (".nii.gz", "_mask.nii.gz")}
+NOT_SAID = "What nobody judged on {} is background in this format; coco, csv and nnunet keep it."
 MASKS = ("status", "mask_sha256", "instances_sha256")
 
 
@@ -39,6 +40,17 @@ class ExportedFrame:
     instances: NDArray[np.uint8]
     channels: Mapping[str, NDArray[np.uint8]]
     not_judged: NDArray[np.bool_] | None = None
+
+    @property
+    def standing(self) -> tuple[NodeEntry, ...]:
+        """Nodes that no reader has rejected: what a format without room for a rejection gets."""
+        return tuple(entry for entry in self.record.nodes if entry.status != "rejected")
+
+    @property
+    def standing_instances(self) -> NDArray[np.uint8]:
+        """Ids of those nodes, uint8 (H, W)."""
+        ids = [entry.id for entry in self.standing]
+        return self.instances * np.isin(self.instances, ids)
 
 
 def shareable(record: Record) -> Record:
@@ -84,23 +96,34 @@ class VolumeWriter:
 
     def __init__(self, dest: Path, endings: tuple[str, str]) -> None:
         self._dest, self._endings = dest, endings
-        self._n_unjudged = 0
+        self._n_alone = self._n_partly = self._n_predicted = 0
 
     def add(self, frame: ExportedFrame) -> None:
-        """Add one frame; one without a mask gets its picture alone."""
+        """Add one frame; one without a mask gets its picture alone, and rejected nodes are left out."""
         case = frame.case
         picture, mask = (self._dest / f"{case.id}{ending}" for ending in self._endings)
         picture.write_bytes(encode_volume(frame.image, self._endings[0], spacing_mm=case.spacing_mm))
-        if case.mask is None and case.instances is None:
-            self._n_unjudged += 1
+        instances, ending = frame.standing_instances, self._endings[1].removeprefix("_mask")
+        if case.mask is None and not instances.any():
+            self._n_alone += 1
             return
-        ending = self._endings[1].removeprefix("_mask")
-        data = encode_volume(frame.instances, ending, nodes=case.nodes, spacing_mm=case.spacing_mm)
-        mask.write_bytes(data)
+        self._n_partly += frame.not_judged is not None
+        predicted = [entry.id for entry in frame.standing if entry.status == "predicted"]
+        self._n_predicted += ending != ".seg.nrrd" and bool(np.isin(instances, predicted).any())
+        nodes = [entry.node for entry in frame.standing]
+        mask.write_bytes(encode_volume(instances, ending, nodes=nodes, spacing_mm=case.spacing_mm))
 
     def close(self) -> str | None:
-        """Say how many frames have a picture alone, if any."""
-        return f"{counted(self._n_unjudged, 'frame')} without a mask." if self._n_unjudged else None
+        """Say how many frames have a picture alone, and what the masks of others can't say."""
+        said = [f"{counted(self._n_alone, 'frame')} without a mask."] if self._n_alone else []
+        if self._n_partly:
+            said.append(NOT_SAID.format(counted(self._n_partly, "frame")))
+        if self._n_predicted:
+            said.append(
+                f"The masks of {counted(self._n_predicted, 'frame')} have nodes that a model predicted and "
+                "nobody accepted, which this format does not tell apart; nrrd does."
+            )
+        return " ".join(said) or None
 
 
 def find_stored(study: TrainingFolder) -> Found:
