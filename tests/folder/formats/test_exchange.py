@@ -683,6 +683,16 @@ def test_an_export_does_not_follow_a_link(study, tmp_path):
         list(export_study(study, "nnunet", tmp_path / "out"))
 
 
+def test_an_export_fills_the_empty_folder_that_one_is_in(study, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+    list(export_study(study, "coco", "."))
+
+    assert (tmp_path / "here" / "annotations.json").exists()
+    assert not list(tmp_path.glob(".tmp*"))
+
+
 def test_an_export_into_a_full_folder_is_refused(study, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("x")

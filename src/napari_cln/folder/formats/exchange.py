@@ -504,8 +504,9 @@ def export_study(
     ----------
     folder : TrainingFolder or path
     format : str
-        ``nnunet`` (a raw dataset with a split by patient), ``coco`` (run-length codes), ``csv``
-        (pictures of node ids, a row per node), which can be imported again without loss; ``dicom`` (a
+        ``nnunet`` (a raw dataset with a split by patient) and ``coco`` (run-length codes), which can be
+        imported again without loss; ``csv`` (pictures of node ids, a row per node), which lacks hospital,
+        machine, clinical record, how pictures were cleaned, and where a scale is from; ``dicom`` (a
         capture, a segmentation and a report a frame, for an archive), which says no truth; ``nrrd`` or
         ``nifti`` (a volume of one slice and a mask a frame, for 3D Slicer and ITK-SNAP), likewise.
     dest : path
@@ -523,7 +524,7 @@ def export_study(
         nobody has looked at the pictures for burned-in names (:mod:`napari_cln.folder.screens`).
     """
     study = folder if isinstance(folder, TrainingFolder) else TrainingFolder.open(folder)
-    goal = Path(dest)
+    goal = Path(dest).absolute()
     if format not in FORMATS:
         raise ExportError(f"The format {format!r} is not known.", f"Use one of {', '.join(FORMATS)}.")
     if goal.exists() and (not goal.is_dir() or any(goal.iterdir())):
