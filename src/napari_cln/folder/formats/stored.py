@@ -277,11 +277,11 @@ def _with_facts_of(former: Record, other: Record) -> Record:
         cines=(cine,) if cine else (),
         split=other.split,
     )
-    ours, theirs = former.source, other.source
+    here, there = former.source, other.source
     source = msgspec.structs.replace(
-        ours,
-        hospital=ours.hospital or theirs.hospital,
-        manufacturer=ours.manufacturer or theirs.manufacturer,
+        here,
+        hospital=here.hospital or there.hospital,
+        manufacturer=here.manufacturer or there.manufacturer,
     )
     clinical = {**(other.clinical or {}), **(former.clinical or {})} or None
     record = msgspec.structs.replace(record, source=source, clinical=clinical)
