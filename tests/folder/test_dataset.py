@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -262,6 +263,25 @@ def test_a_patient_can_be_told_later(folder, annotate):
     assert folder.save(annotate(0)).patient.startswith("unknown-")
 
     assert not folder.save(annotate(0), patient="P1").patient.startswith("unknown-")
+
+
+def test_a_side_and_a_clip_can_be_told_later_and_not_otherwise(folder, annotate):
+    folder.save(annotate(0), patient="P1")
+
+    case = folder.save(annotate(0), split="test", cine="c1")
+
+    assert (case.split, case.cine) == ("test", folder.dataset.hash_key("cine", "c1"))
+    with pytest.raises(DatasetError, match=r"on the side test, and is said to be on the side train\."):
+        folder.save(annotate(0), split="train")
+    with pytest.raises(DatasetError, match="a frame of another clip"):
+        folder.save(annotate(0), cine="c2")
+
+
+def test_the_pseudonym_of_a_file_counts_where_no_patient_is_known(folder, annotate):
+    frame = replace(annotate(0).frame, patient_id=pseudonym("P1"))
+    folder.save(annotate(0))
+
+    assert folder.save(annotate(0, frame=frame)).patient == folder.dataset.hash_key("patient", "P1")
 
 
 def test_frames_of_a_cine_without_a_patient_stay_together(folder, annotate, tmp_path):

@@ -104,6 +104,7 @@ def bring_in(
     turn_masks: bool = False,
     patient_folders: bool = False,
     clinical: Annotated[Headings, Meta(title="COLUMN…")] = (),
+    other_patients: bool = False,
     calipers: bool = False,
     json: bool = False,
 ) -> int:
@@ -141,6 +142,8 @@ def bring_in(
         The folder of an image is named after its patient.
     clinical : str
         Columns of the table to keep as the patient's clinical record: numbers and a few words, no dates.
+    other_patients : bool
+        A training folder of another computer has none of the patients that are in FOLDER.
     calipers : bool
         Outline nodes from the calipers that are burned into frames without masks, as predictions.
     json : bool
@@ -164,6 +167,7 @@ def bring_in(
         turn_masks=turn_masks,
         patient_folders=patient_folders,
         clinical=clinical,
+        other_patients=other_patients,
         suggest=outline_calipers if calipers else None,
     )
     return _finish(work, out, json)

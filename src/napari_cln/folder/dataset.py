@@ -32,7 +32,7 @@ from .description import DatasetFile
 from .layout import Layout, checked_id
 from .pictures import hash_pixels, read_png
 from .record import Provenance, Record, SourceKind, case_of, decode_record
-from .state import State, first_state, next_state, with_all_nodes
+from .state import Masks, State, first_state, next_state, noted, with_all_nodes, with_facts
 
 __all__ = ["TrainingFolder", "as_recorded", "home_of", "last_not_judged", "read_not_judged"]
 
@@ -64,15 +64,21 @@ class TrainingFolder:
         self.autosave = Autosave(self.path)
 
     @classmethod
-    def create(cls, path: str | Path) -> TrainingFolder:
+    def create(cls, path: str | Path, *, salt: str | None = None) -> TrainingFolder:
         """Make a new, empty training folder; one whose making was cut short is finished.
+
+        Parameters
+        ----------
+        path : path
+        salt : str, optional
+            Fingerprint of the salt of the patient keys that will come in; this user's by default.
 
         Raises
         ------
         DatasetError
             If the path exists and holds anything else, or can't be written to.
         """
-        return cls(DatasetFile.make(Path(path)))
+        return cls(DatasetFile.make(Path(path), salt))
 
     @classmethod
     def open(cls, path: str | Path) -> TrainingFolder:
@@ -306,6 +312,52 @@ class TrainingFolder:
         if count and state.record.has_mask != (former is not None and former.has_mask):
             self.dataset.recount()
         return case_of(state.record, self.layout)
+
+    def note_facts(self, frame: Frame, about: Provenance) -> Case:
+        """Save what is newly told of where a frame comes from; its masks stay as they were judged.
+
+        Parameters
+        ----------
+        frame : Frame
+            One that is in the folder.
+        about : Provenance
+
+        Raises
+        ------
+        DatasetError
+            If what is told contradicts the record, the frame is damaged, or the disk refuses.
+        """
+        case_id, key_of = self.identify(frame), self.dataset.hash_key
+        known = self.record(case_id)
+        if with_facts(known, frame, about, key_of) == known:
+            return case_of(known, self.layout)
+        self.dataset.check_writable()
+        try:
+            with lock(self.layout.locks, case_id, about.reader):
+                former = self.record(case_id)
+                return self.replace_facts(former, with_facts(former, frame, about, key_of), about)
+        except OSError as cause:
+            raise self.dataset.refused(cause) from cause
+
+    def replace_facts(self, former: Record, record: Record, about: Provenance) -> Case:
+        """Put a record with other facts in the place of the former; the caller holds the frame's lock.
+
+        Parameters
+        ----------
+        former : Record
+        record : Record
+            The former with other facts.
+        about : Provenance
+            Who tells them.
+        """
+        if record != former:
+            case = case_of(former, self.layout)
+            masks = Masks(
+                label=_read_mask(case.mask, case.checksums.mask),
+                instances=_read_mask(case.instances, case.checksums.instances),
+            )
+            commit(self.layout, State(record=noted(former, record, about), masks=masks), former)
+        return self.case(former.id)
 
     def identify(self, frame: Frame) -> str:
         """Id of a frame: the first 16 hexadecimal digits of the SHA-256 of its grey pixels.

@@ -234,8 +234,14 @@ class DatasetFile:
         self._description = description
 
     @classmethod
-    def make(cls, root: Path) -> DatasetFile:
+    def make(cls, root: Path, salt: str | None = None) -> DatasetFile:
         """Make a new, empty training folder; one whose making was cut short is finished.
+
+        Parameters
+        ----------
+        root : Path
+        salt : str, optional
+            Fingerprint of the salt of the patient keys that will come in; this user's by default.
 
         Raises
         ------
@@ -246,7 +252,7 @@ class DatasetFile:
         try:
             if root.exists() and (not root.is_dir() or any(_foreign_to_a_new_folder(layout))):
                 raise DatasetError(f"{root.name} exists and is not empty. Open it, or choose a new folder.")
-            description = _begun(layout) or Description.new(salt_fingerprint(read_salt()))
+            description = _begun(layout) or Description.new(salt or salt_fingerprint(read_salt()))
             if description.ours.schema > SCHEMA:
                 raise DatasetError(f"{root.name} was made by a newer napari-cln. Update napari-cln.")
             layout.make()

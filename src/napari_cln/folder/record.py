@@ -46,6 +46,8 @@ PSEUDO, FROM_CALIPERS = "pseudo", "from calipers"
 """Actions by which masks came that no reader drew: a model's, and those from calipers on the screen."""
 NO_HEADER = "113100"
 """DICOM's code (PS3.16, CID 7050) for: nothing of the header is kept that could name a patient."""
+UNKNOWN = "unknown-"
+"""Start of the key of a patient that nobody named; a frame's or its clip's follows."""
 MAX_SIDE, MAX_PIXELS = 65_535, 2**26
 
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
@@ -263,20 +265,26 @@ class Record(Struct, frozen=True, kw_only=True):
         return self.history[-1] if self.history else None
 
 
+def is_unknown(patient: str) -> bool:
+    """Tell whether a patient's key is that of one whom nobody named."""
+    return patient.startswith(UNKNOWN)
+
+
 class Provenance(Struct, frozen=True, kw_only=True):
     """Origin of a frame, the reader who saves it, and what was done.
 
-    ``action`` is what the line of history says; by default the annotation's status. ``judged_by`` is
-    whose judgement that status is, where another reader saves the frame with it. ``readings`` are the
-    second readings that a decision weighed: reader, and when they read it; ``p_malignant`` is the best
-    possible score of a simulated frame. ``extent`` is what is stored of a frame: its scan area alone; all of
-    its size, black outside the scan area, so that others' masks still fit; or all of it, uncleaned.
-    ``hospital`` is where a frame was made, ``scanner`` its machine where the file does not say it,
-    ``clinical`` what is known of the patient.
+    ``cine`` names the clip among all, ``clip`` among those of its patient, as tables do. ``action`` is what
+    the line of history says; by default the annotation's status. ``judged_by`` is whose judgement that status
+    is, where another reader saves the frame with it. ``readings`` are the second readings that a decision
+    weighed: reader, and when they read it; ``p_malignant`` is the best possible score of a simulated frame.
+    ``extent`` is what is stored of a frame: its scan area alone; all of its size, black outside the scan
+    area, so that others' masks still fit; or all of it, uncleaned. ``hospital`` is where a frame was made,
+    ``scanner`` its machine where the file does not say it, ``clinical`` what is known of the patient.
     """
 
     patient: str | None = None
     cine: str | None = None
+    clip: str | None = None
     who: str | None = None
     kind: SourceKind = "file"
     split: Split | None = None

@@ -21,7 +21,7 @@ from .. import __version__
 from ..errors import DatasetError
 from ..imaging.burned_in import CleanFrame
 from ..imaging.measurement import Measurement, painted_ids
-from ..types import NOT_JUDGED, Annotation, Box, Frame, Node
+from ..types import NOT_JUDGED, Annotation, Box, Frame, Node, Split
 from .pictures import hash_pixels
 from .record import (
     FINISHED,
@@ -29,12 +29,14 @@ from .record import (
     LABELLED,
     NO_HEADER,
     SCHEMA,
+    UNKNOWN,
     HistoryEntry,
     NodeEntry,
     Provenance,
     Record,
     Source,
     StoredImage,
+    is_unknown,
     node_entry,
     now,
 )
@@ -46,6 +48,7 @@ MERGED = ("predicted", "corrected", "noted", "undone")
 """Actions whose lines of history are put together; each decision keeps a line of its own."""
 UNSAID = ("taken-back", "noted", "undone", FROM_CALIPERS)
 """Actions that do not say what stands: their line has the status beside them."""
+_REMOVE = "if the folder is wrong, remove the frame's record and save it again."
 # fmt: off
 MAKERS = (
     "Acuson", "Aloka", "Alpinion", "BK", "Butterfly", "Canon", "Chison", "Clarius", "Edan", "Esaote",
@@ -109,10 +112,7 @@ def first_state(
         Gives the folder's key of a patient or cine.
     """
     frame = annotation.frame
-    cine = about.cine
-    if cine is None and frame.n_frames > 1 and frame.source is not None:
-        cine = str(frame.source.absolute())
-    cine_key = key_of("cine", cine) if cine else None
+    cine_key = next(iter(_cine_keys(about, frame, key_of)), None)
     patient = about.patient or frame.patient_id
     row0, column0, row1, column1 = clean.box
     top, left, bottom, right = clean.scan_area
@@ -124,7 +124,7 @@ def first_state(
         revision=1,
         status=annotation.status,
         nodes=(),
-        patient_key=key_of("patient", patient) if patient else f"unknown-{cine_key or case_id}",
+        patient_key=key_of("patient", patient) if patient else f"{UNKNOWN}{cine_key or case_id}",
         cine_key=cine_key,
         split=about.split,
         image=StoredImage(sha256=hash_pixels(image), rows=image.shape[0], columns=image.shape[1]),
@@ -184,22 +184,9 @@ def next_state(
         If the annotation contradicts the record.
     """
     box = _stored_box(former, annotation.frame)
-    if former.schema > SCHEMA:
-        raise DatasetError(
-            f"{former.id} was written by a newer napari-cln (schema {former.schema}), so it is not "
-            "changed. Update napari-cln."
-        )
+    _check_schema(former)
     record = msgspec.structs.replace(former, revision=former.revision + 1)
-    if about.patient:
-        key = key_of("patient", about.patient)
-        if former.patient_key != key and not former.patient_key.startswith("unknown-"):
-            raise DatasetError(
-                f"{former.id} is in the folder as a frame of another patient: the same pixels can't be "
-                "two patients'. Correct the list of patients; if the folder is wrong, remove the frame's "
-                "record and save it again."
-            )
-        record = msgspec.structs.replace(record, patient_key=key)
-    record = _with_facts(record, about, key_of)
+    record = with_facts(record, annotation.frame, about, key_of)
     frame = annotation.frame
     if frame.spacing_source == "typed" and frame.spacing_mm:
         spacing = (float(frame.spacing_mm[0]), float(frame.spacing_mm[1]))
@@ -208,8 +195,40 @@ def next_state(
     return _state(record, annotation, sizes, about, box, unjudged)
 
 
-def _with_facts(record: Record, about: Provenance, key_of: KeyOf) -> Record:
-    """The record with what is newly known of hospital, machine and patient; what it knows stays."""
+def _check_schema(record: Record) -> None:
+    if record.schema > SCHEMA:
+        raise DatasetError(
+            f"{record.id} was written by a newer napari-cln (schema {record.schema}), so it is not "
+            "changed. Update napari-cln."
+        )
+
+
+def with_facts(record: Record, frame: Frame, about: Provenance, key_of: KeyOf) -> Record:
+    """The record with what is newly told of patient, clip, side, hospital, machine; what it knows stays.
+
+    Parameters
+    ----------
+    record : Record
+    frame : Frame
+        The pseudonym of its file counts where no patient is known.
+    about : Provenance
+    key_of : callable
+        Gives the folder's key of a patient or cine.
+
+    Raises
+    ------
+    DatasetError
+        If another patient, clip or side is told than the record has.
+    """
+    is_unnamed = is_unknown(record.patient_key)
+    name = about.patient or (frame.patient_id if is_unnamed else None)
+    cines: tuple[str, ...] = ()
+    # The clip of a patient that is not told may be the one that is known.
+    if about.cine or (about.clip and (about.patient or is_unnamed or not record.cine_key)):
+        cines = _cine_keys(about, frame, key_of)
+    record = with_keys(
+        record, patient=key_of("patient", name) if name else None, cines=cines, split=about.split
+    )
     source = record.source
     hospital = hospital_key(about.hospital, key_of) or source.hospital
     maker = source.manufacturer or maker_of(about.scanner)
@@ -217,6 +236,58 @@ def _with_facts(record: Record, about: Provenance, key_of: KeyOf) -> Record:
         source = msgspec.structs.replace(source, hospital=hospital, manufacturer=maker)
     clinical = {**(record.clinical or {}), **about.clinical} or None
     return msgspec.structs.replace(record, source=source, clinical=clinical)
+
+
+def with_keys(
+    record: Record, *, patient: str | None, cines: Sequence[str] = (), split: Split | None
+) -> Record:
+    """The record with the patient, clip and side that are newly told, where it knows none.
+
+    Parameters
+    ----------
+    record : Record
+    patient : str, optional
+        Key in the folder.
+    cines : sequence of str
+        Key of the clip, and others by which it may be known.
+    split : str, optional
+
+    Raises
+    ------
+    DatasetError
+        If the record has another one.
+    """
+    is_unnamed = is_unknown(record.patient_key)
+    if patient and not is_unnamed and patient != record.patient_key:
+        raise DatasetError(
+            f"{record.id} is in the folder as a frame of another patient: the same pixels can't be "
+            f"two patients'. Correct the list of patients; {_REMOVE}"
+        )
+    if cines and record.cine_key not in (None, *cines):
+        raise DatasetError(
+            f"{record.id} is in the folder as a frame of another clip. Correct the list of clips; {_REMOVE}"
+        )
+    if split and record.split not in (None, split):
+        raise DatasetError(
+            f"{record.id} is in the folder on the side {record.split}, and is said to be on the side "
+            f"{split}. Leave the side that holds; {_REMOVE}"
+        )
+    cine = cines[0] if cines else record.cine_key
+    if is_unnamed and not patient and cines:
+        patient = f"{UNKNOWN}{cine}"
+    return msgspec.structs.replace(
+        record, patient_key=patient or record.patient_key, cine_key=cine, split=split or record.split
+    )
+
+
+def _cine_keys(about: Provenance, frame: Frame, key_of: KeyOf) -> tuple[str, ...]:
+    """Key of a frame's clip, and those that it has while its patient or its name is not known; else none."""
+    names = [about.cine] if about.cine else []
+    if about.clip and not about.cine:  # two patients' clips may both be called "1"
+        names = [f"{patient}/{about.clip}" for patient in dict.fromkeys((about.patient or "", ""))]
+    if frame.n_frames > 1 and frame.source is not None:
+        names.append(str(frame.source.absolute()))
+    return tuple(key_of("cine", name) for name in names)
 
 
 def hospital_key(name: str | None, key_of: KeyOf) -> str | None:
@@ -256,21 +327,13 @@ def _masks(annotation: Annotation, box: Box, unjudged: NDArray[np.bool_] | None)
     return masks_of(crop_instances(annotation.instances, box), annotation.nodes, annotation.status, unjudged)
 
 
-def says(
-    record: Record,
-    annotation: Annotation,
-    about: Provenance,
-    key_of: KeyOf,
-    unjudged: NDArray[np.bool_] | None = None,
-) -> bool:
-    """Tell whether a frame's record agrees with an annotation: masks, nodes, status, patient, side.
+def says(record: Record, annotation: Annotation, unjudged: NDArray[np.bool_] | None = None) -> bool:
+    """Tell whether a frame's record agrees with an annotation: masks, nodes, status.
 
     Parameters
     ----------
     record : Record
     annotation : Annotation
-    about : Provenance
-    key_of : callable
     unjudged : ndarray of bool, shape (h, w), optional
         As for :func:`next_state`.
     """
@@ -280,25 +343,6 @@ def says(
         tuple(entry.node for entry in record.nodes) == annotation.nodes
         and record.status == annotation.status
         and hashes == {key: getattr(record, key) for key in hashes}
-        and knows(record, annotation, about, key_of)
-    )
-
-
-def knows(record: Record, annotation: Annotation, about: Provenance, key_of: KeyOf) -> bool:
-    """Tell whether a frame's record agrees with where an annotation comes from: patient, side, hospital.
-
-    Parameters
-    ----------
-    record : Record
-    annotation : Annotation
-    about : Provenance
-    key_of : callable
-    """
-    patient = about.patient or annotation.frame.patient_id
-    return (
-        (patient is None or key_of("patient", patient) == record.patient_key)
-        and about.split == record.split
-        and _with_facts(record, about, key_of) == record
     )
 
 
@@ -437,6 +481,39 @@ def history_entry(annotation: Annotation, about: Provenance) -> HistoryEntry:
         seconds=None if seconds is None else round(float(seconds), 1),
         readings=dict(about.readings) if about.readings else None,
     )
+
+
+def noted(former: Record, record: Record, about: Provenance) -> Record:
+    """A record with other facts as the state that follows the former; who stands for the masks stays.
+
+    Parameters
+    ----------
+    former : Record
+    record : Record
+        The former with other facts.
+    about : Provenance
+        Who tells them.
+
+    Raises
+    ------
+    DatasetError
+        If a newer version wrote the former.
+    """
+    _check_schema(former)
+    last = former.last
+    judge = (last.judged_by or last.who) if last else None
+    entry = HistoryEntry(
+        t=now(),
+        who=about.reader,
+        app=f"napari-cln {__version__}",
+        action="noted",
+        status=former.status,
+        judged_by=judge if judge != about.reader else None,
+        model=last.model if last else None,
+        untouched=last.untouched if last else None,
+    )
+    history = with_history(former.history, entry)
+    return msgspec.structs.replace(record, revision=former.revision + 1, history=history)
 
 
 def with_history(history: tuple[HistoryEntry, ...], entry: HistoryEntry) -> tuple[HistoryEntry, ...]:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ExportError, FrameReadError, TooLargeError
-from ..types import Frame, Node, Spacing
+from ..types import Frame, Node, Spacing, Status
 from .depth import colour_of, scale_of, to_uint8
 from .frame_source import FrameSource
 from .limits import MAX_FRAME_BYTES, Unreadable, check_size, is_plausible, reading
@@ -54,7 +54,9 @@ TYPES = {
 """NRRD's names of types of voxels."""
 CATEGORY = "Segmentation category and type - DICOM master list"
 ANATOMY = "Anatomic codes - DICOM master list"
-STATUSES = {"predicted": "inprogress", "rejected": "flagged"}
+STATUSES: dict[Status, str] = {"predicted": "inprogress", "rejected": "flagged"}
+"""Slicer's words for nodes that no reader stands for; any other is completed."""
+OWN_STATUS = "napari-cln.status"
 COLOURS = ("0.94 0.89 0.26", "0.34 0.71 0.91", "0.80 0.47 0.65", "0 0.62 0.45", "0.90 0.62 0")
 
 
@@ -352,12 +354,16 @@ def _segment(number: int, label: str, tags: str) -> Segment:
     codes = [term.split("^")[1] if term.count("^") >= 1 else "" for term in terms]
     codes += [""] * (7 - len(codes))
     score = said.get("napari-cln.malignancy", "")
+    # Slicer calls whatever somebody has painted in progress: only beside our own word nobody has decided.
+    stands = said.get(OWN_STATUS), said.get("Segmentation.Status")
+    status: Status = next((own for own, word in STATUSES.items() if stands == (own, word)), "corrected")
     return Segment(
         number=number,
         label=label,
         is_node=codes[2] == LYMPH_NODE[0],
         node=Node(
             id=number,
+            status=status,
             level=coded_level(codes[5], label),
             side=side_of(codes[6], label),
             p_malignant=float(score) if score.replace(".", "", 1).isdigit() and float(score) <= 1 else None,
@@ -539,6 +545,8 @@ def _tags(node: Node) -> str:
         "^^" if side is None else "SCT^{}^{}".format(*side),
     ]
     tags = [f"Segmentation.Status:{STATUSES.get(node.status, 'completed')}"]
+    if node.status in STATUSES:
+        tags.append(f"{OWN_STATUS}:{node.status}")
     if node.p_malignant is not None:
         tags.append(f"napari-cln.malignancy:{node.p_malignant:.4f}")
     return "|".join(["TerminologyEntry:" + "~".join(terms), *tags]) + "|"

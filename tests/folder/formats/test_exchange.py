@@ -112,6 +112,111 @@ def test_a_frame_with_another_mask_stays_and_the_new_one_is_kept_aside(study, tm
     assert list((study.layout.revisions / case.id).glob("*-import-1.json"))
 
 
+def test_another_folder_tells_what_is_not_known_of_a_frame_and_nothing_against_it(folder, annotate, tmp_path):
+    frame = replace(annotate(0).frame, spacing_mm=(0.1, 0.1), spacing_source="typed")
+    told = TrainingFolder.create(tmp_path / "told")
+    told.save(annotate(0, frame=frame), patient="P1", cine="c9", split="test")
+    folder.save(annotate(0), who="r1")
+
+    for _ in range(2):
+        (step,) = run(import_study(told.path, folder.path))
+
+    assert step.problem is None
+    (case,), (other,) = folder.cases(), told.cases()
+    assert (case.patient, case.cine, case.split) == (other.patient, other.cine, other.split)
+    assert (case.spacing_mm, case.nodes, case.revision) == ((0.1, 0.1), other.nodes, 2)
+    assert not list((folder.layout.revisions / case.id).glob("*-import-*"))
+
+
+@pytest.mark.parametrize(
+    ("facts", "word"),
+    [
+        ({"patient": "P2"}, "another patient"),
+        ({"patient": "P1", "cine": "c2"}, "another clip"),
+        ({"patient": "P1", "split": "test"}, "on the side train"),
+    ],
+)
+def test_what_another_folder_says_against_a_frame_is_refused(folder, annotate, tmp_path, facts, word):
+    folder.save(annotate(0), patient="P1", cine="c1", split="train")
+    other = TrainingFolder.create(tmp_path / "other")
+    other.save(annotate(0), **facts)
+
+    (step,) = run(import_study(other.path, folder.path))
+
+    assert word in step.problem
+    assert [case.revision for case in folder.cases()] == [1]
+
+
+@pytest.fixture
+def elsewhere(annotate, tmp_path, monkeypatch):
+    """A study of one patient that was made on another computer, with another salt."""
+    with monkeypatch.context() as there:
+        there.setenv("NAPARI_CLN_CONFIG", str(tmp_path / "laptop"))
+        other = TrainingFolder.create(tmp_path / "other")
+        other.save(annotate(1), patient="P1", who="r2")
+        confirm_screens(other, unseen_screens(other), "r2")
+    return other
+
+
+@pytest.mark.parametrize("format", [None, "nnunet", "csv"])
+def test_a_folder_with_another_salt_is_not_mixed_in(folder, annotate, elsewhere, tmp_path, format, capsys):
+    folder.save(annotate(0), patient="P1")
+    source = elsewhere.path
+    if format:
+        source = tmp_path / "out"
+        list(export_study(elsewhere, format, source))
+
+    assert main(["import", str(source), "--out", str(folder.path)]) == 1
+
+    said = capsys.readouterr().err
+    assert f"The patient keys of {source.name} were made with another salt than those of study" in said
+    assert len(folder.cases()) == 1
+
+    assert main(["import", str(source), "--out", str(folder.path), "--other-patients"]) == 0
+    assert "its patients count as others than the folder's" in capsys.readouterr().out
+    assert len({case.patient for case in folder.cases()}) == 2
+
+
+@pytest.mark.parametrize("format", [None, "csv"])
+def test_a_new_folder_takes_the_salt_of_its_source_over(elsewhere, annotate, tmp_path, format):
+    source = elsewhere.path
+    if format:
+        source = tmp_path / "out"
+        list(export_study(elsewhere, format, source))
+
+    run(import_study(source, tmp_path / "new"))
+
+    new = TrainingFolder.open(tmp_path / "new")
+    assert new.dataset.salt == elsewhere.dataset.salt
+    with pytest.raises(DatasetError, match="made with another salt than yours"):
+        new.save(annotate(0), patient="P1")
+
+
+def test_a_folder_without_patients_has_no_salt_to_differ_in(folder, annotate, tmp_path, monkeypatch):
+    with monkeypatch.context() as there:
+        there.setenv("NAPARI_CLN_CONFIG", str(tmp_path / "laptop"))
+        other = TrainingFolder.create(tmp_path / "other")
+        other.save(annotate(1))
+
+    work = import_study(other.path, folder.path)
+
+    assert not [step.problem for step in work if step.problem]
+    assert not work.report.remarks
+
+
+def test_an_export_that_does_not_tell_its_salt_is_told(elsewhere, tmp_path):
+    run(export_study(elsewhere, "csv", tmp_path / "out"))
+    table = tmp_path / "out" / "labels.csv"
+    lines = [line.rpartition(",")[0] for line in table.read_text().splitlines()]
+    table.write_text("\n".join(lines))
+
+    work = import_study(tmp_path / "out", tmp_path / "new")
+    run(work)
+
+    (remark,) = work.report.remarks
+    assert "the patient keys of 1 frame come without the fingerprint of their salt" in remark
+
+
 def test_plain_images_masks_and_a_table_become_a_training_folder(data, tmp_path, necks):
     steps = run(import_study(data / "folder", tmp_path / "study"))
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,10 @@ from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.formats.exchange import import_study
 from napari_cln.folder.health.check import check_study
 from napari_cln.folder.health.summary import odd_signs
-from napari_cln.types import Annotation
+from napari_cln.folder.readers import read_annotation
+from napari_cln.folder.split.frozen import frozen_split
+from napari_cln.io.sources import read_frame
+from napari_cln.types import Annotation, Node
 
 
 @pytest.fixture
@@ -276,8 +280,6 @@ def test_a_second_import_does_not_overwrite_what_a_reader_corrected(put, tmp_pat
 
 
 def _frame(study, case):
-    from napari_cln.io.sources import read_frame
-
     assert study.layout.image(case.id, True).exists()
     return read_frame(case.image)
 
@@ -440,3 +442,170 @@ def test_a_training_folder_without_its_records_is_not_taken_for_an_empty_one(put
 
     with pytest.raises(DatasetError, match="without their records"):
         import_study(tmp_path / "study", tmp_path / "other")
+
+
+def pairs(put, number):
+    """So many images with masks, 0.png with masks/0.png and so on."""
+    roots = [put(n, f"{n}.png", f"masks/{n}.png") for n in range(number)]
+    return roots[-1]
+
+
+def test_a_side_and_a_clip_that_a_later_table_names_are_taken_once(put, tmp_path):
+    rows = [f"{n}.png,masks/{n}.png,{label},P{n}" for n, label in enumerate(("benign", "malignant") * 3)]
+    root = with_table(pairs(put, 6), "\n".join(["image,mask,label,patient", *rows]))
+    _, steps, study = take(root, tmp_path)
+    frozen_split(study, 2)
+
+    sides = ["test", "test", "train", "train", "train", "train"]
+    told = [f"{row},{side},1" for row, side in zip(rows, sides, strict=True)]
+    with_table(root, "\n".join(["image,mask,label,patient,split,clip", *told]))
+    take(root, tmp_path)
+    report, again, study = take(root, tmp_path)
+
+    cases = [study.case(steps[f"{n}.png"].case.id) for n in range(6)]
+    assert [case.split for case in cases] == sides
+    assert len({case.cine for case in cases} - {None}) == 6  # each patient has a clip 1
+    assert {case.revision for case in cases} == {2}
+    assert [again[f"{n}.png"].case for n in range(6)] == cases
+    assert report.study.splits["test"] == 2
+    dealt = {id_ for fold in frozen_split(study) for id_ in (*fold.train, *fold.validation)}
+    assert dealt == {case.id for case in cases[2:]}
+
+
+@pytest.mark.parametrize(("column", "values"), [("split", ("test", "train")), ("clip", ("1", "2"))])
+def test_another_side_or_clip_than_the_folder_has_is_refused_by_name(put, tmp_path, column, values):
+    root = pairs(put, 1)
+    tables = [f"image,mask,patient,{column}\n0.png,masks/0.png,P1,{value}\n" for value in values]
+    take(with_table(root, tables[0]), tmp_path)
+
+    _, steps, study = take(with_table(root, tables[1]), tmp_path)
+
+    word = {"split": "on the side test, and is said to be on the side train", "clip": "another clip"}[column]
+    assert word in steps["0.png"].problem
+    assert [case.revision for case in study.cases()] == [1]
+
+
+def test_a_table_without_the_column_of_sides_changes_nothing(put, tmp_path):
+    root = with_table(pairs(put, 1), "image,mask,split,patient,clip\n0.png,masks/0.png,test,P1,1\n")
+    take(root, tmp_path)
+
+    for heading, row in (("image,mask", "0.png,masks/0.png"), ("image,mask,clip", "0.png,masks/0.png,1")):
+        _, steps, study = take(with_table(root, f"{heading}\n{row}\n"), tmp_path)
+
+        assert steps["0.png"].problem is None
+        (case,) = study.cases()
+        assert (case.split, case.revision) == ("test", 1)
+
+
+def test_a_clip_keeps_its_frames_together_when_it_and_its_patient_are_told_one_after_the_other(put, tmp_path):
+    root = pairs(put, 2)
+    _, _, study = take(root, tmp_path)
+    assert len({case.patient for case in study.cases()}) == 2
+
+    _, _, study = take(with_table(root, "image,clip\n0.png,1\n1.png,1\n"), tmp_path)
+    (unknown,) = {case.patient for case in study.cases()}
+    assert unknown == f"unknown-{study.cases()[0].cine}"
+
+    report, _, study = take(with_table(root, "image,clip,patient\n0.png,1,P1\n1.png,1,P1\n"), tmp_path)
+    assert not report.problems
+    assert {case.patient for case in study.cases()} == {study.dataset.hash_key("patient", "P1")}
+    assert len({case.cine for case in study.cases()}) == 1
+
+
+def accept_all(study):
+    """A reader outlines and accepts every frame."""
+    for case in study.cases():
+        annotation = read_annotation(study, case)
+        mask = np.zeros(case.shape, np.uint8)
+        mask[30:60, 40:90] = 1
+        changes = {"instances": mask, "nodes": (Node(id=1, status="accepted", truth="benign"),)}
+        study.save(replace(annotation, status="accepted", **changes), who="r1")
+
+
+def test_facts_about_a_frame_that_a_reader_accepted_are_taken_and_the_reading_stays(put, tmp_path):
+    root = put(0, "0.png")
+    _, _, study = take(root, tmp_path)
+    accept_all(study)
+    (before,) = study.cases()
+    masks = study.read_instances(before)
+
+    with_table(root, "image,patient,split,hospital\n0.png,P1,test,B\n")
+    report, _, _ = take(root, tmp_path)
+    report, _, study = take(root, tmp_path)
+
+    assert not report.problems
+    (case,) = study.cases()
+    assert (case.split, case.hospital, case.revision) == ("test", "B", before.revision + 1)
+    assert case.patient == study.dataset.hash_key("patient", "P1")
+    assert (case.status, case.nodes) == (before.status, before.nodes)
+    assert np.array_equal(study.read_instances(case), masks)
+    assert read_annotation(study, case).annotator == "r1"
+    last = study.record(case.id).last
+    assert (last.who, last.action, last.status, last.judged_by) == ("import", "noted", "accepted", "r1")
+
+
+def test_a_table_alone_takes_no_mask_away(put, tmp_path):
+    root = pairs(put, 1)
+    _, steps, _ = take(root, tmp_path)
+
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    shutil.copy(root / "0.png", alone)
+    _, _, study = take(with_table(alone, "image,patient\n0.png,P1\n"), tmp_path)
+
+    (case,) = study.cases()
+    assert case.nodes == steps["0.png"].case.nodes
+    assert study.read_instances(case).any()
+    assert not case.patient.startswith("unknown-")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("12", "12.0"),
+        ("12.0", "12"),
+        ("12", "0012"),
+        ("P-017", "p17"),
+        ("P 17", "P-0017"),
+        ("A-1-2", "a1/02"),
+    ],
+)
+def test_a_patient_whom_two_tables_spell_in_two_ways_is_one(put, tmp_path, first, second):
+    root = put(0, "0.png")
+    take(with_table(root, f"image,patient\n0.png,{first}\n"), tmp_path)
+    put(1, "1.png")
+
+    report, _, study = take(with_table(root, f"image,patient\n0.png,{second}\n1.png,{second}\n"), tmp_path)
+
+    assert not report.problems
+    assert len({case.patient for case in study.cases()}) == 1
+    assert len(study.cases()) == 2
+    if "12.0" in (first, second):
+        said = [remark for remark in report.remarks if "'12.0' is '12'" in remark]
+        assert len(said) == (second == "12.0")
+    else:
+        assert f"1 patient in another spelling than before: {second!r} as" in report.remarks[-1]
+
+
+def test_patients_whose_names_differ_by_more_than_zeros_and_signs_stay_two(put, tmp_path):
+    put(0, "0.png")
+    root = with_table(put(1, "1.png"), "image,patient\n0.png,12\n")
+    take(root, tmp_path)
+
+    report, _, study = take(with_table(root, "image,patient\n0.png,12\n1.png,120\n"), tmp_path)
+
+    assert len({case.patient for case in study.cases()}) == 2
+    assert not [remark for remark in report.remarks if "spelling" in remark]
+
+
+def test_a_folder_that_was_made_of_12_0_knows_the_patient_12(put, tmp_path):
+    root = put(0, "0.png")
+    study = TrainingFolder.create(tmp_path / "study")
+    frame = read_frame(root / "0.png")
+    case = study.save(Annotation(frame=frame, instances=np.zeros(frame.shape, np.uint8)), patient="12.0")
+
+    report, _, study = take(with_table(root, "image,patient\n0.png,12\n"), tmp_path)
+
+    assert not report.problems
+    assert [each.patient for each in study.cases()] == [case.patient]
+    assert "'12' as '12.0'" in report.remarks[-1]

@@ -11,6 +11,7 @@ from PIL import Image
 
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.formats.exchange import export_study, import_study
+from napari_cln.folder.screens import confirm_screens, unseen_screens
 from napari_cln.io.volumes import encode_volume
 from napari_cln.types import Node
 
@@ -134,3 +135,66 @@ def test_an_export_as_volumes_comes_back_with_its_masks(study, tmp_path, form):
     for case in study.cases():
         if case.nodes:
             assert np.array_equal(back.read_instances(back.case(case.id)) > 0, study.read_instances(case) > 0)
+
+
+@pytest.fixture
+def judged_in_part(folder, annotate):
+    """A frame with a node of each status, and a part that nobody judged."""
+    mask = np.zeros((224, 224), np.uint8)
+    mask[20:50, 20:60], mask[70:100, 20:60], mask[70:100, 90:140] = 1, 2, 3
+    unjudged = np.zeros(mask.shape, bool)
+    unjudged[150:180, 90:140] = True
+    statuses = ("accepted", "rejected", "predicted")
+    nodes = tuple(Node(id=n, status=status) for n, status in enumerate(statuses, start=1))
+    folder.save(annotate(0, mask=mask, nodes=nodes, not_judged=unjudged), patient="P1")
+    confirm_screens(folder, unseen_screens(folder), "r1")
+    return folder
+
+
+@pytest.mark.parametrize("form", ["nrrd", "nifti", "dicom"])
+def test_a_rejected_node_is_not_exported_and_what_nobody_judged_is_told(judged_in_part, tmp_path, form):
+    (_, told) = export_study(judged_in_part, form, tmp_path / "in")
+
+    assert "What nobody judged on 1 frame is background in this format" in told.note
+    assert ("nodes that a model predicted" in told.note) == (form == "nifti")
+    meanings = {"mask_values": {"1": "node", "3": "node"}} if form == "nifti" else {}
+    (step,) = import_study(tmp_path / "in", tmp_path / "back", clean=False, **meanings)
+    back = TrainingFolder.open(tmp_path / "back")
+    whole = judged_in_part.read_instances(judged_in_part.cases()[0])
+    assert np.array_equal(back.read_instances(step.case) > 0, np.isin(whole, [1, 3]))
+
+
+def test_a_node_that_was_predicted_comes_back_as_such(judged_in_part, tmp_path):
+    list(export_study(judged_in_part, "nrrd", tmp_path / "in"))
+
+    (step,) = import_study(tmp_path / "in", tmp_path / "back", clean=False)
+
+    assert [node.status for node in step.case.nodes] == ["accepted", "predicted"]
+    assert step.case.status == "corrected"
+    label = np.array(Image.open(step.case.mask))
+    assert label.sum() == 30 * 40
+
+
+@pytest.mark.parametrize(("word", "status"), [("completed", "accepted"), ("inprogress", "predicted")])
+def test_a_predicted_node_that_slicer_calls_completed_is_accepted(oblong, tmp_path, word, status):
+    pixels, values = oblong
+    put(tmp_path / "in", "a.png", pixels)
+    nodes = tuple(Node(id=n, status="predicted") for n in (1, 2))
+    path = put(tmp_path / "in", "a.seg.nrrd", values, nodes=nodes)
+    told = path.read_bytes().replace(b"Status:inprogress", b"Status:" + word.encode())
+    path.write_bytes(told)
+
+    _, (step,), _ = took(tmp_path)
+
+    assert {node.status for node in step.case.nodes} == {step.case.status} == {status}
+
+
+def test_what_somebody_painted_in_slicer_is_accepted(oblong, tmp_path):
+    pixels, values = oblong
+    put(tmp_path / "in", "a.png", pixels)
+    path = put(tmp_path / "in", "a.seg.nrrd", values, nodes=NODES)
+    path.write_bytes(path.read_bytes().replace(b"Status:completed", b"Status:inprogress"))
+
+    _, (step,), _ = took(tmp_path)
+
+    assert step.case.status == "accepted"

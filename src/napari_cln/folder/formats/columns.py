@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice, product, zip_longest
 from pathlib import Path
 from typing import Any
 
 from ...disk.cells import parse_number
 from ...disk.tables import Table, read_table
+from ...disk.user import hashed_key, read_salt
 from ...errors import DatasetError, counted, listed
 from ...types import Level, Side, Split, Truth, TruthSource
+from ..dataset import TrainingFolder
 from .imported import ImportOptions, TableUse
 from .meaning import SIDES, SOURCES, UnknownWords, level_of, same_text, split_of, truth_of, words_of
 
@@ -50,6 +53,10 @@ _SHEET_ERROR = re.compile(r"#(REF!|VALUE!|NAME\?|DIV/0!|NULL!|NUM!|SPILL!|CALC!|
 _DATE = re.compile(r"\d{4}-\d\d-\d\d( .*)?|\d{1,2}[-. ]{1,2}[^\W\d_]{3,4}\.?|[^\W\d_]{3,4}[-. ]{1,2}\d\d")
 _SHORTENED = re.compile(r"\d+([.,]\d+)?[eE]\+?\d+")
 _WHOLE_FLOAT = re.compile(r"(\d+)[.,]0+")
+_RUN = re.compile(r"\d+|[^\W\d_]+")
+SIGNS = ("", "-", "_", " ", ".", "/")
+MOST_DIGITS, MOST_SPELLINGS = 8, 200
+"""Bounds of the spellings of a patient that are looked for in a folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,9 +285,15 @@ def _patients(table: Table, columns: Mapping[str, str]) -> tuple[dict[str, str |
             f"{table.name} has dates in the place of patients: {listed(map(repr, dates), 6)}. A spreadsheet "
             "makes them of numbers such as 3-12: look at the column as text"
         )
+    alone = [next(iter(names)) for names in spelt.values() if len(names) == 1]
+    if numbers := [name for name in alone if _WHOLE_FLOAT.fullmatch(name)]:
+        notes.append(
+            f"{table.name} has {counted(len(numbers), 'patient')} as a spreadsheet writes whole numbers: "
+            f"{listed((f'{name!r} is {_whole(name)!r}' for name in numbers), 6)}"
+        )
     for spellings in spelt.values():
         names = sorted(spellings, key=lambda name: (bool(_WHOLE_FLOAT.fullmatch(name)), len(name), name))
-        holds |= dict.fromkeys(names, names[0])
+        holds |= dict.fromkeys(names, _whole(names[0]))
         if len(names) > 1:
             lines = sorted(spellings[name][0] for name in names)
             notes.append(
@@ -292,12 +305,81 @@ def _patients(table: Table, columns: Mapping[str, str]) -> tuple[dict[str, str |
     return holds, tuple(notes)
 
 
+def _whole(patient: str) -> str:
+    """A patient's name, without the point and zeros that spreadsheets and pandas add to whole numbers."""
+    return match[1] if (match := _WHOLE_FLOAT.fullmatch(patient)) else patient
+
+
+def _runs(patient: str) -> list[str]:
+    """Numbers, without leading zeros, and words of a patient's name."""
+    return [run.lstrip("0") or "0" if run.isdecimal() else run for run in _RUN.findall(same_text(patient))]
+
+
 def _alike(patient: str) -> str:
     """A patient's name without what spreadsheets and typing change: ``.0``, leading zeros, case, signs."""
-    text = same_text(patient)
-    if match := _WHOLE_FLOAT.fullmatch(text):
-        text = match[1]
-    return " ".join(run.lstrip("0") or "0" for run in re.findall(r"\d+|[^\W\d_]+", text)) or text
+    return " ".join(_runs(_whole(patient))) or same_text(patient)
+
+
+def _spellings(patient: str) -> Iterator[str]:
+    """Names that differ from a patient's in zeros and signs, and that somebody may have typed for it."""
+    runs = _runs(patient)
+    if len(runs) == 1 and runs[0].isdecimal():
+        yield f"{runs[0]}.0"
+    signs = _RUN.split(same_text(patient))[1:-1]
+    widths = [range(len(run), max(MOST_DIGITS, len(run)) + 1) if run.isdecimal() else (0,) for run in runs]
+    for chosen in islice(product(*widths), MOST_SPELLINGS):
+        filled = [run.zfill(width) for run, width in zip(runs, chosen, strict=True)]
+        yield "".join(text for pair in zip_longest(filled, signs, fillvalue="") for text in pair)
+        yield from (sign.join(filled) for sign in SIGNS)
+
+
+class KnownPatients:
+    """Patients that a training folder knows, to be found however their names are spelt.
+
+    Leading zeros, case and signs tell no two patients of one table apart, and so none of two tables.
+
+    Parameters
+    ----------
+    study : TrainingFolder
+    """
+
+    def __init__(self, study: TrainingFolder) -> None:
+        self._study = study
+        self._keys: set[str] | None = None
+        self._names: dict[str, str] = {}
+
+    def name_of(self, patient: str) -> str:
+        """The spelling under which the folder knows a patient; the given one for a new patient.
+
+        Parameters
+        ----------
+        patient : str
+
+        Raises
+        ------
+        DatasetError
+            If the folder was made with another salt.
+        """
+        if patient not in self._names:
+            key, salt = self._study.dataset.hash_key("patient", patient), read_salt()
+            if self._keys is None:
+                self._keys = {case.patient for case in self._study.cases()}
+            known = (name for name in _spellings(patient) if hashed_key(salt, "patient", name) in self._keys)
+            self._names[patient] = name = patient if key in self._keys else next(known, patient)
+            self._keys.add(hashed_key(salt, "patient", name))
+        return self._names[patient]
+
+    @property
+    def remark(self) -> str | None:
+        """What to know of names that were found in another spelling."""
+        found = [f"{name!r} as {known!r}" for name, known in self._names.items() if known != name]
+        if not found:
+            return None
+        return (
+            f"{counted(len(found), 'patient')} in another spelling than before: {listed(found, 6)}. They "
+            "count as one patient; if they are different patients, give them names that differ by more than "
+            "zeros, case and signs."
+        )
 
 
 def _with_patient(row: TableRow, patients: Mapping[str, str | None]) -> TableRow:

@@ -42,7 +42,7 @@ from ..record import LABELLED, Record
 from .imported import Drawn, ImportOptions, Outlines, below
 from .masks import drawn_segments, mask_meanings
 from .meaning import Meaning
-from .stored import ExportedFrame
+from .stored import NOT_SAID, ExportedFrame
 
 
 def find_segmentations(
@@ -157,7 +157,7 @@ class DicomWriter:
     def __init__(self, study: TrainingFolder, dest: Path) -> None:
         self._study, self._dest = study, dest
         self._numbers: dict[str, int] = defaultdict(int)
-        self._n_unjudged = 0
+        self._n_unjudged = self._n_partly = 0
 
     def add(self, frame: ExportedFrame) -> None:
         """Add one frame; one that nobody and no model has judged gets its capture alone."""
@@ -182,6 +182,7 @@ class DicomWriter:
         if not findings.nodes and record.status != "no-node":
             self._n_unjudged += 1
             return
+        self._n_partly += frame.not_judged is not None
         algorithm = _algorithm(self._study.record(record.id))
         origin = _origin(record, algorithm)
         identity = ImageIdentity.of_capture(capture)
@@ -192,24 +193,22 @@ class DicomWriter:
         stem.with_suffix(".sr.dcm").write_bytes(encode(report))
 
     def close(self) -> str | None:
-        """Say how many frames have a capture alone, if any."""
-        if not self._n_unjudged:
-            return None
-        frames = counted(self._n_unjudged, "frame")
-        return f"Without a segmentation and a report: {frames} that nobody has judged."
+        """Say how many frames have a capture alone, and of how many some pixels are judged by nobody."""
+        said = [NOT_SAID.format(counted(self._n_partly, "frame"))] if self._n_partly else []
+        if self._n_unjudged:
+            frames = counted(self._n_unjudged, "frame")
+            said.append(f"Without a segmentation and a report: {frames} that nobody has judged.")
+        return " ".join(said) or None
 
 
 def _findings(frame: ExportedFrame) -> FrameFindings:
     nodes: list[Node] = []
     sizes: list[Measurement | None] = []
-    for entry in frame.record.nodes:
-        if entry.status == "rejected":
-            continue
+    for entry in frame.standing:
         mask = frame.instances == entry.id
         nodes.append(entry.node)
         sizes.append(measure(mask, frame.record.spacing_mm) if mask.any() else None)
-    kept = np.where(np.isin(frame.instances, [node.id for node in nodes]), frame.instances, 0)
-    return FrameFindings(instances=kept.astype(np.uint8), nodes=tuple(nodes), sizes=tuple(sizes))
+    return FrameFindings(instances=frame.standing_instances, nodes=tuple(nodes), sizes=tuple(sizes))
 
 
 def _algorithm(record: Record) -> Algorithm | None:

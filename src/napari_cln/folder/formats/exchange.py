@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 from msgspec import field as struct_field
 
 from ...disk.atomic import read_json
@@ -33,18 +33,18 @@ from ..dataset import TrainingFolder, last_not_judged
 from ..health.summary import StudySummary, Tally
 from ..pictures import hash_pixels
 from ..screens import LOOK_AT_TEXT, unseen_screens
-from ..state import knows, says
+from ..state import says
 from ..text import TextReader, unread_frames, waiting_frames
 from .annotations import find_labelme, find_voc, find_yolo
 from .coco import CocoWriter, find_coco_files, read_coco
-from .columns import read_labels
+from .columns import KnownPatients, read_labels
 from .imported import Found, ImportedFrame, ImportOptions, Incoming, Outlines, SuggestedMask, TableUse, below
 from .masks import find_masks, mask_meanings
 from .meaning import meaning_of, split_of
 from .nnunet import NnunetWriter, find_nnunet, is_nnunet
 from .own_csv import CsvWriter, find_csv, is_own_table
 from .plain import Study, find_study, find_table
-from .stored import VOLUMES, VolumeWriter, adopt, find_stored, read_stored
+from .stored import VOLUMES, VolumeWriter, adopt, find_stored, has_keys, read_stored
 
 __all__ = ["FORMATS", "ExchangeStep", "ImportReport", "StudyImport", "export_study", "import_study"]
 
@@ -52,6 +52,12 @@ FORMATS = ("nnunet", "coco", "csv", "dicom", "nrrd", "nifti")
 MAX_LISTED = 8
 DICOM_ENDINGS = ("", ".dcm", ".dicom", ".ima")
 TEXT_FOUND = "text was found on {} of the frames: they wait for a look, neither trained on nor exported"
+OTHER_SALT = "its patient keys were made with another salt: its patients count as others than the folder's"
+NO_SALT = (
+    "the patient keys of {} come without the fingerprint of their salt. If they were made on another "
+    "computer, a patient of both is two here: import the training folder itself, or its export as nnunet or "
+    "csv"
+)
 NO_TABLE = "none"
 """For ``labels``: the study's tables are not its labels."""
 UNFORESEEN = (OSError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, MemoryError)
@@ -207,7 +213,8 @@ def import_study(
     Raises
     ------
     DatasetError
-        If the source can't be used at all, or has words whose meaning is not known.
+        If the source can't be used at all, has words whose meaning is not known, or is a training folder
+        whose patient keys were made with another salt than those of ``out``.
     """
     root = Path(source)
     if not root.exists():
@@ -218,7 +225,16 @@ def import_study(
     found = _find(root, folder, options)
     out = Path(out)
     known = (out / "dataset.json").exists()
-    study = TrainingFolder.open(out) if known else TrainingFolder.create(out)
+    study = TrainingFolder.open(out) if known else TrainingFolder.create(out, salt=found.salt)
+    if found.salt and study.dataset.salt not in (None, found.salt):
+        if not options.other_patients:
+            raise DatasetError(
+                f"The patient keys of {root.name} were made with another salt than those of {out.name}: a "
+                "patient of both would be two, and might stand on both sides of a split.",
+                "Import it into a folder of its own; or say --other-patients if the two have no patient in "
+                "common.",
+            )
+        found = replace(found, notes=(*found.notes, OTHER_SALT))
     unused = _unused(folder, found, study.path)
     return StudyImport(found=found, study=study, unused=unused, suggest=options.suggest)
 
@@ -340,6 +356,11 @@ class StudyImport:
     _n_repeated: int = 0
     _kept: set[str] = field(default_factory=set)
     _n_held: int = 0
+    _n_unsalted: int = 0
+    _patients: KnownPatients = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._patients = KnownPatients(self.study)
 
     def __iter__(self) -> Iterator[ExchangeStep]:
         total = len(self.found.items) + len(self.found.refused)
@@ -381,12 +402,17 @@ class StudyImport:
             unused_files=self.unused,
             problems=dict(self._problems),
             notes={note: list(names) for note, names in self._notes.items()},
-            remarks=(*self.found.notes, *([TEXT_FOUND.format(self._n_held)] if self._n_held else ())),
+            remarks=(
+                *self.found.notes,
+                *([NO_SALT.format(counted(self._n_unsalted, "frame"))] if self._n_unsalted else ()),
+                *([self._patients.remark] if self._patients.remark else ()),
+                *([TEXT_FOUND.format(self._n_held)] if self._n_held else ()),
+            ),
         )
 
     def _take(self, item: Incoming, step: partial[ExchangeStep]) -> ExchangeStep:
         try:
-            parcel = item.read()
+            parcel = self._with_known_patient(item.read())
             case_id = self.study.identify(parcel.annotation.frame)
             said = _saying(parcel)  # whatever is suggested: another import may suggest nothing
             if case_id in self._taken:
@@ -414,6 +440,13 @@ class StudyImport:
         self._tally.add(case, parcel.annotation.instances, item.name)
         return step(case=case, notes=parcel.notes)
 
+    def _with_known_patient(self, parcel: ImportedFrame) -> ImportedFrame:
+        """Give a frame's patient the name under which the folder knows that patient."""
+        if not parcel.about.patient:
+            return parcel
+        name = self._patients.name_of(parcel.about.patient)
+        return replace(parcel, about=structs.replace(parcel.about, patient=name))
+
     def _with_suggestion(self, parcel: ImportedFrame, case_id: str) -> ImportedFrame:
         """Add outlines to a frame that has none, unless somebody looked and saw no node."""
         annotation = parcel.annotation
@@ -431,17 +464,16 @@ class StudyImport:
 
     def _keep(self, parcel: ImportedFrame) -> Case:
         """Take a frame; what a reader has said of it meanwhile is not overwritten."""
-        if parcel.stored is not None:
+        if (stored := parcel.stored) is not None:
+            self._n_unsalted += self.found.salt is None and has_keys(stored.patient_key, stored.cine_key)
             return adopt(self.study, parcel)
         case_id = self.study.identify(parcel.annotation.frame)
         if self.study.layout.record(case_id).exists():
             record = self.study.record(case_id)
             unjudged = last_not_judged(self.study, record)
-            key_of = self.study.dataset.hash_key
-            if says(record, parcel.annotation, parcel.about, key_of, unjudged):
-                return self.study.case(case_id)
-            if parcel.says_nothing and knows(record, parcel.annotation, parcel.about, key_of):
-                return self.study.case(case_id)  # a frame alone contradicts nobody
+            # A frame alone contradicts nobody.
+            if parcel.says_nothing or says(record, parcel.annotation, unjudged):
+                return self.study.note_facts(parcel.annotation.frame, parcel.about)
             if self._was_read(case_id):
                 # The rival goes to the revisions, as one that came after another reader's.
                 return self.study.keep(
@@ -472,8 +504,9 @@ def export_study(
     ----------
     folder : TrainingFolder or path
     format : str
-        ``nnunet`` (a raw dataset with a split by patient), ``coco`` (run-length codes), ``csv``
-        (pictures of node ids, a row per node), which can be imported again without loss; ``dicom`` (a
+        ``nnunet`` (a raw dataset with a split by patient) and ``coco`` (run-length codes), which can be
+        imported again without loss; ``csv`` (pictures of node ids, a row per node), which lacks hospital,
+        machine, clinical record, how pictures were cleaned, and where a scale is from; ``dicom`` (a
         capture, a segmentation and a report a frame, for an archive), which says no truth; ``nrrd`` or
         ``nifti`` (a volume of one slice and a mask a frame, for 3D Slicer and ITK-SNAP), likewise.
     dest : path
@@ -532,7 +565,7 @@ def _write(study: TrainingFolder, format: str, goal: Path) -> Iterator[ExchangeS
         elif format in VOLUMES:
             writer = VolumeWriter(part, VOLUMES[format])
         else:
-            writer = CocoWriter(part) if format == "coco" else CsvWriter(part)
+            writer = CocoWriter(part) if format == "coco" else CsvWriter(part, study.dataset.salt)
         total = len(study.ids())
         lost: dict[str, int] = defaultdict(int)
         for i, frame in enumerate(read_stored(study), start=1):

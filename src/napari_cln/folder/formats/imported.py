@@ -13,8 +13,8 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from ...errors import DatasetError
-from ...types import Annotation, Frame, Node, Split
-from ..record import Provenance, Record
+from ...types import Annotation, Frame, Node, Split, Status
+from ..record import LABELLED, Provenance, Record
 
 
 def plain_bytes(data: bytes) -> bytes:
@@ -59,6 +59,8 @@ class ImportOptions:
     clinical : sequence of str
         Headings of the table that are kept as each patient's clinical record, such as ``["age", "sex"]``:
         numbers and a few words. Ages of 90 and more become 90; dates and names are refused.
+    other_patients : bool
+        A training folder whose patient keys were made with another salt has none of this folder's patients.
     suggest : callable, optional
         Outlines of a frame that comes without any, such as :func:`napari_cln.outline_calipers`. They are
         predictions, which a reader accepts or not; on a frame that a reader has touched nothing is suggested.
@@ -76,6 +78,7 @@ class ImportOptions:
     turn_masks: bool = False
     patient_folders: bool = False
     clinical: Sequence[str] = ()
+    other_patients: bool = False
     suggest: Callable[[Frame], SuggestedMask] | None = None
 
     def __post_init__(self) -> None:
@@ -250,6 +253,9 @@ class Found:
         What could not be taken, by name, and why.
     notes : tuple of str
         What a person should know of the whole.
+    salt : str, optional
+        Fingerprint of the salt with which a training folder made its keys of patients and clips; None where
+        there are none, or it is not known.
     """
 
     kind: str
@@ -260,6 +266,15 @@ class Found:
     tables: tuple[TableUse, ...] = ()
     refused: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    salt: str | None = None
+
+
+def status_of(nodes: Sequence[Node]) -> Status:
+    """Status of an imported frame that has nodes: theirs, corrected where some of them stand."""
+    statuses = {node.status for node in nodes}
+    if len(statuses) == 1:
+        return statuses.pop()
+    return "corrected" if statuses.intersection(LABELLED) else "predicted"
 
 
 def path_inside(path: Path, roots: tuple[Path, ...]) -> Path:

@@ -25,6 +25,7 @@ from ...io.terms import Segment
 from ...io.volumes import check_same_place, is_volume, read_volume
 from ...types import Frame, Node, Truth
 from ..pictures import MAX_PIXELS
+from ..record import LABELLED
 from .columns import Labels
 from .imported import Drawn, ImportOptions, Outlines, below
 from .meaning import Meaning, meaning_of
@@ -402,7 +403,8 @@ def drawn_segments(
             not_judged = inside if not_judged is None else not_judged | inside
         elif meaning != "background" and inside.any():
             truth: Truth = meaning if meaning in ("benign", "metastatic") else "unknown"
-            nodes.append(replace(segment.node, id=len(nodes) + 1, status="accepted", truth=truth))
+            node = replace(segment.node, id=len(nodes) + 1, truth=truth)
+            nodes.append(replace(node, status="accepted") if node.status in LABELLED else node)
             instances[inside] = len(nodes)
     return Drawn(instances=instances, nodes=tuple(nodes), not_judged=not_judged)
 

@@ -16,11 +16,12 @@ from ...errors import DatasetError
 from ..pictures import encode_png, hash_pixels, read_png
 from ..record import SCHEMA, record_of
 from .imported import Found, ImportedFrame, Incoming, TableUse, path_inside
-from .stored import ExportedFrame, parcel_of
+from .stored import ExportedFrame, has_keys, parcel_of
 
 TABLE = "labels.csv"
 NODE = ("truth", "truth_source", "level", "side", "p_malignant")
 UNJUDGED = "not_judged"
+SALT = "salt"
 COLUMNS = (
     "image",
     "mask",
@@ -35,16 +36,24 @@ COLUMNS = (
     "node",
     "node_status",
     *NODE,
+    SALT,
 )
 """``mask`` is a picture of the nodes' ids, ``not_judged`` one of what nobody judged; ``node`` is the id of
-the row's node in the first."""
+the row's node in the first, ``salt`` the fingerprint of the salt of the keys."""
 
 
 class CsvWriter:
-    """Writes pictures, and at the end the table."""
+    """Writes pictures, and at the end the table.
 
-    def __init__(self, dest: Path) -> None:
-        self._dest = dest
+    Parameters
+    ----------
+    dest : Path
+    salt : str or None
+        Fingerprint of the salt of the keys.
+    """
+
+    def __init__(self, dest: Path, salt: str | None) -> None:
+        self._dest, self._salt = dest, salt
         self._rows: list[dict[str, object]] = []
         for name in ("images", "masks"):
             (dest / name).mkdir()
@@ -69,6 +78,7 @@ class CsvWriter:
             "frame_id": record.id,
             "row_mm": spacing[0],
             "column_mm": spacing[1],
+            SALT: self._salt,
         }
         row |= {key: getattr(record, key) for key in ("patient_key", "cine_key", "split", "status")}
         for node in record.nodes or (None,):
@@ -86,7 +96,7 @@ class CsvWriter:
 def is_own_table(path: Path) -> bool:
     """Tell whether napari-cln wrote the table."""
     try:
-        return set(COLUMNS) <= {*read_table(path).headings, UNJUDGED}
+        return set(COLUMNS) <= {*read_table(path).headings, UNJUDGED, SALT}
     except DatasetError:
         return False
 
@@ -104,6 +114,9 @@ def find_csv(table: Path) -> Found:
     for row in content.rows:
         rows[row["frame_id"]].append(row)
     files = {row[key] for row in content.rows for key in ("image", "mask", UNJUDGED) if row.get(key)}
+    salts = {
+        row[SALT] for row in content.rows if row.get(SALT) and has_keys(row["patient_key"], row["cine_key"])
+    }
     return Found(
         kind=f"an export of a training folder ({table.name})",
         items=[Incoming(name=name, read=partial(_read, table.parent, name, rows[name])) for name in rows],
@@ -111,6 +124,7 @@ def find_csv(table: Path) -> Found:
         n_masks=len({row["mask"] for row in content.rows if row["mask"]}),
         used={table, *(table.parent / name for name in files)},
         tables=(TableUse(name=table.name, read_as=content.read_as, used={name: name for name in COLUMNS}),),
+        salt=salts.pop() if len(salts) == 1 else None,
     )
 
 

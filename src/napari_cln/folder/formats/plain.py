@@ -22,7 +22,7 @@ from ...io.sources import FrameSource, open_source
 from ...types import Annotation, Frame, Level, Node, Side, Split, Status, Truth, TruthSource
 from ..record import Provenance
 from .columns import ClinicalValues, Labels, TableRow, has_images, read_labels
-from .imported import Drawn, Found, ImportedFrame, ImportOptions, Incoming, Outlines, path_inside
+from .imported import Drawn, Found, ImportedFrame, ImportOptions, Incoming, Outlines, path_inside, status_of
 from .masks import (
     LONELY,
     count_pages,
@@ -437,7 +437,7 @@ def _parcel(study: Study, image: Path, said: _Said, index: int | None, pages: in
         notes += ("its mask is empty, and nothing says that it shows no node: it waits to be looked at",)
     nodes = said.facts.of(nodes)
     looked = said.label == "no-node" or (outlines.judged and not nodes)
-    status: Status = "accepted" if nodes else "no-node" if looked else "predicted"
+    status: Status = status_of(nodes) if nodes else "no-node" if looked else "predicted"
     annotation = Annotation(
         frame=replace(frame, channels=outlines.channels),
         instances=outlines.instances,
@@ -448,8 +448,7 @@ def _parcel(study: Study, image: Path, said: _Said, index: int | None, pages: in
     )
     about = Provenance(
         patient=said.patient,
-        # Two patients' clips may both be called "1".
-        cine=f"{said.patient or ''}/{said.cine}" if said.cine else None,
+        clip=said.cine,
         who="import",
         kind="import",
         split=said.split,

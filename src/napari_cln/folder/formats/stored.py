@@ -20,14 +20,14 @@ from ...types import Annotation, Case, Frame
 from ..commits import commit, keep_rival
 from ..dataset import TrainingFolder, read_not_judged
 from ..pictures import hash_pixels
-from ..record import SCHEMA, Provenance, Record, case_of
+from ..record import SCHEMA, NodeEntry, Provenance, Record, case_of, is_unknown
 from ..screens import PIXELS_SEEN
-from ..state import State, hashes_of, history_entry, masks_of
+from ..state import State, hashes_of, history_entry, masks_of, with_keys
 from .imported import Found, ImportedFrame, Incoming
 
 VOLUMES = {"nrrd": (".nrrd", ".seg.nrrd"), "nifti": (".nii.gz", "_mask.nii.gz")}
-SAYING = ("nodes", "status", "patient_key", "mask_sha256", "instances_sha256")
-"""What a frame's record says; two that agree in it are one."""
+NOT_SAID = "What nobody judged on {} is background in this format; coco, csv and nnunet keep it."
+MASKS = ("status", "mask_sha256", "instances_sha256")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,6 +40,17 @@ class ExportedFrame:
     instances: NDArray[np.uint8]
     channels: Mapping[str, NDArray[np.uint8]]
     not_judged: NDArray[np.bool_] | None = None
+
+    @property
+    def standing(self) -> tuple[NodeEntry, ...]:
+        """Nodes that no reader has rejected: what a format without room for a rejection gets."""
+        return tuple(entry for entry in self.record.nodes if entry.status != "rejected")
+
+    @property
+    def standing_instances(self) -> NDArray[np.uint8]:
+        """Ids of those nodes, uint8 (H, W)."""
+        ids = [entry.id for entry in self.standing]
+        return self.instances * np.isin(self.instances, ids)
 
 
 def shareable(record: Record) -> Record:
@@ -85,23 +96,34 @@ class VolumeWriter:
 
     def __init__(self, dest: Path, endings: tuple[str, str]) -> None:
         self._dest, self._endings = dest, endings
-        self._n_unjudged = 0
+        self._n_alone = self._n_partly = self._n_predicted = 0
 
     def add(self, frame: ExportedFrame) -> None:
-        """Add one frame; one without a mask gets its picture alone."""
+        """Add one frame; one without a mask gets its picture alone, and rejected nodes are left out."""
         case = frame.case
         picture, mask = (self._dest / f"{case.id}{ending}" for ending in self._endings)
         picture.write_bytes(encode_volume(frame.image, self._endings[0], spacing_mm=case.spacing_mm))
-        if case.mask is None and case.instances is None:
-            self._n_unjudged += 1
+        instances, ending = frame.standing_instances, self._endings[1].removeprefix("_mask")
+        if case.mask is None and not instances.any():
+            self._n_alone += 1
             return
-        ending = self._endings[1].removeprefix("_mask")
-        data = encode_volume(frame.instances, ending, nodes=case.nodes, spacing_mm=case.spacing_mm)
-        mask.write_bytes(data)
+        self._n_partly += frame.not_judged is not None
+        predicted = [entry.id for entry in frame.standing if entry.status == "predicted"]
+        self._n_predicted += ending != ".seg.nrrd" and bool(np.isin(instances, predicted).any())
+        nodes = [entry.node for entry in frame.standing]
+        mask.write_bytes(encode_volume(instances, ending, nodes=nodes, spacing_mm=case.spacing_mm))
 
     def close(self) -> str | None:
-        """Say how many frames have a picture alone, if any."""
-        return f"{counted(self._n_unjudged, 'frame')} without a mask." if self._n_unjudged else None
+        """Say how many frames have a picture alone, and what the masks of others can't say."""
+        said = [f"{counted(self._n_alone, 'frame')} without a mask."] if self._n_alone else []
+        if self._n_partly:
+            said.append(NOT_SAID.format(counted(self._n_partly, "frame")))
+        if self._n_predicted:
+            said.append(
+                f"The masks of {counted(self._n_predicted, 'frame')} have nodes that a model predicted and "
+                "nobody accepted, which this format does not tell apart; nrrd does."
+            )
+        return " ".join(said) or None
 
 
 def find_stored(study: TrainingFolder) -> Found:
@@ -112,8 +134,19 @@ def find_stored(study: TrainingFolder) -> Found:
             "Copy it again with its folder records, or restore that from git or a backup.",
         )
     items = [Incoming(name=case_id, read=partial(_read, study, case_id)) for case_id in study.ids()]
-    n_masks = sum(case.mask is not None for case in study.cases())
-    return Found(kind="a training folder", items=items, n_images=len(items), n_masks=n_masks)
+    cases = study.cases()
+    return Found(
+        kind="a training folder",
+        items=items,
+        n_images=len(items),
+        n_masks=sum(case.mask is not None for case in cases),
+        salt=study.dataset.salt if any(has_keys(case.patient, case.cine) for case in cases) else None,
+    )
+
+
+def has_keys(patient: str, cine: str | None) -> bool:
+    """Tell whether a frame has a key of its patient or its clip that was made with a salt."""
+    return not is_unknown(patient) or bool(cine)
 
 
 def _read(study: TrainingFolder, case_id: str) -> ImportedFrame:
@@ -173,8 +206,8 @@ def adopt(study: TrainingFolder, parcel: ImportedFrame) -> Case:
     Raises
     ------
     DatasetError
-        If the folder has the frame already with other masks, truths or patient; both are then
-        kept, the new one among the revisions.
+        If the folder has the frame already with other masks or truths; both are then kept, the new one
+        among the revisions. And if it has it under another patient, clip, side, hospital or scale.
     """
     annotation, about = parcel.annotation, parcel.about
     if parcel.stored is None:
@@ -197,12 +230,12 @@ def adopt(study: TrainingFolder, parcel: ImportedFrame) -> Case:
         with lock(study.layout.locks, case_id, "import"):
             if study.layout.record(case_id).exists():
                 former = study.record(case_id)
-                if all(getattr(former, key) == getattr(record, key) for key in SAYING):
-                    return case_of(former, study.layout)
+                if parcel.says_nothing or _says_the_same(former, record):
+                    return study.replace_facts(former, _with_facts_of(former, record), about)
                 keep_rival(study.layout, State(record=record, masks=masks))
                 raise DatasetError(
-                    f"{case_id} is in the folder already, with other masks, truths or patient. The folder's "
-                    "stay; the new ones are kept among the revisions. Compare them in the Correct dock."
+                    f"{case_id} is in the folder already, with other masks or truths. The folder's stay; the "
+                    "new ones are kept among the revisions. Compare them in the Correct dock."
                 )
             if masks.leave_unjudged:
                 study.dataset.declare_unjudged()
@@ -211,3 +244,49 @@ def adopt(study: TrainingFolder, parcel: ImportedFrame) -> Case:
     except OSError as cause:
         raise study.dataset.refused(cause) from cause
     return case_of(record, study.layout)
+
+
+def _says_the_same(former: Record, record: Record) -> bool:
+    """Tell whether two records of a frame have the same masks and nodes, whatever their sizes."""
+    nodes, others = ([entry.node for entry in one.nodes] for one in (former, record))
+    return nodes == others and all(getattr(former, key) == getattr(record, key) for key in MASKS)
+
+
+def _with_facts_of(former: Record, other: Record) -> Record:
+    """The folder's record with what another's knows of where the frame comes from, and it does not.
+
+    Raises
+    ------
+    DatasetError
+        If the two contradict each other.
+    """
+    for name, ours, theirs in (
+        ("hospital", former.source.hospital, other.source.hospital),
+        ("scale", former.spacing_mm, other.spacing_mm),
+    ):
+        if None not in (ours, theirs) and ours != theirs:
+            raise DatasetError(
+                f"{former.id} is in the folder with another {name} ({ours}) than in what is imported "
+                f"({theirs}). The folder's stays: correct the one that is wrong."
+            )
+    is_unnamed = is_unknown(other.patient_key)
+    cine = None if is_unnamed and not is_unknown(former.patient_key) and former.cine_key else other.cine_key
+    record = with_keys(
+        former,
+        patient=None if is_unnamed else other.patient_key,
+        cines=(cine,) if cine else (),
+        split=other.split,
+    )
+    here, there = former.source, other.source
+    source = msgspec.structs.replace(
+        here,
+        hospital=here.hospital or there.hospital,
+        manufacturer=here.manufacturer or there.manufacturer,
+    )
+    clinical = {**(other.clinical or {}), **(former.clinical or {})} or None
+    record = msgspec.structs.replace(record, source=source, clinical=clinical)
+    if former.spacing_mm is None and other.spacing_mm is not None:
+        record = msgspec.structs.replace(
+            record, spacing_mm=other.spacing_mm, spacing_source=other.spacing_source
+        )
+    return record

@@ -20,7 +20,7 @@ from ...types import Case
 from ..dataset import TrainingFolder
 from ..description import Description, has_damaged_copy
 from ..readers import reading_files
-from ..record import SCHEMA
+from ..record import SCHEMA, is_unknown
 from ..screens import LOOK_AT_TEXT, unseen_screens
 from ..split.deal import split
 from ..split.frozen import MAX_BYTES as MAX_SEALED_BYTES
@@ -321,7 +321,7 @@ def _first_saved(study: TrainingFolder, case: Case) -> tuple[str, str]:
 
 
 def _check_shares(cases: list[Case]) -> Iterator[Fault]:
-    unknown = [case for case in cases if case.patient.startswith("unknown-")]
+    unknown = [case for case in cases if is_unknown(case.patient)]
     if unknown:
         yield Fault(
             kind="patient-unknown",

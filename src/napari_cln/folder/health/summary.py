@@ -17,6 +17,7 @@ from scipy import ndimage
 from ...errors import counted
 from ...imaging.measurement import TOUCHING
 from ...types import Case
+from ..record import is_unknown
 
 WHOLE_FRAME = 0.6
 """Share of a frame from which a mask is odd: a node seldom fills a screen."""
@@ -136,7 +137,7 @@ class Tally:
         by_model = painted and case.status == "predicted"
         kind = "predicted" if by_model else "with" if painted else "empty" if case.mask else "without"
         self._masks[kind] += 1
-        if case.patient.startswith("unknown-"):
+        if is_unknown(case.patient):
             self._unknown += 1
         else:
             self._patients.add(case.patient)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ...errors import SplitError, counted
 from ...types import Case, Truth
+from ..record import is_unknown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,9 +118,7 @@ def check_groups(cases: Iterable[Case]) -> list[Group]:
         raise SplitError(f"There is no frame to train on: {where}.", "Add frames that are not for testing.")
     if len(groups) == 1:
         (group,) = groups
-        whose = (
-            "of one cine of an unknown patient" if group.name.startswith("unknown-") else "from one patient"
-        )
+        whose = "of one cine of an unknown patient" if is_unknown(group.name) else "from one patient"
         n = len(group.cases)
         said = f"All {n} frames are {whose}" if n > 1 else "There is one frame"
         raise SplitError(

@@ -221,12 +221,14 @@ class Saver(QObject):
 
     def _commit(self, request: SaveRequest) -> None:
         revision = self._revisions.get(request.key, 0)
-        annotation, who = request.annotation, request.who
+        annotation, who, about = request.annotation, request.who, request.about
+        if request.folder.layout.record(request.case_id).exists():
+            about = structs.replace(about, cine=None)  # made of pixels: what the folder has may be a name
         case: Case
         if request.pair is not None:
             case = adjudicate(request.folder, annotation, who, request.pair, expected_revision=revision)
         else:
-            case = request.folder.keep(annotation, request.about, expected_revision=revision)
+            case = request.folder.keep(annotation, about, expected_revision=revision)
         with self._guard:
             self._revisions[request.key] = case.revision
 
