@@ -23,6 +23,7 @@ from ..folder.dataset import TrainingFolder
 from ..folder.screens import refuse_held
 from ..folder.split.deal import Fold, hospital_folds
 from ..folder.split.frozen import frozen_split
+from ..folder.split.groups import is_trainable
 from ..models.card import ModelCard, TrainingData, plain_name
 from ..models.config import YNetConfig
 from ..network.ensemble import Ensemble
@@ -438,7 +439,7 @@ def _comparison(
 
 def _frozen(study: TrainingFolder, config: TrainConfig) -> list[Fold]:
     if config.hold_out == "hospital":
-        return hospital_folds(study.cases())
+        return hospital_folds(case for case in study.cases() if is_trainable(case))
     try:
         return frozen_split(study, config.folds, config.seed)
     except OSError as cause:
