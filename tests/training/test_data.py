@@ -240,3 +240,20 @@ def test_a_frame_whose_nodes_are_all_rejected_has_no_class(tmp_path):
     assert not samples.instances.any()
     assert np.isnan(samples.frame_targets[0])
     assert folder.cases()[0].truth == "unknown"
+
+
+def test_the_class_of_a_frame_is_that_of_all_its_nodes_however_many():
+    instances = np.zeros((200, 300), dtype=np.uint8)
+    for id_ in range(1, 11):
+        instances[40:80, 25 * id_ : 25 * id_ + 15] = id_
+    nodes = tuple(Node(id=id_, truth="metastatic" if id_ == 9 else "benign") for id_ in range(1, 11))
+
+    samples = Samples.from_annotation("a", annotation(instances=instances, nodes=nodes), PrepareConfig())
+    unsure = Samples.from_annotation(
+        "a", annotation(instances=instances, nodes=(*nodes[:8], Node(id=9), nodes[9])), PrepareConfig()
+    )
+
+    np.testing.assert_array_equal(samples.node_targets[0], np.zeros(8))
+    assert set(np.unique(samples.instances)) == set(range(11))
+    assert samples.frame_targets[0] == 1
+    assert np.isnan(unsure.frame_targets[0])

@@ -138,20 +138,19 @@ class Samples:
         unknown.
         """
         prepared = prepare(annotation.frame, config)
+        known = np.array([target_of(node) for node in annotation.nodes], dtype=np.float32)
         targets = np.full(MAX_NODES, np.nan, dtype=np.float32)
+        targets[: len(known)] = known[:MAX_NODES]
         instances = np.zeros(prepared.image.shape, dtype=np.uint8)
         share = np.full(prepared.image.shape, 0.5, dtype=np.float32)
         for position, node in enumerate(annotation.nodes, start=1):
             covered = to_model(annotation.instances == node.id, prepared.geometry)
             inside = covered >= share
             instances[inside], share[inside] = min(position, NOT_JUDGED - 1), covered[inside]
-            if position <= MAX_NODES:
-                targets[position - 1] = target_of(node)
         if annotation.not_judged is not None:
             unjudged = to_model(annotation.not_judged, prepared.geometry) >= 0.5
             instances[unjudged & (instances == 0)] = NOT_JUDGED
         if frame_target is None:
-            known = targets[: len(annotation.nodes)]
             frame_target = float(1 - np.prod(1 - known)) if len(known) else float("nan")  # as any node is
         return cls(
             ids=(id_,),
