@@ -40,6 +40,7 @@ from .recipes import Recipe
 from .run_folder import Compared, End, Event, Failed, Note, RunFolder, Start, Stopped, TrainingRecord
 from .scoring import (
     FrameScore,
+    as_in_use,
     compare_scores,
     estimate_figures,
     fit_clip_point,
@@ -256,7 +257,7 @@ def _kept(
     if config.compare_with:
         judged = [cases[id_] for index in chosen for id_ in folds[index].validation]
         new = [score for index in chosen for score in scores[index]]
-        compared = _comparison(study, judged, config.compare_with, new)
+        compared = _comparison(study, judged, config.compare_with, as_in_use(new, card))
         if state.is_main_process:
             save_model(model, run.model, replace(card, compared=compared.comparison))
         yield compared
@@ -390,15 +391,15 @@ def card_of(
     temperature, cutoff, cutoff_from = fit_operating_point(pooled, data)
     clip_temperature, clip_cutoff = fit_clip_point(pooled, clips or {}, temperature)
     found = fit_limits(pooled, areas, knows_nothing=recipe.network.knows_nothing)
-    return ModelCard(
+    found = replace(found, min_node_area=found.min_node_area or ModelCard.min_node_area)
+    card = ModelCard(
         name=plain_name(name),
         created=datetime.now(UTC).date().isoformat(),
         prepare=recipe.prepare,
         trained_on=trained_on,
         recipe=settings,
-        figures=estimate_figures(pooled, data),
         mask_threshold=0.5 if recipe.network.segmentation else None,
-        min_node_area=found.min_node_area or ModelCard.min_node_area,
+        min_node_area=found.min_node_area,
         min_peak=found.min_peak,
         min_node_chance=found.min_node_chance,
         cutoff=cutoff,
@@ -409,6 +410,7 @@ def card_of(
         doubt=fit_frame_doubt(pooled, found) if recipe.network.knows_nothing else None,
         limits=limits,
     )
+    return replace(card, figures=estimate_figures(as_in_use(pooled, card), data))
 
 
 def _comparison(
@@ -424,7 +426,7 @@ def _comparison(
     model : str
         Name or path of the model in use.
     new : sequence of FrameScore
-        What the new model makes of each of them.
+        What the new model makes of each of them, at the limits of its card.
     """
     try:
         in_use = load_model(model)
@@ -433,7 +435,7 @@ def _comparison(
     assert in_use.card is not None
     old = score_frames(in_use, Samples.from_cases(study, cases, in_use.card.prepare))
     patients = [case.patient for case in cases]
-    gaps = compare_scores(new, old, patients)
+    gaps = compare_scores(new, as_in_use(old, in_use.card), patients)
     return Compared(model=in_use.model_id, dice=gaps["dice"], auc=gaps["auc"])
 
 
