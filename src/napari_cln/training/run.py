@@ -102,14 +102,16 @@ def train(
     WeightsError
         If there is no model to start from.
     RunError
-        If ``out`` holds another run or can't be written, its settings are lost, the loss is no number,
-        or memory runs out.
+        If ``out`` holds another run or a model, or can't be written, its settings are lost, the loss is no
+        number, or memory runs out.
     """
     run = RunFolder(out)
     state = PartialState()
     former = run.record_to_resume() if resume else None
     if former is None and run.is_begun:
         raise RunError(f"{run.path.name} already holds a run. Resume it, or choose another folder.")
+    if not run.is_begun and (run.model.exists() or has_checkpoint(run.fold(0))):
+        raise RunError(f"{run.path.name} holds a pretraining, or another model. Choose another folder.")
     config = config or (former.config if former else TrainConfig())
     if former is not None:
         _check_settings(run, former.config, config)
