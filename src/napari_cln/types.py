@@ -494,8 +494,11 @@ class Annotation:
 
 
 def frame_truth(nodes: tuple[Node, ...]) -> Truth:
-    """Truth of a frame from its nodes: metastatic if any node is, benign if all are, else unknown."""
-    truths = {node.truth for node in nodes}
+    """Truth of a frame from its nodes: metastatic if any node is, benign if all are, else unknown.
+
+    Nodes that a reader rejected are none.
+    """
+    truths = {node.truth for node in nodes if node.status != "rejected"}
     if "metastatic" in truths:
         return "metastatic"
     return "benign" if truths == {"benign"} else "unknown"

@@ -23,6 +23,7 @@ from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.health.check import check_study
 from napari_cln.io.volumes import decode_volume, encode_volume
 from napari_cln.server import serve
+from napari_cln.server.samples import StudySamples
 from napari_cln.types import Annotation, Frame, Node
 
 
@@ -182,6 +183,20 @@ def test_what_the_folder_knows_of_a_node_stays_with_it(slicer, study):
     ]
     instances = study.read_instances(now)
     assert (instances[160, 160], instances[55, 80], instances[105, 110]) == (1, 2, 3)
+
+
+def test_nodes_that_a_reader_rejected_are_not_shown(data, tmp_path):
+    study = judged_by_nobody(tmp_path / "study", data)
+    case = study.cases()[0]
+    frame = Frame(pixels=study.read_image(case), source=case.image)
+    rejected = (Node(id=1, status="rejected"),)
+    study.save(Annotation(frame=frame, instances=shape_l(case.shape), nodes=rejected, status="rejected"))
+
+    samples = StudySamples(study)
+    given = f"{case.id}.r2"
+
+    assert not decode_volume(samples.original(given), "mask").values.any()
+    assert samples.listing() == {"objects": {}}
 
 
 @pytest.mark.parametrize(

@@ -200,3 +200,60 @@ def test_a_folder_teaches_truths_and_never_scores(tmp_path):
 
     assert sorted(samples.node_targets[0, :2]) == [0, 1]
     assert samples.frame_targets[0] == 1
+
+
+def test_what_is_learnt_of_a_frame_is_its_label(tmp_path):
+    rejected = Node(id=3, status="rejected", truth="metastatic")
+    folder = TrainingFolder.create(tmp_path / "study")
+    folder.save(annotation(nodes=(rejected, Node(id=5, truth="benign"))), patient="one", source_kind="file")
+
+    (case,) = folder.cases()
+    samples = Samples.from_cases(folder, [case], PrepareConfig())
+
+    (alone,) = Samples.from_annotation("x", annotation(nodes=(Node(id=5),)), PrepareConfig()).instances
+    np.testing.assert_array_equal(samples.instances[0], alone)
+    assert samples.node_targets[0, 0] == samples.frame_targets[0] == 0
+    assert np.isnan(samples.node_targets[0, 1:]).all()
+    assert case.truth == "benign"
+
+
+def test_a_prediction_that_nobody_judged_is_no_part_of_a_finished_frame(tmp_path):
+    predicted = Node(id=3, status="predicted", truth="metastatic")
+    folder = TrainingFolder.create(tmp_path / "study")
+    folder.save(annotation(nodes=(predicted, Node(id=5, truth="benign"))), patient="one", source_kind="file")
+
+    samples = Samples.from_cases(folder, folder.cases(), PrepareConfig())
+
+    (alone,) = Samples.from_annotation("x", annotation(nodes=(Node(id=5),)), PrepareConfig()).instances
+    np.testing.assert_array_equal(samples.instances[0], alone)
+    assert samples.node_targets[0, 0] == 0
+    assert samples.frame_targets[0] == 1  # the frame has a metastasis all the same
+
+
+def test_a_frame_whose_nodes_are_all_rejected_has_no_class(tmp_path):
+    nodes = tuple(Node(id=id_, status="rejected", truth="metastatic") for id_ in (3, 5))
+    folder = TrainingFolder.create(tmp_path / "study")
+    folder.save(annotation(nodes=nodes, status="rejected"), patient="one", source_kind="file")
+
+    samples = Samples.from_cases(folder, folder.cases(), PrepareConfig())
+
+    assert not samples.instances.any()
+    assert np.isnan(samples.frame_targets[0])
+    assert folder.cases()[0].truth == "unknown"
+
+
+def test_the_class_of_a_frame_is_that_of_all_its_nodes_however_many():
+    instances = np.zeros((200, 300), dtype=np.uint8)
+    for id_ in range(1, 11):
+        instances[40:80, 25 * id_ : 25 * id_ + 15] = id_
+    nodes = tuple(Node(id=id_, truth="metastatic" if id_ == 9 else "benign") for id_ in range(1, 11))
+
+    samples = Samples.from_annotation("a", annotation(instances=instances, nodes=nodes), PrepareConfig())
+    unsure = Samples.from_annotation(
+        "a", annotation(instances=instances, nodes=(*nodes[:8], Node(id=9), nodes[9])), PrepareConfig()
+    )
+
+    np.testing.assert_array_equal(samples.node_targets[0], np.zeros(8))
+    assert set(np.unique(samples.instances)) == set(range(11))
+    assert samples.frame_targets[0] == 1
+    assert np.isnan(unsure.frame_targets[0])

@@ -112,10 +112,15 @@ def test_an_epoch_tells_the_mean_of_its_losses(samples, recipe, tmp_path, monkey
         ({"epochs": 3}, "epochs"),
         ({"seed": 4}, "seed"),
         ({"frames": 15}, "frames"),
+        ({"start_from": 1}, "start_from"),
     ],
 )
 def test_a_run_is_not_resumed_with_other_settings_or_frames(draw, samples, recipe, tmp_path, change, named):
-    list(fit(samples, draw(5, 2), recipe, tmp_path, epochs=1))
+    start = dict.fromkeys((0, 1))
+    for number in start:
+        torch.manual_seed(number)
+        start[number] = YNet(recipe.network)
+    list(fit(samples, draw(5, 2), recipe, tmp_path, epochs=1, start_from=start[0]))
     frames = samples.take(range(change.get("frames", 20)))
     recipe = replace(recipe, **change.get("recipe", {}))
 
@@ -128,6 +133,7 @@ def test_a_run_is_not_resumed_with_other_settings_or_frames(draw, samples, recip
                 tmp_path,
                 epochs=change.get("epochs", 1),
                 seed=change.get("seed", 0),
+                start_from=start[change.get("start_from", 0)],
                 resume=True,
             )
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -10,14 +11,17 @@ from PIL import Image
 from scipy import ndimage
 
 from napari_cln.errors import RunError, WeightsError
+from napari_cln.models.card import ModelCard
 from napari_cln.network.inference import Segmenter
-from napari_cln.network.weights import load_model
+from napari_cln.network.model import YNet, YNetConfig
+from napari_cln.network.weights import load_model, save_model
 from napari_cln.phantom import simulate
 from napari_cln.training.augmentation import hide_cells
-from napari_cln.training.config import PretrainConfig
+from napari_cln.training.config import PretrainConfig, TrainConfig
 from napari_cln.training.data import Batch
 from napari_cln.training.loop import fit
 from napari_cln.training.recipes import Recipe
+from napari_cln.training.run import train
 from napari_cln.training.run_folder import End, Epoch, RunFolder, Stopped
 from napari_cln.training.start import starting_point
 from napari_cln.workflow.pretrain import pretrain
@@ -125,3 +129,41 @@ def test_too_few_frames_are_refused(tmp_path):
 
     with pytest.raises(RunError, match="1 frames are too few"):
         list(pretrain([tmp_path], tmp_path / "run"))
+
+
+def test_a_pretraining_does_not_go_on_from_another_start(scans, pretrained, tmp_path):
+    shutil.copytree(pretrained[0], tmp_path / "run")
+    before = (tmp_path / "run" / "model.safetensors").read_bytes()
+    torch.manual_seed(1)
+    other = YNet(YNetConfig(width=0.125, decoder_width=8))
+    save_model(other, tmp_path / "b.safetensors", ModelCard(name="b"))
+    config = PretrainConfig(epochs=2, batch_size=4, start_from=str(tmp_path / "b.safetensors"))
+
+    with pytest.raises(RunError, match=r"its start_from changed since the checkpoint\. Change it back"):
+        list(pretrain([scans], tmp_path / "run", config))
+
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize("left", ["model.safetensors", "fold-0"])
+def test_a_training_does_not_write_over_a_pretraining(study, pretrained, small, tmp_path, left):
+    shutil.copytree(pretrained[0], tmp_path / "run")
+    for path in (tmp_path / "run").iterdir():  # one without its checkpoint, or one that was stopped
+        if path.name not in (left, "model.json"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+
+    with pytest.raises(RunError, match=r"run holds a pretraining, or another model\. Choose another folder"):
+        list(train(study, tmp_path / "run", TrainConfig(epochs=1, folds=1, start_from=str(small))))
+
+    assert before == {path: path.read_bytes() for path in before}
+
+
+def test_a_pretraining_does_not_write_into_a_training(scans, data, tmp_path):
+    shutil.copytree(data / "runs" / "neck-run-1", tmp_path / "run")
+    before = (tmp_path / "run" / "progress.jsonl").read_bytes()
+
+    with pytest.raises(RunError, match=r"run holds a training\. Choose another folder"):
+        list(pretrain([scans], tmp_path / "run"))
+
+    assert (tmp_path / "run" / "progress.jsonl").read_bytes() == before

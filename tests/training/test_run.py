@@ -12,6 +12,7 @@ import pytest
 
 from napari_cln.errors import RunError, SplitError
 from napari_cln.folder.dataset import TrainingFolder
+from napari_cln.folder.record import Provenance
 from napari_cln.network.inference import segment
 from napari_cln.network.model import YNetConfig
 from napari_cln.network.weights import load_model
@@ -204,3 +205,28 @@ def test_a_frame_is_prepared_once_whatever_the_number_of_folds(study, small, tmp
     list(train(study, tmp_path / "run", config))
 
     assert sorted(read) == sorted(case.id for case in study.cases())
+
+
+@pytest.mark.parametrize("hold_out", ["patient", "hospital"])
+def test_frames_that_teach_nothing_are_in_no_fold(small, tmp_path, hold_out):
+    folder = TrainingFolder.create(tmp_path / "study")
+    for seed in range(6):
+        phantom = simulate(seed, n_nodes=1, overlays=False)
+        truth, hospital = ("benign", "metastatic")[seed % 2], "AB"[seed // 2 % 2]
+        nodes = tuple(replace(node, truth=truth) for node in phantom.nodes)
+        marked = Annotation(frame=phantom.frame, instances=phantom.instances, nodes=nodes)
+        if seed == 4:  # rejected by a reader
+            nodes = tuple(replace(node, status="rejected") for node in nodes)
+            marked = replace(marked, nodes=nodes, status="rejected")
+        elif seed == 5:  # nobody has looked at it, and nobody knows of which hospital it is
+            empty = phantom.instances * 0
+            marked, hospital = Annotation(frame=phantom.frame, instances=empty, status="predicted"), None
+        about = Provenance(patient=f"patient {seed}", hospital=hospital, kind="simulated")
+        folder.keep(marked, about)
+    config = TrainConfig(epochs=1, folds=2, batch_size=2, start_from=str(small), hold_out=hold_out)
+
+    start = next(train(folder, tmp_path / "run", config))
+
+    assert start.frames == 4
+    taught = {id_ for fold in RunFolder(tmp_path / "run").record().folds for id_ in fold.train}
+    assert taught == {case.id for case in folder.cases() if case.mask is not None}

@@ -8,17 +8,21 @@ import numpy as np
 import pytest
 import torch
 
+from napari_cln.models.card import ModelCard
 from napari_cln.network.doubt import chance_of_failure
 from napari_cln.network.model import YNet, YNetConfig
 from napari_cln.network.u_shaped import UYNet
+from napari_cln.network.weights import save_model
 from napari_cln.training.checkpoint import Progress
 from napari_cln.training.data import Samples
 from napari_cln.training.loop import _judge
-from napari_cln.training.run import card_of
+from napari_cln.training.recipes import Recipe
+from napari_cln.training.run import _comparison, card_of
 from napari_cln.training.run_folder import Collapsed
 from napari_cln.training.scoring import (
     FrameScore,
     Limits,
+    as_in_use,
     compare_scores,
     estimate_figures,
     fit_clip_point,
@@ -29,6 +33,7 @@ from napari_cln.training.scoring import (
     score_frames,
     summarise,
 )
+from napari_cln.types import PrepareConfig
 
 
 @pytest.fixture
@@ -203,3 +208,49 @@ def test_a_result_is_that_of_the_patches_that_limits_let_pass():
     assert score.result(0.5, 10) == (pytest.approx(600 / 900), True)
     assert score.result(0.0, 0) == (pytest.approx(710 / 955), True)
     assert score.result(0.95, 0) == (0.0, False)
+
+
+def weak_claims() -> list[FrameScore]:
+    """Frames with a node that is drawn, and as many without one, on which a patch of little chance is."""
+    known = {"malignancy": 0.5, "target": float("nan"), "claimed": True, "of_frame": 0.5}
+    node = {"has_node": True, "patches": ((0.9, 500, 450),), "node_area": 500}
+    nothing = {"has_node": False, "patches": ((0.3, 500, 0),)}
+    return [FrameScore(id=str(k), dice=0.8, **(node, nothing)[k % 2], **known) for k in range(40)]
+
+
+def test_the_figures_of_a_card_are_those_at_its_own_limits():
+    recipe = Recipe(network=YNetConfig(trunk="u", width=0.125))
+
+    card = card_of("neck", {}, recipe, (), np.array([500] * 20), [weak_claims()])
+
+    assert card.min_node_chance == 0.31
+    figures = {figure.name: figure.estimate.value for figure in card.figures}
+    assert figures["frames without a node where one is claimed"] == 0
+    assert figures["Dice, median"] == pytest.approx(0.9)
+
+
+def test_a_frame_whose_mask_is_unknown_has_no_dice_at_any_limit():
+    unknown = replace(weak_claims()[0], has_node=None, dice=float("nan"))
+
+    (kept,) = as_in_use([unknown], ModelCard(name="neck"))
+
+    assert np.isnan(kept.dice)
+    assert kept.has_node is None
+
+
+def test_a_model_in_use_is_compared_at_the_limits_of_its_card(study, recipe, tmp_path):
+    torch.manual_seed(0)
+    network = UYNet(YNetConfig(trunk="u", width=0.125)).eval()
+    with torch.no_grad():
+        network.draw1.bias.copy_(torch.tensor([-50.0] * 4 + [50.0] * 4))  # all of a frame is a patch
+    save_model(network, tmp_path / "all.safetensors", ModelCard(name="all"))
+    save_model(network, tmp_path / "none.safetensors", ModelCard(name="none", min_node_chance=1.0))
+    cases = study.cases()
+    new = score_frames(network, Samples.from_cases(study, cases, PrepareConfig()))
+
+    same, other = (
+        _comparison(study, cases, str(tmp_path / f"{name}.safetensors"), new) for name in ("all", "none")
+    )
+
+    assert same.dice.value == 0
+    assert other.dice.value == pytest.approx(np.mean([score.dice for score in new])) != 0

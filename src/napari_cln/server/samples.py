@@ -183,9 +183,10 @@ class StudySamples:
         objects = {}
         for case in self.study.cases():
             if case.mask is not None or case.instances is not None:
-                names = [name for name, _ in _named(case.nodes)] or [f"{LABEL} 1"]
-                info = {"params": {"label_names": {name: value for value, name in enumerate(names, start=1)}}}
-                objects[f"{case.id}.r{case.revision}"] = {"labels": {"original": {"info": info}}}
+                names = {name: value for value, (name, _) in enumerate(_named(case.nodes), start=1)}
+                if names:
+                    info = {"params": {"label_names": names}}
+                    objects[f"{case.id}.r{case.revision}"] = {"labels": {"original": {"info": info}}}
         return {"objects": objects}
 
     def picture(self, image_id: str) -> bytes:
@@ -212,7 +213,7 @@ class StudySamples:
         """
         case = self._case(image_id)
         instances = self.study.read_instances(case)
-        ids = [node_id for _, node_id in _named(case.nodes)] or [1]
+        ids = [node_id for _, node_id in _named(case.nodes)]
         return encode_volume(_renumbered(instances, ids), ".nrrd", spacing_mm=case.spacing_mm)
 
     def find(self, image_id: str) -> Upload:
@@ -357,7 +358,10 @@ def score_name(node_id: int, score: float, remark: str = "") -> str:
 
 
 def _named(nodes: Sequence[Node]) -> list[tuple[str, int]]:
-    """Names and ids of the nodes that Slicer gets: all but those that a reader rejected."""
+    """Names and ids of the nodes that Slicer gets: all but those that a reader rejected, and the mask alone
+    of a frame whose nodes nobody listed."""
+    if not nodes:
+        return [(f"{LABEL} 1", 1)]
     shown = [node for node in nodes if node.status != "rejected"]
     return [(f"lymph {segment_label(node)[0].lower()}{segment_label(node)[1:]}", node.id) for node in shown]
 

@@ -96,13 +96,27 @@ class Progress:
 
 
 def plan_of(
-    recipe: Recipe, train: Samples, epochs: int, seed: int, unlabelled: Samples | None = None
+    recipe: Recipe,
+    train: Samples,
+    epochs: int,
+    seed: int,
+    unlabelled: Samples | None = None,
+    start_from: Member | None = None,
 ) -> JsonObject:
     """Everything that a resumed run must share with the run before."""
     digest = sha256(train.stacked.tobytes() + train.instances.tobytes() + train.node_targets.tobytes())
     if unlabelled is not None:
         digest.update(unlabelled.stacked.tobytes())
-    return {"recipe": recipe.settings(), "epochs": epochs, "seed": seed, "frames": digest.hexdigest()}
+    start = sha256()
+    for value in start_from.state_dict().values() if start_from is not None else ():
+        start.update(value.float().cpu().numpy().tobytes())
+    return {
+        "recipe": recipe.settings(),
+        "epochs": epochs,
+        "seed": seed,
+        "frames": digest.hexdigest(),
+        "start_from": start.hexdigest(),
+    }
 
 
 def save_weights(folder: Path, average: Average) -> None:
@@ -182,7 +196,8 @@ def find_state(folder: Path, plan: JsonObject) -> tuple[JsonObject | None, list[
     for name in (LAST, FORMER):
         try:
             state = _read(folder / name)
-            former = state["plan"] | {"recipe": Recipe().settings() | state["plan"]["recipe"]}
+            former = {"start_from": plan.get("start_from")} | state["plan"]  # an earlier version kept none
+            former["recipe"] = Recipe().settings() | former["recipe"]
             is_validated = state["progress"]["best"] > -math.inf
         except RunError as error:
             notes.append(str(error))

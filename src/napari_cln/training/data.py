@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from ..disk.atomic import write_atomically
 from ..folder.dataset import TrainingFolder, read_not_judged
+from ..folder.record import LABELLED
 from ..imaging.preprocessing import prepare, to_model
 from ..network.transfer import send_values
 from ..types import Annotation, Case, Frame, Node, PrepareConfig
@@ -129,28 +130,28 @@ class Samples:
         config: PrepareConfig,
         *,
         has_mask: bool = True,
-        frame_target: float = float("nan"),
+        frame_target: float | None = None,
     ) -> Samples:
         """Prepare one frame.
 
-        ``frame_target`` is used where the nodes say nothing: a frame with a label and no mask.
+        ``frame_target`` is that of its nodes where it is not given: NaN without nodes, or with one that is
+        unknown.
         """
         prepared = prepare(annotation.frame, config)
+        known = np.array([target_of(node) for node in annotation.nodes], dtype=np.float32)
         targets = np.full(MAX_NODES, np.nan, dtype=np.float32)
+        targets[: len(known)] = known[:MAX_NODES]
         instances = np.zeros(prepared.image.shape, dtype=np.uint8)
         share = np.full(prepared.image.shape, 0.5, dtype=np.float32)
         for position, node in enumerate(annotation.nodes, start=1):
             covered = to_model(annotation.instances == node.id, prepared.geometry)
             inside = covered >= share
             instances[inside], share[inside] = min(position, NOT_JUDGED - 1), covered[inside]
-            if position <= MAX_NODES:
-                targets[position - 1] = target_of(node)
         if annotation.not_judged is not None:
             unjudged = to_model(annotation.not_judged, prepared.geometry) >= 0.5
             instances[unjudged & (instances == 0)] = NOT_JUDGED
-        known = targets[: len(annotation.nodes)]
-        if len(known) and not np.isnan(known).any():
-            frame_target = float(1 - np.prod(1 - known))  # malignant if any node is
+        if frame_target is None:
+            frame_target = float(1 - np.prod(1 - known)) if len(known) else float("nan")  # as any node is
         return cls(
             ids=(id_,),
             images=np.rint(prepared.image * 255).astype(np.uint8)[None],
@@ -167,7 +168,7 @@ class Samples:
 
         Its images were cleared of burned-in marks and cropped to the scan area when they were saved.
         A node's truth is what is learnt and validated, also in a simulated folder: scores in records
-        are for reading.
+        are for reading. Nodes that the label leaves out are background; rejected ones are nowhere learnt.
         """
         config = replace(config, remove_overlay=False)
 
@@ -176,7 +177,10 @@ class Samples:
             channels = folder.read_channels(case) if config.channels else {}
             frame = Frame(pixels=pixels, channels=channels)
             instances = folder.read_instances(case)
-            nodes = tuple(replace(node, p_malignant=None) for node in case.nodes)
+            kept = [node for node in case.nodes if node.status != "rejected"]
+            if case.mask is not None:
+                kept = [node for node in kept if node.status in LABELLED]
+            nodes = tuple(replace(node, p_malignant=None) for node in kept)
             annotation = Annotation(
                 frame=frame,
                 instances=instances,

@@ -157,7 +157,7 @@ class _Training:
         self.average = Average(network, recipe.average)
         self.progress = Progress()
         self._store = Store(train, self.device)
-        self._plan = plan_of(recipe, train, epochs, seed, unlabelled)
+        self._plan = plan_of(recipe, train, epochs, seed, unlabelled, start_from)
         self._teacher: Teacher | None = None
         if unlabelled is not None and len(unlabelled):
             self._teacher = Teacher(unlabelled, self.average, network, recipe, seed)

@@ -23,6 +23,7 @@ from ..folder.dataset import TrainingFolder
 from ..folder.screens import refuse_held
 from ..folder.split.deal import Fold, hospital_folds
 from ..folder.split.frozen import frozen_split
+from ..folder.split.groups import is_trainable
 from ..models.card import ModelCard, TrainingData, plain_name
 from ..models.config import YNetConfig
 from ..network.ensemble import Ensemble
@@ -39,6 +40,7 @@ from .recipes import Recipe
 from .run_folder import Compared, End, Event, Failed, Note, RunFolder, Start, Stopped, TrainingRecord
 from .scoring import (
     FrameScore,
+    as_in_use,
     compare_scores,
     estimate_figures,
     fit_clip_point,
@@ -100,14 +102,16 @@ def train(
     WeightsError
         If there is no model to start from.
     RunError
-        If ``out`` holds another run or can't be written, its settings are lost, the loss is no number,
-        or memory runs out.
+        If ``out`` holds another run or a model, or can't be written, its settings are lost, the loss is no
+        number, or memory runs out.
     """
     run = RunFolder(out)
     state = PartialState()
     former = run.record_to_resume() if resume else None
     if former is None and run.is_begun:
         raise RunError(f"{run.path.name} already holds a run. Resume it, or choose another folder.")
+    if not run.is_begun and (run.model.exists() or has_checkpoint(run.fold(0))):
+        raise RunError(f"{run.path.name} holds a pretraining, or another model. Choose another folder.")
     config = config or (former.config if former else TrainConfig())
     if former is not None:
         _check_settings(run, former.config, config)
@@ -255,7 +259,7 @@ def _kept(
     if config.compare_with:
         judged = [cases[id_] for index in chosen for id_ in folds[index].validation]
         new = [score for index in chosen for score in scores[index]]
-        compared = _comparison(study, judged, config.compare_with, new)
+        compared = _comparison(study, judged, config.compare_with, as_in_use(new, card))
         if state.is_main_process:
             save_model(model, run.model, replace(card, compared=compared.comparison))
         yield compared
@@ -389,15 +393,15 @@ def card_of(
     temperature, cutoff, cutoff_from = fit_operating_point(pooled, data)
     clip_temperature, clip_cutoff = fit_clip_point(pooled, clips or {}, temperature)
     found = fit_limits(pooled, areas, knows_nothing=recipe.network.knows_nothing)
-    return ModelCard(
+    found = replace(found, min_node_area=found.min_node_area or ModelCard.min_node_area)
+    card = ModelCard(
         name=plain_name(name),
         created=datetime.now(UTC).date().isoformat(),
         prepare=recipe.prepare,
         trained_on=trained_on,
         recipe=settings,
-        figures=estimate_figures(pooled, data),
         mask_threshold=0.5 if recipe.network.segmentation else None,
-        min_node_area=found.min_node_area or ModelCard.min_node_area,
+        min_node_area=found.min_node_area,
         min_peak=found.min_peak,
         min_node_chance=found.min_node_chance,
         cutoff=cutoff,
@@ -408,6 +412,7 @@ def card_of(
         doubt=fit_frame_doubt(pooled, found) if recipe.network.knows_nothing else None,
         limits=limits,
     )
+    return replace(card, figures=estimate_figures(as_in_use(pooled, card), data))
 
 
 def _comparison(
@@ -423,7 +428,7 @@ def _comparison(
     model : str
         Name or path of the model in use.
     new : sequence of FrameScore
-        What the new model makes of each of them.
+        What the new model makes of each of them, at the limits of its card.
     """
     try:
         in_use = load_model(model)
@@ -432,13 +437,13 @@ def _comparison(
     assert in_use.card is not None
     old = score_frames(in_use, Samples.from_cases(study, cases, in_use.card.prepare))
     patients = [case.patient for case in cases]
-    gaps = compare_scores(new, old, patients)
+    gaps = compare_scores(new, as_in_use(old, in_use.card), patients)
     return Compared(model=in_use.model_id, dice=gaps["dice"], auc=gaps["auc"])
 
 
 def _frozen(study: TrainingFolder, config: TrainConfig) -> list[Fold]:
     if config.hold_out == "hospital":
-        return hospital_folds(study.cases())
+        return hospital_folds(case for case in study.cases() if is_trainable(case))
     try:
         return frozen_split(study, config.folds, config.seed)
     except OSError as cause:

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..errors import DatasetError
 from ..imaging.measurement import split_nodes
 from ..imaging.scan_area import is_sector
-from ..models.card import DoubtModel, Figure
+from ..models.card import DoubtModel, Figure, ModelCard
 from ..network.doubt import clues_of, fit_doubt
 from ..network.model import Network
 from ..network.patches import chance_of_node
@@ -29,6 +29,7 @@ __all__ = [
     "FrameScore",
     "Limits",
     "ValidationFigures",
+    "as_in_use",
     "compare_scores",
     "estimate_figures",
     "fit_clip_point",
@@ -64,7 +65,8 @@ class FrameScore:
     ``of_frame`` is how likely the frame as a whole has a node, as the arm says, and ``is_sector`` tells
     whether it is of a curved or phased probe; None where nobody asked.
     ``failed`` says that the network gave no finite number: then nothing was found (a Dice of 0 where
-    there is a node), and ``malignancy`` is NaN.
+    there is a node), and ``malignancy`` is NaN. ``dice`` and ``claimed`` are those of a lenient limit on the
+    chance, but for :func:`as_in_use`.
     """
 
     id: str
@@ -86,6 +88,17 @@ class FrameScore:
         kept = [(area, on) for chance, area, on in self.patches if chance >= least and area >= smallest]
         overlap, areas = sum(on for _, on in kept), sum(area for area, _ in kept)
         return 2 * overlap / (areas + self.node_area) if self.node_area else float("nan"), bool(kept)
+
+
+def as_in_use(scores: Sequence[FrameScore], card: ModelCard) -> list[FrameScore]:
+    """Return frames with the patches alone that a model's card lets pass for nodes, by chance and area."""
+    kept = []
+    for score in scores:
+        if score.has_node is not None:
+            overlap, claimed = score.result(card.min_node_chance, card.min_node_area)
+            score = replace(score, dice=overlap, claimed=claimed)
+        kept.append(score)
+    return kept
 
 
 @torch.no_grad()
@@ -150,7 +163,8 @@ def score_frames(
 HALF = float(np.nextafter(np.float32(0.5), np.float32(1)))
 """A pixel's probability from which on it belongs to a node: more likely so than not."""
 LENIENT = 0.2
-"""Chance of a patch from which on it is a node while a network is trained; the card's limit comes later."""
+"""Chance of a patch from which on it is a node while a network is trained; what a card says is judged at the
+card's own limits (:func:`as_in_use`)."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

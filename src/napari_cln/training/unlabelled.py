@@ -305,9 +305,8 @@ def simulated_samples(n: int, seed: int, config: PrepareConfig) -> Samples | Non
     parts = []
     for index, (_, phantom) in enumerate(simulated_frames(n, SEEDS + seed)):
         annotation = Annotation(frame=phantom.frame, instances=phantom.instances, nodes=phantom.nodes)
-        target = float(phantom.malignancy) if phantom.nodes else float("nan")
         name = f"simulated-{SEEDS + seed}-{index}"
-        parts.append(Samples.from_annotation(name, annotation, config, frame_target=target))
+        parts.append(Samples.from_annotation(name, annotation, config))
     return Samples.join(parts)
 
 

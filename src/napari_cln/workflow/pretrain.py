@@ -68,9 +68,12 @@ def pretrain(
     FrameReadError
         If there is nothing to read.
     RunError
-        If there are too few frames, or ``out`` can't be written or holds a run on other frames.
+        If there are too few frames, or ``out`` can't be written or holds a training, or a run on other frames
+        or from another start.
     """
     config, run = config or PretrainConfig(), RunFolder(out)
+    if run.is_begun:
+        raise RunError(f"{run.path.name} holds a training. Choose another folder.")
     try:
         run.path.mkdir(parents=True, exist_ok=True)
         for event in _pretrain(scans, run, config, stop):
