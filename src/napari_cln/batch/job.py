@@ -123,11 +123,12 @@ def notes_of(results: ResultsFolder) -> Iterator[FrameResult]:
         yield FrameResult(source=note.about, frame=None, status="note", message=note.text, progress=0.0)
 
 
-def forget_changed(sources: Iterable[NamedSource], results: ResultsFolder) -> None:
-    """Forget the results of files that have become others since."""
+def forget_changed(sources: Iterable[NamedSource], results: ResultsFolder) -> bool:
+    """Forget the results of files that have become others since, and return whether there are such."""
     changed = {source.name for source in sources if _has_changed(source, results.content(source.name))}
     if changed:
         results.forget(changed)
+    return bool(changed)
 
 
 def _has_changed(source: NamedSource, content: str | None) -> bool:
