@@ -132,8 +132,8 @@ def segment_on_cluster(
         parts = out / "parts"
         if redo:
             shutil.rmtree(parts, ignore_errors=True)
-        yield from notes_of(results)
         forget_changed(sources, results)
+        yield from notes_of(results)
         plugin = ModelPlugin(weights.name, weights.read_bytes(), card.to_json().encode())
         client.register_plugin(plugin)
         todo = [source for source in sources if not results.is_complete(source.name)]

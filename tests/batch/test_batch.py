@@ -132,6 +132,18 @@ def test_a_file_that_has_become_another_is_done_again(study, tmp_path, networks)
 
 
 @pytest.mark.slow
+def test_results_that_make_room_for_a_file_of_the_same_name_are_told_of(study, tmp_path, networks):
+    out = tmp_path / "out"
+    run(study / "left", out, networks["first"])
+
+    results = run(study / "right", out, networks["first"])
+
+    assert [(r.source, r.status) for r in results] == [("results.csv", "note"), ("x.png", "ok")]
+    assert "1 file has become another since, and former results are replaced: x.png." in results[0].message
+    assert "give both folders in one command, with another --out" in results[0].message
+
+
+@pytest.mark.slow
 def test_a_missing_mask_is_made_again(study, tmp_path, networks):
     out = tmp_path / "out"
     run(study, out, networks["first"])

@@ -56,7 +56,8 @@ class FrameResult:
     status : str
         ``"ok"``; ``"unlike-training-data"`` for a frame whose result is not to be relied on;
         ``"failed"``; ``"kept"`` for a whole file that an earlier run had done; or ``"note"``: a file of
-        the results, which ``source`` then names, was damaged or edited meanwhile.
+        the results, which ``source`` then names, was damaged or edited meanwhile, or loses the results
+        of files that have become others.
     message : str
         Why it failed, what to know about it, or what is done again.
     progress : float
@@ -118,7 +119,7 @@ def open_results(
 
 
 def notes_of(results: ResultsFolder) -> Iterator[FrameResult]:
-    """Tell what was found damaged or edited in a folder of results."""
+    """Tell what was found damaged, edited or of former files in a folder of results."""
     for note in results.notes:
         yield FrameResult(source=note.about, frame=None, status="note", message=note.text, progress=0.0)
 

@@ -30,8 +30,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..disk.atomic import replacing, sweep
-from ..errors import ExportError, RunError
-from .earlier import SET_ASIDE, EarlierRun, RepairNote
+from ..errors import ExportError, RunError, counted
+from .earlier import N_NAMED, SET_ASIDE, EarlierRun, RepairNote
 from .masks import MaskFile, MaskLines
 from .names import RADIOMICS, is_hashed, object_path, picture_path
 from .pictures import check_of_pixels, encode_picture
@@ -68,7 +68,7 @@ class ResultsFolder:
     Attributes
     ----------
     notes : list of RepairNote
-        What was damaged or edited meanwhile, and is done again.
+        What was damaged or edited meanwhile, or is of a file that has become another, and is done again.
 
     Raises
     ------
@@ -168,6 +168,8 @@ class ResultsFolder:
             if self._mask_lines:
                 self._mask_lines.keep(lambda key: key.source not in sources)
             self._rewrite(rows.text for rows in self._frames() if rows.key.source not in sources)
+        if replaced := sorted(source for source in sources if self.done(source)):
+            self.notes.append(_note_of_replaced(replaced))
         for source in sources:
             self._record.sources.pop(source, None)
             self._done.forget(source)
@@ -322,6 +324,19 @@ def _remove_derived(folder: Path, sources: Iterable[str]) -> None:
         for kind in ("seg", "sr"):
             (folder / object_path(source, kind)).unlink(missing_ok=True)
     (folder / RADIOMICS).unlink(missing_ok=True)
+
+
+def _note_of_replaced(sources: Sequence[str]) -> RepairNote:
+    """Tell of sources whose results make room for those of another file of the same name."""
+    n = len(sources)
+    others = f" and {n - N_NAMED} more" * (n > N_NAMED)
+    text = (
+        f"{counted(n, 'file has become another', 'files have become others')} since, and former results "
+        f"are replaced: {', '.join(sources[:N_NAMED])}{others}. If the former file lies in another folder "
+        "and its results are to stay, give both folders in one command, with another --out: then files of "
+        "one name keep apart."
+    )
+    return RepairNote(about="results.csv", text=text)
 
 
 def _holds_results(folder: Path) -> bool:

@@ -73,7 +73,8 @@ def segment_to_folder(
     ------
     FrameResult
         As each frame is written. A file that can't be read is a ``"failed"`` one, and the job
-        goes on. Where the results of an earlier run were damaged, a ``"note"`` comes first.
+        goes on. Where the results of an earlier run were damaged, or are of files that have become others, a
+        ``"note"`` comes first.
 
     Raises
     ------
@@ -93,8 +94,8 @@ def segment_to_folder(
     with open_results(
         out, segmenter.card, masks=masks, overlays=overlays, naming=naming, redo=redo
     ) as results:
-        yield from notes_of(results)
         forget_changed(sources, results)
+        yield from notes_of(results)
         yield from segment_sources(sources, segmenter, results)
         results.sort()
 
