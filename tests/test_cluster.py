@@ -20,6 +20,7 @@ import distributed
 import numpy as np
 import pytest
 import torch
+from batch_runs import cine_with_damaged_frames
 from PIL import Image
 
 from napari_cln import segment_to_folder, simulate
@@ -150,6 +151,19 @@ def test_the_cluster_says_what_one_machine_says(cluster, study, tmp_path, model,
     assert not (tmp_path / "there" / "parts").exists()
 
 
+def test_what_failed_has_the_rows_that_one_machine_writes(cluster, study, tmp_path, model):
+    (study / "nothing.png").write_bytes(b"\x89PNG\r\n\x1a\n and then nothing")
+    cine_with_damaged_frames(study / "cine.tif", 4, lambda index: index != 1)
+    options = {"model": model, "device": "cpu"}
+
+    list(segment_to_folder([study], tmp_path / "here", **options))
+    list(segment_on_cluster([study], tmp_path / "there", scheduler=cluster.address, **options))
+
+    failed = [(row["source"], row["frame"]) for row in rows(tmp_path / "there") if row["status"] == "failed"]
+    assert failed == [("cine.tif", "1"), ("nothing.png", "")]
+    assert rows(tmp_path / "there") == rows(tmp_path / "here")
+
+
 def test_hashed_names_stand_in_no_result_and_in_no_log(cluster, study, tmp_path, model):
     named = tmp_path / "Meier_Anna"
     study.rename(named)
@@ -170,7 +184,9 @@ def test_hashed_names_stand_in_no_result_and_in_no_log(cluster, study, tmp_path,
         if path.is_file():
             texts.append(path.read_bytes().decode("latin-1"))
     assert not [text for text in texts if re.search("Meier|Anna|Schulz|Krause", text)]
-    ok = [row for row in rows(tmp_path / "there") if row["status"] == "ok"]
+    there = rows(tmp_path / "there")
+    assert [row["status"] for row in there if row["status"] != "ok"] == ["failed", "failed"]
+    ok = [row for row in there if row["status"] == "ok"]
     assert [row for row in rows(tmp_path / "here") if row in ok] == ok
 
 
@@ -242,6 +258,8 @@ def test_a_frame_that_ends_its_worker_costs_itself_alone(cluster, study, tmp_pat
 
     failed = [(result.source, result.frame, result.message) for result in done if result.status == "failed"]
     assert failed == [("deadly.tif", 1, FATAL)]
+    (row,) = [row for row in rows(tmp_path / "out") if row["status"] == "failed"]
+    assert (row["source"], row["frame"], row["message"]) == ("deadly.tif", "1", FATAL)
     ok = {(row["source"], row["frame"]) for row in rows(tmp_path / "out") if row["status"] == "ok"}
     assert ok >= {("deadly.tif", "0"), ("deadly.tif", "2"), ("deadly.tif", "3")}
     assert ok >= {(f"{index}.png", "0") for index in range(N_FILES)}

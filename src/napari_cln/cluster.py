@@ -132,8 +132,8 @@ def segment_on_cluster(
         parts = out / "parts"
         if redo:
             shutil.rmtree(parts, ignore_errors=True)
-        yield from notes_of(results)
         forget_changed(sources, results)
+        yield from notes_of(results)
         plugin = ModelPlugin(weights.name, weights.read_bytes(), card.to_json().encode())
         client.register_plugin(plugin)
         todo = [source for source in sources if not results.is_complete(source.name)]
@@ -158,6 +158,11 @@ def segment_on_cluster(
                     results.adopt(made)
             if outcome is None:
                 outcome = [give_up(FrameKey(source.name, -1), results)]
+            else:
+                for result in outcome:  # a part keeps none of them: whoever opens it tries them again
+                    if result.status == "failed":
+                        frame = -1 if result.frame is None else result.frame
+                        results.add_failure(FrameKey(source.name, frame), result.message)
             for result in outcome:
                 yield replace(result, progress=n_done / len(sources))
             shutil.rmtree(part, ignore_errors=True)

@@ -24,12 +24,14 @@ from napari_cln.batch.names import sources_outside
 from napari_cln.batch.part import segment_part
 from napari_cln.batch.rows import COLUMNS, FrameKey
 from napari_cln.cli import main
+from napari_cln.disk.tables import read_table
 from napari_cln.errors import ExportError, FrameReadError, RunError
 from napari_cln.imaging.preprocessing import prepare
 from napari_cln.io.sources import as_frame
 from napari_cln.network.doubt import Novelty, pooled_texture
 from napari_cln.network.inference import Segmenter
 from napari_cln.network.weights import load_model, save_model
+from napari_cln.workflow.radiomics import write_radiomics
 
 
 def test_results_hold_the_promised_columns_and_a_mask_of_the_frames_own_size(study, tmp_path, networks):
@@ -130,6 +132,18 @@ def test_a_file_that_has_become_another_is_done_again(study, tmp_path, networks)
 
 
 @pytest.mark.slow
+def test_results_that_make_room_for_a_file_of_the_same_name_are_told_of(study, tmp_path, networks):
+    out = tmp_path / "out"
+    run(study / "left", out, networks["first"])
+
+    results = run(study / "right", out, networks["first"])
+
+    assert [(r.source, r.status) for r in results] == [("results.csv", "note"), ("x.png", "ok")]
+    assert "1 file has become another since, and former results are replaced: x.png." in results[0].message
+    assert "give both folders in one command, with another --out" in results[0].message
+
+
+@pytest.mark.slow
 def test_a_missing_mask_is_made_again(study, tmp_path, networks):
     out = tmp_path / "out"
     run(study, out, networks["first"])
@@ -198,6 +212,31 @@ def test_masks_of_a_file_that_has_become_another_are_done_again(study, tmp_path,
     assert sorted(line["source"] for line in lines) == ["a.png", "b.png", "left/x.png", "right/x.png"]
     again = MaskFile(out / "masks.jsonl")
     assert again[0].shape == other.shape[:2]
+
+
+@pytest.mark.slow
+def test_radiomics_are_of_the_masks_of_the_last_run(study, tmp_path, networks):
+    out = tmp_path / "out"
+    run(study, out, networks["first"], masks="rle")
+    for name in ("a.png", "c.png"):
+        shutil.copy(study / "b.png", study / name)
+
+    run(study, out, networks["first"])
+    list(write_radiomics([study], out))
+
+    of = {name: [] for name in ("a.png", "b.png", "c.png")}
+    for row in read_table(out / "radiomics.csv").rows:
+        of.setdefault(row.pop("source"), []).append(row)
+    assert of["a.png"] == of["b.png"] == of["c.png"] != []
+    assert not (out / "masks.jsonl").exists()
+
+
+def test_where_no_mask_was_made_the_radiomics_are_empty(tmp_path, networks):
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n and then nothing")
+    run(tmp_path / "a.png", tmp_path / "out", networks["first"], masks="rle")
+
+    assert list(write_radiomics([tmp_path / "a.png"], tmp_path / "out")) == []
+    assert read_table(tmp_path / "out" / "radiomics.csv").rows == []
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
+from io import BytesIO
 
 import numpy as np
 import pydicom
@@ -110,6 +111,60 @@ def test_a_second_run_writes_what_is_missing_alone(archived):
 
 
 @pytest.mark.slow
+def test_what_was_made_of_a_models_results_goes_with_them(archived, networks):
+    root, _ = archived
+    (root / "out" / "radiomics.csv").write_text("source,frame,node\n")
+
+    run(root / "in", root / "out", networks["second"], redo=True)
+
+    assert not list((root / "out" / "dicom").rglob("*.dcm"))
+    assert not (root / "out" / "radiomics.csv").exists()
+
+
+@pytest.mark.slow
+def test_what_was_made_of_a_file_goes_when_the_file_has_become_another(archived, networks):
+    root, made = archived
+    (root / "out" / "radiomics.csv").write_text("source,frame,node\n")
+    shutil.copy(root / "in" / "neck" / CINE, root / "in" / "neck" / STILL)
+
+    run(root / "in", root / "out", networks["first"])
+
+    assert not any(path.exists() for path in made[f"neck/{STILL}"].written)
+    assert all(path.exists() for path in made[f"neck/{CINE}"].written)
+    assert not (root / "out" / "radiomics.csv").exists()
+
+
+@pytest.mark.slow
+def test_a_report_of_other_results_is_made_again(archived, networks):
+    root, made = archived
+    seg, report = made[f"neck/{STILL}"].written
+    former = {path: path.read_bytes() for path in (seg, report)}
+    run(root / "in", root / "out", networks["second"], redo=True)
+    for path, data in former.items():  # as a stopped run of an earlier version left them
+        path.write_bytes(data)
+
+    again = [file.source for file in archive_results(root / "out", name_sources([root / "in"]))]
+
+    assert f"neck/{STILL}" in again
+    assert b"napari-cln second" in report.read_bytes()
+    assert b"napari-cln first" not in report.read_bytes()
+    assert pydicom.dcmread(report).SOPInstanceUID != pydicom.dcmread(BytesIO(former[report])).SOPInstanceUID
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damaged", [b"", b"no DICOM", bytes(200)])
+def test_a_damaged_report_is_made_again(archived, damaged):
+    root, made = archived
+    _, report = made[f"neck/{STILL}"].written
+    whole = pydicom.dcmread(report)
+    report.write_bytes(damaged)
+
+    list(archive_results(root / "out", name_sources([root / "in"]), mask_threshold=0.25))
+
+    assert pydicom.dcmread(report).SOPInstanceUID == whole.SOPInstanceUID
+
+
+@pytest.mark.slow
 def test_a_segmentation_does_not_outlive_its_result(archived):
     root, made = archived
     table = root / "out" / "results.csv"
@@ -119,7 +174,7 @@ def test_a_segmentation_does_not_outlive_its_result(archived):
     table.write_text("".join([*gone, row]), encoding="utf-8")
 
     sources = name_sources([root / "in"])
-    (again,) = [f for f in archive_results(root / "out", sources, anew={f"neck/{STILL}"}) if f.written]
+    (again,) = [f for f in archive_results(root / "out", sources) if f.written]
 
     assert [path.name for path in again.written] == [f"{STILL}.sr.dcm"]
     assert not made[f"neck/{STILL}"].written[0].exists()
@@ -127,11 +182,12 @@ def test_a_segmentation_does_not_outlive_its_result(archived):
 
 @pytest.mark.slow
 def test_a_mask_that_was_removed_is_missed(archived):
-    root, _ = archived
+    root, made = archived
+    made[f"neck/{STILL}"].written[1].unlink()
     (root / "out" / "masks" / "neck" / f"{STILL}.png").unlink()
 
     sources = name_sources([root / "in"])
-    made = {file.source: file for file in archive_results(root / "out", sources, anew={f"neck/{STILL}"})}
+    made = {file.source: file for file in archive_results(root / "out", sources)}
 
     assert f"{STILL}.png is missing or damaged" in made[f"neck/{STILL}"].problem
 

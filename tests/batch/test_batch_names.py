@@ -157,7 +157,8 @@ def test_a_hashed_file_that_has_become_another_is_done_again(study, tmp_path, ne
 
     results = run(study, out, networks["first"], names="hash")
 
-    assert sorted(r.status for r in results) == ["kept", "kept", "kept", "ok"]
+    assert sorted(r.status for r in results) == ["kept", "kept", "kept", "note", "ok"]
+    assert "a.png" not in results[0].message
     contents = [json.loads(line).get("content") for line in (out / "run.jsonl").read_text().splitlines()]
     assert content_key(study / "a.png") not in contents, "the content is hashed with the salt too"
 

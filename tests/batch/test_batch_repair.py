@@ -17,7 +17,7 @@ from PIL import Image
 from napari_cln.batch.masks import MaskFile
 from napari_cln.batch.names import sources_outside
 from napari_cln.batch.part import segment_part
-from napari_cln.batch.rows import COLUMNS
+from napari_cln.batch.rows import COLUMNS, checksum
 from napari_cln.errors import FrameReadError, RunError
 from napari_cln.network.inference import Segmenter
 
@@ -307,6 +307,23 @@ def test_a_damaged_part_of_a_cluster_is_done_again(study, tmp_path, networks, ma
     assert [result.status for result in told] == ["note", "ok"]
     assert table(tmp_path / "part") == table(tmp_path / "whole")
     assert not (tmp_path / "part/attempt.json").exists()
+
+
+def test_a_part_of_a_file_that_has_become_another_is_done_again(study, tmp_path, networks):
+    segmenter = Segmenter(networks["first"], "cpu")
+    (source,) = sources_outside(tmp_path / "out", [study / "a.png"])
+    segment_part(source, tmp_path / "part", segmenter)
+    attempt = {"fatal": [0], "trying": None}  # the former file ended the process that worked on it
+    (tmp_path / "part" / "attempt.json").write_text(
+        json.dumps({**attempt, "check": checksum(json.dumps(attempt).encode())})
+    )
+    shutil.copy(study / "b.png", study / "a.png")
+
+    done = segment_part(source, tmp_path / "part", segmenter)
+
+    segment_part(source, tmp_path / "expected", segmenter)
+    assert [result.status for result in done] == ["ok"]
+    assert table(tmp_path / "part") == table(tmp_path / "expected")
 
 
 def test_a_part_that_another_run_has_left_is_done_again(study, tmp_path, networks):

@@ -57,6 +57,21 @@ def test_stills_are_passed_over(tmp_path, capsys):
     assert "0 nodes in 0 cines, 1 still passed over" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("options", [[], ["--perfusion"]])
+def test_curves_of_a_former_run_go(tmp_path, options):
+    Image.new("L", (64, 64), 90).save(tmp_path / "still.png")
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in ("perfusion.csv", "perfusion_curves.csv", "perfusion.png"):
+        (out / name).write_text("source,track\nformer.dcm,1\n")
+
+    assert main(["track", str(tmp_path / "still.png"), "--out", str(out), *options]) == 0
+
+    left = {path.name for path in out.glob("perfusion*")}
+    assert left == ({"perfusion.csv", "perfusion_curves.csv"} if options else set())
+    assert not any(table(out / name) for name in left)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("masks", ["png", "rle"])
 def test_radiomics_stand_beside_the_results(tmp_path, masks):

@@ -6,13 +6,15 @@
     OUT/dicom/neck/a.dcm.sr.dcm     scores and sizes
 
 They are made from the results on disk, so that a run that was stopped goes on, and a rerun makes what is
-missing. They carry the patient and study of their image, as the archive demands.
+missing or of other results: the head of each file, which no archive gets, has a checksum of the rows that it
+was made of. They carry the patient and study of their image, as the archive demands.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Collection, Iterable, Iterator, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
@@ -21,19 +23,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pydicom.filereader import read_file_meta_info
 
 from ..disk.atomic import write_atomically
 from ..errors import ClnError, ExportError, FrameReadError
 from ..imaging.measurement import Measurement, measure, spacing_of
-from ..io.dicom.objects.findings import Algorithm, FrameFindings, ImageIdentity, encode
+from ..io.dicom.objects.findings import Algorithm, FrameFindings, ImageIdentity, derived_uid, encode
 from ..io.dicom.objects.report import report_of
 from ..io.dicom.objects.segmentation import segmentation_of
 from ..io.sources import FrameSource, is_dicom_image, open_source
 from ..types import UNLIKE_TRAINING_DATA, Node
-from .names import NamedSource, picture_path
+from .names import NamedSource, object_path, picture_path
 from .rows import COLUMNS
 
-FOLDER = "dicom"
+RESULTS = derived_uid("results")
+"""Says in the head of a file that what follows is the checksum of its rows."""
 DOUBTED = ("look twice", "do not rely on it")
 """Levels of doubt that a prediction's first warning begins with."""
 NO_IDENTITY = (
@@ -71,9 +75,8 @@ def archive_results(
     sources: Iterable[NamedSource],
     *,
     mask_threshold: float | None = None,
-    anew: Collection[str] = (),
 ) -> Iterator[ArchivedFile]:
-    """Write a segmentation and a report of each DICOM file in a folder of results.
+    """Write a segmentation and a report of each DICOM file in a folder of results, where they are missing.
 
     Parameters
     ----------
@@ -83,8 +86,6 @@ def archive_results(
         The files that the results are of.
     mask_threshold : float, optional
         The model's operating point on probability.
-    anew : collection of str
-        Names of files whose results are new; of others, only what is missing is written.
 
     Yields
     ------
@@ -102,12 +103,11 @@ def archive_results(
         source, kept = by_name.get(name), list(rows)
         if source is None:
             continue
-        stem = folder / FOLDER / picture_path(name, 0, 1).with_suffix("")
-        report = stem.with_name(f"{stem.name}.sr.dcm")
-        if name not in anew and report.exists():
+        report = folder / object_path(name, "sr")
+        if _results_of(report) == _checksum(kept):
             continue
         try:
-            yield _archive(source, kept, folder, stem, mask_threshold)
+            yield _archive(source, kept, folder, mask_threshold)
         except OSError as cause:
             raise ExportError(
                 f"{report.name} can't be written ({cause.strerror}).",
@@ -116,9 +116,9 @@ def archive_results(
 
 
 def _archive(
-    source: NamedSource, rows: Sequence[dict[str, str]], folder: Path, stem: Path, threshold: float | None
+    source: NamedSource, rows: Sequence[dict[str, str]], folder: Path, threshold: float | None
 ) -> ArchivedFile:
-    paths = {kind: stem.with_name(f"{stem.name}.{kind}.dcm") for kind in ("seg", "sr")}
+    paths = {"seg": folder / object_path(source.name, "seg"), "sr": folder / object_path(source.name, "sr")}
     for path in paths.values():  # of another result
         with suppress(FileNotFoundError):
             path.unlink()
@@ -143,21 +143,41 @@ def _archive(
         algorithm = Algorithm(
             model_id=first["model"], mask_threshold=threshold, cutoff=float(first["cutoff"])
         )
+        check = _checksum(rows)
         made = {
-            "seg": segmentation_of(findings, identity, origin="predicted", algorithm=algorithm),
-            "sr": report_of(findings, identity, origin="predicted", algorithm=algorithm),
+            "seg": segmentation_of(
+                findings, identity, origin="predicted", algorithm=algorithm, made_of=check.hex()
+            ),
+            "sr": report_of(findings, identity, origin="predicted", algorithm=algorithm, made_of=check.hex()),
         }
     except ClnError as error:
         return ArchivedFile(source=source.name, problem=source.hide(str(error)))
-    stem.parent.mkdir(parents=True, exist_ok=True)
+    paths["sr"].parent.mkdir(parents=True, exist_ok=True)
     written = []
     for kind, dataset in made.items():  # the report last: it tells that both are there
         if dataset is not None:
+            dataset.file_meta.PrivateInformationCreatorUID = RESULTS
+            dataset.file_meta.PrivateInformation = check
             write_atomically(paths[kind], encode(dataset))
             written.append(paths[kind])
     return ArchivedFile(
         source=source.name, written=tuple(written), n_left_out=identity.n_frames - len(findings)
     )
+
+
+def _checksum(rows: Sequence[dict[str, str]]) -> bytes:
+    """Checksum of the results on a file: its rows, masks, model and version."""
+    return hashlib.sha256("\n".join(row["check"] for row in rows).encode()).digest()
+
+
+def _results_of(report: Path) -> bytes | None:
+    """Checksum of the results that a report was made of; None where no report says it."""
+    try:
+        head = read_file_meta_info(report)
+        is_ours = head.get("PrivateInformationCreatorUID") == RESULTS
+        return bytes(head.PrivateInformation) if is_ours else None
+    except Exception:  # a damaged head can raise anything
+        return None
 
 
 def _findings(

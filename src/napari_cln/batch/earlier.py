@@ -27,7 +27,7 @@ N_NAMED = 3
 
 @dataclass(frozen=True, kw_only=True)
 class RepairNote:
-    """A finding of damage or an edit, and what was done about it.
+    """A finding of damage, an edit or a replaced file, and what was done about it.
 
     Parameters
     ----------

@@ -56,7 +56,8 @@ class FrameResult:
     status : str
         ``"ok"``; ``"unlike-training-data"`` for a frame whose result is not to be relied on;
         ``"failed"``; ``"kept"`` for a whole file that an earlier run had done; or ``"note"``: a file of
-        the results, which ``source`` then names, was damaged or edited meanwhile.
+        the results, which ``source`` then names, was damaged or edited meanwhile, or loses the results
+        of files that have become others.
     message : str
         Why it failed, what to know about it, or what is done again.
     progress : float
@@ -118,16 +119,17 @@ def open_results(
 
 
 def notes_of(results: ResultsFolder) -> Iterator[FrameResult]:
-    """Tell what was found damaged or edited in a folder of results."""
+    """Tell what was found damaged, edited or of former files in a folder of results."""
     for note in results.notes:
         yield FrameResult(source=note.about, frame=None, status="note", message=note.text, progress=0.0)
 
 
-def forget_changed(sources: Iterable[NamedSource], results: ResultsFolder) -> None:
-    """Forget the results of files that have become others since."""
+def forget_changed(sources: Iterable[NamedSource], results: ResultsFolder) -> bool:
+    """Forget the results of files that have become others since, and return whether there are such."""
     changed = {source.name for source in sources if _has_changed(source, results.content(source.name))}
     if changed:
         results.forget(changed)
+    return bool(changed)
 
 
 def _has_changed(source: NamedSource, content: str | None) -> bool:

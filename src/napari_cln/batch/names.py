@@ -26,6 +26,9 @@ from ..io.sources import locate_sources
 Naming: TypeAlias = Literal["path", "hash"]
 """Ways to call files in the results: by their path, or by a salted hash of it."""
 
+ARCHIVE = PurePosixPath("dicom")
+"""Folder of the DICOM objects in a folder of results."""
+RADIOMICS = "radiomics.csv"
 MAGIC = frozenset("*?[")
 MAX_NAME_BYTES = 200
 """File systems take 255 bytes a name; what is left is for a frame number and an ending."""
@@ -243,6 +246,12 @@ def picture_path(name: str, frame: int, n_frames: int) -> PurePosixPath:
     *folders, last = (_short(part) for part in name.split("/"))
     number = f"_frame{frame:04d}" if n_frames > 1 else ""
     return PurePosixPath(*folders, f"{last}{number}.png")
+
+
+def object_path(name: str, kind: Literal["seg", "sr"]) -> PurePosixPath:
+    """Return the place of a file's DICOM segmentation or report in a folder of results."""
+    stem = picture_path(name, 0, 1).with_suffix("")
+    return ARCHIVE / stem.with_name(f"{stem.name}.{kind}.dcm")
 
 
 def _short(part: str) -> str:

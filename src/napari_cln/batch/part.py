@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ..disk.atomic import replacing
 from ..errors import ExportError
-from .job import FrameResult, open_results, segment_sources
+from .job import FrameResult, forget_changed, open_results, segment_sources
 from .names import NamedSource
 from .record import AnotherRunError
 from .rows import FrameKey, checksum
@@ -115,6 +115,8 @@ def segment_part(
                 FrameResult(source=source.name, frame=None, status="note", message=text, progress=0.0)
             )
         path = part / "attempt.json"
+        if forget_changed([source], results):
+            path.unlink(missing_ok=True)  # what the former file did to a process says nothing of this one
         attempt, died = _Attempt.after(path)
         attempt.write(path)
 

@@ -30,10 +30,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..disk.atomic import replacing, sweep
-from ..errors import ExportError, RunError
-from .earlier import SET_ASIDE, EarlierRun, RepairNote
+from ..errors import ExportError, RunError, counted
+from .earlier import N_NAMED, SET_ASIDE, EarlierRun, RepairNote
 from .masks import MaskFile, MaskLines
-from .names import is_hashed, picture_path
+from .names import RADIOMICS, is_hashed, object_path, picture_path
 from .pictures import check_of_pixels, encode_picture
 from .record import AnotherModelError, AnotherNamingError, DoneFrames, RunRecord, SourceRecord
 from .rows import HEADING, KINDS, FrameKey, FrameRows, ResultsTable, Row, failed_row, frame_rows
@@ -68,7 +68,7 @@ class ResultsFolder:
     Attributes
     ----------
     notes : list of RepairNote
-        What was damaged or edited meanwhile, and is done again.
+        What was damaged or edited meanwhile, or is of a file that has become another, and is done again.
 
     Raises
     ------
@@ -121,6 +121,8 @@ class ResultsFolder:
         earlier = EarlierRun(self._csv, self._record, self._mask_lines, pictures)
         earlier.take_up(self._done, is_new=is_new)
         self.notes = earlier.notes
+        if not self.run_length:  # its lines would no longer be those of the table
+            (self.path / "masks.jsonl").unlink(missing_ok=True)
         self._rows = self._append_to_csv()
         self._open_files.callback(lambda: self._rows.close())
 
@@ -134,6 +136,7 @@ class ResultsFolder:
                 f"{self.path.name} holds results under the files' own names. Choose another --out."
             )
         _remove_pictures(self.path, keys)
+        _remove_derived(self.path, {key.source for key in keys})
         for file in (record, self._csv, self.path / "masks.jsonl"):
             file.unlink(missing_ok=True)
 
@@ -157,13 +160,16 @@ class ResultsFolder:
         return None if entry is None else entry.content
 
     def forget(self, sources: Set[str]) -> None:
-        """Remove rows and pictures of sources whose file has become another."""
+        """Remove rows and pictures of sources whose file has become another, and what was made of them."""
         with _explaining(self.path, "results.csv"):
             old = [rows.key for rows in self._frames() if rows.key.source in sources]
             _remove_pictures(self.path, old)
+            _remove_derived(self.path, sources)
             if self._mask_lines:
                 self._mask_lines.keep(lambda key: key.source not in sources)
             self._rewrite(rows.text for rows in self._frames() if rows.key.source not in sources)
+        if replaced := sorted(source for source in sources if self.done(source)):
+            self.notes.append(_note_of_replaced(replaced))
         for source in sources:
             self._record.sources.pop(source, None)
             self._done.forget(source)
@@ -310,6 +316,27 @@ def _remove_pictures(folder: Path, keys: Iterable[FrameKey]) -> None:
         for kind in KINDS:
             for n_frames in (1, 2):
                 (folder / kind / picture_path(*key, n_frames)).unlink(missing_ok=True)
+
+
+def _remove_derived(folder: Path, sources: Iterable[str]) -> None:
+    """Remove what was made of the results of sources: their DICOM objects, and the radiomics of all."""
+    for source in sources:
+        for kind in ("seg", "sr"):
+            (folder / object_path(source, kind)).unlink(missing_ok=True)
+    (folder / RADIOMICS).unlink(missing_ok=True)
+
+
+def _note_of_replaced(sources: Sequence[str]) -> RepairNote:
+    """Tell of sources whose results make room for those of another file of the same name."""
+    n = len(sources)
+    others = f" and {n - N_NAMED} more" * (n > N_NAMED)
+    text = (
+        f"{counted(n, 'file has become another', 'files have become others')} since, and former results "
+        f"are replaced: {', '.join(sources[:N_NAMED])}{others}. If the former file lies in another folder "
+        "and its results are to stay, give both folders in one command, with another --out: then files of "
+        "one name keep apart."
+    )
+    return RepairNote(about="results.csv", text=text)
 
 
 def _holds_results(folder: Path) -> bool:

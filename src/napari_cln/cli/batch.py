@@ -107,7 +107,7 @@ def segment_files(
     if radiomics:
         _measure(path, out, names)
     print(f"{tally}: {'results.csv' if names == 'hash' else out / 'results.csv'}")
-    n_refused = _archive(path, out, model, tally.anew) if dicom else 0
+    n_refused = _archive(path, out, model) if dicom else 0
     return 1 if tally.n["failed"] or n_refused else 0
 
 
@@ -121,15 +121,15 @@ def _check_dicom(masks: str, names: str) -> None:
         )
 
 
-def _archive(paths: Sequence[str], out: Path, model: str, anew: set[str]) -> int:
+def _archive(paths: Sequence[str], out: Path, model: str) -> int:
     """Write segmentations and reports, and count the DICOM files of which there can be none."""
-    from ..batch.dicom import FOLDER, archive_results
-    from ..batch.names import sources_outside
+    from ..batch.dicom import archive_results
+    from ..batch.names import ARCHIVE, sources_outside
     from ..models.library import read_card
 
     n_files = n_refused = n_others = 0
     for file in archive_results(
-        out, sources_outside(out, paths, "path"), mask_threshold=read_card(model).mask_threshold, anew=anew
+        out, sources_outside(out, paths, "path"), mask_threshold=read_card(model).mask_threshold
     ):
         n_files += len(file.written)
         n_others += not file.is_dicom
@@ -150,7 +150,7 @@ def _archive(paths: Sequence[str], out: Path, model: str, anew: set[str]) -> int
             file=sys.stderr,
         )
     refused = f", {counted(n_refused, 'file')} refused" if n_refused else ""
-    print(f"{n_files} DICOM objects written{refused}: {out / FOLDER}")
+    print(f"{n_files} DICOM objects written{refused}: {out / ARCHIVE}")
     return n_refused
 
 
@@ -164,11 +164,10 @@ def _measure(path: Sequence[str], out: Path, names: Literal["path", "hash"]) -> 
 
 
 class _Tally:
-    """Frames of a batch by their status, the files that were done anew, and the lines to tell meanwhile."""
+    """Frames of a batch by their status, and the lines to tell meanwhile."""
 
     def __init__(self) -> None:
         self.n: Counter[str] = Counter()
-        self.anew: set[str] = set()
         self._source = ""
         self._n_failed = 0
 
@@ -182,8 +181,6 @@ class _Tally:
         Of the failures of one file the first few are told.
         """
         self.n[result.status] += 1
-        if result.status not in ("kept", "note"):
-            self.anew.add(result.source)
         if result.status == "note":
             return f"note: {result.message}"
         if result.status != "failed":

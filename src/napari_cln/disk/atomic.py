@@ -115,6 +115,27 @@ def write_result(path: Path, data: bytes) -> None:
         ) from cause
 
 
+def remove_result(path: Path) -> None:
+    """Remove a result of a former run, if it is there.
+
+    Parameters
+    ----------
+    path : Path
+
+    Raises
+    ------
+    ExportError
+        If the disk refuses.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as cause:
+        raise ExportError(
+            f"{path.name} is of a former run, and can't be removed ({cause.strerror}).",
+            "Check that its folder can be written to, and that no other program has the file open.",
+        ) from cause
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[TextIO]:
     """Open a file to write that takes the place of ``path`` when the block ends, whole or not at all.

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..batch.masks import MaskFile
-from ..batch.names import Naming, picture_path, sources_outside
+from ..batch.names import RADIOMICS, Naming, picture_path, sources_outside
 from ..batch.rows import FrameKey
 from ..disk.tables import write_table
 from ..errors import ClnError, InputError
@@ -17,8 +17,6 @@ from ..imaging.measurement import painted_ids
 from ..imaging.radiomics import CODES, Radiomics, radiomics
 from ..io.sources import open_source, read_frame
 from ..types import Frame
-
-TABLE = "radiomics.csv"
 
 
 def write_radiomics(
@@ -61,7 +59,7 @@ def write_radiomics(
         except ClnError:
             continue  # the segmentation has told it
     headings = list(rows[0]) if rows else ["source", "frame", "node"]
-    write_table(out / TABLE, headings, ([row.get(name) for name in headings] for row in rows))
+    write_table(out / RADIOMICS, headings, ([row.get(name) for name in headings] for row in rows))
 
 
 class _Masks:
@@ -70,7 +68,7 @@ class _Masks:
     def __init__(self, out: Path) -> None:
         self._out = out
         lines = out / "masks.jsonl"
-        self._file = MaskFile(lines) if lines.exists() else None
+        self._file = MaskFile(lines) if lines.exists() and lines.stat().st_size else None
         self._places = {key: k for k, key in enumerate(self._file.keys)} if self._file else {}
 
     def of(self, key: FrameKey, n_frames: int) -> NDArray[np.uint8] | None:

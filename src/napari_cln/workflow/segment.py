@@ -17,7 +17,7 @@ import numpy as np
 
 from ..batch.job import FrameResult, forget_changed, notes_of, open_results, segment_sources
 from ..batch.names import Naming, mark_of_naming, sources_outside
-from ..disk.atomic import write_result
+from ..disk.atomic import remove_result, write_result
 from ..disk.tables import write_table
 from ..errors import ClnError, PredictionError
 from ..imaging.perfusion import TimeIntensity, perfusion_of_each
@@ -73,7 +73,8 @@ def segment_to_folder(
     ------
     FrameResult
         As each frame is written. A file that can't be read is a ``"failed"`` one, and the job
-        goes on. Where the results of an earlier run were damaged, a ``"note"`` comes first.
+        goes on. Where the results of an earlier run were damaged, or are of files that have become others, a
+        ``"note"`` comes first.
 
     Raises
     ------
@@ -93,8 +94,8 @@ def segment_to_folder(
     with open_results(
         out, segmenter.card, masks=masks, overlays=overlays, naming=naming, redo=redo
     ) as results:
-        yield from notes_of(results)
         forget_changed(sources, results)
+        yield from notes_of(results)
         yield from segment_sources(sources, segmenter, results)
         results.sort()
 
@@ -165,7 +166,7 @@ def track_to_folder(
         As for :func:`napari_cln.segment_to_folder`.
     wash_in : bool
         Also measure how a contrast agent washes into each node, in ``perfusion.csv``,
-        ``perfusion_curves.csv`` and ``perfusion.png``.
+        ``perfusion_curves.csv`` and ``perfusion.png``; those of a former run are removed in any case.
     dynamic_range_db : float, optional
         As for :func:`napari_cln.perfusion`.
 
@@ -204,6 +205,8 @@ def track_to_folder(
         out.mkdir(parents=True, exist_ok=True)
     write_table(out / PLACES, PLACE_COLUMNS, _places(results))
     write_table(out / CLIPS, CLIP_COLUMNS, _clips(results, segmenter.model.model_id))
+    for name in (CURVES, WASH_IN, CURVES_DRAWN):
+        remove_result(out / name)  # of other clips
     if wash_in:
         write_table(out / CURVES, CURVE_COLUMNS, _points(results))
         write_table(out / WASH_IN, WASH_IN_COLUMNS, _wash_ins(results))
