@@ -66,6 +66,71 @@ def test_two_keys_lead_from_the_folder_to_its_end(viewer, dock, folder, key):
     assert folder.case(ids[2]).status == "predicted"
 
 
+def type_patient(dock, patient: str) -> None:
+    """Type a patient, and leave the field by Enter."""
+    dock.view.about.patient.selectAll()
+    QTest.keyClicks(dock.view.about.patient, patient)
+    QTest.keyClick(dock.view.about.patient, Qt.Key.Key_Return)
+
+
+def test_a_patient_and_a_note_that_are_typed_stay_with_their_frame(dock, folder, key):
+    ids, about = folder.ids(), dock.view.about
+    type_patient(dock, "Doe, Jane")
+    QTest.keyClicks(about.note, "capsule blurred")
+    QTest.keyClick(about.note, Qt.Key.Key_Return)
+    key(Qt.Key.Key_A)
+
+    key(Qt.Key.Key_K)
+    assert (about.patient.text(), about.note.text()) == ("", "")
+    key(Qt.Key.Key_A)
+
+    jane = folder.dataset.hash_key("patient", "doe, jane")
+    assert [folder.record(case_id).patient_key == jane for case_id in ids[1:3]] == [True, False]
+    assert [folder.record(case_id).note for case_id in ids[1:3]] == ["capsule blurred", ""]
+    assert folder.case(ids[2]).status == "accepted"
+
+
+def test_a_typed_patient_is_not_refused_for_the_next_patients_frame(dock, folder, key):
+    ids = folder.ids()
+    for case_id, patient in zip(ids, "ABCD", strict=True):
+        known = read_annotation(folder, folder.case(case_id))
+        folder.save(known, patient=patient, who="m")
+    dock.session.open_case(ids[2])
+    type_patient(dock, "C")
+
+    key(Qt.Key.Key_A)
+    key(Qt.Key.Key_K)
+    key(Qt.Key.Key_A)
+
+    assert [folder.case(case_id).status for case_id in ids[2:]] == ["accepted"] * 2
+
+
+def test_what_is_being_typed_is_taken_for_its_frame_before_the_next_one_comes(dock, folder, key, qtbot):
+    ids, about = folder.ids(), dock.view.about
+    QTest.keyClicks(about.patient, "Doe, Jane")
+    QTest.keyClicks(about.note, "capsule blurred")
+
+    qtbot.mouseClick(dock.view.walk.forward, Qt.MouseButton.LeftButton)
+    dock.session.flush()
+
+    assert (about.patient.text(), about.note.text()) == ("", "")
+    jane = folder.dataset.hash_key("patient", "doe, jane")
+    assert [folder.record(case_id).patient_key == jane for case_id in ids[1:3]] == [True, False]
+    assert [folder.record(case_id).note for case_id in ids[1:3]] == ["capsule blurred", ""]
+
+
+def test_a_script_types_a_patient_for_one_frame(dock, folder):
+    session, ids = dock.session, folder.ids()
+    session.open_case(ids[2])
+    session.notes.take_patient("Doe, Jane")
+    session.turn_to(ids[3])
+    session.decisions.accept()
+    session.flush()
+
+    jane = folder.dataset.hash_key("patient", "doe, jane")
+    assert [folder.record(case_id).patient_key == jane for case_id in ids[2:]] == [True, False]
+
+
 def test_an_empty_mask_is_not_gone_on_from(viewer, dock, key, qtbot):
     (labels,) = (layer for layer in viewer.layers if isinstance(layer, Labels))
     labels.data[:] = 0

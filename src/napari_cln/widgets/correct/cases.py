@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 REDRAWN = (LayerKind.DIFFERENCE, LayerKind.READING, LayerKind.SKETCH)
 """Layers beside a mask that stay with the layers of the open frame, and are filled anew or hidden."""
+PATIENT_KEY = "napari-cln patient"
+"""Key in an Image layer's metadata for the patient that a reader typed: it goes where the picture goes."""
 MOST_UNPAINTED = 20
 """Frames without strokes that are kept aside."""
 
@@ -54,6 +56,11 @@ def add_mask(viewer: ViewerModel, image: Image, masks: NDArray[np.uint8] | None 
     viewer.add_layer(labels)
     labels.mode = "paint"
     return labels
+
+
+def patient_on(image: Image, mask: PaintedMask | None) -> str:
+    """Return the patient whom a reader typed for a picture, else whom its file names; empty for nobody."""
+    return str(image.metadata.get(PATIENT_KEY, "" if mask is None else mask.patient))
 
 
 def saved_masks(folder: TrainingFolder, mask: PaintedMask) -> Annotation:

@@ -27,7 +27,7 @@ from ...study.reading import digest
 from ...types import Annotation, Case, Frame
 from ..common.failures import words_of
 from ..common.parts import Signal
-from .cases import saved_masks
+from .cases import patient_on, saved_masks
 from .ledger import Given, Judgement, follow_nodes
 from .painted import PaintedMask, annotation_of
 
@@ -308,8 +308,6 @@ class Filing(QObject):
         The reader; empty as long as no name was typed.
     needs_name : bool
         Whether something waits for a reader's name.
-    patient : str, optional
-        Typed for the image in view.
     left : LeftBehind
         Strokes that were never saved.
     saver : Saver
@@ -322,7 +320,6 @@ class Filing(QObject):
         super().__init__()
         self.folder: TrainingFolder | None = None
         self.who, self.needs_name = "", False
-        self.patient: str | None = None
         self.left = LeftBehind()
         self.saver = Saver()
         self.saver.setParent(self)
@@ -472,7 +469,7 @@ class Filing(QObject):
             case_id=str(mask.case_id),
             who=self.who,
             about=Provenance(
-                patient=self.patient,
+                patient=patient_on(mask.image, mask) or None,
                 cine=name_of_cine(mask),
                 who=self.who,
                 kind=source_kind_of(annotation.frame),
