@@ -10,10 +10,11 @@ from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QDockWidget, QFileDialog, QMainWindow
 
+from napari_cln._layers import KEY
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.readers import read_annotation
 from napari_cln.folder.worklist import WorkFilter
-from napari_cln.types import Annotation, Frame, Node
+from napari_cln.types import Annotation, Frame, Node, Prediction
 from napari_cln.widgets.common.workplace import workplace_of
 
 pytestmark = pytest.mark.usefixtures("config")
@@ -240,3 +241,27 @@ def test_keys_alone_lead_from_a_folder_to_accepted_frames(viewer, folder, qtbot,
     qtbot.waitUntil(lambda: dock.session.filing.saver.is_idle, timeout=30_000)
 
     assert {case.status for case in folder.cases()} == {"accepted"}
+
+
+def test_a_frame_that_is_worth_a_look_is_shown_though_its_layer_shows_another_one_since(dock, folder, qtbot):
+    ids, session, listed = folder.ids(), dock.session, dock.view.worthy.rows
+    mask = session.mask
+    mask.labels.metadata[KEY] = Prediction(
+        frame=mask.frame,
+        probability=mask.masks * np.float32(0.5),
+        instances=mask.masks.copy(),
+        node_scores=(0.05,),
+        class_probabilities={"benign": 0.03, "malignant": 0.97},
+        model_id="ynet@123456789abc",
+    )
+    name = session.navigator.image.name
+    dock.view.worthy.look.click()
+    session.open_case(ids[2])
+    qtbot.waitUntil(lambda: listed.count() > 0, timeout=30_000)
+    (row,) = [listed.item(n) for n in range(listed.count()) if listed.item(n).text().startswith(f"{name}:")]
+
+    listed.itemClicked.emit(row)
+
+    assert session.mask.case_id == ids[1]
+    dock.view.study.open_folder(folder.path)
+    assert listed.count() == 0

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
     import napari
 
+    from .filing import SaveRequest
+
 SEEN = ("visible", "opacity", "blending", "translate", "scale", "rotate", "shear", "affine")
 """Events of layers that change what the canvas shows."""
 MOVED = ("inserted", "removed", "reordered")
@@ -117,8 +119,16 @@ class CorrectDock(QWidget):
         if self.session.routes.is_free and folder.ids():
             self.view.walk.go_through_folder()
         self.session.enter(folder)
+        self.view.worthy.forget()
+        self.second.forget()
+        self.second.look()
         self.view.held.enter(folder, lambda: self.view.study.who)
         workplace_of(self.viewer).open_folder(folder.path)
+
+    def _have_read(self, request: SaveRequest) -> None:
+        folder = self.session.folder
+        if folder is not None and folder.path == request.folder.path:
+            self.view.held.take_saved(request.case_id)
 
     def _take_reader(self) -> None:
         self.message.forget(NO_NAME)
@@ -219,7 +229,7 @@ class CorrectDock(QWidget):
         session.changed.connect(self._show)
         session.told.connect(self.message.say)
         session.saved.connect(self.second.take_saved)
-        session.saved.connect(lambda request: view.held.take_saved(request.case_id))
+        session.saved.connect(self._have_read)
         view.held.failed.connect(lambda reason: self.message.say(reason, "bad"))
         self.second.changed.connect(self._show_other)
         self.second.told.connect(self.message.say)

@@ -298,6 +298,7 @@ class Desk:
         self._steps: WeakKeyDictionary[Labels, tuple[int, ...]] = WeakKeyDictionary()
         self._watched: WeakSet[Labels] = WeakSet()
         self._ledgers: dict[tuple[str, str], Ledger] = {}
+        self._of_folders: dict[Path, dict[tuple[str, str], Ledger]] = {}
         self._dirty: dict[PaintedMask, None] = {}
 
     def __iter__(self) -> Iterator[PaintedMask]:
@@ -335,6 +336,10 @@ class Desk:
         self._watch(labels)
         self._masks.setdefault(labels, {})[index] = mask
         return mask
+
+    def enter(self, folder: Path) -> None:
+        """Keep what is said of frames from now on apart from what was said in another training folder."""
+        self._ledgers = self._of_folders.setdefault(folder, {} if self._of_folders else self._ledgers)
 
     def of_labels(self, labels: Labels) -> dict[int, PaintedMask]:
         """Every mask of a layer that was looked at, by frame."""

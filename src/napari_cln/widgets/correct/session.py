@@ -136,8 +136,11 @@ class Session(QObject):
         self.steps.unbind()
 
     def enter(self, folder: TrainingFolder) -> None:
-        """Save into a training folder from now on."""
-        self.look()
+        """Save into a training folder from now on; what was painted until now is the former one's."""
+        self.look(seconds=60)
+        if self.folder is not None and self.folder.path != folder.path:
+            self.navigator.close_case()
+        self.desk.enter(folder.path)
         self.work.enter(folder)
         self.filing.enter(folder)
         self.refresh()
@@ -242,7 +245,8 @@ class Session(QObject):
     def _take_saved(self, request: SaveRequest) -> None:
         self.work.take_saved(request)
         for mask in self.desk:  # another layer of the same frame
-            if mask is not request.mask and mask.case_id == request.case_id and not request.second:
+            is_same = mask.case_id == request.case_id and mask.folder in (None, request.folder.path)
+            if is_same and mask is not request.mask and not request.second:
                 mask.is_behind = mask.seen != request.mask.seen
         self.saved.emit(request)
         self.changed.emit()

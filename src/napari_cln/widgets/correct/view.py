@@ -14,14 +14,14 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QLineEdit, QWidget
 
 from ..._layers import KEY
 from ...errors import DatasetError
-from ...folder.dataset import TrainingFolder, home_of
+from ...folder.dataset import TrainingFolder
 from ...imaging.editing import nodes_in_parts
 from ...types import Frame, Node
 from ..common.in_view import ViewFault
 from ..common.number_field import NumberField
 from ..common.parts import Signal, beside, button, folded, form, small, stacked
 from ..prompts.scale import ScaleRow
-from .cases import patient_on
+from .cases import home_elsewhere, patient_on
 from .filing import StrokeOffer
 from .held import HeldFrames
 from .navigator import RouteState
@@ -117,10 +117,8 @@ def _without_mask(image: Image | None, folder: TrainingFolder | None) -> str:
     if image is None:
         return ""
     known = image.metadata.get(KEY)
-    home = home_of(known.source) if isinstance(known, Frame) else None
-    if home is not None and (folder is None or home != folder.path):
-        return f"A frame of the training folder {home.name}, to look at. Open that folder here to correct it."
-    return "No mask yet: segment the frame, or start an empty one."
+    elsewhere = home_elsewhere(known if isinstance(known, Frame) else None, folder)
+    return elsewhere or "No mask yet: segment the frame, or start an empty one."
 
 
 def _clinical(folder: TrainingFolder | None, case_id: str | None, revision: int) -> str:
