@@ -716,6 +716,24 @@ class TestFacts:
         finish(dock)
         assert dock.view.about.patient.text() == ""
 
+    def test_what_waits_for_a_name_is_saved_with_the_patient_of_its_own_image(
+        self, viewer, dock, folder, predicted, open_image, press, finish
+    ):
+        name(dock, "")
+        predicted.paint((260, 330), 1)
+        finish(dock)
+        first = folder.identify(dock.session.mask.frame)
+        predict(viewer, open_image(viewer, REAL), np.s_[40:80, 40:80]).paint((90, 60), 1)
+        finish(dock)
+        dock.session.notes.take_patient("Doe, Jane")
+
+        name(dock, "r1")
+        finish(dock)
+
+        keys = {case.id: case.patient for case in folder.cases()}
+        assert keys.pop(first) == folder.dataset.hash_key("patient", read_frame(FRAME).patient_id)
+        assert [*keys.values()] == [folder.dataset.hash_key("patient", "doe, jane")]
+
 
 class TestFaults:
     def test_a_full_disk_is_told_and_the_strokes_stay(self, dock, folder, predicted, finish, monkeypatch):

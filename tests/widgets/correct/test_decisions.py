@@ -30,6 +30,7 @@ from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.readers import read_annotation
 from napari_cln.types import Annotation, Frame, Node, Prediction
 from napari_cln.widgets.common.results import Results
+from napari_cln.widgets.correct.cases import CaseKey
 from napari_cln.widgets.correct.session import Session
 
 RUNS = int(os.environ.get("NAPARI_CLN_RUNS", "25"))
@@ -265,7 +266,7 @@ class Reading(RuleBasedStateMachine):
     def walk(self, number):
         ids = self.folder.ids()
         case_id = ids[number % len(ids)]
-        self.was_aside = self.session.navigator.cases.has_aside(case_id, None)
+        self.was_aside = self.session.navigator.cases.has_aside(CaseKey(self.folder.path, case_id))
         if case_id in self.desks and self.desks[case_id].is_stale:
             self.session.filing.saver.flush()  # else it is a race whether the folder is asked
         self.go(number)

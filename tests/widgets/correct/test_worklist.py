@@ -10,10 +10,11 @@ from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QDockWidget, QFileDialog, QMainWindow
 
+from napari_cln._layers import KEY
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.readers import read_annotation
 from napari_cln.folder.worklist import WorkFilter
-from napari_cln.types import Annotation, Frame, Node
+from napari_cln.types import Annotation, Frame, Node, Prediction
 from napari_cln.widgets.common.workplace import workplace_of
 
 pytestmark = pytest.mark.usefixtures("config")
@@ -64,6 +65,71 @@ def test_two_keys_lead_from_the_folder_to_its_end(viewer, dock, folder, key):
     key(Qt.Key.Key_U)
     assert cases.case_id == ids[2]
     assert folder.case(ids[2]).status == "predicted"
+
+
+def type_patient(dock, patient: str) -> None:
+    """Type a patient, and leave the field by Enter."""
+    dock.view.about.patient.selectAll()
+    QTest.keyClicks(dock.view.about.patient, patient)
+    QTest.keyClick(dock.view.about.patient, Qt.Key.Key_Return)
+
+
+def test_a_patient_and_a_note_that_are_typed_stay_with_their_frame(dock, folder, key):
+    ids, about = folder.ids(), dock.view.about
+    type_patient(dock, "Doe, Jane")
+    QTest.keyClicks(about.note, "capsule blurred")
+    QTest.keyClick(about.note, Qt.Key.Key_Return)
+    key(Qt.Key.Key_A)
+
+    key(Qt.Key.Key_K)
+    assert (about.patient.text(), about.note.text()) == ("", "")
+    key(Qt.Key.Key_A)
+
+    jane = folder.dataset.hash_key("patient", "doe, jane")
+    assert [folder.record(case_id).patient_key == jane for case_id in ids[1:3]] == [True, False]
+    assert [folder.record(case_id).note for case_id in ids[1:3]] == ["capsule blurred", ""]
+    assert folder.case(ids[2]).status == "accepted"
+
+
+def test_a_typed_patient_is_not_refused_for_the_next_patients_frame(dock, folder, key):
+    ids = folder.ids()
+    for case_id, patient in zip(ids, "ABCD", strict=True):
+        known = read_annotation(folder, folder.case(case_id))
+        folder.save(known, patient=patient, who="m")
+    dock.session.open_case(ids[2])
+    type_patient(dock, "C")
+
+    key(Qt.Key.Key_A)
+    key(Qt.Key.Key_K)
+    key(Qt.Key.Key_A)
+
+    assert [folder.case(case_id).status for case_id in ids[2:]] == ["accepted"] * 2
+
+
+def test_what_is_being_typed_is_taken_for_its_frame_before_the_next_one_comes(dock, folder, key, qtbot):
+    ids, about = folder.ids(), dock.view.about
+    QTest.keyClicks(about.patient, "Doe, Jane")
+    QTest.keyClicks(about.note, "capsule blurred")
+
+    qtbot.mouseClick(dock.view.walk.forward, Qt.MouseButton.LeftButton)
+    dock.session.flush()
+
+    assert (about.patient.text(), about.note.text()) == ("", "")
+    jane = folder.dataset.hash_key("patient", "doe, jane")
+    assert [folder.record(case_id).patient_key == jane for case_id in ids[1:3]] == [True, False]
+    assert [folder.record(case_id).note for case_id in ids[1:3]] == ["capsule blurred", ""]
+
+
+def test_a_script_types_a_patient_for_one_frame(dock, folder):
+    session, ids = dock.session, folder.ids()
+    session.open_case(ids[2])
+    session.notes.take_patient("Doe, Jane")
+    session.turn_to(ids[3])
+    session.decisions.accept()
+    session.flush()
+
+    jane = folder.dataset.hash_key("patient", "doe, jane")
+    assert [folder.record(case_id).patient_key == jane for case_id in ids[2:]] == [True, False]
 
 
 def test_an_empty_mask_is_not_gone_on_from(viewer, dock, key, qtbot):
@@ -175,3 +241,27 @@ def test_keys_alone_lead_from_a_folder_to_accepted_frames(viewer, folder, qtbot,
     qtbot.waitUntil(lambda: dock.session.filing.saver.is_idle, timeout=30_000)
 
     assert {case.status for case in folder.cases()} == {"accepted"}
+
+
+def test_a_frame_that_is_worth_a_look_is_shown_though_its_layer_shows_another_one_since(dock, folder, qtbot):
+    ids, session, listed = folder.ids(), dock.session, dock.view.worthy.rows
+    mask = session.mask
+    mask.labels.metadata[KEY] = Prediction(
+        frame=mask.frame,
+        probability=mask.masks * np.float32(0.5),
+        instances=mask.masks.copy(),
+        node_scores=(0.05,),
+        class_probabilities={"benign": 0.03, "malignant": 0.97},
+        model_id="ynet@123456789abc",
+    )
+    name = session.navigator.image.name
+    dock.view.worthy.look.click()
+    session.open_case(ids[2])
+    qtbot.waitUntil(lambda: listed.count() > 0, timeout=30_000)
+    (row,) = [listed.item(n) for n in range(listed.count()) if listed.item(n).text().startswith(f"{name}:")]
+
+    listed.itemClicked.emit(row)
+
+    assert session.mask.case_id == ids[1]
+    dock.view.study.open_folder(folder.path)
+    assert listed.count() == 0

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from time import sleep
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from napari.layers import Image, Labels, Layer
@@ -29,7 +29,7 @@ from ..._layers import (
 from ..._layers.space import CLEAR, GREEN, PINK
 from ...compat.window import at_once, exchange_strokes
 from ...errors import ClnError, DatasetError
-from ...folder.dataset import TrainingFolder
+from ...folder.dataset import TrainingFolder, home_of
 from ...folder.readers import read_annotation, read_reading, readers_of
 from ...types import Annotation, Frame
 from ..common.in_view import BESIDE, fit_view
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 REDRAWN = (LayerKind.DIFFERENCE, LayerKind.READING, LayerKind.SKETCH)
 """Layers beside a mask that stay with the layers of the open frame, and are filled anew or hidden."""
+PATIENT_KEY = "napari-cln patient"
+"""Key in an Image layer's metadata for the patient that a reader typed: it goes where the picture goes."""
 MOST_UNPAINTED = 20
 """Frames without strokes that are kept aside."""
 
@@ -54,6 +56,11 @@ def add_mask(viewer: ViewerModel, image: Image, masks: NDArray[np.uint8] | None 
     viewer.add_layer(labels)
     labels.mode = "paint"
     return labels
+
+
+def patient_on(image: Image, mask: PaintedMask | None) -> str:
+    """Return the patient whom a reader typed for a picture, else whom its file names; empty for nobody."""
+    return str(image.metadata.get(PATIENT_KEY, "" if mask is None else mask.patient))
 
 
 def saved_masks(folder: TrainingFolder, mask: PaintedMask) -> Annotation:
@@ -112,6 +119,23 @@ def _read_whole(folder: TrainingFolder, case_id: str) -> Annotation:
     return read_annotation(folder, folder.case(case_id))
 
 
+def home_elsewhere(frame: Frame | None, folder: TrainingFolder | None) -> str:
+    """Say that a frame is of another training folder than this one; empty where it is not."""
+    source = None if frame is None else frame.source
+    home = home_of(source)
+    if home is None or (folder is not None and folder.layout.id_of_image(source) is not None):
+        return ""
+    return f"A frame of the training folder {home.name}, to look at. Open that folder here to correct it."
+
+
+class CaseKey(NamedTuple):
+    """A frame of a training folder, by the folder's path; and who gives a second reading of it."""
+
+    folder: Path
+    case_id: str
+    reader: str | None = None
+
+
 class CaseOpener:
     """Opens one frame of the training folder at a time, on the same two layers: others take napari a second.
 
@@ -119,46 +143,50 @@ class CaseOpener:
 
     Attributes
     ----------
-    case_id : str, optional
+    key : CaseKey, optional
         The frame that is open.
     image : napari.layers.Image, optional
         Its layer.
-    reader : str, optional
-        Who gives a second reading of it.
     """
 
     def __init__(self, viewer: ViewerModel, desk: Desk) -> None:
         self.viewer, self.desk = viewer, desk
-        self.case_id: str | None = None
+        self.key: CaseKey | None = None
         self.image: Image | None = None
-        self.reader: str | None = None
-        self._place = Path()
         self._shell: tuple[Image, Labels] | None = None
         self._left_size: tuple[object, ...] | None = None  # of the frame that the shell has shown
         self._redrawn: list[Layer] = []  # of the shell
-        self._aside: dict[Path, list[Layer]] = {}
-        self._unpainted: list[Path] = []  # of those put aside
-        self._ahead: dict[str, tuple[int, Annotation]] = {}
+        self._aside: dict[CaseKey, list[Layer]] = {}
+        self._unpainted: list[CaseKey] = []  # of those put aside
+        self._ahead: dict[CaseKey, tuple[int, Annotation]] = {}
 
-    def has_aside(self, case_id: str, second_reader: str | None) -> bool:
+    @property
+    def case_id(self) -> str | None:
+        """The frame that is open."""
+        return None if self.key is None else self.key.case_id
+
+    @property
+    def reader(self) -> str | None:
+        """Who gives a second reading of it."""
+        return None if self.key is None else self.key.reader
+
+    def has_aside(self, key: CaseKey) -> bool:
         """Tell whether a frame was put aside."""
-        return _place(case_id, second_reader) in self._aside
+        return key in self._aside
 
-    def take_from_stash(self, case_id: str, second_reader: str | None) -> Labels | None:
+    def take_from_stash(self, key: CaseKey) -> Labels | None:
         """Show a frame that was put aside, in the place of the one that was left; None where none was.
 
         Parameters
         ----------
-        case_id : str
-        second_reader : str, optional
-            Who gives a second reading: they never see the first one's strokes, nor the other way round.
+        key : CaseKey
+            A second reader never sees the first one's strokes, nor the other way round.
         """
-        self._place = _place(case_id, second_reader)
-        self.reader, self.case_id = second_reader, case_id
-        layers = self._aside.pop(self._place, None)
+        self.key = key
+        layers = self._aside.pop(key, None)
         if layers is None:
             return None
-        self._unpainted = [place for place in self._unpainted if place != self._place]
+        self._unpainted = [other for other in self._unpainted if other != key]
         image, labels = layers[0], next(layer for layer in layers if isinstance(layer, Labels))
         shell = self._shell_there()
         if shell is not None and _is_like(shell[0], image.rgb) and _single(layers):
@@ -207,19 +235,19 @@ class CaseOpener:
         DatasetError
             If the frame's files are damaged or missing.
         """
-        revision, known = self._ahead.get(case_id, (0, None))
+        revision, known = self._ahead.get(CaseKey(folder.path, case_id), (0, None))
         if known is None or second_reader is not None or folder.case(case_id).revision != revision:
             known = known_annotation(folder, case_id, second_reader)
         return known
 
-    def take_ahead(self, found: dict[str, tuple[int, Annotation]]) -> None:
+    def take_ahead(self, found: dict[CaseKey, tuple[int, Annotation]]) -> None:
         """Keep the frames that were read beside the window; see :func:`read_ahead`."""
         self._ahead = found
 
     def leave(self, keep: bool) -> None:
         """Take leave of the open frame, or put it aside; its layers may serve the next one."""
         image, self.image = self.image, None
-        self.case_id = self.reader = None
+        key, self.key = self.key, None
         shell = self._shell_there()
         if image is None and shell is not None:
             self.desk.hand_over(shell[1])  # it was left before, for a frame that did not come
@@ -244,13 +272,18 @@ class CaseOpener:
         for layer in layers:
             if layer in self.viewer.layers and layer not in (*(self._shell or ()), *self._redrawn):
                 self.viewer.layers.remove(layer)
-        if keep:
-            self._aside[self._place] = [layer for layer in layers if layer not in again]
+        if keep and key is not None:
+            self._aside[key] = [layer for layer in layers if layer not in again]
             if not any(mask.touched for mask in masks):
-                self._unpainted.append(self._place)
-            for place in self._unpainted[:-MOST_UNPAINTED]:
-                self._aside.pop(place, None)
+                self._unpainted.append(key)
+            for former in self._unpainted[:-MOST_UNPAINTED]:
+                self._aside.pop(former, None)
             self._unpainted = self._unpainted[-MOST_UNPAINTED:]
+
+    def close(self, keep: bool) -> None:
+        """Take leave of the open frame, or put it aside; its layers serve no other one."""
+        self.leave(keep)
+        self._drop_shell()
 
     def _stand_ins(self, image: Image, labels: Labels) -> tuple[Image, Labels]:
         """Hand what two layers hold over to two others, which no window shows."""
@@ -286,13 +319,13 @@ class CaseOpener:
         fit_view(self.viewer, [image])
 
 
-def read_ahead(folder: TrainingFolder, case_ids: Sequence[str]) -> dict[str, tuple[int, Annotation]]:
+def read_ahead(folder: TrainingFolder, case_ids: Sequence[str]) -> dict[CaseKey, tuple[int, Annotation]]:
     """Read frames that may be opened next, each with its revision; damaged ones are left out."""
     found = {}
     for case_id in case_ids:
         with suppress(ClnError):
             revision = folder.case(case_id).revision
-            found[case_id] = revision, known_annotation(folder, case_id, None)
+            found[CaseKey(folder.path, case_id)] = revision, known_annotation(folder, case_id, None)
     return found
 
 
@@ -324,10 +357,6 @@ def _move(source: Layer, goal: Layer) -> None:
     _put(goal, source.data, space_of(source) | {"name": source.name, "metadata": source.metadata})
     if isinstance(source, Labels):
         goal.features, goal.selected_label = source.features, source.selected_label
-
-
-def _place(case_id: str, second_reader: str | None) -> Path:
-    return Path(case_id) / (second_reader or "")
 
 
 # ------------------------------------------------------------ beside a mask: difference, other outlines

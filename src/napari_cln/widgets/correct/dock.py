@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
     import napari
 
+    from .filing import SaveRequest
+
 SEEN = ("visible", "opacity", "blending", "translate", "scale", "rotate", "shear", "affine")
 """Events of layers that change what the canvas shows."""
 MOVED = ("inserted", "removed", "reordered")
@@ -71,7 +73,7 @@ class CorrectDock(QWidget):
         self.menu = NodeMenu(self.bench, self.session)
         self.view = CorrectView(lambda: frame_layers(self.viewer.layers))
         self._shown: PaintedMask | None = None
-        self._patient_of: Image | None = None
+        self._image: Image | None = None
         self._seat = Seat(self, workplace_of(self.viewer), self.session.retire, self._listeners.stop)
         body = DockBody(self, self.viewer, self.view, self.message)
         body.dressed.connect(self.view.nodes.wear)
@@ -117,8 +119,16 @@ class CorrectDock(QWidget):
         if self.session.routes.is_free and folder.ids():
             self.view.walk.go_through_folder()
         self.session.enter(folder)
+        self.view.worthy.forget()
+        self.second.forget()
+        self.second.look()
         self.view.held.enter(folder, lambda: self.view.study.who)
         workplace_of(self.viewer).open_folder(folder.path)
+
+    def _have_read(self, request: SaveRequest) -> None:
+        folder = self.session.folder
+        if folder is not None and folder.path == request.folder.path:
+            self.view.held.take_saved(request.case_id)
 
     def _take_reader(self) -> None:
         self.message.forget(NO_NAME)
@@ -129,10 +139,19 @@ class CorrectDock(QWidget):
             self.session.turns.do(partial(self.session.navigator.show_image, image))
 
     def _type_patient(self) -> None:
-        self.session.notes.take_patient(
-            self.view.about.patient.text(), typed=self.view.about.patient.isModified()
-        )
-        self.view.about.patient.setModified(False)
+        patient = self.view.about.patient
+        if patient.isModified():
+            patient.setModified(False)
+            self.session.notes.take_patient(patient.text())
+
+    def _type_note(self) -> None:
+        self.view.about.note.setModified(False)
+        self.session.notes.take_note(self.view.about.note.text())
+
+    def _do(self, deed: Callable[[], object]) -> None:
+        """Do what a button or a key asks for, after all that was typed is taken."""
+        self.view.about.finish()
+        self.session.turns.do(deed)
 
     # ------------------------------------------------------------ what is shown
 
@@ -142,18 +161,13 @@ class CorrectDock(QWidget):
             self.session.notice()  # half of a frame is told to nobody
             return
         mask, image = self.session.mask, self.session.navigator.image
-        if mask is not self._shown or image is not self._patient_of:
-            self.message.forget(self._shown, self._patient_of)
-            self._shown = mask
+        if mask is not self._shown or image is not self._image:
+            self.message.forget(self._shown, self._image)
+            self._shown, self._image = mask, image
             self.second.forget()
             self.second.look()
         if image is not None:
             self.message.forget(OPEN_FIRST)
-        if image is not self._patient_of:
-            # Never the last image's patient: a wrong key would put one patient on two sides of a split.
-            self._patient_of = image
-            self.view.about.patient.setText("" if mask is None else mask.frame.patient_id or "")
-            self.session.notes.take_patient(self.view.about.patient.text(), typed=False)
         self.view.show_state(state_of(self.session, self.bench.burned))
         show_difference(self.viewer, mask if self.view.drawing.difference.isChecked() else None)
 
@@ -180,7 +194,7 @@ class CorrectDock(QWidget):
             (view.scale.draw, lambda: self.scale.start(navigator.image, navigator.index)),
             (view.scale.use, lambda: self.scale.apply(navigator.image, view.scale.length)),
         ):
-            button.clicked.connect(lambda _checked=False, action=action: session.turns.do(action))
+            button.clicked.connect(lambda _checked=False, action=action: self._do(action))
         view.study.opened.connect(self._open_study)
         view.study.reader_changed.connect(self._take_reader)
         view.study.failed.connect(lambda reason: self.message.say(reason, "bad"))
@@ -188,12 +202,13 @@ class CorrectDock(QWidget):
         view.recovery.restored.connect(session.restore)
         view.recovery.discarded.connect(session.discard)
         view.image.changed.connect(self._choose_image)
+        view.walk.stepping.connect(view.about.finish)
         view.walk.stepping.connect(session.turns.finish)
         view.walk.asked.connect(session.routes.go)
         view.work.chosen.connect(session.work.choose)
         for signal, deed in (
             (view.nodes.edited, lambda: session.notes.take_facts(view.nodes.nodes)),
-            (view.about.note.editingFinished, lambda: session.notes.take_note(view.about.note.text())),
+            (view.about.note.editingFinished, self._type_note),
             (view.about.patient.editingFinished, self._type_patient),
         ):
             signal.connect(partial(session.turns.do, deed))
@@ -214,7 +229,7 @@ class CorrectDock(QWidget):
         session.changed.connect(self._show)
         session.told.connect(self.message.say)
         session.saved.connect(self.second.take_saved)
-        session.saved.connect(lambda request: view.held.take_saved(request.case_id))
+        session.saved.connect(self._have_read)
         view.held.failed.connect(lambda reason: self.message.say(reason, "bad"))
         self.second.changed.connect(self._show_other)
         self.second.told.connect(self.message.say)
@@ -273,9 +288,9 @@ class CorrectDock(QWidget):
             ("previous_frame", "Previous frame", "Shift-J", partial(view.walk.step, -1), view.walk.back),
             ("next_frame", "Next frame", "Shift-K", partial(view.walk.step, 1), view.walk.forward),
         ):
-            offer(self, viewer, name, title, key, partial(session.turns.do, deed), button)
+            offer(self, viewer, name, title, key, partial(self._do, deed), button)
         for tool in TOOLS:
-            use = partial(session.turns.do, partial(self.bench.use, tool.name))
+            use = partial(self._do, partial(self.bench.use, tool.name))
             offer(self, viewer, tool.name, tool.title, tool.key, use, view.tools.buttons[tool.name])
 
     def showEvent(self, event: QShowEvent) -> None:  # Qt's name

@@ -16,7 +16,7 @@ from weakref import WeakSet
 from msgspec import structs
 from qtpy.QtCore import QObject
 
-from ...errors import ClnError, ConflictError, counted
+from ...errors import ClnError, ConflictError, DatasetError, counted
 from ...folder.autosave import Stroke
 from ...folder.dataset import TrainingFolder
 from ...folder.decisions import adjudicate
@@ -27,7 +27,7 @@ from ...study.reading import digest
 from ...types import Annotation, Case, Frame
 from ..common.failures import words_of
 from ..common.parts import Signal
-from .cases import saved_masks
+from .cases import home_elsewhere, patient_on, saved_masks
 from .ledger import Given, Judgement, follow_nodes
 from .painted import PaintedMask, annotation_of
 
@@ -310,8 +310,6 @@ class Filing(QObject):
         The reader; empty as long as no name was typed.
     needs_name : bool
         Whether something waits for a reader's name.
-    patient : str, optional
-        Typed for the image in view.
     left : LeftBehind
         Strokes that were never saved.
     saver : Saver
@@ -324,7 +322,6 @@ class Filing(QObject):
         super().__init__()
         self.folder: TrainingFolder | None = None
         self.who, self.needs_name = "", False
-        self.patient: str | None = None
         self.left = LeftBehind()
         self.saver = Saver()
         self.saver.setParent(self)
@@ -356,11 +353,13 @@ class Filing(QObject):
         Raises
         ------
         DatasetError
-            If the frame's record is damaged.
+            If the frame is of another training folder, or its record is damaged.
         """
         folder = self.folder
         if folder is None or (mask.case_id is not None and mask.folder == folder.path):
             return
+        if elsewhere := home_elsewhere(mask.frame, folder):
+            raise DatasetError(elsewhere)
         mask.case_id = case_id = folder.identify(mask.frame)
         if self.is_pending(mask):
             return  # what is being written now can't be read; it is looked at next time
@@ -474,7 +473,7 @@ class Filing(QObject):
             case_id=str(mask.case_id),
             who=self.who,
             about=Provenance(
-                patient=self.patient,
+                patient=patient_on(mask.image, mask) or None,
                 cine=name_of_cine(mask),
                 who=self.who,
                 kind=source_kind_of(annotation.frame),
@@ -505,6 +504,9 @@ class Filing(QObject):
             return
         held, self._held = self._held, {}
         for mask, unnamed in held.items():
+            if home_elsewhere(mask.frame, self.folder):
+                self._held[mask] = unnamed  # until that folder is opened again
+                continue
             mask.ledger.sign(self.who)
             own = mask.judgement.who in (self.who, None)
             self.file(mask, None if own else "noted", is_decision=True, was_unnamed=unnamed)
@@ -513,16 +515,17 @@ class Filing(QObject):
 
     def _take_saved(self, request: SaveRequest) -> None:
         mask = request.mask
-        mask.is_unsaved = self.is_pending(mask)
+        mask.is_unsaved = self.saver.is_pending(request.folder, request.case_id)
         mask.is_behind = mask.is_behind and request.second
-        self.left.drop_all(request.case_id)
+        if self.folder is not None and self.folder.path == request.folder.path:
+            self.left.drop_all(request.case_id)
         self.told.emit(_saved_words(request), "good", mask)
         self.saved.emit(request)
 
     def _take_failed(self, request: SaveRequest, error: Exception, rival: tuple[int, int] | None) -> None:
         mask = request.mask
         mask.is_unsaved = True
-        self._filed.pop(self._key(mask), None)
+        self._filed.pop(_key_of(request.folder, request.case_id, request.second), None)
         if isinstance(error, ConflictError):
             mask.is_behind = True
             # Told late, it may be behind a save that came after.
@@ -534,8 +537,12 @@ class Filing(QObject):
         if self.folder is not None and not self.is_pending(mask):
             self.saver.expect(self.folder, str(mask.case_id), revision)
 
-    def _key(self, mask: PaintedMask) -> tuple[str, str]:
-        return f"{self.folder.path if self.folder is not None else ''}", f"{mask.case_id} {mask.second}"
+    def _key(self, mask: PaintedMask) -> Key:
+        return _key_of(self.folder, mask.case_id, mask.second)
+
+
+def _key_of(folder: TrainingFolder | None, case_id: str | None, second: bool) -> Key:
+    return f"{folder.path if folder is not None else ''}", f"{case_id} {second}"
 
 
 def _saved_words(request: SaveRequest) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,6 +79,7 @@ class HeldFrames(QWidget):
             Gives the reader's name.
         """
         self._study, self._who, self._reader = study, who, TextReader(study)
+        self._show(Waiting())
         self.refresh()
 
     def take_saved(self, case_id: str) -> None:
@@ -99,9 +101,13 @@ class HeldFrames(QWidget):
             self._is_behind = True
             return
         self._work = Work(self, _find, self._study)
-        self._work.done.connect(self._show)
+        self._work.done.connect(partial(self._take, self._study))
         self._work.ended.connect(self._end)
         self._work.start()
+
+    def _take(self, study: TrainingFolder, waiting: Waiting) -> None:
+        if study is self._study:
+            self._show(waiting)
 
     def _show(self, waiting: Waiting) -> None:
         self.waiting = waiting

@@ -24,7 +24,7 @@ from ..common.in_view import (
 from ..common.parts import OPEN_FIRST, Signal
 from ..common.turns import Stages
 from ..common.worker import Work
-from .cases import CaseOpener, add_mask, chosen_labels, read_ahead, saved_masks
+from .cases import CaseKey, CaseOpener, add_mask, chosen_labels, read_ahead, saved_masks
 from .filing import NO_FOLDER, Filing
 from .ledger import Given
 
@@ -166,10 +166,11 @@ class Navigator(QObject):
             Who gives a second reading: the frame opens with theirs, or empty.
         """
         cases, tool = self.cases, Tool.of(self.labels)
-        if cases.image in self.viewer.layers and (case_id, second_reader) == (cases.case_id, cases.reader):
+        key = CaseKey(folder.path, case_id, second_reader)
+        if cases.image in self.viewer.layers and key == cases.key:
             self.show_image(cases.image)
             return
-        aside = cases.has_aside(case_id, second_reader)
+        aside = cases.has_aside(key)
         if not aside and self.filing.saver.is_pending(folder, case_id):
             self.filing.saver.flush(WAIT_S)
         is_pending = self.filing.saver.is_pending(folder, case_id)
@@ -184,12 +185,9 @@ class Navigator(QObject):
             self._tell(str(error))
             return
         self._mask = None
-        masks = [] if cases.image is None else self.desk.of_image(cases.image)
-        # what was said of a mask that nobody touched stays in its ledger
-        keep = any(mask.touched or mask.is_unsaved > self.filing.is_pending(mask) for mask in masks)
-        cases.leave(keep)
+        cases.leave(self._is_to_keep())
         yield
-        labels = cases.take_from_stash(case_id, second_reader)
+        labels = cases.take_from_stash(key)
         if labels is None and known is not None:
             labels = yield from cases.show(known)
         yield
@@ -204,6 +202,18 @@ class Navigator(QObject):
             given = None if known is None else Given.of(known, known.annotator)
             self.filing.compare(mask, revision, given)
         self._turn_to(image, labels, tool)
+
+    def close_case(self) -> None:
+        """Take leave of the open frame of the training folder: another folder takes its place."""
+        self._mask = None
+        self.cases.close(self._is_to_keep())
+
+    def _is_to_keep(self) -> bool:
+        """Tell whether the open frame of the training folder has more to it than what can be read again."""
+        image = self.cases.image
+        masks = [] if image is None else self.desk.of_image(image)
+        # what was said of a mask that nobody touched stays in its ledger
+        return any(mask.touched or mask.is_unsaved > self.filing.is_pending(mask) for mask in masks)
 
     def read_ahead(self, folder: TrainingFolder, case_ids: Sequence[str]) -> None:
         """Read frames of the training folder beside the window: the reader may ask for one of them next."""

@@ -63,6 +63,8 @@ class PaintedMask:
         The masks that these were painted from, or are.
     seen : str
         Digest of the masks at the last look.
+    patient : str
+        As the frame's file says; empty for nobody.
     case_id, folder : str, Path, optional
         The frame in the training folder, and which one that is.
     touched : bool
@@ -94,7 +96,7 @@ class PaintedMask:
         # Weakly: who looks through thousands of frames keeps what was said of them, and not their pixels.
         self._image: Callable[[], Image | None] = ref(image)
         self._labels: Callable[[], Labels | None] = ref(labels)
-        self.index = index
+        self.index, self.patient = index, frame.patient_id or ""
         self.ledger, self.second = ledger, second
         self._frame: Frame | None = frame
         self.frame_digest = digest(frame.pixels)
@@ -296,6 +298,7 @@ class Desk:
         self._steps: WeakKeyDictionary[Labels, tuple[int, ...]] = WeakKeyDictionary()
         self._watched: WeakSet[Labels] = WeakSet()
         self._ledgers: dict[tuple[str, str], Ledger] = {}
+        self._of_folders: dict[Path, dict[tuple[str, str], Ledger]] = {}
         self._dirty: dict[PaintedMask, None] = {}
 
     def __iter__(self) -> Iterator[PaintedMask]:
@@ -334,6 +337,10 @@ class Desk:
         self._masks.setdefault(labels, {})[index] = mask
         return mask
 
+    def enter(self, folder: Path) -> None:
+        """Keep what is said of frames from now on apart from what was said in another training folder."""
+        self._ledgers = self._of_folders.setdefault(folder, {} if self._of_folders else self._ledgers)
+
     def of_labels(self, labels: Labels) -> dict[int, PaintedMask]:
         """Every mask of a layer that was looked at, by frame."""
         return dict(self._masks.get(labels, {}))
@@ -354,11 +361,6 @@ class Desk:
         if to is not None:
             self._watch(to)
             self._masks[to] = masks
-
-    def sign(self, who: str) -> None:
-        """Put a reader's name to what was painted before it was typed."""
-        for ledger in self._ledgers.values():
-            ledger.sign(who)
 
     def look(self, who: str, seconds: float = LOOK_S) -> Iterator[tuple[PaintedMask, str]]:
         """Give the masks that have changed since the last look, and what happened to each.

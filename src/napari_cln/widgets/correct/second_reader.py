@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject
@@ -19,6 +20,7 @@ from .cases import in_frame, show_reading
 from .ledger import Given, PackedMasks
 
 if TYPE_CHECKING:
+    from ...folder.dataset import TrainingFolder
     from .filing import SaveRequest
     from .session import Session
 
@@ -53,8 +55,10 @@ class SecondReading(QObject):
             return
         case_id = str(mask.case_id)
         work = Work(self, find_undecided, folder, case_id, session.filing.who)
-        work.done.connect(self._take)
-        work.failed.connect(lambda error: self._take(Disagreement(case_id=case_id, words=words_of(error))))
+        work.done.connect(partial(self._take, folder))
+        work.failed.connect(
+            lambda error: self._take(folder, Disagreement(case_id=case_id, words=words_of(error)))
+        )
         work.start()
 
     def take_saved(self, request: SaveRequest) -> None:
@@ -110,9 +114,9 @@ class SecondReading(QObject):
     def _pair(self) -> ReadingPair | None:
         return None if self.found is None else self.found.pair
 
-    def _take(self, found: Disagreement) -> None:
+    def _take(self, folder: TrainingFolder, found: Disagreement) -> None:
         mask = self._session.navigator.mask
-        if mask is not None and mask.case_id == found.case_id:
+        if mask is not None and mask.case_id == found.case_id and folder is self._session.folder:
             self.found = found
             self.changed.emit()
 

@@ -19,6 +19,7 @@ from ...types import Node, Status
 from ..common.failures import words_of
 from ..common.parts import OPEN_FIRST, Signal
 from ..common.turns import Stages, Turns
+from .cases import PATIENT_KEY
 from .filing import NO_FOLDER, NO_NAME, Filing, SaveRequest
 from .ledger import PackedMasks, Said, Typed, follow_nodes
 from .navigator import Navigator, Routes
@@ -135,8 +136,11 @@ class Session(QObject):
         self.steps.unbind()
 
     def enter(self, folder: TrainingFolder) -> None:
-        """Save into a training folder from now on."""
-        self.look()
+        """Save into a training folder from now on; what was painted until now is the former one's."""
+        self.look(seconds=60)
+        if self.folder is not None and self.folder.path != folder.path:
+            self.navigator.close_case()
+        self.desk.enter(folder.path)
         self.work.enter(folder)
         self.filing.enter(folder)
         self.refresh()
@@ -241,7 +245,8 @@ class Session(QObject):
     def _take_saved(self, request: SaveRequest) -> None:
         self.work.take_saved(request)
         for mask in self.desk:  # another layer of the same frame
-            if mask is not request.mask and mask.case_id == request.case_id and not request.second:
+            is_same = mask.case_id == request.case_id and mask.folder in (None, request.folder.path)
+            if is_same and mask is not request.mask and not request.second:
                 mask.is_behind = mask.seen != request.mask.seen
         self.saved.emit(request)
         self.changed.emit()
@@ -379,12 +384,15 @@ class Notebook:
                 session.filing.file(mask, "noted")
             session.changed.emit()
 
-    def take_patient(self, patient: str, *, typed: bool) -> None:
-        """Take the patient of the image in view; one that was typed is saved with a frame that is there."""
-        filing, mask = self._session.filing, self._session.mask
-        filing.patient = patient.strip() or None
-        if typed and mask is not None and filing.revision(mask):
-            filing.file(mask, "noted", is_decision=True)
+    def take_patient(self, patient: str) -> None:
+        """Take the patient of the picture in view, or of the whole cine, and save it with a known frame."""
+        session = self._session
+        mask, image = session.mask, session.navigator.image
+        if image is not None:
+            image.metadata[PATIENT_KEY] = patient.strip()
+            if mask is not None and session.filing.revision(mask):
+                session.filing.file(mask, "noted", is_decision=True)
+            session.changed.emit()
 
 
 class Steps:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from napari.layers import Image
 from qtpy.QtCore import QObject, Qt
 from qtpy.QtWidgets import QListWidget, QListWidgetItem, QWidget
 
-from ..._layers import frame_layers, frames_from_layer
+from ..._layers import frame_from_layer, frame_layers, frames_from_layer
 from ...folder.dataset import TrainingFolder
 from ...folder.queue import Suggestion
 from ...study.reading import Reading
@@ -27,13 +27,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Spot:
-    """A suggested frame: in an Image layer, or in the training folder (``image`` None)."""
+    """A suggested frame: of the training folder (``case_id``), or in an Image layer.
+
+    ``frame`` is that of a frame of the folder that was open: its layer may show another one since.
+    """
 
     key: str
     title: str
+    case_id: str | None = None
     image: Image | None = None
     index: int = 0
     reading: Reading | None = None
+    frame: Frame | None = None
 
 
 class Suggestions(QObject):
@@ -52,9 +57,9 @@ class Suggestions(QObject):
         """Rank the frames, the most urgent first."""
         if self._work is not None:
             return
-        spots = list(self._spots())
-        self._work = Work(self, _suggest, spots, self._session.folder)
-        self._work.done.connect(lambda found: self._take(spots, found))
+        spots, folder = list(self._spots()), self._session.folder
+        self._work = Work(self, _suggest, spots, folder)
+        self._work.done.connect(lambda found: self._take(folder, spots, found))
         self._work.failed.connect(lambda error: self.failed.emit(words_of(error)))
         self._work.ended.connect(self._end)
         self.busy.emit(True)
@@ -63,30 +68,39 @@ class Suggestions(QObject):
     def go_to(self, spot: Spot) -> None:
         """Show a suggested frame."""
         session = self._session
-        if spot.image is None:
-            session.open_case(spot.key)
+        if spot.case_id is not None:
+            session.open_case(spot.case_id)
         elif spot.image in session.viewer.layers:
             session.navigator.show_frame(spot.image, spot.index)
 
     def _spots(self) -> Iterator[Spot]:
-        viewer = self._session.viewer
+        viewer, cases = self._session.viewer, self._session.navigator.cases
         for image in frame_layers(viewer.layers):
             for index, reading in readings_in(viewer, image).items():
                 if not self._is_judged(image, index):
                     title = f"{image.name}, frame {index + 1}" if image.ndim == 3 else str(image.name)
                     key = f"{image.unique_id}/{index}"
-                    yield Spot(key=key, title=title, image=image, index=index, reading=reading)
+                    spot = Spot(key=key, title=title, image=image, index=index, reading=reading)
+                    if image is cases.image:
+                        frame = frame_from_layer(image, index)
+                        spot = replace(spot, case_id=cases.case_id, image=None, frame=frame)
+                    yield spot
 
     def _is_judged(self, image: Image, index: int) -> bool:
         """Tell whether the reader has said something about a frame in this window."""
         masks = (mask for mask in self._session.desk.of_image(image) if mask.index == index)
         return any(mask.status != "predicted" for mask in masks)
 
-    def _take(self, spots: Sequence[Spot], found: Sequence[Suggestion]) -> None:
+    def _take(
+        self, folder: TrainingFolder | None, spots: Sequence[Spot], found: Sequence[Suggestion]
+    ) -> None:
+        if folder is not self._session.folder:
+            return
         known = {spot.key: spot for spot in spots}
-        self.found.emit(
-            {known.get(one.key) or Spot(key=one.key, title=f"case {one.key[:6]}"): one.why for one in found}
-        )
+        of_folder = {
+            one.key: Spot(key=one.key, case_id=one.key, title=f"case {one.key[:6]}") for one in found
+        }
+        self.found.emit({(of_folder | known)[one.key]: one.why for one in found})
 
     def _end(self) -> None:
         self._work = None
@@ -98,15 +112,16 @@ def _suggest(spots: Sequence[Spot], folder: TrainingFolder | None) -> list[Sugge
 
 
 def _candidate(spot: Spot) -> Candidate:
-    image, reading = spot.image, spot.reading
-    assert image is not None
+    image, reading, frame = spot.image, spot.reading, spot.frame
     assert reading is not None
-    (frame,) = frames_from_layer(image, [spot.index])
+    if image is not None:
+        (read,) = frames_from_layer(image, [spot.index])
+        frame = read if isinstance(read, Frame) else None
     return Candidate(
         key=spot.key,
         reading=reading,
-        frame=frame if isinstance(frame, Frame) else None,
-        cine=str(image.unique_id) if image.ndim == 3 else None,
+        frame=frame,
+        cine=str(image.unique_id) if image is not None and image.ndim == 3 else None,
         index=spot.index,
     )
 
@@ -130,6 +145,11 @@ class SuggestionList(QWidget):
     def show_busy(self, busy: bool) -> None:
         """Take no second look while the first is under way."""
         self.look.setEnabled(not busy)
+
+    def forget(self) -> None:
+        """List nothing: another training folder is open."""
+        self.rows.clear()
+        self.rows.hide()
 
     def show_found(self, found: dict[Spot, str]) -> None:
         """List the frames with their reasons."""

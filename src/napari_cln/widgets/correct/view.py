@@ -14,13 +14,14 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QLineEdit, QWidget
 
 from ..._layers import KEY
 from ...errors import DatasetError
-from ...folder.dataset import TrainingFolder, home_of
+from ...folder.dataset import TrainingFolder
 from ...imaging.editing import nodes_in_parts
 from ...types import Frame, Node
 from ..common.in_view import ViewFault
 from ..common.number_field import NumberField
 from ..common.parts import Signal, beside, button, folded, form, small, stacked
 from ..prompts.scale import ScaleRow
+from .cases import home_elsewhere, patient_on
 from .filing import StrokeOffer
 from .held import HeldFrames
 from .navigator import RouteState
@@ -57,7 +58,8 @@ class DeskState:
     """The frame in view, and what can be done with it.
 
     ``taken_back`` says what the reader could take back; ``fault`` why nothing can be decided now;
-    ``needs_name`` whether a reader's name is missed; ``nodes`` what is known of each that is painted.
+    ``needs_name`` whether a reader's name is missed; ``nodes`` what is known of each that is painted;
+    ``subject`` is what the words are about: the mask in view, or an image without one.
     """
 
     image: Image | None = None
@@ -67,6 +69,8 @@ class DeskState:
     is_behind: bool = False
     nodes: Mapping[int, Node] = field(default_factory=dict)
     selected: int = 0
+    subject: PaintedMask | Image | None = None
+    patient: str = ""
     note: str = ""
     clinical: str = ""
     taken_back: str = ""
@@ -80,8 +84,11 @@ class DeskState:
 def state_of(session: Session, burned: Sequence[Calipers] = ()) -> DeskState:
     """Return what a session is to show now, beside the calipers on the screen of the frame in view."""
     navigator, filing, mask = session.navigator, session.filing, session.mask
+    image = navigator.image
     around = DeskState(
-        image=navigator.image,
+        image=image,
+        subject=mask or image,
+        patient="" if image is None else patient_on(image, mask),
         fault=navigator.fault,
         offer=filing.left.offer(None if mask is None else mask.case_id),
         needs_name=filing.needs_name,
@@ -90,7 +97,7 @@ def state_of(session: Session, burned: Sequence[Calipers] = ()) -> DeskState:
         work=session.work.state,
     )
     if mask is None:
-        return replace(around, words=_without_mask(navigator.image, filing.folder))
+        return replace(around, words=_without_mask(image, filing.folder))
     said = mask.ledger.last_said(mask.seen)
     return replace(
         around,
@@ -110,10 +117,8 @@ def _without_mask(image: Image | None, folder: TrainingFolder | None) -> str:
     if image is None:
         return ""
     known = image.metadata.get(KEY)
-    home = home_of(known.source) if isinstance(known, Frame) else None
-    if home is not None and (folder is None or home != folder.path):
-        return f"A frame of the training folder {home.name}, to look at. Open that folder here to correct it."
-    return "No mask yet: segment the frame, or start an empty one."
+    elsewhere = home_elsewhere(known if isinstance(known, Frame) else None, folder)
+    return elsewhere or "No mask yet: segment the frame, or start an empty one."
 
 
 def _clinical(folder: TrainingFolder | None, case_id: str | None, revision: int) -> str:
@@ -235,16 +240,26 @@ class AboutRows(QWidget):
         self.patient.setToolTip("Only a salted hash is saved. It keeps a patient on one side of every split.")
         self.note.setToolTip("Saved in the frame's record. No names, no dates.")
         self.clinical.setToolTip("Of the clinical record that was imported; it is changed by an import.")
+        self._subject: PaintedMask | Image | None = None
         self._rows = form()
         self._rows.addRow("Patient", self.patient)
         self._rows.addRow("Note", self.note)
         self._rows.addRow("Clinical", self.clinical)
         self.setLayout(self._rows)
 
+    def finish(self) -> None:
+        """Have what is being typed taken, for the frame that it was typed for."""
+        for line in (self.patient, self.note):
+            if line.isModified():
+                line.editingFinished.emit()
+
     def show_state(self, state: DeskState) -> None:
-        """Show the words of a state."""
-        if self.note.text() != state.note and not self.note.hasFocus():
-            self.note.setText(state.note)
+        """Show the words of a state; what is being typed stays, but never for another frame."""
+        is_other = state.subject is not self._subject
+        self._subject = state.subject
+        for line, words in ((self.patient, state.patient), (self.note, state.note)):
+            if line.text() != words and (is_other or not (line.hasFocus() or line.isModified())):
+                line.setText(words)
         self.clinical.setText(state.clinical)
         for part in (self._rows.labelForField(self.clinical), self.clinical):
             part.setVisible(bool(state.clinical))

@@ -107,7 +107,9 @@ class WorkList(QObject):
         return list(dict.fromkeys(case_id for case_id in near if case_id is not None))
 
     def take_saved(self, request: SaveRequest) -> None:
-        """Note what was decided on a frame; one that is new stands at the end."""
+        """Note what was decided on a frame of the folder; one that is new stands at the end."""
+        if self._folder is None or self._folder.path != request.folder.path:
+            return
         if request.case_id not in self.ids:
             self.ids.append(request.case_id)
         if not request.second:
