@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ from ...workflow.radiomics import radiomics_rows
 from ...workflow.segment import CURVE_COLUMNS, WASH_IN_COLUMNS, curve_cells, wash_in_cells
 from ..common.failures import words_of
 from ..common.parts import OPEN_FIRST, Signal
-from ..common.results import nodes_of
+from ..common.results import WatchedFrame, nodes_of
 from ..common.worker import Work
 
 if TYPE_CHECKING:
@@ -83,13 +84,15 @@ class Measuring(QObject):
     def __init__(self, viewer: ViewerModel, parent: QObject) -> None:
         super().__init__(parent)
         self.viewer, self.is_busy = viewer, False
-        self._found: tuple[Image, int, Measures] | None = None
+        self._found: tuple[WatchedFrame, int, Measures] | None = None
 
     def found(self, image: Image | None, index: int) -> Measures | None:
-        """Return what was measured on a frame; None once its masks are others."""
-        if self._found is None or self._found[0] is not image or image not in self.viewer.layers:
+        """Return what was measured on a frame; None once its masks are others, or it was left."""
+        if image is None or self._found is None:
             return None
-        _, at, measures = self._found
+        frame, at, measures = self._found
+        if frame.image is not image or frame.fault:
+            return None
         masks = self._masks(image, at)
         is_in_view = at == index or bool(measures.curves)  # a curve is of the whole clip
         return measures if is_in_view and masks is not None and digest(masks) == measures.masks else None
@@ -124,7 +127,7 @@ class Measuring(QObject):
             self.told.emit(NOTHING_OUTLINED, "bad", image)
             return
         work = Work(self, measure, image, index, masks.copy(), *arguments, is_task=True)
-        work.done.connect(lambda measures: self._take(image, index, measures))
+        work.done.connect(partial(self._take, WatchedFrame(self.viewer, image), index))
         work.failed.connect(lambda error: self.told.emit(words_of(error), "bad", image))
         work.ended.connect(lambda: self._set_busy(False))
         self._set_busy(True)
@@ -140,9 +143,12 @@ class Measuring(QObject):
                 return np.asarray(labels.data[index] if labels.ndim == 3 else labels.data).astype(np.uint8)
         return None
 
-    def _take(self, image: Image, index: int, measures: Measures) -> None:
-        self._found = image, index, measures
-        self.told.emit(f"Measured {counted(len(measures.rows), 'node')}.", "good", image)
+    def _take(self, frame: WatchedFrame, index: int, measures: Measures) -> None:
+        if frame.fault:
+            self.told.emit(f"Nothing is measured: {frame.fault}.", "info", frame.image)
+            return
+        self._found = frame, index, measures
+        self.told.emit(f"Measured {counted(len(measures.rows), 'node')}.", "good", frame.image)
 
     def _set_busy(self, busy: bool) -> None:
         self.is_busy = busy

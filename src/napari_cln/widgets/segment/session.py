@@ -21,7 +21,7 @@ from ...types import Explanation
 from ..common.failures import words_of
 from ..common.in_view import show_alone
 from ..common.parts import OPEN_FIRST, Signal
-from ..common.results import instances_in, nodes_of, readings_in, recut
+from ..common.results import WatchedFrame, instances_in, nodes_of, readings_in, recut
 from ..common.worker import Work
 from ..common.workplace import workplace_of
 from .run import SegmentRun, Started, Task, explain_task
@@ -245,7 +245,7 @@ class SegmentSession(QObject):
             return self._refuse(f"There is no model to ask. {NO_MODEL}")
         image, index, model = self.image, self.index, self._model[0]
         work = Work(self, explain_task, Task(image, (index,)), model, self.device, is_task=True)
-        work.done.connect(partial(self._show_explanation, image, index))
+        work.done.connect(partial(self._show_explanation, WatchedFrame(self.viewer, image), index))
         work.failed.connect(lambda error: self.told.emit(words_of(error), "bad", image))
         work.ended.connect(partial(self._set_explaining, False))
         self._set_explaining(True)
@@ -257,10 +257,10 @@ class SegmentSession(QObject):
         self._is_explaining = is_explaining
         self.changed.emit()
 
-    def _show_explanation(self, image: Image, index: int, explanation: Explanation) -> None:
-        layers = self.viewer.layers
-        if image not in layers:
-            self.told.emit("The layer was deleted before its map was there.", "info", None)
+    def _show_explanation(self, frame: WatchedFrame, index: int, explanation: Explanation) -> None:
+        image, layers = frame.image, self.viewer.layers
+        if frame.fault:
+            self.told.emit(f"There is no map: {frame.fault}.", "info", image)
             return
         for former in layers_of(image, layers, LayerKind.SCORE_MAP):
             layers.remove(former)
