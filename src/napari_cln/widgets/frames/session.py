@@ -35,6 +35,7 @@ from ...imaging.overlay import read_marks
 from ...imaging.scan_area import find_scan_area
 from ...io.sources import find_sources, open_source
 from ..common.failures import words_of
+from ..common.in_view import beyond, frame_at
 from ..common.parts import Signal
 from ..common.results import WatchedFrame, is_touched, nodes_of, readings_in
 from ..common.worker import Work
@@ -297,7 +298,9 @@ class NetworkInput(QObject):
             return
         for former in layers_of(image, layers, LayerKind.DESPECKLED):
             layers.remove(former)
-        index = int(self.viewer.dims.current_step[-3]) if image.ndim == 3 else 0
+        if (index := frame_at(image, self.viewer)) is None:
+            self.told.emit(beyond(image), "bad")
+            return
         try:
             frame = frame_from_layer(image, index)
         except ClnError as error:
@@ -333,7 +336,8 @@ class NetworkInput(QObject):
         for kind in self._shows:
             for layer in layers_of(self.image, layers, kind):
                 layers.remove(layer)
-        index = int(self.viewer.dims.current_step[-3]) if self.image.ndim == 3 else 0
+        if (index := frame_at(self.image, self.viewer)) is None:
+            return
         try:
             frame = frame_from_layer(self.image, index)
         except ClnError as error:

@@ -22,6 +22,7 @@ from ...study.reading import digest
 from ...workflow.radiomics import radiomics_rows
 from ...workflow.segment import CURVE_COLUMNS, WASH_IN_COLUMNS, curve_cells, wash_in_cells
 from ..common.failures import words_of
+from ..common.in_view import beyond
 from ..common.parts import OPEN_FIRST, Signal
 from ..common.results import WatchedFrame, nodes_of
 from ..common.worker import Work
@@ -86,7 +87,7 @@ class Measuring(QObject):
         self.viewer, self.is_busy = viewer, False
         self._found: tuple[WatchedFrame, int, Measures] | None = None
 
-    def found(self, image: Image | None, index: int) -> Measures | None:
+    def found(self, image: Image | None, index: int | None) -> Measures | None:
         """Return what was measured on a frame; None once its masks are others, or it was left."""
         if image is None or self._found is None:
             return None
@@ -97,11 +98,11 @@ class Measuring(QObject):
         is_in_view = at == index or bool(measures.curves)  # a curve is of the whole clip
         return measures if is_in_view and masks is not None and digest(masks) == measures.masks else None
 
-    def radiomics(self, image: Image | None, index: int) -> None:
+    def radiomics(self, image: Image | None, index: int | None) -> None:
         """Measure the texture, the shape and the signs of each node on a frame."""
         self._start(image, index, measure_radiomics)
 
-    def perfusion(self, image: Image | None, index: int, dynamic_range_db: float | None) -> None:
+    def perfusion(self, image: Image | None, index: int | None, dynamic_range_db: float | None) -> None:
         """Follow how a contrast agent washes into each node that is outlined on a frame of a clip."""
         self._start(image, index, measure_perfusion, dynamic_range_db)
 
@@ -115,14 +116,17 @@ class Measuring(QObject):
             self.told.emit(f"Saved {' and '.join(names)}.", "good", measures)
 
     def _start(
-        self, image: Image | None, index: int, measure: Callable[..., Measures], *arguments: object
+        self, image: Image | None, index: int | None, measure: Callable[..., Measures], *arguments: object
     ) -> None:
-        masks = None if image is None else self._masks(image, index)
         if self.is_busy:
             return
         if image is None:
             self.told.emit(OPEN_FIRST, "bad", OPEN_FIRST)
             return
+        if index is None:
+            self.told.emit(beyond(image), "bad", image)
+            return
+        masks = self._masks(image, index)
         if masks is None or not masks.any():
             self.told.emit(NOTHING_OUTLINED, "bad", image)
             return
