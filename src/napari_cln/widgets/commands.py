@@ -21,8 +21,9 @@ from .._layers import (
     link,
     measured_features,
 )
-from ..errors import ClnError
+from ..errors import ClnError, FrameReadError
 from ..imaging.measurement import measure_nodes
+from .common.in_view import beyond, frame_at
 from .segment.dock import SegmentDock
 
 if TYPE_CHECKING:
@@ -57,10 +58,12 @@ def measure_layer(viewer: ViewerModel, labels: Labels) -> None:
     Raises
     ------
     ClnError
-        If the masks do not belong to the frame, or there are none.
+        If the masks do not belong to the frame, there are none, or the slider stands beyond them.
     """
     image = image_of(labels, viewer.layers)
-    index = int(viewer.dims.current_step[-3]) if labels.ndim == 3 else 0
+    index = frame_at(labels, viewer)
+    if index is None:
+        raise FrameReadError(beyond(labels))
     frame = None if image is None else frame_from_layer(image, index)
     annotation = annotation_from_layer(labels, frame, index=index)
     sizes = measure_nodes(annotation)

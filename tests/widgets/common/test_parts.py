@@ -8,16 +8,19 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.utils.theme import available_themes
-from qtpy.QtCore import QObject
-from qtpy.QtWidgets import QLabel, QWidget
+from qtpy.QtCore import QObject, Qt
+from qtpy.QtGui import QKeyEvent
+from qtpy.QtWidgets import QComboBox, QLabel, QListWidget, QMainWindow, QWidget
 from shipped import FRAME, REAL
 from superqt import QCollapsible
 
 from napari_cln._napari import read_layers
-from napari_cln.widgets.common.parts import unbroken
+from napari_cln.types import Node
+from napari_cln.widgets.common.parts import DockBody, MessageLine, unbroken
 from napari_cln.widgets.common.theme import CONTRAST, colours_of, contrast
 from napari_cln.widgets.common.worker import Work
 from napari_cln.widgets.common.workplace import workplace_of
+from napari_cln.widgets.correct.nodes import NodeTable
 from napari_cln.widgets.evaluate.dock import EvaluateDock
 
 
@@ -104,6 +107,54 @@ def test_a_number_stays_with_its_unit():
 def test_a_contrast_is_that_of_the_guideline():
     assert contrast("#ffffff", "#000000") == pytest.approx(21)
     assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
+
+
+class Window(QMainWindow):
+    """A window that notes the keys which no part of it took."""
+
+    def __init__(self, view: QWidget) -> None:
+        super().__init__()
+        self.keys: list[str] = []
+        dock = QWidget()
+        DockBody(dock, ViewerModel(), view, MessageLine())
+        self.setCentralWidget(dock)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        self.keys += event.text().upper()
+
+
+@pytest.mark.parametrize("key", [Qt.Key.Key_M, Qt.Key.Key_A])
+def test_a_command_key_reaches_the_window_and_changes_no_choice(qtbot, key):
+    table = NodeTable()
+    window = Window(table)
+    qtbot.addWidget(window)
+    table.show_nodes({1: Node(id=1), 2: Node(id=2)})  # made when the dock is there already
+    truth = table.choice(1, "truth")
+
+    for widget in (truth, table):
+        qtbot.keyClick(widget, key, Qt.KeyboardModifier.ShiftModifier)
+
+    assert truth.currentText() == "unknown"
+    assert table.chosen_nodes == []
+    assert window.keys == [chr(key)] * 2
+
+
+@pytest.mark.parametrize("kind", [QComboBox, QListWidget])
+def test_a_letter_alone_still_finds_a_choice_and_with_shift_does_not(qtbot, kind):
+    choices = kind()
+    choices.addItems(["first", "second"])
+    window = Window(choices)
+    qtbot.addWidget(window)
+
+    def chosen() -> str:
+        return choices.currentText() if kind is QComboBox else getattr(choices.currentItem(), "text", str)()
+
+    before = chosen()
+    qtbot.keyClick(choices, Qt.Key.Key_S, Qt.KeyboardModifier.ShiftModifier)
+    assert (chosen(), window.keys) == (before, ["S"])
+
+    qtbot.keyClick(choices, Qt.Key.Key_S)
+    assert (chosen(), window.keys) == ("second", ["S"])
 
 
 @pytest.fixture

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -175,6 +178,35 @@ class TestADockThatIsClosed:
         finish(dock)
 
         assert folder.record(stored).status == "corrected"
+
+
+AGAIN = """
+from qtpy.QtWidgets import QApplication
+from napari_cln.widgets.correct.study import StudyRow
+app = QApplication([])
+print(ascii(StudyRow().who))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the code page of a process is the system's")
+def test_a_name_with_an_umlaut_is_the_same_at_the_next_start_whatever_the_code_page(dock):
+    name(dock, "Jürgen")
+
+    plain_c = {
+        "LC_ALL": "C",
+        "PYTHONUTF8": "0",
+        "PYTHONCOERCECLOCALE": "0",
+        "QT_QPA_PLATFORM": "offscreen",
+    }
+    again = subprocess.run(
+        [sys.executable, "-c", AGAIN],
+        env=os.environ | plain_c,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert again.stdout.strip() == ascii("Jürgen")
 
 
 def test_long_names_push_nothing_out_of_the_dock(make_napari_viewer, tmp_path, open_image, finish, qtbot):

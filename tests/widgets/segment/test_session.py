@@ -12,7 +12,12 @@ from PIL import Image as PictureFile
 from shipped import FRAME
 
 import napari_cln
+from napari_cln._layers import LayerKind, link
 from napari_cln.cli import main
+from napari_cln.errors import FrameReadError
+from napari_cln.widgets.commands import measure_layer
+from napari_cln.widgets.frames.session import NetworkInput
+from napari_cln.widgets.segment.measures import Measuring
 from napari_cln.widgets.segment.session import SegmentSession
 
 
@@ -80,3 +85,28 @@ def test_without_a_model_it_says_what_to_do(session, open_image):
     session.segment_frame()
 
     assert words == ["There is no model to run. Choose a model file with the button …"]
+
+
+def test_a_slider_beyond_a_shorter_cine_is_named_by_whatever_needs_a_frame(session, open_cine):
+    viewer = session.viewer
+    short, _ = open_cine(viewer, 3), open_cine(viewer, 9)
+    mask = viewer.add_labels(np.ones(short.data.shape, np.uint8))
+    link(mask, short)
+    session.image = short
+    viewer.dims.set_current_step(0, 7)
+    words, measuring = said(session), Measuring(viewer, session)
+    measuring.told.connect(lambda sentence, _mood, _about: words.append(sentence))
+    network = NetworkInput(viewer, session)
+    network.image = short
+    network.told.connect(lambda sentence, _mood: words.append(sentence))
+
+    session.segment_frame()
+    session.explain_frame()
+    measuring.radiomics(session.image, session.index)
+    network.show_despeckled()
+    network.show_marks(LayerKind.OVERLAY, True)
+
+    assert words == ["The slider stands beyond the 3 frames of 'cine'."] * 4
+    assert (session.state.index, session.sentences) == (None, ())
+    with pytest.raises(FrameReadError, match="The slider stands beyond the 3 frames of"):
+        measure_layer(viewer, mask)

@@ -54,12 +54,17 @@ class ViewFault:
         return {"alone": "Show it alone", "together": "Put together"}.get(str(self.remedy), "")
 
 
-def frame_at(image: Image, viewer: ViewerModel) -> int | None:
-    """Number of the frame of an image that the slider shows; None where it stands beyond them."""
+def frame_at(image: Image | Labels, viewer: ViewerModel) -> int | None:
+    """Number of the frame of a layer that the slider shows; None where it stands beyond them."""
     if image.ndim != 3:
         return 0
     index = round(float(image.world_to_data(viewer.dims.point)[0]))
     return index if 0 <= index < len(image.data) else None
+
+
+def beyond(image: Image | Labels) -> str:
+    """Say that the slider shows no frame of a layer."""
+    return f"The slider stands beyond the {len(image.data)} frames of '{image.name}'."
 
 
 def fault_in_view(viewer: ViewerModel, image: Image, labels: Labels | None) -> ViewFault | None:
@@ -174,7 +179,7 @@ def _fault_of_view(viewer: ViewerModel, image: Image) -> ViewFault | None:
             reason="The grid shows a frame and its mask apart. Leave it (Ctrl+G).", remedy="alone"
         )
     if frame_at(image, viewer) is None:
-        return ViewFault(reason=f"The slider stands beyond the {len(image.data)} frames of '{image.name}'.")
+        return ViewFault(reason=beyond(image))
     return None
 
 

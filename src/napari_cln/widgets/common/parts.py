@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image
-from qtpy.QtCore import QObject, QSize, Qt, QTimer
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
 from qtpy.QtCore import Signal as Signal  # type: ignore[attr-defined]  # the binding's own
-from qtpy.QtGui import QHideEvent, QResizeEvent, QShowEvent
+from qtpy.QtGui import QHideEvent, QKeyEvent, QResizeEvent, QShowEvent
 from qtpy.QtWidgets import (
+    QAbstractItemView,
     QComboBox,
     QDockWidget,
     QFormLayout,
@@ -157,6 +158,7 @@ class DockBody(QWidget):
         whole = stacked(self, self._scroll, message, spacing=0)
         whole.setStretch(0, 1)
         stacked(dock, self)
+        pass_keys_on(self)
         self.setMinimumWidth(NARROWEST)
         # Else napari puts a stretch below it, which takes half of the dock.
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
@@ -215,6 +217,30 @@ class DockBody(QWidget):
         colours = colours_of(self._viewer)
         self.setStyleSheet(style_of(colours))
         self.dressed.emit(colours)
+
+
+def pass_keys_on(widget: QWidget) -> None:
+    """Let the keys of commands go on to the window from the boxes and tables in a widget, or from itself.
+
+    A box looks for the letter among its choices, so that Shift+M would choose *metastatic* and not merge.
+    """
+    for kind in (QComboBox, QAbstractItemView):
+        for part in (widget, *widget.findChildren(kind)):
+            if isinstance(part, kind):
+                part.installEventFilter(_CommandKeys(part))
+
+
+class _CommandKeys(QObject):
+    """Lets a widget take no letter that is pressed with Shift; its parents may."""
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # Qt's name
+        if not isinstance(event, QKeyEvent) or event.type() != QEvent.Type.KeyPress:
+            return False
+        letter = event.text().strip()
+        if event.modifiers() != Qt.KeyboardModifier.ShiftModifier or not letter or not letter.isprintable():
+            return False
+        event.ignore()
+        return True
 
 
 def _align_titles(column: QWidget) -> None:

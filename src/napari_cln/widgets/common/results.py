@@ -37,6 +37,7 @@ HIDDEN_KEY = "napari-cln hidden"
 """Key in the metadata of a layer that is hidden because another frame is shown alone."""
 OPACITY_KEY = "napari-cln opacity"
 FADED = 0.1
+DELETED = "the layer was deleted"
 
 
 def nodes_of(viewer: ViewerModel, image: Image) -> list[Labels]:
@@ -92,6 +93,33 @@ def write_texts(viewer: ViewerModel, image: Image, note: str) -> None:
     _set_texts(texts, data, options["features"])
 
 
+class WatchedFrame:
+    """What an Image layer shows while work on it is under way.
+
+    The frames of a training folder take turns in one Image layer, so that the layer alone does not say which
+    of them a result is of.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    image : napari.layers.Image
+    """
+
+    def __init__(self, viewer: ViewerModel, image: Image) -> None:
+        self.viewer, self.image, self._is_same = viewer, image, True
+        image.events.data.connect(self._note_other)
+
+    @property
+    def fault(self) -> str:
+        """Why a result has no place any more; empty where the layer has shown the same all the time."""
+        if self.image not in self.viewer.layers:
+            return DELETED
+        return "" if self._is_same else "another frame is in view"
+
+    def _note_other(self, _event: Any = None) -> None:
+        self._is_same = False  # for good: what was read meanwhile may be the other's
+
+
 class Results:
     """The layers into which one run over one Image layer writes.
 
@@ -107,13 +135,18 @@ class Results:
 
     def __init__(self, viewer: ViewerModel, image: Image, indices: Sequence[int], note: str) -> None:
         self.viewer, self.image, self.indices, self.note = viewer, image, tuple(indices), note
+        self._frame = WatchedFrame(viewer, image)
+        self._faded: list[Labels] = []
+        self._hidden: Points | None = None  # texts that are hidden until there are others
         self._written: list[Labels] = []
         self._told: set[int] = set()  # frames whose texts are on the canvas
+        image.events.data.connect(self.cancel)  # another frame's masks are not faded
 
     @property
-    def is_wanted(self) -> bool:
-        """True while the Image, and the layers that were written so far, are there."""
-        return all(layer in self.viewer.layers for layer in (self.image, *self._written))
+    def fault(self) -> str:
+        """Why nothing more is to be written; empty while all is there and the Image shows the same frame."""
+        gone = any(labels not in self.viewer.layers for labels in self._written)
+        return self._frame.fault or (DELETED if gone else "")
 
     @property
     def has_written(self) -> bool:
@@ -126,6 +159,7 @@ class Results:
             if labels.ndim == 2:
                 if readings_of(labels) and not is_painted(labels):
                     _fade(labels)
+                    self._faded.append(labels)
                 continue
             known = readings_of(labels)
             for index in self.indices:
@@ -141,8 +175,8 @@ class Results:
         texts = _texts_of(self.viewer, self.image)
         if self.image.ndim == 3:
             self.flush()
-        elif texts is not None:
-            texts.visible = False
+        elif texts is not None and texts.visible:
+            self._hidden, texts.visible = texts, False
 
     def put(self, prediction: Prediction) -> None:
         """Write one frame's masks: into a layer that nobody has painted on, else into a new one.
@@ -172,15 +206,14 @@ class Results:
         texts = _texts_of(self.viewer, self.image)
         # a still's were hidden as the run began; a cine's are hidden by nobody but the user
         if texts is not None and self._written and self.image.ndim == 2:
-            texts.visible = True
+            self._hidden, texts.visible = None, True
 
-    def cancel(self) -> None:
+    def cancel(self, _event: Any = None) -> None:
         """Take back the fading: what was there before still holds."""
-        for layer in nodes_of(self.viewer, self.image):
-            _unfade(layer)
-        texts = _texts_of(self.viewer, self.image)
-        if texts is not None:
-            texts.visible = True
+        for labels in self._faded:
+            _unfade(labels)
+        if self._hidden is not None and not self._written:
+            self._hidden.visible = True
 
     def fail(self, reason: str) -> None:
         """Leave the old mask faded, and say on the canvas that this run failed."""
@@ -189,7 +222,7 @@ class Results:
             return
         data, options, _ = message_to_layer(f"segmentation failed: {reason}", self.image)
         _set_texts(texts, data, options["features"])
-        texts.visible = True
+        self._hidden, texts.visible = None, True
 
     def _put_in_still(self, prediction: Prediction) -> None:
         free = [labels for labels in nodes_of(self.viewer, self.image) if not is_painted(labels)]

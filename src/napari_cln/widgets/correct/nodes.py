@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QComboBox, QGridLayout, QHeaderView, QTableWidget, QT
 from ..._layers.predictions import NODE_COLOURS
 from ...errors import counted
 from ...types import Node
-from ..common.parts import Signal, button
+from ..common.parts import Signal, button, pass_keys_on
 from ..common.theme import ThemeColours
 
 LEVELS = ("I", "II", "III", "IV", "V", "VI", "VII")
@@ -216,6 +216,7 @@ class _Choice(QComboBox):
     def __init__(self) -> None:
         super().__init__()
         self.view().setMinimumWidth(90)
+        pass_keys_on(self)
 
     def wheelEvent(self, event: QWheelEvent) -> None:  # Qt's name
         event.ignore()

@@ -131,6 +131,6 @@ class Recovery(QWidget):
 
 def _last_reader() -> str:
     try:
-        return (config_folder() / READER_FILE).read_text().strip()[:60]
+        return (config_folder() / READER_FILE).read_text(encoding="utf-8").strip()[:60]
     except (OSError, UnicodeDecodeError):
         return ""

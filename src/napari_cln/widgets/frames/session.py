@@ -35,8 +35,9 @@ from ...imaging.overlay import read_marks
 from ...imaging.scan_area import find_scan_area
 from ...io.sources import find_sources, open_source
 from ..common.failures import words_of
+from ..common.in_view import beyond, frame_at
 from ..common.parts import Signal
-from ..common.results import is_touched, nodes_of, readings_in
+from ..common.results import WatchedFrame, is_touched, nodes_of, readings_in
 from ..common.worker import Work
 from .frame_list import FrameList, spacing_text
 
@@ -297,21 +298,24 @@ class NetworkInput(QObject):
             return
         for former in layers_of(image, layers, LayerKind.DESPECKLED):
             layers.remove(former)
-        index = int(self.viewer.dims.current_step[-3]) if image.ndim == 3 else 0
+        if (index := frame_at(image, self.viewer)) is None:
+            self.told.emit(beyond(image), "bad")
+            return
         try:
             frame = frame_from_layer(image, index)
         except ClnError as error:
             self.told.emit(str(error), "bad")
             return
         work = Work(self, despeckle, frame)
-        work.done.connect(partial(self._lay_over, image, index))
+        work.done.connect(partial(self._lay_over, WatchedFrame(self.viewer, image), index))
         work.failed.connect(lambda error: self.told.emit(words_of(error), "bad"))
         self.told.emit("Smoothing the speckle …", "info")
         work.start()
 
-    def _lay_over(self, image: Image, index: int, smooth: NDArray[np.uint8]) -> None:
-        layers = self.viewer.layers
-        if image not in layers:
+    def _lay_over(self, frame: WatchedFrame, index: int, smooth: NDArray[np.uint8]) -> None:
+        image, layers = frame.image, self.viewer.layers
+        if frame.fault:
+            self.told.emit(f"There is no view without speckle: {frame.fault}.", "info")
             return
         active = layers.selection.active
         data, options, _ = despeckled_to_layer(smooth, image, index)
@@ -332,7 +336,8 @@ class NetworkInput(QObject):
         for kind in self._shows:
             for layer in layers_of(self.image, layers, kind):
                 layers.remove(layer)
-        index = int(self.viewer.dims.current_step[-3]) if self.image.ndim == 3 else 0
+        if (index := frame_at(self.image, self.viewer)) is None:
+            return
         try:
             frame = frame_from_layer(self.image, index)
         except ClnError as error:

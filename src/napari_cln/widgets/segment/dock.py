@@ -13,6 +13,7 @@ from ...errors import InputError
 from ..common.actions import offer
 from ..common.number_field import tell_refusals
 from ..common.parts import OPEN_FIRST, DockBody, Listeners, MessageLine
+from ..common.results import WatchedFrame
 from ..common.workplace import workplace_of
 from .measures import Measuring
 from .session import SegmentSession
@@ -43,7 +44,7 @@ class SegmentDock(QWidget):
         self.session = SegmentSession(self.viewer, self)
         self.measuring = Measuring(self.viewer, self)
         self.view = SegmentView(lambda: self.session.images)
-        self._shown: Image | None = None
+        self._shown: WatchedFrame | None = None
         body = DockBody(self, self.viewer, self.view, self.message)
         body.dressed.connect(self.view.wear)
         body.dress()
@@ -102,9 +103,10 @@ class SegmentDock(QWidget):
     def _show(self, _event: Any = None) -> None:
         """Bring the view in line with the session."""
         image = self.session.image
-        if image is not self._shown:  # what was said of the former image is over
-            self.message.forget(self._shown)
-            self._shown = image
+        shown = self._shown
+        if shown is None or image is not shown.image or shown.fault:  # what was said of it is over
+            self.message.forget(None if shown is None else shown.image)
+            self._shown = None if image is None else WatchedFrame(self.viewer, image)
         if image is not None:
             self.message.forget(OPEN_FIRST)
         self.view.show_state(self.session.state)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,8 +22,9 @@ from ...study.reading import digest
 from ...workflow.radiomics import radiomics_rows
 from ...workflow.segment import CURVE_COLUMNS, WASH_IN_COLUMNS, curve_cells, wash_in_cells
 from ..common.failures import words_of
+from ..common.in_view import beyond
 from ..common.parts import OPEN_FIRST, Signal
-from ..common.results import nodes_of
+from ..common.results import WatchedFrame, nodes_of
 from ..common.worker import Work
 
 if TYPE_CHECKING:
@@ -83,22 +85,24 @@ class Measuring(QObject):
     def __init__(self, viewer: ViewerModel, parent: QObject) -> None:
         super().__init__(parent)
         self.viewer, self.is_busy = viewer, False
-        self._found: tuple[Image, int, Measures] | None = None
+        self._found: tuple[WatchedFrame, int, Measures] | None = None
 
-    def found(self, image: Image | None, index: int) -> Measures | None:
-        """Return what was measured on a frame; None once its masks are others."""
-        if self._found is None or self._found[0] is not image or image not in self.viewer.layers:
+    def found(self, image: Image | None, index: int | None) -> Measures | None:
+        """Return what was measured on a frame; None once its masks are others, or it was left."""
+        if image is None or self._found is None:
             return None
-        _, at, measures = self._found
+        frame, at, measures = self._found
+        if frame.image is not image or frame.fault:
+            return None
         masks = self._masks(image, at)
         is_in_view = at == index or bool(measures.curves)  # a curve is of the whole clip
         return measures if is_in_view and masks is not None and digest(masks) == measures.masks else None
 
-    def radiomics(self, image: Image | None, index: int) -> None:
+    def radiomics(self, image: Image | None, index: int | None) -> None:
         """Measure the texture, the shape and the signs of each node on a frame."""
         self._start(image, index, measure_radiomics)
 
-    def perfusion(self, image: Image | None, index: int, dynamic_range_db: float | None) -> None:
+    def perfusion(self, image: Image | None, index: int | None, dynamic_range_db: float | None) -> None:
         """Follow how a contrast agent washes into each node that is outlined on a frame of a clip."""
         self._start(image, index, measure_perfusion, dynamic_range_db)
 
@@ -112,19 +116,22 @@ class Measuring(QObject):
             self.told.emit(f"Saved {' and '.join(names)}.", "good", measures)
 
     def _start(
-        self, image: Image | None, index: int, measure: Callable[..., Measures], *arguments: object
+        self, image: Image | None, index: int | None, measure: Callable[..., Measures], *arguments: object
     ) -> None:
-        masks = None if image is None else self._masks(image, index)
         if self.is_busy:
             return
         if image is None:
             self.told.emit(OPEN_FIRST, "bad", OPEN_FIRST)
             return
+        if index is None:
+            self.told.emit(beyond(image), "bad", image)
+            return
+        masks = self._masks(image, index)
         if masks is None or not masks.any():
             self.told.emit(NOTHING_OUTLINED, "bad", image)
             return
         work = Work(self, measure, image, index, masks.copy(), *arguments, is_task=True)
-        work.done.connect(lambda measures: self._take(image, index, measures))
+        work.done.connect(partial(self._take, WatchedFrame(self.viewer, image), index))
         work.failed.connect(lambda error: self.told.emit(words_of(error), "bad", image))
         work.ended.connect(lambda: self._set_busy(False))
         self._set_busy(True)
@@ -140,9 +147,12 @@ class Measuring(QObject):
                 return np.asarray(labels.data[index] if labels.ndim == 3 else labels.data).astype(np.uint8)
         return None
 
-    def _take(self, image: Image, index: int, measures: Measures) -> None:
-        self._found = image, index, measures
-        self.told.emit(f"Measured {counted(len(measures.rows), 'node')}.", "good", image)
+    def _take(self, frame: WatchedFrame, index: int, measures: Measures) -> None:
+        if frame.fault:
+            self.told.emit(f"Nothing is measured: {frame.fault}.", "info", frame.image)
+            return
+        self._found = frame, index, measures
+        self.told.emit(f"Measured {counted(len(measures.rows), 'node')}.", "good", frame.image)
 
     def _set_busy(self, busy: bool) -> None:
         self.is_busy = busy

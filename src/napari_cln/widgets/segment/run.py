@@ -121,8 +121,8 @@ class SegmentRun(QObject):
         return next(iter(self._results)).image if len(self._results) == 1 else None
 
     @property
-    def _is_wanted(self) -> bool:
-        return all(results.is_wanted for results in self._results.values())
+    def _fault(self) -> str:
+        return next((results.fault for results in self._results.values() if results.fault), "")
 
     def _take(self, item: Item) -> None:
         if isinstance(item, Started):
@@ -131,7 +131,7 @@ class SegmentRun(QObject):
             return
         task, result = item
         results = self._results[task]
-        if not results.is_wanted:
+        if results.fault:
             self.stop()
             return
         if isinstance(result, Followed):
@@ -150,7 +150,7 @@ class SegmentRun(QObject):
     def _flush_all(self, in_view: bool = True) -> None:
         begun = perf_counter()
         for results in self._results.values():
-            if results.is_wanted and results.has_written:
+            if results.has_written and not results.fault:
                 results.flush(in_view=in_view)
         self.written.emit()
         self._flush_took_ms = round(1000 * (perf_counter() - begun))
@@ -158,8 +158,8 @@ class SegmentRun(QObject):
     def _end(self) -> None:
         self._ended = True
         frames = counted(self.done, "frame")
-        if not self._is_wanted:
-            self.told.emit(f"Stopped after {frames}: the layer was deleted.", "info", None)
+        if self._fault:
+            self.told.emit(f"Stopped after {frames}: {self._fault}.", "info", self.image)
         elif self._failed:
             unread = all(isinstance(error, FrameReadError) for error in self._failed)
             what = "can't be read" if unread else "without a result"
@@ -172,16 +172,15 @@ class SegmentRun(QObject):
         self._ended = True
         reason = words_of(error)
         for results in self._results.values():
-            if results.is_wanted and not results.has_written:
+            if not results.fault and not results.has_written:
                 results.fail(reason)
         self.told.emit(f"{prefix}{reason}", "bad", self.image)
 
     def _abort(self) -> None:
         for results in self._results.values():
-            if results.is_wanted:
-                results.cancel()
+            results.cancel()
         self._end()
-        if self._is_wanted:
+        if not self._fault:
             self.told.emit(f"Cancelled after {self.done} of {counted(self.total, 'frame')}.", "info", None)
 
     def _finish(self) -> None:

@@ -19,9 +19,9 @@ from ...models.library import read_card
 from ...study.reading import Reading
 from ...types import Explanation
 from ..common.failures import words_of
-from ..common.in_view import show_alone
+from ..common.in_view import beyond, frame_at, show_alone
 from ..common.parts import OPEN_FIRST, Signal
-from ..common.results import instances_in, nodes_of, readings_in, recut
+from ..common.results import WatchedFrame, instances_in, nodes_of, readings_in, recut
 from ..common.worker import Work
 from ..common.workplace import workplace_of
 from .run import SegmentRun, Started, Task, explain_task
@@ -36,13 +36,14 @@ NO_MODEL = "Choose a model file with the button …"
 class SegmentState:
     """The frame in view with what was found in it, and what can be done now.
 
+    ``index`` is its number; None where the slider stands beyond the frames of the image.
     ``readings`` are those of all frames of the image; ``device_reason`` says where the model runs,
     and why there. ``tracks`` are the nodes of the clip, for as long as its masks are those they were followed
     on.
     """
 
     image: Image | None = None
-    index: int = 0
+    index: int | None = 0
     n_frames: int = 1
     readings: Mapping[int, Reading] = field(default_factory=dict)
     tracks: tuple[Track, ...] = ()
@@ -85,10 +86,10 @@ class SegmentSession(QObject):
         return frame_layers(self.viewer.layers)
 
     @property
-    def index(self) -> int:
-        """Number of the frame in view."""
+    def index(self) -> int | None:
+        """Number of the frame in view; None where the slider stands beyond those of the image."""
         image = self.image if self.image in self.viewer.layers else None
-        return int(self.viewer.dims.current_step[-3]) if image is not None and image.ndim == 3 else 0
+        return 0 if image is None else frame_at(image, self.viewer)
 
     @property
     def is_running(self) -> bool:
@@ -120,8 +121,8 @@ class SegmentSession(QObject):
     def sentences(self) -> tuple[str, ...]:
         """A sentence on each node of the frame in view, with level and side where a reader named them."""
         state = self.state
-        reading = state.readings.get(state.index)
-        if reading is None or state.image is None:
+        reading = None if state.index is None else state.readings.get(state.index)
+        if reading is None or state.image is None or state.index is None:
             return ()
         instances = instances_in(self.viewer, state.image, state.index)
         place = workplace_of(self.viewer)
@@ -163,7 +164,10 @@ class SegmentSession(QObject):
 
     def segment_frame(self) -> None:
         """Segment the frame in view."""
-        self._start([self.image], only=self.index)
+        if self.image is not None and self.index is None:
+            self._refuse(beyond(self.image))
+        else:
+            self._start([self.image], only=self.index)
 
     def segment_all(self) -> None:
         """Segment every frame of the chosen image."""
@@ -244,8 +248,10 @@ class SegmentSession(QObject):
         if self._model is None:
             return self._refuse(f"There is no model to ask. {NO_MODEL}")
         image, index, model = self.image, self.index, self._model[0]
+        if index is None:
+            return self._refuse(beyond(image))
         work = Work(self, explain_task, Task(image, (index,)), model, self.device, is_task=True)
-        work.done.connect(partial(self._show_explanation, image, index))
+        work.done.connect(partial(self._show_explanation, WatchedFrame(self.viewer, image), index))
         work.failed.connect(lambda error: self.told.emit(words_of(error), "bad", image))
         work.ended.connect(partial(self._set_explaining, False))
         self._set_explaining(True)
@@ -257,10 +263,10 @@ class SegmentSession(QObject):
         self._is_explaining = is_explaining
         self.changed.emit()
 
-    def _show_explanation(self, image: Image, index: int, explanation: Explanation) -> None:
-        layers = self.viewer.layers
-        if image not in layers:
-            self.told.emit("The layer was deleted before its map was there.", "info", None)
+    def _show_explanation(self, frame: WatchedFrame, index: int, explanation: Explanation) -> None:
+        image, layers = frame.image, self.viewer.layers
+        if frame.fault:
+            self.told.emit(f"There is no map: {frame.fault}.", "info", image)
             return
         for former in layers_of(image, layers, LayerKind.SCORE_MAP):
             layers.remove(former)

@@ -149,7 +149,7 @@ class Verdict(QWidget):
 
     def show_state(self, state: SegmentState) -> None:
         """Show the reading of the frame in view, and the scores of all where there are several."""
-        self._reading = reading = state.readings.get(state.index)
+        self._reading = reading = None if state.index is None else state.readings.get(state.index)
         self.flag.setText("" if reading is None else reading.flag)
         self.flag.setVisible(bool(self.flag.text()))
         for widget in (self.headline, self.nodes, self.caveat):
@@ -164,7 +164,8 @@ class Verdict(QWidget):
         if self.plot is not None:
             self.plot.setVisible(is_plotted)
             self.plot.show_readings(state.readings, state.n_frames)
-            self.plot.show_position(state.index)
+            if state.index is not None:
+                self.plot.show_position(state.index)
 
     def _add_plot(self) -> None:
         from .score_plot import ScorePlot  # matplotlib, when there is something to plot

@@ -1,0 +1,144 @@
+"""Work on a frame of a training folder that is left for another one: nothing of it lands on the other."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from napari.layers import Image, Labels, Points
+
+from napari_cln._layers import KEY, LayerKind, readings_of
+from napari_cln.folder.dataset import TrainingFolder
+from napari_cln.types import Annotation, Frame
+
+pytestmark = pytest.mark.usefixtures("config")
+
+
+@pytest.fixture
+def masks() -> np.ndarray:
+    masks = np.zeros((96, 110), np.uint8)
+    masks[30:60, 30:60] = 1
+    return masks
+
+
+@pytest.fixture
+def folder(tmp_path, masks) -> TrainingFolder:
+    """Three frames of one size with the same masks."""
+    folder, random = TrainingFolder.create(tmp_path / "study"), np.random.default_rng(7)
+    for _ in range(3):
+        frame = Frame(pixels=random.integers(0, 255, masks.shape, np.uint8))
+        folder.save(Annotation(frame=frame, instances=masks, status="predicted"), who="m")
+    return folder
+
+
+@pytest.fixture
+def segment(viewer, dock, small_model):
+    """The Segment dock beside the Correct dock."""
+    _, segment = viewer.window.add_plugin_dock_widget("napari-cln")
+    segment.view.model.choose(small_model)
+    segment.view.device.setCurrentIndex(segment.view.device.findData("cpu"))
+    return segment
+
+
+@pytest.fixture
+def turn(dock):
+    """Go to a frame of the folder, before anything else happens."""
+
+    def turn(number: int) -> None:
+        dock.session.turn_to(dock.session.work.ids[number])
+        dock.session.turns.finish()
+
+    return turn
+
+
+@pytest.fixture
+def finish(qtbot):
+    """Wait for the end of a run, of a map, and of what is measured."""
+
+    def finish(segment) -> None:
+        qtbot.waitUntil(lambda: not segment.session.is_running, timeout=60_000)
+        qtbot.waitUntil(lambda: not segment.session.state.is_explaining, timeout=60_000)
+        qtbot.waitUntil(lambda: not segment.measuring.is_busy, timeout=60_000)
+
+    return finish
+
+
+def masks_of(viewer) -> Labels:
+    (labels,) = (layer for layer in viewer.layers if isinstance(layer, Labels))
+    return labels
+
+
+@pytest.mark.parametrize("then", [(1,), (1, 0)])
+def test_a_run_ends_with_the_frame_that_it_began_on(viewer, dock, segment, turn, finish, then):
+    segment.segment_frame()
+    for number in then:
+        turn(number)
+    before = masks_of(viewer).data.copy()
+    finish(segment)
+
+    assert readings_of(masks_of(viewer)) == {}
+    assert np.array_equal(masks_of(viewer).data, before)
+    assert not [layer for layer in viewer.layers if isinstance(layer, Points)]
+    assert segment.message.text() == "Stopped after 0 frames: another frame is in view."
+
+
+def test_what_was_said_of_a_frame_goes_with_it(dock, segment, turn, finish):
+    segment.segment_frame()
+    finish(segment)
+    assert segment.message.text().startswith("Segmented 1 frame in ")
+
+    turn(1)
+
+    assert segment.message.text() == ""
+
+
+def test_a_map_of_where_a_score_comes_from_is_laid_over_its_own_frame_alone(
+    viewer, dock, segment, turn, finish
+):
+    segment.session.explain_frame()
+    turn(1)
+    finish(segment)
+
+    assert not [layer for layer in viewer.layers if layer.metadata.get(KEY) == LayerKind.SCORE_MAP]
+    assert segment.message.text() == "There is no map: another frame is in view."
+
+
+def test_figures_of_a_frame_are_not_those_of_another_with_the_same_masks(dock, segment, turn, finish):
+    segment.measure_radiomics()
+    finish(segment)
+    assert segment.measuring.found(segment.session.image, 0) is not None
+
+    turn(1)
+    assert segment.measuring.found(segment.session.image, 0) is None
+
+    segment.measure_radiomics()
+    turn(2)
+    finish(segment)
+    assert segment.measuring.found(segment.session.image, 0) is None
+    assert segment.message.text() == "Nothing is measured: another frame is in view."
+
+
+@pytest.mark.parametrize("masks", [np.zeros((96, 110), np.uint8)], ids=["empty"])
+def test_the_masks_of_the_next_frame_are_not_faded(viewer, dock, segment, turn, finish):
+    segment.segment_frame()
+    finish(segment)
+    opacity = masks_of(viewer).opacity
+
+    segment.segment_frame()
+    assert masks_of(viewer).opacity < opacity
+    turn(1)
+
+    assert masks_of(viewer).opacity == opacity
+    finish(segment)
+
+
+def test_a_view_without_speckle_is_laid_over_its_own_frame_alone(viewer, dock, turn, qtbot):
+    _, frames = viewer.window.add_plugin_dock_widget("napari-cln", "Frames")
+    said = []
+    frames.session.network.told.connect(lambda sentence, _mood: said.append(sentence))
+    frames.session.network.show_image(dock.session.navigator.image)
+    frames.session.network.show_despeckled()
+    turn(1)
+    qtbot.waitUntil(lambda: len(said) > 1, timeout=60_000)
+
+    assert [layer for layer in viewer.layers if isinstance(layer, Image)] == [dock.session.navigator.image]
+    assert said[-1] == "There is no view without speckle: another frame is in view."
