@@ -53,7 +53,7 @@ def write_report(evaluation: Evaluation, out: str | Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_rows(evaluation.rows, folder / "cases.csv")
-        write_pdf(first, sections, folder / "report.pdf")
+        write_pdf(first, sections, folder / "report.pdf", evaluation.config.confidence)
         page = folder / "report.html"
         page.write_text(html_page(first, sections), encoding="utf-8")
         about = {

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from .figures import style
-from .pages import Overview, Plot, ReportTable, Section
+from .pages import Overview, Plot, ReportTable, Section, level
 
 CSS = """
 :root { color-scheme: light }
@@ -240,7 +240,7 @@ class _Pages:
         self.y -= height + CAPTION
 
 
-def write_pdf(first: Overview, sections: Sequence[Section], path: Path) -> None:
+def write_pdf(first: Overview, sections: Sequence[Section], path: Path, confidence: float) -> None:
     """Write all pages; without date or author, so that the same evaluation gives the same file."""
     about = {"Title": first.title, "CreationDate": None, "ModDate": None, "Creator": None, "Producer": None}
     with style(), PdfPages(path, metadata=about) as file:
@@ -252,7 +252,7 @@ def write_pdf(first: Overview, sections: Sequence[Section], path: Path) -> None:
         pages.table(
             ReportTable(
                 caption="At a glance",
-                header=("", "Value", "Cases and 95 % interval over patients"),
+                header=("", "Value", f"Cases and {level(confidence)} interval over patients"),
                 rows=tuple((tile.name, tile.value, tile.detail) for tile in first.tiles),
             ),
             10,
