@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from drawn_frames import LEFT, annotation, prediction, random_rows, rows_from_counts
+from drawn_frames import LEFT, annotation, drawn, prediction, random_rows, rows_from_counts
 
-from napari_cln.errors import DatasetError, FrameReadError
+from napari_cln import Case, Node
+from napari_cln.errors import DatasetError, FrameReadError, PredictionError
+from napari_cln.folder.pictures import encode_png
 from napari_cln.study.cases import CaseRow, read_rows, write_rows
 from napari_cln.study.evaluation import EvaluationConfig, evaluate, evaluate_rows
 from napari_cln.study.report.overview import overview
@@ -326,6 +328,37 @@ def test_frames_that_nobody_has_judged_are_counted_and_in_no_figure():
     assert (flow.frames, flow.unjudged, flow.nodes, flow.unknown, flow.without_mask) == (23, 3, 20, 0, 20)
 
 
+def test_frames_that_nobody_has_judged_change_nothing_per_patient():
+    rows = rows_from_counts(0, 1, 2, 0)
+    unjudged = [
+        replace(row, id=f"u{row.id}", kind="frame", node=0, truth="unknown", score=0.9, frame_score=0.9)
+        for row in rows[:2]
+    ]
+
+    patients = evaluate_rows([*rows, *unjudged], FAST).patients
+
+    assert patients.counts == evaluate_rows(rows, FAST).patients.counts == (0, 1, 2, 0)
+
+
+@pytest.mark.parametrize("masks", [True, False], ids=["segments", "classifies alone"])
+def test_a_frame_that_a_reader_saved_as_no_node_is_judged_whatever_the_model_gives(masks):
+    places = [(LEFT,), (), (LEFT,), ()]
+    truths = []
+    for i, place in enumerate(places):  # a node and a frame without one of each of two patients
+        one = annotation(*place, truth="benign")
+        pixels = np.full((100, 120), i, np.uint8)
+        truths.append(replace(one, frame=replace(one.frame, pixels=pixels, patient_id=f"p{i // 2}")))
+    given = {} if masks else {"mask_threshold": None}
+    predictions = [prediction(*(place if masks else ()), **given) for place in places]
+
+    evaluation = evaluate(truths, predictions, FAST)
+
+    flow = evaluation.flow
+    assert (flow.negative, flow.unjudged, flow.nodes, flow.unknown) == (2, 0, 2, 0)
+    assert evaluation.patients.counts.n == 2
+    assert not any("left out" in note for note in overview(evaluation).notes)
+
+
 def test_axes_agree_with_the_reader_in_millimetres():
     long_axis, short_axis = evaluate_rows(random_rows(), FAST).segmentation.axes
 
@@ -348,6 +381,33 @@ def test_frames_that_could_not_be_read_are_counted():
     )
 
     assert (evaluation.flow.frames, evaluation.flow.unreadable, evaluation.flow.compared) == (2, 1, 1)
+
+
+def test_frames_of_another_set_that_gave_no_number_are_not_counted_in_the_reported_one(tmp_path):
+    image = tmp_path / "image.png"
+    image.write_bytes(encode_png(annotation(LEFT).frame.pixels))
+
+    def case(i):
+        truth = "metastatic" if i % 2 else "benign"
+        return Case(
+            id=f"{i:016x}",
+            image=image,
+            mask=tmp_path / "mask.png",
+            instances=None,
+            nodes=(Node(id=1, truth=truth, truth_source="fna"),),
+            patient=f"p{i}",
+            status="accepted",
+            split="validation" if i < 4 else "test",
+        )
+
+    predictions = [prediction(LEFT, scores=(0.9 if i % 2 else 0.1,)) for i in range(8)]
+    predictions[0] = PredictionError("The model gave no finite number.")
+    predictions[7] = FrameReadError("frame is empty.")
+    config = replace(FAST, cutoff_from="validation")
+
+    flow = evaluate(map(case, range(8)), predictions, config, read=lambda case: drawn(LEFT)).flow
+
+    assert (flow.frames, flow.failed, flow.unreadable) == (4, 0, 1)
 
 
 def test_cases_and_predictions_must_be_as_many():

@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from ..errors import DatasetError, FrameError, FrameReadError, PredictionError
 from ..types import Annotation, Case, Estimate, Prediction
-from .cases import CaseRow, Flow, count_flow
+from .cases import CaseRow, Flow, count_flow, unjudged_frames
 from .comparison import Comparison, Panel, compare_calls, compare_models, set_side_by_side
 from .config import EvaluationConfig
 from .cutoff import Cutoff, choose_cutoff
 from .diagnosis import Diagnosis, diagnose
 from .fusion import RecordBeside, fused_rows
 from .gallery import Gallery, Picture
-from .matching import compare, read_instances, reference_instances
+from .matching import compare, read_instances, reference_instances, split_of
 from .segmentation import Detection, Segmentation, detect, segment_summary, share_claimed
 from .statistics.intervals import Resampling
 from .subgroups import Subgroup, Transfer, compare_hospitals, split_into_subgroups
@@ -189,6 +189,7 @@ def evaluate_each(
     config = config or EvaluationConfig()
     with Gallery() as gallery:
         rows, lost = yield from _compare_each(cases, predictions, splits, read, config.split, gallery)
+        mine = [error for split, error in lost if config.split in (split, "all")]
         evaluation = evaluate_rows(
             rows,
             config,
@@ -196,8 +197,8 @@ def evaluate_each(
             others=others,
             learned_hospitals=learned_hospitals,
             record=record,
-            unreadable=sum(isinstance(error, FrameReadError) for error in lost),
-            failed=sum(isinstance(error, PredictionError) for error in lost),
+            unreadable=sum(isinstance(error, FrameReadError) for error in mine),
+            failed=sum(isinstance(error, PredictionError) for error in mine),
         )
         seen = {row.id for row in _of_split(rows, config.split)}.intersection(learned_from)
         known = {name: frozenset(patients) for name, patients in (partitions or {}).items()}
@@ -249,20 +250,23 @@ def _compare_each(
     read: Callable[[Case], NDArray[np.uint8] | None],
     shown: str = "",
     gallery: Gallery | None = None,
-) -> Generator[None, None, tuple[list[CaseRow], list[FrameError]]]:
-    """Rows of all frames, and what stands for the others; frames of the split ``shown`` go to the gallery."""
+) -> Generator[None, None, tuple[list[CaseRow], list[tuple[str, FrameError]]]]:
+    """Rows of all frames, and what stands for the others, with the split of each.
+
+    Frames of the split ``shown`` go to the gallery.
+    """
     rows: list[CaseRow] = []
-    lost: list[FrameError] = []
+    lost: list[tuple[str, FrameError]] = []
     for case, prediction in zip_longest(cases, predictions):
         if case is None or prediction is None:
             raise DatasetError(
                 f"There are more {'predictions than cases' if case is None else 'cases than predictions'}. "
                 "Give one prediction for each case, in the same order."
             )
+        split = splits.get(case.id) if splits and isinstance(case, Case) else None
         if isinstance(prediction, FrameReadError | PredictionError):
-            lost.append(prediction)
+            lost.append((split_of(case, split), prediction))
         else:
-            split = splits.get(case.id) if splits and isinstance(case, Case) else None
             instances = reference_instances(case, read)
             found = compare(case, instances, prediction, split)
             rows += found
@@ -273,7 +277,7 @@ def _compare_each(
         del prediction  # its maps, while the caller looks at the progress
         yield
     if not rows:
-        for error in lost:
+        for _, error in lost:
             if isinstance(error, PredictionError):
                 raise error
     return rows, lost
@@ -382,12 +386,18 @@ def _cutoff(rows: Sequence[CaseRow], config: EvaluationConfig) -> Cutoff:
 def _by_patient(
     rows: Sequence[CaseRow], cutoff: float, config: EvaluationConfig, how: Resampling
 ) -> Diagnosis | None:
-    """A patient is metastatic if any node is, benign if all are; the score is the highest shown."""
+    """A patient is metastatic if any node is, benign if all are; the score is the highest shown.
+
+    Frames that nobody has judged are left out; where the reader says that there is no node, the score counts.
+    """
+    unjudged = unjudged_frames(rows)
     truths: dict[str, set[str]] = {}
     scores: dict[str, float] = {}
     for row in rows:
+        if row.id in unjudged:
+            continue
         scores[row.patient] = max(scores.get(row.patient, 0.0), row.frame_score)
-        if row.kind == "node" or (row.kind == "frame" and not row.compared):
+        if row.kind == "node" or (row.kind == "frame" and not row.compared and not row.no_node):
             truths.setdefault(row.patient, set()).add(row.truth)
     known = {p: t for p, t in truths.items() if "metastatic" in t or t == {"benign"}}
     return diagnose(
