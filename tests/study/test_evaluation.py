@@ -158,6 +158,33 @@ def test_a_cutoff_needs_both_classes():
         evaluate_rows(rows, replace(FAST, cutoff_from="validation"))
 
 
+def worse_than_chance(rows):
+    """The rows with scores that rank every metastatic node below every benign one."""
+    return [
+        row if row.kind == "stray" else replace(row, score=0.3 if row.truth == "metastatic" else 0.6)
+        for row in rows
+    ]
+
+
+@pytest.mark.parametrize("where", ["validation", "test"])
+def test_scores_that_rank_no_better_than_chance_give_no_cutoff_but_a_sentence(where):
+    rows = worse_than_chance(random_rows())
+
+    with pytest.raises(
+        DatasetError, match=rf"no cutoff on the score of the model parts .* {where} set .* or give one"
+    ):
+        evaluate_rows(rows, replace(FAST, cutoff_from=where))
+
+
+def test_another_model_without_a_cutoff_is_named():
+    rows = random_rows()
+
+    with pytest.raises(DatasetError, match="the score of second@1 parts"):
+        evaluate_rows(
+            rows, replace(FAST, cutoff_from="validation"), others={"second@1": worse_than_chance(rows)}
+        )
+
+
 def test_two_models_in_one_table_are_refused():
     rows = random_rows()
 

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
@@ -320,7 +321,7 @@ def evaluate_rows(
     beside = dict(others or {})
     if record is not None:
         beside[WITH_RECORD] = fused_rows(rows, record.records, record.fusion)
-    models = {name: _other(theirs, config) for name, theirs in beside.items()}
+    models = {name: _other(name, theirs, config) for name, theirs in beside.items()}
     compared = [
         *(compare_calls(name, judged, cutoff.value, said, how) for name, said in calls.items()),
         *(compare_models(name, judged, cutoff.value, *theirs, how) for name, theirs in models.items()),
@@ -353,12 +354,12 @@ def evaluate_rows(
     )
 
 
-def _other(rows: Sequence[CaseRow], config: EvaluationConfig) -> tuple[list[CaseRow], float]:
+def _other(name: str, rows: Sequence[CaseRow], config: EvaluationConfig) -> tuple[list[CaseRow], float]:
     """Rows and cutoff of another model, taken by the same rule; a typed cutoff is the first model's alone."""
-    return _of_split(rows, config.split), _cutoff(rows, replace(config, cutoff=None)).value
+    return _of_split(rows, config.split), _cutoff(rows, replace(config, cutoff=None), name).value
 
 
-def _cutoff(rows: Sequence[CaseRow], config: EvaluationConfig) -> Cutoff:
+def _cutoff(rows: Sequence[CaseRow], config: EvaluationConfig, whose: str = "the model") -> Cutoff:
     if config.cutoff is not None:
         return Cutoff(value=config.cutoff, taken_on="given")
     if config.cutoff_from == "card":
@@ -373,7 +374,7 @@ def _cutoff(rows: Sequence[CaseRow], config: EvaluationConfig) -> Cutoff:
         return Cutoff(value=values.pop(), taken_on="card", optimistic=flattered)
     name = config.split if config.cutoff_from == "test" else "validation"
     source = [r for r in _of_split(rows, name) if r.kind != "stray" and r.truth != "unknown"]
-    return choose_cutoff(
+    chosen = choose_cutoff(
         [row.truth == "metastatic" for row in source],
         [row.score for row in source],
         config.rule,
@@ -381,6 +382,13 @@ def _cutoff(rows: Sequence[CaseRow], config: EvaluationConfig) -> Cutoff:
         taken_on=name,
         optimistic=config.split in (name, "all"),
     )
+    if not math.isfinite(chosen.value):  # the first point of the curve, above every score
+        raise DatasetError(
+            f"By {chosen.rule} no cutoff on the score of {whose} parts the classes of the {name} set "
+            f"({chosen.metastatic} metastatic, {chosen.benign} benign).",
+            "Take the cutoff of the model's card, or give one of your own.",
+        )
+    return chosen
 
 
 def _by_patient(

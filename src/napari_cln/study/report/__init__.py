@@ -61,7 +61,7 @@ def write_report(evaluation: Evaluation, out: str | Path) -> Path:
             "split": evaluation.config.split,
             "cutoff": asdict(evaluation.cutoff),
         }
-        text = json.dumps({**asdict(first), **about}, ensure_ascii=False, indent=1)
+        text = json.dumps({**asdict(first), **about}, ensure_ascii=False, indent=1, allow_nan=False)
         (folder / "report.json").write_text(text + "\n", encoding="utf-8")
     except OSError as cause:
         raise ExportError(
