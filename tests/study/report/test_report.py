@@ -382,6 +382,17 @@ def test_a_folder_that_cannot_be_written_is_named(drawn, tmp_path):
         write_report(drawn, tmp_path / "file" / "out")
 
 
+def test_a_report_that_is_cut_short_counts_as_unfinished(drawn, tmp_path):
+    write_report(drawn, tmp_path)
+    (tmp_path / "report.html").unlink()
+    (tmp_path / "report.html").mkdir()  # what stands for a full disk
+    with pytest.raises(ExportError, match=r"can't be written into"):
+        write_report(drawn, tmp_path)
+
+    assert not (tmp_path / "report.json").exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["cases.csv", "report.html", "report.pdf"]
+
+
 @pytest.mark.parametrize("counts", [(5, 2, 0, 0), (0, 0, 4, 3)], ids=["metastatic", "benign"])
 def test_one_class_alone_can_be_reported(counts):
     evaluation = evaluate_rows(rows_from_counts(*counts), FAST)
