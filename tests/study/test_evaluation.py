@@ -322,6 +322,16 @@ def test_all_tests_stand_side_by_side_on_the_nodes_that_every_one_judged():
 
 
 @pytest.mark.slow
+def test_a_reader_who_is_called_like_another_test_is_refused():
+    rows = random_rows()
+    calls = {row.id: "malignant" for row in rows}
+
+    with pytest.raises(DatasetError, match=r"'model' is the name of the model itself.*Head the column"):
+        evaluate_rows(rows, FAST, readers={"Li": calls, "model": calls})
+    with pytest.raises(DatasetError, match="'second@1' is the name of two tests"):
+        evaluate_rows(rows, FAST, readers={"second@1": calls}, others={"second@1": rows})
+
+
 def test_the_difference_of_two_aucs_knows_the_patients():
     rows = [replace(row, patient=f"p{i % 6}") for i, row in enumerate(random_rows())]
     rng = np.random.default_rng(2)

@@ -77,6 +77,25 @@ def test_a_set_without_cases_is_refused_before_anything_is_written(frames, model
     assert not (tmp_path / "report").exists()
 
 
+@pytest.mark.parametrize("name", ["model", "original reports", "model with clinical record"])
+def test_a_reader_who_is_called_like_another_test_is_refused_before_anything_is_computed(
+    frames, model, tmp_path, name
+):
+    (tmp_path / "readers.csv").write_text(
+        f"id,{name}\n" + "".join(f"{id_},benign\n" for id_ in TrainingFolder.open(frames).ids())
+    )
+    (tmp_path / "reports.csv").write_text(f"id,label\n{TrainingFolder.open(frames).ids()[0]},malignant\n")
+    settings = EvaluationSettings(
+        model=model,
+        readers=str(tmp_path / "readers.csv"),
+        reports=str(tmp_path / "reports.csv"),
+        fusion=str(tmp_path / "readers.csv"),
+    )
+
+    with pytest.raises(DatasetError, match=rf"'{name}' is the name of .* in the comparison\. Head"):
+        next(evaluate_folder(frames, tmp_path / "report", settings))
+
+
 def test_a_folder_that_holds_a_report_is_refused_and_left_as_it_is(frames, model, tmp_path, capsys):
     report = tmp_path / "report"
     report.mkdir()

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ..errors import DatasetError, FrameError, FrameReadError, PredictionError
 from ..types import Annotation, Case, Estimate, Prediction
 from .cases import CaseRow, Flow, count_flow, unjudged_frames
-from .comparison import Comparison, Panel, compare_calls, compare_models, set_side_by_side
+from .comparison import Comparison, Panel, check_names, compare_calls, compare_models, set_side_by_side
 from .config import EvaluationConfig
 from .cutoff import Cutoff, choose_cutoff
 from .diagnosis import Diagnosis, diagnose
@@ -304,7 +304,7 @@ def evaluate_rows(
     Raises
     ------
     DatasetError
-        If no row belongs to the split, or the cutoff can't be taken.
+        If no row belongs to the split, the cutoff can't be taken, or two tests have one name.
     """
     config = config or EvaluationConfig()
     how = Resampling(n=config.resamples, seed=config.seed, confidence=config.confidence)
@@ -320,6 +320,7 @@ def evaluate_rows(
     calls = dict(readers or {})
     beside = dict(others or {})
     if record is not None:
+        check_names(beside, [WITH_RECORD])
         beside[WITH_RECORD] = fused_rows(rows, record.records, record.fusion)
     models = {name: _other(name, theirs, config) for name, theirs in beside.items()}
     compared = [

@@ -14,9 +14,9 @@ from ..folder.dataset import TrainingFolder, read_not_judged
 from ..folder.pictures import encode_png
 from ..folder.split.frozen import frozen_places, read_splits
 from ..models.library import find_model
-from ..study.comparison import read_calls
+from ..study.comparison import check_names, read_calls
 from ..study.config import EvaluationConfig, EvaluationSettings
-from ..study.evaluation import Evaluation, compare_each, evaluate_each
+from ..study.evaluation import WITH_RECORD, Evaluation, compare_each, evaluate_each
 from ..study.fusion import ClinicalRecord, RecordBeside, read_fusion
 from ..study.matching import judged_part
 from ..study.report import write_report
@@ -190,8 +190,9 @@ def _patients(cases: Sequence[Case], sides: Mapping[str, str]) -> dict[str, set[
 def _calls(settings: EvaluationSettings, cases: Sequence[Case]) -> dict[str, dict[str, str]]:
     """Calls of the readers and verdicts of the reports, each on some case of the set."""
     calls = read_calls(settings.readers) if settings.readers else {}
-    if settings.reports:
-        calls |= read_calls(settings.reports, "original reports")
+    reports = read_calls(settings.reports, "original reports") if settings.reports else {}
+    check_names(calls, reports, [WITH_RECORD] if settings.fusion else [])
+    calls |= reports
     known = {case.id for case in cases}
     for name, said in calls.items():
         if not any(key.partition("/")[0] in known for key in said):
