@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from drawn_frames import LEFT, annotation, prediction, random_rows, rows_from_counts
+from drawn_frames import LEFT, annotation, drawn, prediction, random_rows, rows_from_counts
 
-from napari_cln.errors import DatasetError, FrameReadError
+from napari_cln import Case, Node
+from napari_cln.errors import DatasetError, FrameReadError, PredictionError
+from napari_cln.folder.pictures import encode_png
 from napari_cln.study.cases import CaseRow, read_rows, write_rows
 from napari_cln.study.evaluation import EvaluationConfig, evaluate, evaluate_rows
 from napari_cln.study.report.overview import overview
@@ -156,6 +158,33 @@ def test_a_cutoff_needs_both_classes():
         evaluate_rows(rows, replace(FAST, cutoff_from="validation"))
 
 
+def worse_than_chance(rows):
+    """The rows with scores that rank every metastatic node below every benign one."""
+    return [
+        row if row.kind == "stray" else replace(row, score=0.3 if row.truth == "metastatic" else 0.6)
+        for row in rows
+    ]
+
+
+@pytest.mark.parametrize("where", ["validation", "test"])
+def test_scores_that_rank_no_better_than_chance_give_no_cutoff_but_a_sentence(where):
+    rows = worse_than_chance(random_rows())
+
+    with pytest.raises(
+        DatasetError, match=rf"no cutoff on the score of the model parts .* {where} set .* or give one"
+    ):
+        evaluate_rows(rows, replace(FAST, cutoff_from=where))
+
+
+def test_another_model_without_a_cutoff_is_named():
+    rows = random_rows()
+
+    with pytest.raises(DatasetError, match="the score of second@1 parts"):
+        evaluate_rows(
+            rows, replace(FAST, cutoff_from="validation"), others={"second@1": worse_than_chance(rows)}
+        )
+
+
 def test_two_models_in_one_table_are_refused():
     rows = random_rows()
 
@@ -293,6 +322,16 @@ def test_all_tests_stand_side_by_side_on_the_nodes_that_every_one_judged():
 
 
 @pytest.mark.slow
+def test_a_reader_who_is_called_like_another_test_is_refused():
+    rows = random_rows()
+    calls = {row.id: "malignant" for row in rows}
+
+    with pytest.raises(DatasetError, match=r"'model' is the name of the model itself.*Head the column"):
+        evaluate_rows(rows, FAST, readers={"Li": calls, "model": calls})
+    with pytest.raises(DatasetError, match="'second@1' is the name of two tests"):
+        evaluate_rows(rows, FAST, readers={"second@1": calls}, others={"second@1": rows})
+
+
 def test_the_difference_of_two_aucs_knows_the_patients():
     rows = [replace(row, patient=f"p{i % 6}") for i, row in enumerate(random_rows())]
     rng = np.random.default_rng(2)
@@ -326,6 +365,37 @@ def test_frames_that_nobody_has_judged_are_counted_and_in_no_figure():
     assert (flow.frames, flow.unjudged, flow.nodes, flow.unknown, flow.without_mask) == (23, 3, 20, 0, 20)
 
 
+def test_frames_that_nobody_has_judged_change_nothing_per_patient():
+    rows = rows_from_counts(0, 1, 2, 0)
+    unjudged = [
+        replace(row, id=f"u{row.id}", kind="frame", node=0, truth="unknown", score=0.9, frame_score=0.9)
+        for row in rows[:2]
+    ]
+
+    patients = evaluate_rows([*rows, *unjudged], FAST).patients
+
+    assert patients.counts == evaluate_rows(rows, FAST).patients.counts == (0, 1, 2, 0)
+
+
+@pytest.mark.parametrize("masks", [True, False], ids=["segments", "classifies alone"])
+def test_a_frame_that_a_reader_saved_as_no_node_is_judged_whatever_the_model_gives(masks):
+    places = [(LEFT,), (), (LEFT,), ()]
+    truths = []
+    for i, place in enumerate(places):  # a node and a frame without one of each of two patients
+        one = annotation(*place, truth="benign")
+        pixels = np.full((100, 120), i, np.uint8)
+        truths.append(replace(one, frame=replace(one.frame, pixels=pixels, patient_id=f"p{i // 2}")))
+    given = {} if masks else {"mask_threshold": None}
+    predictions = [prediction(*(place if masks else ()), **given) for place in places]
+
+    evaluation = evaluate(truths, predictions, FAST)
+
+    flow = evaluation.flow
+    assert (flow.negative, flow.unjudged, flow.nodes, flow.unknown) == (2, 0, 2, 0)
+    assert evaluation.patients.counts.n == 2
+    assert not any("left out" in note for note in overview(evaluation).notes)
+
+
 def test_axes_agree_with_the_reader_in_millimetres():
     long_axis, short_axis = evaluate_rows(random_rows(), FAST).segmentation.axes
 
@@ -348,6 +418,33 @@ def test_frames_that_could_not_be_read_are_counted():
     )
 
     assert (evaluation.flow.frames, evaluation.flow.unreadable, evaluation.flow.compared) == (2, 1, 1)
+
+
+def test_frames_of_another_set_that_gave_no_number_are_not_counted_in_the_reported_one(tmp_path):
+    image = tmp_path / "image.png"
+    image.write_bytes(encode_png(annotation(LEFT).frame.pixels))
+
+    def case(i):
+        truth = "metastatic" if i % 2 else "benign"
+        return Case(
+            id=f"{i:016x}",
+            image=image,
+            mask=tmp_path / "mask.png",
+            instances=None,
+            nodes=(Node(id=1, truth=truth, truth_source="fna"),),
+            patient=f"p{i}",
+            status="accepted",
+            split="validation" if i < 4 else "test",
+        )
+
+    predictions = [prediction(LEFT, scores=(0.9 if i % 2 else 0.1,)) for i in range(8)]
+    predictions[0] = PredictionError("The model gave no finite number.")
+    predictions[7] = FrameReadError("frame is empty.")
+    config = replace(FAST, cutoff_from="validation")
+
+    flow = evaluate(map(case, range(8)), predictions, config, read=lambda case: drawn(LEFT)).flow
+
+    assert (flow.frames, flow.failed, flow.unreadable) == (4, 0, 1)
 
 
 def test_cases_and_predictions_must_be_as_many():

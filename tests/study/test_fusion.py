@@ -157,6 +157,17 @@ def test_too_few_events_are_refused():
         fit_fusion(rows, records)
 
 
+def test_an_image_and_a_record_that_rank_no_better_than_chance_are_refused():
+    rows = [
+        CaseRow(id=f"f{k}", patient=f"p{k}", truth=truth, score=score, frame_score=score)
+        for k, (truth, score) in enumerate([("metastatic", 0.5), ("benign", 0.5)] * 30)
+    ]
+    records = {f"p{k}": {"age": 50.0 + k // 2 % 3} for k in range(60)}
+
+    with pytest.raises(DatasetError, match=r"do not part the 60 nodes at any cutoff \(AUC 0\.\d+\)"):
+        fit_fusion(rows, records)
+
+
 def test_one_class_is_refused():
     rows, records = study(n=100)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 
 from napari_cln import EvaluationSettings, TrainingFolder, evaluate_folder
 from napari_cln.cli import main
-from napari_cln.errors import DatasetError
+from napari_cln.errors import DatasetError, ExportError
 from napari_cln.folder.split.frozen import frozen_split
 from napari_cln.models.card import ModelCard
 from napari_cln.network.model import YNet, YNetConfig
@@ -74,6 +75,59 @@ def test_a_set_without_cases_is_refused_before_anything_is_written(frames, model
         next(evaluate_folder(frames, tmp_path / "report", EvaluationSettings(split="nonesuch", model=model)))
 
     assert not (tmp_path / "report").exists()
+
+
+@pytest.mark.parametrize("name", ["model", "original reports", "model with clinical record"])
+def test_a_reader_who_is_called_like_another_test_is_refused_before_anything_is_computed(
+    frames, model, tmp_path, name
+):
+    (tmp_path / "readers.csv").write_text(
+        f"id,{name}\n" + "".join(f"{id_},benign\n" for id_ in TrainingFolder.open(frames).ids())
+    )
+    (tmp_path / "reports.csv").write_text(f"id,label\n{TrainingFolder.open(frames).ids()[0]},malignant\n")
+    settings = EvaluationSettings(
+        model=model,
+        readers=str(tmp_path / "readers.csv"),
+        reports=str(tmp_path / "reports.csv"),
+        fusion=str(tmp_path / "readers.csv"),
+    )
+
+    with pytest.raises(DatasetError, match=rf"'{name}' is the name of .* in the comparison\. Head"):
+        next(evaluate_folder(frames, tmp_path / "report", settings))
+
+
+def test_a_folder_that_holds_a_report_is_refused_and_left_as_it_is(frames, model, tmp_path, capsys):
+    report = tmp_path / "report"
+    report.mkdir()
+    for name in ("report.json", "progress.jsonl"):
+        (report / name).write_text("of the former one")
+
+    with pytest.raises(ExportError, match=r"report already holds a report\. Choose another folder"):
+        next(evaluate_folder(frames, report, EvaluationSettings(model=model)))
+    assert main(["evaluate", str(frames), "--model", model, "--out", str(report)]) == 1
+
+    assert "report already holds a report. Choose another folder." in capsys.readouterr().err
+    assert {path.read_text() for path in report.iterdir()} == {"of the former one"}
+    assert len(list(report.iterdir())) == 2
+
+
+@pytest.mark.slow
+def test_masks_of_a_stopped_evaluation_stand_beside_no_report(frames, model, tmp_path):
+    study = TrainingFolder.open(shutil.copytree(frames, tmp_path / "frames"))
+    (fold,) = frozen_split(study, 1)[:1]
+    masks = tmp_path / "report" / "masks"
+    masks.mkdir(parents=True)
+    for name in (*study.ids(), "my own"):
+        (masks / f"{name}.png").write_bytes(b"")
+
+    list(
+        evaluate_folder(
+            study, tmp_path / "report", EvaluationSettings(model=model, split="validation", resamples=200)
+        )
+    )
+
+    assert {path.stem for path in masks.iterdir()} == {*fold.validation, "my own"}
+    assert (masks / "my own.png").read_bytes() == b""
 
 
 @pytest.mark.slow

@@ -107,3 +107,29 @@ def test_a_table_of_nodes_brings_more_variables(tmp_path):
         "ab/1": {"stat_mean": 3.5, "place": "ii"},
         "ab/2": {},
     }
+
+
+def test_a_node_that_pandas_wrote_with_a_point_is_that_node(tmp_path):
+    (tmp_path / "more.csv").write_text("id;node;age\nab;1.0;30\nab;2,0;40\nab;;50\n", encoding="utf-8")
+
+    assert records_of_table(tmp_path / "more.csv") == {
+        "ab/1": {"age": 30.0},
+        "ab/2": {"age": 40.0},
+        "ab": {"age": 50.0},
+    }
+
+
+@pytest.mark.parametrize("node", ["1.5", "one"])
+def test_a_node_that_is_no_whole_number_is_refused_with_its_line(tmp_path, node):
+    (tmp_path / "more.csv").write_text(f"id,node,age\nab,1,30\nab,{node},30\n", encoding="utf-8")
+
+    with pytest.raises(DatasetError, match=rf"more\.csv in line 3 has the node '{node}'\. Give its number"):
+        records_of_table(tmp_path / "more.csv")
+
+
+@pytest.mark.parametrize("second", ["ab,1,80", "ab/1,,80"])
+def test_two_rows_of_one_node_that_contradict_are_refused(tmp_path, second):
+    (tmp_path / "more.csv").write_text(f"id,node,age\nab,1,30\n{second}\n", encoding="utf-8")
+
+    with pytest.raises(DatasetError, match=r"two rows of ab/1 that contradict, the second in line 3\. Leave"):
+        records_of_table(tmp_path / "more.csv")

@@ -35,7 +35,7 @@ def evaluate_model(
     folder : path
         Training folder.
     out : path
-        Folder of the report.
+        Folder of the report; one that holds a report already is refused.
     settings : path
         File of JSON with the settings below, by their names; options that are given replace them.
     """
@@ -58,8 +58,7 @@ class _Progress:
 
         run = RunFolder(out)
         self._run = None if run.is_begun else run  # the events of a training stay what they are
-        if self._run is not None:
-            run.progress.unlink(missing_ok=True)
+        self._noted = False
         self._bar = tqdm(unit="frame", disable=None)
         self._said = 0.0
 
@@ -88,6 +87,9 @@ class _Progress:
         with suppress(OSError):  # a full disk ends the evaluation where a result is written
             if self._run is not None:
                 self._run.path.mkdir(parents=True, exist_ok=True)
+                if not self._noted:  # the events of an evaluation that was stopped
+                    self._run.progress.unlink(missing_ok=True)
+                    self._noted = True
                 self._run.note(Judged(done=step.done, of=step.total))
 
 

@@ -46,6 +46,8 @@ class CaseRow:
     compared : bool
         The frame has the masks of both, so that they can be compared; a frame of which only the
         truth is known, or a model that only classifies, has not.
+    no_node : bool
+        Of a frame: the reader says that there is no node.
     dice, iou : float, optional
         Of the node with its match, 0 without one.
     mask_hits, box_hits : str, optional
@@ -79,6 +81,7 @@ class CaseRow:
     cutoff: float = 0.5
     confidence: float | None = None
     compared: bool = False
+    no_node: bool = False
     dice: float | None = None
     iou: float | None = None
     mask_hits: str | None = None
@@ -202,7 +205,7 @@ class Flow:
     without_mask : int
         Frames of which the truth alone is known, or that the model only classified.
     negative : int
-        Compared frames in which the reader says there is no node.
+        Frames in which the reader says there is no node.
     nodes, metastatic, benign, unknown : int
         Reference nodes by truth; a frame without a mask counts as one. Those of unknown truth
         are in the masks' figures and not in the diagnosis.
@@ -231,14 +234,24 @@ class Flow:
     trained_on: tuple[str, ...] = ()
 
 
+def unjudged_frames(rows: Iterable[CaseRow]) -> set[str]:
+    """Ids of the frames of which nothing accepted is known, which belong into no figure."""
+    return {
+        row.id
+        for row in rows
+        if row.kind == "frame" and not row.compared and not row.no_node and row.truth == "unknown"
+    }
+
+
 def count_flow(rows: Sequence[CaseRow], unreadable: int = 0, failed: int = 0) -> Flow:
     """Count the rows of one split."""
-    unjudged = {r.id for r in rows if r.kind == "frame" and not r.compared and r.truth == "unknown"}
+    unjudged = unjudged_frames(rows)
     nodes = [row for row in rows if row.kind != "stray" and row.id not in unjudged]
     frames = {row.id for row in rows}
     compared = {row.id for row in rows if row.compared}
     with_nodes = {row.id for row in rows if row.kind == "node"}
-    real = [row for row in nodes if row.kind == "node" or not row.compared]
+    negative = (compared | {row.id for row in rows if row.no_node}) - with_nodes
+    real = [row for row in nodes if row.kind == "node" or row.id not in negative]
     return Flow(
         frames=len(frames) + unreadable + failed,
         patients=len({row.patient for row in rows}),
@@ -247,7 +260,7 @@ def count_flow(rows: Sequence[CaseRow], unreadable: int = 0, failed: int = 0) ->
         unjudged=len(unjudged),
         compared=len(compared),
         without_mask=len(frames - compared - unjudged),
-        negative=len(compared - with_nodes),
+        negative=len(negative),
         nodes=len(real),
         metastatic=sum(row.truth == "metastatic" for row in real),
         benign=sum(row.truth == "benign" for row in real),

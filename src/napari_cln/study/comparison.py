@@ -6,8 +6,9 @@ paper's Table 3.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -288,6 +289,10 @@ def _mean(values: Sequence[float], patients: Sequence[str], how: Resampling) -> 
 # ------------------------------------------------------------ all tests side by side
 
 
+MODEL = "model"
+"""Name of the model that is evaluated, beside those of the other tests."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Panel:
     """The seven measures of several tests on the same nodes.
@@ -309,6 +314,30 @@ class Panel:
     of: int
     tests: tuple[tuple[str, tuple[Measure, ...]], ...]
     reader_study: ReaderStudy | None = None
+
+
+def check_names(*tests: Iterable[str]) -> None:
+    """Refuse a name that two of the tests have that are compared.
+
+    Parameters
+    ----------
+    *tests : iterable of str
+        Names of readers, reports or other models; the model itself is ``"model"``.
+
+    Raises
+    ------
+    DatasetError
+        If one comes twice, so that one test would stand in the place of the other.
+    """
+    taken = {MODEL}
+    for name in chain(*tests):
+        if name in taken:
+            whose = "the model itself" if name == MODEL else "two tests"
+            raise DatasetError(
+                f"{name!r} is the name of {whose} in the comparison.",
+                "Head the column of a reader by the reader's name.",
+            )
+        taken.add(name)
 
 
 def set_side_by_side(
@@ -336,8 +365,14 @@ def set_side_by_side(
     Panel or None
         None where there is no other test, or neither a node that all have judged nor a reader who has read
         in both ways.
+
+    Raises
+    ------
+    DatasetError
+        If two tests have one name.
     """
-    said: dict[str, list[bool | None]] = {"model": [row.score >= cutoff for row in rows]}
+    check_names(others, readers)
+    said: dict[str, list[bool | None]] = {MODEL: [row.score >= cutoff for row in rows]}
     for name, (theirs, their_cutoff) in others.items():
         scores = {row.key: row.score for row in theirs if row.kind != "stray"}
         said[name] = [

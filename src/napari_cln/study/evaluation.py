@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
@@ -17,14 +18,14 @@ from numpy.typing import NDArray
 
 from ..errors import DatasetError, FrameError, FrameReadError, PredictionError
 from ..types import Annotation, Case, Estimate, Prediction
-from .cases import CaseRow, Flow, count_flow
-from .comparison import Comparison, Panel, compare_calls, compare_models, set_side_by_side
+from .cases import CaseRow, Flow, count_flow, unjudged_frames
+from .comparison import Comparison, Panel, check_names, compare_calls, compare_models, set_side_by_side
 from .config import EvaluationConfig
 from .cutoff import Cutoff, choose_cutoff
 from .diagnosis import Diagnosis, diagnose
 from .fusion import RecordBeside, fused_rows
 from .gallery import Gallery, Picture
-from .matching import compare, read_instances, reference_instances
+from .matching import compare, read_instances, reference_instances, split_of
 from .segmentation import Detection, Segmentation, detect, segment_summary, share_claimed
 from .statistics.intervals import Resampling
 from .subgroups import Subgroup, Transfer, compare_hospitals, split_into_subgroups
@@ -189,6 +190,7 @@ def evaluate_each(
     config = config or EvaluationConfig()
     with Gallery() as gallery:
         rows, lost = yield from _compare_each(cases, predictions, splits, read, config.split, gallery)
+        mine = [error for split, error in lost if config.split in (split, "all")]
         evaluation = evaluate_rows(
             rows,
             config,
@@ -196,8 +198,8 @@ def evaluate_each(
             others=others,
             learned_hospitals=learned_hospitals,
             record=record,
-            unreadable=sum(isinstance(error, FrameReadError) for error in lost),
-            failed=sum(isinstance(error, PredictionError) for error in lost),
+            unreadable=sum(isinstance(error, FrameReadError) for error in mine),
+            failed=sum(isinstance(error, PredictionError) for error in mine),
         )
         seen = {row.id for row in _of_split(rows, config.split)}.intersection(learned_from)
         known = {name: frozenset(patients) for name, patients in (partitions or {}).items()}
@@ -249,20 +251,23 @@ def _compare_each(
     read: Callable[[Case], NDArray[np.uint8] | None],
     shown: str = "",
     gallery: Gallery | None = None,
-) -> Generator[None, None, tuple[list[CaseRow], list[FrameError]]]:
-    """Rows of all frames, and what stands for the others; frames of the split ``shown`` go to the gallery."""
+) -> Generator[None, None, tuple[list[CaseRow], list[tuple[str, FrameError]]]]:
+    """Rows of all frames, and what stands for the others, with the split of each.
+
+    Frames of the split ``shown`` go to the gallery.
+    """
     rows: list[CaseRow] = []
-    lost: list[FrameError] = []
+    lost: list[tuple[str, FrameError]] = []
     for case, prediction in zip_longest(cases, predictions):
         if case is None or prediction is None:
             raise DatasetError(
                 f"There are more {'predictions than cases' if case is None else 'cases than predictions'}. "
                 "Give one prediction for each case, in the same order."
             )
+        split = splits.get(case.id) if splits and isinstance(case, Case) else None
         if isinstance(prediction, FrameReadError | PredictionError):
-            lost.append(prediction)
+            lost.append((split_of(case, split), prediction))
         else:
-            split = splits.get(case.id) if splits and isinstance(case, Case) else None
             instances = reference_instances(case, read)
             found = compare(case, instances, prediction, split)
             rows += found
@@ -273,7 +278,7 @@ def _compare_each(
         del prediction  # its maps, while the caller looks at the progress
         yield
     if not rows:
-        for error in lost:
+        for _, error in lost:
             if isinstance(error, PredictionError):
                 raise error
     return rows, lost
@@ -299,7 +304,7 @@ def evaluate_rows(
     Raises
     ------
     DatasetError
-        If no row belongs to the split, or the cutoff can't be taken.
+        If no row belongs to the split, the cutoff can't be taken, or two tests have one name.
     """
     config = config or EvaluationConfig()
     how = Resampling(n=config.resamples, seed=config.seed, confidence=config.confidence)
@@ -315,8 +320,9 @@ def evaluate_rows(
     calls = dict(readers or {})
     beside = dict(others or {})
     if record is not None:
+        check_names(beside, [WITH_RECORD])
         beside[WITH_RECORD] = fused_rows(rows, record.records, record.fusion)
-    models = {name: _other(theirs, config) for name, theirs in beside.items()}
+    models = {name: _other(name, theirs, config) for name, theirs in beside.items()}
     compared = [
         *(compare_calls(name, judged, cutoff.value, said, how) for name, said in calls.items()),
         *(compare_models(name, judged, cutoff.value, *theirs, how) for name, theirs in models.items()),
@@ -349,12 +355,12 @@ def evaluate_rows(
     )
 
 
-def _other(rows: Sequence[CaseRow], config: EvaluationConfig) -> tuple[list[CaseRow], float]:
+def _other(name: str, rows: Sequence[CaseRow], config: EvaluationConfig) -> tuple[list[CaseRow], float]:
     """Rows and cutoff of another model, taken by the same rule; a typed cutoff is the first model's alone."""
-    return _of_split(rows, config.split), _cutoff(rows, replace(config, cutoff=None)).value
+    return _of_split(rows, config.split), _cutoff(rows, replace(config, cutoff=None), name).value
 
 
-def _cutoff(rows: Sequence[CaseRow], config: EvaluationConfig) -> Cutoff:
+def _cutoff(rows: Sequence[CaseRow], config: EvaluationConfig, whose: str = "the model") -> Cutoff:
     if config.cutoff is not None:
         return Cutoff(value=config.cutoff, taken_on="given")
     if config.cutoff_from == "card":
@@ -369,7 +375,7 @@ def _cutoff(rows: Sequence[CaseRow], config: EvaluationConfig) -> Cutoff:
         return Cutoff(value=values.pop(), taken_on="card", optimistic=flattered)
     name = config.split if config.cutoff_from == "test" else "validation"
     source = [r for r in _of_split(rows, name) if r.kind != "stray" and r.truth != "unknown"]
-    return choose_cutoff(
+    chosen = choose_cutoff(
         [row.truth == "metastatic" for row in source],
         [row.score for row in source],
         config.rule,
@@ -377,17 +383,30 @@ def _cutoff(rows: Sequence[CaseRow], config: EvaluationConfig) -> Cutoff:
         taken_on=name,
         optimistic=config.split in (name, "all"),
     )
+    if not math.isfinite(chosen.value):  # the first point of the curve, above every score
+        raise DatasetError(
+            f"By {chosen.rule} no cutoff on the score of {whose} parts the classes of the {name} set "
+            f"({chosen.metastatic} metastatic, {chosen.benign} benign).",
+            "Take the cutoff of the model's card, or give one of your own.",
+        )
+    return chosen
 
 
 def _by_patient(
     rows: Sequence[CaseRow], cutoff: float, config: EvaluationConfig, how: Resampling
 ) -> Diagnosis | None:
-    """A patient is metastatic if any node is, benign if all are; the score is the highest shown."""
+    """A patient is metastatic if any node is, benign if all are; the score is the highest shown.
+
+    Frames that nobody has judged are left out; where the reader says that there is no node, the score counts.
+    """
+    unjudged = unjudged_frames(rows)
     truths: dict[str, set[str]] = {}
     scores: dict[str, float] = {}
     for row in rows:
+        if row.id in unjudged:
+            continue
         scores[row.patient] = max(scores.get(row.patient, 0.0), row.frame_score)
-        if row.kind == "node" or (row.kind == "frame" and not row.compared):
+        if row.kind == "node" or (row.kind == "frame" and not row.compared and not row.no_node):
             truths.setdefault(row.patient, set()).add(row.truth)
     known = {p: t for p, t in truths.items() if "metastatic" in t or t == {"benign"}}
     return diagnose(

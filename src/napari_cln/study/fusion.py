@@ -187,8 +187,8 @@ def fit_fusion(
     Raises
     ------
     DatasetError
-        If a class is absent, no variable is known, or there are fewer than 5 nodes of the rarer class for
-        each variable.
+        If a class is absent, no variable is known, there are fewer than 5 nodes of the rarer class for
+        each variable, or held-out predictions rank the classes no better than chance at any cutoff.
     """
     known = [row for row in rows if row.kind != "stray" and row.truth != "unknown"]
     y = np.array([row.truth == "metastatic" for row in known])
@@ -219,6 +219,14 @@ def fit_fusion(
     patients = np.array([row.patient for row in known])
     ridge, held_out = _choose_ridge(x, y, patients, seed)
     beta = fit_ridge(x, y, ridge)
+    cutoff = choose_cutoff(y, held_out, taken_on="train", optimistic=True).value
+    area = auc_interval(y, held_out).value
+    if not math.isfinite(cutoff):  # the first point of the curve, above every score
+        raise DatasetError(
+            f"Held out in turn, image and record do not part the {len(known)} nodes at any cutoff (AUC "
+            f"{area:.3f}), so their fusion tells nothing.",
+            "Leave variables out that do not tell, or add cases.",
+        )
     line = calibration_line(y, held_out)
     start, made = 2, []
     for column in columns:
@@ -228,11 +236,11 @@ def fit_fusion(
         intercept=float(beta[0]),
         image=float(beta[1]),
         variables=tuple(made),
-        cutoff=choose_cutoff(y, held_out, "youden", 0.95, taken_on="train", optimistic=True).value,
+        cutoff=cutoff,
         ridge=ridge,
         slope=None if line is None else line.slope.value,
         auc_image=auc_interval(y, image).value,
-        auc_fused=auc_interval(y, held_out).value,
+        auc_fused=area,
         nodes=len(known),
         patients=len(set(patients.tolist())),
         events=events,

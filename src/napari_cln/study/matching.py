@@ -124,6 +124,7 @@ def compare(
         whole = replace(common, kind="frame", node=0, score=common.frame_score)
         label = truth.truth if isinstance(truth, Case) else truth.label
         return [replace(whole, truth=label, truth_source=_source(truth))]
+    common = replace(common, no_node=not instances.any())
     reference = _Reference(
         id=common.id,
         instances=instances,
@@ -168,18 +169,22 @@ def _source(truth: Case | Annotation) -> TruthSource:
     return next((n.truth_source for n in truth.nodes if n.truth_source != "none"), "none")
 
 
+def split_of(truth: Case | Annotation, split: str | None) -> str:
+    """Set that a frame belongs to: the given one, else what its record says, else ``"test"``."""
+    return split or (truth.split if isinstance(truth, Case) else None) or "test"
+
+
 def _common(truth: Case | Annotation, prediction: Prediction, split: str | None) -> CaseRow:
     """The fields that every row of a frame shares."""
     if isinstance(truth, Case):
         case_id, patient, vendor = truth.id, truth.patient, truth.vendor
-        said = truth.split
     else:
         case_id = hashlib.sha256(truth.frame.pixels.tobytes()).hexdigest()[:16]
-        patient, vendor, said = truth.frame.patient_id or case_id, truth.frame.vendor, None
+        patient, vendor = truth.frame.patient_id or case_id, truth.frame.vendor
     return CaseRow(
         id=case_id,
         patient=patient,
-        split=split or said or "test",
+        split=split_of(truth, split),
         score=round(float(prediction.class_probabilities["malignant"]), 6),
         frame_score=round(prediction.malignancy, 6),
         cutoff=prediction.cutoff,

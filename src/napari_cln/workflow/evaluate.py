@@ -8,14 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
+from ..disk.atomic import is_there, write_atomically
 from ..errors import DatasetError, ExportError, PredictionError, RunError, counted
 from ..folder.dataset import TrainingFolder, read_not_judged
 from ..folder.pictures import encode_png
 from ..folder.split.frozen import frozen_places, read_splits
 from ..models.library import find_model
-from ..study.comparison import read_calls
+from ..study.comparison import check_names, read_calls
 from ..study.config import EvaluationConfig, EvaluationSettings
-from ..study.evaluation import Evaluation, compare_each, evaluate_each
+from ..study.evaluation import WITH_RECORD, Evaluation, compare_each, evaluate_each
 from ..study.fusion import ClinicalRecord, RecordBeside, read_fusion
 from ..study.matching import judged_part
 from ..study.report import write_report
@@ -83,7 +84,7 @@ def evaluate_folder(
     PredictionError
         If the network gave no finite number for any frame.
     ExportError
-        If the report can't be written.
+        If the report can't be written, or the folder holds one already.
 
     Examples
     --------
@@ -93,9 +94,10 @@ def evaluate_folder(
     """
     from ..network.inference import Segmenter
 
-    settings = settings or EvaluationSettings()
+    settings, out = settings or EvaluationSettings(), Path(out)
+    if is_there(out / "report.json"):  # its last file
+        raise ExportError(f"{out.name} already holds a report.", "Choose another folder.")
     study = folder if isinstance(folder, TrainingFolder) else TrainingFolder.open(folder)
-    out = Path(out)
     everyone = study.cases()
     sides = _sides(study, everyone)
     cases = _cases_of(study, everyone, sides, settings)
@@ -104,6 +106,7 @@ def evaluate_folder(
     second = Segmenter(settings.compare_with, settings.device) if settings.compare_with else None
     total = len(cases) * (2 if second else 1)
     learned_from, trained_on, unknown = _learned_from(settings.model)
+    _clear(out / "masks", everyone)
     others = {}
     if second is not None:
         lost: list[PredictionError] = []
@@ -187,8 +190,9 @@ def _patients(cases: Sequence[Case], sides: Mapping[str, str]) -> dict[str, set[
 def _calls(settings: EvaluationSettings, cases: Sequence[Case]) -> dict[str, dict[str, str]]:
     """Calls of the readers and verdicts of the reports, each on some case of the set."""
     calls = read_calls(settings.readers) if settings.readers else {}
-    if settings.reports:
-        calls |= read_calls(settings.reports, "original reports")
+    reports = read_calls(settings.reports, "original reports") if settings.reports else {}
+    check_names(calls, reports, [WITH_RECORD] if settings.fusion else [])
+    calls |= reports
     known = {case.id for case in cases}
     for name, said in calls.items():
         if not any(key.partition("/")[0] in known for key in said):
@@ -256,16 +260,29 @@ def _judged(
             yield prediction
 
 
+def _clear(folder: Path, cases: Sequence[Case]) -> None:
+    """Remove the masks that an evaluation of these cases left when it was stopped."""
+    try:
+        for case in cases:
+            (folder / f"{case.id}.png").unlink(missing_ok=True)
+    except OSError as cause:
+        raise _unwritable(folder.parent, cause) from cause
+
+
+def _unwritable(folder: Path, cause: OSError) -> ExportError:
+    return ExportError(
+        f"{folder.name} can't be written to ({cause.strerror}).",
+        "Choose a folder where you may write, with free space.",
+    )
+
+
 def _kept(predictions: Iterable[_Outcome], cases: Sequence[Case], folder: Path) -> Iterator[_Outcome]:
     """Write the nodes of each prediction as a picture of ids, so that its outline can be looked at."""
     for case, prediction in zip(cases, predictions, strict=True):
         if isinstance(prediction, Prediction):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                (folder / f"{case.id}.png").write_bytes(encode_png(prediction.instances))
+                write_atomically(folder / f"{case.id}.png", encode_png(prediction.instances))
             except OSError as cause:
-                raise ExportError(
-                    f"{folder.parent.name} can't be written to ({cause.strerror}).",
-                    "Choose a folder where you may write, with free space.",
-                ) from cause
+                raise _unwritable(folder.parent, cause) from cause
         yield prediction

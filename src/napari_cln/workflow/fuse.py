@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ..disk.cells import parse_number, restored
@@ -79,17 +80,33 @@ def records_of_table(path: str | Path) -> dict[str, ClinicalRecord]:
     Raises
     ------
     DatasetError
-        If it can't be read, or has no column ``id``.
+        If it can't be read, has no column ``id``, a node that is no whole number, or two rows of one frame or
+        node that contradict.
     """
     table = read_table(Path(path))
     table.require(("id",))
     names = [heading for heading in table.headings if heading not in ("id", "node")]
     records: dict[str, ClinicalRecord] = {}
-    for row in table.rows:
+    for line, row in zip(table.lines, table.rows, strict=True):
         key = restored(row["id"]).strip()
-        key = f"{key}/{row['node']}" if row.get("node") else key
-        records[key] = {name: value for name in names if (value := _value(row[name])) is not None}
+        if row.get("node"):
+            key = f"{key}/{_node(row['node'], f'{table.name} in line {line}')}"
+        record = {name: value for name in names if (value := _value(row[name])) is not None}
+        if records.setdefault(key, record) != record:
+            raise DatasetError(
+                f"{table.name} has two rows of {key} that contradict, the second in line {line}.",
+                "Leave the one that holds.",
+            )
     return records
+
+
+def _node(text: str, place: str) -> int:
+    """Number of a node; a spreadsheet or pandas may have made it 1.0, beside an empty cell."""
+    with suppress(ValueError):
+        number = parse_number(text)
+        if number.is_integer():
+            return int(number)
+    raise DatasetError(f"{place} has the node {text[:40]!r}.", "Give its number in the frame, such as 1.")
 
 
 def _value(text: str) -> float | str | None:

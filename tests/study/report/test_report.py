@@ -2,6 +2,7 @@
 
 import json
 import re
+import zlib
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from drawn_frames import FAR, LEFT, RIGHT, annotation, prediction, random_rows, rows_from_counts
 from matplotlib.backends.backend_pdf import PdfPages
+from matplotlib.figure import Figure
 
 from napari_cln.errors import ExportError
 from napari_cln.study.cases import read_rows
@@ -138,6 +140,56 @@ def test_the_papers_row_is_printed_with_its_intervals():
         ("+LR", "4.43", "547", "3.20 to 6.14", "–"),
         ("−LR", "0.49", "547", "0.43 to 0.57", "–"),
     ]
+
+
+def words_of_pdf(path):
+    """Text of a PDF, whose strings are cut into pieces where letters are moved together."""
+    streams = re.findall(rb"stream\r?\n(.*?)\r?\nendstream", path.read_bytes(), re.DOTALL)
+    pages = [zlib.decompress(stream) for stream in streams]
+    strings = re.findall(rb"\(([^()]*)\)", b"".join(page for page in pages if b" Tf" in page))
+    return b"".join(strings).replace(b"\0", b"").decode("latin-1")
+
+
+def words_of_plot(plot):
+    axes = Figure().add_subplot()
+    plot.draw(axes)
+    legend = axes.get_legend()
+    return [
+        axes.get_xlabel(),
+        axes.get_ylabel(),
+        *(text.get_text() for text in (legend.texts if legend else ())),
+    ]
+
+
+def test_every_interval_is_headed_by_the_level_that_was_asked_for(tmp_path):
+    rows = [replace(row, hospital="AB"[i % 2]) for i, row in enumerate(random_rows())]
+    calls = {row.id: "malignant" for row in rows}
+    evaluation = evaluate_rows(
+        rows, replace(FAST, confidence=0.8), readers={"Li": calls, "Li with the model": calls}
+    )
+
+    page = Page(write_report(evaluation, tmp_path).read_text("utf-8")).text
+    plots = [plot for section in report_sections(evaluation) for plot in section.plots]
+    drawn_words = [words for plot in plots for words in words_of_plot(plot)]
+    printed = words_of_pdf(tmp_path / "report.pdf")
+
+    assert re.findall(r"(?<![\d.])95 %.{15}", page) == ["95 % of differences"]
+    assert page.count("80 %") > 20
+    assert "Cases and 80 % interval over patients" in printed
+    assert "observed, 80 %" in drawn_words and "share (80 % interval)" in drawn_words
+    assert not any("95 %" in words for words in drawn_words)
+
+
+def test_the_bars_of_the_calibration_are_of_the_level_that_was_asked_for():
+    def highest(confidence):
+        evaluation = evaluate_rows(random_rows(), replace(FAST, confidence=confidence))
+        sections = report_sections(evaluation)
+        (plot,) = (p for s in sections for p in s.plots if p.caption.startswith("Calibration"))
+        axes = Figure().add_subplot()
+        plot.draw(axes)
+        return axes.collections[0].get_segments()[0][1][1]
+
+    assert highest(0.8) < highest(0.95)
 
 
 def test_the_page_loads_nothing(report, page):
@@ -328,6 +380,18 @@ def test_a_folder_that_cannot_be_written_is_named(drawn, tmp_path):
 
     with pytest.raises(ExportError, match=r"can't be written into out .*Choose a folder"):
         write_report(drawn, tmp_path / "file" / "out")
+
+
+def test_a_report_that_is_cut_short_counts_as_unfinished(tmp_path):
+    evaluation = evaluate_rows([replace(rows_from_counts(1, 0, 0, 0)[0], truth="unknown")], FAST)
+    write_report(evaluation, tmp_path)
+    (tmp_path / "report.html").unlink()
+    (tmp_path / "report.html").mkdir()  # what stands for a full disk
+    with pytest.raises(ExportError, match=r"can't be written into"):
+        write_report(evaluation, tmp_path)
+
+    assert not (tmp_path / "report.json").exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["cases.csv", "report.html", "report.pdf"]
 
 
 @pytest.mark.parametrize("counts", [(5, 2, 0, 0), (0, 0, 4, 3)], ids=["metastatic", "benign"])

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from ...disk.atomic import write_atomically
 from ...errors import ExportError
 from ..cases import write_rows
 from ..evaluation import Evaluation
@@ -20,7 +21,7 @@ from .group_sections import (
 from .mask_sections import axes_section, detection_section, gallery_section, mask_section
 from .overview import overview
 from .pages import Section
-from .printing import html_page, write_pdf
+from .printing import html_page, pdf_file
 from .record_section import record_section
 
 __all__ = ["report_sections", "write_report"]
@@ -35,8 +36,8 @@ def write_report(evaluation: Evaluation, out: str | Path) -> Path:
     out : path
         Made when it is not there. ``report.html`` is one file that needs no other; it and
         ``report.pdf`` say the same; ``cases.csv`` is the table that every figure follows from.
-        ``report.json``, the first screen for other programs, is written last: where it is, the
-        report is whole.
+        ``report.json``, the first screen for other programs, is removed first and written last: where it
+        is, the report is whole. Each file is written whole or not at all.
 
     Returns
     -------
@@ -50,19 +51,22 @@ def write_report(evaluation: Evaluation, out: str | Path) -> Path:
     """
     folder = Path(out)
     first, sections = overview(evaluation), report_sections(evaluation)
+    about = {
+        "model": evaluation.model,
+        "split": evaluation.config.split,
+        "cutoff": asdict(evaluation.cutoff),
+    }
+    text = json.dumps({**asdict(first), **about}, ensure_ascii=False, indent=1, allow_nan=False)
+    printed = pdf_file(first, sections, evaluation.config.confidence)
+    page, last = folder / "report.html", folder / "report.json"
+    html = html_page(first, sections)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        last.unlink(missing_ok=True)
         write_rows(evaluation.rows, folder / "cases.csv")
-        write_pdf(first, sections, folder / "report.pdf")
-        page = folder / "report.html"
-        page.write_text(html_page(first, sections), encoding="utf-8")
-        about = {
-            "model": evaluation.model,
-            "split": evaluation.config.split,
-            "cutoff": asdict(evaluation.cutoff),
-        }
-        text = json.dumps({**asdict(first), **about}, ensure_ascii=False, indent=1)
-        (folder / "report.json").write_text(text + "\n", encoding="utf-8")
+        write_atomically(folder / "report.pdf", printed)
+        write_atomically(page, html.encode())
+        write_atomically(last, f"{text}\n".encode())
     except OSError as cause:
         raise ExportError(
             f"The report can't be written into {folder.name} ({cause.strerror}). Choose a folder where you "

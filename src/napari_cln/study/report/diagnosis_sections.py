@@ -8,9 +8,7 @@ from ...errors import counted
 from ..diagnosis import Diagnosis
 from ..evaluation import Evaluation
 from . import figures
-from .pages import Plot, ReportTable, Section, interval, measure_rows, number, percent, with_interval
-
-HEADER = ("Measure", "Value", "Cases", "95 % Wilson (LR: log)", "95 % exact", "95 % over patients")
+from .pages import Plot, ReportTable, Section, interval, level, measure_rows, number, percent, with_interval
 
 
 def flow_section(evaluation: Evaluation) -> Section:
@@ -42,7 +40,7 @@ def flow_section(evaluation: Evaluation) -> Section:
 def diagnosis_section(evaluation: Evaluation, found: Diagnosis) -> Section:
     """The seven measures, ROC, calibration and decision curve, per node or per patient."""
     counts, unit = found.counts, found.unit
-    area = found.auc
+    area, at = found.auc, level(evaluation.config.confidence)
     extra = [
         ("AUC", number(area.value, 4), str(area.n), interval(area, 4), "–", interval(found.auc_clustered, 4)),
         ("Brier score", number(found.brier.value, 4), str(found.brier.n), "–", "–", interval(found.brier, 4)),
@@ -71,7 +69,14 @@ def diagnosis_section(evaluation: Evaluation, found: Diagnosis) -> Section:
         ),
         ReportTable(
             caption=f"Diagnosis per {unit} (limits of shares in %; AUC by DeLong)",
-            header=HEADER,
+            header=(
+                "Measure",
+                "Value",
+                "Cases",
+                f"{at} Wilson (LR: log)",
+                f"{at} exact",
+                f"{at} over patients",
+            ),
             rows=(*measure_rows(found), *extra),
         ),
     ]
@@ -83,7 +88,7 @@ def diagnosis_section(evaluation: Evaluation, found: Diagnosis) -> Section:
             ("Expected calibration error, ten bins", number(found.calibration_error, 3)),
         )
         tables.append(
-            ReportTable(caption=f"Calibration (n = {counts.n})", header=("", "value (95 %)"), rows=rows)
+            ReportTable(caption=f"Calibration (n = {counts.n})", header=("", f"value ({at})"), rows=rows)
         )
     plots = [Plot(caption="ROC curve", draw=partial(figures.draw_roc, diagnosis=found))]
     if unit == "node":
@@ -102,7 +107,9 @@ def diagnosis_section(evaluation: Evaluation, found: Diagnosis) -> Section:
             ),
             Plot(
                 caption="Calibration; n above each point",
-                draw=partial(figures.draw_calibration, diagnosis=found),
+                draw=partial(
+                    figures.draw_calibration, diagnosis=found, confidence=evaluation.config.confidence
+                ),
             ),
             Plot(caption="Decision curve", draw=partial(figures.draw_decision, diagnosis=found)),
         ]

@@ -20,7 +20,7 @@ from ..gallery import Picture
 from ..segmentation import AxisAgreement, Detection, Segmentation, Summary
 from ..statistics.intervals import proportion
 from ..subgroups import Subgroup
-from .pages import number
+from .pages import level, number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,14 +100,24 @@ def draw_scores(ax: Axes, metastatic: Sequence[float], benign: Sequence[float], 
     ax.legend(loc="upper center", ncols=1)
 
 
-def draw_calibration(ax: Axes, diagnosis: Diagnosis) -> None:
+def draw_calibration(ax: Axes, diagnosis: Diagnosis, confidence: float = 0.95) -> None:
     """Observed share of metastatic nodes against the mean score, in tenths of the score."""
     ax.plot([0, 1], [0, 1], color=MIDDLE, lw=0.8, ls=":", label="score = frequency")
-    shares = [(b.mean_score, proportion(b.positives, b.n), b.n) for b in diagnosis.bins]
+    shares = [
+        (b.mean_score, proportion(b.positives, b.n, confidence=confidence), b.n) for b in diagnosis.bins
+    ]
     x, y = [s[0] for s in shares], [s[1].value for s in shares]
     reach = [[s[1].value - s[1].low for s in shares], [s[1].high - s[1].value for s in shares]]
     ax.errorbar(
-        x, y, yerr=np.maximum(reach, 0), fmt="o-", ms=4, color=DARK, lw=1, capsize=2, label="observed, 95 %"
+        x,
+        y,
+        yerr=np.maximum(reach, 0),
+        fmt="o-",
+        ms=4,
+        color=DARK,
+        lw=1,
+        capsize=2,
+        label=f"observed, {level(confidence)}",
     )
     for mean, observed, n in shares:
         ax.annotate(
@@ -236,7 +246,7 @@ def draw_bland_altman(ax: Axes, axis: AxisAgreement) -> None:
     )
 
 
-def draw_subgroups(ax: Axes, groups: Sequence[Subgroup]) -> None:
+def draw_subgroups(ax: Axes, groups: Sequence[Subgroup], confidence: float) -> None:
     """Sensitivity and specificity of each subgroup with intervals."""
     for place, group in enumerate(groups):
         for estimate, marker, shift, fill in (
@@ -252,7 +262,7 @@ def draw_subgroups(ax: Axes, groups: Sequence[Subgroup]) -> None:
     ax.plot([], [], "s-", ms=4.5, color=DARK, mfc="white", lw=1, label="specificity")
     names = [f"{group.variable} {group.value} (n = {group.nodes})" for group in groups]
     ax.set_yticks(range(len(groups) - 1, -1, -1), names)
-    ax.set(xlabel="share (95 % interval)", xlim=(-0.02, 1.02), ylim=(-0.6, len(groups) + 0.1))
+    ax.set(xlabel=f"share ({level(confidence)} interval)", xlim=(-0.02, 1.02), ylim=(-0.6, len(groups) + 0.1))
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2)
 
 

@@ -10,7 +10,18 @@ from ..comparison import Panel
 from ..diagnosis import Measure
 from ..evaluation import Evaluation
 from . import figures
-from .pages import NAMES, Plot, ReportTable, Section, interval, number, p_value, percentage, with_interval
+from .pages import (
+    NAMES,
+    Plot,
+    ReportTable,
+    Section,
+    interval,
+    level,
+    number,
+    p_value,
+    percentage,
+    with_interval,
+)
 
 
 def subgroup_section(evaluation: Evaluation) -> Section | None:
@@ -39,19 +50,20 @@ def subgroup_section(evaluation: Evaluation) -> Section | None:
         "AUC",
         "Median Dice",
     )
+    at = level(evaluation.config.confidence)
     judged = [g for g in groups if g.sensitivity or g.specificity]
     plot = Plot(
         caption="Sensitivity and specificity by subgroup",
-        draw=partial(figures.draw_subgroups, groups=judged),
+        draw=partial(figures.draw_subgroups, groups=judged, confidence=evaluation.config.confidence),
         width=6.8,
         height=0.8 + 0.28 * len(judged),
         left=2.3,
     )
     return Section(
         title="Subgroups",
-        text="Intervals (95 %) are over patients. Subgroups were not planned here: a difference is a "
+        text=f"Intervals ({at}) are over patients. Subgroups were not planned here: a difference is a "
         "question, not a finding.",
-        tables=(ReportTable(caption="Subgroups (95 % intervals)", header=header, rows=rows),),
+        tables=(ReportTable(caption=f"Subgroups ({at} intervals)", header=header, rows=rows),),
         plots=(plot,) if judged else (),
     )
 
@@ -88,7 +100,11 @@ def hospital_section(evaluation: Evaluation) -> Section | None:
         "reported nodes of the hospitals it learned from: other patients, so the two intervals are added "
         "in squares.",
         tables=(
-            ReportTable(caption="From hospital to hospital (95 % over patients)", header=header, rows=rows),
+            ReportTable(
+                caption=f"From hospital to hospital ({level(evaluation.config.confidence)} over patients)",
+                header=header,
+                rows=rows,
+            ),
         ),
     )
 
@@ -97,9 +113,8 @@ def comparison_section(evaluation: Evaluation) -> Section | None:
     """Other models, readers and the original reports on the same nodes."""
     if not evaluation.comparisons:
         return None
-    tables = (
-        [_panel_table(evaluation.panel)] if evaluation.panel is not None and evaluation.panel.tests else []
-    )
+    at, panel = level(evaluation.config.confidence), evaluation.panel
+    tables = [_panel_table(panel, at)] if panel is not None and panel.tests else []
     for c in evaluation.comparisons:
         rows = [
             (
@@ -144,7 +159,7 @@ def comparison_section(evaluation: Evaluation) -> Section | None:
         )
         if c.gap is not None:
             caption += f" Cutoffs {c.gap.cutoffs[0]:.4g} and {c.gap.cutoffs[1]:.4g}."
-        header = ("", "Model", "95 %", c.name, "95 %", "Difference (95 %), points")
+        header = ("", "Model", at, c.name, at, f"Difference ({at}), points")
         tables.append(ReportTable(caption=caption, header=header, rows=tuple(rows)))
     return Section(
         title="Comparison on the same nodes",
@@ -172,7 +187,7 @@ def reader_study_section(evaluation: Evaluation) -> Section | None:
         for reader in found.readers
         for k, name in enumerate(reader.gain)
     ]
-    n = len(found.readers)
+    n, at = len(found.readers), level(evaluation.config.confidence)
     rows += [
         (f"mean of {n}", f"{found.nodes} / {found.patients}", name, "", "", with_interval(gain, 1, 100), "")
         for name, gain in found.gain.items()
@@ -186,7 +201,7 @@ def reader_study_section(evaluation: Evaluation) -> Section | None:
         "the readings were far enough apart, and in which order, this table can't know: say it in the text.",
         tables=(
             ReportTable(
-                caption="Readers without and with the model (95 % intervals)",
+                caption=f"Readers without and with the model ({at} intervals)",
                 header=("Reader", "Nodes / patients", "", "alone", "with", "gain", "turned right / wrong"),
                 rows=tuple(rows),
             ),
@@ -194,14 +209,14 @@ def reader_study_section(evaluation: Evaluation) -> Section | None:
     )
 
 
-def _panel_table(panel: Panel) -> ReportTable:
+def _panel_table(panel: Panel, at: str) -> ReportTable:
     rows = tuple(
         (name, *(", ".join(_value_and_interval(measure)) for measure in measures))
         for name, measures in panel.tests
     )
     return ReportTable(
         caption=f"All tests on the {panel.nodes} of {panel.of} nodes ({panel.patients} patients) that every "
-        "one of them judged, with 95 % intervals over patients",
+        f"one of them judged, with {at} intervals over patients",
         header=("Test", *(NAMES[measure.name] for measure in panel.tests[0][1])),
         rows=rows,
     )

@@ -8,7 +8,7 @@ from ...types import Estimate
 from ..evaluation import Evaluation
 from ..segmentation import Detection, Summary
 from . import figures
-from .pages import Plot, ReportTable, Section, number, percentage, with_interval
+from .pages import Plot, ReportTable, Section, level, number, percentage, with_interval
 
 
 def mask_section(evaluation: Evaluation) -> Section | None:
@@ -20,6 +20,7 @@ def mask_section(evaluation: Evaluation) -> Section | None:
         return Section(
             title="Masks", text="No frame that is compared has a node.", tables=(_outcomes(evaluation),)
         )
+    at = level(evaluation.config.confidence)
     rows = [
         _summary_row("Dice per node", masks.dice),
         _summary_row("IoU (Jaccard) per node", masks.iou),
@@ -54,8 +55,8 @@ def mask_section(evaluation: Evaluation) -> Section | None:
                     "Measure",
                     "n",
                     "Median",
-                    "95 % exact",
-                    "95 % over patients",
+                    f"{at} exact",
+                    f"{at} over patients",
                     "Quartiles",
                     "Range",
                     "Mean",
@@ -81,7 +82,7 @@ def _outcomes(evaluation: Evaluation) -> ReportTable:
         shares.append(("frames without a node where one is outlined", evaluation.claimed))
     return ReportTable(
         caption="What became of the reference nodes, and of frames without one",
-        header=("", "share", "95 %"),
+        header=("", "share", level(evaluation.config.confidence)),
         rows=tuple(
             (name, percentage(e, 2), f"{number(100 * e.low)} to {number(100 * e.high)}") for name, e in shares
         ),
@@ -127,7 +128,11 @@ def detection_section(evaluation: Evaluation) -> Section | None:
         "node that it covers best, precision is averaged over 101 recalls, and mAP is the mean over the "
         "ten IoU from 0.50 to 0.95; a box is the smallest upright one around a node.",
         tables=(
-            ReportTable(caption="Detection", header=("", "cases", "value (95 % over patients)"), rows=rows),
+            ReportTable(
+                caption="Detection",
+                header=("", "cases", f"value ({level(evaluation.config.confidence)} over patients)"),
+                rows=rows,
+            ),
         ),
         plots=(
             *(
@@ -176,13 +181,14 @@ def axes_section(evaluation: Evaluation) -> Section | None:
         )
         for axis in axes
     )
+    at = level(evaluation.config.confidence)
     header = (
         "Axis",
         "Matched nodes",
-        "Bias (95 %)",
-        "Lower limit (95 %)",
-        "Upper limit (95 %)",
-        "ICC(A,1) (95 %)",
+        f"Bias ({at})",
+        f"Lower limit ({at})",
+        f"Upper limit ({at})",
+        f"ICC(A,1) ({at})",
     )
     return Section(
         title="Size",

@@ -97,6 +97,11 @@ def percent(value: float, digits: int = 1) -> str:
     return NOTHING if math.isnan(value) else f"{number(100 * value, digits)} %"
 
 
+def level(confidence: float) -> str:
+    """The level of an interval, as a heading says it: ``95 %``."""
+    return f"{100 * confidence:g} %"
+
+
 def interval(estimate: Estimate, digits: int = 2, scale: float = 1.0) -> str:
     """Lower to upper limit."""
     if math.isnan(estimate.low):

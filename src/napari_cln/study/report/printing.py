@@ -8,7 +8,6 @@ import re
 import textwrap
 from collections.abc import Sequence
 from html import escape
-from pathlib import Path
 from typing import Any
 
 from matplotlib.backends.backend_pdf import PdfPages
@@ -16,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from .figures import style
-from .pages import Overview, Plot, ReportTable, Section
+from .pages import Overview, Plot, ReportTable, Section, level
 
 CSS = """
 :root { color-scheme: light }
@@ -240,10 +239,11 @@ class _Pages:
         self.y -= height + CAPTION
 
 
-def write_pdf(first: Overview, sections: Sequence[Section], path: Path) -> None:
-    """Write all pages; without date or author, so that the same evaluation gives the same file."""
+def pdf_file(first: Overview, sections: Sequence[Section], confidence: float) -> bytes:
+    """All pages; without date or author, so that the same evaluation gives the same file."""
     about = {"Title": first.title, "CreationDate": None, "ModDate": None, "Creator": None, "Producer": None}
-    with style(), PdfPages(path, metadata=about) as file:
+    buffer = io.BytesIO()
+    with style(), PdfPages(buffer, metadata=about) as file:
         pages = _Pages(file)
         pages.new()
         pages.paragraph(first.title, 17, "bold")
@@ -252,7 +252,7 @@ def write_pdf(first: Overview, sections: Sequence[Section], path: Path) -> None:
         pages.table(
             ReportTable(
                 caption="At a glance",
-                header=("", "Value", "Cases and 95 % interval over patients"),
+                header=("", "Value", f"Cases and {level(confidence)} interval over patients"),
                 rows=tuple((tile.name, tile.value, tile.detail) for tile in first.tiles),
             ),
             10,
@@ -273,6 +273,7 @@ def write_pdf(first: Overview, sections: Sequence[Section], path: Path) -> None:
                 pages.table(table)
             pages.plots(section.plots)
         pages.close()
+    return buffer.getvalue()
 
 
 def _lines(text: str, size: float, weight: str, indent: float = 0.0) -> list[str]:
