@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dask.cache import Cache
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -97,6 +98,20 @@ def test_a_cine_is_read_as_the_slider_moves():
         assert tuple(image.scale[1:]) == pytest.approx(cine[0].spacing_mm)
         assert np.array_equal(np.asarray(image.data[7]), cine[7].pixels)
         assert _layers.frame_from_layer(image, 7).index == 7
+
+
+def test_no_two_layers_are_one_in_the_cache_that_napari_keeps():
+    shape, masks = (4, 4), [np.zeros((4, 4), np.uint8), np.full((4, 4), 1, np.uint8)]
+    with open_source(SAMPLES / "simulated-cine.dcm") as source:
+        names = {_layers.source_to_layer(source)[0].name for _ in range(2)}
+    with Cache(1e6):
+        np.asarray(_layers.masks_to_layer(masks, shape, ["a", "b"])[0])
+        masks[1] = np.full((4, 4), 2, np.uint8)  # at the address of the former ones, as after closing them
+
+        shown = np.asarray(_layers.masks_to_layer(masks, shape, ["a", "b"])[0])
+
+    assert shown[1].max() == 2
+    assert len(names) == 2
 
 
 def test_the_status_bar_shows_no_flow_where_there_is_no_doppler(two_nodes):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +56,7 @@ def source_to_layer(source: FrameSource) -> LayerTuple:
             # The slider passes over a damaged frame; segmenting it says what is wrong with it.
             return np.zeros(first.pixels.shape, dtype=np.uint8)
 
-    pixels = _lazy_stack(read, len(source), first.pixels.shape, f"frames-{id(source)}")
+    pixels = _lazy_stack(read, len(source), first.pixels.shape)
     options = frame_to_layer(first)[1]
     return pixels, options | space_of(first, 3) | {"metadata": {KEY: source}}, "image"
 
@@ -81,13 +82,11 @@ def masks_to_layer(
         whole[: mask.shape[0], : mask.shape[1]] = mask
         return whole
 
-    stack = _lazy_stack(read, len(masks), shape, f"masks-{id(masks)}")
+    stack = _lazy_stack(read, len(masks), shape)
     return stack, {"name": "masks", "metadata": {"sources": names}}, "labels"
 
 
-def _lazy_stack(
-    read: Callable[[int], NDArray[np.uint8]], length: int, shape: tuple[int, ...], name: str
-) -> Array:
+def _lazy_stack(read: Callable[[int], NDArray[np.uint8]], length: int, shape: tuple[int, ...]) -> Array:
     """Dask array (length, *shape) of uint8 that reads a frame when it is looked at."""
     import dask.array as da
 
@@ -96,6 +95,8 @@ def _lazy_stack(
 
     chunks = ((1,) * length, *((size,) for size in shape))
     meta = np.empty((0,) * len(chunks), dtype=np.uint8)
+    # napari keeps what was read by this name, also when the layer is gone: no other may ever have it
+    name = f"frames-{uuid4().hex}"
     return da.map_blocks(block, chunks=chunks, dtype=np.uint8, meta=meta, name=name)
 
 
