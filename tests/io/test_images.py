@@ -11,7 +11,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from napari_cln.errors import FrameReadError
 from napari_cln.io.depth import upright
-from napari_cln.io.sources import open_source, read_frame
+from napari_cln.io.sources import open_source, read_frame, read_frames
 
 
 @pytest.fixture
@@ -225,6 +225,45 @@ def test_tiff_pages_are_frames(tmp_path, cine):
         assert (source.n_frames, source.shape, source.is_rgb) == (30, (240, 320), False)
         np.testing.assert_array_equal(source[29].pixels, cine[29][..., 0])
         np.testing.assert_array_equal(source[3].pixels, cine[3][..., 0])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint16, np.int16])
+def test_a_dark_first_page_does_not_turn_the_others_white(tmp_path, dtype):
+    dark = np.random.default_rng(0).integers(0, 900, (32, 32))
+    pages = np.stack([dark * 0, dark, dark * 30]).astype(dtype)
+    tifffile.imwrite(tmp_path / "a.tif", pages, photometric="minisblack")
+
+    frames = list(read_frames(tmp_path / "a.tif"))
+
+    for frame, values in zip(frames, pages, strict=True):
+        expected = values / 65535 if dtype == np.uint16 else values / pages.max()
+        assert np.abs(frame.pixels - 255 * expected).max() <= 1
+    assert not any("no value above" in remark for remark in frames[0].warnings)
+
+
+def test_a_stack_of_12_bits_is_read_so_though_its_first_page_is_black(tmp_path, grey):
+    pages = np.stack([np.zeros_like(grey), grey]).astype(np.uint16) << 4 | 1
+    tifffile.imwrite(tmp_path / "a.tif", pages, photometric="minisblack")
+
+    frames = list(read_frames(tmp_path / "a.tif"))
+
+    np.testing.assert_array_equal(frames[1].pixels, grey)
+    assert "read as 12-bit" in frames[0].warnings[0]
+
+
+def test_a_damaged_page_does_not_keep_the_scale_of_a_stack_from_being_found(tmp_path, grey):
+    pages = np.stack([grey, grey, grey]).astype(np.float32) * 3
+    tifffile.imwrite(tmp_path / "a.tif", pages, photometric="minisblack", compression="zlib")
+    with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
+        offset = tiff.pages[1].dataoffsets[0]
+    data = bytearray((tmp_path / "a.tif").read_bytes())
+    data[offset : offset + 40] = bytes(40)
+    (tmp_path / "a.tif").write_bytes(data)
+
+    with open_source(tmp_path / "a.tif") as source:
+        assert source[2].pixels.max() == 255
+        with pytest.raises(FrameReadError, match="whole at frame 2 of 3"):
+            source[1]
 
 
 def test_tiff_thumbnails_are_left_out_and_said(tmp_path, grey):

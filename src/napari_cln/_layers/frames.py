@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FrameReadError
+from ..io.depth import Scale, scale_of_frames
 from ..io.sources import FrameSource, as_frame, open_source
 from ..types import Frame
 from .space import KEY, SCAN_AREA_KEY, LayerTuple, is_stack, space_of, title_of
@@ -123,8 +125,24 @@ def frame_from_layer(image: Image, index: int = 0) -> Frame:
         if isinstance(known, Frame) and np.array_equal(known.pixels, pixels):
             frame = known
         else:
-            frame = replace(as_frame(pixels), index=index, n_frames=n_frames_of(image))
+            frame = as_frame(pixels, scale=_scale_of(image))
+            frame = replace(frame, index=index, n_frames=n_frames_of(image))
     return _as_user_says(frame, image)
+
+
+_SCALES: WeakKeyDictionary[Image, tuple[Any, Scale]] = WeakKeyDictionary()
+"""Scale of each layer that is a stack of others' making, and the data that it is of."""
+
+
+def _scale_of(image: Image) -> Scale | None:
+    """Black and white of a whole stack, so that each frame is as a command reads it from the array."""
+    if not is_stack(image) or np.dtype(image.data.dtype).kind not in "buif":
+        return None
+    data, scale = _SCALES.get(image, (None, None))
+    if scale is None or data is not image.data:
+        scale = scale_of_frames(np.asarray(plane) for plane in image.data)
+        _SCALES[image] = image.data, scale
+    return scale
 
 
 def frames_from_layer(image: Image, indices: Sequence[int]) -> Iterator[Frame | FrameReadError]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import operator
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from ..errors import counted
+from numpy.typing import NDArray
+
+from ..errors import FrameReadError, counted
 from ..types import Frame
 from .limits import reading
 
@@ -86,6 +88,21 @@ class FrameSource(ABC):
         )
         with self._lock, reading(self.path, what):
             return self._read(position)
+
+    def _whole_ones(self, samples: Callable[[int], NDArray[Any]]) -> Iterator[NDArray[Any]]:
+        """Stored values of one frame after the other; damaged ones are passed over, unless all are."""
+        damage, n_whole = None, 0
+        for index in range(self.n_frames):
+            try:
+                with reading(self.path):
+                    values = samples(index)
+            except FrameReadError as cause:
+                damage = damage or cause
+                continue
+            n_whole += 1
+            yield values
+        if damage is not None and not n_whole:
+            raise damage
 
     def __iter__(self) -> Iterator[Frame]:
         return (self[index] for index in range(self.n_frames))

@@ -16,12 +16,14 @@ from PIL import Image, features
 from ..errors import FrameReadError
 from ..types import Frame
 from .depth import (
+    FULL_RANGE,
     ORIENTATION_TAG,
     Scale,
     colour_of,
     orientation_of,
     orientation_remarks,
     scale_of,
+    scale_of_frames,
     swaps_axes,
     to_uint8,
     upright,
@@ -39,7 +41,6 @@ VERSION = imagecodecs.__version__
 MAX_ANIMATION_PIXELS = 2**36
 """Pixels of all frames of an animated picture: eighteen minutes of 1080p at 30 frames a second."""
 STREAM_HEAD = 2**14
-FULL_RANGE = Scale(black=0, white=65535)
 
 
 class ImageSource(FrameSource):
@@ -140,12 +141,12 @@ class ImageSource(FrameSource):
         return n_frames, [f"The file holds {png.present} frames and announces {here}; so many are read."]
 
     def _look_deep(self, png: Png) -> Scale:
-        """Decode the first frame of a PNG of 16 bits, and find out how many of them are used.
+        """Decode a PNG of 16 bits, and find out how many of them are used.
 
         Pillow keeps 16 bits of grey only.
         """
         if self.n_frames > 1 and self._mode == "I;16":
-            return scale_of(np.asarray(self._image), bits=png.significant)
+            return scale_of_frames(self._whole_ones(self._decode), bits=png.significant)
         check_size(self.path, self._image.height, self._image.width, 2 * png.samples)
         deep = imagecodecs.png_decode(self.path.read_bytes())
         if deep.ndim == 3:

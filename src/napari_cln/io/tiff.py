@@ -21,7 +21,7 @@ from .depth import (
     colour_of,
     orientation_of,
     orientation_remarks,
-    scale_of,
+    scale_of_frames,
     swaps_axes,
     to_uint8,
     upright,
@@ -202,8 +202,13 @@ class TiffSource(FrameSource):
             return Scale(black=0, white=255)  # `_samples` gives 8 bits
         if page.dtype.kind == "u" and page.bitspersample < 16:
             return Scale(black=0, white=2**page.bitspersample - 1)
-        samples = self._samples(page, 0)
-        return scale_of(samples[..., : -len(page.extrasamples)] if page.extrasamples else samples)
+        return scale_of_frames(self._whole_ones(self._values))
+
+    def _values(self, index: int) -> NDArray[Any]:
+        """Stored values of one frame without transparency, (H, W, samples)."""
+        page = self._check(self._page(index))
+        samples = self._samples(page, index)
+        return samples[..., : -len(page.extrasamples)] if page.extrasamples else samples
 
     def _samples(self, page: Any, index: int) -> NDArray[Any]:
         """Stored values of one frame, (H, W, samples)."""

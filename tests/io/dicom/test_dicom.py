@@ -209,6 +209,16 @@ def test_a_window_is_for_16_bits_and_not_for_8(write_dicom, lymph_node):
     np.testing.assert_array_equal(as_stored.pixels, grey)
 
 
+def test_a_dark_first_frame_of_16_bits_does_not_turn_the_others_white(write_dicom):
+    dark = np.random.default_rng(0).integers(0, 900, (32, 32))
+    frames = np.stack([dark, dark * 20, dark * 70]).astype(np.uint16)
+
+    with open_source(write_dicom(frames, bits=16, NumberOfFrames=3)) as source:
+        for index in (1, 0, 2):
+            np.testing.assert_array_equal(source[index].pixels, frames[index] >> 8)
+            assert source[index].warnings == source.warnings
+
+
 def test_12_bit_jpeg_is_read(write_dicom, lymph_node):
     deep = lymph_node[..., 0].astype(np.uint16) << 4
     stream = imagecodecs.jpeg8_encode(deep, level=98, bitspersample=12)

@@ -22,7 +22,7 @@ from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 from ...disk.user import image_key, pseudonym
 from ...errors import FrameReadError
 from ...types import Frame
-from ..depth import Scale, scale_of, to_uint8
+from ..depth import Scale, scale_of_frames, to_uint8
 from ..frame_source import FrameSource
 from ..limits import Unreadable, missing_frames
 from ..signatures import HEAD_BYTES, container_of
@@ -208,7 +208,7 @@ class DicomSource(FrameSource):
         if self._stated not in (*GREY, *COLOURS_OF):
             raise self._unknown_colours()
         if found.bits == 16 and values.dtype == np.uint16 and not has_window(self._file.header):
-            scale = self._scale_of_first(values, index)
+            scale = self._scale_of_all()
             pixels = to_uint8(values, scale)
             found.remarks += [scale.note] if scale.note else []
         else:
@@ -264,10 +264,10 @@ class DicomSource(FrameSource):
         samples, _ = get_decoder(syntax).as_array(data, index=0, raw=True, decoding_plugin=plugin, **options)
         return samples
 
-    def _scale_of_first(self, values: NDArray[np.uint16], index: int) -> Scale:
-        """Find which of 16 stored bits the first frame uses, so that grey does not flicker."""
+    def _scale_of_all(self) -> Scale:
+        """Find which of 16 stored bits the frames use, so that grey does not flicker."""
         if self._scale is None:
-            self._scale = scale_of(values if index == 0 else self._samples(0).values)
+            self._scale = scale_of_frames(self._whole_ones(lambda index: self._samples(index).values))
         return self._scale
 
     def _colours(self, found: _Samples) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
