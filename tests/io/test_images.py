@@ -167,6 +167,17 @@ def test_animated_gif_is_a_cine(tmp_path, cine):
         assert np.abs(pixels.astype(int) - expected).mean() < 3  # its palette has 256 colours
 
 
+@pytest.mark.parametrize("ending", ["gif", "webp"])
+def test_frames_of_an_animation_keep_their_own_times_in_any_order(tmp_path, cine, ending):
+    images = [Image.fromarray(pixels) for pixels in cine[:4]]
+    durations = [100, 250, 50, 900]
+    path = tmp_path / f"a.{ending}"
+    images[0].save(path, save_all=True, append_images=images[1:], duration=durations)
+
+    with open_source(path) as source:
+        assert [source[index].time_s for index in (2, 0, 3, 1)] == pytest.approx([0.35, 0, 0.4, 0.1])
+
+
 @pytest.mark.parametrize("side", [9_000, 30_000])
 def test_too_many_pixels_are_refused_before_they_are_unpacked(tmp_path, side):
     header = b"IHDR" + side.to_bytes(4) * 2 + bytes((1, 0, 0, 0, 0))

@@ -5,17 +5,28 @@ from __future__ import annotations
 import operator
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FrameReadError, counted
 from ..types import Frame
 from .limits import reading
+
+UNEVEN = 0.1
+"""Part of the mean step by which one may be off: files round to milliseconds."""
+
+
+def even_step(times_s: Sequence[float]) -> float | None:
+    """Seconds between frames; None where their steps differ, or there are none."""
+    steps = np.diff(times_s)
+    mean = float(steps.mean()) if steps.size else 0.0
+    return mean if mean > 0 and (np.abs(steps - mean) <= UNEVEN * mean).all() else None
 
 
 class FrameSource(ABC):

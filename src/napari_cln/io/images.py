@@ -53,6 +53,7 @@ class ImageSource(FrameSource):
         super().__init__(path)
         self._deep: NDArray[Any] | None = None
         self._broken: int | None = None
+        self._starts_s: list[float | None] = [0.0]
         self._n_streams = 1
         png = self._check_file()
         try:
@@ -180,6 +181,7 @@ class ImageSource(FrameSource):
             index=index,
             n_frames=self.n_frames,
             frame_time_s=milliseconds / 1000 if milliseconds else None,
+            time_s=self._starts_s[index] if self.n_frames > 1 else None,
             decoder=f"Pillow {PIL.__version__}" if self._deep is None else f"imagecodecs {VERSION}",
             warnings=self.warnings,
         )
@@ -206,13 +208,16 @@ class ImageSource(FrameSource):
                 f"{self.path.name} is damaged at frame {self._broken + 1} of {self.n_frames}; those behind "
                 "it can't be read. Open it in an image viewer to check that it is whole, or export it again."
             )
-        for step in range(min(self._image.tell() + 1, index), index + 1):
+        for step in range(min(self._image.tell() + 1, index, len(self._starts_s) - 1), index + 1):
             try:
                 self._image.seek(step)
                 self._image.load()
             except Exception:
                 self._broken = step
                 raise
+            if step == len(self._starts_s) - 1:
+                start, lasts = self._starts_s[step], self._image.info.get("duration")
+                self._starts_s.append(start + lasts / 1000 if lasts and start is not None else None)
 
     def close(self) -> None:
         self._image.close()
