@@ -137,7 +137,10 @@ class Frame:
     index, n_frames : int
         Position in a cine or a multi-page file, and how many frames that has.
     frame_time_s : float, optional
-        Seconds between frames of a cine, where the file says.
+        Seconds between frames of a cine, where the file says and they are even; of an animated picture until
+        the next frame.
+    time_s : float, optional
+        Seconds from the first frame of a cine to this one, where the file says them frame by frame.
     image_key : str, optional
         A salted hash of a DICOM image's identifier, by which that image can be found again.
     patient_id : str, optional
@@ -167,6 +170,7 @@ class Frame:
     index: int = 0
     n_frames: int = 1
     frame_time_s: float | None = None
+    time_s: float | None = None
     image_key: str | None = None
     patient_id: str | None = None
     vendor: str | None = None

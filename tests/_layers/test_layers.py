@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dask.cache import Cache
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -18,7 +19,7 @@ from napari_cln._layers import LayerKind
 from napari_cln._layers.captions import captions_of
 from napari_cln.errors import DatasetError, FrameReadError
 from napari_cln.imaging.measurement import measure_nodes
-from napari_cln.io.sources import open_source, read_frame
+from napari_cln.io.sources import open_source, read_frame, read_frames
 from napari_cln.study.reading import read_prediction
 from napari_cln.types import Frame, Prediction
 
@@ -97,6 +98,20 @@ def test_a_cine_is_read_as_the_slider_moves():
         assert tuple(image.scale[1:]) == pytest.approx(cine[0].spacing_mm)
         assert np.array_equal(np.asarray(image.data[7]), cine[7].pixels)
         assert _layers.frame_from_layer(image, 7).index == 7
+
+
+def test_no_two_layers_are_one_in_the_cache_that_napari_keeps():
+    shape, masks = (4, 4), [np.zeros((4, 4), np.uint8), np.full((4, 4), 1, np.uint8)]
+    with open_source(SAMPLES / "simulated-cine.dcm") as source:
+        names = {_layers.source_to_layer(source)[0].name for _ in range(2)}
+    with Cache(1e6):
+        np.asarray(_layers.masks_to_layer(masks, shape, ["a", "b"])[0])
+        masks[1] = np.full((4, 4), 2, np.uint8)  # at the address of the former ones, as after closing them
+
+        shown = np.asarray(_layers.masks_to_layer(masks, shape, ["a", "b"])[0])
+
+    assert shown[1].max() == 2
+    assert len(names) == 2
 
 
 def test_the_status_bar_shows_no_flow_where_there_is_no_doppler(two_nodes):
@@ -343,6 +358,23 @@ def test_layers_that_others_opened_are_frames_too(array, n_frames):
     assert _layers.n_frames_of(image) == n_frames
     assert frame.shape == (20, 30)
     assert frame.spacing_mm is None
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.float32, np.uint16])
+def test_a_stack_of_others_has_the_grey_in_the_window_that_commands_see(dtype):
+    one = np.random.default_rng(0).integers(60, 200, (16, 16))
+    stack = np.stack([one, one * 2, one * 4]).astype(dtype)
+    image = Image(stack, rgb=False)
+
+    shown = [_layers.frame_from_layer(image, index) for index in range(3)]
+
+    for frame, expected in zip(shown, read_frames(stack), strict=True):
+        np.testing.assert_array_equal(frame.pixels, expected.pixels)
+        assert frame.warnings == expected.warnings
+    image.data = (stack // 4).astype(dtype)
+    np.testing.assert_array_equal(
+        _layers.frame_from_layer(image, 2).pixels, list(read_frames(image.data))[2].pixels
+    )
 
 
 def test_a_scale_in_millimetres_that_the_user_typed_counts(uncalibrated):

@@ -174,6 +174,25 @@ def test_a_clip_without_time_is_refused():
         perfusion([replace(frame, frame_time_s=None) for frame in frames], mask, at=20)
 
 
+def test_a_clip_of_uneven_steps_is_measured_in_true_seconds():
+    frames, mask = clip()
+    kept = [index for index in range(60) if index < 30 or index % 4 == 0]
+    uneven = [replace(frames[index], frame_time_s=None, time_s=100 + SECONDS[index]) for index in kept]
+
+    found = perfusion(uneven, mask, at=20, dynamic_range_db=DECIBEL)
+
+    assert found.seconds == pytest.approx(SECONDS[kept])
+    assert found.wash_in.arrival_s + found.wash_in.time_to_peak_s == pytest.approx(11, abs=STEP)
+
+
+def test_a_clip_that_leaves_out_the_time_of_a_frame_is_refused():
+    frames, mask = clip()
+    frames = [replace(frame, time_s=None if frame.index == 5 else frame.index * STEP) for frame in frames]
+
+    with pytest.raises(ValueError, match="does not say the time"):
+        perfusion(frames, mask, at=20)
+
+
 def test_a_short_clip_and_an_empty_mask_are_refused():
     frames, mask = clip()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from elastograms import elastogram_of
 
 from napari_cln.errors import InputError
 from napari_cln.imaging.radiomics import (
@@ -146,6 +147,26 @@ def test_marks_and_colour_are_left_out():
     found = radiomics(phantom.frame, node)
 
     assert found.left_out >= np.count_nonzero(phantom.flow & node) > 0
+
+
+def test_colours_of_an_elastogram_are_taken_out_before_anything_is_measured():
+    phantom = simulate(7, n_nodes=1)
+    node = phantom.instances == 1
+
+    plain = radiomics(phantom.frame, node)
+    coloured = radiomics(simulate(7, n_nodes=1, stiffness=True).frame, node)
+
+    for name in ("stat_mean", "stat_var", "sign_echo_difference"):
+        assert coloured.features[name] == pytest.approx(plain.features[name], rel=0.1, abs=2)
+
+
+def test_a_node_under_colours_that_hide_it_is_refused():
+    phantom = simulate(7, n_nodes=1)
+    node = phantom.instances == 1
+    frame, *_ = elastogram_of(phantom.frame, node, opacity=1)
+
+    with pytest.raises(InputError, match=r"pixels without marks or colour.*use a frame without them"):
+        radiomics(frame, node)
 
 
 def test_a_node_of_a_few_pixels_is_refused():

@@ -11,7 +11,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from napari_cln.errors import FrameReadError
 from napari_cln.io.depth import upright
-from napari_cln.io.sources import open_source, read_frame
+from napari_cln.io.sources import open_source, read_frame, read_frames
 
 
 @pytest.fixture
@@ -167,6 +167,17 @@ def test_animated_gif_is_a_cine(tmp_path, cine):
         assert np.abs(pixels.astype(int) - expected).mean() < 3  # its palette has 256 colours
 
 
+@pytest.mark.parametrize("ending", ["gif", "webp"])
+def test_frames_of_an_animation_keep_their_own_times_in_any_order(tmp_path, cine, ending):
+    images = [Image.fromarray(pixels) for pixels in cine[:4]]
+    durations = [100, 250, 50, 900]
+    path = tmp_path / f"a.{ending}"
+    images[0].save(path, save_all=True, append_images=images[1:], duration=durations)
+
+    with open_source(path) as source:
+        assert [source[index].time_s for index in (2, 0, 3, 1)] == pytest.approx([0.35, 0, 0.4, 0.1])
+
+
 @pytest.mark.parametrize("side", [9_000, 30_000])
 def test_too_many_pixels_are_refused_before_they_are_unpacked(tmp_path, side):
     header = b"IHDR" + side.to_bytes(4) * 2 + bytes((1, 0, 0, 0, 0))
@@ -225,6 +236,45 @@ def test_tiff_pages_are_frames(tmp_path, cine):
         assert (source.n_frames, source.shape, source.is_rgb) == (30, (240, 320), False)
         np.testing.assert_array_equal(source[29].pixels, cine[29][..., 0])
         np.testing.assert_array_equal(source[3].pixels, cine[3][..., 0])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint16, np.int16])
+def test_a_dark_first_page_does_not_turn_the_others_white(tmp_path, dtype):
+    dark = np.random.default_rng(0).integers(0, 900, (32, 32))
+    pages = np.stack([dark * 0, dark, dark * 30]).astype(dtype)
+    tifffile.imwrite(tmp_path / "a.tif", pages, photometric="minisblack")
+
+    frames = list(read_frames(tmp_path / "a.tif"))
+
+    for frame, values in zip(frames, pages, strict=True):
+        expected = values / 65535 if dtype == np.uint16 else values / pages.max()
+        assert np.abs(frame.pixels - 255 * expected).max() <= 1
+    assert not any("no value above" in remark for remark in frames[0].warnings)
+
+
+def test_a_stack_of_12_bits_is_read_so_though_its_first_page_is_black(tmp_path, grey):
+    pages = np.stack([np.zeros_like(grey), grey]).astype(np.uint16) << 4 | 1
+    tifffile.imwrite(tmp_path / "a.tif", pages, photometric="minisblack")
+
+    frames = list(read_frames(tmp_path / "a.tif"))
+
+    np.testing.assert_array_equal(frames[1].pixels, grey)
+    assert "read as 12-bit" in frames[0].warnings[0]
+
+
+def test_a_damaged_page_does_not_keep_the_scale_of_a_stack_from_being_found(tmp_path, grey):
+    pages = np.stack([grey, grey, grey]).astype(np.float32) * 3
+    tifffile.imwrite(tmp_path / "a.tif", pages, photometric="minisblack", compression="zlib")
+    with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
+        offset = tiff.pages[1].dataoffsets[0]
+    data = bytearray((tmp_path / "a.tif").read_bytes())
+    data[offset : offset + 40] = bytes(40)
+    (tmp_path / "a.tif").write_bytes(data)
+
+    with open_source(tmp_path / "a.tif") as source:
+        assert source[2].pixels.max() == 255
+        with pytest.raises(FrameReadError, match="whole at frame 2 of 3"):
+            source[1]
 
 
 def test_tiff_thumbnails_are_left_out_and_said(tmp_path, grey):

@@ -1,4 +1,5 @@
 import threading
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -122,6 +123,27 @@ def test_colours_and_greys_are_those_that_were_encoded(write_video, lymph_node, 
     assert np.abs(grey.pixels.astype(int) - cine[7].mean(axis=2)).mean() < 4
     assert coloured.frame_time_s == pytest.approx(0.04)
     assert coloured.spacing_note == "A video carries no millimetres."
+
+
+def test_a_clip_of_uneven_steps_keeps_its_times_and_lacks_no_frame(tmp_path, cine):
+    milliseconds = [0, 40, 80, 120, 160, 4000, 8000, 12000]
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("ffv1", rate=25)
+        stream.height, stream.width = cine[0].shape[:2]
+        stream.pix_fmt, stream.codec_context.time_base = "bgr0", Fraction(1, 1000)
+        for pixels, stamp in zip(cine, milliseconds, strict=False):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = stamp, Fraction(1, 1000)
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+
+    with open_source(path) as source:
+        frames = list(source)
+
+    assert [frame.time_s for frame in frames] == pytest.approx([stamp / 1000 for stamp in milliseconds])
+    assert {frame.frame_time_s for frame in frames} == {None}
+    assert source.warnings == ()
 
 
 @pytest.mark.parametrize(

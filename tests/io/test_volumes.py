@@ -43,6 +43,13 @@ def write(path, values, **options):
     return path
 
 
+def nrrd(folder, said):
+    """A picture of two axes with these lines in its header."""
+    head = f"NRRD0004\ntype: uint8\ndimension: 2\nsizes: 20 15\n{said}\nencoding: raw\n\n"
+    (folder / "a.nrrd").write_bytes(head.encode() + bytes(300))
+    return folder / "a.nrrd"
+
+
 @pytest.mark.parametrize("ending", VOLUME_ENDINGS)
 def test_simpleitk_reads_a_mask_where_it_was_drawn(tmp_path, mask, ending):
     path = write(tmp_path / f"a{ending}", mask, nodes=NODES, spacing_mm=(0.1, 0.2))
@@ -166,6 +173,51 @@ def test_a_spacing_that_converters_invent_is_no_scale(tmp_path, mask, spacing, e
 
     assert frame.spacing_mm == expected
     assert (frame.spacing_note is None) == (expected is not None)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        'spacings: 0.012 0.03\nunits: "cm" "mm"',
+        "spacings: 0.12 0.03",
+        'spacings: 120 30\nunits: "µm" "micron"',
+        'space dimension: 2\nspace directions: (0.012,0) (0,0.003)\nspace units: "cm" "cm"',
+    ],
+)
+def test_steps_of_a_nrrd_are_in_the_unit_that_it_names(tmp_path, said):
+    frame = read_frame(nrrd(tmp_path, said))
+
+    assert frame.spacing_mm == pytest.approx((0.03, 0.12))
+    assert frame.spacing_note is None
+
+
+@pytest.mark.parametrize(
+    ("said", "note"),
+    [
+        (
+            'spacings: 0.5 0.5\nunits: "pixel" "pixel"',
+            "its steps in 'pixel', which is no known length",
+        ),
+        ('spacings: 0.5 0.5\nunits: "cm" "cm"', "a pixel is 5 by 5 mm, which is no scale of an ultrasound"),
+        ('spacings: 1 1\nunits: "mm" "mm"', "that converters write where they know none"),
+    ],
+)
+def test_a_volume_says_why_it_has_no_millimetres(tmp_path, said, note):
+    frame = read_frame(nrrd(tmp_path, said))
+
+    assert frame.spacing_mm is None
+    assert note in frame.spacing_note
+
+
+@pytest.mark.parametrize(
+    ("unit", "step"), [("mm", 0.1), ("micron", 100.0), ("meter", 1e-4), ("unknown", 0.1)]
+)
+def test_steps_of_a_nifti_are_in_the_unit_that_it_names(tmp_path, mask, unit, step):
+    image = nibabel.Nifti1Image(mask.T[..., None], np.diag([-step, -step, step, 1]))
+    image.header.set_xyzt_units(unit)
+    nibabel.save(image, tmp_path / "a.nii")
+
+    assert read_frame(tmp_path / "a.nii").spacing_mm == pytest.approx((0.1, 0.1))
 
 
 def test_a_frame_whose_axes_run_otherwise_says_so(tmp_path, mask):

@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FrameReadError
+from ..io.depth import Scale, scale_of_frames
 from ..io.sources import FrameSource, as_frame, open_source
 from ..types import Frame
 from .space import KEY, SCAN_AREA_KEY, LayerTuple, is_stack, space_of, title_of
@@ -55,7 +58,7 @@ def source_to_layer(source: FrameSource) -> LayerTuple:
             # The slider passes over a damaged frame; segmenting it says what is wrong with it.
             return np.zeros(first.pixels.shape, dtype=np.uint8)
 
-    pixels = _lazy_stack(read, len(source), first.pixels.shape, f"frames-{id(source)}")
+    pixels = _lazy_stack(read, len(source), first.pixels.shape)
     options = frame_to_layer(first)[1]
     return pixels, options | space_of(first, 3) | {"metadata": {KEY: source}}, "image"
 
@@ -81,13 +84,11 @@ def masks_to_layer(
         whole[: mask.shape[0], : mask.shape[1]] = mask
         return whole
 
-    stack = _lazy_stack(read, len(masks), shape, f"masks-{id(masks)}")
+    stack = _lazy_stack(read, len(masks), shape)
     return stack, {"name": "masks", "metadata": {"sources": names}}, "labels"
 
 
-def _lazy_stack(
-    read: Callable[[int], NDArray[np.uint8]], length: int, shape: tuple[int, ...], name: str
-) -> Array:
+def _lazy_stack(read: Callable[[int], NDArray[np.uint8]], length: int, shape: tuple[int, ...]) -> Array:
     """Dask array (length, *shape) of uint8 that reads a frame when it is looked at."""
     import dask.array as da
 
@@ -96,6 +97,8 @@ def _lazy_stack(
 
     chunks = ((1,) * length, *((size,) for size in shape))
     meta = np.empty((0,) * len(chunks), dtype=np.uint8)
+    # napari keeps what was read by this name, also when the layer is gone: no other may ever have it
+    name = f"frames-{uuid4().hex}"
     return da.map_blocks(block, chunks=chunks, dtype=np.uint8, meta=meta, name=name)
 
 
@@ -122,8 +125,24 @@ def frame_from_layer(image: Image, index: int = 0) -> Frame:
         if isinstance(known, Frame) and np.array_equal(known.pixels, pixels):
             frame = known
         else:
-            frame = replace(as_frame(pixels), index=index, n_frames=n_frames_of(image))
+            frame = as_frame(pixels, scale=_scale_of(image))
+            frame = replace(frame, index=index, n_frames=n_frames_of(image))
     return _as_user_says(frame, image)
+
+
+_SCALES: WeakKeyDictionary[Image, tuple[Any, Scale]] = WeakKeyDictionary()
+"""Scale of each layer that is a stack of others' making, and the data that it is of."""
+
+
+def _scale_of(image: Image) -> Scale | None:
+    """Black and white of a whole stack, so that each frame is as a command reads it from the array."""
+    if not is_stack(image) or np.dtype(image.data.dtype).kind not in "buif":
+        return None
+    data, scale = _SCALES.get(image, (None, None))
+    if scale is None or data is not image.data:
+        scale = scale_of_frames(np.asarray(plane) for plane in image.data)
+        _SCALES[image] = image.data, scale
+    return scale
 
 
 def frames_from_layer(image: Image, indices: Sequence[int]) -> Iterator[Frame | FrameReadError]:

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom.filereader import read_file_meta_info
+from pydicom.uid import UID
 
 from ..disk.atomic import write_atomically
 from ..errors import ClnError, ExportError, FrameReadError
@@ -36,7 +37,7 @@ from ..types import UNLIKE_TRAINING_DATA, Node
 from .names import NamedSource, object_path, picture_path
 from .rows import COLUMNS
 
-RESULTS = derived_uid("results")
+RESULTS = UID(derived_uid("results"))
 """Says in the head of a file that what follows is the checksum of its rows."""
 DOUBTED = ("look twice", "do not rely on it")
 """Levels of doubt that a prediction's first warning begins with."""

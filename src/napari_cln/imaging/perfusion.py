@@ -36,6 +36,10 @@ WHITE = 0.995
 """Share of the greatest grey value from which on a pixel may have been cut off."""
 MOST_WHITE = 0.98
 """Share of white pixels above which nobody can tell how bright a frame was, and no wash-in is told."""
+UNTIMED = (
+    "The clip does not say the time between its frames, so it has no curve over time. Use the file as the "
+    "machine stored it."
+)
 Floats = NDArray[np.float64]
 T = TypeVar("T", bound=np.generic)
 
@@ -117,7 +121,7 @@ def perfusion(
     Parameters
     ----------
     frames : sequence of Frame
-        A clip with its time between frames; read one by one.
+        A clip with the time of each frame, or between them; read one by one.
     mask : ndarray of bool, shape (H, W)
         The node in one frame. Where a grey view and the agent's stand side by side with the same size and
         scale, it may lie in either.
@@ -133,7 +137,7 @@ def perfusion(
     Raises
     ------
     ValueError
-        If the clip does not say its time between frames, is shorter than 8 frames, or the mask is empty or
+        If the clip does not say the time of its frames, is shorter than 8 frames, or the mask is empty or
         does not fit.
 
     Examples
@@ -172,15 +176,17 @@ def perfusion_of_each(
     views = {at: _Views.of(frames, at) for at in dict.fromkeys(at for at, _ in nodes)}
     followed = [_Followed(at, mask, views[at], len(frames)) for at, mask in nodes]
     top = float(_linear(np.array(WHITE), dynamic_range_db))
+    times_s: list[float | None] = []
     for index in range(len(frames)):
         frame = frames[index]
+        times_s.append(frame.time_s)
         ways = {at: (0, 0) if index == at else each.shift_to(frame) for at, each in views.items()}
         intensities = {
             box: _intensity(frame, box, dynamic_range_db) for box in {each.agent for each in views.values()}
         }
         for one in followed:
             one.take(index, intensities[views[one.at].agent], ways[one.at], top)
-    return [one.told(views[one.at].frame_time_s, dynamic_range_db) for one in followed]
+    return [one.told(_seconds(times_s, views[one.at].frame_time_s), dynamic_range_db) for one in followed]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -191,16 +197,14 @@ class _Views:
     agent: Box
     reference: NDArray[np.uint8]
     shape: tuple[int, int]
-    frame_time_s: float
+    frame_time_s: float | None
 
     @classmethod
     def of(cls, frames: Frames, at: int) -> _Views:
         """Those of a frame of a clip."""
         first = frames[at]
-        if first.frame_time_s is None:
-            raise ValueError(
-                "The clip does not say the time between its frames, so it has no curve over time."
-            )
+        if first.frame_time_s is None and first.time_s is None:
+            raise ValueError(UNTIMED)
         if len(frames) < 8:
             raise ValueError(f"The clip has {len(frames)} frames: a curve over time needs 8 or more.")
         whole = (0, 0, *first.shape)
@@ -239,13 +243,12 @@ class _Followed:
             self._spread[row, index] = float(values.std()) if values.size else np.nan
             self._white[row, index] = np.mean(values >= top) if values.size else 0.0
 
-    def told(self, frame_time_s: float, dynamic_range_db: float | None) -> TimeIntensity:
+    def told(self, seconds: Floats, dynamic_range_db: float | None) -> TimeIntensity:
         """What all frames say together."""
         curves = self._means
         if dynamic_range_db is not None:
             each = zip(self._means, self._spread, self._white, strict=True)
             curves = np.stack([_as_if_not_cut_off(*parts) for parts in each])
-        seconds = np.arange(curves.shape[1], dtype=np.float64) * frame_time_s
         # the top of a curve can't be told from its sides
         own, other = (
             fit_wash_in(seconds, curve) if most <= MOST_WHITE else None
@@ -262,6 +265,17 @@ class _Followed:
             wash_in=own,
             ratio=ratio,
         )
+
+
+def _seconds(times_s: Sequence[float | None], frame_time_s: float | None) -> Floats:
+    """Seconds from the first frame to each: as the file says them, else in even steps."""
+    said = np.array([time for time in times_s if time is not None], dtype=np.float64)
+    if said.size == len(times_s):
+        since: Floats = said - said[0]
+        return since
+    if said.size or frame_time_s is None:
+        raise ValueError(UNTIMED)
+    return np.arange(len(times_s), dtype=np.float64) * frame_time_s
 
 
 def fit_wash_in(seconds: Floats, curve: Floats) -> WashIn | None:

@@ -88,7 +88,8 @@ class Radiomics:
     grid_mm : float, optional
         Side of the pixels that texture was made on; None for the frame's own.
     left_out : int
-        Pixels of the node under marks or Doppler colour, which no statistic or texture counts.
+        Pixels of the node under marks, Doppler colour, or colours of an elastogram that hide the grey image,
+        which no statistic or texture counts.
     """
 
     features: Mapping[str, float] = field(default_factory=dict)
@@ -118,7 +119,7 @@ def radiomics(frame: Frame, mask: NDArray[np.bool_], *, bins: int = BINS) -> Rad
     Raises
     ------
     InputError
-        If the mask has another shape than the frame, or leaves fewer than 16 pixels beside marks and flow.
+        If the mask has another shape than the frame, or leaves fewer than 16 pixels beside marks and colours.
 
     Examples
     --------
@@ -134,16 +135,21 @@ def radiomics(frame: Frame, mask: NDArray[np.bool_], *, bins: int = BINS) -> Rad
         )
     marks = read_marks(frame, frame.scan_area)
     clear = ~marks.overlay if marks.flow is None else ~(marks.overlay | marks.flow.mask)
+    tissue = frame.grey
+    if marks.elastogram is not None:
+        tissue = marks.elastogram.grey
+        if marks.elastogram.is_hidden:
+            clear &= np.isnan(marks.elastogram.stiffness)
     left_out = int(np.count_nonzero(mask & ~clear))
     place = bounds(mask)
     if place is None or np.count_nonzero(mask) - left_out < LEAST_PIXELS:
         raise InputError(
             f"The node has {np.count_nonzero(mask) - left_out} pixels without marks or colour, and radiomics "
-            f"needs {LEAST_PIXELS}. Draw it larger, or use a frame without marks."
+            f"needs {LEAST_PIXELS}. Draw it larger, or use a frame without them."
         )
     spacing = spacing_of(frame, mask)
     inner = _with_margin(place, frame.shape, spacing)
-    node, clear, grey = mask[inner], clear[inner], frame.grey[inner].astype(np.float64)
+    node, clear, grey = mask[inner], clear[inner], tissue[inner].astype(np.float64)
     shape = _shape(node, spacing)
     if spacing is not None:
         steps = spacing[0] / GRID_MM, spacing[1] / GRID_MM

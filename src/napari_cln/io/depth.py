@@ -11,14 +11,15 @@
 - Floating point: 0 to 1 or 0 to 255 as such; anything else from least to greatest value,
   with a note. NaN is black.
 
-In a file of many pages the first one decides for all, so that grey does not flicker. A picture that is stored
-turned (EXIF, TIFF) is put upright here too.
+In a file or stack of many frames one scale holds for all, so that grey does not flicker; where it is a
+choice, all of them are looked at for it. A picture that is stored turned (EXIF, TIFF) is put upright here
+too.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +38,9 @@ class Scale:
     note: str | None = None
 
 
+FULL_RANGE = Scale(black=0, white=65535)
+
+
 def scale_of(array: NDArray[Any], *, bits: int | None = None) -> Scale:
     """Find which values of an array are black and white.
 
@@ -46,34 +50,53 @@ def scale_of(array: NDArray[Any], *, bits: int | None = None) -> Scale:
     bits : int, optional
         How many bits of a 16-bit sample count, where the file says.
     """
-    kind = array.dtype.kind
-    if kind == "b":
-        return Scale(black=0, white=1)
-    if array.dtype == np.uint8:
-        return Scale(black=0, white=255)
-    if array.dtype == np.uint16:
-        return _scale_of_uint16(array, bits)
-    finite = array[np.isfinite(array)] if kind == "f" else array
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-    if kind == "f" and low >= 0 and high <= 1:
+    return scale_of_frames([array], bits=bits)
+
+
+def scale_of_frames(frames: Iterable[NDArray[Any]], *, bits: int | None = None) -> Scale:
+    """Find which values are black and white in all frames of a file or stack.
+
+    Parameters
+    ----------
+    frames : iterable of ndarray of bool, int or float
+        At least one. They are asked for one by one, and only until the scale is certain; one of another type
+        than the first is passed over.
+    bits : int, optional
+        How many bits of a 16-bit sample count, where the file says.
+    """
+    low, high = math.inf, -math.inf
+    doubled = shifted = True  # twins of 8-bit values, made by v * 257 or by v << 8
+    kind: np.dtype[Any] | None = None
+    likely = (8, 10, 12) if bits is None else (bits,)
+    for array in frames:
+        kind = array.dtype if kind is None else kind
+        if kind.kind == "b":
+            return Scale(black=0, white=1)
+        if kind == np.uint8:
+            return Scale(black=0, white=255)
+        if array.dtype != kind:
+            continue
+        finite = array[np.isfinite(array)] if kind.kind == "f" else array
+        if finite.size:
+            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+        if kind == np.uint16:
+            if high >= 2 ** max(likely):
+                return FULL_RANGE
+            doubled = doubled and bool(((array >> 8) == (array & 255)).all())
+            shifted = shifted and not (array & 255).any()
+    if low > high:  # no value at all
+        low = high = 0.0
+    if kind == np.uint16:
+        fewer = next(few for few in likely if high < 2**few)
+        if not 8 <= fewer < 16 or doubled or shifted:
+            return FULL_RANGE
+        note = f"The 16-bit file holds no value above {2**fewer - 1} and was read as {fewer}-bit."
+        return Scale(black=0, white=2**fewer - 1, note=note)
+    if kind is not None and kind.kind == "f" and low >= 0 and high <= 1:
         return Scale(black=0, white=1)
     if low >= 0 and high <= 255:
         return Scale(black=0, white=255)
     return Scale(black=low, white=high, note=f"Grey values from {low:g} to {high:g} were scaled to 0–255.")
-
-
-def _scale_of_uint16(array: NDArray[Any], said: int | None) -> Scale:
-    full = Scale(black=0, white=65535)
-    greatest = int(array.max(initial=0))
-    likely = (8, 10, 12) if said is None else (said,)
-    bits = next((bits for bits in likely if greatest < 2**bits), 16)
-    if not 8 <= bits < 16:
-        return full
-    high, low = array >> 8, array & 255
-    if (low == high).all() or not low.any():  # twins of 8-bit values
-        return full
-    note = f"The 16-bit file holds no value above {2**bits - 1} and was read as {bits}-bit."
-    return Scale(black=0, white=2**bits - 1, note=note)
 
 
 def to_uint8(array: NDArray[Any], scale: Scale) -> NDArray[np.uint8]:

@@ -5,15 +5,28 @@ from __future__ import annotations
 import operator
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from ..errors import counted
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import FrameReadError, counted
 from ..types import Frame
 from .limits import reading
+
+UNEVEN = 0.1
+"""Part of the mean step by which one may be off: files round to milliseconds."""
+
+
+def even_step(times_s: Sequence[float]) -> float | None:
+    """Seconds between frames; None where their steps differ, or there are none."""
+    steps = np.diff(times_s)
+    mean = float(steps.mean()) if steps.size else 0.0
+    return mean if mean > 0 and (np.abs(steps - mean) <= UNEVEN * mean).all() else None
 
 
 class FrameSource(ABC):
@@ -86,6 +99,21 @@ class FrameSource(ABC):
         )
         with self._lock, reading(self.path, what):
             return self._read(position)
+
+    def _whole_ones(self, samples: Callable[[int], NDArray[Any]]) -> Iterator[NDArray[Any]]:
+        """Stored values of one frame after the other; damaged ones are passed over, unless all are."""
+        damage, n_whole = None, 0
+        for index in range(self.n_frames):
+            try:
+                with reading(self.path):
+                    values = samples(index)
+            except FrameReadError as cause:
+                damage = damage or cause
+                continue
+            n_whole += 1
+            yield values
+        if damage is not None and not n_whole:
+            raise damage
 
     def __iter__(self) -> Iterator[Frame]:
         return (self[index] for index in range(self.n_frames))

@@ -16,12 +16,14 @@ from PIL import Image, features
 from ..errors import FrameReadError
 from ..types import Frame
 from .depth import (
+    FULL_RANGE,
     ORIENTATION_TAG,
     Scale,
     colour_of,
     orientation_of,
     orientation_remarks,
     scale_of,
+    scale_of_frames,
     swaps_axes,
     to_uint8,
     upright,
@@ -39,7 +41,6 @@ VERSION = imagecodecs.__version__
 MAX_ANIMATION_PIXELS = 2**36
 """Pixels of all frames of an animated picture: eighteen minutes of 1080p at 30 frames a second."""
 STREAM_HEAD = 2**14
-FULL_RANGE = Scale(black=0, white=65535)
 
 
 class ImageSource(FrameSource):
@@ -52,6 +53,7 @@ class ImageSource(FrameSource):
         super().__init__(path)
         self._deep: NDArray[Any] | None = None
         self._broken: int | None = None
+        self._starts_s: list[float | None] = [0.0]
         self._n_streams = 1
         png = self._check_file()
         try:
@@ -140,12 +142,12 @@ class ImageSource(FrameSource):
         return n_frames, [f"The file holds {png.present} frames and announces {here}; so many are read."]
 
     def _look_deep(self, png: Png) -> Scale:
-        """Decode the first frame of a PNG of 16 bits, and find out how many of them are used.
+        """Decode a PNG of 16 bits, and find out how many of them are used.
 
         Pillow keeps 16 bits of grey only.
         """
         if self.n_frames > 1 and self._mode == "I;16":
-            return scale_of(np.asarray(self._image), bits=png.significant)
+            return scale_of_frames(self._whole_ones(self._decode), bits=png.significant)
         check_size(self.path, self._image.height, self._image.width, 2 * png.samples)
         deep = imagecodecs.png_decode(self.path.read_bytes())
         if deep.ndim == 3:
@@ -179,6 +181,7 @@ class ImageSource(FrameSource):
             index=index,
             n_frames=self.n_frames,
             frame_time_s=milliseconds / 1000 if milliseconds else None,
+            time_s=self._starts_s[index] if self.n_frames > 1 else None,
             decoder=f"Pillow {PIL.__version__}" if self._deep is None else f"imagecodecs {VERSION}",
             warnings=self.warnings,
         )
@@ -205,13 +208,16 @@ class ImageSource(FrameSource):
                 f"{self.path.name} is damaged at frame {self._broken + 1} of {self.n_frames}; those behind "
                 "it can't be read. Open it in an image viewer to check that it is whole, or export it again."
             )
-        for step in range(min(self._image.tell() + 1, index), index + 1):
+        for step in range(min(self._image.tell() + 1, index, len(self._starts_s) - 1), index + 1):
             try:
                 self._image.seek(step)
                 self._image.load()
             except Exception:
                 self._broken = step
                 raise
+            if step == len(self._starts_s) - 1:
+                start, lasts = self._starts_s[step], self._image.info.get("duration")
+                self._starts_s.append(start + lasts / 1000 if lasts and start is not None else None)
 
     def close(self) -> None:
         self._image.close()

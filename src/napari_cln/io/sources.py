@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from ..errors import FrameReadError, counted
 from ..types import Frame
-from .depth import colour_of, scale_of, to_uint8
+from .depth import Scale, colour_of, scale_of, to_uint8
 from .frame_source import FrameSource
 from .limits import reading
 from .signatures import HEAD_BYTES, container_of, has_no_frames, kind_of_file, other_kind
@@ -218,7 +218,7 @@ def _stream(items: list[Path | Frame | NDArray[Any]]) -> Iterator[Frame]:
             yield from (as_frame(item, index) for index in range(_stack_size(item)))
 
 
-def as_frame(source: Source, index: int = 0) -> Frame:
+def as_frame(source: Source, index: int = 0, *, scale: Scale | None = None) -> Frame:
     """Make a frame of whatever stands for one.
 
     Parameters
@@ -229,6 +229,8 @@ def as_frame(source: Source, index: int = 0) -> Frame:
         :mod:`napari_cln.io.depth`.
     index : int
         Position in a file or stack with several frames; ignored for a `Frame`.
+    scale : Scale, optional
+        Values of an array that become black and white, where it is a part of a stack; by the array if None.
 
     Raises
     ------
@@ -245,7 +247,7 @@ def as_frame(source: Source, index: int = 0) -> Frame:
         raise FrameReadError(
             f"The array holds {counted(n_frames, 'frame')}. Give an index from 0 to {n_frames - 1}."
         )
-    scale = scale_of(source)
+    scale = scale or scale_of(source)
     pixels = colour_of(to_uint8(source[index] if is_stack else source, scale))
     return Frame(
         pixels=pixels,

@@ -21,7 +21,7 @@ from .depth import (
     colour_of,
     orientation_of,
     orientation_remarks,
-    scale_of,
+    scale_of_frames,
     swaps_axes,
     to_uint8,
     upright,
@@ -29,16 +29,13 @@ from .depth import (
 from .frame_source import FrameSource
 from .ifd import Page, choose_pages, list_pages
 from .limits import Unreadable, check_frames, check_size, is_plausible, missing_frames
+from .placement import millimetres_of
 from .streams import check_scans, describe_stream
 
 GREY = (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE)
 COLOUR = (PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR, PHOTOMETRIC.PALETTE)
 CAMERA = (PHOTOMETRIC.CFA, PHOTOMETRIC.LINEAR_RAW)
 ASSOCIATED_ALPHA = 1
-MILLIMETRES = {
-    "mm": 1.0, "millimeter": 1.0, "cm": 10.0, "centimeter": 10.0, "inch": 25.4,
-    "um": 1e-3, "µm": 1e-3, "μm": 1e-3, "\\u00b5m": 1e-3, "micron": 1e-3, "microns": 1e-3,
-}  # fmt: skip
 
 PACKED = frozenset({1, 2, 3, 4, 5, 8, 32773, 32946, 34925, 50000})
 """Compressions that unpack to what the page says: none, fax, LZW, deflate, PackBits, LZMA, Zstandard."""
@@ -205,8 +202,13 @@ class TiffSource(FrameSource):
             return Scale(black=0, white=255)  # `_samples` gives 8 bits
         if page.dtype.kind == "u" and page.bitspersample < 16:
             return Scale(black=0, white=2**page.bitspersample - 1)
-        samples = self._samples(page, 0)
-        return scale_of(samples[..., : -len(page.extrasamples)] if page.extrasamples else samples)
+        return scale_of_frames(self._whole_ones(self._values))
+
+    def _values(self, index: int) -> NDArray[Any]:
+        """Stored values of one frame without transparency, (H, W, samples)."""
+        page = self._check(self._page(index))
+        samples = self._samples(page, index)
+        return samples[..., : -len(page.extrasamples)] if page.extrasamples else samples
 
     def _samples(self, page: Any, index: int) -> NDArray[Any]:
         """Stored values of one frame, (H, W, samples)."""
@@ -257,7 +259,7 @@ class TiffSource(FrameSource):
     def _imagej_spacing(self, page: Any) -> Spacing | None:
         """Millimetres per pixel that ImageJ wrote: its unit, and pixels per unit as resolution."""
         unit = (self._tiff.imagej_metadata or {}).get("unit")
-        factor = MILLIMETRES.get(str(unit).lower())
+        factor = millimetres_of(str(unit))
         values = [page.tags.get(name) for name in ("YResolution", "XResolution")]
         if factor is None or not all(tag and tag.value[0] for tag in values):
             return None

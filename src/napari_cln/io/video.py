@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ..errors import FrameReadError
 from ..types import Frame
-from .frame_source import FrameSource
+from .frame_source import FrameSource, even_step
 from .limits import Unreadable, check_frames, check_size, missing_frames
 from .signatures import walk_boxes
 
@@ -50,6 +50,7 @@ class VideoStream:
     n_frames, shape, is_rgb, warnings
         As of :class:`~napari_cln.io.sources.FrameSource`.
     frame_time_s : float or None
+        Of a clip whose frames follow each other in even steps.
     decoder : str
     """
 
@@ -118,12 +119,16 @@ class VideoStream:
         self.n_frames = len(packets)
         self._times = self._order([stamp for stamp, _, _ in packets])
         self._keys = sorted(stamp for stamp, is_key, _ in packets if is_key and stamp is not None)
-        self.frame_time_s = float(1 / stream.average_rate) if stream.average_rate else None
         remarks = []
         announced = self._count_announced()
         if announced > self.n_frames:
             self._drop_stragglers()
             remarks.append(missing_frames(announced, self.n_frames))
+        rate = float(stream.average_rate or 0)
+        if self._times is not None and self.n_frames > 1:
+            self.frame_time_s = even_step([self.time_s(index) or 0.0 for index in range(self.n_frames)])
+        else:
+            self.frame_time_s = 1 / rate if rate else None
         if (n_clips := len(self._clips())) > 1:
             remarks.append(f"The file holds {n_clips} videos; the first is read.")
         ratio = stream.sample_aspect_ratio
@@ -145,10 +150,20 @@ class VideoStream:
     def _count_announced(self) -> int:
         """Frames that the file says it has; by its duration where it gives no number."""
         stream, container = self._stream, self._container
-        if stream.frames or not (container.duration and self.frame_time_s) or len(container.streams) > 1:
+        if stream.frames or not container.duration or len(container.streams) > 1:
             return int(stream.frames)
-        expected = container.duration / av.time_base / self.frame_time_s
-        return round(expected) if self.n_frames < 0.9 * expected else 0
+        said_s, rate = container.duration / av.time_base, float(stream.average_rate or 0)
+        if self._times is not None and self.n_frames > 1:  # the last frame lasts as long as the one before
+            present_s = float((2 * self._times[-1] - self._times[-2] - self._times[0]) * stream.time_base)
+        else:
+            present_s = self.n_frames / rate if rate else said_s
+        return round(self.n_frames * said_s / present_s) if present_s < 0.9 * said_s else 0
+
+    def time_s(self, index: int) -> float | None:
+        """Seconds from the first frame to another, by their stamps; None where these can't be trusted."""
+        if self._times is None:
+            return None
+        return float((self._times[index] - self._times[0]) * self._stream.time_base)
 
     def _drop_stragglers(self) -> None:
         """Leave out frames behind a gap: a cut takes frames that are shown before ones it leaves."""
@@ -286,6 +301,7 @@ class VideoSource(FrameSource):
             index=index,
             n_frames=self.n_frames,
             frame_time_s=self._video.frame_time_s,
+            time_s=self._video.time_s(index) if self.n_frames > 1 else None,
             decoder=self._video.decoder,
             warnings=self.warnings,
         )

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import zlib
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,6 +26,7 @@ from ..types import Frame, Node, Spacing, Status
 from .depth import colour_of, scale_of, to_uint8
 from .frame_source import FrameSource
 from .limits import MAX_FRAME_BYTES, Unreadable, check_size, is_plausible, reading
+from .placement import NIFTI_LENGTHS, place_of_nrrd
 from .signatures import HEAD_BYTES, is_nifti
 from .terms import LYMPH_NODE, Segment, coded_level, segment_label, side_of, side_term, site_term
 
@@ -37,6 +39,7 @@ TURNED = (
     "they are stored."
 )
 NO_SCALE = "No millimetres: the file's spacing is the one that converters write where they know none."
+MICRO = re.compile(rb'"(\xc2?\xb5|\xce\xbc)m"')
 CONVERTERS = (1.0, 25.4 / 72, 25.4 / 96)
 """Spacings that stand for nothing: one, and those of 72 and 96 dots an inch."""
 TYPES = {
@@ -73,11 +76,14 @@ class Volume:
         in millimetres to the patient's left, back and head.
     segments : tuple of Segment
         Of a segmentation by 3D Slicer; empty for any other volume.
+    unit : str, optional
+        What the file counts its steps in, where that is no length that is known; it has no millimetres then.
     """
 
     values: NDArray[Any]
     place: NDArray[np.float64]
     segments: tuple[Segment, ...] = ()
+    unit: str | None = None
 
     @property
     def axes(self) -> NDArray[np.float64]:
@@ -94,11 +100,28 @@ class Volume:
     @property
     def spacing_mm(self) -> Spacing | None:
         """Millimetres per pixel along rows and columns; None where they stand for nothing."""
+        return self._steps_mm if self.spacing_note is None else None
+
+    @property
+    def spacing_note(self) -> str | None:
+        """Sentence on why there are no millimetres; None where there are."""
+        row_mm, column_mm = self._steps_mm
+        if self.unit is not None:
+            return f"No millimetres: the file counts its steps in {self.unit!r}, which is no known length."
+        if row_mm == column_mm and any(abs(row_mm - known) < 1e-4 for known in CONVERTERS):
+            return NO_SCALE
+        if not is_plausible((row_mm, column_mm)):
+            return (
+                f"No millimetres: the file says that a pixel is {row_mm:g} by {column_mm:g} mm, which is no "
+                "scale of an ultrasound picture."
+            )
+        return None
+
+    @property
+    def _steps_mm(self) -> Spacing:
         # NIfTI keeps 7 digits.
         column_mm, row_mm = (float(f"{np.linalg.norm(step):.6g}") for step in self.axes)
-        if row_mm == column_mm and any(abs(row_mm - known) < 1e-4 for known in CONVERTERS):
-            return None
-        return (row_mm, column_mm) if is_plausible((row_mm, column_mm)) else None
+        return row_mm, column_mm
 
 
 def volume_ending(path: Path) -> str:
@@ -169,7 +192,9 @@ def _read_nrrd(file: BinaryIO, path: Path) -> Volume:
     if not ends:
         raise Unreadable("its header has no end")
     end, mark = min(ends)
-    header = nrrd.read_header(io.BytesIO(head[:end] + b"\n\n"))
+    # the reader drops what is not ASCII, and a micrometre is no metre
+    text = MICRO.sub(b'"um"', head[:end])
+    header = nrrd.read_header(io.BytesIO(text + b"\n\n"))
     if "data file" in header or "datafile" in header:
         raise FrameReadError(
             f"{path.name} keeps its voxels in another file, which is not read. Save it as one file."
@@ -193,41 +218,9 @@ def _read_nrrd(file: BinaryIO, path: Path) -> Volume:
     values = np.moveaxis(values, others, [-1] * len(others))
     fields = {key: str(value) for key, value in header.items() if key.startswith("Segment")}
     flat = _one_slice(path, values, n_layers=bool(others))
-    place = _nrrd_place(header, others)
-    return _segmentation(flat, place, fields) if fields else Volume(values=flat, place=place)
-
-
-def _nrrd_place(header: Mapping[str, Any], others: Sequence[int]) -> NDArray[np.float64]:
-    """Steps along the axes of space and the origin, to the patient's left, back and head; shape (4, 3)."""
-    directions = header.get("space directions")
-    if directions is None:
-        spacings = [float(size) for size in header.get("spacings", ())]
-        spacings = [size for axis, size in enumerate(spacings) if axis not in others] or [1.0, 1.0]
-        return _placed(np.diag([*spacings, 1.0, 1.0, 1.0][:3]), np.zeros(3))
-    steps = np.array([step for step in np.asarray(directions, dtype=float) if np.isfinite(step).all()])
-    origin = np.asarray(header.get("space origin", np.zeros(steps.shape[1])), dtype=float)
-    if steps.shape[1] == 2:
-        steps, origin = np.pad(steps, ((0, 0), (0, 1))), np.pad(origin, (0, 1))
-    signs = {"R": (-1, 1, 1), "A": (1, -1, 1), "I": (1, 1, -1)}
-    for sign in _space(str(header.get("space", ""))):
-        turn = np.array(signs.get(sign, (1, 1, 1)))
-        steps, origin = steps * turn, origin * turn
-    return _placed(steps, origin)
-
-
-def _placed(steps: NDArray[np.float64], origin: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Three steps and an origin in one array; a slice that stands alone is 1 mm thick."""
-    if len(steps) < 3:
-        across = np.cross(steps[0], steps[1])
-        steps = np.vstack([steps, across / (np.linalg.norm(across) or 1.0)])
-    return np.vstack([steps[:3], np.nan_to_num(origin)])
-
-
-def _space(name: str) -> str:
-    """First letters of where the axes of a space lead: LPS where nothing is said."""
-    short = name.casefold().removesuffix("-time")
-    words = {"ras": "RAS", "las": "LAS", "lps": "LPS"}
-    return words.get(short) or "".join(word[:1].upper() for word in short.split("-")) or "LPS"
+    place, unit = place_of_nrrd(header, others)
+    volume = _segmentation(flat, place, fields) if fields else Volume(values=flat, place=place)
+    return replace(volume, unit=unit)
 
 
 def _unpack(data: bytes, encoding: str, n_bytes: int) -> bytes:
@@ -318,6 +311,7 @@ def _read_nifti(data: bytes, path: Path) -> Volume:
     layered = has_vector or bool(image.get_data_dtype().names)
     # Its axes run to the patient's right and front.
     place = np.asarray(image.affine, dtype=np.float64)[:3].T * np.array([-1, -1, 1])
+    place *= NIFTI_LENGTHS.get(int(image.header["xyzt_units"]) & 7, 1.0)
     return Volume(values=_one_slice(path, stored, n_layers=layered), place=place)
 
 
@@ -387,7 +381,7 @@ def frame_of_volume(volume: Volume, path: Path | None = None) -> Frame:
         pixels=colour_of(to_uint8(volume.values, scale)),
         spacing_mm=spacing,
         spacing_source="volume" if spacing else None,
-        spacing_note=None if spacing else NO_SCALE,
+        spacing_note=volume.spacing_note,
         source=path,
         warnings=(*turned, *((scale.note,) if scale.note else ())),
     )

@@ -209,6 +209,16 @@ def test_a_window_is_for_16_bits_and_not_for_8(write_dicom, lymph_node):
     np.testing.assert_array_equal(as_stored.pixels, grey)
 
 
+def test_a_dark_first_frame_of_16_bits_does_not_turn_the_others_white(write_dicom):
+    dark = np.random.default_rng(0).integers(0, 900, (32, 32))
+    frames = np.stack([dark, dark * 20, dark * 70]).astype(np.uint16)
+
+    with open_source(write_dicom(frames, bits=16, NumberOfFrames=3)) as source:
+        for index in (1, 0, 2):
+            np.testing.assert_array_equal(source[index].pixels, frames[index] >> 8)
+            assert source[index].warnings == source.warnings
+
+
 def test_12_bit_jpeg_is_read(write_dicom, lymph_node):
     deep = lymph_node[..., 0].astype(np.uint16) << 4
     stream = imagecodecs.jpeg8_encode(deep, level=98, bitspersample=12)
@@ -245,7 +255,8 @@ def test_frames_of_a_cine_keep_their_order(write_dicom, cine, codec):
     ("elements", "seconds"),
     [
         ({"FrameTime": "40"}, 0.04),
-        ({"FrameTimeVector": ["0", "30", "50", "40"]}, 0.04),
+        ({"FrameTimeVector": ["0", "40", "41", "39"]}, 0.04),
+        ({"FrameTimeVector": ["0", "30", "50", "40"], "CineRate": "25"}, None),
         ({"CineRate": "25"}, 0.04),
         ({}, None),
     ],
@@ -253,7 +264,15 @@ def test_frames_of_a_cine_keep_their_order(write_dicom, cine, codec):
 def test_the_time_between_frames(write_dicom, elements, seconds):
     path = write_dicom(np.zeros((4, 480, 640), np.uint8), NumberOfFrames=4, **elements)
 
-    assert read_frame(path).frame_time_s == seconds
+    assert read_frame(path).frame_time_s == pytest.approx(seconds)
+
+
+def test_uneven_times_of_frames_are_kept_one_by_one(write_dicom):
+    vector = {"FrameTimeVector": ["0", "30", "50", "40"]}
+    path = write_dicom(np.zeros((4, 480, 640), np.uint8), NumberOfFrames=4, **vector)
+
+    with open_source(path) as source:
+        assert [frame.time_s for frame in source] == pytest.approx([0, 0.03, 0.08, 0.12])
 
 
 def test_an_optional_number_that_is_none_does_not_keep_a_picture_from_being_read(write_dicom, lymph_node):

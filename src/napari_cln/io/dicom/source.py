@@ -22,8 +22,8 @@ from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 from ...disk.user import image_key, pseudonym
 from ...errors import FrameReadError
 from ...types import Frame
-from ..depth import Scale, scale_of, to_uint8
-from ..frame_source import FrameSource
+from ..depth import Scale, scale_of_frames, to_uint8
+from ..frame_source import FrameSource, even_step
 from ..limits import Unreadable, missing_frames
 from ..signatures import HEAD_BYTES, container_of
 from ..streams import Colours, Stream, check_stream, describe_stream
@@ -111,13 +111,14 @@ class DicomSource(FrameSource):
             self._decoder = f"{self._decoder}, {video.decoder}"
         calibration = calibrate(header, self.shape)
         self.warnings = (*remarks, *_aspect_remarks(header, calibration))
+        self._times_s, frame_time_s = _timing(header, self.n_frames)
         maker = (str(header.get(name) or "").strip() for name in ("Manufacturer", "ManufacturerModelName"))
         self._frame = partial(
             Frame,
             **vars(calibration),
             source=self.path,
             n_frames=self.n_frames,
-            frame_time_s=_frame_time(header) if self.n_frames > 1 else None,
+            frame_time_s=frame_time_s,
             image_key=image_key(str(header.get("SOPInstanceUID") or "")),
             patient_id=pseudonym(str(header.get("PatientID") or "")),
             vendor=" ".join(filter(None, maker)) or None,
@@ -194,7 +195,8 @@ class DicomSource(FrameSource):
         if pixels.shape[:2] != self.shape or (pixels.ndim == 3) != self.is_rgb:
             raise Unreadable(f"the frame has the shape {pixels.shape}")
         new = tuple(remark for remark in remarks if remark not in self.warnings)
-        return self._frame(pixels=pixels, index=index, warnings=self.warnings + new)
+        time_s = self._times_s[index] if self._times_s else None
+        return self._frame(pixels=pixels, index=index, time_s=time_s, warnings=self.warnings + new)
 
     def _decode(self, index: int) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
         """Pixels of a frame, and what is odd about it."""
@@ -208,7 +210,7 @@ class DicomSource(FrameSource):
         if self._stated not in (*GREY, *COLOURS_OF):
             raise self._unknown_colours()
         if found.bits == 16 and values.dtype == np.uint16 and not has_window(self._file.header):
-            scale = self._scale_of_first(values, index)
+            scale = self._scale_of_all()
             pixels = to_uint8(values, scale)
             found.remarks += [scale.note] if scale.note else []
         else:
@@ -264,10 +266,10 @@ class DicomSource(FrameSource):
         samples, _ = get_decoder(syntax).as_array(data, index=0, raw=True, decoding_plugin=plugin, **options)
         return samples
 
-    def _scale_of_first(self, values: NDArray[np.uint16], index: int) -> Scale:
-        """Find which of 16 stored bits the first frame uses, so that grey does not flicker."""
+    def _scale_of_all(self) -> Scale:
+        """Find which of 16 stored bits the frames use, so that grey does not flicker."""
         if self._scale is None:
-            self._scale = scale_of(values if index == 0 else self._samples(0).values)
+            self._scale = scale_of_frames(self._whole_ones(lambda index: self._samples(index).values))
         return self._scale
 
     def _colours(self, found: _Samples) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
@@ -325,11 +327,18 @@ def _aspect_remarks(header: Dataset, calibration: Calibration) -> tuple[str, ...
     return (f"Pixels are not square ({ratio[0]:g}:{ratio[1]:g}): axis ratios in pixels are not true.",)
 
 
-def _frame_time(header: Dataset) -> float | None:
-    """Seconds between the frames of a cine."""
+def _timing(header: Dataset, n_frames: int) -> tuple[list[float], float | None]:
+    """Seconds from the first frame of a cine to each, where the file says them, and between even ones."""
+    if n_frames == 1:
+        return [], None
+    steps = numbers_of(header, "FrameTimeVector")[1:]  # the first is 0 by definition
+    are_said = any(steps) and min(steps) >= 0
+    times_s: list[float] = (np.cumsum([0.0, *steps]) / 1000).tolist() if are_said else []
+    if len(times_s) == n_frames:
+        return times_s, even_step(times_s)
     if any(milliseconds := numbers_of(header, "FrameTime")):
-        return milliseconds[0] / 1000
-    if any(steps := numbers_of(header, "FrameTimeVector")[1:]):  # the first is 0 by definition
-        return sum(steps) / len(steps) / 1000
+        return [], milliseconds[0] / 1000
+    if times_s:
+        return [], even_step(times_s)
     rates = numbers_of(header, "CineRate") + numbers_of(header, "RecommendedDisplayFrameRate")
-    return next((1 / rate for rate in rates if rate), None)
+    return [], next((1 / rate for rate in rates if rate), None)
