@@ -96,7 +96,7 @@ def evaluate_folder(
 
     settings, out = settings or EvaluationSettings(), Path(out)
     if is_there(out / "report.json"):  # its last file
-        raise ExportError(f"{out.name} already holds a report.", "Choose another folder.")
+        raise ExportError(f"{out.absolute().name} already holds a report.", "Choose another folder.")
     study = folder if isinstance(folder, TrainingFolder) else TrainingFolder.open(folder)
     everyone = study.cases()
     sides = _sides(study, everyone)

@@ -158,7 +158,7 @@ def elsewhere(annotate, tmp_path, monkeypatch):
     return other
 
 
-@pytest.mark.parametrize("format", [None, "nnunet", "csv"])
+@pytest.mark.parametrize("format", [None, "nnunet", "csv", "coco"])
 def test_a_folder_with_another_salt_is_not_mixed_in(folder, annotate, elsewhere, tmp_path, format, capsys):
     folder.save(annotate(0), patient="P1")
     source = elsewhere.path
@@ -177,7 +177,7 @@ def test_a_folder_with_another_salt_is_not_mixed_in(folder, annotate, elsewhere,
     assert len({case.patient for case in folder.cases()}) == 2
 
 
-@pytest.mark.parametrize("format", [None, "csv"])
+@pytest.mark.parametrize("format", [None, "csv", "coco"])
 def test_a_new_folder_takes_the_salt_of_its_source_over(elsewhere, annotate, tmp_path, format):
     source = elsewhere.path
     if format:

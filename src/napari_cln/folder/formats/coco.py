@@ -49,10 +49,17 @@ NOT_JUDGED = {"id": 2, "name": "not judged", "supercategory": "none"}
 
 
 class CocoWriter:
-    """Collects frames for one ``annotations.json``; the images lie beside it."""
+    """Collects frames for one ``annotations.json``; the images lie beside it.
 
-    def __init__(self, dest: Path) -> None:
-        self._dest = dest
+    Parameters
+    ----------
+    dest : Path
+    salt : str or None
+        Fingerprint of the salt of the keys of patients.
+    """
+
+    def __init__(self, dest: Path, salt: str | None) -> None:
+        self._dest, self._salt = dest, salt
         self._images: list[JsonObject] = []
         self._annotations: list[JsonObject] = []
         self._has_unjudged = False
@@ -96,7 +103,7 @@ class CocoWriter:
     def close(self) -> None:
         """Write the annotations."""
         content = {
-            "info": {"description": "napari-cln training folder", "version": "1"},
+            "info": {"description": "napari-cln training folder", "version": "1", "salt": self._salt},
             "images": self._images,
             "annotations": self._annotations,
             "categories": [CATEGORY, *([NOT_JUDGED] if self._has_unjudged else [])],
@@ -535,9 +542,12 @@ def _own(path: Path, content: Mapping[str, Any]) -> Found:
         used.add(image)
         read = partial(_read_own, path, image, value, tuple(outlines[_id(value.get("id"))]))
         items.append(Incoming(name=Path(name).name, read=read))
+    info = content.get("info")
+    salt = info.get("salt") if isinstance(info, dict) else None
     return Found(
         kind=f"an export of a training folder ({path.name})",
         items=items,
+        salt=salt if isinstance(salt, str) else None,
         n_images=len(items),
         n_masks=sum(bool(found) for found in outlines.values()),
         used=used,

@@ -565,7 +565,7 @@ def _write(study: TrainingFolder, format: str, goal: Path) -> Iterator[ExchangeS
         elif format in VOLUMES:
             writer = VolumeWriter(part, VOLUMES[format])
         else:
-            writer = CocoWriter(part) if format == "coco" else CsvWriter(part, study.dataset.salt)
+            writer = (CocoWriter if format == "coco" else CsvWriter)(part, study.dataset.salt)
         total = len(study.ids())
         lost: dict[str, int] = defaultdict(int)
         for i, frame in enumerate(read_stored(study), start=1):
