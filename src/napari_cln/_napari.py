@@ -157,7 +157,7 @@ def _segment(frame: Frame) -> list[LayerTuple]:
         warnings.warn(f"The frame opened without a prediction. {reason}", stacklevel=2)
         return [message_to_layer(f"not segmented: {reason}", frame)]
     return [
-        readings_to_layer([reading_of(prediction)], model_note(segmenter.card), frame),
+        readings_to_layer([reading_of(prediction)], {prediction.model_id: model_note(segmenter.card)}, frame),
         prediction_to_layer(prediction),
     ]
 

@@ -141,7 +141,7 @@ def test_without_calibration_no_millimetre_is_shown(uncalibrated):
     prediction = predict(uncalibrated, nodes, (0.6,))
 
     features = make(_layers.prediction_to_layer(prediction)).features
-    texts = make(_layers.readings_to_layer([read_prediction(prediction)], NOTE, uncalibrated)).text.values
+    texts = make(_layers.readings_to_layer([read_prediction(prediction)], {}, uncalibrated)).text.values
 
     assert np.isnan(features["short_axis_mm"][1])
     assert features["short_axis_px"][1] == pytest.approx(40, rel=0.02)
@@ -150,7 +150,7 @@ def test_without_calibration_no_millimetre_is_shown(uncalibrated):
 
 
 def test_the_canvas_says_score_label_cutoff_size_and_limits(two_nodes):
-    points = make(_layers.readings_to_layer([read_prediction(two_nodes)], NOTE, two_nodes.frame))
+    points = make(_layers.readings_to_layer([read_prediction(two_nodes)], {}, two_nodes.frame))
 
     assert "malignancy 0.83 → malignant at cutoff 0.41" in points.text.values[0]
     assert "2 nodes" in points.text.values[0]
@@ -162,7 +162,7 @@ def test_the_canvas_says_score_label_cutoff_size_and_limits(two_nodes):
 
 def test_a_flag_comes_before_the_verdict_which_has_no_colour_then(two_nodes):
     flagged, plain = (
-        make(_layers.readings_to_layer([read_prediction(one)], NOTE, one.frame))
+        make(_layers.readings_to_layer([read_prediction(one)], {}, one.frame))
         for one in (replace(two_nodes, novelty=1.5), two_nodes)
     )
 
@@ -177,7 +177,7 @@ def test_a_flag_comes_before_the_verdict_which_has_no_colour_then(two_nodes):
 def test_words_on_a_light_frame_are_dark(two_nodes):
     light = replace(two_nodes.frame, pixels=np.full_like(two_nodes.frame.pixels, 250))
     for frame, is_dark in ((light, True), (two_nodes.frame, False)):
-        points = make(_layers.readings_to_layer([read_prediction(two_nodes)], NOTE, frame))
+        points = make(_layers.readings_to_layer([read_prediction(two_nodes)], {}, frame))
         for colour in points.features["text_colour"]:
             assert (int(colour[1:3], 16) + int(colour[3:5], 16) + int(colour[5:7], 16) < 384) == is_dark
 
@@ -220,7 +220,7 @@ def test_no_node_found_is_an_answer(frame):
     prediction = predict(frame, np.zeros(frame.shape, np.uint8), ())
 
     features = make(_layers.prediction_to_layer(prediction)).features
-    (text,) = make(_layers.readings_to_layer([read_prediction(prediction)], NOTE, frame)).text.values
+    (text,) = make(_layers.readings_to_layer([read_prediction(prediction)], {}, frame)).text.values
 
     assert list(features["label"]) == ["no node found"]
     assert text.startswith("no node found\nmalignancy of the frame 0.20")
@@ -230,7 +230,7 @@ def test_a_network_that_only_classifies_labels_the_frame(frame):
     prediction = predict(frame, np.zeros(frame.shape, np.uint8), (), mask_threshold=None)
     prediction = replace(prediction, class_probabilities={"benign": 0.1, "malignant": 0.9})
 
-    (text,) = make(_layers.readings_to_layer([read_prediction(prediction)], NOTE, frame)).text.values
+    (text,) = make(_layers.readings_to_layer([read_prediction(prediction)], {}, frame)).text.values
 
     assert text.startswith("malignancy 0.90 → malignant at cutoff 0.41")
 
@@ -241,7 +241,7 @@ def test_derived_layers_lie_where_the_user_has_moved_the_image(frame, two_nodes)
 
     labels = make(_layers.prediction_to_layer(two_nodes, image))
     others = [
-        _layers.readings_to_layer([read_prediction(two_nodes)], NOTE, image),
+        _layers.readings_to_layer([read_prediction(two_nodes)], {}, image),
         _layers.overlay_to_layer(np.zeros(frame.shape, bool), image),
         _layers.scan_area_to_layer((10, 20, 300, 400), image),
         _layers.axes_to_layer(measure_nodes(two_nodes), labels),
@@ -396,7 +396,7 @@ def test_layers_are_found_after_rename_reorder_and_beside_a_duplicate(frame, two
     image = make(_layers.frame_to_layer(frame))
     twin = Image(frame.pixels.copy(), **_layers.frame_to_layer(frame)[1])
     labels = make(_layers.prediction_to_layer(two_nodes))
-    points = make(_layers.readings_to_layer([read_prediction(two_nodes)], NOTE, frame))
+    points = make(_layers.readings_to_layer([read_prediction(two_nodes)], {}, frame))
     layers = LayerList([image, points, labels, twin])
     assert _layers.layers_of(image, layers) == [points, labels]
 
@@ -430,7 +430,7 @@ def test_points_of_a_cine_stand_in_their_frames(frame, two_nodes):
     image = Image(np.zeros((5, *frame.shape), np.uint8))
     reading = read_prediction(replace(two_nodes, frame=replace(frame, index=3)))
 
-    points = make(_layers.readings_to_layer([reading], NOTE, image))
+    points = make(_layers.readings_to_layer([reading], {}, image))
 
     assert isinstance(points, Points)
     assert points.ndim == 3

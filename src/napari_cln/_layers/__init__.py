@@ -43,6 +43,7 @@ from .marks import (
     scan_area_to_layer,
 )
 from .predictions import (
+    NOTES_KEY,
     cine_to_layer,
     features_of,
     message_to_layer,
@@ -70,6 +71,7 @@ __all__ = [
     "DRAWN_KEY",
     "IMAGE_KEY",
     "KEY",
+    "NOTES_KEY",
     "OVERLAY_KEY",
     "PLACE_KEY",
     "RUN_KEY",

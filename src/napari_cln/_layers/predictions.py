@@ -35,7 +35,11 @@ if TYPE_CHECKING:
 
     from ..models.card import ModelCard
 
+DISCLAIMER = "It is for research, not for diagnosis."
 NODE_COLOURS = {None: YELLOW, 0: CLEAR, 1: YELLOW, 2: SKY, 3: PINK, 4: GREEN, 5: ORANGE}
+
+NOTES_KEY = "napari-cln notes"
+"""Key in the metadata of the words on the canvas: what each model is, by its id."""
 
 _read: WeakKeyDictionary[Prediction, Reading] = WeakKeyDictionary()
 
@@ -61,14 +65,17 @@ def cine_to_layer(like: Image) -> LayerTuple:
     return masks, labels_options(like, {KEY: {}}), "labels"
 
 
-def readings_to_layer(readings: Iterable[Reading], note: str, like: Image | Frame) -> LayerTuple:
+def readings_to_layer(
+    readings: Iterable[Reading], notes: Mapping[str, str], like: Image | Frame
+) -> LayerTuple:
     """Points layer whose text says on the canvas what was found: of each frame, and at each node.
 
     Parameters
     ----------
     readings : iterable of Reading
-    note : str
-        What the model is, in a few words; stands below the numbers.
+    notes : mapping of str to str
+        What each model is, in a few words, by its id; stands below its numbers. Of another model the name
+        alone is told.
     like : napari.layers.Image or Frame
         What they were made from; its place in space is copied, and a cine's texts get its
         frame axis.
@@ -76,11 +83,13 @@ def readings_to_layer(readings: Iterable[Reading], note: str, like: Image | Fram
     captions: list[Caption] = []
     places: list[tuple[float, ...]] = []
     rows: list[dict[str, Any]] = []
-    metadata: dict[str, str] = {KEY: LayerKind.MALIGNANCY}
+    metadata: dict[str, Any] = {KEY: LayerKind.MALIGNANCY, NOTES_KEY: dict(notes)}
     for reading in readings:
         metadata.setdefault(FRAME_KEY, reading.frame_digest)
         rows += node_rows(reading)
-        of_frame = captions_of(reading, note, like)
+        note = notes.get(reading.model_id)
+        name, _, _ = reading.model_id.partition("@")
+        of_frame = captions_of(reading, note or f"{name} · {DISCLAIMER}", like)
         places += [(reading.index, caption.row, caption.column) for caption in of_frame]
         captions += of_frame
     features = _columns(rows) | {

@@ -555,7 +555,7 @@ class TestTakenBack:
     ):
         image = open_cine(viewer)
         viewer.dims.set_current_step(0, 0)
-        results = Results(viewer, image, [0], "")
+        results = Results(viewer, image, [0], {})
         instances = np.zeros((160, 180), np.uint8)
         instances[40:80, 40:80] = 1
         prediction = Prediction(
@@ -571,7 +571,7 @@ class TestTakenBack:
         press(dock, "accept")
         assert only_case(folder).status == "accepted"
 
-        again = Results(viewer, image, [0], "")
+        again = Results(viewer, image, [0], {})
         again.begin()
         finish(dock)
         again.put(replace(prediction, instances=np.roll(instances, 9, axis=0)))
@@ -864,7 +864,7 @@ class TestFaults:
     ):
         press(dock, "accept")
         known = predicted.metadata[KEY]
-        results = Results(viewer, next(one for one in viewer.layers if isinstance(one, Image)), [0], "")
+        results = Results(viewer, next(one for one in viewer.layers if isinstance(one, Image)), [0], {})
         results.put(replace(known, instances=np.roll(known.instances, 4, axis=0)))
         finish(dock)
         assert only_case(folder).status == "accepted"

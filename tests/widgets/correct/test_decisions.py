@@ -436,7 +436,7 @@ class Reading(RuleBasedStateMachine):
             class_probabilities={"benign": 0.3, "malignant": 0.7},
             model_id=f"model{which}@123456789abc",
         )
-        Results(session.navigator.viewer, session.navigator.image, [0], "").put(prediction)
+        Results(session.navigator.viewer, session.navigator.image, [0], {}).put(prediction)
         session.refresh()
         session.navigator.mend()
         layer, mask, root = desk.layer, instances.tobytes(), desk.root

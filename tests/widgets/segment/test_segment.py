@@ -458,6 +458,21 @@ def test_moving_the_cutoff_relabels_without_a_run(viewer, dock, open_image, segm
     assert "benign" in dock.view.verdict.headline.text()
 
 
+def test_a_score_keeps_the_name_of_its_model_when_another_is_chosen(viewer, dock, open_image, segment):
+    open_image(viewer, FRAME)
+    segment(dock)
+    (points,) = layers(viewer, Points)
+    said = [line for line in points.text.values[0].splitlines() if "cutoff" not in line]
+
+    dock.session.choose_model("default")
+    dock.session.set_cutoff(0.9)
+
+    now = points.text.values[0].splitlines()
+    assert "at cutoff 0.90" in now[0]
+    assert [line for line in now if "cutoff" not in line] == said
+    assert any(line.startswith("small · ") for line in said)
+
+
 def test_an_image_that_another_plugin_opened_is_segmented(viewer, dock, segment):
     viewer.add_image(np.random.default_rng(0).random((200, 260)))
 

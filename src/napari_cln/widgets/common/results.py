@@ -10,6 +10,7 @@ from napari.layers import Image, Labels, Layer, Points
 
 from ..._layers import (
     KEY,
+    NOTES_KEY,
     RUN_KEY,
     LayerKind,
     cine_to_layer,
@@ -27,7 +28,7 @@ from ...study.reading import Reading
 from ...types import Prediction
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from napari.components import ViewerModel
     from numpy.typing import NDArray
@@ -65,7 +66,7 @@ def instances_in(viewer: ViewerModel, image: Image, index: int) -> NDArray[np.ui
     return None
 
 
-def recut(viewer: ViewerModel, image: Image, cutoff: float, note: str) -> None:
+def recut(viewer: ViewerModel, image: Image, cutoff: float) -> None:
     """Show what was predicted at another cutoff, without predicting again."""
     for labels in nodes_of(viewer, image):
         known = labels.metadata.get(KEY)
@@ -74,23 +75,28 @@ def recut(viewer: ViewerModel, image: Image, cutoff: float, note: str) -> None:
         elif known:
             labels.metadata[KEY] = {index: reading.at(cutoff) for index, reading in known.items()}
     if readings_in(viewer, image):
-        write_texts(viewer, image, note)
+        write_texts(viewer, image)
 
 
-def write_texts(viewer: ViewerModel, image: Image, note: str) -> None:
-    """Bring features tables and canvas text in line with what the Labels layers hold."""
+def write_texts(viewer: ViewerModel, image: Image, notes: Mapping[str, str] | None = None) -> None:
+    """Bring features tables and canvas text in line with what the Labels layers hold.
+
+    ``notes`` say what models are, by their ids, beside those of whom the text has said it already.
+    """
     for labels in nodes_of(viewer, image):
         known = readings_of(labels)
         if known:
             labels.features = features_of(list(known.values()), cine=labels.ndim == 3)
     readings = readings_in(viewer, image).values()
-    data, options, _ = readings_to_layer(readings, note, image)
     texts = _texts_of(viewer, image)
+    said = {} if texts is None else texts.metadata.get(NOTES_KEY, {})
+    data, options, _ = readings_to_layer(readings, said | (notes or {}), image)
     if texts is None:
         if len(data):
             _add(viewer, Points(data, **options), image)
         return
     _set_texts(texts, data, options["features"])
+    texts.metadata[NOTES_KEY] = options["metadata"][NOTES_KEY]
 
 
 class WatchedFrame:
@@ -129,12 +135,14 @@ class Results:
     image : napari.layers.Image
     indices : sequence of int
         Frames that the run will predict.
-    note : str
-        What to say of the model.
+    notes : mapping of str to str
+        What to say of the model, by its id.
     """
 
-    def __init__(self, viewer: ViewerModel, image: Image, indices: Sequence[int], note: str) -> None:
-        self.viewer, self.image, self.indices, self.note = viewer, image, tuple(indices), note
+    def __init__(
+        self, viewer: ViewerModel, image: Image, indices: Sequence[int], notes: Mapping[str, str]
+    ) -> None:
+        self.viewer, self.image, self.indices, self.notes = viewer, image, tuple(indices), notes
         self._frame = WatchedFrame(viewer, image)
         self._faded: list[Labels] = []
         self._hidden: Points | None = None  # texts that are hidden until there are others
@@ -202,7 +210,7 @@ class Results:
             if index not in readings or index in self._told:
                 return
         self._told = set(readings)
-        write_texts(self.viewer, self.image, self.note)
+        write_texts(self.viewer, self.image, self.notes)
         texts = _texts_of(self.viewer, self.image)
         # a still's were hidden as the run began; a cine's are hidden by nobody but the user
         if texts is not None and self._written and self.image.ndim == 2:

@@ -5,7 +5,7 @@ Torch is imported in the worker thread, when work starts.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from time import perf_counter
@@ -69,8 +69,8 @@ class SegmentRun(QObject):
     ----------
     viewer : ViewerModel
     tasks : sequence of Task
-    note : str
-        Words about the model, below its numbers.
+    notes : mapping of str to str
+        Words about the model, below its numbers, by its id.
     parent : QObject
 
     Attributes
@@ -86,10 +86,12 @@ class SegmentRun(QObject):
     followed = Signal(object, object)  # an image, and the nodes of its clip
     over = Signal()  # everything is on the canvas
 
-    def __init__(self, viewer: ViewerModel, tasks: Sequence[Task], note: str, parent: QObject) -> None:
+    def __init__(
+        self, viewer: ViewerModel, tasks: Sequence[Task], notes: Mapping[str, str], parent: QObject
+    ) -> None:
         super().__init__(parent)
         self.done, self.total, self.is_over = 0, 0, False
-        self._results = {task: Results(viewer, task.image, task.indices, note) for task in tasks}
+        self._results = {task: Results(viewer, task.image, task.indices, notes) for task in tasks}
         self._failed: list[FrameError] = []
         self._begun, self._flush_took_ms, self._ended = perf_counter(), 0, False
         self._flush, self._rest = QTimer(self), QTimer(self)

@@ -157,7 +157,7 @@ class SegmentSession(QObject):
         """Call what was found by another cutoff; nothing is predicted again."""
         self.cutoff = cutoff
         if self.image is not None and self._model is not None:
-            recut(self.viewer, self.image, cutoff, model_note(self._model[1]))
+            recut(self.viewer, self.image, cutoff)
             self.changed.emit()
 
     # ------------------------------------------------------------ runs
@@ -199,7 +199,7 @@ class SegmentSession(QObject):
         except FrameReadError as error:
             return self._refuse(str(error))
         model, card = self._model
-        self.run = run = SegmentRun(self.viewer, tasks, model_note(card), self)
+        self.run = run = SegmentRun(self.viewer, tasks, {card.model_id: model_note(card)}, self)
         run.loaded.connect(self._take_device)
         run.stepped.connect(self._step)
         run.written.connect(self.changed)
