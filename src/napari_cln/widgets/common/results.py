@@ -89,8 +89,8 @@ def write_texts(viewer: ViewerModel, image: Image, notes: Mapping[str, str] | No
             labels.features = features_of(list(known.values()), cine=labels.ndim == 3)
     readings = readings_in(viewer, image).values()
     texts = _texts_of(viewer, image)
-    said = {} if texts is None else texts.metadata.get(NOTES_KEY, {})
-    data, options, _ = readings_to_layer(readings, said | (notes or {}), image)
+    said: dict[str, str] = {} if texts is None else texts.metadata.get(NOTES_KEY, {})
+    data, options, _ = readings_to_layer(readings, {**said, **(notes or {})}, image)
     if texts is None:
         if len(data):
             _add(viewer, Points(data, **options), image)
