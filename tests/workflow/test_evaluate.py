@@ -87,6 +87,7 @@ def test_a_reader_who_is_called_like_another_test_is_refused_before_anything_is_
     (tmp_path / "reports.csv").write_text(f"id,label\n{TrainingFolder.open(frames).ids()[0]},malignant\n")
     settings = EvaluationSettings(
         model=model,
+        split="all",
         readers=str(tmp_path / "readers.csv"),
         reports=str(tmp_path / "reports.csv"),
         fusion=str(tmp_path / "readers.csv"),
