@@ -31,7 +31,7 @@ def test_its_frames_say_what_they_said(study):
 
     assert said == {
         NEGATIVE: ("no-node", "unknown", 0, 1),
-        TWICE: ("corrected", "unknown", 2, 2),
+        TWICE: ("corrected", "benign", 2, 2),  # the node that was rejected says nothing
         PLAIN: ("accepted", "benign", 1, 1),
         READ: ("accepted", "metastatic", 1, 1),
         "a66df86b1ed37d6c": ("accepted", "metastatic", 1, 1),

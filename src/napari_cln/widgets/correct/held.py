@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +57,7 @@ class HeldFrames(QWidget):
         self.look = button("Look…", "See the pictures, and say whether a name or a date shows")
         stacked(self, self.words, self.look)
         self._study: TrainingFolder | None = None
+        self._asked: TrainingFolder | None = None  # that of the work under way
         self._reader: TextReader | None = None
         self._who: Callable[[], str] = str
         self._work: Work | None = None
@@ -100,13 +100,13 @@ class HeldFrames(QWidget):
         if self._work is not None:
             self._is_behind = True
             return
-        self._work = Work(self, _find, self._study)
-        self._work.done.connect(partial(self._take, self._study))
+        self._asked, self._work = self._study, Work(self, _find, self._study)
+        self._work.done.connect(self._take)
         self._work.ended.connect(self._end)
         self._work.start()
 
-    def _take(self, study: TrainingFolder, waiting: Waiting) -> None:
-        if study is self._study:
+    def _take(self, waiting: Waiting) -> None:
+        if self._asked is self._study:
             self._show(waiting)
 
     def _show(self, waiting: Waiting) -> None:
