@@ -301,15 +301,15 @@ def run(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
     recipe = ALL[name].recipe
     train, validation = (samples(part, recipe.prepare, arguments) for part in ("train", "val"))
     network = ALL[name].network(sees_half(arguments), seed)
-    folder, seconds = folder_of(name, seed, arguments), 0.0
-    stages = [(folder, recipe, arguments.epochs)]
+    seconds, stages = 0.0, {"": (recipe, arguments.epochs)}
     if arguments.full:
         finer = replace(recipe, learning_rate=recipe.learning_rate / 2)
-        stages = [
-            (folder / "half", replace(recipe, half=1.0), arguments.epochs),
-            (folder / "full", finer, arguments.full),
-        ]
-    for folder, stage, epochs in stages:
+        stages = {
+            "half": (replace(recipe, half=1.0), arguments.epochs),
+            "full": (finer, arguments.full),
+        }
+    for part, (stage, epochs) in stages.items():
+        folder = folder_of(name, seed, arguments) / part
         folder.mkdir(parents=True, exist_ok=True)
         began = time.monotonic()
         taken = 0.0
@@ -343,8 +343,8 @@ def sees_half(arguments: argparse.Namespace) -> bool:
 
 def folder_of(name: str, seed: int, arguments: argparse.Namespace) -> Path:
     """Where a run keeps its checkpoint and its weights."""
-    told = "-".join(map(str, (name, seed, *asked(arguments).values())))
-    return Path(arguments.cache) / told.replace(" ", "_")
+    words = map(str, (name, seed, *asked(arguments).values()))
+    return Path(arguments.cache) / "-".join(words).replace(" ", "_")
 
 
 def told(

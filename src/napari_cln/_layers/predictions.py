@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from ..models.card import DISCLAIMER, ModelCard
 from ..study.reading import Reading, digest, node_rows, read_prediction
 from ..types import Frame, Prediction
 from .captions import TEXT_SIZE, Caption, captions_of, colour_on, place_at_foot
@@ -33,9 +34,6 @@ from .space import (
 if TYPE_CHECKING:
     from napari.layers import Image, Labels
 
-    from ..models.card import ModelCard
-
-DISCLAIMER = "It is for research, not for diagnosis."
 NODE_COLOURS = {None: YELLOW, 0: CLEAR, 1: YELLOW, 2: SKY, 3: PINK, 4: GREEN, 5: ORANGE}
 
 NOTES_KEY = "napari-cln notes"

@@ -16,7 +16,8 @@ from ..disk.schema import SchemaError, read
 from ..types import Estimate, PrepareConfig
 from .config import SIDE, YNetConfig
 
-LIMITS = "This model has never seen a cervical lymph node. It is for research, not for diagnosis."
+DISCLAIMER = "It is for research, not for diagnosis."
+LIMITS = f"This model has never seen a cervical lymph node. {DISCLAIMER}"
 RESTORES = "restore"
 """``recipe["task"]`` of a model that was pretrained to restore frames, and neither draws nor scores."""
 NEEDED = (

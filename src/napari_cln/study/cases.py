@@ -8,12 +8,13 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
+from ..disk.atomic import is_there
 from ..disk.cells import restored
 from ..disk.tables import write_table
 from ..errors import DatasetError
 from ..types import Truth
 
-__all__ = ["CaseRow", "read_rows"]
+__all__ = ["CaseRow", "is_finished", "read_rows"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +112,11 @@ class CaseRow:
     def key(self) -> tuple[str, int]:
         """Key of a reference node, the same in every model's table."""
         return self.id, self.node
+
+
+def is_finished(report: Path) -> bool:
+    """Tell whether a folder holds a finished report beside its table: ``report.json`` is written last."""
+    return is_there(report / "report.json")
 
 
 def write_rows(rows: Iterable[CaseRow], path: str | Path) -> None:

@@ -24,7 +24,7 @@ from ..folder.screens import refuse_held
 from ..folder.split.deal import Fold, hospital_folds
 from ..folder.split.frozen import frozen_split
 from ..folder.split.groups import is_trainable
-from ..models.card import ModelCard, TrainingData, plain_name
+from ..models.card import DISCLAIMER, ModelCard, TrainingData, plain_name
 from ..models.config import YNetConfig
 from ..network.ensemble import Ensemble
 from ..network.model import Member, Network
@@ -58,10 +58,7 @@ __all__ = ["TrainConfig", "card_of", "train"]
 NOVELTY_FRAMES = 600
 """Frames from which a model learns what its training data are like."""
 NOT_ALLOWED = (errno.EROFS, errno.EACCES, errno.EPERM)
-LIMITS = (
-    "Trained on the frames of one user, and measured on frames of the same kind alone. "
-    "It is for research, not for diagnosis."
-)
+LIMITS = f"Trained on the frames of one user, and measured on frames of the same kind alone. {DISCLAIMER}"
 
 
 def train(

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
-from ..disk.atomic import is_there, write_atomically
+from ..disk.atomic import write_atomically
 from ..errors import DatasetError, ExportError, PredictionError, RunError, counted
 from ..folder.dataset import TrainingFolder, read_not_judged
 from ..folder.pictures import encode_png
 from ..folder.split.frozen import frozen_places, read_splits
 from ..models.library import find_model
+from ..study.cases import is_finished
 from ..study.comparison import check_names, read_calls
 from ..study.config import EvaluationConfig, EvaluationSettings
 from ..study.evaluation import WITH_RECORD, Evaluation, compare_each, evaluate_each
@@ -95,7 +96,7 @@ def evaluate_folder(
     from ..network.inference import Segmenter
 
     settings, out = settings or EvaluationSettings(), Path(out)
-    if is_there(out / "report.json"):  # its last file
+    if is_finished(out):
         raise ExportError(f"{out.absolute().name} already holds a report.", "Choose another folder.")
     study = folder if isinstance(folder, TrainingFolder) else TrainingFolder.open(folder)
     everyone = study.cases()

@@ -55,8 +55,8 @@ TEXT_FOUND = "text was found on {} of the frames: they wait for a look, neither 
 OTHER_SALT = "its patient keys were made with another salt: its patients count as others than the folder's"
 NO_SALT = (
     "the patient keys of {} come without the fingerprint of their salt. If they were made on another "
-    "computer, a patient of both is two here: import the training folder itself, or its export as nnunet or "
-    "csv"
+    "computer, a patient of both is two here: import the training folder itself, or its export as nnunet, "
+    "coco or csv"
 )
 NO_TABLE = "none"
 """For ``labels``: the study's tables are not its labels."""

@@ -18,7 +18,8 @@ from ..._layers import KEY, LayerKind, frame_to_layer, link
 from ...disk.schema import JsonObject
 from ...errors import ClnError, DatasetError
 from ...folder.pictures import read_png
-from ...study.cases import CaseRow, read_rows
+from ...models.card import DISCLAIMER
+from ...study.cases import CaseRow, is_finished, read_rows
 from ...study.config import EvaluationSettings
 from ...training.run_folder import EventReader, Judged, RunFolder
 from ..common.failures import words_of
@@ -166,7 +167,7 @@ class EvaluateSession(QObject):
 
     def _end(self, out: Path) -> None:
         if is_finished(out):
-            self._say(f"The report is in {out.name}. It is for research, not for diagnosis.", "good")
+            self._say(f"The report is in {out.name}. {DISCLAIMER}", "good")
             self._show_report(out)  # which says so where it can't be read
         elif self.process.is_stopping:
             self._say("Stopped. Nothing was reported.")
@@ -256,11 +257,6 @@ def _words(done: int, total: int) -> str:
     if not total:
         return "Starting: the process loads its libraries and the model …"
     return f"Frame {done} of {total} …" if done < total else "Computing the figures and their intervals …"
-
-
-def is_finished(report: Path) -> bool:
-    """Tell whether a folder holds a finished report: its last file is there."""
-    return (report / "report.json").is_file()
 
 
 def worst_frames(report: Path) -> list[WorstFrame]:
