@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 
-from measure_default import busi, calibration_error, drawn, measured
+from measure_default import busi, drawn, measured
 from napari_cln.network.inference import Segmenter
 from napari_cln.study.diagnosis import diagnose
 from napari_cln.study.report.figures import draw_calibration, style
@@ -46,12 +46,13 @@ def main() -> None:
             assert found is not None
             line = found.line
             print(
-                f"{name}: ECE {calibration_error(truth, score)}; Brier {found.brier}; slope "
+                f"{name}: ECE {found.calibration_error}, "
+                f"by chance alone {found.calibration_error_by_chance}; Brier {found.brier}; slope "
                 f"{line.slope if line else 'none'}; in the large {line.in_the_large if line else 'none'}"
             )
             draw_calibration(ax, found)
             ax.set_ylabel("share malignant")
-            ax.set_title(f"{name}, n = {len(rows)}: ECE {found.calibration_error:.3f}")
+            ax.set_title(f"{name}, n = {len(rows)}: ECE {found.calibration_error.value:.3f}")
         if arguments.write:
             figure.savefig(PICTURE, dpi=110)
 

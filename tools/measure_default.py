@@ -10,6 +10,7 @@ import csv
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -377,9 +378,7 @@ def resampled(figure: Callable[[NDArray[np.float64]], Any], values: NDArray[np.f
 def calibration_error(truth: NDArray[np.bool_], score: NDArray[np.float64]) -> Estimate:
     """Expected calibration error with its interval from resampled frames, which lies high: chance alone
     parts score and share where bins hold few frames."""
-    drawn = np.random.default_rng(0).integers(0, len(truth), (2000, len(truth)))
-    each = [expected_calibration_error(truth[rows], score[rows]) for rows in drawn]
-    low, high = np.quantile(each, [0.025, 0.975])
+    low, high = bootstrap(partial(expected_calibration_error, truth, score), range(len(truth)))
     return Estimate(
         value=expected_calibration_error(truth, score), low=float(low), high=float(high), n=len(truth)
     )

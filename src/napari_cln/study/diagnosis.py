@@ -14,6 +14,7 @@ from .statistics.calibration import (
     CalibrationLine,
     ReliabilityBin,
     brier,
+    calibration_error_by_chance,
     calibration_line,
     decision_curve,
     expected_calibration_error,
@@ -77,8 +78,11 @@ class Diagnosis:
         with the wider of that and the bootstrap over patients.
     brier : Estimate
         With the bootstrap interval over patients.
-    calibration_error : float
-        Expected calibration error, ten equal bins.
+    calibration_error : Estimate
+        Expected calibration error, ten equal bins, with the bootstrap interval over patients. The interval
+        lies high where cases are few: resampling adds gaps to those that chance has made.
+    calibration_error_by_chance : Estimate
+        The error that the same scores would show, were each exactly right.
     line : CalibrationLine, optional
     bins : tuple of ReliabilityBin
     roc : Roc
@@ -94,7 +98,8 @@ class Diagnosis:
     auc: Estimate
     auc_clustered: Estimate
     brier: Estimate
-    calibration_error: float
+    calibration_error: Estimate
+    calibration_error_by_chance: Estimate
     line: CalibrationLine | None
     bins: tuple[ReliabilityBin, ...]
     roc: Roc
@@ -146,14 +151,21 @@ def diagnose(
     counts = confusion(t, called)
 
     def figures(weights: Floats) -> Floats:
-        columns = [*_weighted(t, called, weights).values(), auc(t, s, weights), brier(t, s, weights)]
+        columns = [
+            *_weighted(t, called, weights).values(),
+            auc(t, s, weights),
+            brier(t, s, weights),
+            expected_calibration_error(t, s, weights),
+        ]
         return np.stack(columns, axis=1)
 
     low, high = bootstrap(figures, patients, how)
     area = auc_interval(t, s, confidence=how.confidence)
     if not 0 < area.low <= area.high < 1:
         area = auc_interval(t, s, "logit", confidence=how.confidence)
-    score_error = Estimate(value=brier(t, s), low=float(low[8]), high=float(high[8]), n=t.size)
+    square = Estimate(value=brier(t, s), low=float(low[8]), high=float(high[8]), n=t.size)
+    gap = expected_calibration_error(t, s)
+    calibration_error = widest(Estimate(value=gap, low=gap, high=gap, n=t.size), low[9], high[9])
     return Diagnosis(
         unit=unit,
         patients=len(set(patients)),
@@ -162,8 +174,9 @@ def diagnose(
         at_prevalence=predictive_values(counts, prevalence, how.confidence) if prevalence else None,
         auc=area,
         auc_clustered=widest(area, low[7], high[7]),
-        brier=score_error,
-        calibration_error=expected_calibration_error(t, s),
+        brier=square,
+        calibration_error=calibration_error,
+        calibration_error_by_chance=calibration_error_by_chance(s, how.confidence),
         line=calibration_line(t, s, how.confidence),
         bins=reliability(t, s),
         roc=roc(t, s),

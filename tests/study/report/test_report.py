@@ -18,7 +18,16 @@ from napari_cln.study.evaluation import EvaluationConfig, evaluate, evaluate_row
 from napari_cln.study.report import report_sections, write_report
 from napari_cln.study.report.checklist import reporting_items
 from napari_cln.study.report.overview import overview
-from napari_cln.study.report.pages import Plot, ReportTable, interval, number, p_value, percent, percentage
+from napari_cln.study.report.pages import (
+    Plot,
+    ReportTable,
+    interval,
+    number,
+    p_value,
+    percent,
+    percentage,
+    with_interval,
+)
 from napari_cln.study.report.printing import BOTTOM, _columns, _Pages, html_page
 from napari_cln.study.statistics.intervals import proportion
 
@@ -190,6 +199,27 @@ def test_the_bars_of_the_calibration_are_of_the_level_that_was_asked_for():
         return axes.collections[0].get_segments()[0][1][1]
 
     assert highest(0.8) < highest(0.95)
+
+
+def test_the_calibration_error_stands_beside_what_chance_alone_makes():
+    evaluation = evaluate_rows(random_rows(), FAST)
+
+    rows = {
+        row[0]: row[1]
+        for section in report_sections(evaluation)
+        for table in section.tables
+        if section.title == "Diagnosis per node" and table.caption.startswith("Calibration")
+        for row in table.rows
+    }
+
+    found = evaluation.nodes
+    assert rows["Expected calibration error, ten bins (over patients)"] == with_interval(
+        found.calibration_error, 3
+    )
+    assert rows["– by chance alone, were every score right"] == with_interval(
+        found.calibration_error_by_chance, 3
+    )
+    assert all(re.fullmatch(r"−?[\d.]+ \(.+\)", value) for value in rows.values())
 
 
 def test_the_page_loads_nothing(report, page):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from napari_cln.study.statistics.calibration import (
     brier,
+    calibration_error_by_chance,
     calibration_line,
     decision_curve,
     expected_calibration_error,
@@ -92,3 +93,39 @@ def test_net_benefit_is_counted_at_the_threshold(cases, threshold):
 
     n = truth.size
     assert benefit == pytest.approx((called & truth).sum() / n - (called & ~truth).sum() / n * t / (1 - t))
+
+
+def test_a_resampled_error_is_that_of_the_drawn_cases():
+    rng = np.random.default_rng(2)
+    times = rng.multinomial(20, np.full(20, 1 / 20), size=5)
+
+    found = expected_calibration_error(TRUTH, SCORE, times.astype(float))
+
+    drawn = [np.repeat(np.arange(20), row) for row in times]
+    assert found == pytest.approx([expected_calibration_error(TRUTH[i], SCORE[i]) for i in drawn])
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=40))
+def test_what_chance_alone_makes_lies_within_its_range(score):
+    expected = calibration_error_by_chance(score, draws=50)
+
+    assert 0 <= expected.low <= expected.value <= expected.high + 1e-12 <= 1 + 1e-9
+    assert expected.n == len(score)
+
+
+def test_a_right_score_shows_the_error_of_chance_and_a_bold_one_more():
+    rng = np.random.default_rng(3)
+    chance = rng.beta(1, 1, 400)
+    truth = rng.random(400) < chance
+    bold = np.clip(1.6 * (chance - 0.5) + 0.5, 0, 1)
+
+    right, wrong = calibration_error_by_chance(chance), calibration_error_by_chance(bold)
+
+    assert right.low <= expected_calibration_error(truth, chance) <= right.high
+    assert expected_calibration_error(truth, bold) > wrong.high
+    assert calibration_error_by_chance(chance[:40]).value > 2 * right.value
+
+
+def test_one_case_is_told_with_the_error_that_it_must_have():
+    # right in seven of ten, and then 0.3 away; else 0.7
+    assert calibration_error_by_chance([0.7]).value == pytest.approx(0.42, abs=0.02)

@@ -80,16 +80,17 @@ def diagnosis_section(evaluation: Evaluation, found: Diagnosis) -> Section:
             rows=(*measure_rows(found), *extra),
         ),
     ]
-    if found.line is not None:
-        rows = (
-            ("Slope (1 is best)", with_interval(found.line.slope)),
-            ("Intercept (0 is best)", with_interval(found.line.intercept)),
-            ("Calibration in the large (0 is best)", with_interval(found.line.in_the_large)),
-            ("Expected calibration error, ten bins", number(found.calibration_error, 3)),
-        )
-        tables.append(
-            ReportTable(caption=f"Calibration (n = {counts.n})", header=("", f"value ({at})"), rows=rows)
-        )
+    line, error, by_chance = found.line, found.calibration_error, found.calibration_error_by_chance
+    rows = (
+        ("Slope (1 is best)", with_interval(line and line.slope)),
+        ("Intercept (0 is best)", with_interval(line and line.intercept)),
+        ("Calibration in the large (0 is best)", with_interval(line and line.in_the_large)),
+        ("Expected calibration error, ten bins (over patients)", with_interval(error, 3)),
+        ("– by chance alone, were every score right", with_interval(by_chance, 3)),
+    )
+    tables.append(
+        ReportTable(caption=f"Calibration (n = {counts.n})", header=("", f"value ({at})"), rows=rows)
+    )
     plots = [Plot(caption="ROC curve", draw=partial(figures.draw_roc, diagnosis=found))]
     if unit == "node":
         split = evaluation.config.split

@@ -31,7 +31,7 @@ class ReliabilityBin(NamedTuple):
 def reliability(truth: ArrayLike, score: ArrayLike, bins: int = 10) -> tuple[ReliabilityBin, ...]:
     """Observed frequency beside mean score in equal bins of [0, 1]; empty bins are left out."""
     t, s = np.asarray(truth, dtype=bool), np.asarray(score, dtype=float)
-    index = np.minimum((s * bins).astype(int), bins - 1)
+    index = _bin_of(s, bins)
     return tuple(
         ReliabilityBin(float(s[index == i].mean()), int(t[index == i].sum()), n)
         for i, n in enumerate(np.bincount(index, minlength=bins).tolist())
@@ -39,11 +39,72 @@ def reliability(truth: ArrayLike, score: ArrayLike, bins: int = 10) -> tuple[Rel
     )
 
 
-def expected_calibration_error(truth: ArrayLike, score: ArrayLike, bins: int = 10) -> float:
-    """Mean gap between score and frequency over equal bins, weighted by their cases."""
-    rows = reliability(truth, score, bins)
-    gaps = sum(abs(row.mean_score * row.n - row.positives) for row in rows)
-    return float(gaps / sum(row.n for row in rows))
+def expected_calibration_error(
+    truth: ArrayLike, score: ArrayLike, weights: Floats | None = None, bins: int = 10
+) -> Any:
+    """Mean gap between score and frequency over equal bins, weighted by their cases.
+
+    Parameters
+    ----------
+    truth : array of bool, shape (N,)
+    score : array, shape (N,), in [0, 1]
+    weights : array, shape (B, N), optional
+        How often each case was drawn in each of B resamples.
+    bins : int
+
+    Returns
+    -------
+    float, or array of shape (B,) with weights
+
+    References
+    ----------
+    .. [1] Guo et al., On calibration of modern neural networks, ICML 2017. :arxiv:`1706.04599`
+    """
+    t, s = np.asarray(truth, dtype=float), np.asarray(score, dtype=float)
+    drawn = np.ones((1, s.size)) if weights is None else weights
+    of_bin = _bin_of(s, bins)[:, None] == np.arange(bins)
+    gaps = np.abs(drawn @ np.where(of_bin, (s - t)[:, None], 0.0)).sum(axis=1) / drawn.sum(axis=1)
+    return float(gaps[0]) if weights is None else gaps
+
+
+def calibration_error_by_chance(
+    score: ArrayLike, confidence: float = 0.95, bins: int = 10, draws: int = 2000, seed: int = 0
+) -> Estimate:
+    """Expected calibration error that these scores would show, were each of them exactly right.
+
+    Few cases in a bin part score and frequency by chance alone, so that no score reaches 0: an error is
+    read beside this one. Truths are drawn from the scores, again and again.
+
+    Parameters
+    ----------
+    score : array, shape (N,), in [0, 1]
+    confidence : float
+    bins, draws, seed : int
+
+    Returns
+    -------
+    Estimate
+        Mean over the draws, and the range in which a share of ``confidence`` of them lies.
+
+    References
+    ----------
+    .. [1] Vaicenavicius et al., Evaluating model calibration in classification, AISTATS 2019.
+       :arxiv:`1902.06977`
+    """
+    s, rng = np.asarray(score, dtype=float), np.random.default_rng(seed)
+    of_bin = _bin_of(s, bins)
+    expected = np.bincount(of_bin, weights=s, minlength=bins)
+    errors = np.empty(draws)
+    for i in range(draws):
+        positives = np.bincount(of_bin[rng.random(s.size) < s], minlength=bins)
+        errors[i] = np.abs(expected - positives).sum() / s.size
+    low, high = np.quantile(errors, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Estimate(value=float(errors.mean()), low=float(low), high=float(high), n=s.size)
+
+
+def _bin_of(score: Floats, bins: int) -> NDArray[np.intp]:
+    """The equal bin of [0, 1] in which each score falls: closed below, the last above too."""
+    return np.minimum((score * bins).astype(np.intp), bins - 1)
 
 
 def decision_curve(truth: ArrayLike, score: ArrayLike, thresholds: ArrayLike) -> Floats:
