@@ -8,10 +8,15 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from napari_cln.batch.rows import COLUMNS
 from napari_cln.cli import COMMANDS
+from napari_cln.network.weights import load_model
+from napari_cln.types import SpacingSource
+from napari_cln.workflow.segment import CLIP_COLUMNS
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").rglob("*.md")])
@@ -53,6 +58,31 @@ def test_the_page_of_the_command_line_names_every_command_and_option():
             f"--{each.name.replace('_', '-')}" for each in parameters if each.kind is each.KEYWORD_ONLY
         }
         assert not {option for option in options if option not in page}
+
+
+@pytest.mark.parametrize(
+    ("page", "names"),
+    [
+        ("docs/reference/cli.md", COLUMNS),
+        ("docs/how-to/cines.md", CLIP_COLUMNS),
+        ("docs/how-to/scanner-exports.md", get_args(SpacingSource)),
+    ],
+)
+def test_a_page_tells_of_every_column_and_source(page, names):
+    told = re.findall(
+        r"`([\w-]+)`", "\n".join(re.findall(r"^\|([^|]*)\|", (ROOT / page).read_text(), re.MULTILINE))
+    )
+
+    assert not set(names) - set(told)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_figures_of_the_model_that_ships_are_of_that_model(page):
+    shipped = load_model().card.model_id
+
+    told = re.findall(r"ships now \(`(default@[0-9a-f]{12})`\)", page.read_text())
+
+    assert set(told) <= {shipped}
 
 
 def test_the_readme_opens_with_a_picture_and_the_two_commands():

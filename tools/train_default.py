@@ -392,8 +392,8 @@ def main() -> None:
         prepare=last.recipe.prepare,
         trained_on=trained_on(arguments.data, sum(map(len, validation.values()))),
         recipe={"name": last.recipe.name, "seed": 0, "stages": stages},
-        limits=f"{LIMITS} Its real lesions were of the breast: it was never trained on thyroid, salivary "
-        "glands, testis, or any other organ.",
+        limits=f"{LIMITS} Its real lesions were of the breast alone; its other real frames, vessels and "
+        "nerves (of neck, axilla, arm and leg) and muscle, were frames without a node.",
     )
     assert isinstance(network, UYNet)
     own = [[part for name, part in parts.items() if name != LAID] for parts in (sources, validation)]

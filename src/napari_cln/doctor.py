@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from importlib.util import find_spec
+from pathlib import Path
 
 from .errors import ClnError
 
@@ -102,7 +103,15 @@ def _models() -> Iterator[str]:
         yield "none found: the installation is not whole. Install napari-cln again."
     yield from (str(fault) for fault in faults)
     where = "is there" if models_folder().is_dir() else "not made yet"
-    yield f"own models: {where} (NAPARI_CLN_MODELS names another folder)"
+    yield f"own models: {_from_home(models_folder())} {where} (NAPARI_CLN_MODELS names another folder)"
+
+
+def _from_home(folder: Path) -> str:
+    """A folder without the user's name where it lies in their home, so that the page can be passed on."""
+    try:
+        return str("~" / folder.absolute().relative_to(Path.home()))
+    except (ValueError, RuntimeError):
+        return str(folder)
 
 
 def _state(model: str) -> str:

@@ -304,7 +304,7 @@ def test_ctrl_c_says_how_to_go_on(study, tmp_path, model):
     _, error = process.communicate(timeout=60)
 
     assert process.returncode == 130
-    assert "The same command goes on where it stopped." in error
+    assert "The same command goes on from what is written by now." in error
     assert "Traceback" not in error
 
 

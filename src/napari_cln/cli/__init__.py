@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = command(*options.args, **options.kwargs)
         sys.stdout.flush()
     except KeyboardInterrupt:
-        print("napari-cln: stopped. The same command goes on where it stopped.", file=sys.stderr)
+        print("napari-cln: stopped. The same command goes on from what is written by now.", file=sys.stderr)
         return 130
     except Exception as error:
         if debug:

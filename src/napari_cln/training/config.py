@@ -63,8 +63,9 @@ class TrainConfig(Schedule):
     ----------
     recipe : {"best", "paper"}
         ``paper`` is exactly the paper's: cross-entropy on mask and class summed, batch 8, initial rate
-        0.001, stretched to 256×256. ``best`` adds soft Dice, a wider decoder, a score per node,
-        ultrasound augmentation and averaged weights.
+        0.001, stretched to 256×256. ``best`` has a plain U as trunk and scores each node
+        under its mask (or calls it none); soft Dice, deep supervision, ultrasound augmentation, averaged
+        weights.
     classification_only : bool
         Train the network without its mask head.
     folds : int

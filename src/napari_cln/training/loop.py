@@ -365,7 +365,7 @@ def _judge(
     elif worst and not any(score.claimed for score in scores):
         message = (
             "The mask head draws nothing on any validation frame. Start again with another seed, "
-            "or with the recipe 'best', whose Dice loss and wider decoder prevent it."
+            "or with the recipe 'best', whose Dice loss prevents it."
         )
     else:
         return [epoch]
