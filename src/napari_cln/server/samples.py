@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 from ..disk.schema import JsonObject
 from ..errors import DatasetError
 from ..folder.dataset import TrainingFolder
-from ..folder.record import FINISHED, Record
+from ..folder.record import Record
 from ..folder.screens import is_held
 from ..folder.text import TextReader
 from ..io.signatures import kind_of_file
 from ..io.terms import segment_label
 from ..io.volumes import decode_volume, encode_volume, frame_of_volume
-from ..types import Annotation, Case, Frame, Node, Prediction
+from ..types import FINISHED, Annotation, Case, Frame, Node, Prediction
 from ..workflow.queue import suggest_frames
 from .guard import RefusedError
 

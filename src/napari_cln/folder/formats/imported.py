@@ -13,8 +13,8 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from ...errors import DatasetError
-from ...types import Annotation, Frame, Node, Split, Status
-from ..record import LABELLED, Provenance, Record
+from ...types import LABELLED, Annotation, Frame, Node, Split, Status
+from ..record import Provenance, Record
 
 
 def plain_bytes(data: bytes) -> bytes:
