@@ -418,6 +418,8 @@ class StudyImport:
             if case_id in self._taken:
                 first, former = self._taken[case_id]
                 if former == said:
+                    if parcel.stored is not None:
+                        adopt(self.study, parcel)  # its record may know more of the frame
                     self._n_repeated += 1
                     return step(notes=(f"it has the same pixels as {first}, and is kept once",))
                 return step(
