@@ -35,7 +35,7 @@ from ..pictures import hash_pixels
 from ..screens import LOOK_AT_TEXT, unseen_screens
 from ..state import says
 from ..text import TextReader, unread_frames, waiting_frames
-from .annotations import find_labelme, find_voc, find_yolo
+from .annotations import find_labelme, find_voc
 from .coco import CocoWriter, find_coco_files, read_coco
 from .columns import KnownPatients, read_labels
 from .imported import Found, ImportedFrame, ImportOptions, Incoming, Outlines, SuggestedMask, TableUse, below
@@ -45,6 +45,7 @@ from .nnunet import NnunetWriter, find_nnunet, is_nnunet
 from .own_csv import CsvWriter, find_csv, is_own_table
 from .plain import Study, find_study, find_table
 from .stored import VOLUMES, VolumeWriter, adopt, find_stored, has_keys, read_stored
+from .yolo import find_yolo
 
 __all__ = ["FORMATS", "ExchangeStep", "ImportReport", "StudyImport", "export_study", "import_study"]
 

@@ -186,6 +186,17 @@ class Drawn:
     channels: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
 
 
+def refuse(reason: str, _frame: Frame) -> Drawn:
+    """Stand in the place of outlines that can't be drawn: whoever draws them is told why.
+
+    Raises
+    ------
+    DatasetError
+        Always.
+    """
+    raise DatasetError(reason)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Outlines:
     """Outlines of a study in one format: how to draw those of each image.
