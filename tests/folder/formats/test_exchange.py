@@ -5,6 +5,7 @@ import json
 import shutil
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -742,12 +743,26 @@ def test_an_export_does_not_follow_a_link(study, tmp_path):
 
 def test_an_export_goes_into_the_folder_where_one_is(study, tmp_path, monkeypatch, capsys):
     (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".tmp-out").mkdir()  # of one that was killed
     monkeypatch.chdir(tmp_path / "out")
 
     assert main(["export", str(study.path), "--format", "coco", "--out", "."]) == 0
 
-    assert (tmp_path / "out" / "annotations.json").is_file()
+    # A shell stands in the same folder still.
+    assert sorted(path.name for path in Path().iterdir()) == ["annotations.json", "images"]
+    assert Path().samefile(tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir() if "out" in path.name] == ["out"]
     assert "should not have happened" not in capsys.readouterr().err
+
+
+def test_an_export_that_fails_leaves_the_folder_where_one_is_empty(study, tmp_path):
+    (tmp_path / "out").mkdir()
+    study.cases()[0].image.write_bytes(b"\x89PNG")
+
+    with pytest.raises(ExportError, match="Nothing was exported"):
+        list(export_study(study, "csv", tmp_path / "out"))
+
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_an_export_into_a_full_folder_is_refused(study, tmp_path):

@@ -11,7 +11,6 @@ two frames. An import says at its end what it made of what.
 
 from __future__ import annotations
 
-import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -22,7 +21,7 @@ from typing import Any, Literal
 from msgspec import Struct, structs
 from msgspec import field as struct_field
 
-from ...disk.atomic import read_json
+from ...disk.atomic import filling, is_free, read_json
 from ...disk.cells import printable
 from ...disk.tables import ENDINGS, is_hidden
 from ...errors import ClnError, DatasetError, ExportError, counted, listed
@@ -530,7 +529,7 @@ def export_study(
     goal = Path(dest).absolute()
     if format not in FORMATS:
         raise ExportError(f"The format {format!r} is not known.", f"Use one of {', '.join(FORMATS)}.")
-    if goal.exists() and (not goal.is_dir() or any(goal.iterdir())):
+    if not is_free(goal):
         raise ExportError(f"{goal.name} exists and is not empty.", "Choose a new folder.")
     if unseen := unseen_screens(study):
         n = sum(map(len, unseen.values()))
@@ -554,37 +553,27 @@ def export_study(
 
 
 def _write(study: TrainingFolder, format: str, goal: Path) -> Iterator[ExchangeStep]:
-    part = goal.with_name(f".tmp-{goal.name}")
+    total = len(study.ids())
+    lost: dict[str, int] = defaultdict(int)
     try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        writer: NnunetWriter | CocoWriter | CsvWriter | DicomWriter | VolumeWriter
-        if format == "nnunet":
-            writer = NnunetWriter(study, part)
-        elif format == "dicom":
-            from .dicom import DicomWriter  # pydicom and highdicom take half a second
+        with filling(goal) as part:
+            writer: NnunetWriter | CocoWriter | CsvWriter | DicomWriter | VolumeWriter
+            if format == "nnunet":
+                writer = NnunetWriter(study, part)
+            elif format == "dicom":
+                from .dicom import DicomWriter  # pydicom and highdicom take half a second
 
-            writer = DicomWriter(study, part)
-        elif format in VOLUMES:
-            writer = VolumeWriter(part, VOLUMES[format])
-        else:
-            writer = (CocoWriter if format == "coco" else CsvWriter)(part, study.dataset.salt)
-        total = len(study.ids())
-        lost: dict[str, int] = defaultdict(int)
-        for i, frame in enumerate(read_stored(study), start=1):
-            writer.add(frame)
-            for name in frame.channels if format != "nnunet" else ():
-                lost[name] += 1
-            yield ExchangeStep(index=i, total=total, name=frame.case.id, case=frame.case)
-        notes = [note for note in [writer.close()] if note]
-        if lost:
-            said = listed(f"{name} of {counted(n, 'frame')}" for name, n in lost.items())
-            notes.append(f"Channels are not written in this format ({said}); nnunet has them.")
-        if goal.exists():
-            goal.rmdir()
-        part.replace(goal)
-        if notes:
-            yield ExchangeStep(index=total, total=total, name=goal.name, notes=tuple(notes))
+                writer = DicomWriter(study, part)
+            elif format in VOLUMES:
+                writer = VolumeWriter(part, VOLUMES[format])
+            else:
+                writer = (CocoWriter if format == "coco" else CsvWriter)(part, study.dataset.salt)
+            for i, frame in enumerate(read_stored(study), start=1):
+                writer.add(frame)
+                for name in frame.channels if format != "nnunet" else ():
+                    lost[name] += 1
+                yield ExchangeStep(index=i, total=total, name=frame.case.id, case=frame.case)
+            notes = [note for note in [writer.close()] if note]
     except OSError as cause:
         raise ExportError(
             f"{goal.name} can't be written ({cause.strerror}).",
@@ -592,5 +581,8 @@ def _write(study: TrainingFolder, format: str, goal: Path) -> Iterator[ExchangeS
         ) from cause
     except DatasetError as cause:
         raise ExportError(f"Nothing was exported: {cause}") from cause
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    if lost:
+        said = listed(f"{name} of {counted(n, 'frame')}" for name, n in lost.items())
+        notes.append(f"Channels are not written in this format ({said}); nnunet has them.")
+    if notes:
+        yield ExchangeStep(index=total, total=total, name=goal.name, notes=tuple(notes))
