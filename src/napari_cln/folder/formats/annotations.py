@@ -183,7 +183,7 @@ def _draw_shapes(content: Mapping[str, Any], truths: Mapping[Any, Meaning], fram
     ]
     if scale != (1.0, 1.0):
         notes.append("its outlines are for a picture of another size, and were scaled to its own")
-    return replace(made, notes=tuple(notes))
+    return replace(made, notes=tuple(notes), has_unread=made.has_unread or bool(not_taken))
 
 
 def _shape(

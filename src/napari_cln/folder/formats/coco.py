@@ -386,7 +386,7 @@ def _draw(image: Path, entries: Sequence[_Entry], frame: Frame) -> Drawn:
         notes.append(OTHERS_LEFT_OUT.format(others))
     if boxes:
         notes.append(f"not taken: {counted(boxes, 'box', 'boxes')} without an outline")
-    return replace(drawn, notes=tuple(notes))
+    return replace(drawn, notes=tuple(notes), has_unread=drawn.has_unread or boxes > 0)
 
 
 def nodes_from(
@@ -433,6 +433,7 @@ def nodes_from(
         nodes=tuple(nodes),
         not_judged=not_judged if not_judged.any() else None,
         notes=tuple(notes),
+        has_unread=empty > 0,
     )
 
 

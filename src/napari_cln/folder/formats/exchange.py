@@ -450,13 +450,23 @@ class StudyImport:
         return replace(parcel, about=structs.replace(parcel.about, patient=name))
 
     def _with_suggestion(self, parcel: ImportedFrame, case_id: str) -> ImportedFrame:
-        """Add outlines to a frame that has none, unless somebody looked and saw no node."""
+        """Add outlines to a frame that has none here or in the folder, unless somebody saw no node."""
         annotation = parcel.annotation
         if self.suggest is None or parcel.stored is not None or annotation.instances.any():
             return parcel
-        if annotation.status == "no-node" or self._was_read(case_id):
+        if annotation.status == "no-node" or parcel.has_unread or self._is_judged(case_id):
             return parcel
         return self.suggest(annotation.frame).on(parcel)
+
+    def _is_judged(self, case_id: str) -> bool:
+        """Tell whether a frame of the folder was read, or has masks that an import did not suggest."""
+        if self._was_read(case_id):
+            return True
+        if not self.study.layout.record(case_id).exists():
+            return False
+        record = self.study.record(case_id)
+        said = [entry.action for entry in record.history if entry.action != "noted"]
+        return (record.has_mask or record.instances_sha256 is not None) and said[-1:] == ["imported"]
 
     def _was_read(self, case_id: str) -> bool:
         """Tell whether anybody but an import has had a frame of the folder in hand."""

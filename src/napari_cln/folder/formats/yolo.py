@@ -248,4 +248,4 @@ def _draw_yolo(
             masks.append((meaning, mask))
     made = nodes_from(masks, frame.shape, name)
     left_out = (f"not taken: {counted(boxes, 'box', 'boxes')} without an outline",) if boxes else ()
-    return replace(made, notes=(*made.notes, *left_out))
+    return replace(made, notes=(*made.notes, *left_out), has_unread=made.has_unread or boxes > 0)
