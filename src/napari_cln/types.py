@@ -49,6 +49,10 @@ Level: TypeAlias = Literal["I", "II", "III", "IV", "V", "VI", "VII"]
 Side: TypeAlias = Literal["left", "right", "midline"]
 Split: TypeAlias = Literal["train", "validation", "test"]
 
+FINISHED = ("corrected", "accepted", "no-node")
+"""Statuses of a frame whose mask a reader stands for."""
+LABELLED = ("corrected", "accepted")
+"""Statuses of a node that belongs in the label image."""
 NOT_JUDGED = 2
 """Value of a training folder's label image where nobody says whether a node is there; nnU-Net's
 ``ignore``. 0 is background, 1 a node."""
@@ -492,9 +496,30 @@ class Annotation:
         return self.instances > 0
 
     @property
+    def has_reference(self) -> bool:
+        """True where a reader stands for the mask, be it empty."""
+        return has_reference(self.status, self.instances, self.nodes)
+
+    @property
+    def reference_nodes(self) -> tuple[Node, ...]:
+        """Nodes that are taken for true; see :attr:`Case.reference_nodes`."""
+        return _reference_nodes(self.nodes, has_reference=self.has_reference)
+
+    @property
     def label(self) -> Truth:
         """``"metastatic"`` if any node is, ``"benign"`` if all are, else ``"unknown"``."""
         return frame_truth(self.nodes)
+
+
+def has_reference(status: Status, instances: NDArray[np.uint8], nodes: tuple[Node, ...]) -> bool:
+    """Tell whether a reader stands for a mask (H, W): not for one of nodes that are outlined nowhere."""
+    return status in FINISHED and (bool(instances.any()) or not nodes)
+
+
+def _reference_nodes(nodes: tuple[Node, ...], *, has_reference: bool) -> tuple[Node, ...]:
+    if has_reference:
+        return tuple(node for node in nodes if node.status in LABELLED)
+    return tuple(node for node in nodes if node.status != "rejected")
 
 
 def frame_truth(nodes: tuple[Node, ...]) -> Truth:
@@ -568,6 +593,20 @@ class Case:
     revision: int = 1
     split: Split | None = None
     checksums: Checksums = field(default_factory=Checksums)
+
+    @property
+    def has_reference(self) -> bool:
+        """True where a reader stands for the mask, be it empty."""
+        return self.mask is not None
+
+    @property
+    def reference_nodes(self) -> tuple[Node, ...]:
+        """Nodes that are taken for true, in training and in figures.
+
+        Where a reader stands for the mask they are those that a reader accepted or drew: what only a model
+        drew is background. Elsewhere they are all that no reader rejected, whose classes alone are known.
+        """
+        return _reference_nodes(self.nodes, has_reference=self.has_reference)
 
     @property
     def truth(self) -> Truth:

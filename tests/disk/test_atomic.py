@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from napari_cln.disk import atomic
-from napari_cln.disk.atomic import read_bytes, replacing, server_time, sweep
+from napari_cln.disk.atomic import filling, is_free, read_bytes, replacing, server_time, sweep
 from napari_cln.errors import DatasetError
 
 
@@ -51,6 +51,31 @@ def test_two_streams_into_one_file_do_not_meet(table):
         second.write("second\n")
 
     assert table.read_text() == "first\n" * 3
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_folder_is_filled_at_the_end_and_stays_the_same(tmp_path, is_there):
+    folder = tmp_path / "out"
+    if is_there:
+        folder.mkdir()
+        number = folder.stat().st_ino
+    with filling(folder) as part:
+        (part / "a").write_text("a")
+        (part / "b").mkdir()
+        assert is_free(folder)
+
+    assert sorted(path.name for path in folder.iterdir()) == ["a", "b"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert not is_there or folder.stat().st_ino == number
+
+
+def test_where_a_part_of_a_folder_can_not_be_put_in_place_none_is(tmp_path):
+    with pytest.raises(OSError, match="b"), filling(tmp_path) as part:
+        (part / "a").mkdir()
+        (part / "b").write_text("b")
+        (tmp_path / "b" / "in the way").mkdir(parents=True)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="file size limits are POSIX")

@@ -185,6 +185,31 @@ def test_what_the_folder_knows_of_a_node_stays_with_it(slicer, study):
     assert (instances[160, 160], instances[55, 80], instances[105, 110]) == (1, 2, 3)
 
 
+@pytest.mark.parametrize("names", [("lymph node 1, left III", "lymph node 2"), ()])
+def test_a_segment_never_takes_the_entry_of_a_node_that_was_rejected(data, tmp_path, names):
+    study = judged_by_nobody(tmp_path / "study", data)
+    case = study.cases()[0]
+    frame = Frame(pixels=study.read_image(case), source=case.image)
+    nodes = (Node(id=1, status="rejected", truth="metastatic", truth_source="fna"), Node(id=2))
+    both = shape_l(case.shape, value=2)
+    both[150:170, 150:170] = 1
+    study.save(Annotation(frame=frame, instances=both, nodes=nodes), who="two")
+
+    mask = shape_l(case.shape, value=2)
+    mask[100:110, 100:120] = 1
+    StudySamples(study).save(f"{case.id}.r2", labels(mask), names, "reader-7")
+
+    now = study.case(case.id)
+    assert [(node.id, node.status, node.truth) for node in now.nodes] == [
+        (1, "rejected", "metastatic"),
+        (2, "corrected", "unknown"),
+        (3, "corrected", "unknown"),
+    ]
+    assert (now.nodes[2].level, now.nodes[2].side) == (("III", "left") if names else (None, None))
+    instances = study.read_instances(now)
+    assert (instances[160, 160], instances[55, 80], instances[105, 110]) == (1, 2, 3)
+
+
 def test_nodes_that_a_reader_rejected_are_not_shown(data, tmp_path):
     study = judged_by_nobody(tmp_path / "study", data)
     case = study.cases()[0]

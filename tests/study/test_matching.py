@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from drawn_frames import FAR, LEFT, RIGHT, annotation, frame, prediction
 
-from napari_cln import Case, Node
+from napari_cln import Case, Node, TrainingFolder
 from napari_cln.errors import DatasetError
+from napari_cln.io.sources import read_frame
 from napari_cln.study.cases import CaseRow, read_rows, write_rows
 from napari_cln.study.matching import compare, reference_instances
 
@@ -118,6 +119,44 @@ def test_a_rejected_node_is_no_reference():
     node, stray = rows_of(truth, prediction(LEFT, RIGHT))
 
     assert (node.node, node.dice, stray.kind) == (2, 1, "stray")
+
+
+def test_a_node_that_only_a_model_drew_is_no_reference_of_a_finished_frame(tmp_path):
+    truth = annotation(LEFT, RIGHT)
+    truth = replace(truth, nodes=(replace(truth.nodes[0], status="predicted"), truth.nodes[1]))
+    folder = TrainingFolder.create(tmp_path / "study")
+    case = folder.save(truth, patient="one")
+    stored = reference_instances(case, folder.read_instances)
+
+    (node, stray), of_folder = rows_of(truth, prediction(LEFT, RIGHT)), case.reference_nodes
+
+    assert (node.node, node.dice, stray.kind) == (2, 1, "stray")
+    assert [one.id for one in of_folder] == np.unique(stored)[1:].tolist() == [2]
+    np.testing.assert_array_equal(stored > 0, read_frame(case.mask).grey == 1)
+
+
+def test_a_mask_that_nobody_stands_for_is_no_reference():
+    for status in ("predicted", "rejected"):
+        truth = replace(annotation(LEFT), status=status)
+        truth = replace(truth, nodes=(replace(truth.nodes[0], status=status),))
+
+        (row,) = rows_of(truth, prediction(LEFT))
+
+        assert (row.kind, row.compared) == ("frame", False)
+
+
+def test_the_source_of_a_class_is_that_of_a_node_that_has_it(tmp_path):
+    nodes = (
+        Node(id=1, status="rejected", truth="benign", truth_source="histology"),
+        Node(id=2, truth="benign", truth_source="follow-up"),
+        Node(id=3, truth="metastatic", truth_source="fna"),
+    )
+    folder = TrainingFolder.create(tmp_path / "study")
+    case = folder.save(replace(annotation(), nodes=nodes, status="corrected"), patient="one")
+
+    (row,) = rows_of(case, prediction(LEFT))
+
+    assert (row.kind, row.truth, row.truth_source) == ("frame", "metastatic", "fna")
 
 
 def test_without_calibration_there_are_no_millimetres():

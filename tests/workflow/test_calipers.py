@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -100,6 +101,37 @@ def test_a_second_import_without_the_option_keeps_the_predictions(archive, tmp_p
     list(again := import_study(archive, tmp_path / "study"))
 
     assert statuses(again.study) == ["predicted"]
+
+
+@pytest.mark.parametrize("segmentation", [[], [[900, 900, 910, 900, 910, 910]]])
+def test_nothing_is_suggested_on_a_frame_whose_outlines_can_not_be_taken(archive, tmp_path, segmentation):
+    outline = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [200, 180, 80, 150]}
+    content = {
+        "images": [{"id": 1, "file_name": "measured.png"}, {"id": 2, "file_name": "bare.png"}],
+        "annotations": [outline | {"segmentation": segmentation}],
+        "categories": [{"id": 1, "name": "node"}],
+    }
+    (archive / "coco.json").write_text(json.dumps(content))
+
+    work = import_study(archive, tmp_path / "study", suggest=outline_calipers)
+    steps = {step.name: step for step in work}
+
+    assert not steps["measured.png"].case.nodes
+    assert "outline" in steps["measured.png"].note
+
+
+def test_nothing_is_suggested_on_a_frame_whose_mask_was_imported(archive, tmp_path):
+    mask = np.zeros(np.asarray(Image.open(archive / "measured.png")).shape[:2], np.uint8)
+    mask[200:240, 220:280] = 255
+    Image.fromarray(mask).save(archive / "measured_mask.png")
+    list(import_study(archive, tmp_path / "study", mask_values={"255": "node"}))
+    (archive / "measured_mask.png").unlink()
+
+    again = import_study(archive, tmp_path / "study", suggest=outline_calipers)
+    case = {step.name: step.case for step in again}["measured.png"]
+
+    assert statuses(again.study) == ["accepted"]
+    assert np.count_nonzero(again.study.read_instances(case)) == 40 * 60
 
 
 def test_the_command_outlines_an_archive(archive, tmp_path, capsys):

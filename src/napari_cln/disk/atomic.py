@@ -11,6 +11,7 @@ import gc
 import itertools
 import json
 import os
+import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -218,6 +219,68 @@ def staged(files: Iterable[tuple[Path, bytes]]) -> Iterator[Callable[[int], None
     finally:
         for temporary, _ in waiting:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def filling(folder: Path) -> Iterator[Path]:
+    """Write what a folder will hold, which is in it when the block ends, whole or not at all.
+
+    A folder that is there stays the same one: a shell may stand in it.
+
+    Parameters
+    ----------
+    folder : Path
+        A new one, or one that :func:`is_free`.
+
+    Yields
+    ------
+    Path
+        An empty folder on the same disk, to write into.
+
+    Raises
+    ------
+    OSError
+        If the disk is full, or the folder can't be written to.
+    """
+    is_new = not folder.exists()
+    part = _part(folder) if is_new else folder / _part(folder).name
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+        if is_new:
+            part.replace(folder)
+        else:
+            _move_all(part, folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def is_free(folder: Path) -> bool:
+    """Tell whether a folder is new, or holds nothing but what a crash of :func:`filling` left."""
+    if not folder.exists():
+        return True
+    return folder.is_dir() and all(path.name == _part(folder).name for path in folder.iterdir())
+
+
+def _part(folder: Path) -> Path:
+    return folder.with_name(f"{TEMPORARY}{folder.name}")
+
+
+def _move_all(part: Path, folder: Path) -> None:
+    """Move what one folder holds into another on the same disk; after an error none of it is moved."""
+    # Folders first: the files beside them speak of what is in them.
+    names = [path.name for path in sorted(part.iterdir(), key=Path.is_file)]
+    done: list[str] = []
+    try:
+        for name in names:
+            (part / name).replace(folder / name)
+            done.append(name)
+    except BaseException:
+        for name in done:
+            with suppress(OSError):
+                (folder / name).replace(part / name)
+        raise
 
 
 def is_there(path: Path) -> bool:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ..errors import DatasetError
-from ..types import Annotation, Case
+from ..types import FINISHED, Annotation, Case
 from .dataset import TrainingFolder
 from .readers import ReadingPair, read_pairs
-from .record import FINISHED, Provenance
+from .record import Provenance
 
 JUDGED = ("corrected", "accepted", "rejected", "no-node", "imported")
 """Actions by which a reader, or an import, says what a frame shows."""

@@ -38,10 +38,6 @@ from ..types import (
 from .layout import Layout
 
 SCHEMA = 1
-FINISHED = ("corrected", "accepted", "no-node")
-"""Statuses of a frame whose mask a reader stands for."""
-LABELLED = ("corrected", "accepted")
-"""Statuses of a node that belongs in the label image."""
 PSEUDO, FROM_CALIPERS = "pseudo", "from calipers"
 """Actions by which masks came that no reader drew: a model's, and those from calipers on the screen."""
 NO_HEADER = "113100"

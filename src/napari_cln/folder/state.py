@@ -21,12 +21,10 @@ from .. import __version__
 from ..errors import DatasetError
 from ..imaging.burned_in import CleanFrame
 from ..imaging.measurement import Measurement, painted_ids
-from ..types import NOT_JUDGED, Annotation, Box, Frame, Node, Split
+from ..types import LABELLED, NOT_JUDGED, Annotation, Box, Frame, Node, Split, Status, has_reference
 from .pictures import hash_pixels
 from .record import (
-    FINISHED,
     FROM_CALIPERS,
-    LABELLED,
     NO_HEADER,
     SCHEMA,
     UNKNOWN,
@@ -386,7 +384,7 @@ def crop_instances(instances: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
 def masks_of(
     instances: NDArray[np.uint8],
     nodes: tuple[Node, ...],
-    status: str,
+    status: Status,
     not_judged: NDArray[np.bool_] | None = None,
 ) -> Masks:
     """Label image and node ids that the folder keeps of an annotation.
@@ -396,7 +394,7 @@ def masks_of(
     label can't say them: several nodes, or one that is not accepted.
     """
     labelled = label_of(instances, nodes)
-    finished = status in FINISHED and (bool(instances.any()) or not nodes)
+    finished = has_reference(status, instances, nodes)
     says_all = finished and np.array_equal(instances, labelled)
     if not_judged is not None:
         labelled[not_judged & (instances == 0)] = NOT_JUDGED

@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 from ..disk.schema import JsonObject
 from ..errors import DatasetError
 from ..folder.dataset import TrainingFolder
-from ..folder.record import FINISHED, Record
+from ..folder.record import Record
 from ..folder.screens import is_held
 from ..folder.text import TextReader
 from ..io.signatures import kind_of_file
 from ..io.terms import segment_label
 from ..io.volumes import decode_volume, encode_volume, frame_of_volume
-from ..types import Annotation, Case, Frame, Node, Prediction
+from ..types import FINISHED, Annotation, Case, Frame, Node, Prediction
 from ..workflow.queue import suggest_frames
 from .guard import RefusedError
 
@@ -289,7 +289,7 @@ class StudySamples:
                 "Draw on the image that was sent.",
             )
         painted = {segment.number: segment.label for segment in volume.segments}
-        known = {entry.id for entry in former.nodes} if former else set()
+        known = {entry.id: entry.node for entry in former.nodes} if former else {}
         drawn = _drawn(volume.values, painted or dict(enumerate(names, start=1)), known)
         instances, nodes = _joined(drawn, former, self._kept(former))
         with self._lock:
@@ -381,8 +381,10 @@ class DrawnNodes:
     nodes: tuple[Node, ...]
 
 
-def _drawn(values: NDArray[Any], names: Mapping[int, str], known: set[int]) -> DrawnNodes:
+def _drawn(values: NDArray[Any], names: Mapping[int, str], known: Mapping[int, Node]) -> DrawnNodes:
     """Nodes of a mask: each has the number in its segment's name, else one that no known node has.
+
+    The number of a node that a reader rejected is no name: Slicer was not shown that node.
 
     Raises
     ------
@@ -406,13 +408,14 @@ def _drawn(values: NDArray[Any], names: Mapping[int, str], known: set[int]) -> D
         )
     said = {value: match for value, name in called.items() if (match := NODE_NAME.match(name))}
     numbers: dict[int, int] = {}
-    for value, match in said.items():
-        if 1 <= int(match[1]) <= 255 and int(match[1]) not in numbers.values():
-            numbers[value] = int(match[1])
-    for value, name in called.items():
-        if not name and value <= 255 and value not in numbers.values():
-            numbers[value] = value  # a client that names nothing
-    taken = known | set(numbers.values())
+    taken = {node.id for node in known.values() if node.status == "rejected"}
+    asked = [(value, int(match[1])) for value, match in said.items()]
+    asked += [(value, value) for value, name in called.items() if not name]  # a client that names nothing
+    for value, number in asked:
+        if 1 <= number <= 255 and number not in taken:
+            numbers[value] = number
+            taken.add(number)
+    taken.update(known)
     free = iter([number for number in range(1, 256) if number not in taken])
     instances = np.zeros(values.shape, dtype=np.uint8)
     nodes: list[Node] = []

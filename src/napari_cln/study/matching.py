@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..errors import DatasetError
 from ..imaging.measurement import measure, spacing_of
 from ..io.sources import read_frame
-from ..types import NOT_JUDGED, Annotation, Case, Node, Prediction, Spacing, TruthSource
+from ..types import NOT_JUDGED, Annotation, Case, Node, Prediction, Spacing, Truth, TruthSource
 from .average_precision import coco_hits, overlaps_of, written_hits
 from .cases import CaseRow
 from .detection import Pair, match_nodes
@@ -67,17 +67,14 @@ def judged_part(prediction: Prediction, not_judged: NDArray[np.bool_] | None) ->
 def reference_instances(
     truth: Case | Annotation, read: Callable[[Case], Instances | None] = read_instances
 ) -> Instances | None:
-    """The reader's nodes without rejected ones; None where there is no mask and no "no node"."""
-    if isinstance(truth, Annotation):
-        instances: Instances | None = truth.instances
-    elif truth.mask is None and truth.status != "no-node":
+    """Ids of the nodes that a reader accepted or drew; None where nobody stands for a mask or its lack."""
+    if not (truth.has_reference or truth.status == "no-node"):
         return None
-    else:
-        instances = read(truth)
-    rejected = [node.id for node in truth.nodes if node.status == "rejected"]
-    if instances is None or not rejected:
+    instances = truth.instances if isinstance(truth, Annotation) else read(truth)
+    left_out = [node.id for node in truth.nodes if node not in truth.reference_nodes]
+    if instances is None or not left_out:
         return instances
-    return np.where(np.isin(instances, rejected), np.uint8(0), instances)
+    return np.where(np.isin(instances, left_out), np.uint8(0), instances)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -123,7 +120,7 @@ def compare(
     if instances is None:
         whole = replace(common, kind="frame", node=0, score=common.frame_score)
         label = truth.truth if isinstance(truth, Case) else truth.label
-        return [replace(whole, truth=label, truth_source=_source(truth))]
+        return [replace(whole, truth=label, truth_source=_source(truth, label))]
     common = replace(common, no_node=not instances.any())
     reference = _Reference(
         id=common.id,
@@ -165,8 +162,10 @@ def compare(
     return rows or [replace(common, kind="frame", node=0)]
 
 
-def _source(truth: Case | Annotation) -> TruthSource:
-    return next((n.truth_source for n in truth.nodes if n.truth_source != "none"), "none")
+def _source(truth: Case | Annotation, label: Truth) -> TruthSource:
+    """How the class of a frame was established: of a node that has it."""
+    sources = (node.truth_source for node in truth.reference_nodes if node.truth == label)
+    return next((source for source in sources if source != "none"), "none")
 
 
 def split_of(truth: Case | Annotation, split: str | None) -> str:

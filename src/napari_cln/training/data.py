@@ -17,7 +17,6 @@ from torch.nn import functional as F
 
 from ..disk.atomic import write_atomically
 from ..folder.dataset import TrainingFolder, read_not_judged
-from ..folder.record import LABELLED
 from ..imaging.preprocessing import prepare, to_model
 from ..network.transfer import send_values
 from ..types import Annotation, Case, Frame, Node, PrepareConfig
@@ -168,7 +167,7 @@ class Samples:
 
         Its images were cleared of burned-in marks and cropped to the scan area when they were saved.
         A node's truth is what is learnt and validated, also in a simulated folder: scores in records
-        are for reading. Nodes that the label leaves out are background; rejected ones are nowhere learnt.
+        are for reading. Only :attr:`.Case.reference_nodes` are learnt as nodes.
         """
         config = replace(config, remove_overlay=False)
 
@@ -177,10 +176,7 @@ class Samples:
             channels = folder.read_channels(case) if config.channels else {}
             frame = Frame(pixels=pixels, channels=channels)
             instances = folder.read_instances(case)
-            kept = [node for node in case.nodes if node.status != "rejected"]
-            if case.mask is not None:
-                kept = [node for node in kept if node.status in LABELLED]
-            nodes = tuple(replace(node, p_malignant=None) for node in kept)
+            nodes = tuple(replace(node, p_malignant=None) for node in case.reference_nodes)
             annotation = Annotation(
                 frame=frame,
                 instances=instances,
@@ -189,8 +185,9 @@ class Samples:
                 not_judged=read_not_judged(folder, case),
             )
             truth = {"benign": 0.0, "metastatic": 1.0}.get(case.truth, float("nan"))
-            has_mask = case.mask is not None
-            return cls.from_annotation(case.id, annotation, config, has_mask=has_mask, frame_target=truth)
+            return cls.from_annotation(
+                case.id, annotation, config, has_mask=case.has_reference, frame_target=truth
+            )
 
         with ThreadPoolExecutor() as pool:
             return cls.join(pool.map(one, cases))

@@ -364,6 +364,88 @@ def test_a_line_of_yolo_that_is_none_refuses_its_frame(frames, tmp_path, line):
     assert "An outline of a.txt can't be read" in steps["a.png"].problem
 
 
+def yolo(frames, **lists):
+    """The folder with an outline for each frame, and lists of images by the names of their files."""
+    for name in ("a", "b"):
+        write(frames / "labels" / f"{name}.txt", yolo_line(0))
+    for name, lines in lists.items():
+        write(frames / f"{name}.txt", lines)
+
+
+@pytest.mark.parametrize(
+    "lists",
+    [
+        {"train": "./a.png\n", "test": "./b.png\n"},
+        {"autosplit_train": "/home/me/set/a.png\n", "autosplit_test": "C:\\set\\b.png\n"},
+        {"list": "a.png\nb.png\n", "train": "a.png\n", "test": "b.png\n"},
+    ],
+)
+def test_lists_of_yolo_say_the_side_of_their_images(frames, tmp_path, lists):
+    yolo(frames, **lists)
+
+    report, steps, _ = take(frames, tmp_path)
+
+    assert (steps["a.png"].case.split, steps["b.png"].case.split) == ("train", "test")
+    assert set(report.unused_files) <= {"list.txt"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "train: one\nval: []\ntest: two\n",
+        "path: ../elsewhere\ntrain: [../one/]\ntest: [./two]\n",
+        "train: /home/me/datasets/source/one\ntest: /home/me/datasets/source/two\n",
+        "train: one\ntest: lists/hidden.txt\n",
+    ],
+)
+def test_the_folders_and_lists_that_data_yaml_names_are_sides(frames, tmp_path, text):
+    yolo(frames)
+    for name, folder in (("a", "one"), ("b", "two")):
+        (frames / folder).mkdir()
+        (frames / f"{name}.png").rename(frames / folder / f"{name}.png")
+    write(frames / "lists" / "hidden.txt", "two/b.png\n")
+    write(frames / "data.yaml", f"names: [node]\n{text}")
+
+    report, steps, _ = take(frames, tmp_path)
+
+    assert (steps["one/a.png"].case.split, steps["two/b.png"].case.split) == ("train", "test")
+    assert "data.yaml" not in report.unused_files
+
+
+def test_an_image_that_data_yaml_puts_on_two_sides_is_refused(frames, tmp_path):
+    yolo(frames, test="b.png\n")
+    write(frames / "data.yaml", "names: [node]\ntrain: .\n")
+
+    report, steps, _ = take(frames, tmp_path)
+
+    assert report.study.splits == {"train": 1}
+    assert "lists of test and train" in steps["b.png"].problem
+    _, steps, _ = take(frames, tmp_path / "again", split_values={"train": "none"})
+    assert (steps["a.png"].case.split, steps["b.png"].case.split) == (None, "test")
+
+
+def test_what_names_no_image_or_folder_of_a_yolo_set_is_told(frames, tmp_path):
+    yolo(frames, test="b.png\nc.png\n")
+    write(frames / "data.yaml", "names: [node]\nval: images/val\ntrain: /data/train/images\n")
+    (frames / "images").mkdir()
+    (frames / "a.png").rename(frames / "images" / "a.png")
+
+    report, steps, _ = take(frames, tmp_path)
+
+    assert (steps["images/a.png"].case.split, steps["b.png"].case.split) == (None, "test")
+    said = " ".join(report.remarks)
+    assert "test.txt has 1 line for which no image, or more than one, was found: c.png" in said
+    for entry, key in (("images/val", "val"), ("/data/train/images", "train")):
+        assert f"data.yaml has '{entry}' under {key}, which was not found" in said
+
+
+def test_a_list_of_yolo_whose_name_only_resembles_a_side_is_asked_about(frames, tmp_path):
+    yolo(frames, hidden_test="b.png\n")
+
+    with pytest.raises(DatasetError, match=r"name of a list in source has .*'hidden_test'.*--split-values"):
+        take(frames, tmp_path)
+
+
 # ------------------------------------------------------------ Pascal VOC
 
 

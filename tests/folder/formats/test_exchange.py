@@ -5,6 +5,7 @@ import json
 import shutil
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -202,6 +203,63 @@ def test_a_folder_without_patients_has_no_salt_to_differ_in(folder, annotate, tm
 
     assert not [step.problem for step in work if step.problem]
     assert not work.report.remarks
+
+
+def test_all_exports_in_a_folder_are_taken_with_all_that_each_knows(folder, annotate, tmp_path):
+    folder.save(annotate(0))
+    first = folder.save(annotate(1), patient="P1", split="train")
+    confirm_screens(folder, unseen_screens(folder), "r1")
+    run(export_study(folder, "coco", tmp_path / "both" / "a"))
+    folder.save(annotate(0), patient="P2", split="test")
+    second = folder.save(annotate(2), patient="P3", cine="clip")
+    confirm_screens(folder, unseen_screens(folder), "r1")
+    run(export_study(folder, "coco", tmp_path / "both" / "b"))
+
+    work = import_study(tmp_path / "both", tmp_path / "new")
+    steps = run(work)
+
+    assert not [step.problem for step in steps if step.problem]
+    assert not work.report.unused_files
+    assert (work.report.taken, work.report.repeated) == (3, 2)
+    new = TrainingFolder.open(tmp_path / "new")
+    assert contents(new) == contents(folder)
+    assert {case.split for case in new.cases()} == {"train", "test", None}
+    assert new.case(second.id).cine == second.cine
+    assert new.case(first.id).patient == first.patient
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_exports_with_different_salts_are_not_mixed_in_one_import(
+    folder, annotate, elsewhere, tmp_path, is_told
+):
+    folder.save(annotate(0), patient="P1")
+    confirm_screens(folder, unseen_screens(folder), "r1")
+    run(export_study(folder, "coco", tmp_path / "both" / "a"))
+    run(export_study(elsewhere, "coco", tmp_path / "both" / "b"))
+    file = tmp_path / "both" / "b" / "annotations.json"
+    content = json.loads(file.read_text())
+    if not is_told:
+        del content["info"]["salt"]
+        file.write_text(json.dumps(content))
+
+    with pytest.raises(DatasetError, match=r"keys of both were made with 2 different salts.*one after the"):
+        import_study(tmp_path / "both", tmp_path / "new")
+
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_a_second_export_says_against_a_frame_is_refused(folder, annotate, elsewhere, tmp_path):
+    folder.save(annotate(1), patient="P1", split="test")
+    confirm_screens(folder, unseen_screens(folder), "r1")
+    run(export_study(folder, "coco", tmp_path / "both" / "a"))
+    content = json.loads((tmp_path / "both" / "a" / "annotations.json").read_text())
+    shutil.copytree(tmp_path / "both" / "a", tmp_path / "both" / "b")
+    content["images"][0]["x_napari_cln"]["split"] = "train"
+    (tmp_path / "both" / "b" / "annotations.json").write_text(json.dumps(content))
+
+    _, second = run(import_study(tmp_path / "both", tmp_path / "new"))
+
+    assert "on the side test, and is said to be on the side train" in second.problem
 
 
 def test_an_export_that_does_not_tell_its_salt_is_told(elsewhere, tmp_path):
@@ -685,12 +743,26 @@ def test_an_export_does_not_follow_a_link(study, tmp_path):
 
 def test_an_export_goes_into_the_folder_where_one_is(study, tmp_path, monkeypatch, capsys):
     (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".tmp-out").mkdir()  # of one that was killed
     monkeypatch.chdir(tmp_path / "out")
 
     assert main(["export", str(study.path), "--format", "coco", "--out", "."]) == 0
 
-    assert (tmp_path / "out" / "annotations.json").is_file()
+    # A shell stands in the same folder still.
+    assert sorted(path.name for path in Path().iterdir()) == ["annotations.json", "images"]
+    assert Path().samefile(tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir() if "out" in path.name] == ["out"]
     assert "should not have happened" not in capsys.readouterr().err
+
+
+def test_an_export_that_fails_leaves_the_folder_where_one_is_empty(study, tmp_path):
+    (tmp_path / "out").mkdir()
+    study.cases()[0].image.write_bytes(b"\x89PNG")
+
+    with pytest.raises(ExportError, match="Nothing was exported"):
+        list(export_study(study, "csv", tmp_path / "out"))
+
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_an_export_into_a_full_folder_is_refused(study, tmp_path):

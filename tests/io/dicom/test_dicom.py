@@ -306,6 +306,29 @@ def test_video_in_dicom_is_read_by_frame(write_dicom, write_video, cine, syntax,
             assert "PyAV" in source[index].decoder
 
 
+@pytest.mark.parametrize(
+    ("container", "said", "step_s", "warning"),
+    [
+        ("mp4", {}, 0.04, None),
+        ("h264", {}, None, None),
+        ("mp4", {"FrameTime": "39.9"}, 0.0399, None),
+        ("mp4", {"FrameTime": "100"}, 0.1, "The file says 100 ms between frames, but its video has 40 ms"),
+    ],
+)
+def test_the_times_of_a_video_in_dicom_are_the_headers_else_those_of_its_container(
+    write_dicom, write_video, cine, container, said, step_s, warning
+):
+    video = write_video(cine[:6], "cine.bin", container=container).read_bytes()
+    path = write_dicom(np.stack(cine), syntax=uid.MPEG4HP41, frames=[video], NumberOfFrames=6, **said)
+
+    with open_source(path) as source:
+        frame = source[5]
+
+    assert frame.frame_time_s == (None if step_s is None else pytest.approx(step_s))
+    assert frame.time_s == (pytest.approx(0.2) if step_s == 0.04 else None)
+    assert [text.partition(".")[0] for text in frame.warnings] == ([warning] if warning else [])
+
+
 def test_a_frame_says_where_it_comes_from(write_dicom):
     path = write_dicom(
         Manufacturer="ACME ", ManufacturerModelName="Probe 7", SequenceOfUltrasoundRegions=[region()]

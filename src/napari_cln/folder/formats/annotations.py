@@ -1,4 +1,4 @@
-"""Annotation tools beside COCO: labelme, YOLO polygons, Pascal VOC masks.
+"""Annotation tools beside COCO: labelme, Pascal VOC masks.
 
 Each function looks for the files of its format and gives :class:`~.parcel.Outlines`, or None where
 there are none. What a format can't say (a box, a point) is told and not taken.
@@ -19,24 +19,30 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 from PIL import Image
 
 from ...disk.atomic import read_bytes
 from ...disk.schema import JsonObject
-from ...disk.tables import decode_text, is_hidden
-from ...errors import DatasetError, counted, listed
+from ...disk.tables import is_hidden
+from ...errors import DatasetError, listed
 from ...types import Frame, Node, Split, Truth
 from .coco import OTHERS_LEFT_OUT, category_meanings, nodes_from, paint_polygon
-from .imported import Drawn, ImportOptions, Outlines, below, plain_bytes
+from .imported import Drawn, ImportOptions, Outlines, below, plain_bytes, refuse
 from .masks import MaskPicture, drawn, mask_meanings, read_mask
 from .meaning import SPLIT_OPTION, Meaning, UnknownWords, same_text
-from .pairing import PictureFinder, match_files, pictures_below, sides_of
+from .pairing import (
+    PictureFinder,
+    match_files,
+    only_sides,
+    pictures_below,
+    read_text,
+    sides_by_lists,
+    sides_of,
+)
 
 MAX_BYTES = 2**27
 MAX_SHAPES = 10_000
-_YOLO_LINE = re.compile(r"\s*\d+(\s+[-+]?[\d.]+(e[-+]?\d+)?){4,}\s*", re.IGNORECASE)
 
 
 # ------------------------------------------------------------ labelme
@@ -177,7 +183,7 @@ def _draw_shapes(content: Mapping[str, Any], truths: Mapping[Any, Meaning], fram
     ]
     if scale != (1.0, 1.0):
         notes.append("its outlines are for a picture of another size, and were scaled to its own")
-    return replace(made, notes=tuple(notes))
+    return replace(made, notes=tuple(notes), has_unread=made.has_unread or bool(not_taken))
 
 
 def _shape(
@@ -226,143 +232,6 @@ def _scale(said: tuple[Any, Any], frame: Frame, name: str) -> tuple[float, float
     return scale
 
 
-# ------------------------------------------------------------ YOLO
-
-
-def find_yolo(root: Path, images: Path | None, options: ImportOptions) -> Outlines | None:
-    """Outlines of YOLO: a text file for each image, a line with class and corners for each polygon.
-
-    Parameters
-    ----------
-    root : Path
-        The study.
-    images : Path, optional
-        Folder of the images, where the user named one.
-    options : ImportOptions
-
-    Raises
-    ------
-    DatasetError
-        If there are classes whose meaning is not known.
-    """
-    pictures = pictures_below(images or root)
-    stems = {same_text(path.stem) for path in pictures}
-    texts = [
-        path
-        for path in sorted(root.rglob("*.txt"))
-        if same_text(path.stem) in stems and not is_hidden(path) and path.is_file()
-    ]
-    files = [path for path in texts if _is_yolo(path)]
-    if not any(path.stat().st_size for path in files):
-        return None
-    beside = {path.parent for path in files}
-    files = [path for path in texts if path.parent in beside]  # one that is damaged refuses its image
-    pairs = match_files(root, pictures, files)
-    names, named_in = _yolo_names(root)
-    lines = {image: _yolo_lines(found[0]) for image, found in pairs.masks.items()}
-    classes = {number for image in lines for number, _ in lines[image] if number >= 0}
-    names = {number: names.get(number, str(number)) for number in sorted(classes | set(names))}
-    notes: list[str] = []
-    where = named_in.name if named_in else "YOLO without names"
-    truths = category_meanings(names, classes, where, options, notes)
-    draw: dict[Path, Callable[[Frame], Drawn]] = {
-        image: partial(_draw_yolo, pairs.masks[image][0].name, found, truths)
-        for image, found in lines.items()
-    }
-    for image, reason in pairs.refused.items():
-        draw[image] = partial(_refuse, f"{image.name}: {reason}")
-    return Outlines(
-        kind="YOLO",
-        draw=draw,
-        images=tuple(pictures),
-        used=frozenset(files) | ({named_in} if named_in else set()),
-        refused={below(path, root): "is the outline of no image" for path in pairs.lonely},
-        notes=tuple(notes),
-        n_masks=sum(map(bool, lines.values())),
-    )
-
-
-def _refuse(reason: str, _frame: Frame) -> Drawn:
-    raise DatasetError(reason)
-
-
-def _is_yolo(path: Path) -> bool:
-    if path.stat().st_size > MAX_BYTES:
-        return False
-    with path.open("rb") as file:
-        first = file.read(2**16).decode("utf-8", "replace").lstrip("\ufeff").splitlines()
-    lines = [line for line in first if line.strip()]
-    return not lines or _YOLO_LINE.fullmatch(lines[0]) is not None
-
-
-def _yolo_names(root: Path) -> tuple[dict[int, str], Path | None]:
-    """Names of the classes, and the file that gives them."""
-    for path in sorted((*root.rglob("*.yaml"), *root.rglob("*.yml")), key=lambda path: len(path.parts)):
-        try:
-            content = yaml.safe_load(read_bytes(path, 2**20))
-        except (yaml.YAMLError, DatasetError, OSError, ValueError, RecursionError):
-            continue
-        names = content.get("names") if isinstance(content, dict) else None
-        given = names.values() if isinstance(names, dict) else names if isinstance(names, list) else ()
-        if not all(isinstance(name, str | int | float) for name in given):
-            continue
-        if isinstance(names, list):
-            return {i: str(name) for i, name in enumerate(names)}, path
-        if isinstance(names, dict) and all(isinstance(key, int) for key in names):
-            return {key: str(name) for key, name in names.items()}, path
-    for path in sorted(root.rglob("*")):
-        if path.name.casefold() in ("classes.txt", "obj.names", "names.txt") and path.is_file():
-            text = _text(path, 2**20)
-            return {i: line.strip() for i, line in enumerate(text.splitlines()) if line.strip()}, path
-    return {}, None
-
-
-def _yolo_lines(path: Path) -> list[tuple[int, list[float]]]:
-    """Classes and numbers of a YOLO file; a line that is none ends in an odd number, which is told later."""
-    lines: list[tuple[int, list[float]]] = []
-    for line in read_bytes(path, MAX_BYTES).decode("utf-8", "replace").lstrip("\ufeff").splitlines():
-        if not line.strip():
-            continue
-        try:
-            number, *values = line.split()
-            lines.append((int(number), [float(value) for value in values]))
-        except ValueError:
-            lines.append((-1, []))
-    return lines
-
-
-def _draw_yolo(
-    name: str, lines: Sequence[tuple[int, list[float]]], truths: Mapping[Any, Meaning], frame: Frame
-) -> Drawn:
-    masks, boxes = [], 0
-    for number, values in lines:
-        if len(values) == 4:
-            boxes += 1
-            continue
-        try:
-            if number < 0 or len(values) < 6 or len(values) % 2:
-                raise ValueError("a line that is no class with corners")
-            if not all(-0.01 <= value <= 1.01 for value in values):
-                raise ValueError("corners that are no shares of the picture")
-            mask = paint_polygon(values, frame.shape, frame.shape)
-        except ValueError as cause:
-            raise DatasetError(f"An outline of {name} can't be read ({cause}). Export it again.") from cause
-        if (meaning := truths.get(number, "node")) not in ("background", "no-node"):
-            masks.append((meaning, mask))
-    made = nodes_from(masks, frame.shape, name)
-    left_out = (f"not taken: {counted(boxes, 'box', 'boxes')} without an outline",) if boxes else ()
-    return replace(made, notes=(*made.notes, *left_out))
-
-
-def _text(path: Path, most: int) -> str:
-    try:
-        return decode_text(read_bytes(path, most))[0]
-    except UnicodeDecodeError as cause:
-        raise DatasetError(f"{path.name} is no text that can be read. Save it as UTF-8.") from cause
-    except OSError as cause:
-        raise DatasetError(f"{path.name} can't be read ({cause.strerror}). Check its permissions.") from cause
-
-
 # ------------------------------------------------------------ Pascal VOC
 
 
@@ -408,19 +277,14 @@ def find_voc(root: Path, images: Path | None, options: ImportOptions) -> Outline
         nodes_at = by_object.masks.get(image, [None])[0]
         draw[image] = partial(_draw_voc, found[0], nodes_at, named, truths, options)
     for image, reason in (*by_object.refused.items(), *pairs.refused.items()):
-        draw[image] = partial(_refuse, f"{image.name}: {reason}")
+        draw[image] = partial(refuse, f"{image.name}: {reason}")
     sides, lists = _voc_splits(root, images, pictures, options, notes)
-    for image, several in sides.items():
-        if len(several) > 1:
-            reason = (
-                f"{image.name} is in the lists of {' and '.join(sorted(several))}. Leave the one that holds."
-            )
-            draw[image] = partial(_refuse, reason)
+    splits = only_sides(sides, draw)
     return Outlines(
         kind="Pascal VOC",
         draw=draw,
         images=tuple(pictures),
-        splits={image: next(iter(side)) for image, side in sides.items() if len(side) == 1},
+        splits=splits,
         used=frozenset((*masks, *objects, *lists, *named_in)),
         refused={below(path, root): "is the mask of no image" for path in (*pairs.lonely, *by_object.lonely)},
         notes=tuple(notes),
@@ -440,7 +304,7 @@ def _voc_colours(root: Path) -> tuple[dict[int, str], list[Path]]:
     maps: list[dict[int, str]] = []
     for path in paths:
         colours: dict[int, str] = {}
-        for line in _text(path, 2**20).splitlines():
+        for line in read_text(path, 2**20).splitlines():
             if match := re.match(r"\s*([^#:]+):(\d+),(\d+),(\d+)", line):
                 red, green, blue = (int(match[i]) for i in (2, 3, 4))
                 colours[(red << 16) | (green << 8) | blue] = match[1].strip()
@@ -461,26 +325,8 @@ def _voc_splits(
     paths = filter(Path.is_file, sorted(root.rglob("ImageSets/**/*.txt")))
     said = {path: sides_of([path.stem], options.split_values, unknown) for path in paths}
     unknown.refuse("words of a split", *SPLIT_OPTION)
-    lists = {path: side for path, sides in said.items() for side in sides}
-    locate, known = PictureFinder(root, list(lists), images=images), set(pictures)
-    sides: dict[Path, set[Split]] = defaultdict(set)
-    for path, side in lists.items():
-        strays = []
-        for line in filter(None, map(str.strip, _text(path, MAX_BYTES).splitlines())):
-            image = None
-            for name in dict.fromkeys((line, re.sub(r"\s+-?\d$", "", line))):  # "name -1" in lists of a class
-                with contextlib.suppress(DatasetError):
-                    image = image or locate(name, path)
-            if image in known:
-                sides[image].add(side)
-            else:
-                strays.append(line[:60])
-        if strays:
-            notes.append(
-                f"{below(path, root)} has {counted(len(strays), 'line')} for which no image, or more than "
-                f"one, was found: {listed(strays, 8)}"
-            )
-    return sides, list(lists)
+    lists = {path: sides for path, sides in said.items() if sides}
+    return sides_by_lists(lists, root, images, pictures, notes), list(lists)
 
 
 def _draw_voc(

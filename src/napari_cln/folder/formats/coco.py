@@ -32,7 +32,7 @@ from ..record import record_of, value_of
 from .imported import Drawn, Found, ImportOptions, Incoming, Outlines, below, path_inside, plain_bytes
 from .meaning import SPLIT_OPTION, Meaning, UnknownWords, meaning_of, same_text
 from .pairing import PictureFinder, sides_of
-from .stored import ExportedFrame, parcel_of
+from .stored import ExportedFrame, has_keys, only_salt, parcel_of
 
 MAX_BYTES = 2**28
 MAX_CORNERS = 100_000
@@ -198,10 +198,10 @@ def read_coco(
     notes: list[str] = []
     refused: dict[str, str] = {}
     unknown = UnknownWords(f"The name of a COCO file in {root.name}, or of its folder,")
-    for path in files:
-        content = _load(path)
-        if any(isinstance(entry.get("x_napari_cln"), dict) for entry in content["images"]):
-            return _own(path, content)
+    contents = {path: _load(path) for path in files}
+    if own := {path: content for path, content in contents.items() if _is_own(content)}:
+        return _own(own, root)
+    for path, content in contents.items():
         names = (*Path(below(path, root)).parent.parts, path.stem)
         sides = sides_of(names, options.split_values, unknown)
         entries += _entries(path, content, sides, options, notes, refused)
@@ -386,7 +386,7 @@ def _draw(image: Path, entries: Sequence[_Entry], frame: Frame) -> Drawn:
         notes.append(OTHERS_LEFT_OUT.format(others))
     if boxes:
         notes.append(f"not taken: {counted(boxes, 'box', 'boxes')} without an outline")
-    return replace(drawn, notes=tuple(notes))
+    return replace(drawn, notes=tuple(notes), has_unread=drawn.has_unread or boxes > 0)
 
 
 def nodes_from(
@@ -433,6 +433,7 @@ def nodes_from(
         nodes=tuple(nodes),
         not_judged=not_judged if not_judged.any() else None,
         notes=tuple(notes),
+        has_unread=empty > 0,
     )
 
 
@@ -531,27 +532,45 @@ def paint_polygon(
 # ------------------------------------------------------------ files that napari-cln wrote
 
 
-def _own(path: Path, content: Mapping[str, Any]) -> Found:
-    outlines: dict[Any, list[Mapping[str, Any]]] = defaultdict(list)
-    for entry in content["annotations"]:
-        outlines[_id(entry.get("image_id"))].append(entry)
-    items, used = [], {path}
-    for value in content["images"]:
-        name = str(value.get("file_name", ""))
-        image = path.parent / name
-        used.add(image)
-        read = partial(_read_own, path, image, value, tuple(outlines[_id(value.get("id"))]))
-        items.append(Incoming(name=Path(name).name, read=read))
-    info = content.get("info")
-    salt = info.get("salt") if isinstance(info, dict) else None
+def _is_own(content: Mapping[str, Any]) -> bool:
+    return any(isinstance(entry.get("x_napari_cln"), dict) for entry in content["images"])
+
+
+def _own(files: Mapping[Path, Mapping[str, Any]], root: Path) -> Found:
+    """The frames of all exports of training folders in a source."""
+    items, used, salts, n_masks = [], set(files), set(), 0
+    for path, content in files.items():
+        outlines: dict[Any, list[Mapping[str, Any]]] = defaultdict(list)
+        for entry in content["annotations"]:
+            outlines[_id(entry.get("image_id"))].append(entry)
+        n_masks += sum(map(bool, outlines.values()))
+        for value in content["images"]:
+            name = str(value.get("file_name", ""))
+            image = path.parent / name
+            used.add(image)
+            read = partial(_read_own, path, image, value, tuple(outlines[_id(value.get("id"))]))
+            items.append(Incoming(name=Path(name).name, read=read))
+        if any(map(_has_keys, content["images"])):
+            salts.add(_salt(content))
     return Found(
-        kind=f"an export of a training folder ({path.name})",
+        kind=f"an export of a training folder ({listed(below(path, root) for path in files)})",
         items=items,
-        salt=salt if isinstance(salt, str) else None,
+        salt=only_salt(salts, root.name),
         n_images=len(items),
-        n_masks=sum(bool(found) for found in outlines.values()),
+        n_masks=n_masks,
         used=used,
     )
+
+
+def _has_keys(value: Mapping[str, Any]) -> bool:
+    record = value.get("x_napari_cln")
+    return isinstance(record, dict) and has_keys(str(record.get("patient_key")), record.get("cine_key"))
+
+
+def _salt(content: Mapping[str, Any]) -> str | None:
+    info = content.get("info")
+    salt = info.get("salt") if isinstance(info, dict) else None
+    return salt if isinstance(salt, str) else None
 
 
 def _read_own(

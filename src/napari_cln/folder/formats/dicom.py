@@ -36,9 +36,9 @@ from ...io.dicom.objects.segmentation import (
 )
 from ...io.sources import open_source, refers_to_images
 from ...io.terms import Segment
-from ...types import Frame, Node
+from ...types import LABELLED, Frame, Node
 from ..dataset import TrainingFolder
-from ..record import LABELLED, Record
+from ..record import Record
 from .imported import Drawn, ImportOptions, Outlines, below
 from .masks import drawn_segments, mask_meanings
 from .meaning import Meaning

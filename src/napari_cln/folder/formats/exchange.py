@@ -11,7 +11,6 @@ two frames. An import says at its end what it made of what.
 
 from __future__ import annotations
 
-import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -22,7 +21,7 @@ from typing import Any, Literal
 from msgspec import Struct, structs
 from msgspec import field as struct_field
 
-from ...disk.atomic import read_json
+from ...disk.atomic import filling, is_free, read_json
 from ...disk.cells import printable
 from ...disk.tables import ENDINGS, is_hidden
 from ...errors import ClnError, DatasetError, ExportError, counted, listed
@@ -35,7 +34,7 @@ from ..pictures import hash_pixels
 from ..screens import LOOK_AT_TEXT, unseen_screens
 from ..state import says
 from ..text import TextReader, unread_frames, waiting_frames
-from .annotations import find_labelme, find_voc, find_yolo
+from .annotations import find_labelme, find_voc
 from .coco import CocoWriter, find_coco_files, read_coco
 from .columns import KnownPatients, read_labels
 from .imported import Found, ImportedFrame, ImportOptions, Incoming, Outlines, SuggestedMask, TableUse, below
@@ -45,6 +44,7 @@ from .nnunet import NnunetWriter, find_nnunet, is_nnunet
 from .own_csv import CsvWriter, find_csv, is_own_table
 from .plain import Study, find_study, find_table
 from .stored import VOLUMES, VolumeWriter, adopt, find_stored, has_keys, read_stored
+from .yolo import find_yolo
 
 __all__ = ["FORMATS", "ExchangeStep", "ImportReport", "StudyImport", "export_study", "import_study"]
 
@@ -418,6 +418,8 @@ class StudyImport:
             if case_id in self._taken:
                 first, former = self._taken[case_id]
                 if former == said:
+                    if parcel.stored is not None:
+                        adopt(self.study, parcel)  # its record may know more of the frame
                     self._n_repeated += 1
                     return step(notes=(f"it has the same pixels as {first}, and is kept once",))
                 return step(
@@ -448,13 +450,23 @@ class StudyImport:
         return replace(parcel, about=structs.replace(parcel.about, patient=name))
 
     def _with_suggestion(self, parcel: ImportedFrame, case_id: str) -> ImportedFrame:
-        """Add outlines to a frame that has none, unless somebody looked and saw no node."""
+        """Add outlines to a frame that has none here or in the folder, unless somebody saw no node."""
         annotation = parcel.annotation
         if self.suggest is None or parcel.stored is not None or annotation.instances.any():
             return parcel
-        if annotation.status == "no-node" or self._was_read(case_id):
+        if annotation.status == "no-node" or parcel.has_unread or self._is_judged(case_id):
             return parcel
         return self.suggest(annotation.frame).on(parcel)
+
+    def _is_judged(self, case_id: str) -> bool:
+        """Tell whether a frame of the folder was read, or has masks that an import did not suggest."""
+        if self._was_read(case_id):
+            return True
+        if not self.study.layout.record(case_id).exists():
+            return False
+        record = self.study.record(case_id)
+        said = [entry.action for entry in record.history if entry.action != "noted"]
+        return (record.has_mask or record.instances_sha256 is not None) and said[-1:] == ["imported"]
 
     def _was_read(self, case_id: str) -> bool:
         """Tell whether anybody but an import has had a frame of the folder in hand."""
@@ -527,7 +539,7 @@ def export_study(
     goal = Path(dest).absolute()
     if format not in FORMATS:
         raise ExportError(f"The format {format!r} is not known.", f"Use one of {', '.join(FORMATS)}.")
-    if goal.exists() and (not goal.is_dir() or any(goal.iterdir())):
+    if not is_free(goal):
         raise ExportError(f"{goal.name} exists and is not empty.", "Choose a new folder.")
     if unseen := unseen_screens(study):
         n = sum(map(len, unseen.values()))
@@ -551,37 +563,27 @@ def export_study(
 
 
 def _write(study: TrainingFolder, format: str, goal: Path) -> Iterator[ExchangeStep]:
-    part = goal.with_name(f".tmp-{goal.name}")
+    total = len(study.ids())
+    lost: dict[str, int] = defaultdict(int)
     try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        writer: NnunetWriter | CocoWriter | CsvWriter | DicomWriter | VolumeWriter
-        if format == "nnunet":
-            writer = NnunetWriter(study, part)
-        elif format == "dicom":
-            from .dicom import DicomWriter  # pydicom and highdicom take half a second
+        with filling(goal) as part:
+            writer: NnunetWriter | CocoWriter | CsvWriter | DicomWriter | VolumeWriter
+            if format == "nnunet":
+                writer = NnunetWriter(study, part)
+            elif format == "dicom":
+                from .dicom import DicomWriter  # pydicom and highdicom take half a second
 
-            writer = DicomWriter(study, part)
-        elif format in VOLUMES:
-            writer = VolumeWriter(part, VOLUMES[format])
-        else:
-            writer = (CocoWriter if format == "coco" else CsvWriter)(part, study.dataset.salt)
-        total = len(study.ids())
-        lost: dict[str, int] = defaultdict(int)
-        for i, frame in enumerate(read_stored(study), start=1):
-            writer.add(frame)
-            for name in frame.channels if format != "nnunet" else ():
-                lost[name] += 1
-            yield ExchangeStep(index=i, total=total, name=frame.case.id, case=frame.case)
-        notes = [note for note in [writer.close()] if note]
-        if lost:
-            said = listed(f"{name} of {counted(n, 'frame')}" for name, n in lost.items())
-            notes.append(f"Channels are not written in this format ({said}); nnunet has them.")
-        if goal.exists():
-            goal.rmdir()
-        part.replace(goal)
-        if notes:
-            yield ExchangeStep(index=total, total=total, name=goal.name, notes=tuple(notes))
+                writer = DicomWriter(study, part)
+            elif format in VOLUMES:
+                writer = VolumeWriter(part, VOLUMES[format])
+            else:
+                writer = (CocoWriter if format == "coco" else CsvWriter)(part, study.dataset.salt)
+            for i, frame in enumerate(read_stored(study), start=1):
+                writer.add(frame)
+                for name in frame.channels if format != "nnunet" else ():
+                    lost[name] += 1
+                yield ExchangeStep(index=i, total=total, name=frame.case.id, case=frame.case)
+            notes = [note for note in [writer.close()] if note]
     except OSError as cause:
         raise ExportError(
             f"{goal.name} can't be written ({cause.strerror}).",
@@ -589,5 +591,8 @@ def _write(study: TrainingFolder, format: str, goal: Path) -> Iterator[ExchangeS
         ) from cause
     except DatasetError as cause:
         raise ExportError(f"Nothing was exported: {cause}") from cause
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    if lost:
+        said = listed(f"{name} of {counted(n, 'frame')}" for name, n in lost.items())
+        notes.append(f"Channels are not written in this format ({said}); nnunet has them.")
+    if notes:
+        yield ExchangeStep(index=total, total=total, name=goal.name, notes=tuple(notes))

@@ -13,8 +13,8 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from ...errors import DatasetError
-from ...types import Annotation, Frame, Node, Split, Status
-from ..record import LABELLED, Provenance, Record
+from ...types import LABELLED, Annotation, Frame, Node, Split, Status
+from ..record import Provenance, Record
 
 
 def plain_bytes(data: bytes) -> bytes:
@@ -91,7 +91,7 @@ class ImportedFrame:
     """One frame on its way into a training folder.
 
     ``stored`` is set where another training folder wrote it: its record then says everything, and
-    the pixels are taken over as they are.
+    the pixels are taken over as they are. ``has_unread`` is :attr:`Drawn.has_unread`.
     """
 
     annotation: Annotation
@@ -99,6 +99,7 @@ class ImportedFrame:
     overlay: NDArray[np.bool_] | None = None
     stored: Record | None = None
     notes: tuple[str, ...] = ()
+    has_unread: bool = False
 
     @property
     def says_nothing(self) -> bool:
@@ -174,6 +175,8 @@ class Drawn:
         What a person should know of how they were read.
     judged : bool
         Whether no node says that somebody looked and there is none.
+    has_unread : bool
+        Whether there are outlines that can't be taken, such as boxes.
     channels : mapping of str to ndarray of uint8, shape (H, W)
         What was measured beside the grey image, as ``Frame.channels``.
     """
@@ -183,7 +186,19 @@ class Drawn:
     not_judged: NDArray[np.bool_] | None = None
     notes: tuple[str, ...] = ()
     judged: bool = False
+    has_unread: bool = False
     channels: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
+
+
+def refuse(reason: str, _frame: Frame) -> Drawn:
+    """Stand in the place of outlines that can't be drawn: whoever draws them is told why.
+
+    Raises
+    ------
+    DatasetError
+        Always.
+    """
+    raise DatasetError(reason)
 
 
 @dataclass(frozen=True, kw_only=True)

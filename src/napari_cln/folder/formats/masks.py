@@ -23,9 +23,8 @@ from ...io.depth import upright
 from ...io.sources import open_source
 from ...io.terms import Segment
 from ...io.volumes import check_same_place, is_volume, read_volume
-from ...types import Frame, Node, Truth
+from ...types import LABELLED, Frame, Node, Truth
 from ..pictures import MAX_PIXELS
-from ..record import LABELLED
 from .columns import Labels
 from .imported import Drawn, ImportOptions, Outlines, below
 from .meaning import Meaning, meaning_of

@@ -16,7 +16,7 @@ from ...errors import DatasetError
 from ..pictures import encode_png, hash_pixels, read_png
 from ..record import SCHEMA, record_of
 from .imported import Found, ImportedFrame, Incoming, TableUse, path_inside
-from .stored import ExportedFrame, has_keys, parcel_of
+from .stored import ExportedFrame, has_keys, only_salt, parcel_of
 
 TABLE = "labels.csv"
 NODE = ("truth", "truth_source", "level", "side", "p_malignant")
@@ -114,9 +114,7 @@ def find_csv(table: Path) -> Found:
     for row in content.rows:
         rows[row["frame_id"]].append(row)
     files = {row[key] for row in content.rows for key in ("image", "mask", UNJUDGED) if row.get(key)}
-    salts = {
-        row[SALT] for row in content.rows if row.get(SALT) and has_keys(row["patient_key"], row["cine_key"])
-    }
+    salts = {row.get(SALT) or None for row in content.rows if has_keys(row["patient_key"], row["cine_key"])}
     return Found(
         kind=f"an export of a training folder ({table.name})",
         items=[Incoming(name=name, read=partial(_read, table.parent, name, rows[name])) for name in rows],
@@ -124,7 +122,7 @@ def find_csv(table: Path) -> Found:
         n_masks=len({row["mask"] for row in content.rows if row["mask"]}),
         used={table, *(table.parent / name for name in files)},
         tables=(TableUse(name=table.name, read_as=content.read_as, used={name: name for name in COLUMNS}),),
-        salt=salts.pop() if len(salts) == 1 else None,
+        salt=only_salt(salts, table.name),
     )
 
 

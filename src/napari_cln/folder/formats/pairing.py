@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from os.path import normpath
 from pathlib import Path
 
-from ...disk.tables import is_hidden
-from ...errors import DatasetError, listed
+from ...disk.atomic import read_bytes
+from ...disk.tables import decode_text, is_hidden
+from ...errors import DatasetError, counted, listed
 from ...io.signatures import HEAD_BYTES, has_no_frames, kind_of_file
 from ...io.volumes import is_volume
-from ...types import Split
-from .imported import path_inside
+from ...types import Frame, Split
+from .imported import Drawn, below, path_inside, refuse
 from .meaning import UnknownWords, same_text, split_of
 
 IMAGES = (".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".tif", ".tiff", ".dcm", ".gif", ".webp")
@@ -35,8 +38,9 @@ IMAGE_WORDS = frozenset(
 )  # fmt: skip
 FILLERS = frozenset(("cp", "ground", "truth", "binary", "the", "and", "png", "files"))
 """Words that say nothing by themselves beside one that says the role: ``cp_masks``, ``ground_truth``."""
-BESIDE_SIDES = frozenset(("instance", "instances", "coco", "list"))
-"""Words beside a side in the name of a file of annotations: ``instances_train2017``."""
+BESIDE_SIDES = frozenset(("instance", "instances", "coco", "list", "autosplit"))
+"""Words beside a side in the name of a file of annotations or of a list: ``instances_train2017``."""
+MAX_LIST_BYTES = 2**27
 
 _SIGN = r"[ _\-.]+"
 _MASK = "|".join(sorted(MASK_WORDS, key=len, reverse=True))
@@ -181,6 +185,85 @@ def sides_of(names: Iterable[str], own: Mapping[str, str], unknown: UnknownWords
         elif not known and any(split_of(word)[1] for word in re.findall(r"[^\W\d_]+", same_text(name))):
             unknown.add(name)
     return sides
+
+
+def read_text(path: Path, most: int) -> str:
+    """Text of a file of at most so many bytes, in whatever encoding.
+
+    Raises
+    ------
+    DatasetError
+        If it is none, or can't be read.
+    """
+    try:
+        return decode_text(read_bytes(path, most))[0]
+    except UnicodeDecodeError as cause:
+        raise DatasetError(f"{path.name} is no text that can be read. Save it as UTF-8.") from cause
+    except OSError as cause:
+        raise DatasetError(f"{path.name} can't be read ({cause.strerror}). Check its permissions.") from cause
+
+
+def sides_by_lists(
+    lists: Mapping[Path, set[Split]],
+    root: Path,
+    images: Path | None,
+    pictures: Sequence[Path],
+    notes: list[str],
+) -> dict[Path, set[Split]]:
+    """Sides of pictures by lists, of which each line is a path of a picture.
+
+    Parameters
+    ----------
+    lists : mapping of Path to set of str
+        Sides that each list stands for.
+    root : Path
+        The study.
+    images : Path, optional
+        Folder of the images, where the user named one.
+    pictures : sequence of Path
+        The images of the study.
+    notes : list of str
+        Takes the lines for which none was found.
+    """
+    locate, known = PictureFinder(root, list(lists), images=images), set(pictures)
+    sides: dict[Path, set[Split]] = defaultdict(set)
+    for path, said in lists.items():
+        strays = []
+        for line in filter(None, map(str.strip, read_text(path, MAX_LIST_BYTES).splitlines())):
+            image = None
+            for name in dict.fromkeys((line, re.sub(r"\s+-?\d$", "", line))):  # "name -1" in lists of a class
+                with suppress(DatasetError):
+                    image = image or locate(name, path)
+            if image in known:
+                sides[image].update(said)
+            else:
+                strays.append(line[:60])
+        if strays:
+            notes.append(
+                f"{below(path, root)} has {counted(len(strays), 'line')} for which no image, or more than "
+                f"one, was found: {listed(strays, 8)}"
+            )
+    return sides
+
+
+def only_sides(
+    sides: Mapping[Path, set[Split]], draw: dict[Path, Callable[[Frame], Drawn]]
+) -> dict[Path, Split]:
+    """The side of each image that lists put on one; those that they put on two are refused.
+
+    Parameters
+    ----------
+    sides : mapping of Path to set of str
+    draw : dict of Path to callable
+        Of the study's :class:`.Outlines`; takes the refusals.
+    """
+    for image, several in sides.items():
+        if len(several) > 1:
+            reason = (
+                f"{image.name} is in the lists of {' and '.join(sorted(several))}. Leave the one that holds."
+            )
+            draw[image] = partial(refuse, reason)
+    return {image: next(iter(side)) for image, side in sides.items() if len(side) == 1}
 
 
 def lies_among_masks(path: Path, root: Path) -> bool:

@@ -458,7 +458,7 @@ def _parcel(study: Study, image: Path, said: _Said, index: int | None, pages: in
         scanner=said.scanner,
         clinical=dict(said.clinical),
     )
-    return ImportedFrame(annotation=annotation, about=about, notes=notes)
+    return ImportedFrame(annotation=annotation, about=about, notes=notes, has_unread=outlines.has_unread)
 
 
 def _frame(

@@ -149,6 +149,30 @@ def has_keys(patient: str, cine: str | None) -> bool:
     return not is_unknown(patient) or bool(cine)
 
 
+def only_salt(salts: set[str | None], name: str) -> str | None:
+    """The salt with which all keys of a source were made; None where there are none, or it is not told.
+
+    Parameters
+    ----------
+    salts : set of str or None
+        Fingerprints; None for keys that come without one.
+    name : str
+        The source's, for messages.
+
+    Raises
+    ------
+    DatasetError
+        If there are several.
+    """
+    if len(salts) > 1:
+        raise DatasetError(
+            f"The patient keys of {name} were made with {len(salts)} different salts: one patient of two of "
+            "its parts would be two.",
+            "Import its parts one after the other.",
+        )
+    return next(iter(salts), None)
+
+
 def _read(study: TrainingFolder, case_id: str) -> ImportedFrame:
     case = study.case(case_id)
     return parcel_of(

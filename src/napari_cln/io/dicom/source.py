@@ -23,7 +23,7 @@ from ...disk.user import image_key, pseudonym
 from ...errors import FrameReadError
 from ...types import Frame
 from ..depth import Scale, scale_of_frames, to_uint8
-from ..frame_source import FrameSource, even_step
+from ..frame_source import UNEVEN, FrameSource, even_step
 from ..limits import Unreadable, missing_frames
 from ..signatures import HEAD_BYTES, container_of
 from ..streams import Colours, Stream, check_stream, describe_stream
@@ -110,8 +110,14 @@ class DicomSource(FrameSource):
             self.n_frames, self.shape, self.is_rgb = video.n_frames, video.shape, video.is_rgb
             self._decoder = f"{self._decoder}, {video.decoder}"
         calibration = calibrate(header, self.shape)
-        self.warnings = (*remarks, *_aspect_remarks(header, calibration))
         self._times_s, frame_time_s = _timing(header, self.n_frames)
+        if self._video is not None and (played_s := _stamps(self._video)):
+            if self._times_s or frame_time_s:
+                said_s = self._times_s or [0.0, (self.n_frames - 1) * (frame_time_s or 0.0)]
+                remarks += _time_remarks(said_s[-1], played_s[-1], self.n_frames - 1)
+            else:
+                self._times_s, frame_time_s = played_s, even_step(played_s)
+        self.warnings = (*remarks, *_aspect_remarks(header, calibration))
         maker = (str(header.get(name) or "").strip() for name in ("Manufacturer", "ManufacturerModelName"))
         self._frame = partial(
             Frame,
@@ -342,3 +348,20 @@ def _timing(header: Dataset, n_frames: int) -> tuple[list[float], float | None]:
         return [], even_step(times_s)
     rates = numbers_of(header, "CineRate") + numbers_of(header, "RecommendedDisplayFrameRate")
     return [], next((1 / rate for rate in rates if rate), None)
+
+
+def _stamps(video: VideoStream) -> list[float]:
+    """Seconds from the first frame of a video to each, by its container; none where that has no times."""
+    times = [video.time_s(index) for index in range(video.n_frames)] if video.n_frames > 1 else []
+    return [time for time in times if time is not None]
+
+
+def _time_remarks(said_s: float, played_s: float, n_steps: int) -> list[str]:
+    """Sentence about a header and a video that differ in the time that the frames take."""
+    if abs(said_s - played_s) <= UNEVEN * played_s:
+        return []
+    said, played = (f"{1000 * whole / n_steps:.3g} ms" for whole in (said_s, played_s))
+    return [
+        f"The file says {said} between frames, but its video has {played}. The file's are taken: compare "
+        "them with the scanner's frame rate before times are relied on."
+    ]

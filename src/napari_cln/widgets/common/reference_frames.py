@@ -19,6 +19,7 @@ from scipy.ndimage import binary_dilation
 from ..._layers import KEY, LayerKind, frame_to_layer
 from ...errors import ClnError
 from ...folder.dataset import TrainingFolder
+from ...study.matching import reference_instances
 from ...types import Frame
 from .parts import Signal
 from .worker import Work
@@ -50,7 +51,7 @@ def read_frame_of(folder: Path, case_id: str) -> ReferenceFrame:
     return ReferenceFrame(
         id=case_id,
         frame=study.read_frame(case),
-        instances=study.read_instances(case) if case.mask is not None else None,
+        instances=reference_instances(case, study.read_instances),
     )
 
 
