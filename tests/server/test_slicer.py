@@ -23,7 +23,7 @@ from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.health.check import check_study
 from napari_cln.io.volumes import decode_volume, encode_volume
 from napari_cln.server import serve
-from napari_cln.server.samples import StudySamples
+from napari_cln.server.samples import StudySamples, score_name
 from napari_cln.types import Annotation, Frame, Node
 
 
@@ -208,6 +208,26 @@ def test_a_segment_never_takes_the_entry_of_a_node_that_was_rejected(data, tmp_p
     assert (now.nodes[2].level, now.nodes[2].side) == (("III", "left") if names else (None, None))
     instances = study.read_instances(now)
     assert (instances[160, 160], instances[55, 80], instances[105, 110]) == (1, 2, 3)
+
+
+def test_a_segment_that_a_model_numbered_is_the_node_in_its_place(data, tmp_path):
+    study = judged_by_nobody(tmp_path / "study", data)
+    case = study.cases()[0]
+    frame = Frame(pixels=study.read_image(case), source=case.image)
+    nodes = (Node(id=1, truth="metastatic", truth_source="fna"), Node(id=2, truth="benign"))
+    both = shape_l(case.shape, value=2)
+    both[150:170, 150:170] = 1
+    study.save(Annotation(frame=frame, instances=both, nodes=nodes), who="two")
+
+    mask = shape_l(case.shape, value=1)  # where the folder has node 2
+    mask[100:110, 100:120] = 2
+    names = (score_name(1, 0.2), score_name(2, 0.7, "look twice"))
+    StudySamples(study).save(f"{case.id}.r2", labels(mask), names, "reader-7")
+
+    now = study.case(case.id)
+    assert [(node.id, node.truth) for node in now.nodes] == [(2, "benign"), (3, "unknown")]
+    instances = study.read_instances(now)
+    assert (instances[55, 80], instances[105, 110]) == (2, 3)
 
 
 def test_nodes_that_a_reader_rejected_are_not_shown(data, tmp_path):

@@ -41,6 +41,10 @@ STRATEGIES = {
     "in-order": "All frames that nobody has judged, one after the other.",
 }
 LABEL = "lymph node"
+SCORE_SIGN = " · "
+"""Between number and score in the name of a segment that a model drew."""
+SAME_NODE = 0.5
+"""Dice from which a segment that a model drew is a node that the folder has."""
 NODE_NAME = re.compile(
     r"(?:lymph )?node (\d{1,3})(?:,(?: (left|right|midline)\b)?(?: (VII|VI|IV|V|III|II|I)\b)?)?",
     re.IGNORECASE,
@@ -290,8 +294,9 @@ class StudySamples:
             )
         painted = {segment.number: segment.label for segment in volume.segments}
         known = {entry.id: entry.node for entry in former.nodes} if former else {}
-        drawn = _drawn(volume.values, painted or dict(enumerate(names, start=1)), known)
-        instances, nodes = _joined(drawn, former, self._kept(former))
+        kept = self._kept(former)
+        drawn = _drawn(volume.values, painted or dict(enumerate(names, start=1)), known, kept)
+        instances, nodes = _joined(drawn, former, kept)
         with self._lock:
             model = self._models.get(image_id)
         annotation = Annotation(
@@ -354,7 +359,7 @@ def score_name(node_id: int, score: float, remark: str = "") -> str:
     remark : str
         How far it is to be relied on; empty where it is.
     """
-    return " · ".join(filter(None, (f"{LABEL} {node_id}", f"{score:.2f}", remark)))
+    return SCORE_SIGN.join(filter(None, (f"{LABEL} {node_id}", f"{score:.2f}", remark)))
 
 
 def _named(nodes: Sequence[Node]) -> list[tuple[str, int]]:
@@ -381,9 +386,15 @@ class DrawnNodes:
     nodes: tuple[Node, ...]
 
 
-def _drawn(values: NDArray[Any], names: Mapping[int, str], known: Mapping[int, Node]) -> DrawnNodes:
+def _drawn(
+    values: NDArray[Any],
+    names: Mapping[int, str],
+    known: Mapping[int, Node],
+    kept: NDArray[np.uint8] | None,
+) -> DrawnNodes:
     """Nodes of a mask: each has the number in its segment's name, else one that no known node has.
 
+    The number in a name that a model gave is the model's own: such a segment is the known node in its place.
     The number of a node that a reader rejected is no name: Slicer was not shown that node.
 
     Raises
@@ -409,7 +420,10 @@ def _drawn(values: NDArray[Any], names: Mapping[int, str], known: Mapping[int, N
     said = {value: match for value, name in called.items() if (match := NODE_NAME.match(name))}
     numbers: dict[int, int] = {}
     taken = {node.id for node in known.values() if node.status == "rejected"}
-    asked = [(value, int(match[1])) for value, match in said.items()]
+    asked = [
+        (value, _in_place(values == value, kept) if SCORE_SIGN.strip() in called[value] else int(match[1]))
+        for value, match in said.items()
+    ]
     asked += [(value, value) for value, name in called.items() if not name]  # a client that names nothing
     for value, number in asked:
         if 1 <= number <= 255 and number not in taken:
@@ -428,6 +442,16 @@ def _drawn(values: NDArray[Any], names: Mapping[int, str], known: Mapping[int, N
         place: Any = {"side": side and side.lower(), "level": level and level.upper()}
         nodes.append(Node(id=number, **place))
     return DrawnNodes(instances=instances, nodes=tuple(sorted(nodes, key=lambda node: node.id)))
+
+
+def _in_place(mask: NDArray[np.bool_], kept: NDArray[np.uint8] | None) -> int:
+    """Id of the node that the folder has in the place of a segment; 0 where there is none."""
+    if kept is None or kept.shape != mask.shape:
+        return 0
+    shared, sizes = (np.bincount(ids.ravel(), minlength=256)[1:] for ids in (kept[mask], kept))
+    overlaps = 2 * shared / (sizes + np.count_nonzero(mask))
+    best = int(overlaps.argmax())
+    return best + 1 if overlaps[best] >= SAME_NODE else 0
 
 
 def _joined(

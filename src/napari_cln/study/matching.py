@@ -71,7 +71,8 @@ def reference_instances(
     if not (truth.has_reference or truth.status == "no-node"):
         return None
     instances = truth.instances if isinstance(truth, Annotation) else read(truth)
-    left_out = [node.id for node in truth.nodes if node not in truth.reference_nodes]
+    kept = {node.id for node in truth.reference_nodes}
+    left_out = [node.id for node in truth.nodes if node.id not in kept]
     if instances is None or not left_out:
         return instances
     return np.where(np.isin(instances, left_out), np.uint8(0), instances)
