@@ -69,11 +69,10 @@ def reference_instances(
 ) -> Instances | None:
     """The reader's nodes without rejected ones; None where there is no mask and no "no node"."""
     if isinstance(truth, Annotation):
-        instances: Instances | None = truth.instances
-    elif truth.mask is None and truth.status != "no-node":
+        return truth.standing_instances
+    if truth.mask is None and truth.status != "no-node":
         return None
-    else:
-        instances = read(truth)
+    instances = read(truth)
     rejected = [node.id for node in truth.nodes if node.status == "rejected"]
     if instances is None or not rejected:
         return instances
