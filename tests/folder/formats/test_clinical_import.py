@@ -1,6 +1,7 @@
 """Hospital, scanner and a clinical record from a table: what is kept, and what is refused."""
 
 import csv
+import json
 
 import numpy as np
 import pytest
@@ -53,6 +54,42 @@ def test_named_columns_are_kept_as_the_clinical_record(study):
     assert {"age": 47.0, "sex": "f", "Tg": 0.4} in kept
     assert {"age": 90.0, "sex": "m"} in kept  # an age of 93 would tell who it is
     assert {"sex": "f", "Tg": 1200.0} in kept
+
+
+@pytest.mark.parametrize("heading", ["Age (years)", "PatientAge", "Alter bei Diagnose", "患者年龄(岁)"])
+@pytest.mark.parametrize("age", ["93", "093Y", "93 years"])
+def test_no_age_over_90_is_kept_whatever_its_column_is_called(study, heading, age):
+    study[1]([{heading: "47"}, {heading: age}, {heading: ""}])
+
+    made, records = bring_in(study, clinical=[heading])
+
+    assert {heading: 90.0} in [record.clinical for record in records]
+    assert not any("93" in str(made.record(case_id).clinical) for case_id in made.ids())
+
+
+def test_an_age_over_90_in_a_folders_record_goes_into_no_other_folder(study):
+    made, _ = bring_in(study, clinical=["age"])
+    for case_id in made.ids():
+        path = made.layout.record(case_id)
+        text = json.loads(path.read_text("utf-8").replace('"age": 90.0', '"age": 93.0'))
+        path.write_text(json.dumps({key: text[key] for key in text if key != "checksum"}), "utf-8")
+    assert any('"age": 93.0' in path.read_text("utf-8") for path in made.layout.records.glob("*.json"))
+
+    list(import_study(made.path, study[0] / "other"))
+
+    other = TrainingFolder.open(study[0] / "other")
+    ages = [(other.record(case_id).clinical or {}).get("age") for case_id in other.ids()]
+    assert sorted(ages, key=str) == [47.0, 90.0, None]
+    assert not any('"age": 93.0' in path.read_text("utf-8") for path in other.layout.records.glob("*.json"))
+
+
+def test_a_year_of_birth_is_refused(study):
+    study[1]([row | {"Tg": "1931"} for row in ROWS])
+    table = study[0] / "in" / "labels.csv"
+    table.write_text(table.read_text("utf-8").replace("Tg", "year of birth"), "utf-8")
+
+    with pytest.raises(DatasetError, match=r"a year in line 2 of the column 'year of birth'.*give the age"):
+        bring_in(study, clinical=["year of birth"])
 
 
 def test_columns_that_are_not_named_are_not_kept(study):
