@@ -121,6 +121,69 @@ def test_a_second_import_adds_what_is_newly_named(study):
     assert {"age": 47.0, "sex": "f"} in [record.clinical for record in records]
 
 
+def test_another_value_than_the_folder_has_is_refused(study):
+    made, _ = bring_in(study, clinical=["Tg"])
+    study[1]([row | {"Tg": "50"} for row in ROWS])
+
+    steps = list(import_study(study[0] / "in", study[0] / "out", clinical=["Tg"]))
+
+    problems = sorted(step.problem for step in steps if step.problem)
+    assert len(problems) == 2  # nothing was known of the third, and its value is taken
+    assert any(
+        "is in the folder with Tg 0.4, and is said to have Tg 50.0. Leave the" in said for said in problems
+    )
+    values = sorted(made.record(case_id).clinical["Tg"] for case_id in made.ids())
+    assert values == [0.4, 50.0, 1200.0]
+
+
+def test_the_same_values_under_a_heading_in_capitals_change_nothing(study):
+    made, _ = bring_in(study, clinical=["sex", "Tg"])
+    before = [made.record(case_id) for case_id in made.ids()]
+    table = study[0] / "in" / "labels.csv"
+    table.write_text(table.read_text("utf-8").replace("sex", "SEX"), "utf-8")
+
+    bring_in(study, clinical=["sex", "Tg"])
+
+    assert [made.record(case_id) for case_id in made.ids()] == before
+
+
+def test_another_hospital_than_the_folder_has_is_refused(study):
+    made, _ = bring_in(study)
+    before = [made.record(case_id) for case_id in made.ids()]
+    study[1]([row | {"hospital": "C"} for row in ROWS])
+
+    steps = list(import_study(study[0] / "in", study[0] / "out"))
+
+    assert all("of the hospital" in step.problem and "said to be of C" in step.problem for step in steps)
+    assert [made.record(case_id) for case_id in made.ids()] == before
+
+
+def test_another_value_in_another_folder_is_refused(study):
+    bring_in(study, clinical=["Tg"])
+    study[1]([row | {"Tg": "50", "sex": "f"} for row in ROWS])
+    list(import_study(study[0] / "in", study[0] / "other", clinical=["Tg", "sex"]))
+
+    steps = list(import_study(study[0] / "other", study[0] / "out"))
+
+    assert sorted(bool(step.problem) for step in steps) == [False, True, True]
+    assert any("is said to have Tg 50.0" in step.problem for step in steps if step.problem)
+
+
+@pytest.mark.parametrize("column", ["Tg", "hospital"])
+def test_two_rows_of_one_image_that_contradict_are_refused(study, column):
+    table = study[0] / "in" / "labels.csv"
+    rows = table.read_text("utf-8").splitlines()
+    again = rows[1].replace("0,4", "50") if column == "Tg" else rows[1].replace("St. Anna", "C")
+    table.write_text("\n".join([*rows, again]) + "\n", "utf-8")
+
+    steps = list(import_study(study[0] / "in", study[0] / "out", clinical=["Tg"]))
+
+    (problem,) = [step.problem for step in steps if step.problem]
+    assert (
+        "Tg 0.4 and 50.0 in 2 rows" if column == "Tg" else "hospitals St. Anna and C in 2 rows"
+    ) in problem
+
+
 def test_a_date_is_refused(study):
     study[1]([row | {"Tg": "2024-03-01"} for row in ROWS])
 
