@@ -204,6 +204,23 @@ def test_a_decision_on_a_frame_that_has_changed_meanwhile_is_told(second, pair, 
         adjudicate(second, pair.second, "r3", pair, expected_revision=pair.case.revision)
 
 
+def test_a_reader_whose_name_differs_in_capitals_alone_is_refused(second, annotate):
+    """On a disk that ignores capitals, one would replace the reading of the other."""
+    case_id = second.identify(annotate(7).frame)
+
+    with pytest.raises(DatasetError, match=r"'R2' can't be kept: 'r2' has read .*Sign as 'r2', or take"):
+        save_reading(second, annotate(7), "R2")
+
+    assert readers_of(second, case_id) == []
+    save_reading(second, annotate(7), "r2")
+
+
+@pytest.mark.parametrize("name", ["nodes", "Nodes", "NODES"])
+def test_no_reader_is_called_as_the_folders_own_picture_of_nodes(study, annotate, name):
+    with pytest.raises(DatasetError, match=r"can't be kept.*use a reader's name"):
+        save_reading(study, annotate(0), name)
+
+
 def test_a_reading_that_is_given_again_keeps_the_former(second, annotate):
     case_id = second.identify(annotate(0).frame)
 

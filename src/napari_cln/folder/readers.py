@@ -189,16 +189,23 @@ def save_reading(study: TrainingFolder, annotation: Annotation, reader: str) -> 
     Raises
     ------
     DatasetError
-        If the frame is not in the folder, the annotation not in the pixels of its stored image, or
-        the disk refuses.
+        If the frame is not in the folder, the annotation not in the pixels of its stored image, another
+        reader's name differs in capitals alone, or the disk refuses.
     """
     case = study.case(study.identify(annotation.frame))
     annotation = with_all_nodes(annotation)
-    named = safe_name(reader) == reader != "nodes"  # <id>.nodes.png holds the ids of the folder's own nodes
+    # <id>.nodes.png holds the ids of the folder's own nodes
+    named = safe_name(reader) == reader and reader.casefold() != "nodes"
     if annotation.instances.shape != case.shape or study.dataset.read_only or not named:
         raise DatasetError(
             f"The reading of {case.id} by {reader!r} can't be kept: open the image from the training folder, "
             "and use a reader's name of letters and digits."
+        )
+    if (other := _other_spelling(study, reader)) is not None:
+        raise DatasetError(
+            f"The reading of {case.id} by {reader!r} can't be kept: {other!r} has read in this folder, and "
+            f"disks of Windows and macOS take the two names for one. Sign as {other!r}, or take a name that "
+            "differs by more than capitals."
         )
     path = _path(study, case.id, reader)
     entry = ReadingEntry(
@@ -225,6 +232,14 @@ def save_reading(study: TrainingFolder, annotation: Annotation, reader: str) -> 
             f"The reading of {case.id} can't be saved ({cause.strerror}). Your strokes are kept. "
             "Free some space, or make the folder writable, and save again."
         ) from cause
+
+
+def _other_spelling(study: TrainingFolder, reader: str) -> str | None:
+    """Reader of the folder whose name differs from this one in capitals alone."""
+    known = {name for names in reading_files(study).values() for name in names}
+    if reader in known:
+        return None
+    return next((name for name in sorted(known) if name.casefold() == reader.casefold()), None)
 
 
 def _put_in_place(study: TrainingFolder, path: Path, picture: bytes, text: bytes) -> None:
