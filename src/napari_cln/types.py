@@ -506,6 +506,14 @@ class Annotation:
         return _reference_nodes(self.nodes, has_reference=self.has_reference)
 
     @property
+    def standing_instances(self) -> NDArray[np.uint8]:
+        """The ids of nodes that the reader did not reject, uint8 (H, W); 0 elsewhere."""
+        rejected = [node.id for node in self.nodes if node.status == "rejected"]
+        if not rejected:
+            return self.instances
+        return np.where(np.isin(self.instances, rejected), np.uint8(0), self.instances)
+
+    @property
     def label(self) -> Truth:
         """``"metastatic"`` if any node is, ``"benign"`` if all are, else ``"unknown"``."""
         return frame_truth(self.nodes)

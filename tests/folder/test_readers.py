@@ -1,5 +1,6 @@
 """Second readings stay apart from the folder's own until somebody decides."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -72,6 +73,89 @@ def test_who_reads_otherwise_is_listed(second, annotate, pair):
     assert set(second_readings(second)) == {second.identify(annotate(n).frame) for n in range(5)}
 
 
+@pytest.fixture
+def two_readers(folder, annotate):
+    """A writer of two readings of one frame, each the ids and the nodes; gives the pair."""
+
+    def read(first, second):
+        said = [
+            replace(annotate(0), instances=ids, nodes=tuple(nodes), status="corrected")
+            for ids, nodes in (first, second)
+        ]
+        case = folder.save(said[0], who="r1")
+        save_reading(folder, said[1], "r2")
+        return read_pair(folder, case.id, "r2")
+
+    return read
+
+
+def two_nodes():
+    ids = np.zeros((224, 224), dtype=np.uint8)
+    ids[60:100, 40:90], ids[100:140, 60:120] = 1, 2
+    return ids
+
+
+def nodes(*truths):
+    return [Node(id=k, truth=truth) for k, truth in enumerate(truths, start=1)]
+
+
+def test_truths_of_two_nodes_the_other_way_round_differ(two_readers):
+    ids = two_nodes()
+
+    pair = two_readers((ids, nodes("metastatic", "benign")), (ids, nodes("benign", "metastatic")))
+
+    assert pair.differs and pair.is_opposed
+    assert pair.truths_apart == ((1, "metastatic", "benign"), (2, "benign", "metastatic"))
+
+
+def test_one_node_where_another_sees_two_has_a_truth_against_each(two_readers):
+    ids = two_nodes()
+    one = (ids > 0).astype(np.uint8)
+
+    pair = two_readers((one, nodes("metastatic")), (ids, nodes("metastatic", "benign")))
+
+    assert pair.differs
+    assert pair.truths_apart == ((1, "metastatic", "benign"),)
+
+
+def test_nodes_that_touch_at_their_borders_have_no_truth_against_each_other(two_readers):
+    ids = two_nodes()
+    wider = np.where(ids == 1, 1, 0).astype(np.uint8)
+    wider[100:103, 60:90] = 1  # three rows of what the first calls node 2, which the second does not see
+
+    pair = two_readers((ids, nodes("metastatic", "benign")), (wider, nodes("metastatic")))
+
+    assert pair.differs
+    assert pair.truths_apart == ()
+
+
+def test_a_node_that_both_reject_is_no_difference(two_readers):
+    ids = two_nodes()
+    smaller = np.where(ids == 1, 1, 0).astype(np.uint8)
+    smaller[110:120, 70:80] = 2
+    first, second = (
+        [Node(id=1, truth="benign"), Node(id=2, status="rejected", truth=truth)]
+        for truth in ("metastatic", "unknown")
+    )
+
+    pair = two_readers((ids, first), (smaller, second))
+
+    assert not pair.differs
+
+
+def test_a_node_that_one_of_two_rejects_is_a_difference(two_readers):
+    ids = two_nodes()
+    first, second = (
+        [Node(id=1, truth="benign"), Node(id=2, status=status, truth="benign")]
+        for status in ("corrected", "rejected")
+    )
+
+    pair = two_readers((ids, first), (ids, second))
+
+    assert pair.differs and not pair.is_opposed
+    assert dice(*pair.masks) < 1
+
+
 def test_a_reading_that_is_not_finished_is_nothing_to_decide_on(study, annotate, necks):
     case_id = study.identify(annotate(0).frame)
 
@@ -118,6 +202,23 @@ def test_a_decision_on_a_frame_that_has_changed_meanwhile_is_told(second, pair, 
 
     with pytest.raises(ConflictError, match="was changed by r1"):
         adjudicate(second, pair.second, "r3", pair, expected_revision=pair.case.revision)
+
+
+def test_a_reader_whose_name_differs_in_capitals_alone_is_refused(second, annotate):
+    """On a disk that ignores capitals, one would replace the reading of the other."""
+    case_id = second.identify(annotate(7).frame)
+
+    with pytest.raises(DatasetError, match=r"'R2' can't be kept: 'r2' has read .*Sign as 'r2', or take"):
+        save_reading(second, annotate(7), "R2")
+
+    assert readers_of(second, case_id) == []
+    save_reading(second, annotate(7), "r2")
+
+
+@pytest.mark.parametrize("name", ["nodes", "Nodes", "NODES"])
+def test_no_reader_is_called_as_the_folders_own_picture_of_nodes(study, annotate, name):
+    with pytest.raises(DatasetError, match=r"can't be kept.*use a reader's name"):
+        save_reading(study, annotate(0), name)
 
 
 def test_a_reading_that_is_given_again_keeps_the_former(second, annotate):

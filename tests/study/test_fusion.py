@@ -119,6 +119,16 @@ def test_a_score_is_what_the_file_says(tmp_path):
     assert score == pytest.approx(1 / (1 + np.exp(-total)))
 
 
+def test_no_age_over_90_is_in_the_file_of_a_fusion(tmp_path):
+    rows, records = study()
+    ages = {key: record | {"Age (years)": 40.0 + k % 60} for k, (key, record) in enumerate(records.items())}
+
+    fusion = fit_fusion(rows, ages, ["Age (years)", "tg"])
+
+    assert fusion.variables[0].greatest == 90
+    assert fuse(0.5, {"Age (years)": 99.0}, fusion) == fuse(0.5, {"Age (years)": "090Y"}, fusion)
+
+
 def test_a_word_that_was_never_seen_counts_as_unknown():
     fusion = fit_fusion(*study())
 

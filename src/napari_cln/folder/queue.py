@@ -1,7 +1,8 @@
 """The frames most worth a reader's next minute, with the reasons.
 
 Four reasons count, each as a number in [0, 1] (0: none at all): mask and score disagree; the border
-is uncertain; nothing like the frame is labelled; two readers differ. A frame is as urgent as its
+is uncertain; nothing like the frame is labelled; two readers differ (benign against metastatic counts 1,
+outlines by their Dice). A frame is as urgent as its
 strongest reason, so that the reason given is the one that put it there. Frames of one cine that
 follow each other look alike, and of such neighbours only the most urgent is asked for.
 
@@ -52,6 +53,8 @@ class FrameSigns:
         From :func:`unlikeness`.
     agreement : float, optional
         Dice in [0, 1] of two readers' masks.
+    opposed : str
+        Truths by which the two contradict each other, in words; as urgent as can be.
     doubt : Doubt, optional
         The model's own, of what it found.
     truth : str
@@ -68,6 +71,7 @@ class FrameSigns:
     unsure: float | None = None
     novelty: float | None = None
     agreement: float | None = None
+    opposed: str = ""
     doubt: Doubt | None = None
     truth: str = "unknown"
 
@@ -119,6 +123,8 @@ def rank(frames: Iterable[FrameSigns], n: int | None = None, gap: int = NEIGHBOU
 
 def _reasons(signs: FrameSigns) -> list[tuple[float, str]]:
     reasons = []
+    if signs.opposed:
+        reasons.append((1.0, f"two readers differ: {signs.opposed}"))
     score = signs.frame_score
     if signs.node_scores:
         worst = max(signs.node_scores)
@@ -150,6 +156,7 @@ def signs_of_case(
     cutoff: float = 0.5,
     novelty: float | None = None,
     agreement: float | None = None,
+    opposed: str = "",
 ) -> FrameSigns:
     """FrameSigns of a frame of a training folder.
 
@@ -167,6 +174,8 @@ def signs_of_case(
         From :func:`unlikeness`, in [0, 1].
     agreement : float, optional
         Dice of two readers, in [0, 1].
+    opposed : str
+        Truths by which the two contradict each other, in words.
     """
     scores = tuple(node.p_malignant for node in case.nodes if node.p_malignant is not None)
     return FrameSigns(
@@ -177,6 +186,7 @@ def signs_of_case(
         cutoff=cutoff,
         novelty=novelty if case.status == "predicted" else None,
         agreement=agreement,
+        opposed=opposed,
         truth=case.truth,
     )
 

@@ -4,7 +4,7 @@ How well two readers agree is measured by :mod:`napari_cln.study`:
 
 >>> from napari_cln.study.statistics.agreement import kappa                       # doctest: +SKIP
 >>> from napari_cln.study.statistics.metrics import dice                          # doctest: +SKIP
->>> [dice(pair.first.mask, pair.second.mask) for pair in pair_readings(folder, "r2")]   # doctest: +SKIP
+>>> [dice(*pair.masks) for pair in pair_readings(folder, "r2")]                   # doctest: +SKIP
 >>> kappa(*pair_truths(folder, "r2"))                                  # doctest: +SKIP
 """
 
@@ -17,10 +17,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from ..disk.atomic import (
     MAX_JSON_BYTES,
@@ -74,6 +76,19 @@ class ReadingEntry(Struct, frozen=True, kw_only=True):
 _decoder = msgspec.json.Decoder(ReadingEntry)
 
 
+class TruthsApart(NamedTuple):
+    """Two truths that differ: of a node, by its id in the first reading, or of the frame (None)."""
+
+    node: int | None
+    first: Truth
+    second: Truth
+
+    @property
+    def are_opposed(self) -> bool:
+        """True for benign against metastatic: who says nothing contradicts nobody."""
+        return "unknown" not in (self.first, self.second)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ReadingPair:
     """One frame as the folder has it and as another reader saw it, both in the stored image's pixels.
@@ -87,9 +102,45 @@ class ReadingPair:
     read_at: str
 
     @property
+    def masks(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Outlines of the first and the second reading, without rejected nodes, bool (H, W)."""
+        return self.first.standing_instances > 0, self.second.standing_instances > 0
+
+    @property
+    def truths_apart(self) -> tuple[TruthsApart, ...]:
+        """Truths that differ, of the frame and of nodes that lie on each other; rejected nodes are none.
+
+        Nodes lie on each other where they share half of the smaller one, so that one may lie on two.
+        """
+        pairs = {pair: None for pair in self._truths_on_each_other() if pair.first != pair.second}
+        labels = self.first.label, self.second.label
+        if labels[0] != labels[1] and labels not in {(pair.first, pair.second) for pair in pairs}:
+            return TruthsApart(None, *labels), *pairs
+        return tuple(pairs)
+
+    @property
+    def is_opposed(self) -> bool:
+        """True where one reader says benign and the other metastatic, of the frame or of a node."""
+        return any(truths.are_opposed for truths in self.truths_apart)
+
+    @property
     def differs(self) -> bool:
-        """True where outlines or truths differ."""
-        return self.first.label != self.second.label or not np.array_equal(self.first.mask, self.second.mask)
+        """True where outlines or truths differ, of the frame or of nodes that lie on each other."""
+        return bool(self.truths_apart) or not np.array_equal(*self.masks)
+
+    def _truths_on_each_other(self) -> Iterator[TruthsApart]:
+        truths = [
+            {node.id: node.truth for node in one.nodes if node.status != "rejected"}
+            for one in (self.first, self.second)
+        ]
+        if max(map(len, truths)) < 2:
+            return  # the node's truth is that of the frame
+        ids = [one.standing_instances.ravel() for one in (self.first, self.second)]
+        shared = np.bincount(ids[0].astype(np.intp) * 256 + ids[1], minlength=2**16).reshape(256, 256)
+        smaller = np.minimum(shared.sum(axis=1)[:, None], shared.sum(axis=0))
+        for first, second in np.argwhere((shared > 0) & (2 * shared >= smaller)).tolist():
+            if first and second:
+                yield TruthsApart(first, truths[0].get(first, "unknown"), truths[1].get(second, "unknown"))
 
 
 def read_annotation(study: TrainingFolder, case: Case) -> Annotation:
@@ -138,16 +189,23 @@ def save_reading(study: TrainingFolder, annotation: Annotation, reader: str) -> 
     Raises
     ------
     DatasetError
-        If the frame is not in the folder, the annotation not in the pixels of its stored image, or
-        the disk refuses.
+        If the frame is not in the folder, the annotation not in the pixels of its stored image, another
+        reader's name differs in capitals alone, or the disk refuses.
     """
     case = study.case(study.identify(annotation.frame))
     annotation = with_all_nodes(annotation)
-    named = safe_name(reader) == reader != "nodes"  # <id>.nodes.png holds the ids of the folder's own nodes
+    # <id>.nodes.png holds the ids of the folder's own nodes
+    named = safe_name(reader) == reader and reader.casefold() != "nodes"
     if annotation.instances.shape != case.shape or study.dataset.read_only or not named:
         raise DatasetError(
             f"The reading of {case.id} by {reader!r} can't be kept: open the image from the training folder, "
             "and use a reader's name of letters and digits."
+        )
+    if (other := _other_spelling(study, reader)) is not None:
+        raise DatasetError(
+            f"The reading of {case.id} by {reader!r} can't be kept: {other!r} has read in this folder, and "
+            f"disks of Windows and macOS take the two names for one. Sign as {other!r}, or take a name that "
+            "differs by more than capitals."
         )
     path = _path(study, case.id, reader)
     entry = ReadingEntry(
@@ -174,6 +232,14 @@ def save_reading(study: TrainingFolder, annotation: Annotation, reader: str) -> 
             f"The reading of {case.id} can't be saved ({cause.strerror}). Your strokes are kept. "
             "Free some space, or make the folder writable, and save again."
         ) from cause
+
+
+def _other_spelling(study: TrainingFolder, reader: str) -> str | None:
+    """Reader of the folder whose name differs from this one in capitals alone."""
+    known = {name for names in reading_files(study).values() for name in names}
+    if reader in known:
+        return None
+    return next((name for name in sorted(known) if name.casefold() == reader.casefold()), None)
 
 
 def _put_in_place(study: TrainingFolder, path: Path, picture: bytes, text: bytes) -> None:

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from ..disk.ages import without_high_age
 from ..disk.schema import JsonObject, decode_json
 from ..disk.seals import checksum_holds, encode_checked, misfit, with_own_line_ends
 from ..errors import DatasetError
@@ -212,7 +213,8 @@ class StoredImage(Struct, frozen=True, kw_only=True):
 class Record(Struct, frozen=True, kw_only=True):
     """Everything known of one frame of a training folder.
 
-    ``others`` holds keys that this version does not know, as they were read; they are kept.
+    ``others`` holds keys that this version does not know, as they were read; they are kept. No age in
+    ``clinical`` is over 90, wherever it came from.
     """
 
     schema: Annotated[int, Meta(ge=1, le=10**6)]
@@ -244,6 +246,9 @@ class Record(Struct, frozen=True, kw_only=True):
         x0, y0, x1, y1 = self.source.crop
         if (y1 - y0, x1 - x0) != self.shape:
             raise ValueError(f"image has {self.shape} pixels, its crop {(y1 - y0, x1 - x0)}")
+        if self.clinical:
+            kept = {name: without_high_age(name, value) for name, value in self.clinical.items()}
+            msgspec.structs.force_setattr(self, "clinical", kept)
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import __version__
-from ..errors import DatasetError
+from ..disk.ages import without_high_age
+from ..errors import DatasetError, listed
 from ..imaging.burned_in import CleanFrame
 from ..imaging.measurement import Measurement, painted_ids
 from ..types import LABELLED, NOT_JUDGED, Annotation, Box, Frame, Node, Split, Status, has_reference
@@ -216,7 +217,7 @@ def with_facts(record: Record, frame: Frame, about: Provenance, key_of: KeyOf) -
     Raises
     ------
     DatasetError
-        If another patient, clip or side is told than the record has.
+        If another patient, clip, side, hospital or clinical value is told than the record has.
     """
     is_unnamed = is_unknown(record.patient_key)
     name = about.patient or (frame.patient_id if is_unnamed else None)
@@ -227,13 +228,50 @@ def with_facts(record: Record, frame: Frame, about: Provenance, key_of: KeyOf) -
     record = with_keys(
         record, patient=key_of("patient", name) if name else None, cines=cines, split=about.split
     )
+    hospital, maker = hospital_key(about.hospital, key_of), maker_of(about.scanner)
+    return with_origin(record, hospital=hospital, maker=maker, clinical=about.clinical)
+
+
+def with_origin(
+    record: Record, *, hospital: str | None, maker: str | None, clinical: Mapping[str, float | str]
+) -> Record:
+    """The record with the hospital, machine and clinical values that are newly told, where it knows none.
+
+    Parameters
+    ----------
+    record : Record
+    hospital : str, optional
+        Key in the folder.
+    maker : str, optional
+        Known maker of the machine. One that the record knows stays: it may be from the file itself.
+    clinical : mapping of str to float or str
+        Headings are told apart without case.
+
+    Raises
+    ------
+    DatasetError
+        If the record has another hospital, or another value in a clinical column.
+    """
     source = record.source
-    hospital = hospital_key(about.hospital, key_of) or source.hospital
-    maker = source.manufacturer or maker_of(about.scanner)
-    if (hospital, maker) != (source.hospital, source.manufacturer):
-        source = msgspec.structs.replace(source, hospital=hospital, manufacturer=maker)
-    clinical = {**(record.clinical or {}), **about.clinical} or None
-    return msgspec.structs.replace(record, source=source, clinical=clinical)
+    if hospital and source.hospital not in (None, hospital):
+        raise DatasetError(
+            f"{record.id} is in the folder as a frame of the hospital {source.hospital}, and is said to be "
+            f"of {hospital}. Leave the hospital that holds; {_REMOVE}"
+        )
+    known = dict(record.clinical or {})
+    spelt = {name.casefold(): name for name in known}
+    told = {spelt.get(name.casefold(), name): value for name, value in clinical.items()}
+    told = {name: without_high_age(name, value) for name, value in told.items()}
+    if against := [name for name in told if known.get(name, told[name]) != told[name]]:
+        ours, theirs = (listed(f"{name} {values[name]}" for name in against) for values in (known, told))
+        raise DatasetError(
+            f"{record.id} is in the folder with {ours}, and is said to have {theirs}. Leave the value that "
+            f"holds; {_REMOVE}"
+        )
+    source = msgspec.structs.replace(
+        source, hospital=source.hospital or hospital, manufacturer=source.manufacturer or maker
+    )
+    return msgspec.structs.replace(record, source=source, clinical={**known, **told} or None)
 
 
 def with_keys(

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logit
 
+from ..disk.ages import without_high_age
 from ..disk.atomic import write_result
 from ..errors import DatasetError
 from .cases import CaseRow
@@ -274,7 +275,8 @@ def fuse(score: float, record: ClinicalRecord, fusion: Fusion) -> float:
     if not 0 <= score <= 1:
         raise ValueError(f"The score is {score}: give the malignancy of a node, from 0 to 1.")
     total = fusion.intercept + fusion.image * float(_logit([score])[0])
-    total += sum(variable.adds(record.get(variable.name)) for variable in fusion.variables)
+    known = _known_of(record)
+    total += sum(variable.adds(known.get(variable.name)) for variable in fusion.variables)
     return float(expit(total))
 
 
@@ -327,8 +329,13 @@ def facts_of(row: CaseRow, records: Mapping[str, ClinicalRecord]) -> dict[str, V
         name: value for name in OF_THE_ROW if (value := getattr(row, name)) is not None
     }
     for key in (row.patient, row.id, f"{row.id}/{row.node}"):
-        found |= {name: value for name, value in records.get(key, {}).items() if value is not None}
+        found |= _known_of(records.get(key, {}))
     return found
+
+
+def _known_of(record: ClinicalRecord) -> dict[str, float | str]:
+    """The values that are there, ages of 90 and more as 90: the file of a fusion holds the greatest."""
+    return {name: without_high_age(name, value) for name, value in record.items() if value is not None}
 
 
 def missing_of(

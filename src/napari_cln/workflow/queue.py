@@ -21,7 +21,6 @@ from ..types import Case, Frame
 __all__ = [
     "Candidate",
     "Disagreement",
-    "_overlap",
     "describe_agreement",
     "find_undecided",
     "suggest_frames",
@@ -97,8 +96,16 @@ def suggest_frames(
     if folder is not None:
         second = second_readings(folder)
         for case, index in cases:
-            agreement = _agreement(folder, case.id) if case.id in second else None
-            signs.append(signs_of_case(case, index=index, novelty=novelty.get(case.id), agreement=agreement))
+            pair = _most_apart(undecided(folder, case.id)) if case.id in second else None
+            signs.append(
+                signs_of_case(
+                    case,
+                    index=index,
+                    novelty=novelty.get(case.id),
+                    agreement=None if pair is None else _overlap(pair),
+                    opposed=_truths(pair) if pair is not None and pair.is_opposed else "",
+                )
+            )
     return rank(signs, most)
 
 
@@ -124,11 +131,6 @@ def _signs_of_candidate(one: Candidate, novelty: float | None) -> FrameSigns:
         novelty=novelty,
         doubt=reading.doubt,
     )
-
-
-def _agreement(folder: TrainingFolder, case_id: str) -> float | None:
-    """Dice with the reader who differs most; None where there is nothing to decide."""
-    return min((_overlap(pair) for pair in undecided(folder, case_id)), default=None)
 
 
 # ------------------------------------------------------------ second readings
@@ -160,7 +162,7 @@ def describe_agreement(folder: TrainingFolder, reader: str, case_id: str) -> str
     Returns
     -------
     str
-        Dice on this frame, and kappa of the truths over all frames of that reader.
+        Dice and truths that differ on this frame, and kappa of the truths over all frames of that reader.
 
     Raises
     ------
@@ -168,13 +170,13 @@ def describe_agreement(folder: TrainingFolder, reader: str, case_id: str) -> str
         If there is no such reading, or a file of it is damaged.
     """
     pair = read_pair(folder, case_id, reader)
-    overlap = dice(pair.first.mask, pair.second.mask)
+    overlap = dice(*pair.masks)
     same = "both readers see no node" if isnan(overlap) else f"Dice with the first reading {overlap:.2f}"
-    return f"Second reading saved: {same}.{_kappa(folder, reader)}"
+    return f"Second reading saved: {same}{_and_truths(pair)}.{_kappa(folder, reader)}"
 
 
 def find_undecided(folder: TrainingFolder, case_id: str, who: str) -> Disagreement:
-    """Find the reading that differs most from what the folder has of a frame.
+    """Find the reading that differs most from what the folder has of a frame, one of another diagnosis first.
 
     Parameters
     ----------
@@ -192,13 +194,11 @@ def find_undecided(folder: TrainingFolder, case_id: str, who: str) -> Disagreeme
     DatasetError
         If a file of the frame is damaged.
     """
-    pairs = undecided(folder, case_id)
-    if not pairs:
+    pair = _most_apart(undecided(folder, case_id))
+    if pair is None:
         return Disagreement(case_id=case_id)
-    pair = min(pairs, key=_overlap)
-    reader, truths = str(pair.second.annotator), (pair.first.label, pair.second.label)
-    other = f", {truths[0]} against {truths[1]}" if truths[0] != truths[1] else ""
-    words = f"{reader} reads this frame otherwise: Dice {_overlap(pair):.2f}{other}."
+    reader = str(pair.second.annotator)
+    words = f"{reader} reads this frame otherwise: Dice {_overlap(pair):.2f}{_and_truths(pair)}."
     words += _kappa(folder, reader)
     may = may_decide(folder, pair, who)
     if not may:
@@ -206,10 +206,27 @@ def find_undecided(folder: TrainingFolder, case_id: str, who: str) -> Disagreeme
     return Disagreement(case_id=case_id, words=words, pair=pair, may_decide=may)
 
 
+def _most_apart(pairs: Iterable[ReadingPair]) -> ReadingPair | None:
+    """Choose the pair to decide on first: benign against metastatic, else that of the least Dice."""
+    return min(pairs, key=lambda pair: (not pair.is_opposed, _overlap(pair)), default=None)
+
+
 def _overlap(pair: ReadingPair) -> float:
     """Return the Dice of two readings, in [0, 1]; 1 where neither outlines a node."""
-    overlap = dice(pair.first.mask, pair.second.mask)
+    overlap = dice(*pair.masks)
     return 1.0 if isnan(overlap) else overlap  # they differ in the truth alone
+
+
+def _truths(pair: ReadingPair) -> str:
+    """Say which truths differ, the first reader's against the second's."""
+    return ", ".join(
+        f"{'' if node is None else f'node {node} '}{first} against {second}"
+        for node, first, second in pair.truths_apart
+    )
+
+
+def _and_truths(pair: ReadingPair) -> str:
+    return f", {words}" if (words := _truths(pair)) else ""
 
 
 def _kappa(folder: TrainingFolder, reader: str) -> str:

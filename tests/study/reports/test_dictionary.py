@@ -66,6 +66,37 @@ def test_each_sentence_keeps_its_own_place():
     ]
 
 
+@pytest.mark.parametrize(
+    "said",
+    ["levels II to IV", "levels IV to II", "levels IV-II", "levels IV–II", "levels 4 through 2",
+     "levels IVa to IIb", "levels II, III and IV", "levels 2, 3, 4", "levels II, III, and IV",
+     "Ⅳ至Ⅱ区", "Ⅱ到Ⅳ区", "IV-II区", "IV～II区"],
+)  # fmt: skip
+def test_a_range_of_levels_is_read_in_both_directions(said):
+    (finding,) = read_report(f"Metastatic: {said}.").findings
+
+    assert finding.levels == ("II", "III", "IV")
+
+
+@pytest.mark.parametrize(
+    ("said", "levels"),
+    [
+        ("levels VI, IV to II", ("II", "III", "IV", "VI")),
+        ("levels V to IV and II", ("II", "IV", "V")),
+        ("levels IV, II", ("II", "IV")),
+        ("levels IV and II", ("II", "IV")),
+        ("level II, 4 mm", ("II",)),
+        ("level II, 4 x 3 mm", ("II",)),
+        ("level II, 4.5 mm", ("II",)),
+        ("level 2, 3 nodes", ("II",)),
+    ],
+)
+def test_levels_beside_a_range_are_read(said, levels):
+    (finding,) = read_report(f"Metastatic node at {said}.").findings
+
+    assert finding.levels == levels
+
+
 def test_a_clause_keeps_its_own_side():
     normal, metastatic = read_report("Normal nodes on the right, metastatic node on the left.").findings
 

@@ -13,6 +13,7 @@ from itertools import islice, product, zip_longest
 from pathlib import Path
 from typing import Any
 
+from ...disk.ages import names_birth, without_high_age
 from ...disk.cells import parse_number
 from ...disk.tables import Table, read_table
 from ...disk.user import hashed_key, read_salt
@@ -392,11 +393,9 @@ def _with_patient(row: TableRow, patients: Mapping[str, str | None]) -> TableRow
 ClinicalValues = Mapping[str, float | str]
 """What is known of a patient, by the heading of its column; a missing value is no entry."""
 
-OLDEST = 90.0
-"""Ages above are not kept: with few such patients, an age tells who it is."""
 MOST_WORDS = 12
 LONGEST = 40
-AGES = {"age", "alter", "年龄", "edad", "âge"}
+BORN_FROM, BORN_UNTIL = 1850, 2100
 _DATE_ALONE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}(?:[ T].*)?|\d{4}年.*|(?:19|20)\d{6}")
 MISSING = {"", "na", "n/a", "nan", "none", "null", "unknown", "missing", "-", "?", "."}
 
@@ -413,13 +412,13 @@ def read_clinical(table: Table, columns: Sequence[str]) -> list[ClinicalValues]:
     Returns
     -------
     list of dict of str to float or str
-        Ages of 90 and more as 90; words without case.
+        Ages of 90 and more as 90, in columns whose heading names an age; words without case.
 
     Raises
     ------
     DatasetError
-        If there is no such column, or it holds dates, long texts, or more words than a category has: these
-        may tell who a patient is.
+        If there is no such column, or it holds dates, years of birth, long texts, or more words than a
+        category has: these may tell who a patient is.
     """
     known = {same_text(heading): heading for heading in table.headings}
     records: list[dict[str, float | str]] = [{} for _ in table.rows]
@@ -462,5 +461,10 @@ def _value(text: str, heading: str, name: str, line: int) -> float | str:
                 f"{name} has a text of {len(text)} characters in line {line} of the column {heading!r}. A "
                 "clinical record takes numbers and single words."
             ) from None
-        return text
-    return min(number, OLDEST) if same_text(heading) in AGES else number
+        return without_high_age(heading, text)
+    if names_birth(heading) and BORN_FROM <= number <= BORN_UNTIL:
+        raise DatasetError(
+            f"{name} has a year in line {line} of the column {heading!r}. A year of birth tells the age of "
+            "those over 90 too: give the age instead, or leave the column out."
+        )
+    return without_high_age(heading, number)

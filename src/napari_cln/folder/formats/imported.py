@@ -58,7 +58,8 @@ class ImportOptions:
         The folder in which an image lies is named after its patient.
     clinical : sequence of str
         Headings of the table that are kept as each patient's clinical record, such as ``["age", "sex"]``:
-        numbers and a few words. Ages of 90 and more become 90; dates and names are refused.
+        numbers and a few words. Ages of 90 and more become 90 where the heading names an age; dates, years of
+        birth and names are refused.
     other_patients : bool
         A training folder whose patient keys were made with another salt has none of this folder's patients.
     suggest : callable, optional

@@ -242,6 +242,7 @@ def _said(
             raise DatasetError(
                 f"{image.name} is of {len(cines)} cines in the table.", "Leave the one that holds."
             )
+        hospital, clinical = _hospital(rows, image), _clinical(rows, image)
         masks: dict[Path, _Facts] = {}
         for row in rows:
             if row.mask:
@@ -264,15 +265,34 @@ def _said(
         cine=cines.pop() if cines else None,
         facts=facts,
         masks=masks,
-        hospital=_one(rows, "hospital"),
-        scanner=_one(rows, "scanner"),
-        clinical={name: value for row in rows for name, value in row.clinical.items()},
+        hospital=hospital,
+        scanner=next((row.scanner for row in rows if row.scanner), None),
+        clinical=clinical,
     )
 
 
-def _one(rows: Sequence[TableRow], name: str) -> str | None:
-    """Place where an image was made, from the first of its rows that says it."""
-    return next((value for row in rows if (value := getattr(row, name))), None)
+def _hospital(rows: Sequence[TableRow], image: Path) -> str | None:
+    """Place where an image was made; a table that says two is refused."""
+    said = list({same_text(row.hospital): row.hospital for row in rows if row.hospital}.values())
+    if len(said) > 1:
+        raise DatasetError(
+            f"{image.name} is of the hospitals {said[0]} and {said[1]} in {len(rows)} rows.",
+            "Leave the one that holds.",
+        )
+    return said[0] if said else None
+
+
+def _clinical(rows: Sequence[TableRow], image: Path) -> ClinicalValues:
+    """What is known of an image's patient; rows that say different values are refused."""
+    known: dict[str, float | str] = {}
+    for row in rows:
+        for name, value in row.clinical.items():
+            if known.setdefault(name, value) != value:
+                raise DatasetError(
+                    f"{image.name} has {name} {known[name]} and {value} in {len(rows)} rows.",
+                    "Leave the value that holds, or leave the column out: it is kept of the patient.",
+                )
+    return known
 
 
 def _facts(rows: Sequence[TableRow], image: Path) -> _Facts:

@@ -22,7 +22,7 @@ from ..dataset import TrainingFolder, read_not_judged
 from ..pictures import hash_pixels
 from ..record import SCHEMA, NodeEntry, Provenance, Record, case_of, is_unknown
 from ..screens import PIXELS_SEEN
-from ..state import State, hashes_of, history_entry, masks_of, with_keys
+from ..state import State, hashes_of, history_entry, masks_of, with_keys, with_origin
 from .imported import Found, ImportedFrame, Incoming
 
 VOLUMES = {"nrrd": (".nrrd", ".seg.nrrd"), "nifti": (".nii.gz", "_mask.nii.gz")}
@@ -231,7 +231,8 @@ def adopt(study: TrainingFolder, parcel: ImportedFrame) -> Case:
     ------
     DatasetError
         If the folder has the frame already with other masks or truths; both are then kept, the new one
-        among the revisions. And if it has it under another patient, clip, side, hospital or scale.
+        among the revisions. And if it has it under another patient, clip, side, hospital or scale, or with
+        another clinical value.
     """
     annotation, about = parcel.annotation, parcel.about
     if parcel.stored is None:
@@ -284,15 +285,11 @@ def _with_facts_of(former: Record, other: Record) -> Record:
     DatasetError
         If the two contradict each other.
     """
-    for name, ours, theirs in (
-        ("hospital", former.source.hospital, other.source.hospital),
-        ("scale", former.spacing_mm, other.spacing_mm),
-    ):
-        if None not in (ours, theirs) and ours != theirs:
-            raise DatasetError(
-                f"{former.id} is in the folder with another {name} ({ours}) than in what is imported "
-                f"({theirs}). The folder's stays: correct the one that is wrong."
-            )
+    if None not in (former.spacing_mm, other.spacing_mm) and former.spacing_mm != other.spacing_mm:
+        raise DatasetError(
+            f"{former.id} is in the folder with another scale ({former.spacing_mm}) than in what is imported "
+            f"({other.spacing_mm}). The folder's stays: correct the one that is wrong."
+        )
     is_unnamed = is_unknown(other.patient_key)
     cine = None if is_unnamed and not is_unknown(former.patient_key) and former.cine_key else other.cine_key
     record = with_keys(
@@ -301,14 +298,10 @@ def _with_facts_of(former: Record, other: Record) -> Record:
         cines=(cine,) if cine else (),
         split=other.split,
     )
-    here, there = former.source, other.source
-    source = msgspec.structs.replace(
-        here,
-        hospital=here.hospital or there.hospital,
-        manufacturer=here.manufacturer or there.manufacturer,
+    source = other.source
+    record = with_origin(
+        record, hospital=source.hospital, maker=source.manufacturer, clinical=other.clinical or {}
     )
-    clinical = {**(other.clinical or {}), **(former.clinical or {})} or None
-    record = msgspec.structs.replace(record, source=source, clinical=clinical)
     if former.spacing_mm is None and other.spacing_mm is not None:
         record = msgspec.structs.replace(
             record, spacing_mm=other.spacing_mm, spacing_source=other.spacing_source

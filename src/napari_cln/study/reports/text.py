@@ -29,10 +29,14 @@ Status = Literal["affirmed", "negated", "doubted", "past", "elsewhere"]
 SENTENCE = re.compile(r"(?:[^.;!?。；！？\n]|\.(?=\d|[a-z]))+[.;!?。；！？]*")
 COMMA = re.compile(r"[,:](?!\s*(?:none|no\b|negative|无|未见))")
 LEVEL = re.compile(
-    r"\blevels?\s+([ivx\d]+[ab]?(?:\s*(?:to|and|or|,|-|–|/|&)\s*[ivx\d]+[ab]?\b)*)"
-    r"|((?:[ivx]+|[ⅰ-ⅶⅠ-Ⅶ]|[1-7])(?:[、,\-–/和及至][ivx\dⅰ-ⅶⅠ-Ⅶ]+)*)\s*[ab]?区",
+    r"\blevels?\s+([ivx\d]+[ab]?(?:\s*(?:to|through|and|or|-|–|—|~|/|&)\s*[ivx\d]+[ab]?\b"
+    # a number after a comma is a level in a list of them alone: "level II, 4 mm"
+    r"|\s*,\s*(?:(?:and|or)\s+)?(?:[ivx]+|[1-7](?=[ab]?\s*(?:[,;:)]|\.(?!\d)|(?:and|or|to|on|in)\b|[-–/]|$)))[ab]?\b)*)"
+    r"|((?:[ivx]+|[ⅰ-ⅶⅠ-Ⅶ]|[1-7])(?:[、,\-–—~/和及至到][ivx\dⅰ-ⅶⅠ-Ⅶ]+)*)\s*[ab]?区",
     re.IGNORECASE,
 )
+THROUGH = ("to", "through", "-", "–", "—", "~", "至", "到")
+"""Signs between the two ends of a range of levels."""
 ROMAN = ("I", "II", "III", "IV", "V", "VI", "VII")
 
 
@@ -174,15 +178,18 @@ def _read_sentence(
 def _clauses(plain: str, start: int, end: int, words: list[_Word]) -> list[tuple[int, int]]:
     """Parts of a sentence between commas, colons and words such as "but".
 
-    A comma inside a list ("no enlarged, calcified or cystic nodes") does not end the clause.
+    A comma inside a list ("no enlarged, calcified or cystic nodes", "levels II, III and IV") does not end
+    the clause.
     """
     ends = [word.start for word in words if "clause.ends" in word.meanings]
     lists = [word.start for word in words if "clause.lists" in word.meanings]
+    levels = [match.span() for match in LEVEL.finditer(plain, start, end)]
     cuts = set(ends)
     for comma in COMMA.finditer(plain, start, end):
         at = comma.start()
         stop = min((e for e in (*ends, end) if e > at), default=end)
         in_list = comma.group() == "," and any(at < word < stop for word in lists)
+        in_list |= any(first < at < last for first, last in levels)
         # "、" joins a Chinese list; "，" never does.
         if not in_list:
             cuts.add(at + 1)
@@ -226,19 +233,16 @@ def _place(
 
 
 def _levels(said: str) -> list[str]:
-    """Levels of "II to V", "IIA", "III、IV" or "4"."""
-    signs = re.findall(r"[ivx]+|\d|to|-|–|至", unicodedata.normalize("NFKC", said).lower())
+    """Levels of "II to V", "V to II", "IIA", "III、IV" or "4"."""
+    signs = re.findall(rf"[ivx]+|\d|{'|'.join(THROUGH)}", unicodedata.normalize("NFKC", said).lower())
     levels: list[str] = []
     through = False
     for sign in signs:
         name = ROMAN[int(sign) - 1] if sign in "1234567" else sign.upper()
-        if name not in ROMAN:
-            through = True
-        elif through and levels:
-            levels += ROMAN[ROMAN.index(levels[-1]) + 1 : ROMAN.index(name) + 1]
-            through = False
-        else:
-            levels.append(name)
+        if name in ROMAN:
+            ends = [ROMAN.index(name), ROMAN.index(levels[-1] if through and levels else name)]
+            levels += [*ROMAN[min(ends) : max(ends) + 1], name]  # the range, and where another may begin
+        through = sign in THROUGH
     return levels
 
 

@@ -239,7 +239,7 @@ class AboutRows(QWidget):
         self.patient, self.note, self.clinical = QLineEdit(), QLineEdit(), small()
         self.patient.setToolTip("Only a salted hash is saved. It keeps a patient on one side of every split.")
         self.note.setToolTip("Saved in the frame's record. No names, no dates.")
-        self.clinical.setToolTip("Of the clinical record that was imported; it is changed by an import.")
+        self.clinical.setToolTip("Of the clinical record that was imported; another import adds to it.")
         self._subject: PaintedMask | Image | None = None
         self._rows = form()
         self._rows.addRow("Patient", self.patient)
