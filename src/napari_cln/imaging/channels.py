@@ -118,7 +118,7 @@ def _flow_plane(flow: ColourFlow | None) -> Plane | None:
 def _on_both(regions: tuple[Region, ...], plane: Plane, box: Box) -> Plane:
     """A plane measured in one of two like views side by side, shown in the other one too."""
     middle = (box[0] + box[2]) // 2, (box[1] + box[3]) // 2
-    for one, other in _twins(regions):
+    for one, other in twin_views(regions):
         for here, there in ((one, other), (other, one)):
             if here[0] <= middle[0] < here[2] and here[1] <= middle[1] < here[3]:
                 return _copied(plane, here, there)
@@ -151,7 +151,7 @@ def contrast_views(frame: Frame) -> tuple[Box, Box] | None:
     """
     if frame.pixels.ndim == 2:
         return None
-    for one, other in _twins(frame.regions):
+    for one, other in twin_views(frame.regions):
         tints = [_tint(frame, box) for box in (one, other)]
         if max(tints) > 0.1 and min(tints) < 0.03:
             return (other, one) if tints[0] > tints[1] else (one, other)
@@ -165,8 +165,18 @@ def _tint(frame: Frame, box: Box) -> float:
     return float((np.ptp(part[lit], axis=1) / part[lit].max(axis=1)).mean()) if lit.sum() >= 9 else 0.0
 
 
-def _twins(regions: tuple[Region, ...]) -> list[tuple[Box, Box]]:
-    """Pairs of views that lie side by side with the same size and scale."""
+def twin_views(regions: tuple[Region, ...]) -> list[tuple[Box, Box]]:
+    """Find pairs of views side by side that have the same scale and, but for a line or two, the same size.
+
+    Parameters
+    ----------
+    regions : tuple of Region
+
+    Returns
+    -------
+    list of (Box, Box)
+        Both of a pair cut to the size that they have in common.
+    """
     tissue = [region for region in regions if region.kind == "tissue"]
     pairs = []
     for at, one in enumerate(tissue):
@@ -174,15 +184,16 @@ def _twins(regions: tuple[Region, ...]) -> list[tuple[Box, Box]]:
             sizes = [(box[2] - box[0], box[3] - box[1]) for box in (one.box, other.box)]
             alike = max(abs(sizes[0][0] - sizes[1][0]), abs(sizes[0][1] - sizes[1][1])) <= 2
             if alike and one.has_scale_of(other) and not one.overlaps(other):
-                pairs.append((one.box, other.box))
+                rows, columns = map(min, zip(*sizes, strict=True))
+                pairs.append((_cut(one.box, rows, columns), _cut(other.box, rows, columns)))
     return pairs
 
 
+def _cut(box: Box, rows: int, columns: int) -> Box:
+    return box[0], box[1], box[0] + rows, box[1] + columns
+
+
 def _copied(plane: Plane, here: Box, there: Box) -> Plane:
-    rows = min(here[2] - here[0], there[2] - there[0])
-    columns = min(here[3] - here[1], there[3] - there[1])
     both = plane.copy()
-    both[there[0] : there[0] + rows, there[1] : there[1] + columns] = plane[
-        here[0] : here[0] + rows, here[1] : here[1] + columns
-    ]
+    both[there[0] : there[2], there[1] : there[3]] = plane[here[0] : here[2], here[1] : here[3]]
     return both
