@@ -9,9 +9,10 @@ import pytest
 from elastograms import elastogram_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib import colormaps
 from scipy import ndimage
 
-from napari_cln.imaging.channels import despeckle, measured_channels
+from napari_cln.imaging.channels import contrast_views, despeckle, measured_channels
 from napari_cln.imaging.elastogram import find_elastogram
 from napari_cln.imaging.overlay import read_marks
 from napari_cln.imaging.preprocessing import prepare
@@ -135,6 +136,41 @@ def test_contrast_is_found_in_the_tinted_of_two_like_views():
 
     assert plane[50, 50] == plane[50, 170] > 100
     assert plane[50, 110] == 0
+
+
+def beside(grey, coloured):
+    """Two views of one size side by side, the left one grey."""
+    height, width = grey.shape
+    pixels = np.zeros((height, 2 * width + 10, 3), np.uint8)
+    pixels[:, :width], pixels[:, width + 10 :] = grey[..., None], coloured
+    boxes = (0, 0, height, width), (0, width + 10, height, 2 * width + 10)
+    return Frame(pixels=pixels, regions=tuple(Region(box=box, spacing_mm=(0.1, 0.1)) for box in boxes))
+
+
+@pytest.mark.parametrize("opacity", [0.35, 1.0])
+def test_an_elastogram_beside_its_grey_view_is_no_contrast_agent(opacity):
+    plain, node = still()
+    coloured, _, _ = elastogram_of(plain, node, opacity=opacity)
+    frame = beside(plain.grey, coloured.pixels)
+
+    assert set(measured_channels(frame, None, find_elastogram(frame))) == {"stiffness"}
+    assert contrast_views(frame) is None
+
+
+def test_flow_beside_its_grey_view_is_no_contrast_agent():
+    plain, _ = still()
+    coloured = np.repeat(plain.grey[..., None], 3, axis=2)
+    coloured[60:180, 40:280] = (220, 80, 10)
+
+    assert "contrast" not in measured_channels(beside(plain.grey, coloured), None, None)
+
+
+@pytest.mark.parametrize("colours", ["copper", "hot"])
+def test_an_agent_is_found_in_speckle_that_goes_from_black_to_the_end_of_its_map(colours):
+    plain, _ = still()
+    agent = colormaps[colours](np.clip(2.0 * plain.grey / 255, 0, 1))[..., :3] * 255
+
+    assert "contrast" in measured_channels(beside(plain.grey, agent.astype(np.uint8)), None, None)
 
 
 def test_despeckling_smooths_tissue_and_keeps_the_edge():

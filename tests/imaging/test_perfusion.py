@@ -157,6 +157,34 @@ def test_the_mask_may_lie_in_either_view():
     np.testing.assert_allclose(one.node, other.node)
 
 
+def test_a_node_outlined_before_the_agent_comes_is_measured_in_the_agents_view():
+    frames, mask = clip(breath=0)
+
+    before, later = (perfusion(frames, mask, at=at, dynamic_range_db=DECIBEL) for at in (0, 20))
+
+    assert not frames[0].pixels[:, 160:].any()
+    np.testing.assert_allclose(before.node, later.node)
+    assert before.wash_in == later.wash_in is not None
+
+
+def test_two_views_of_which_neither_is_tinted_are_refused():
+    frames, mask = clip(tinted=False)
+
+    with pytest.raises(ValueError, match=r"which one shows the agent can't be told\. Use a clip"):
+        perfusion(frames, mask, at=20)
+
+
+@pytest.mark.parametrize("less", [(1, 0), (0, 2)])
+def test_views_that_differ_by_a_line_or_two_are_one_size(less):
+    frames, mask = clip(breath=0)
+    cut = Region(box=(0, 160, 120 - less[0], 300 - less[1]), spacing_mm=(0.1, 0.1))
+    uneven = [replace(frame, regions=(frame.regions[0], cut)) for frame in frames]
+
+    found = perfusion(uneven, mask, at=20, dynamic_range_db=DECIBEL)
+
+    np.testing.assert_allclose(found.node, perfusion(frames, mask, at=20, dynamic_range_db=DECIBEL).node)
+
+
 def test_without_a_dynamic_range_the_curve_is_of_grey_values():
     frames, mask = clip(breath=0)
 

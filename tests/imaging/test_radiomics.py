@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from elastograms import elastogram_of
+from scipy.special import ellipe
 
 from napari_cln.errors import InputError
 from napari_cln.imaging.radiomics import (
     CODES,
     cooccurrence_features,
     discretise,
+    outline_length,
     radiomics,
     run_length_features,
     statistics,
@@ -116,6 +118,80 @@ def test_without_millimetres_lengths_are_in_pixels():
     found = radiomics(frame, node)
 
     assert (found.spacing_mm, found.grid_mm, found.features["shape_area"]) == (None, None, 800)
+
+
+def ellipse(long, short, degrees=0.0, spacing=(1.0, 1.0)):
+    """A turned ellipse of two half axes in its middle, in the unit of the spacing, and its circumference."""
+    half = int(1.1 * long / min(spacing)) + 3
+    rows, columns = np.mgrid[-half : half + 1, -half : half + 1]
+    y, x = rows * spacing[0], columns * spacing[1]
+    turn = np.radians(degrees)
+    along, across = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
+    mask = (along / long) ** 2 + (across / short) ** 2 <= 1
+    return mask, 4 * long * ellipe(1 - (short / long) ** 2)
+
+
+@pytest.mark.parametrize(
+    ("shape", "off"),
+    [
+        ((5, 5), 0.02),
+        ((10, 10), 0.01),
+        ((40, 40), 0.01),
+        ((100, 100), 0.01),
+        ((100, 30), 0.01),
+        ((100, 30, 34), 0.01),
+        ((60, 10, 71), 0.01),
+        ((6, 3, 20, (0.1, 0.05)), 0.01),
+        ((6, 3, 70, (0.05, 0.12)), 0.01),
+    ],
+)
+def test_the_perimeter_is_the_length_of_the_outline(shape, off):
+    mask, length = ellipse(*shape)
+
+    assert outline_length(mask, *shape[3:]) == pytest.approx(length, rel=off)
+
+
+@pytest.mark.parametrize(
+    ("size", "spacing", "off"),
+    [
+        ((159, 159), (1, 1), 0.01),
+        ((19, 279), (0.1, 0.05), 0.015),
+        ((19, 279), (0.05, 0.1), 0.015),
+        ((1, 20), (1, 1), 0.01),
+        ((1, 20), (0.1, 0.05), 0.03),
+        ((20, 1), (1, 1), 0.01),
+        ((2, 40), (1, 1), 0.02),
+    ],
+)
+def test_the_perimeter_of_a_bar_is_twice_its_sides(size, spacing, off):
+    sides = 2 * (size[0] * spacing[0] + size[1] * spacing[1])
+
+    assert outline_length(np.ones(size, bool), spacing) == pytest.approx(sides, rel=off)
+
+
+def test_one_pixel_has_an_outline_and_none_has_none():
+    assert 4 <= outline_length(np.ones((1, 1), bool)) < 8
+    assert outline_length(np.zeros((9, 9), bool)) == 0
+
+
+def test_the_border_of_a_hole_counts():
+    outer, outside = ellipse(40, 40)
+    inner, inside = ellipse(15, 15)
+    margin = (len(outer) - len(inner)) // 2
+
+    assert outline_length(outer & ~np.pad(inner, margin)) == pytest.approx(outside + inside, rel=0.01)
+
+
+def test_a_disc_is_rounder_than_a_square():
+    grey = np.random.default_rng(0).integers(40, 90, (140, 140), dtype=np.uint8)
+    frame = Frame(pixels=grey, spacing_mm=(0.1, 0.1), scan_area=(0, 0, 140, 140))
+    disc = np.pad(ellipse(45, 45)[0], 18)[:140, :140]
+    square = np.pad(np.ones((80, 80), bool), 30)
+
+    one, two = (radiomics(frame, mask).features["shape_circularity"] for mask in (disc, square))
+
+    assert one == pytest.approx(1, abs=0.02)
+    assert two == pytest.approx(np.pi / 4, abs=0.02)
 
 
 def test_the_scale_of_the_frame_does_not_matter_much():

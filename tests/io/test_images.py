@@ -4,6 +4,7 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
+from encode import ycbcr
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -58,6 +59,48 @@ def test_few_bits_in_a_16_bit_png_are_scaled_and_noted(tmp_path, lymph_node, bit
     assert frame.warnings == (
         f"The 16-bit file holds no value above {2**bits - 1} and was read as {bits}-bit.",
     )
+
+
+@pytest.mark.parametrize("form", ["jp2", "j2k"])
+@pytest.mark.parametrize("samples", [1, 2, 3, 4], ids=["grey", "grey+alpha", "RGB", "RGBA"])
+@pytest.mark.parametrize("bits", [10, 12])
+def test_few_bits_in_a_16_bit_jpeg_2000_are_scaled_and_noted(tmp_path, lymph_node, form, bits, samples):
+    deep = (lymph_node[..., : min(3, samples)].astype(np.uint16) << (bits - 8)) | 1
+    if samples in (2, 4):
+        deep = np.dstack([deep[..., : samples - 1], np.full(deep.shape[:2], 65535, np.uint16)])
+    stream = imagecodecs.jpeg2k_encode(np.squeeze(deep), level=0, reversible=True, codecformat=form)
+    (tmp_path / f"a.{form}").write_bytes(stream)
+
+    with open_source(tmp_path / f"a.{form}") as source:
+        frame = source[0]
+
+    assert source.is_rgb == (samples > 2)
+    np.testing.assert_array_equal(frame.pixels, lymph_node if samples > 2 else lymph_node[..., 0])
+    assert frame.warnings == (
+        f"The 16-bit file holds no value above {2**bits - 1} and was read as {bits}-bit.",
+    )
+
+
+@pytest.mark.parametrize("bits", [10, 12, 16])
+def test_a_jpeg_2000_that_uses_all_of_its_bits_is_the_same_grey(tmp_path, grey, bits):
+    deep = grey.astype(np.uint16) << (bits - 8)
+    stream = imagecodecs.jpeg2k_encode(deep, level=0, bitspersample=bits, reversible=True)
+    (tmp_path / "a.jp2").write_bytes(stream)
+
+    frame = read_frame(tmp_path / "a.jp2")
+
+    np.testing.assert_array_equal(frame.pixels, grey)
+    assert frame.warnings == ()
+
+
+def test_a_dark_jpeg_2000_of_12_bits_stays_dark(tmp_path, grey):
+    stream = imagecodecs.jpeg2k_encode(grey.astype(np.uint16), level=0, bitspersample=12, reversible=True)
+    (tmp_path / "a.jp2").write_bytes(stream)
+
+    frame = read_frame(tmp_path / "a.jp2")
+
+    np.testing.assert_array_equal(frame.pixels, grey >> 4)
+    assert frame.warnings == ()
 
 
 @pytest.mark.parametrize(("said", "bits"), [(16, None), (12, 12)])
@@ -337,6 +380,28 @@ def test_imagej_unit_gives_millimetres(tmp_path, grey, unit, factor):
 
     assert frame.spacing_mm == pytest.approx((0.06, 0.05), rel=1e-4)
     assert frame.spacing_source == "tiff-imagej"
+
+
+@pytest.mark.parametrize("compression", [None, "lzw", "zlib", "jpeg2000"])
+def test_a_tiff_of_ycbcr_that_no_jpeg_decoder_turns_into_rgb_is_refused(tmp_path, lymph_node, compression):
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        ycbcr(lymph_node),
+        photometric="ycbcr",
+        compression=compression,
+        subsampling=(1, 1),
+    )
+
+    with pytest.raises(FrameReadError, match=r"a\.tif .* neither grey nor RGB\. Save it as grey or RGB"):
+        open_source(tmp_path / "a.tif")
+
+
+def test_a_tiff_of_ycbcr_in_jpeg_is_read_as_rgb(tmp_path, lymph_node):
+    tifffile.imwrite(tmp_path / "a.tif", ycbcr(lymph_node), photometric="ycbcr", compression="jpeg")
+
+    frame = read_frame(tmp_path / "a.tif")
+
+    assert np.abs(frame.pixels.astype(int) - lymph_node).mean() < 4
 
 
 @pytest.mark.parametrize("metadata", [{"unit": "pixel"}, {}])

@@ -3,6 +3,7 @@
 import csv
 from pathlib import Path
 
+import pydicom
 import pytest
 from PIL import Image
 
@@ -55,6 +56,21 @@ def test_stills_are_passed_over(tmp_path, capsys):
 
     assert main(["track", str(tmp_path / "still.png"), "--out", str(tmp_path / "out")]) == 0
     assert "0 nodes in 0 cines, 1 still passed over" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_cine_that_can_have_no_curve_keeps_its_nodes(tmp_path, capsys):
+    untimed = pydicom.dcmread(CINE)
+    del untimed.FrameTime, untimed.FrameIncrementPointer
+    untimed.save_as(tmp_path / "untimed.dcm")
+
+    assert main(["track", str(tmp_path / "untimed.dcm"), "--out", str(tmp_path / "out"), "--perfusion"]) == 1
+
+    assert [row["frames"] for row in table(tmp_path / "out" / "clips.csv")] == ["12"]
+    assert table(tmp_path / "out" / "perfusion.csv") == []
+    told = capsys.readouterr()
+    assert "1 node in 1 cine, 1 file failed" in told.out
+    assert "untimed.dcm: The clip does not say the time between its frames" in told.err
 
 
 @pytest.mark.parametrize("options", [[], ["--perfusion"]])

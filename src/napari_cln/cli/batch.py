@@ -264,7 +264,7 @@ def track_nodes(
         if result.n_frames == 1:
             n_stills += 1
             continue
-        n_clips += not result.message
+        n_clips += result.n_frames > 0
         n_nodes += len(result.tracks)
         n_failed += bool(result.message)
         if result.message:

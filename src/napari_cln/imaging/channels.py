@@ -12,6 +12,7 @@ from scipy import ndimage
 from skimage.restoration import denoise_nl_means
 
 from ..types import Box, ColourFlow, Frame, Region
+from .colour import hue_of
 from .elastogram import Elastogram
 from .measurement import bounds
 
@@ -21,6 +22,8 @@ Plane = NDArray[np.uint8]
 
 STRENGTH = 6.0
 """Strength of the smoothing, in standard deviations of a frame's own speckle."""
+LEAST_LIT = 9
+"""Pixels, of those looked at, from which a view has a colour at all."""
 
 
 def despeckle(grey: Frame | NDArray[np.uint8], *, strength: float = STRENGTH) -> Plane:
@@ -95,8 +98,10 @@ def measured_channels(
     elastogram : Elastogram, optional
         As :func:`napari_cln.find_elastogram` reads it.
     """
-    read = {"flow": _flow_plane(flow), "contrast": _contrast(frame)}
-    if elastogram is not None:
+    read = {"flow": _flow_plane(flow)}
+    if elastogram is None:
+        read["contrast"] = _contrast(frame)
+    else:
         read["stiffness"] = _on_both(frame.regions, elastogram.plane, elastogram.box)
     found = {name: plane for name, plane in read.items() if plane is not None and plane.any()}
     return found | dict(frame.channels)
@@ -118,7 +123,7 @@ def _flow_plane(flow: ColourFlow | None) -> Plane | None:
 def _on_both(regions: tuple[Region, ...], plane: Plane, box: Box) -> Plane:
     """A plane measured in one of two like views side by side, shown in the other one too."""
     middle = (box[0] + box[2]) // 2, (box[1] + box[3]) // 2
-    for one, other in _twins(regions):
+    for one, other in twin_views(regions):
         for here, there in ((one, other), (other, one)):
             if here[0] <= middle[0] < here[2] and here[1] <= middle[1] < here[3]:
                 return _copied(plane, here, there)
@@ -138,7 +143,7 @@ def _contrast(frame: Frame) -> Plane | None:
 
 
 def contrast_views(frame: Frame) -> tuple[Box, Box] | None:
-    """Find a tinted view of contrast agent beside a grey one of the same size and scale.
+    """Find a view of contrast agent, tinted throughout and in one hue, beside a grey one of its size.
 
     Parameters
     ----------
@@ -147,26 +152,53 @@ def contrast_views(frame: Frame) -> tuple[Box, Box] | None:
     Returns
     -------
     (Box, Box) or None
-        The grey view, and the agent's.
+        The grey view, and the agent's, of one size. None also where no agent has come yet: other frames of
+        the clip show which is which.
     """
     if frame.pixels.ndim == 2:
         return None
-    for one, other in _twins(frame.regions):
-        tints = [_tint(frame, box) for box in (one, other)]
-        if max(tints) > 0.1 and min(tints) < 0.03:
-            return (other, one) if tints[0] > tints[1] else (one, other)
+    for one, other in twin_views(frame.regions):
+        for still, agent in ((one, other), (other, one)):
+            if _is_grey(frame, still) and _is_tinted(frame, agent):
+                return still, agent
     return None
 
 
-def _tint(frame: Frame, box: Box) -> float:
-    """Strength of the colour of a view's lit pixels, in [0, 1]; 0 for a view that is grey."""
-    part = frame.pixels[box[0] : box[2] : 4, box[1] : box[3] : 4].astype(np.float32)
-    lit = part.max(axis=2) > 16
-    return float((np.ptp(part[lit], axis=1) / part[lit].max(axis=1)).mean()) if lit.sum() >= 9 else 0.0
+def _is_grey(frame: Frame, box: Box) -> bool:
+    _, tint = _lit(frame, box)
+    return tint.size < LEAST_LIT or float(tint.mean()) < 0.03
 
 
-def _twins(regions: tuple[Region, ...]) -> list[tuple[Box, Box]]:
-    """Pairs of views that lie side by side with the same size and scale."""
+def _is_tinted(frame: Frame, box: Box) -> bool:
+    """Tell whether a view has one hue all over; an elastogram has many, on grey tissue, as flow has."""
+    colours, tint = _lit(frame, box)
+    tinted = tint > 0.1
+    counted = tinted | (colours.max(axis=1) < 250)  # maps of an agent may end in white
+    if counted.sum() < LEAST_LIT or tinted.sum() < 0.8 * counted.sum():
+        return False
+    hues = np.radians(hue_of(colours[tinted]))
+    return float(abs(np.exp(1j * hues).mean())) > 0.8  # from red to yellow 0.9, along a rainbow 0.5
+
+
+def _lit(frame: Frame, box: Box) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Colours (N, 3) of some of a view's pixels that are not black, and how strong each is, in [0, 1]."""
+    part = frame.pixels[box[0] : box[2] : 4, box[1] : box[3] : 4].reshape(-1, 3)
+    lit = part[part.max(axis=1) > 16]
+    return lit, (np.ptp(lit, axis=1) / lit.max(axis=1)).astype(np.float32)
+
+
+def twin_views(regions: tuple[Region, ...]) -> list[tuple[Box, Box]]:
+    """Find pairs of views side by side that have the same scale and, but for a line or two, the same size.
+
+    Parameters
+    ----------
+    regions : tuple of Region
+
+    Returns
+    -------
+    list of (Box, Box)
+        Both of a pair cut to the size that they have in common.
+    """
     tissue = [region for region in regions if region.kind == "tissue"]
     pairs = []
     for at, one in enumerate(tissue):
@@ -174,15 +206,16 @@ def _twins(regions: tuple[Region, ...]) -> list[tuple[Box, Box]]:
             sizes = [(box[2] - box[0], box[3] - box[1]) for box in (one.box, other.box)]
             alike = max(abs(sizes[0][0] - sizes[1][0]), abs(sizes[0][1] - sizes[1][1])) <= 2
             if alike and one.has_scale_of(other) and not one.overlaps(other):
-                pairs.append((one.box, other.box))
+                rows, columns = map(min, zip(*sizes, strict=True))
+                pairs.append((_cut(one.box, rows, columns), _cut(other.box, rows, columns)))
     return pairs
 
 
+def _cut(box: Box, rows: int, columns: int) -> Box:
+    return box[0], box[1], box[0] + rows, box[1] + columns
+
+
 def _copied(plane: Plane, here: Box, there: Box) -> Plane:
-    rows = min(here[2] - here[0], there[2] - there[0])
-    columns = min(here[3] - here[1], there[3] - there[1])
     both = plane.copy()
-    both[there[0] : there[0] + rows, there[1] : there[1] + columns] = plane[
-        here[0] : here[0] + rows, here[1] : here[1] + columns
-    ]
+    both[there[0] : there[2], there[1] : there[3]] = plane[here[0] : here[2], here[1] : here[3]]
     return both

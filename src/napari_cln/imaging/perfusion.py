@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -25,7 +26,7 @@ from scipy.optimize import least_squares
 from scipy.special import gammainc, gammaincc, lambertw
 
 from ..types import Box, Frame
-from .channels import contrast_views
+from .channels import contrast_views, twin_views
 from .tracking import rolled, shift_between
 
 __all__ = ["TimeIntensity", "WashIn", "perfusion", "perfusion_of_each"]
@@ -39,6 +40,13 @@ MOST_WHITE = 0.98
 UNTIMED = (
     "The clip does not say the time between its frames, so it has no curve over time. Use the file as the "
     "machine stored it."
+)
+ASKED = 10
+"""Frames, spread over a clip, that are asked which of two views is the agent's."""
+UNTINTED = (
+    "Two views of one size stand side by side, and neither is tinted all over in the frame of the mask or in "
+    f"{ASKED} over the clip: which one shows the agent can't be told. Use a clip whose agent is tinted, or "
+    "that shows the agent's view alone."
 )
 Floats = NDArray[np.float64]
 T = TypeVar("T", bound=np.generic)
@@ -124,7 +132,7 @@ def perfusion(
         A clip with the time of each frame, or between them; read one by one.
     mask : ndarray of bool, shape (H, W)
         The node in one frame. Where a grey view and the agent's stand side by side with the same size and
-        scale, it may lie in either.
+        scale, it may lie in either, and the frame may be one before the agent comes.
     at : int
         Number of that frame. The mask is moved along with the picture in the others.
     dynamic_range_db : float, optional
@@ -137,8 +145,8 @@ def perfusion(
     Raises
     ------
     ValueError
-        If the clip does not say the time of its frames, is shorter than 8 frames, or the mask is empty or
-        does not fit.
+        If the clip does not say the time of its frames, is shorter than 8 frames, or has two like views of
+        which neither is tinted; or if the mask is empty or does not fit.
 
     Examples
     --------
@@ -173,7 +181,9 @@ def perfusion_of_each(
     """
     if dynamic_range_db is not None and not dynamic_range_db > 0:
         raise ValueError(f"dynamic_range_db is {dynamic_range_db}: give decibels above 0.")
-    views = {at: _Views.of(frames, at) for at in dict.fromkeys(at for at, _ in nodes)}
+    views: dict[int, _Views] = {}
+    for at in dict.fromkeys(at for at, _ in nodes):
+        views[at] = _Views.of(frames, at, next(iter(views.values()), None))
     followed = [_Followed(at, mask, views[at], len(frames)) for at, mask in nodes]
     top = float(_linear(np.array(WHITE), dynamic_range_db))
     times_s: list[float | None] = []
@@ -200,15 +210,14 @@ class _Views:
     frame_time_s: float | None
 
     @classmethod
-    def of(cls, frames: Frames, at: int) -> _Views:
-        """Those of a frame of a clip."""
+    def of(cls, frames: Frames, at: int, known: _Views | None = None) -> _Views:
+        """Those of a frame of a clip, whose views may be known from another one."""
         first = frames[at]
         if first.frame_time_s is None and first.time_s is None:
             raise ValueError(UNTIMED)
         if len(frames) < 8:
             raise ValueError(f"The clip has {len(frames)} frames: a curve over time needs 8 or more.")
-        whole = (0, 0, *first.shape)
-        still, agent = contrast_views(first) or (whole, whole)
+        still, agent = (known.still, known.agent) if known else _views_of_clip(frames, first)
         reference = _part(first.grey, still).copy()  # the frame is let go
         return cls(
             still=still,
@@ -221,6 +230,20 @@ class _Views:
     def shift_to(self, frame: Frame) -> tuple[int, int]:
         """Shift of the picture from here to another frame."""
         return shift_between(self.reference, _part(frame.grey, self.still))
+
+
+def _views_of_clip(frames: Frames, first: Frame) -> tuple[Box, Box]:
+    """Grey view and agent's as the first frame shows them, or another, if no agent is there yet; both are the
+    whole frame where it has no two views.
+    """
+    whole = (0, 0, *first.shape)
+    if not twin_views(first.regions):
+        return whole, whole
+    spread = np.linspace(0, len(frames) - 1, ASKED).astype(int).tolist()
+    for frame in chain([first], (frames[index] for index in dict.fromkeys(spread))):
+        if (views := contrast_views(frame)) is not None:
+            return views
+    raise ValueError(UNTINTED)
 
 
 class _Followed:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage.measure import label, perimeter
+from skimage.measure import find_contours, label
 from skimage.morphology import disk
 
 from ..errors import InputError
@@ -418,8 +418,7 @@ def _shape(node: Mask, spacing: Spacing | None) -> dict[str, float]:
         np.cov(points.T, bias=True) + np.diag(scale**2) / 12 if len(points) > 1 else np.diag(scale**2) / 12
     )
     minor, major = np.sqrt(np.linalg.eigvalsh(spread)) * 4
-    # the outline's length in pixels, at the mean scale of the two directions
-    around = float(perimeter(np.pad(node, 1), neighborhood=8)) * float(np.sqrt(scale.prod()))
+    around = outline_length(node, spacing)
     height, width = (np.ptp(points, axis=0) + scale).tolist()
     return {
         "area": area,
@@ -433,6 +432,33 @@ def _shape(node: Mask, spacing: Spacing | None) -> dict[str, float]:
         "elongation": float(minor / major),
         "extent": area / (height * width),
     }
+
+
+def outline_length(node: Mask, spacing: Spacing | None = None) -> float:
+    """Length of all borders of a mask: around each part, and around each hole, which its area leaves out too.
+
+    Parameters
+    ----------
+    node : ndarray of bool, shape (H, W)
+    spacing : (float, float), optional
+        Millimetres per pixel along rows and columns.
+
+    Returns
+    -------
+    float
+        In mm, else in pixels; 0 for an empty mask.
+
+    Notes
+    -----
+    The steps of the pixels are smoothed away before the contour is drawn, by a Gaussian as wide as a pixel's
+    longer side. Discs and ellipses come out within 1 % from a radius of 10 pixels on; a corner is rounded.
+    """
+    scale = np.array(spacing or (1.0, 1.0))
+    sigma = scale.max() / scale
+    smooth = ndimage.gaussian_filter(np.pad(node, int(4 * sigma.max()) + 2).astype(np.float64), sigma)
+    level = min(0.5, float(smooth.max()) / 2)  # a line of one pixel does not reach a half
+    lines = find_contours(smooth, level) if level > 0 else []
+    return float(sum(np.hypot(*(np.diff(line, axis=0) * scale).T).sum() for line in lines))
 
 
 def _signs(grey: Floats, node: Mask, clear: Mask, spacing: Spacing | None) -> dict[str, float]:

@@ -1,4 +1,7 @@
-"""PNG, JPEG, BMP, GIF, WebP, JPEG 2000 and AVIF, decoded by Pillow; PNG of 16 bits by imagecodecs."""
+"""PNG, JPEG, BMP, GIF, WebP, JPEG 2000 and AVIF, decoded by Pillow.
+
+What has 16 bits is decoded by imagecodecs: of PNG all, of JPEG 2000 what uses fewer of them.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ from .depth import (
 from .frame_source import FrameSource
 from .limits import MAX_FRAME_PIXELS, check_frames, check_size, missing_frames
 from .signatures import HEAD_BYTES, picture_format, walk_boxes
-from .streams import check_scans, describe_stream, webp_size
+from .streams import Stream, check_scans, describe_stream, webp_size
 
 AS_STORED = ("L", "LA", "RGB", "RGBA")
 NEEDED = {"AVIF": "avif", "WEBP": "webp", "JPEG2000": "jpg_2000"}
@@ -55,6 +58,7 @@ class ImageSource(FrameSource):
         self._broken: int | None = None
         self._starts_s: list[float | None] = [0.0]
         self._n_streams = 1
+        self._stream: Stream | None = None  # the first one of a JPEG 2000
         png = self._check_file()
         try:
             self._image = Image.open(path, formats=(self._format,))
@@ -85,7 +89,10 @@ class ImageSource(FrameSource):
             if self._format == "JPEG":
                 self._check_jpeg(file, head)
             if self._format == "JPEG2000":
-                self._n_streams = sum(kind == b"jp2c" for kind, _, _ in walk_boxes(file))
+                starts = [start for kind, start, _ in walk_boxes(file) if kind == b"jp2c"]
+                self._n_streams = len(starts)
+                file.seek(starts[0] if starts else 0)  # a code stream may have no box
+                self._stream = describe_stream(file.read(STREAM_HEAD))
             return describe_png(file) if self._format == "PNG" else None
 
     def _check_jpeg(self, file: BinaryIO, head: bytes) -> None:
@@ -124,7 +131,9 @@ class ImageSource(FrameSource):
         self._scale = FULL_RANGE
         if png is not None and png.bits == 16:
             self._scale = self._look_deep(png)
-            remarks += [self._scale.note] if self._scale.note else []
+        elif self._stream is not None and self._stream.bits == 16:
+            self._scale = self._look_deep_stream(self._stream)
+        remarks += [self._scale.note] if self._scale.note else []
         self.warnings = tuple(remarks)
 
     def _count(self, png: Png | None) -> tuple[int, list[str]]:
@@ -160,6 +169,21 @@ class ImageSource(FrameSource):
                 f"{self.path.name} is an animated PNG of 16-bit colours that uses fewer bits. "
                 "Save it as TIFF."
             )
+        return scale
+
+    def _look_deep_stream(self, stream: Stream) -> Scale:
+        """Decode a JPEG 2000 of 16 bits, and find out how many of them are used.
+
+        One that says that it has fewer is brought to 16 by Pillow, which keeps 8 bits of colours.
+        """
+        check_size(self.path, stream.rows, stream.columns, 2 * stream.components)
+        deep = imagecodecs.jpeg2k_decode(self.path.read_bytes())
+        samples = deep.shape[2] if deep.ndim == 3 else 1
+        scale = scale_of(deep[..., :-1] if samples in (2, 4) else deep)
+        size = self._image.height, self._image.width
+        if deep.dtype != np.uint16 or deep.shape[:2] != size or not scale.note:
+            return FULL_RANGE  # and Pillow's
+        self._deep, self.is_rgb = deep, samples > 2
         return scale
 
     def _read(self, index: int) -> Frame:

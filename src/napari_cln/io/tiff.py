@@ -41,6 +41,8 @@ PACKED = frozenset({1, 2, 3, 4, 5, 8, 32773, 32946, 34925, 50000})
 """Compressions that unpack to what the page says: none, fax, LZW, deflate, PackBits, LZMA, Zstandard."""
 PICTURES = frozenset({6, 7, 33003, 33004, 33005, 34712, 34933, 50001, 50002, 52546})
 """Compressions whose parts are pictures with a size of their own: JPEG, JPEG 2000, PNG, WebP, JPEG XL."""
+JPEGS = frozenset({6, 7})
+"""Compressions whose decoder turns YCbCr into RGB."""
 METAMORPH_PLANES = 33629
 OME_SIZE = re.compile(r'\bSize([CZT])="(\d{1,9})"')
 STREAM_HEAD = 2**12
@@ -145,6 +147,7 @@ class TiffSource(FrameSource):
         if (
             page.photometric not in (*GREY, *COLOUR)
             or samples != expected
+            or (page.photometric == PHOTOMETRIC.YCBCR and page.compression not in JPEGS)
             or len(page.extrasamples) > 1
             or page.dtype is None
             or page.dtype.kind not in "buif"

@@ -127,9 +127,9 @@ class ClipResult:
     source : str
     tracks : tuple of Track
     n_frames, failed : int
-        Frames of the file, and those without a result.
+        Frames of the file, 0 where it could not be followed, and those without a result.
     message : str
-        Why it could not be followed at all; empty otherwise.
+        Why it could not be followed, or has no curves; empty otherwise.
     curves : tuple of (int, TimeIntensity)
         Id of a track, and how a contrast agent washes into it, where that was asked for.
     """
@@ -188,6 +188,7 @@ def track_to_folder(
     segmenter = Segmenter(model, device)
     results: list[ClipResult] = []
     for source in sources_outside(out, paths, names):
+        result = ClipResult(source=source.name)
         try:
             with open_source(source.path) as opened:
                 if len(opened) < 2:
@@ -198,7 +199,7 @@ def track_to_folder(
                     curves = tuple(_curves(result.tracks, opened, segmenter, dynamic_range_db))
                     result = replace(result, curves=curves)
         except (ClnError, ValueError) as error:
-            result = ClipResult(source=source.name, message=source.hide(str(error)))
+            result = replace(result, message=source.hide(str(error)))
         results.append(result)
         yield result
     with suppress(OSError):  # the first table says what is wrong
