@@ -31,9 +31,9 @@ from numpy.typing import NDArray
 
 from ..disk.atomic import replacing, sweep
 from ..errors import ExportError, RunError, counted
-from .earlier import N_NAMED, SET_ASIDE, EarlierRun, RepairNote
+from .earlier import N_NAMED, EarlierRun, RepairNote
 from .masks import MaskFile, MaskLines
-from .names import RADIOMICS, is_hashed, object_path, picture_path
+from .names import RADIOMICS, SET_ASIDE, is_hashed, object_path, picture_path
 from .pictures import check_of_pixels, encode_picture
 from .record import AnotherModelError, AnotherNamingError, DoneFrames, RunRecord, SourceRecord
 from .rows import HEADING, KINDS, FrameKey, FrameRows, ResultsTable, Row, failed_row, frame_rows
@@ -340,7 +340,7 @@ def _note_of_replaced(sources: Sequence[str]) -> RepairNote:
 
 
 def _holds_results(folder: Path) -> bool:
-    names = ("results.csv", "masks.jsonl", "masks", "overlays", SET_ASIDE)
+    names = ("results.csv", "masks.jsonl", *KINDS, SET_ASIDE)
     return any((folder / name).exists() for name in names)
 
 

@@ -79,8 +79,8 @@ def segment_to_folder(
     Raises
     ------
     RunError
-        If ``out`` holds results of another model or version, or under other names, or another run is
-        writing there.
+        If ``out`` holds results of another model or version, or under other names, another run is writing
+        there, or it is what is to be segmented.
     ExportError
         If the results can't be written, as on a full disk.
     FrameReadError, WeightsError, DeviceError
@@ -177,6 +177,8 @@ def track_to_folder(
 
     Raises
     ------
+    RunError
+        If ``out`` is what is to be read.
     FrameReadError, WeightsError, DeviceError
         If there is nothing to read, or the model or the device can't be had.
     ExportError
