@@ -3,7 +3,9 @@
 import csv
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 import napari_cln
@@ -48,6 +50,22 @@ def test_where_no_agent_comes_the_table_has_a_curve_and_no_figures(clips):
 
     assert (row["wash_out_s"], row["intensity"]) == ("", "linear, of 60 dB")
     assert len(table(clips / "perfusion_curves.csv")) == 12
+
+
+def test_a_clip_that_has_no_curve_keeps_its_tracks_and_says_why(tmp_path, capsys):
+    with napari_cln.open_source(CINE) as cine:
+        frames = [cine[index].pixels for index in range(4)]
+    tifffile.imwrite(tmp_path / "untimed.tif", np.stack(frames), photometric="minisblack")
+    out = tmp_path / "out"
+
+    assert main(["track", str(tmp_path / "untimed.tif"), "--out", str(out), "--perfusion"]) == 0
+
+    said = capsys.readouterr()
+    assert [row["frames"] for row in table(out / "clips.csv")] == ["4"]
+    assert len(table(out / "clip_frames.csv")) == 4
+    assert table(out / "perfusion.csv") == []
+    assert "note: untimed.tif: Its nodes have no contrast curve. The clip does not say the time" in said.err
+    assert "1 node in 1 cine: " in said.out
 
 
 def test_stills_are_passed_over(tmp_path, capsys):

@@ -269,7 +269,9 @@ def track_nodes(
         n_failed += bool(result.message)
         if result.message:
             print(f"failed: {result.source}: {result.message}", file=sys.stderr)
-        elif result.failed:
+        if result.note:
+            print(f"note: {result.source}: {result.note}", file=sys.stderr)
+        if result.failed:
             print(
                 f"note: {result.source}: {counted(result.failed, 'frame')} without a result.", file=sys.stderr
             )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from ..batch.job import FrameResult, forget_changed, notes_of, open_results, segment_sources
-from ..batch.names import Naming, mark_of_naming, sources_outside
+from ..batch.names import NamedSource, Naming, mark_of_naming, sources_outside
 from ..disk.atomic import remove_result, write_result
 from ..disk.tables import write_table
 from ..errors import ClnError, PredictionError
@@ -132,6 +132,8 @@ class ClipResult:
         Why it could not be followed at all; empty otherwise.
     curves : tuple of (int, TimeIntensity)
         Id of a track, and how a contrast agent washes into it, where that was asked for.
+    note : str
+        Why there are no curves, where they were asked for and can't be had; empty otherwise.
     """
 
     source: str
@@ -140,6 +142,7 @@ class ClipResult:
     failed: int = 0
     message: str = ""
     curves: tuple[tuple[int, TimeIntensity], ...] = ()
+    note: str = ""
 
 
 def track_to_folder(
@@ -173,7 +176,8 @@ def track_to_folder(
     Yields
     ------
     ClipResult
-        As each cine is done. Frames without a result are counted; the others go on.
+        As each cine is done. Frames without a result are counted; the others go on. A cine that has no curves
+        keeps its tracks, with a note.
 
     Raises
     ------
@@ -197,8 +201,7 @@ def track_to_folder(
                     continue
                 result = _follow(source.name, opened, segmenter)
                 if wash_in:
-                    curves = tuple(_curves(result.tracks, opened, segmenter, dynamic_range_db))
-                    result = replace(result, curves=curves)
+                    result = _with_curves(result, source, opened, segmenter, dynamic_range_db)
         except (ClnError, ValueError) as error:
             result = ClipResult(source=source.name, message=source.hide(str(error)))
         results.append(result)
@@ -214,6 +217,20 @@ def track_to_folder(
         write_table(out / WASH_IN, WASH_IN_COLUMNS, _wash_ins(results))
         if picture := _drawn(results):
             write_result(out / CURVES_DRAWN, picture)
+
+
+def _with_curves(
+    result: ClipResult,
+    source: NamedSource,
+    opened: FrameSource,
+    segmenter: Segmenter,
+    dynamic_range_db: float | None,
+) -> ClipResult:
+    """Add the curves of the nodes; what was followed stays where there can be none."""
+    try:
+        return replace(result, curves=tuple(_curves(result.tracks, opened, segmenter, dynamic_range_db)))
+    except (ClnError, ValueError) as error:
+        return replace(result, note=f"Its nodes have no contrast curve. {source.hide(str(error))}")
 
 
 def _curves(
