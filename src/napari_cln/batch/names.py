@@ -29,7 +29,6 @@ Naming: TypeAlias = Literal["path", "hash"]
 
 ARCHIVE = PurePosixPath("dicom")
 """Folder of the DICOM objects in a folder of results."""
-RADIOMICS = "radiomics.csv"
 SET_ASIDE, PARTS = "set-aside", "parts"
 OWN_FOLDERS = frozenset({*KINDS, SET_ASIDE, PARTS})
 """Folders of a folder of results that hold pictures."""
