@@ -68,6 +68,14 @@ def test_a_clip_that_has_no_curve_keeps_its_tracks_and_says_why(tmp_path, capsys
     assert "1 node in 1 cine: " in said.out
 
 
+def test_a_dynamic_range_without_curves_is_refused(tmp_path, capsys):
+    out = tmp_path / "out"
+
+    assert main(["track", str(CINE), "--out", str(out), "--dynamic-range", "60"]) == 1
+    assert "60 dB) is of contrast curves, and none are asked for. Add --perfusion" in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_stills_are_passed_over(tmp_path, capsys):
     Image.new("L", (64, 64), 90).save(tmp_path / "still.png")
 

@@ -19,7 +19,7 @@ from ..batch.job import FrameResult, forget_changed, notes_of, open_results, seg
 from ..batch.names import NamedSource, Naming, mark_of_naming, sources_outside
 from ..disk.atomic import remove_result, write_result
 from ..disk.tables import write_table
-from ..errors import ClnError, PredictionError
+from ..errors import ClnError, PredictionError, RunError
 from ..imaging.perfusion import TimeIntensity, perfusion_of_each
 from ..imaging.tracking import Track, Tracker
 from ..io.sources import open_source
@@ -182,7 +182,7 @@ def track_to_folder(
     Raises
     ------
     RunError
-        If ``out`` is what is to be read.
+        If ``out`` is what is to be read, or a dynamic range is given without ``wash_in``.
     FrameReadError, WeightsError, DeviceError
         If there is nothing to read, or the model or the device can't be had.
     ExportError
@@ -190,6 +190,11 @@ def track_to_folder(
     """
     from ..network.inference import Segmenter
 
+    if dynamic_range_db is not None and not wash_in:
+        raise RunError(
+            f"A dynamic range ({dynamic_range_db:g} dB) is of contrast curves, and none are asked for. Add "
+            "--perfusion, or leave out --dynamic-range."
+        )
     out = Path(out)
     segmenter = Segmenter(model, device)
     results: list[ClipResult] = []
