@@ -120,6 +120,25 @@ def test_a_file_of_settings_that_can_not_be_taken_is_one_sentence_and_1(text, re
     assert str(tmp_path) not in said
 
 
+@pytest.mark.parametrize(
+    ("given", "needed", "sentence"),
+    [
+        ({"record_table": "more.csv"}, {"fusion": "fusion.json"}, "Give fusion as well"),
+        ({"rule": "sensitivity"}, {"cutoff_from": "validation"}, "Choose validation or test for cutoff_from"),
+        (
+            {"sensitivity": 0.95, "cutoff_from": "validation"},
+            {"rule": "sensitivity"},
+            "Choose that rule, or leave out the sensitivity",
+        ),
+    ],
+)
+def test_a_setting_that_is_of_no_use_without_another_is_refused(given, needed, sentence):
+    with pytest.raises(RunError, match=sentence):
+        EvaluationSettings(**given)
+
+    assert EvaluationSettings(**given, **needed)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_help_lists_every_setting_with_limits_and_default(kind, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "500")

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from distributed import Client, Future, KilledWorker, WorkerPlugin, as_completed, get_worker
 
 from .batch.job import FrameResult, ResultsOptions, forget_changed, notes_of, open_results
-from .batch.names import NamedSource, Naming, mark_of_naming, sources_outside
+from .batch.names import PARTS, NamedSource, Naming, mark_of_naming, sources_outside
 from .batch.part import give_up, open_part, segment_part
 from .batch.results import ResultsFolder
 from .batch.rows import FrameKey
@@ -129,7 +129,7 @@ def segment_on_cluster(
         _connected(scheduler) as client,
         open_results(out, card, redo=redo, **options) as results,
     ):
-        parts = out / "parts"
+        parts = out / PARTS
         if redo:
             shutil.rmtree(parts, ignore_errors=True)
         forget_changed(sources, results)

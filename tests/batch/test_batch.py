@@ -224,11 +224,66 @@ def test_radiomics_are_of_the_masks_of_the_last_run(study, tmp_path, networks):
     run(study, out, networks["first"])
     list(write_radiomics([study], out))
 
-    of = {name: [] for name in ("a.png", "b.png", "c.png")}
-    for row in read_table(out / "radiomics.csv").rows:
-        of.setdefault(row.pop("source"), []).append(row)
+    of = radiomics_of(out)
     assert of["a.png"] == of["b.png"] == of["c.png"] != []
     assert not (out / "masks.jsonl").exists()
+
+
+@pytest.fixture
+def measured(study, tmp_path, networks):
+    """Two files, segmented and measured by one command after the other, and a way to do it again."""
+
+    def do(name, **options):
+        run(study / name, tmp_path / "out", networks["first"], **options)
+        list(write_radiomics([study / name], tmp_path / "out"))
+        return radiomics_of(tmp_path / "out")
+
+    do("b.png")
+    do("a.png")
+    return do
+
+
+def radiomics_of(out):
+    of = {}
+    for row in read_table(out / "radiomics.csv").rows:
+        of.setdefault(row.pop("source"), []).append(row)
+    return of
+
+
+@pytest.mark.slow
+def test_radiomics_are_of_all_files_that_the_results_hold(study, tmp_path, measured):
+    both = radiomics_of(tmp_path / "out")
+    shutil.copy(study / "left/x.png", study / "a.png")
+    other = measured("a.png")
+
+    assert list(both) == list(other) == ["a.png", "b.png"]
+    assert other["b.png"] == both["b.png"] != []
+    assert other["a.png"] != both["a.png"]
+    assert list(measured("a.png", redo=True)) == ["a.png"]
+
+
+@pytest.mark.slow
+def test_radiomics_of_a_file_that_has_become_another_go(study, tmp_path, networks, measured):
+    before = radiomics_of(tmp_path / "out")
+    shutil.copy(study / "left/x.png", study / "a.png")
+
+    run(study / "a.png", tmp_path / "out", networks["first"])
+
+    assert radiomics_of(tmp_path / "out") == {"b.png": before["b.png"]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "damage", [lambda text: text[:-9], lambda text: text.replace(",", ";"), lambda text: text + "\0" * 40]
+)
+def test_radiomics_that_can_not_be_kept_are_left_alone_with_advice(tmp_path, measured, damage):
+    path = tmp_path / "out" / "radiomics.csv"
+    path.write_text(damage(path.read_text()))
+    before = path.read_bytes()
+
+    with pytest.raises(RunError, match=r"radiomics\.csv is damaged, or was saved by another.*Move it away"):
+        measured("b.png")
+    assert path.read_bytes() == before
 
 
 def test_where_no_mask_was_made_the_radiomics_are_empty(tmp_path, networks):

@@ -44,6 +44,57 @@ def test_a_file_given_twice_is_done_once(study):
     assert [s.path.name for s in name_sources([study / "left", study / "left" / "x.png"])] == ["x.png"]
 
 
+@pytest.mark.parametrize(
+    ("given", "out", "expected"),
+    [
+        (["left"], ".", ["left/x.png"]),
+        (["a.png"], ".", ["a.png"]),
+        (["left", "right"], ".", ["left/x.png", "right/x.png"]),
+        (["*/x.png"], "right", ["left/x.png"]),
+        (["."], "left", ["a.png", "b.png", "right/x.png"]),
+        ([".", "left/x.png"], "left", ["a.png", "b.png", "left/x.png", "right/x.png"]),
+    ],
+)
+def test_of_the_folder_of_results_only_what_was_given_is_taken(study, monkeypatch, given, out, expected):
+    monkeypatch.chdir(study)
+
+    found = sources_outside(Path(out), given)
+
+    assert sorted(source.path.relative_to(study).as_posix() for source in found) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "out", "sentence"),
+    [
+        (["."], ".", "study can't be read and take the results as well: their pictures would be taken for"),
+        (["left", "*.png"], ".", "study can't be read and take the results as well"),
+        (["masks"], ".", r"masks lies where the pictures of the results do\. Choose another --out"),
+        (["set-aside/masks/x.png"], ".", "x.png lies where the pictures of the results do"),
+        (["only"], "only/these", "All images that were found lie in the folder of the results, which"),
+    ],
+)
+def test_results_are_refused_a_folder_that_is_to_be_read(study, monkeypatch, given, out, sentence):
+    monkeypatch.chdir(study)
+    for folder in ("masks", "set-aside/masks", "only/these"):
+        Path(folder).mkdir(parents=True)
+        shutil.copy("left/x.png", folder)
+
+    with pytest.raises(RunError, match=sentence):
+        sources_outside(Path(out), given)
+    with pytest.raises(RunError) as told:
+        sources_outside(Path(out), given, "hash")
+    assert not any(name in str(told.value) for name in ("study", "masks", "only"))
+
+
+@pytest.mark.slow
+def test_results_stand_beside_the_folder_that_is_read(study, networks):
+    first = run(study / "left", study, networks["first"], overlays=True)
+    again = run(study / "left", study, networks["first"], overlays=True)
+
+    assert [result.status for result in first + again] == ["ok", "kept"]
+    assert {row["source"] for row in table(study)} == {"x.png"}
+
+
 PARTS = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=300).filter(
     lambda part: part not in (".", "..")  # no names of files
 )

@@ -123,6 +123,9 @@ def test_of_many_failures_of_a_file_the_first_three_are_told(tmp_path, model, ca
         (["segment", ".", "--out", "out", "--batch-size", "0"], "0 is less than 1"),
         (["segment", ".", "--out", "out", "--device", "abacus"], "invalid choice"),
         (["phantom", "many", "--out", "out"], "'many' is not a whole number"),
+        (["segment", ".", "--out", ""], "argument --out: it is empty, and must name a file or folder."),
+        (["track", ".", "--out="], "argument --out: it is empty, and must name a file or folder."),
+        (["phantom", "2", "--out", ""], "argument --out: it is empty, and must name a file or folder."),
     ],
 )
 def test_wrong_use_is_2_and_writes_nothing(arguments, sentence, tmp_path, monkeypatch, capsys):

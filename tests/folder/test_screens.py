@@ -104,6 +104,15 @@ def test_nobody_is_believed_before_pictures_were_written(two_kinds, tmp_path, ca
     assert len(unseen_screens(two_kinds)) == 2
 
 
+def test_pictures_are_not_written_and_looked_at_in_one_command(two_kinds, tmp_path, capsys):
+    sheets = tmp_path / "sheets"
+
+    assert main(["check", str(two_kinds.path), "--pictures", str(sheets), "--seen-by", "r1"]) == 1
+    assert "Give --pictures first, look at what it writes" in capsys.readouterr().err
+    assert not sheets.exists()
+    assert len(unseen_screens(two_kinds)) == 2
+
+
 def test_a_look_does_not_hold_for_frames_that_came_after_the_pictures(two_kinds, annotate, tmp_path, capsys):
     main(["check", str(two_kinds.path), "--pictures", str(tmp_path / "sheets")])
     two_kinds.save(annotate(3), who="r1")

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from napari_cln.io.depth import colour_of, scale_of, to_uint8
+from napari_cln.io.depth import colour_of, scale_of, scale_of_frames, to_uint8
 
 greys = hnp.arrays(np.uint8, st.tuples(st.integers(1, 8), st.integers(1, 8)))
 
@@ -19,6 +19,22 @@ def test_16_bits_give_the_grey_of_the_8_bit_twin(grey):
 def test_floating_point_gives_the_grey_of_the_8_bit_twin(grey):
     for twin in (grey / np.float32(255), grey.astype(np.float64) / 255):
         np.testing.assert_array_equal(to_uint8(twin, scale_of(twin)), grey)
+
+
+@given(
+    values=st.sampled_from(["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8"]).flatmap(
+        lambda kind: hnp.arrays(np.dtype(kind), (3, 4))
+    ),
+    most=st.sampled_from([255, 1023, 4095, 2**64]),
+)
+def test_a_picture_is_the_same_in_either_byte_order(values, most):
+    values = values % most if values.dtype.kind == "u" and most < np.iinfo(values.dtype).max else values
+    twins = [values.astype(values.dtype.newbyteorder(order)) for order in "<>"]
+
+    scale, other = map(scale_of, twins)
+
+    assert scale == other == scale_of_frames(twins)
+    np.testing.assert_array_equal(*(to_uint8(twin, scale) for twin in twins))
 
 
 @given(mask=hnp.arrays(np.bool_, (3, 4)))

@@ -50,6 +50,22 @@ def nrrd(folder, said):
     return folder / "a.nrrd"
 
 
+def in_byte_order(path, grey, order):
+    """A picture of 16 bits, stored in this byte order."""
+    kind = {"little": "<u2", "big": ">u2"}[order]
+    if path.suffix == ".nrrd":
+        sizes = f"{grey.shape[1]} {grey.shape[0]}"
+        head = f"NRRD0004\ntype: uint16\ndimension: 2\nsizes: {sizes}\nendian: {order}\nencoding: raw\n\n"
+        path.write_bytes(head.encode() + grey.astype(kind).tobytes())
+    else:
+        header = nibabel.Nifti1Header(endianness=kind[0])
+        header.set_data_dtype(np.uint16)
+        header.set_xyzt_units("mm")
+        affine = np.diag([-0.1, -0.1, 1, 1])  # runs as a picture does
+        nibabel.save(nibabel.Nifti1Image(grey.T[..., np.newaxis], affine, header), path)
+    return path
+
+
 @pytest.mark.parametrize("ending", VOLUME_ENDINGS)
 def test_simpleitk_reads_a_mask_where_it_was_drawn(tmp_path, mask, ending):
     path = write(tmp_path / f"a{ending}", mask, nodes=NODES, spacing_mm=(0.1, 0.2))
@@ -98,6 +114,19 @@ def test_masks_of_every_type_of_number_are_read(tmp_path, mask, ending, dtype):
     sitk.WriteImage(sitk.GetImageFromArray(mask[None].astype(dtype)), str(path))
 
     assert np.array_equal(read_volume(path).values, mask)
+
+
+@pytest.mark.parametrize("ending", [".nrrd", ".nii"])
+def test_a_picture_of_16_bits_is_the_same_in_either_byte_order(tmp_path, colours, ending):
+    grey = colours[..., 0].astype(np.uint16) * 40 + 500
+
+    little, big = (
+        read_frame(in_byte_order(tmp_path / f"{order}{ending}", grey, order)) for order in ("little", "big")
+    )
+
+    np.testing.assert_array_equal(little.pixels, grey >> 8)
+    np.testing.assert_array_equal(big.pixels, little.pixels)
+    assert big.warnings == little.warnings == ()
 
 
 def test_slicerio_reads_names_places_state_and_score(tmp_path, mask):

@@ -225,8 +225,9 @@ def test_simulated_frames_are_other_ones_than_a_simulated_study_has():
 
 
 def test_unlabelled_frames_and_a_network_that_draws_nothing_are_refused():
-    with pytest.raises(RunError, match="classification-only network draws nothing"):
-        TrainConfig(unlabelled="scans", classification_only=True)
+    for more in ({"unlabelled": "scans"}, {"pseudo": 0.5}):
+        with pytest.raises(RunError, match="classification-only network draws nothing"):
+            TrainConfig(classification_only=True, **more)
 
 
 def test_pseudo_labels_count_as_much_as_asked_and_never_of_a_validated_patient(study, tmp_path):

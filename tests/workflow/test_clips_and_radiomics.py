@@ -3,8 +3,9 @@
 import csv
 from pathlib import Path
 
-import pydicom
+import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 import napari_cln
@@ -51,26 +52,35 @@ def test_where_no_agent_comes_the_table_has_a_curve_and_no_figures(clips):
     assert len(table(clips / "perfusion_curves.csv")) == 12
 
 
+def test_a_clip_that_has_no_curve_keeps_its_tracks_and_says_why(tmp_path, capsys):
+    with napari_cln.open_source(CINE) as cine:
+        frames = [cine[index].pixels for index in range(4)]
+    tifffile.imwrite(tmp_path / "untimed.tif", np.stack(frames), photometric="minisblack")
+    out = tmp_path / "out"
+
+    assert main(["track", str(tmp_path / "untimed.tif"), "--out", str(out), "--perfusion"]) == 0
+
+    said = capsys.readouterr()
+    assert [row["frames"] for row in table(out / "clips.csv")] == ["4"]
+    assert len(table(out / "clip_frames.csv")) == 4
+    assert table(out / "perfusion.csv") == []
+    assert "note: untimed.tif: Its nodes have no contrast curve. The clip does not say the time" in said.err
+    assert "1 node in 1 cine: " in said.out
+
+
+def test_a_dynamic_range_without_curves_is_refused(tmp_path, capsys):
+    out = tmp_path / "out"
+
+    assert main(["track", str(CINE), "--out", str(out), "--dynamic-range", "60"]) == 1
+    assert "60 dB) is of contrast curves, and none are asked for. Add --perfusion" in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_stills_are_passed_over(tmp_path, capsys):
     Image.new("L", (64, 64), 90).save(tmp_path / "still.png")
 
     assert main(["track", str(tmp_path / "still.png"), "--out", str(tmp_path / "out")]) == 0
     assert "0 nodes in 0 cines, 1 still passed over" in capsys.readouterr().out
-
-
-@pytest.mark.slow
-def test_a_cine_that_can_have_no_curve_keeps_its_nodes(tmp_path, capsys):
-    untimed = pydicom.dcmread(CINE)
-    del untimed.FrameTime, untimed.FrameIncrementPointer
-    untimed.save_as(tmp_path / "untimed.dcm")
-
-    assert main(["track", str(tmp_path / "untimed.dcm"), "--out", str(tmp_path / "out"), "--perfusion"]) == 1
-
-    assert [row["frames"] for row in table(tmp_path / "out" / "clips.csv")] == ["12"]
-    assert table(tmp_path / "out" / "perfusion.csv") == []
-    told = capsys.readouterr()
-    assert "1 node in 1 cine, 1 file failed" in told.out
-    assert "untimed.dcm: The clip does not say the time between its frames" in told.err
 
 
 @pytest.mark.parametrize("options", [[], ["--perfusion"]])

@@ -12,7 +12,6 @@ was made of. They carry the patient and study of their image, as the archive dem
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -35,7 +34,7 @@ from ..io.dicom.objects.segmentation import segmentation_of
 from ..io.sources import FrameSource, is_dicom_image, open_source
 from ..types import UNLIKE_TRAINING_DATA, Node
 from .names import NamedSource, object_path, picture_path
-from .rows import COLUMNS
+from .rows import read_rows
 
 RESULTS = UID(derived_uid("results"))
 """Says in the head of a file that what follows is the checksum of its rows."""
@@ -100,7 +99,7 @@ def archive_results(
     """
     folder = Path(out)
     by_name = {source.name: source for source in sources}
-    for name, rows in groupby(_rows(folder / "results.csv"), key=lambda row: row["source"]):
+    for name, rows in groupby(read_rows(folder / "results.csv"), key=lambda row: row["source"]):
         source, kept = by_name.get(name), list(rows)
         if source is None:
             continue
@@ -229,15 +228,3 @@ def _read_mask(path: Path) -> NDArray[np.uint8]:
         raise FrameReadError(
             f"The mask {path.name} is missing or damaged.", "Give the same command again."
         ) from cause
-
-
-def _rows(path: Path) -> Iterator[dict[str, str]]:
-    """Rows of a table that a run has just completed."""
-    from ..disk.cells import restored
-
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                yield {column: restored(row[column] or "") for column in COLUMNS}
-    except OSError as cause:
-        raise ExportError(f"{path.name} can't be read ({cause.strerror}).", "Segment first.") from cause

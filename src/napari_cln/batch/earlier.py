@@ -14,12 +14,11 @@ from pathlib import Path
 from ..disk.atomic import keep_former, replacing
 from ..errors import RunError, counted
 from .masks import MaskLines
-from .names import is_hashed, picture_path
+from .names import SET_ASIDE, is_hashed, picture_path
 from .pictures import check_of_png
 from .record import DoneFrames, RunRecord, SourceRecord
 from .rows import HEADING, FrameKey, FrameRows, ResultsTable
 
-SET_ASIDE = "set-aside"
 KEPT = f"What was there is kept in {SET_ASIDE}."
 N_NAMED = 3
 """Frames that a note names; it counts the others."""

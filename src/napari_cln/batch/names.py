@@ -22,13 +22,16 @@ from ..disk.cells import printable
 from ..disk.user import patient_salt
 from ..errors import FrameReadError, RunError
 from ..io.sources import locate_sources
+from .rows import KINDS
 
 Naming: TypeAlias = Literal["path", "hash"]
 """Ways to call files in the results: by their path, or by a salted hash of it."""
 
 ARCHIVE = PurePosixPath("dicom")
 """Folder of the DICOM objects in a folder of results."""
-RADIOMICS = "radiomics.csv"
+SET_ASIDE, PARTS = "set-aside", "parts"
+OWN_FOLDERS = frozenset({*KINDS, SET_ASIDE, PARTS})
+"""Folders of a folder of results that hold pictures."""
 MAGIC = frozenset("*?[")
 MAX_NAME_BYTES = 200
 """File systems take 255 bytes a name; what is left is for a frame number and an ending."""
@@ -150,20 +153,51 @@ def list_sources(paths: Iterable[str | Path], names: Naming = "path") -> list[Na
     try:
         found = name_sources(paths)
     except FrameReadError:
-        which = "The path" if len(paths) == 1 else f"One of the {len(paths)} paths"
         raise FrameReadError(
-            f"{which} that was given holds no image, DICOM or video. Check it; without --names hash "
-            "this message names it."
+            f"{_unnamed(paths)} holds no image, DICOM or video. Check it; without --names hash this message "
+            "names it."
         ) from None
     seal = hmac.digest(salt, b"content of files", "sha256")
     return sorted(replace(source, name=_key(salt, source.name), seal=seal) for source in found)
 
 
 def sources_outside(out: Path, paths: Iterable[str | Path], names: Naming = "path") -> list[NamedSource]:
-    """As :func:`list_sources`, without what lies in ``out``: results are no frames of the study."""
-    here = Path(os.path.realpath(out))
-    found = list_sources(paths, names)
-    return [source for source in found if here not in Path(os.path.realpath(source.path)).parents]
+    """List as :func:`list_sources` does, without results, which are no frames of the study.
+
+    What lies in ``out`` is left out, unless it lies below a path that was given and lies there too, such as
+    ``scans`` where ``out`` is the folder around it.
+
+    Raises
+    ------
+    RunError
+        If a path that was given is ``out`` itself, or lies where the pictures of the results do; or if
+        nothing is left.
+    """
+    paths, here = list(paths), Path(os.path.realpath(out))
+    inside = set()
+    for path in paths:
+        root = Path(os.path.realpath(_root(_absolute(path))))
+        what = _unnamed(paths) if names == "hash" else root.name or str(root)
+        if root == here:
+            raise RunError(
+                f"{what} can't be read and take the results as well: their pictures would be taken for "
+                "frames. Choose another --out; it may lie inside."
+            )
+        if here in root.parents:
+            if root.relative_to(here).parts[0] in OWN_FOLDERS:
+                raise RunError(f"{what} lies where the pictures of the results do. Choose another --out.")
+            inside.add(root)
+    found = []
+    for source in list_sources(paths, names):
+        place = Path(os.path.realpath(source.path))
+        if here not in place.parents or not inside.isdisjoint((place, *place.parents)):
+            found.append(source)
+    if not found:
+        raise RunError(
+            "All images that were found lie in the folder of the results, which is left out. Choose another "
+            "--out."
+        )
+    return found
 
 
 def mark_of_naming(naming: Naming) -> str:
@@ -208,6 +242,11 @@ def _put(key: str, name: str, text: str) -> str:
         return text
     where = r"(?<!\w)" if len(name) > 3 or re.search(r"[^\W\d]", name) else "^"
     return re.sub(rf"{where}{re.escape(name)}(?!\w)", key, text)
+
+
+def _unnamed(paths: list[str | Path]) -> str:
+    """A path that was given, without its name."""
+    return "The path that was given" if len(paths) == 1 else f"One of the {len(paths)} paths that was given"
 
 
 def _absolute(path: str | Path) -> Path:

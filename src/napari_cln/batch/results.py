@@ -31,10 +31,11 @@ from numpy.typing import NDArray
 
 from ..disk.atomic import replacing, sweep
 from ..errors import ExportError, RunError, counted
-from .earlier import N_NAMED, SET_ASIDE, EarlierRun, RepairNote
+from .earlier import N_NAMED, EarlierRun, RepairNote
 from .masks import MaskFile, MaskLines
-from .names import RADIOMICS, is_hashed, object_path, picture_path
+from .names import SET_ASIDE, is_hashed, object_path, picture_path
 from .pictures import check_of_pixels, encode_picture
+from .radiomics import RADIOMICS, forget_measured
 from .record import AnotherModelError, AnotherNamingError, DoneFrames, RunRecord, SourceRecord
 from .rows import HEADING, KINDS, FrameKey, FrameRows, ResultsTable, Row, failed_row, frame_rows
 
@@ -136,8 +137,8 @@ class ResultsFolder:
                 f"{self.path.name} holds results under the files' own names. Choose another --out."
             )
         _remove_pictures(self.path, keys)
-        _remove_derived(self.path, {key.source for key in keys})
-        for file in (record, self._csv, self.path / "masks.jsonl"):
+        _remove_objects(self.path, {key.source for key in keys})
+        for file in (record, self._csv, self.path / "masks.jsonl", self.path / RADIOMICS):
             file.unlink(missing_ok=True)
 
     def _append_to_csv(self) -> TextIO:
@@ -162,9 +163,10 @@ class ResultsFolder:
     def forget(self, sources: Set[str]) -> None:
         """Remove rows and pictures of sources whose file has become another, and what was made of them."""
         with _explaining(self.path, "results.csv"):
+            forget_measured(self.path, sources)
             old = [rows.key for rows in self._frames() if rows.key.source in sources]
             _remove_pictures(self.path, old)
-            _remove_derived(self.path, sources)
+            _remove_objects(self.path, sources)
             if self._mask_lines:
                 self._mask_lines.keep(lambda key: key.source not in sources)
             self._rewrite(rows.text for rows in self._frames() if rows.key.source not in sources)
@@ -318,12 +320,11 @@ def _remove_pictures(folder: Path, keys: Iterable[FrameKey]) -> None:
                 (folder / kind / picture_path(*key, n_frames)).unlink(missing_ok=True)
 
 
-def _remove_derived(folder: Path, sources: Iterable[str]) -> None:
-    """Remove what was made of the results of sources: their DICOM objects, and the radiomics of all."""
+def _remove_objects(folder: Path, sources: Iterable[str]) -> None:
+    """Remove the DICOM objects that were made of the results of sources."""
     for source in sources:
         for kind in ("seg", "sr"):
             (folder / object_path(source, kind)).unlink(missing_ok=True)
-    (folder / RADIOMICS).unlink(missing_ok=True)
 
 
 def _note_of_replaced(sources: Sequence[str]) -> RepairNote:
@@ -340,7 +341,7 @@ def _note_of_replaced(sources: Sequence[str]) -> RepairNote:
 
 
 def _holds_results(folder: Path) -> bool:
-    names = ("results.csv", "masks.jsonl", "masks", "overlays", SET_ASIDE)
+    names = ("results.csv", "masks.jsonl", *KINDS, SET_ASIDE)
     return any((folder / name).exists() for name in names)
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeAlias
 
 from ..disk.cells import defused, one_line, parse_number, parse_whole, printable, restored
+from ..errors import ExportError
 from ..imaging.measurement import Measurement, measure_nodes
 from ..imaging.overlay import NodeFlow, flow_of_nodes
 from ..study.reading import node_sentences
@@ -209,6 +210,26 @@ def checksum(data: bytes | memoryview, seed: int = 0) -> str:
 LONGEST_LINE = 1 << 20
 SEPARATORS = (",", ";", "\t")
 CHECK = re.compile(r"[a-p]{8}-((?:[a-p]{8})?)-((?:[a-p]{8})?)")
+
+
+def read_rows(path: Path) -> Iterator[Row]:
+    """Read a table that a run has just completed, row by row.
+
+    Parameters
+    ----------
+    path : Path
+
+    Raises
+    ------
+    ExportError
+        If it can't be read.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                yield {column: restored(row[column] or "") for column in COLUMNS}
+    except OSError as cause:
+        raise ExportError(f"{path.name} can't be read ({cause.strerror}).", "Segment first.") from cause
 
 
 class _Line(NamedTuple):

@@ -264,12 +264,14 @@ def track_nodes(
         if result.n_frames == 1:
             n_stills += 1
             continue
-        n_clips += result.n_frames > 0
+        n_clips += not result.message
         n_nodes += len(result.tracks)
         n_failed += bool(result.message)
         if result.message:
             print(f"failed: {result.source}: {result.message}", file=sys.stderr)
-        elif result.failed:
+        if result.note:
+            print(f"note: {result.source}: {result.note}", file=sys.stderr)
+        if result.failed:
             print(
                 f"note: {result.source}: {counted(result.failed, 'frame')} without a result.", file=sys.stderr
             )

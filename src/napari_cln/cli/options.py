@@ -83,6 +83,8 @@ def _annotated(setting: Setting, group: Group | None = None) -> Any:
         reads = _existing
     elif setting.is_number:
         reads = _number_of(setting)
+    elif setting.kind is Path:
+        reads = _place
     word = {int: "N", float: "X", str: "TEXT"}.get(setting.kind, "PATH")
     is_switch = setting.kind is bool and setting.default is not False
     how = Parameter(
@@ -145,6 +147,12 @@ def existing_place(text: str) -> str:
 def _existing(kind: Any, tokens: Sequence[Token]) -> Any:
     text = existing_place(tokens[0].value)
     return text if kind is str else Path(text)
+
+
+def _place(_: Any, tokens: Sequence[Token]) -> Path:
+    if not tokens[0].value:
+        raise ValueError("it is empty, and must name a file or folder")  # "" would be the current folder
+    return Path(tokens[0].value)
 
 
 def settings_from(usual: T, file: Path | None, given: Mapping[str, Any]) -> T:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO, TypeAlias
 from cyclopts import Group, Parameter, Token
 from msgspec import Meta
 
-from ..errors import DatasetError, counted, listed
+from ..errors import DatasetError, RunError, counted, listed
 from ..study.config import Device
 from .batch import paths_of
 from .options import Count, Existing, Folder, Positive, command
@@ -280,6 +280,11 @@ def check_folder(
     from ..folder.health.repair import repair as mend
     from ..folder.health.repair import repair_all, repair_description
 
+    if pictures is not None and seen_by:
+        raise RunError(
+            "--pictures writes what is to be looked at, and --seen-by says that somebody has. Give "
+            "--pictures first, look at what it writes, and give --seen-by after that."
+        )
     to = sys.stderr if json else sys.stdout
     try:
         study = TrainingFolder.open(folder)

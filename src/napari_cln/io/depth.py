@@ -1,4 +1,4 @@
-"""Any number of bits to 8, by one rule, so that a picture looks the same at every depth.
+"""Any number of bits, in either byte order, to 8 by one rule: a picture looks the same however it is stored.
 
 - 8 bits: as they are; 1 bit: 0 and 255.
 - 16 bits: the high byte. A twin made by ``v * 257`` and one made by ``v << 8`` both give
@@ -69,12 +69,13 @@ def scale_of_frames(frames: Iterable[NDArray[Any]], *, bits: int | None = None) 
     kind: np.dtype[Any] | None = None
     likely = (8, 10, 12) if bits is None else (bits,)
     for array in frames:
-        kind = array.dtype if kind is None else kind
+        own = array.dtype.newbyteorder("=")
+        kind = own if kind is None else kind
         if kind.kind == "b":
             return Scale(black=0, white=1)
         if kind == np.uint8:
             return Scale(black=0, white=255)
-        if array.dtype != kind:
+        if own != kind:
             continue
         finite = array[np.isfinite(array)] if kind.kind == "f" else array
         if finite.size:
@@ -97,6 +98,16 @@ def scale_of_frames(frames: Iterable[NDArray[Any]], *, bits: int | None = None) 
     if low >= 0 and high <= 255:
         return Scale(black=0, white=255)
     return Scale(black=low, white=high, note=f"Grey values from {low:g} to {high:g} were scaled to 0–255.")
+
+
+def is_16_bit(array: NDArray[Any]) -> bool:
+    """Tell whether samples are unsigned and of 16 bits, in any byte order.
+
+    Parameters
+    ----------
+    array : ndarray
+    """
+    return array.dtype.newbyteorder("=") == np.uint16
 
 
 def to_uint8(array: NDArray[Any], scale: Scale) -> NDArray[np.uint8]:
@@ -137,7 +148,7 @@ def _scaled(array: NDArray[Any], scale: Scale) -> NDArray[np.uint8]:
     black, white = scale.black, scale.white
     if array.dtype == np.bool_:
         return array.astype(np.uint8) * np.uint8(255)
-    if array.dtype == np.uint16 and black == 0:
+    if is_16_bit(array) and black == 0:
         shift = np.uint16(int(white).bit_length() - 8)
         high = array >> shift
         few: NDArray[np.uint8] = (high if shift == 8 else np.minimum(high, 255)).astype(np.uint8)

@@ -23,6 +23,7 @@ from .depth import (
     ORIENTATION_TAG,
     Scale,
     colour_of,
+    is_16_bit,
     orientation_of,
     orientation_remarks,
     scale_of,
@@ -189,7 +190,7 @@ class ImageSource(FrameSource):
     def _read(self, index: int) -> Frame:
         image = self._image
         array = self._decode(index)
-        if array.dtype == np.uint16:
+        if is_16_bit(array):
             alpha = array.ndim == 3 and array.shape[2] in (2, 4)
             pixels = to_uint8(array[..., :-1] if alpha else array, self._scale)
             if alpha:

@@ -49,7 +49,8 @@ class EvaluationConfig:
     Raises
     ------
     RunError
-        If a setting is of another kind or out of its limits, which the message names.
+        If a setting is of another kind or out of its limits, which the message names, or is of no use without
+        another one.
     """
 
     split: Annotated[str, Meta(title="NAME")] = "test"
@@ -69,6 +70,16 @@ class EvaluationConfig:
             check_fields(self)
         except SchemaError as cause:
             raise RunError(f"{cause}.") from cause
+        if self.rule != EvaluationConfig.rule and self.cutoff_from == "card":
+            raise RunError(
+                f"The rule {self.rule} says how a cutoff is taken from cases, and the card brings one. "
+                "Choose validation or test for cutoff_from, or leave out the rule."
+            )
+        if self.sensitivity != EvaluationConfig.sensitivity and self.rule != "sensitivity":
+            raise RunError(
+                f"A sensitivity of {self.sensitivity:g} is reached by the rule sensitivity alone, and the "
+                f"rule is {self.rule}. Choose that rule, or leave out the sensitivity."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +113,14 @@ class EvaluationSettings(EvaluationConfig):
     reports: Annotated[str, Meta(title="CSV", extra={"exists": True})] = ""
     fusion: Annotated[str, Meta(title="JSON", extra={"exists": True})] = ""
     record_table: Annotated[str, Meta(title="CSV", extra={"exists": True})] = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.record_table and not self.fusion:
+            raise RunError(
+                "record_table holds variables of a fusion, and none is given. Give fusion as well, or leave "
+                "out record_table."
+            )
 
     @property
     def figures(self) -> EvaluationConfig:

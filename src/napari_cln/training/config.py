@@ -122,9 +122,10 @@ class TrainConfig(Schedule):
                 f"An ensemble needs the networks of several folds, and this run has {self.folds}. "
                 "Choose 2 folds or more, or no ensemble."
             )
-        if self.unlabelled and self.classification_only:
+        if (self.unlabelled or self.pseudo) and self.classification_only:
+            what = "Unlabelled frames" if self.unlabelled else "Pseudo-labels"
             raise RunError(
-                "Unlabelled frames teach a network to draw, and a classification-only network draws nothing. "
+                f"{what} teach a network to draw, and a classification-only network draws nothing. "
                 "Leave one of the two out."
             )
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..batch.masks import MaskFile
-from ..batch.names import RADIOMICS, Naming, picture_path, sources_outside
+from ..batch.names import Naming, picture_path, sources_outside
+from ..batch.radiomics import read_measured, write_measured
 from ..batch.rows import FrameKey
-from ..disk.tables import write_table
 from ..errors import ClnError, InputError
 from ..imaging.measurement import painted_ids
 from ..imaging.radiomics import CODES, Radiomics, radiomics
@@ -23,6 +23,8 @@ def write_radiomics(
     paths: Iterable[str | Path], out: str | Path, names: Naming = "path"
 ) -> Iterator[tuple[str, int, str]]:
     """Measure the nodes that a segmentation found, and write the table whole at the end.
+
+    Rows of other files that stand in the results stay.
 
     Parameters
     ----------
@@ -40,13 +42,17 @@ def write_radiomics(
 
     Raises
     ------
+    RunError
+        If rows of former runs can't be read.
     ExportError
         If the table can't be written.
     """
     out = Path(out)
     masks = _Masks(out)
-    rows: list[dict[str, object]] = []
-    for source in sources_outside(out, paths, names):
+    sources = sources_outside(out, paths, names)
+    given = {source.name for source in sources}
+    rows: list[Mapping[str, object]] = [row for row in read_measured(out) if row["source"] not in given]
+    for source in sources:
         try:
             with open_source(source.path) as opened:
                 for index in range(len(opened)):
@@ -58,8 +64,7 @@ def write_radiomics(
                     yield source.name, index, lost
         except ClnError:
             continue  # the segmentation has told it
-    headings = list(rows[0]) if rows else ["source", "frame", "node"]
-    write_table(out / RADIOMICS, headings, ([row.get(name) for name in headings] for row in rows))
+    write_measured(out, rows)
 
 
 class _Masks:

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from ..batch.job import FrameResult, forget_changed, notes_of, open_results, segment_sources
-from ..batch.names import Naming, mark_of_naming, sources_outside
+from ..batch.names import NamedSource, Naming, mark_of_naming, sources_outside
 from ..disk.atomic import remove_result, write_result
 from ..disk.tables import write_table
-from ..errors import ClnError, PredictionError
+from ..errors import ClnError, PredictionError, RunError
 from ..imaging.perfusion import TimeIntensity, perfusion_of_each
 from ..imaging.tracking import Track, Tracker
 from ..io.sources import open_source
@@ -79,8 +79,8 @@ def segment_to_folder(
     Raises
     ------
     RunError
-        If ``out`` holds results of another model or version, or under other names, or another run is
-        writing there.
+        If ``out`` holds results of another model or version, or under other names, another run is writing
+        there, or it is what is to be segmented.
     ExportError
         If the results can't be written, as on a full disk.
     FrameReadError, WeightsError, DeviceError
@@ -127,11 +127,13 @@ class ClipResult:
     source : str
     tracks : tuple of Track
     n_frames, failed : int
-        Frames of the file, 0 where it could not be followed, and those without a result.
+        Frames of the file, and those without a result.
     message : str
-        Why it could not be followed, or has no curves; empty otherwise.
+        Why it could not be followed at all; empty otherwise.
     curves : tuple of (int, TimeIntensity)
         Id of a track, and how a contrast agent washes into it, where that was asked for.
+    note : str
+        Why there are no curves, where they were asked for and can't be had; empty otherwise.
     """
 
     source: str
@@ -140,6 +142,7 @@ class ClipResult:
     failed: int = 0
     message: str = ""
     curves: tuple[tuple[int, TimeIntensity], ...] = ()
+    note: str = ""
 
 
 def track_to_folder(
@@ -173,10 +176,13 @@ def track_to_folder(
     Yields
     ------
     ClipResult
-        As each cine is done. Frames without a result are counted; the others go on.
+        As each cine is done. Frames without a result are counted; the others go on. A cine that has no curves
+        keeps its tracks, with a note.
 
     Raises
     ------
+    RunError
+        If ``out`` is what is to be read, or a dynamic range is given without ``wash_in``.
     FrameReadError, WeightsError, DeviceError
         If there is nothing to read, or the model or the device can't be had.
     ExportError
@@ -184,11 +190,15 @@ def track_to_folder(
     """
     from ..network.inference import Segmenter
 
+    if dynamic_range_db is not None and not wash_in:
+        raise RunError(
+            f"A dynamic range ({dynamic_range_db:g} dB) is of contrast curves, and none are asked for. Add "
+            "--perfusion, or leave out --dynamic-range."
+        )
     out = Path(out)
     segmenter = Segmenter(model, device)
     results: list[ClipResult] = []
     for source in sources_outside(out, paths, names):
-        result = ClipResult(source=source.name)
         try:
             with open_source(source.path) as opened:
                 if len(opened) < 2:
@@ -196,10 +206,9 @@ def track_to_folder(
                     continue
                 result = _follow(source.name, opened, segmenter)
                 if wash_in:
-                    curves = tuple(_curves(result.tracks, opened, segmenter, dynamic_range_db))
-                    result = replace(result, curves=curves)
+                    result = _with_curves(result, source, opened, segmenter, dynamic_range_db)
         except (ClnError, ValueError) as error:
-            result = replace(result, message=source.hide(str(error)))
+            result = ClipResult(source=source.name, message=source.hide(str(error)))
         results.append(result)
         yield result
     with suppress(OSError):  # the first table says what is wrong
@@ -213,6 +222,20 @@ def track_to_folder(
         write_table(out / WASH_IN, WASH_IN_COLUMNS, _wash_ins(results))
         if picture := _drawn(results):
             write_result(out / CURVES_DRAWN, picture)
+
+
+def _with_curves(
+    result: ClipResult,
+    source: NamedSource,
+    opened: FrameSource,
+    segmenter: Segmenter,
+    dynamic_range_db: float | None,
+) -> ClipResult:
+    """Add the curves of the nodes; what was followed stays where there can be none."""
+    try:
+        return replace(result, curves=tuple(_curves(result.tracks, opened, segmenter, dynamic_range_db)))
+    except (ClnError, ValueError) as error:
+        return replace(result, note=f"Its nodes have no contrast curve. {source.hide(str(error))}")
 
 
 def _curves(

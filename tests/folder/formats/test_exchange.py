@@ -510,6 +510,20 @@ def test_a_level_that_is_not_known_is_refused_until_it_is_explained(source, tmp_
     assert {(node.level, node.side) for node in nodes} == {(None, "right")}
 
 
+@pytest.mark.parametrize(
+    ("facts", "option"),
+    [
+        ({"columns": {"label": "Befund"}}, "--columns"),
+        ({"column_values": {"level:4b": "IV"}}, "--column-values"),
+        ({"clinical": ["age"]}, "--clinical"),
+    ],
+)
+def test_what_is_said_of_a_table_is_refused_where_none_is_read(source, tmp_path, facts, option):
+    with pytest.raises(DatasetError, match=rf"{option} would say how a table .* none is read .*--labels"):
+        import_study(source, tmp_path / "s", labels="none", **facts)
+    assert not (tmp_path / "s").exists()
+
+
 def test_tables_of_excel_are_read(source, tmp_path):
     text = (source / "labels.csv").read_text().replace(",", ";").replace("Patient ID", "case")
     (source / "labels.csv").write_bytes(text.replace("P01", "王芳").encode("gb18030"))

@@ -183,6 +183,32 @@ def read_labels(path: Path, options: ImportOptions) -> Labels:
     return Labels(path=path, rows=rows, use=use, notes=notes, roles=frozenset(columns))
 
 
+def refuse_without_table(options: ImportOptions, name: str) -> None:
+    """Refuse what says how a table of labels is read, where none but our own is.
+
+    Parameters
+    ----------
+    options : ImportOptions
+    name : str
+        Of the source.
+
+    Raises
+    ------
+    DatasetError
+    """
+    said = {
+        "--columns": options.columns,
+        "--column-values": options.column_values,
+        "--clinical": options.clinical,
+    }
+    if given := [option for option, value in said.items() if value]:
+        raise DatasetError(
+            f"{listed(given)} would say how a table of labels of another program is read, and none is read "
+            f"from {name}.",
+            "Name the table by --labels, or leave that out.",
+        )
+
+
 def _rows(table: Table, columns: Mapping[str, str], options: ImportOptions) -> list[TableRow]:
     label, split = UnknownWords(table.name), UnknownWords(table.name)
     level, side, source = (UnknownWords(table.name, f"{role}:") for role in ("level", "side", "truth_source"))

@@ -36,7 +36,7 @@ from ..state import says
 from ..text import TextReader, unread_frames, waiting_frames
 from .annotations import find_labelme, find_voc
 from .coco import CocoWriter, find_coco_files, read_coco
-from .columns import KnownPatients, read_labels
+from .columns import KnownPatients, read_labels, refuse_without_table
 from .imported import Found, ImportedFrame, ImportOptions, Incoming, Outlines, SuggestedMask, TableUse, below
 from .masks import find_masks, mask_meanings
 from .meaning import meaning_of, split_of
@@ -265,6 +265,7 @@ def _find(root: Path, folder: Path, options: ImportOptions) -> Found:
     named = labels or (root if root.is_file() else None)
     nnunet = is_nnunet(folder) and not (options.images or options.masks)
     if nnunet and "x_napari_cln" in read_json(folder / "dataset.json"):
+        refuse_without_table(options, folder.name)
         return find_stored(TrainingFolder.open(folder))
     if named is not None and named.suffix.casefold() not in (*ENDINGS, ".json"):
         raise DatasetError(
@@ -274,7 +275,10 @@ def _find(root: Path, folder: Path, options: ImportOptions) -> Found:
     table = named if coco[:1] != [named] else None
     if table is None and options.labels != NO_TABLE:
         table = find_table(folder)
-    if table is not None and is_own_table(table):
+    is_own = table is not None and is_own_table(table)
+    if table is None or is_own:
+        refuse_without_table(options, folder.name)
+    if table is not None and is_own:
         return find_csv(table)
     read = read_labels(table, placed) if table is not None else None
     outlines: Outlines | Found | None

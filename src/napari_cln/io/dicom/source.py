@@ -22,7 +22,7 @@ from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 from ...disk.user import image_key, pseudonym
 from ...errors import FrameReadError
 from ...types import Frame
-from ..depth import Scale, scale_of_frames, to_uint8
+from ..depth import Scale, is_16_bit, scale_of_frames, to_uint8
 from ..frame_source import UNEVEN, FrameSource, even_step
 from ..limits import Unreadable, missing_frames
 from ..signatures import HEAD_BYTES, container_of
@@ -215,7 +215,7 @@ class DicomSource(FrameSource):
             return self._palette.paint(values), tuple(found.remarks)
         if self._stated not in (*GREY, *COLOURS_OF):
             raise self._unknown_colours()
-        if found.bits == 16 and values.dtype == np.uint16 and not has_window(self._file.header):
+        if found.bits == 16 and is_16_bit(values) and not has_window(self._file.header):
             scale = self._scale_of_all()
             pixels = to_uint8(values, scale)
             found.remarks += [scale.note] if scale.note else []
