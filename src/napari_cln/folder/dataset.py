@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from ..disk.atomic import is_there, read_bytes, sweep, without_collection
 from ..disk.locks import HeldError, lock
 from ..errors import ConflictError, DatasetError
-from ..imaging.burned_in import clean_frame
+from ..imaging.burned_in import clean_frame, paint_boxes
 from ..imaging.measurement import Measurement, measure_nodes
 from ..types import NOT_JUDGED, Annotation, Case, Frame
 from .autosave import Autosave
@@ -287,6 +287,11 @@ class TrainingFolder:
         annotation, case_id = with_all_nodes(annotation), self.identify(annotation.frame)
         place, key_of = self.layout.record(case_id), self.dataset.hash_key
         is_new, state = not is_there(place), None
+        if is_new and expected_revision:
+            raise ConflictError(
+                f"{case_id} was taken out of the training folder {self.path.name} after you opened it. Save "
+                "it again if it is to be a new frame there."
+            )
         # Outside the lock: measuring, and finding burned-in marks, takes longer than the save.
         sizes = measure_nodes(annotation)
         if is_new:
@@ -363,11 +368,16 @@ class TrainingFolder:
         """Id of a frame: the first 16 hexadecimal digits of the SHA-256 of its grey pixels.
 
         An image that was opened from the folder keeps the id it has there, though cropping and painting
-        over gave it other pixels than its source.
+        over gave it other pixels than its source. So does one that was opened before text was painted over.
 
         Parameters
         ----------
         frame : Frame
+
+        Raises
+        ------
+        DatasetError
+            If it was opened from the folder, and its record is gone or damaged, or of another picture.
         """
         digest = hash_pixels(frame.grey)
         return _stored_id(self, frame, digest) or digest[:16]
@@ -412,11 +422,28 @@ def last_not_judged(study: TrainingFolder, record: Record) -> NDArray[np.bool_] 
 
 def _stored_id(study: TrainingFolder, frame: Frame, digest: str) -> str | None:
     """Id of an image that was opened from the folder; None for another one."""
-    if (stored := study.layout.id_of_image(frame.source)) is not None:
-        with suppress(DatasetError):  # a record that can't be read says so when the frame is saved
-            if study.record(stored).image.sha256 == digest:
-                return stored
-    return None
+    if (stored := study.layout.id_of_image(frame.source)) is None:
+        return None
+    if not is_there(study.layout.record(stored)):
+        raise DatasetError(
+            f"{stored} was taken out of the training folder {study.path.name}: its picture can't be saved "
+            "there as a new frame. Open another frame, or the file that it came from."
+        )
+    record = study.record(stored)
+    if record.image.sha256 not in (digest, _digest_painted(frame, record)):
+        raise DatasetError(
+            f"The picture of {stored} in the training folder {study.path.name} is another one than you have "
+            "open. Open the frame again."
+        )
+    return stored
+
+
+def _digest_painted(frame: Frame, record: Record) -> str | None:
+    """Digest that a picture has where the text on it is painted over; None where it has none."""
+    text = record.source.text
+    if text is None or text.verdict != "painted over" or frame.shape != record.shape:
+        return None
+    return hash_pixels(paint_boxes(frame.grey, text.found))
 
 
 def as_recorded(frame: Frame) -> Frame:

@@ -1,0 +1,110 @@
+"""Frames with text: what is saved of them after they were painted over or left out, and what stays out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import msgspec
+import numpy as np
+import pytest
+
+from napari_cln.errors import ConflictError, DatasetError
+from napari_cln.folder.dataset import TrainingFolder
+from napari_cln.folder.readers import read_annotation, read_reading, readers_of, save_reading
+from napari_cln.folder.record import Provenance, TextReading, encode_record
+from napari_cln.folder.screens import confirm_screens, unseen_screens
+from napari_cln.folder.text import release_frame, waiting_frames
+from napari_cln.types import Annotation, Frame
+
+TEXT = ((150, 10, 180, 90),)
+AREAS = {"whole": (0, 0, 224, 224), "cut": (10, 10, 214, 204)}
+
+
+def note_text(study: TrainingFolder, case_id: str) -> None:
+    """Note in a record that text was found, as reading does."""
+    record = study.record(case_id)
+    source = msgspec.structs.replace(record.source, text=TextReading(engine="none", found=TEXT))
+    study.layout.record(case_id).write_bytes(encode_record(msgspec.structs.replace(record, source=source)))
+
+
+@pytest.fixture(params=AREAS)
+def named(request, folder, annotate) -> TrainingFolder:
+    """A frame with text, of a kind of screen that was looked at; whole, or cut to its scan area."""
+    frame = Frame(pixels=annotate(0).frame.pixels, scan_area=AREAS[request.param])
+    case = folder.save(annotate(0, frame=frame, status="predicted"), who="r1", patient="P1")
+    confirm_screens(folder, unseen_screens(folder), "r1")
+    note_text(folder, case.id)
+    return folder
+
+
+def opened(study: TrainingFolder) -> Annotation:
+    (case,) = study.cases()
+    return read_annotation(study, case)
+
+
+def test_a_decision_on_a_frame_that_was_painted_over_meanwhile_is_saved_on_that_frame(named):
+    on_canvas = opened(named)
+    (case_id,) = named.ids()
+    release_frame(named, case_id, "paint", "r2")
+    painted = named.read_image(named.case(case_id))
+
+    case = named.save(replace(on_canvas, status="accepted"), who="r1", expected_revision=1)
+
+    assert named.ids() == [case_id] == [case.id]
+    assert case.status == "accepted"
+    assert not np.array_equal(painted, on_canvas.frame.grey)
+    np.testing.assert_array_equal(named.read_image(case), painted)
+    assert not waiting_frames(named)
+
+
+def test_a_second_reading_of_a_frame_that_was_painted_over_meanwhile_is_saved_with_it(named):
+    on_canvas = opened(named)
+    (case_id,) = named.ids()
+    release_frame(named, case_id, "paint", "r1")
+
+    save_reading(named, on_canvas, "r2")
+
+    assert readers_of(named, case_id) == ["r2"]
+    assert read_reading(named, named.case(case_id), "r2").frame.grey.shape == on_canvas.frame.shape
+
+
+def test_nothing_is_saved_of_an_open_frame_that_was_left_out_meanwhile(named):
+    on_canvas = opened(named)
+    (case_id,) = named.ids()
+    release_frame(named, case_id, "leave-out", "r2")
+
+    for save in (
+        lambda: named.save(on_canvas, who="r1", expected_revision=1),
+        lambda: save_reading(named, on_canvas, "r2"),
+        lambda: named.note_facts(on_canvas.frame, Provenance(who="r1", hospital="A")),
+    ):
+        with pytest.raises(DatasetError, match=f"{case_id} was taken out of the training folder"):
+            save()
+    assert named.ids() == []
+
+
+def test_nothing_is_saved_of_an_open_frame_whose_record_was_damaged_meanwhile(named):
+    on_canvas = opened(named)
+    (case_id,) = named.ids()
+    named.layout.record(case_id).write_bytes(b"\0" * 500)
+
+    with pytest.raises(DatasetError, match=rf"{case_id}\.json .*`napari-cln check`"):
+        named.save(on_canvas, who="r1", expected_revision=1)
+    assert named.ids() == [case_id]
+
+
+def test_nothing_is_saved_of_an_open_frame_that_has_another_picture_now(named):
+    on_canvas = opened(named)
+    frame = replace(on_canvas.frame, pixels=255 - on_canvas.frame.grey)
+
+    with pytest.raises(DatasetError, match=r"is another one than you have open\. Open the frame again"):
+        named.save(replace(on_canvas, frame=frame), who="r1", expected_revision=1)
+
+
+def test_a_frame_whose_record_is_gone_is_no_new_one_to_who_saw_it_there(folder, annotate):
+    case = folder.save(annotate(0), who="r1")
+    folder.layout.record(case.id).unlink()
+
+    with pytest.raises(ConflictError, match=f"{case.id} was taken out .* after you opened it"):
+        folder.save(annotate(0), who="r1", expected_revision=1)
+    assert folder.save(annotate(0), who="r1", expected_revision=0).revision == 1
