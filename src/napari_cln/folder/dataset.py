@@ -27,7 +27,7 @@ from ..imaging.burned_in import clean_frame, paint_boxes
 from ..imaging.measurement import Measurement, measure_nodes
 from ..types import NOT_JUDGED, Annotation, Case, Frame
 from .autosave import Autosave
-from .commits import commit, keep_rival
+from .commits import commit, former_labels, keep_rival
 from .description import DatasetFile
 from .layout import Layout, checked_id
 from .pictures import hash_pixels, read_png
@@ -407,16 +407,13 @@ def read_not_judged(study: TrainingFolder, case: Case) -> NDArray[np.bool_] | No
 
 
 def last_not_judged(study: TrainingFolder, record: Record) -> NDArray[np.bool_] | None:
-    """Pixels bool (H, W) that nobody judged, in the last state of a frame that had such; None without one."""
+    """Pixels bool (H, W) that nobody judged in the last state of a frame with a label; None without such."""
     if study.dataset.has_unjudged:
-        layout = study.layout
-        kept = sorted((layout.revisions / record.id).glob("*.png"), reverse=True)
-        labels = (path for path in kept if "nodes" not in path.name)
-        for path in (layout.mask(record.id), *labels):
-            with suppress(DatasetError):
-                unjudged = _unjudged_in(read_png(path))
-                if unjudged is not None and unjudged.shape == record.shape:
-                    return unjudged
+        for path in (study.layout.mask(record.id), *former_labels(study.layout, record.id)):
+            with suppress(DatasetError):  # there is none now, or it is damaged
+                label = read_png(path)
+                if label.shape == record.shape:
+                    return _unjudged_in(label)
     return None
 
 
