@@ -10,6 +10,8 @@ import pytest
 
 from napari_cln.errors import ConflictError, DatasetError
 from napari_cln.folder.dataset import TrainingFolder
+from napari_cln.folder.health.check import check_study
+from napari_cln.folder.health.repair import repair_all
 from napari_cln.folder.readers import read_annotation, read_reading, readers_of, save_reading
 from napari_cln.folder.record import Provenance, TextReading, encode_record
 from napari_cln.folder.screens import confirm_screens, unseen_screens
@@ -108,3 +110,35 @@ def test_a_frame_whose_record_is_gone_is_no_new_one_to_who_saw_it_there(folder, 
     with pytest.raises(ConflictError, match=f"{case.id} was taken out .* after you opened it"):
         folder.save(annotate(0), who="r1", expected_revision=1)
     assert folder.save(annotate(0), who="r1", expected_revision=0).revision == 1
+
+
+def lose_record(study: TrainingFolder, case_id: str) -> None:
+    """Fill a record with zeros, as a power cut does, and repair the folder."""
+    study.layout.record(case_id).write_bytes(b"\0" * 900)
+    assert any("is back at revision" in done for done in repair_all(study))
+
+
+def test_a_frame_that_was_painted_over_is_whole_after_its_record_is_repaired(named):
+    (case_id,) = named.ids()
+    named.save(replace(opened(named), note="again"), who="r1", expected_revision=1)
+    release_frame(named, case_id, "paint", "r2")
+    painted = named.read_image(named.case(case_id))
+
+    lose_record(named, case_id)
+
+    np.testing.assert_array_equal(named.read_image(named.case(case_id)), painted)
+    assert not [fault for fault in check_study(named).faults if fault.kind in ("image", "text")]
+    assert named.record(case_id).source.text.verdict == "painted over"
+
+
+def test_channels_of_a_frame_that_was_painted_over_are_whole_after_its_record_is_repaired(folder, annotate):
+    flow = np.full((224, 224), 90, np.uint8)
+    frame = Frame(pixels=annotate(0).frame.pixels, scan_area=AREAS["whole"], channels={"flow": flow})
+    case = folder.save(annotate(0, frame=frame), who="r1")
+    note_text(folder, case.id)
+    folder.save(annotate(0, frame=frame, note="again"), who="r1")
+    release_frame(folder, case.id, "paint", "r2")
+
+    lose_record(folder, case.id)
+
+    assert not folder.read_channels(folder.case(case.id))["flow"][150:180, 10:90].any()

@@ -34,7 +34,14 @@ from .pictures import hash_pixels, read_png
 from .record import Provenance, Record, SourceKind, case_of, decode_record
 from .state import Masks, State, first_state, next_state, noted, with_all_nodes, with_facts
 
-__all__ = ["TrainingFolder", "as_recorded", "home_of", "last_not_judged", "read_not_judged"]
+__all__ = [
+    "TrainingFolder",
+    "as_recorded",
+    "former_records",
+    "home_of",
+    "last_not_judged",
+    "read_not_judged",
+]
 
 MAX_RECORD_BYTES = 4 * 2**20
 _RECORD = re.compile(r"([0-9a-f]{16})\.json")
@@ -145,7 +152,8 @@ class TrainingFolder:
         case_id : str
             16 hexadecimal digits.
         """
-        return sorted(_read_revisions(self.layout, case_id), key=lambda record: record.revision)
+        records = [record for _, record in former_records(self.layout, case_id)]
+        return sorted(records, key=lambda record: record.revision)
 
     def read_frame(self, case: Case) -> Frame:
         """Read a case as a frame, ready to be shown and segmented as it was first.
@@ -497,10 +505,11 @@ def _on_top(
     return state
 
 
-def _read_revisions(layout: Layout, case_id: str) -> Iterator[Record]:
+def former_records(layout: Layout, case_id: str) -> Iterator[tuple[Path, Record]]:
+    """Files and records among a frame's revisions, in no order; those that can't be read are logged."""
     for path in (layout.revisions / checked_id(case_id)).glob("*.json"):
         try:
-            yield _read_record(path, case_id)
+            yield path, _read_record(path, case_id)
         except DatasetError as cause:
             _log.warning("A former state can't be read: %s", cause)
 

@@ -1,14 +1,15 @@
 """Frames on whose tissue text was read: held until a reader has looked, and what the reader does with them.
 
-A picture is read once, behind the save or import that brought it (:class:`TextReader`), since it is never
-written again. What was found stands in the record; a frame with a finding is neither trained on nor exported.
+A picture is read once, behind the save or import that brought it (:class:`TextReader`), since nothing but a
+reader's wish to paint the text over writes it again. What was found stands in the record, and in those of
+former states, to which repair may go back; a frame with a finding is neither trained on nor exported.
 """
 
 from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
@@ -19,13 +20,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ..disk.atomic import staged, write_atomically
+from ..disk.atomic import staged
 from ..disk.locks import lock
 from ..errors import ClnError, DatasetError
 from ..imaging.burned_in import can_read, engine_name, find_text, paint_boxes
-from .dataset import TrainingFolder
+from .dataset import TrainingFolder, former_records
 from .pictures import encode_png, hash_pixels, read_png
-from .record import Record, StoredImage, TextReading, encode_record, now
+from .record import SCHEMA, Record, StoredImage, TextReading, encode_record, now
 
 Action: TypeAlias = Literal["paint", "no-name", "leave-out"]
 _log = logging.getLogger(__name__)
@@ -78,15 +79,31 @@ def read_frame_text(study: TrainingFolder, case_id: str) -> TextReading:
             known = record.source.text
             if known is not None or record.image.sha256 != hash_pixels(image):
                 return known or reading  # another was quicker, or painted it over
-            record = _with_text(record, reading)
-            write_atomically(study.layout.record(case_id), encode_record(record))
+            _put(study, record, reading)
     except OSError as cause:
         raise study.dataset.refused(cause) from cause
     return reading
 
 
-def _with_text(record: Record, reading: TextReading) -> Record:
-    return msgspec.structs.replace(record, source=msgspec.structs.replace(record.source, text=reading))
+def _put(
+    study: TrainingFolder,
+    record: Record,
+    reading: TextReading,
+    files: Sequence[tuple[Path, bytes]] = (),
+    **changes: object,
+) -> None:
+    """Put pictures in place, and what was read on them into a frame's record and its former ones."""
+    former = [
+        (path, one)
+        for path, one in former_records(study.layout, record.id)
+        if one.source.crop == record.source.crop and one.schema <= SCHEMA
+    ]
+    texts = []
+    for path, one in (*former, (study.layout.record(record.id), record)):
+        source = msgspec.structs.replace(one.source, text=reading)
+        texts.append((path, encode_record(msgspec.structs.replace(one, source=source, **changes))))
+    with staged([*files, *texts]) as put_in_place:
+        put_in_place(len(files) + len(texts))
 
 
 def marked_picture(study: TrainingFolder, case_id: str, reading: TextReading) -> NDArray[np.uint8]:
@@ -146,9 +163,9 @@ def _judge(study: TrainingFolder, case_id: str, action: Action, who: str) -> Non
         raise DatasetError(f"No text was found on {case_id}.", "`napari-cln check FOLDER` lists the frames.")
     verdict: Literal["painted over", "no name"] = "painted over" if action == "paint" else "no name"
     seen = msgspec.structs.replace(reading, verdict=verdict, seen_by=who, t=now())
-    record = _with_text(record, seen)
     path = study.layout.image(case_id, record.has_mask)
     files: list[tuple[Path, bytes]] = []
+    changes: dict[str, object] = {}
     if action == "paint":
         # As often as it is asked for: a crash between picture and record is mended by saying it again.
         painted = paint_boxes(read_png(path), reading.found)
@@ -162,9 +179,8 @@ def _judge(study: TrainingFolder, case_id: str, action: Action, who: str) -> Non
                 plane[row0:row1, column0:column1] = 0
             channels[name] = hash_pixels(plane)
             files.append((study.layout.channel(case_id, name), encode_png(plane)))
-        record = msgspec.structs.replace(record, image=stored, channels=channels or None)
-    with staged([*files, (study.layout.record(case_id), encode_record(record))]) as put_in_place:
-        put_in_place(len(files) + 1)
+        changes = {"image": stored, "channels": channels or None}
+    _put(study, record, seen, files, **changes)
 
 
 def _leave_out(study: TrainingFolder, case_id: str) -> None:
