@@ -295,6 +295,8 @@ class TrainingFolder:
         annotation, case_id = with_all_nodes(annotation), self.identify(annotation.frame)
         place, key_of = self.layout.record(case_id), self.dataset.hash_key
         is_new, state = not is_there(place), None
+        if is_new:
+            self.dataset.refuse_left_out(case_id)
         if is_new and expected_revision:
             raise ConflictError(
                 f"{case_id} was taken out of the training folder {self.path.name} after you opened it. Save "
@@ -430,6 +432,7 @@ def _stored_id(study: TrainingFolder, frame: Frame, digest: str) -> str | None:
     if (stored := study.layout.id_of_image(frame.source)) is None:
         return None
     if not is_there(study.layout.record(stored)):
+        study.dataset.refuse_left_out(stored)
         raise DatasetError(
             f"{stored} was taken out of the training folder {study.path.name}: its picture can't be saved "
             "there as a new frame. Open another frame, or the file that it came from."
