@@ -16,8 +16,10 @@ from PIL import Image
 
 from napari_cln.disk.user import config_folder, hashed_key, pseudonym
 from napari_cln.errors import ConflictError, DatasetError
-from napari_cln.folder.dataset import TrainingFolder
+from napari_cln.folder.dataset import TrainingFolder, read_not_judged
+from napari_cln.folder.health.repair import repair_all
 from napari_cln.folder.pictures import hash_pixels
+from napari_cln.folder.readers import save_reading
 from napari_cln.folder.state import maker_of
 from napari_cln.types import Annotation, Frame, Node, Region
 
@@ -451,3 +453,48 @@ def test_a_patient_has_one_key_from_a_header_and_from_a_table(tmp_path):
 
     key_of = folder.dataset.hash_key
     assert key_of("patient", pseudonym("Doe 4711") or "") == key_of("patient", "DOE 4711 ")
+
+
+def unjudged_in(folder, case) -> int:
+    """Number of pixels of a frame that nobody judged."""
+    unjudged = read_not_judged(folder, case)
+    return 0 if unjudged is None else int(unjudged.sum())
+
+
+@pytest.fixture
+def partly(folder, annotate):
+    """A frame of which nobody has judged nine rows."""
+    not_judged = np.zeros((224, 224), bool)
+    not_judged[:9] = True
+    return folder.save(annotate(0, not_judged=not_judged), who="r1")
+
+
+@pytest.mark.usefixtures("partly")
+def test_pixels_that_nobody_judged_stay_so_through_a_state_without_a_label(folder, annotate):
+    folder.save(annotate(0, status="rejected"), who="r1")
+    again = folder.save(annotate(0), who="r1")
+
+    assert unjudged_in(folder, again) == 9 * 224
+
+
+@pytest.mark.usefixtures("partly")
+def test_pixels_that_were_judged_at_last_stay_so(folder, annotate):
+    folder.save(annotate(0, not_judged=np.zeros((224, 224), bool)), who="r1")
+    again = folder.save(annotate(0, note="looked again"), who="r1")
+
+    assert unjudged_in(folder, again) == 0
+
+
+@pytest.mark.usefixtures("partly")
+def test_what_repair_has_put_aside_is_no_label(folder, annotate):
+    case = folder.save(annotate(1), who="r1")
+    ids = annotate(1).instances
+    ids[:9, :9] = 2
+    save_reading(folder, annotate(1, instances=ids, nodes=()), "r2")
+    (folder.layout.records / f"{case.id}.r2.json").write_bytes(b"\0" * 300)
+    assert any("moved to the revisions" in done for done in repair_all(folder))
+
+    folder.save(annotate(1, status="rejected"), who="r1")
+    again = folder.save(annotate(1), who="r1")
+
+    assert unjudged_in(folder, again) == 0

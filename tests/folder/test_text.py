@@ -11,6 +11,7 @@ from napari_cln.errors import DatasetError, DeviceError, ExportError
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.formats.exchange import export_study, import_study
 from napari_cln.folder.health.check import check_study
+from napari_cln.folder.health.repair import repair_all
 from napari_cln.folder.screens import confirm_screens, refuse_held, unseen_screens
 from napari_cln.folder.text import (
     TextReader,
@@ -103,6 +104,20 @@ def test_text_that_is_painted_over_is_gone(held, tmp_path):
     list(export_study(held, "csv", tmp_path / "out"))
     release_frame(held, case_id, "paint", "r2")
     assert held.case(case_id).checksums == case.checksums
+
+
+def test_text_that_was_read_holds_the_frame_after_its_record_is_repaired(folder, annotate):
+    bright = np.clip(annotate(1).frame.pixels // 2 + 110, 0, 255).astype(np.uint8)
+    frame = Frame(pixels=named(bright), scan_area=(0, 0, 224, 224))
+    for note in ("first", "again"):
+        case = folder.save(annotate(1, frame=frame, note=note), who="r1")
+    read_frame_text(folder, case.id)
+    folder.layout.record(case.id).write_bytes(b"\0" * 900)
+
+    assert any("is back at revision" in done for done in repair_all(folder))
+
+    assert folder.record(case.id).note == "first"
+    assert list(waiting_frames(folder)) == [case.id]
 
 
 def test_text_that_is_no_name_stays(held):

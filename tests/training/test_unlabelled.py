@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -35,7 +36,7 @@ from napari_cln.training.unlabelled import (
     simulated_samples,
     weighed,
 )
-from napari_cln.types import Annotation
+from napari_cln.types import Annotation, Frame
 
 
 def unmasked(samples: Samples) -> Samples:
@@ -165,6 +166,16 @@ def test_frames_of_the_study_are_no_unlabelled_ones(scans, study):
     assert len(found.samples) == 2
     assert found.left_out == 1
     assert "of 2 no patient is known" in str(found)
+
+
+def test_a_frame_that_a_reader_has_left_out_is_no_unlabelled_one(scans, study, tmp_path):
+    study = TrainingFolder.open(shutil.copytree(study.path, tmp_path / "copy"))
+    frame = Frame(pixels=np.array(Image.open(scans / "900.png")))
+    study.dataset.note_left_out(study.identify(frame), "r1", is_out=True)
+
+    found = read_unlabelled(scans, study, frozen_split(study, 2, freeze=False), Recipe.best().prepare)
+
+    assert (len(found.samples), found.left_out) == (1, 2)
 
 
 def test_a_validated_patient_teaches_nothing(samples):

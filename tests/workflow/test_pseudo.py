@@ -13,12 +13,13 @@ from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.health.check import check_study
 from napari_cln.folder.screens import confirm_screens, unseen_screens
 from napari_cln.folder.split.groups import is_trainable
+from napari_cln.folder.text import release_frame
 from napari_cln.network.ensemble import Ensemble
 from napari_cln.network.inference import Segmenter, segment
 from napari_cln.network.weights import load_model
 from napari_cln.phantom import simulate
 from napari_cln.types import Annotation
-from napari_cln.workflow.pseudo import _agrees, _members, _reason_against, pseudo_label
+from napari_cln.workflow.pseudo import PseudoStep, _agrees, _members, _reason_against, pseudo_label
 
 pytestmark = pytest.mark.slow
 
@@ -90,6 +91,18 @@ def test_new_frames_join_where_they_get_a_mask(study, steps, tmp_path):
     confirm_screens(study, unseen_screens(study), "r1")
     again = list(pseudo_label(study, model="default", scans=[tmp_path], device="cpu"))
     assert sorted(step.id for step in again if step.id) == sorted({step.id for step in again if step.id})
+
+
+def test_a_frame_that_a_reader_has_left_out_does_not_join(tmp_path):
+    phantom, folder = simulate(53, n_nodes=1, overlays=False), TrainingFolder.create(tmp_path / "study")
+    Image.fromarray(phantom.frame.pixels).save(tmp_path / "53.png")
+    case = folder.save(Annotation(frame=phantom.frame, instances=phantom.instances), who="r1")
+    release_frame(folder, case.id, "leave-out", "r1")
+
+    (step,) = pseudo_label(folder, model="default", scans=[tmp_path / "53.png"], device="cpu")
+
+    assert step == PseudoStep(id=case.id, why="a reader has left the frame out")
+    assert folder.ids() == []
 
 
 def test_doubt_and_disagreement_speak_against_a_mask():

@@ -246,7 +246,7 @@ def check_folder(
     seen_by: Annotated[str, Meta(title="READER")] = "",
     text: bool = False,
     release: Annotated[Names, Meta(title="ID…")] = (),
-    verdict: Literal["paint", "no-name", "leave-out"] | None = None,
+    verdict: Literal["paint", "no-name", "leave-out", "bring-back"] | None = None,
     all: bool = False,
     json: bool = False,
 ) -> int:
@@ -269,7 +269,8 @@ def check_folder(
     release : str
         Frames on which text was found; all for every one whose picture was written.
     verdict : str
-        What becomes of them: the text is painted over, it is no name, or the frame is left out.
+        What becomes of them: the text is painted over, it is no name, the frame is left out, or one that was
+        left out is brought back.
     all : bool
         List every fault, not the first few of each kind.
     json : bool
@@ -441,7 +442,7 @@ def _read_text(study: TrainingFolder, to: TextIO) -> None:
 def _release(
     study: TrainingFolder,
     ids: Sequence[str],
-    action: Literal["paint", "no-name", "leave-out"] | None,
+    action: Literal["paint", "no-name", "leave-out", "bring-back"] | None,
     who: str,
     to: TextIO,
 ) -> None:
@@ -465,6 +466,8 @@ def _release(
     for case_id in chosen:
         release_frame(study, case_id, action, who)
         print(f"{case_id}: {action}, says {who}.", file=to)
+        if not (action == "leave-out" or study.layout.record(case_id).exists()):
+            print(f"{case_id}: this copy of the folder lacks its files. Import it again.", file=to)
 
 
 def _agrees(question: str) -> bool:

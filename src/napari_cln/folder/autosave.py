@@ -205,6 +205,11 @@ class Autosave:
         for place in self._places:
             _remove(place / f"{name}.json")
 
+    def files(self, case_id: str) -> tuple[Path, ...]:
+        """Every file of the strokes on a frame, whoever painted them, also of those that were discarded."""
+        found = (sorted(place.glob(f"{checked_id(case_id)}-*")) for place in self._places)
+        return tuple(path for paths in found for path in paths)
+
     def _strokes(self) -> Iterator[Stroke]:
         for place in self._places:
             for path in sorted(place.glob("*.json")):

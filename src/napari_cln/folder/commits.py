@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from ..disk.atomic import keep_former, staged, sync_folder, write_atomically
@@ -9,6 +10,9 @@ from .layout import Layout
 from .pictures import encode_png
 from .record import Record, encode_record
 from .state import State
+
+_FORMER_LABEL = re.compile(r"(?:\d{8}T\d{6}Z|unknown)-\w{1,24}-(\d+)(?:\.\d+)?\.png", re.ASCII)
+"""Name of the label of a former state, and of no picture that repair has put aside."""
 
 
 def safe_name(who: str) -> str:
@@ -101,6 +105,16 @@ def keep_state(layout: Layout, record: Record) -> None:
         if path.exists():
             keep_former(path, folder / (stem + ending))
     sync_folder(folder)
+
+
+def former_labels(layout: Layout, case_id: str) -> list[Path]:
+    """Label images of the former states of a frame, the newest first, by their number: clocks jump."""
+    found = [
+        (int(name[1]), path)
+        for path in (layout.revisions / case_id).glob("*.png")
+        if (name := _FORMER_LABEL.fullmatch(path.name))
+    ]
+    return [path for _, path in sorted(found, reverse=True)]
 
 
 def move_image(layout: Layout, case_id: str, masked: bool) -> None:

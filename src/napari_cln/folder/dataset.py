@@ -23,18 +23,25 @@ from numpy.typing import NDArray
 from ..disk.atomic import is_there, read_bytes, sweep, without_collection
 from ..disk.locks import HeldError, lock
 from ..errors import ConflictError, DatasetError
-from ..imaging.burned_in import clean_frame
+from ..imaging.burned_in import clean_frame, paint_boxes
 from ..imaging.measurement import Measurement, measure_nodes
 from ..types import NOT_JUDGED, Annotation, Case, Frame
 from .autosave import Autosave
-from .commits import commit, keep_rival
+from .commits import commit, former_labels, keep_rival
 from .description import DatasetFile
 from .layout import Layout, checked_id
 from .pictures import hash_pixels, read_png
 from .record import Provenance, Record, SourceKind, case_of, decode_record
 from .state import Masks, State, first_state, next_state, noted, with_all_nodes, with_facts
 
-__all__ = ["TrainingFolder", "as_recorded", "home_of", "last_not_judged", "read_not_judged"]
+__all__ = [
+    "TrainingFolder",
+    "as_recorded",
+    "former_records",
+    "home_of",
+    "last_not_judged",
+    "read_not_judged",
+]
 
 MAX_RECORD_BYTES = 4 * 2**20
 _RECORD = re.compile(r"([0-9a-f]{16})\.json")
@@ -145,7 +152,8 @@ class TrainingFolder:
         case_id : str
             16 hexadecimal digits.
         """
-        return sorted(_read_revisions(self.layout, case_id), key=lambda record: record.revision)
+        records = [record for _, record in former_records(self.layout, case_id)]
+        return sorted(records, key=lambda record: record.revision)
 
     def read_frame(self, case: Case) -> Frame:
         """Read a case as a frame, ready to be shown and segmented as it was first.
@@ -287,6 +295,13 @@ class TrainingFolder:
         annotation, case_id = with_all_nodes(annotation), self.identify(annotation.frame)
         place, key_of = self.layout.record(case_id), self.dataset.hash_key
         is_new, state = not is_there(place), None
+        if is_new:
+            self.dataset.refuse_left_out(case_id)
+        if is_new and expected_revision:
+            raise ConflictError(
+                f"{case_id} was taken out of the training folder {self.path.name} after you opened it. Save "
+                "it again if it is to be a new frame there."
+            )
         # Outside the lock: measuring, and finding burned-in marks, takes longer than the save.
         sizes = measure_nodes(annotation)
         if is_new:
@@ -363,11 +378,16 @@ class TrainingFolder:
         """Id of a frame: the first 16 hexadecimal digits of the SHA-256 of its grey pixels.
 
         An image that was opened from the folder keeps the id it has there, though cropping and painting
-        over gave it other pixels than its source.
+        over gave it other pixels than its source. So does one that was opened before text was painted over.
 
         Parameters
         ----------
         frame : Frame
+
+        Raises
+        ------
+        DatasetError
+            If it was opened from the folder, and its record is gone or damaged, or of another picture.
         """
         digest = hash_pixels(frame.grey)
         return _stored_id(self, frame, digest) or digest[:16]
@@ -397,26 +417,41 @@ def read_not_judged(study: TrainingFolder, case: Case) -> NDArray[np.bool_] | No
 
 
 def last_not_judged(study: TrainingFolder, record: Record) -> NDArray[np.bool_] | None:
-    """Pixels bool (H, W) that nobody judged, in the last state of a frame that had such; None without one."""
+    """Pixels bool (H, W) that nobody judged in the last state of a frame with a label; None without such."""
     if study.dataset.has_unjudged:
-        layout = study.layout
-        kept = sorted((layout.revisions / record.id).glob("*.png"), reverse=True)
-        labels = (path for path in kept if "nodes" not in path.name)
-        for path in (layout.mask(record.id), *labels):
-            with suppress(DatasetError):
-                unjudged = _unjudged_in(read_png(path))
-                if unjudged is not None and unjudged.shape == record.shape:
-                    return unjudged
+        for path in (study.layout.mask(record.id), *former_labels(study.layout, record.id)):
+            with suppress(DatasetError):  # there is none now, or it is damaged
+                label = read_png(path)
+                if label.shape == record.shape:
+                    return _unjudged_in(label)
     return None
 
 
 def _stored_id(study: TrainingFolder, frame: Frame, digest: str) -> str | None:
     """Id of an image that was opened from the folder; None for another one."""
-    if (stored := study.layout.id_of_image(frame.source)) is not None:
-        with suppress(DatasetError):  # a record that can't be read says so when the frame is saved
-            if study.record(stored).image.sha256 == digest:
-                return stored
-    return None
+    if (stored := study.layout.id_of_image(frame.source)) is None:
+        return None
+    if not is_there(study.layout.record(stored)):
+        study.dataset.refuse_left_out(stored)
+        raise DatasetError(
+            f"{stored} was taken out of the training folder {study.path.name}: its picture can't be saved "
+            "there as a new frame. Open another frame, or the file that it came from."
+        )
+    record = study.record(stored)
+    if record.image.sha256 not in (digest, _digest_painted(frame, record)):
+        raise DatasetError(
+            f"The picture of {stored} in the training folder {study.path.name} is another one than you have "
+            "open. Open the frame again."
+        )
+    return stored
+
+
+def _digest_painted(frame: Frame, record: Record) -> str | None:
+    """Digest that a picture has where the text on it is painted over; None where it has none."""
+    text = record.source.text
+    if text is None or text.verdict != "painted over" or frame.shape != record.shape:
+        return None
+    return hash_pixels(paint_boxes(frame.grey, text.found))
 
 
 def as_recorded(frame: Frame) -> Frame:
@@ -473,10 +508,11 @@ def _on_top(
     return state
 
 
-def _read_revisions(layout: Layout, case_id: str) -> Iterator[Record]:
+def former_records(layout: Layout, case_id: str) -> Iterator[tuple[Path, Record]]:
+    """Files and records among a frame's revisions, in no order; those that can't be read are logged."""
     for path in (layout.revisions / checked_id(case_id)).glob("*.json"):
         try:
-            yield _read_record(path, case_id)
+            yield path, _read_record(path, case_id)
         except DatasetError as cause:
             _log.warning("A former state can't be read: %s", cause)
 

@@ -24,28 +24,33 @@ from ..disk.seals import checksum_holds, flip_text_back, is_amiss, with_checksum
 from ..disk.user import config_folder, key_by, read_salt, salt_fingerprint
 from ..errors import DatasetError
 from .layout import GIT_FILES, Layout
-from .record import SCHEMA, Name, Time, now
+from .record import SCHEMA, CaseId, Name, Time, now
 
 OURS = "x_napari_cln"
 _OWN = frozenset({"imagesTr", "imagesNoMask", "labelsTr", "records", "revisions", ".cln"})
 _OWN_FILES = frozenset({*GIT_FILES, "dataset.json", ".git"})
+BRING_BACK = "To have it back: `napari-cln check FOLDER --release {} --verdict bring-back --seen-by READER`."
 _RESTORE = "Restore it from git or a backup, or run `napari-cln check --repair` to make it anew."
 
 
 class Seen(Struct, frozen=True):
-    """The person who has looked at the pictures of a kind of screen, and the time."""
+    """The person who has looked at the pictures of a kind of screen, or left a frame out, and the time."""
 
     who: Name
     t: Time
 
 
 class Ours(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Our facts about a folder: schema, time, fingerprint of the patients' salt, screens seen."""
+    """Our facts about a folder: schema, time, fingerprint of the patients' salt, screens seen.
+
+    ``left_out`` are frames that a reader has left out, by id: no save and no import takes one.
+    """
 
     schema: Annotated[int, Meta(ge=1, le=10**6)]
     created: Name = ""
     salt: Annotated[str, Meta(pattern="^[0-9a-f]{8}$")] | None = None
     screens: dict[str, Seen] = {}
+    left_out: dict[CaseId, Seen] = {}
 
 
 class Description(Struct, frozen=True, kw_only=True):
@@ -323,6 +328,42 @@ class DatasetFile:
     def has_unjudged(self) -> bool:
         """True where some masks leave pixels unjudged."""
         return self._description.has_unjudged
+
+    @property
+    def left_out(self) -> dict[str, Seen]:
+        """Frames that a reader has left out, by id, with who and when, as dataset.json says now."""
+        return Description.read(self.layout.dataset).ours.left_out
+
+    def refuse_left_out(self, case_id: str) -> None:
+        """Refuse a frame that a reader has left out.
+
+        Raises
+        ------
+        DatasetError
+            If it is one, or dataset.json is damaged.
+        """
+        if (seen := self.left_out.get(case_id)) is not None:
+            raise DatasetError(
+                f"{case_id} was left out by {seen.who} on {seen.t:%Y-%m-%d} and is not taken.",
+                BRING_BACK.format(case_id),
+            )
+
+    def note_left_out(self, case_id: str, who: str, *, is_out: bool) -> None:
+        """Note that a reader leaves a frame out, or has it back.
+
+        Raises
+        ------
+        DatasetError
+            If dataset.json is damaged.
+        OSError
+            If the disk refuses.
+        """
+        with lock(self.layout.locks, "dataset", who):
+            ours = Description.read(self.layout.dataset).ours
+            left_out = {other: seen for other, seen in ours.left_out.items() if other != case_id}
+            if is_out:
+                left_out[case_id] = Seen(who, now())
+            self._update(ours=msgspec.structs.replace(ours, left_out=left_out))
 
     def hash_key(self, kind: Literal["patient", "cine"], name: str) -> str:
         """Key of a patient or a cine in this folder.

@@ -11,6 +11,7 @@ from ..errors import DatasetError
 
 _ID = re.compile(r"[0-9a-f]{16}")
 _LABEL = re.compile(r"[0-9a-f]{16}\.png")
+_IMAGE = re.compile(r"([0-9a-f]{16})_0000\.png")
 _ATTRIBUTES, _IGNORE = ".gitattributes", ".gitignore"
 GIT_FILES = {
     # No program may turn line ends: a record carries a checksum of its bytes.
@@ -110,10 +111,10 @@ class Layout:
 
     def id_of_image(self, path: Path | None) -> str | None:
         """Id of the case whose image a path names; None for a file elsewhere."""
-        if path is None or not path.name.endswith("_0000.png"):
+        if path is None or (name := _IMAGE.fullmatch(path.name)) is None:
             return None
         places = (self.images.resolve(), self.unmasked.resolve())
-        return path.name[:16] if path.parent.resolve() in places else None
+        return name[1] if path.parent.resolve() in places else None
 
     def mask(self, case_id: str) -> Path:
         return self.labels / f"{case_id}.png"

@@ -1,14 +1,15 @@
 """Frames on whose tissue text was read: held until a reader has looked, and what the reader does with them.
 
-A picture is read once, behind the save or import that brought it (:class:`TextReader`), since it is never
-written again. What was found stands in the record; a frame with a finding is neither trained on nor exported.
+A picture is read once, behind the save or import that brought it (:class:`TextReader`), since nothing but a
+reader's wish to paint the text over writes it again. What was found stands in the record, and in those of
+former states, to which repair may go back; a frame with a finding is neither trained on nor exported.
 """
 
 from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
@@ -19,15 +20,16 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ..disk.atomic import staged, write_atomically
+from ..disk.atomic import staged
 from ..disk.locks import lock
 from ..errors import ClnError, DatasetError
 from ..imaging.burned_in import can_read, engine_name, find_text, paint_boxes
-from .dataset import TrainingFolder
+from .dataset import TrainingFolder, former_records
+from .layout import checked_id
 from .pictures import encode_png, hash_pixels, read_png
-from .record import Record, StoredImage, TextReading, encode_record, now
+from .record import SCHEMA, Record, StoredImage, TextReading, encode_record, now
 
-Action: TypeAlias = Literal["paint", "no-name", "leave-out"]
+Action: TypeAlias = Literal["paint", "no-name", "leave-out", "bring-back"]
 _log = logging.getLogger(__name__)
 
 
@@ -78,15 +80,31 @@ def read_frame_text(study: TrainingFolder, case_id: str) -> TextReading:
             known = record.source.text
             if known is not None or record.image.sha256 != hash_pixels(image):
                 return known or reading  # another was quicker, or painted it over
-            record = _with_text(record, reading)
-            write_atomically(study.layout.record(case_id), encode_record(record))
+            _put(study, record, reading)
     except OSError as cause:
         raise study.dataset.refused(cause) from cause
     return reading
 
 
-def _with_text(record: Record, reading: TextReading) -> Record:
-    return msgspec.structs.replace(record, source=msgspec.structs.replace(record.source, text=reading))
+def _put(
+    study: TrainingFolder,
+    record: Record,
+    reading: TextReading,
+    files: Sequence[tuple[Path, bytes]] = (),
+    **changes: object,
+) -> None:
+    """Put pictures in place, and what was read on them into a frame's record and its former ones."""
+    former = [
+        (path, one)
+        for path, one in former_records(study.layout, record.id)
+        if one.source.crop == record.source.crop and one.schema <= SCHEMA
+    ]
+    texts = []
+    for path, one in (*former, (study.layout.record(record.id), record)):
+        source = msgspec.structs.replace(one.source, text=reading)
+        texts.append((path, encode_record(msgspec.structs.replace(one, source=source, **changes))))
+    with staged([*files, *texts]) as put_in_place:
+        put_in_place(len(files) + len(texts))
 
 
 def marked_picture(study: TrainingFolder, case_id: str, reading: TextReading) -> NDArray[np.uint8]:
@@ -115,27 +133,30 @@ def release_frame(study: TrainingFolder, case_id: str, action: Action, who: str)
     ----------
     study : TrainingFolder
     case_id : str
-    action : {"paint", "no-name", "leave-out"}
+    action : {"paint", "no-name", "leave-out", "bring-back"}
         Fill the places with the tissue around them; leave the picture as it is; or move the frame with all
-        its files to ``.cln/left-out``, where nothing looks for frames.
+        its files to ``.cln/left-out``, where nothing looks for frames, and take it no more; or put a frame
+        back that was left out: where another copy of the folder has its files, the next import brings it.
     who : str
         The reader.
 
     Raises
     ------
     DatasetError
-        If no text waits on that frame, or the disk refuses.
+        If no text was found on that frame, it is not one that was left out, or the disk refuses.
     """
     study.dataset.check_writable()
     try:
         with lock(study.layout.locks, case_id, who):
             if action == "leave-out":
-                _leave_out(study, case_id)
+                _leave_out(study, case_id, who)
+            elif action == "bring-back":
+                _bring_back(study, case_id, who)
             else:
                 _judge(study, case_id, action, who)
     except OSError as cause:
         raise study.dataset.refused(cause) from cause
-    if action == "leave-out":
+    if action in ("leave-out", "bring-back"):
         study.dataset.recount()
 
 
@@ -146,9 +167,9 @@ def _judge(study: TrainingFolder, case_id: str, action: Action, who: str) -> Non
         raise DatasetError(f"No text was found on {case_id}.", "`napari-cln check FOLDER` lists the frames.")
     verdict: Literal["painted over", "no name"] = "painted over" if action == "paint" else "no name"
     seen = msgspec.structs.replace(reading, verdict=verdict, seen_by=who, t=now())
-    record = _with_text(record, seen)
     path = study.layout.image(case_id, record.has_mask)
     files: list[tuple[Path, bytes]] = []
+    changes: dict[str, object] = {}
     if action == "paint":
         # As often as it is asked for: a crash between picture and record is mended by saying it again.
         painted = paint_boxes(read_png(path), reading.found)
@@ -162,28 +183,56 @@ def _judge(study: TrainingFolder, case_id: str, action: Action, who: str) -> Non
                 plane[row0:row1, column0:column1] = 0
             channels[name] = hash_pixels(plane)
             files.append((study.layout.channel(case_id, name), encode_png(plane)))
-        record = msgspec.structs.replace(record, image=stored, channels=channels or None)
-    with staged([*files, (study.layout.record(case_id), encode_record(record))]) as put_in_place:
-        put_in_place(len(files) + 1)
+        changes = {"image": stored, "channels": channels or None}
+    _put(study, record, seen, files, **changes)
 
 
-def _leave_out(study: TrainingFolder, case_id: str) -> None:
+def _leave_out(study: TrainingFolder, case_id: str, who: str) -> None:
     """Move a frame's files, the record last, so that what was cut short can be asked for again."""
     layout = study.layout
     study.record(case_id)  # refuses what is no frame
-    goal = layout.private / "left-out" / case_id
+    study.dataset.note_left_out(case_id, who, is_out=True)
+    goal = _left_out(study, case_id)
     goal.mkdir(parents=True, exist_ok=True)
     own = layout.record(case_id)
     beside = sorted(path for path in layout.records.glob(f"{case_id}.*") if path != own)
     pictures = (layout.image(case_id, True), layout.image(case_id, False), layout.mask(case_id))
-    for path in (layout.revisions / case_id, *pictures, *beside, own):
+    strokes = study.autosave.files(case_id)
+    for path in (layout.revisions / case_id, *pictures, *strokes, *beside, own):
         if path.exists():
-            place = goal / (path.name if path.parent != layout.labels else f"label-{path.name}")
-            if place.is_dir():
-                shutil.copytree(path, place, dirs_exist_ok=True)
-                shutil.rmtree(path)
-            else:
-                path.replace(place)
+            _move(path, goal / (path.name if path.parent != layout.labels else f"label-{path.name}"))
+
+
+def _bring_back(study: TrainingFolder, case_id: str, who: str) -> None:
+    """Put the files of a frame that was left out back, the record last, as far as they are here."""
+    layout, place = study.layout, _left_out(study, case_id)
+    if case_id not in study.dataset.left_out:
+        raise DatasetError(f"{case_id} was not left out.", "dataset.json lists those that were, by left_out.")
+    layout.make()
+    layout.autosave.mkdir(parents=True, exist_ok=True)
+    label, own = place / f"label-{case_id}.png", layout.record(case_id)
+    image = layout.image(case_id, label.exists() or layout.mask(case_id).exists())
+    goals = {case_id: layout.revisions / case_id, label.name: layout.mask(case_id), image.name: image}
+    files = sorted(place.iterdir(), key=lambda path: path.name == own.name) if place.is_dir() else []
+    for path in files:
+        other = layout.autosave if path.name.startswith(f"{case_id}-") else layout.records
+        _move(path, goals.get(path.name, other / path.name))
+    if files:
+        place.rmdir()
+    study.dataset.note_left_out(case_id, who, is_out=False)
+
+
+def _left_out(study: TrainingFolder, case_id: str) -> Path:
+    return study.layout.private / "left-out" / checked_id(case_id)
+
+
+def _move(path: Path, goal: Path) -> None:
+    """Move a file or a folder; a file that is there is replaced, a folder is filled up."""
+    if path.is_dir():
+        shutil.copytree(path, goal, dirs_exist_ok=True)
+        shutil.rmtree(path)
+    else:
+        shutil.move(path, goal)  # strokes may lie on another disk
 
 
 class TextReader:

@@ -77,7 +77,8 @@ class UnlabelledFrames:
     patients : tuple of str
         Key of each frame's patient in the training folder; empty where nobody knows.
     left_out : int
-        Frames that a labelled or a test frame of the training folder is, or whose patient is tested on.
+        Frames that a labelled or a test frame of the training folder is, that a reader has left out of it, or
+        whose patient is tested on.
     unread : int
         Files that can't be read.
     """
@@ -97,7 +98,7 @@ class UnlabelledFrames:
         parts[0] += " the mask too"
         if self.left_out:
             left = counted(self.left_out, "was", "were")
-            parts.append(f"{left} left out, as labelled ones or of patients that are tested on")
+            parts.append(f"{left} left out: labelled, of patients that are tested on, or by a reader")
         if self.unread:
             parts.append(f"{counted(self.unread, 'file')} can't be read")
         if unknown:
@@ -134,12 +135,13 @@ def read_unlabelled(
         raise RunError(f"There is no folder {Path(place).name} of unlabelled frames. Correct its path.")
     cases = {case.id: case for case in study.cases()}
     labelled = {id_ for fold in folds for id_ in (*fold.train, *fold.validation)}
+    excluded = labelled | study.dataset.left_out.keys()
     tested = {case.patient for case in cases.values() if case.split == "test"}
     other = _training_folder(place)
     if other is not None:
         # another folder may have another salt: equal patients are known by equal keys alone
         waiting = [case for case in other.cases() if not is_trainable(case) and case.status != "rejected"]
-        chosen = [case for case in waiting if case.id not in labelled and case.patient not in tested]
+        chosen = [case for case in waiting if case.id not in excluded and case.patient not in tested]
         refuse_held(other, (case.id for case in chosen), "Training")
         patients = tuple(case.patient for case in chosen)
         samples = _unmasked(Samples.from_cases(other, chosen, config)) if chosen else None
@@ -150,7 +152,7 @@ def read_unlabelled(
         for frame in found:
             id_ = study.identify(frame)
             patient = _patient(frame, cases.get(id_), study)
-            if id_ in labelled or patient in tested:
+            if id_ in excluded or patient in tested:
                 left_out += 1
                 continue
             parts.append(_sample(id_, frame, config))
@@ -159,7 +161,7 @@ def read_unlabelled(
     if samples is None:
         why = "it has none without a label"
         if left_out or unread:
-            why = f"{left_out} are labelled ones or of patients that are tested on, {unread} can't be read"
+            why = f"{left_out} are labelled, of tested patients, or left out, {unread} can't be read"
         raise RunError(
             f"{Path(place).name} holds no unlabelled frame to learn from: {why}.",
             "Choose another folder, or none.",

@@ -106,7 +106,7 @@ def pseudo_label(
     frames, unread = read_frames_of(scans) if scans else ([], 0)
     network = model if isinstance(model, Network) else load_model(fspath(model))
     segmenters = [Segmenter(one, device) for one in (network, *_members(network))]
-    known = set(study.ids())
+    known, left_out = set(study.ids()), study.dataset.left_out
     done = {case.id for case in waiting}
     try:
         for case in waiting:
@@ -117,6 +117,8 @@ def pseudo_label(
             done.add(id_)
             if id_ in known:
                 yield PseudoStep(id=id_, why="the folder had the frame already")
+            elif id_ in left_out:
+                yield PseudoStep(id=id_, why="a reader has left the frame out")
             else:
                 yield _labelled(study, id_, frame, segmenters, 0)
         for _ in range(unread):

@@ -29,6 +29,7 @@ from ...imaging.burned_in import can_read
 from ...io.sources import VIDEO_ENDINGS, refers_to_images
 from ...types import Case, Frame
 from ..dataset import TrainingFolder, last_not_judged
+from ..description import BRING_BACK
 from ..health.summary import StudySummary, Tally
 from ..pictures import hash_pixels
 from ..screens import LOOK_AT_TEXT, unseen_screens
@@ -418,6 +419,9 @@ class StudyImport:
         try:
             parcel = self._with_known_patient(item.read())
             case_id = self.study.identify(parcel.annotation.frame)
+            own_id = parcel.stored.id if parcel.stored else case_id
+            if (seen := self.study.dataset.left_out.get(own_id)) is not None:
+                return step(notes=(f"left out by {seen.who}, and not taken. {BRING_BACK.format(own_id)}",))
             said = _saying(parcel)  # whatever is suggested: another import may suggest nothing
             if case_id in self._taken:
                 first, former = self._taken[case_id]

@@ -262,6 +262,7 @@ def adopt(study: TrainingFolder, parcel: ImportedFrame) -> Case:
                     f"{case_id} is in the folder already, with other masks or truths. The folder's stay; the "
                     "new ones are kept among the revisions. Compare them in the Correct dock."
                 )
+            study.dataset.refuse_left_out(case_id)
             if masks.leave_unjudged:
                 study.dataset.declare_unjudged()
             state = State(record=record, masks=masks, image=image, channels=channels)

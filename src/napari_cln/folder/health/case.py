@@ -319,7 +319,7 @@ def _check_image(study: TrainingFolder, record: Record) -> Iterator[Fault]:
             yield Fault(
                 kind="image",
                 id=case_id,
-                message=f"{_sentence(picture, damage)} Images are never rewritten.",
+                message=f"{_sentence(picture, damage)} No other file of the folder has its pixels.",
                 advice=_BACKUP,
             )
 

@@ -389,6 +389,8 @@ def _lost(description: Description, salt_known: object, own: str) -> Iterator[st
         yield "The patients' keys were made with another salt than this computer's, as before."
     if not description.ours.screens:
         yield "Who has looked at the pictures for names is not known: look again."
+    if not (description.ours.screens or description.ours.left_out):
+        yield "Nor is it known which frames were left out: an import may bring them again."
 
 
 def _has_unjudged(layout: Layout) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +31,7 @@ from ...compat.window import at_once, exchange_strokes
 from ...errors import ClnError, DatasetError
 from ...folder.dataset import TrainingFolder, home_of
 from ...folder.readers import read_annotation, read_reading, readers_of
-from ...types import Annotation, Frame
+from ...types import Annotation, Case, Frame
 from ..common.in_view import BESIDE, fit_view
 from ..common.results import nodes_of
 
@@ -158,7 +158,7 @@ class CaseOpener:
         self._redrawn: list[Layer] = []  # of the shell
         self._aside: dict[CaseKey, list[Layer]] = {}
         self._unpainted: list[CaseKey] = []  # of those put aside
-        self._ahead: dict[CaseKey, tuple[int, Annotation]] = {}
+        self._ahead: dict[CaseKey, tuple[Case, Annotation]] = {}
 
     @property
     def case_id(self) -> str | None:
@@ -235,12 +235,12 @@ class CaseOpener:
         DatasetError
             If the frame's files are damaged or missing.
         """
-        revision, known = self._ahead.get(CaseKey(folder.path, case_id), (0, None))
-        if known is None or second_reader is not None or folder.case(case_id).revision != revision:
+        case, known = self._ahead.get(CaseKey(folder.path, case_id), (None, None))
+        if known is None or second_reader is not None or folder.case(case_id) != case:
             known = known_annotation(folder, case_id, second_reader)
         return known
 
-    def take_ahead(self, found: dict[CaseKey, tuple[int, Annotation]]) -> None:
+    def take_ahead(self, found: dict[CaseKey, tuple[Case, Annotation]]) -> None:
         """Keep the frames that were read beside the window; see :func:`read_ahead`."""
         self._ahead = found
 
@@ -285,6 +285,32 @@ class CaseOpener:
         self.leave(keep)
         self._drop_shell()
 
+    def forget(self, folder: Path, case_ids: Collection[str], is_unsaved: Callable[[Image], bool]) -> bool:
+        """Let go of frames whose pictures in the folder are others now, but for strokes that it lacks.
+
+        Parameters
+        ----------
+        folder : Path
+        case_ids : collection of str
+        is_unsaved : callable
+            Tells whether there are such strokes on an image.
+
+        Returns
+        -------
+        bool
+            Whether the open frame was one of them.
+        """
+        for key in [key for key in self._aside if key.folder == folder and key.case_id in case_ids]:
+            if not is_unsaved(self._aside[key][0]):
+                for labels in [layer for layer in self._aside.pop(key) if isinstance(layer, Labels)]:
+                    self.desk.hand_over(labels)
+        self._unpainted = [key for key in self._unpainted if key in self._aside]
+        here = self.key is not None and self.key.folder == folder and self.key.case_id in case_ids
+        if not here or self.image is None or is_unsaved(self.image):
+            return False
+        self.close(keep=False)
+        return True
+
     def _stand_ins(self, image: Image, labels: Labels) -> tuple[Image, Labels]:
         """Hand what two layers hold over to two others, which no window shows."""
         options = space_of(image) | {"name": image.name, "rgb": image.rgb, "metadata": image.metadata}
@@ -319,13 +345,13 @@ class CaseOpener:
         fit_view(self.viewer, [image])
 
 
-def read_ahead(folder: TrainingFolder, case_ids: Sequence[str]) -> dict[CaseKey, tuple[int, Annotation]]:
-    """Read frames that may be opened next, each with its revision; damaged ones are left out."""
+def read_ahead(folder: TrainingFolder, case_ids: Sequence[str]) -> dict[CaseKey, tuple[Case, Annotation]]:
+    """Read frames that may be opened next, each with its case; damaged ones are left out."""
     found = {}
     for case_id in case_ids:
         with suppress(ClnError):
-            revision = folder.case(case_id).revision
-            found[CaseKey(folder.path, case_id)] = revision, known_annotation(folder, case_id, None)
+            case = folder.case(case_id)
+            found[CaseKey(folder.path, case_id)] = case, known_annotation(folder, case_id, None)
     return found
 
 

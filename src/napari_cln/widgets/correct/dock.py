@@ -231,6 +231,8 @@ class CorrectDock(QWidget):
         session.saved.connect(self.second.take_saved)
         session.saved.connect(self._have_read)
         view.held.failed.connect(lambda reason: self.message.say(reason, "bad"))
+        view.held.looking.connect(session.flush)
+        view.held.released.connect(session.take_released)
         self.second.changed.connect(self._show_other)
         self.second.told.connect(self.message.say)
         self.suggestions.busy.connect(view.worthy.show_busy)

@@ -189,7 +189,8 @@ class Saver(QObject):
             error = cause
             if isinstance(cause, ConflictError):
                 with suppress(ClnError):  # of what the reader is told about, and of nothing later
-                    found = request.folder.case(request.case_id).revision
+                    is_there = request.folder.layout.record(request.case_id).exists()
+                    found = request.folder.case(request.case_id).revision if is_there else 0
                     rival = found, self._revisions.get(key, 0)
         with self._guard:
             self._open.remove(request)

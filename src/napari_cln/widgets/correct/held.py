@@ -49,6 +49,8 @@ class HeldFrames(QWidget):
     """Row that is seen only when frames of the training folder wait for a look."""
 
     failed = Signal(str)
+    looking = Signal()  # the window opens: what is painted is to be saved before
+    released = Signal(object)  # ids of frames that were painted over or left out
 
     def __init__(self) -> None:
         super().__init__()
@@ -125,7 +127,11 @@ class HeldFrames(QWidget):
             self.failed.emit(NO_READER)
             return
         assert self._study is not None
-        LookWindow(self, self._study, self.waiting, self._who()).exec()
+        self.looking.emit()
+        window = LookWindow(self, self._study, self.waiting, self._who())
+        window.exec()
+        if window.released:
+            self.released.emit(window.released)
         self.refresh()
 
 
@@ -139,6 +145,11 @@ class LookWindow(QDialog):
     waiting : Waiting
     who : str
         The reader.
+
+    Attributes
+    ----------
+    released : list of str
+        Frames that were painted over or left out.
     """
 
     def __init__(self, parent: QWidget, study: TrainingFolder, waiting: Waiting, who: str) -> None:
@@ -147,6 +158,7 @@ class LookWindow(QDialog):
         self.resize(900, 650)
         self._study, self._who = study, who
         self._kinds, self._texts = dict(waiting.kinds), dict(waiting.texts)
+        self.released: list[str] = []
         self.words, self.picture = QLabel(), QLabel()
         self.words.setWordWrap(True)
         self.pane = QScrollArea()
@@ -200,15 +212,17 @@ class LookWindow(QDialog):
 
     def _release(self, action: Action) -> None:
         case_id = next(iter(self._texts))
-        self._do(lambda: release_frame(self._study, case_id, action, self._who))
+        if self._do(lambda: release_frame(self._study, case_id, action, self._who)) and action != "no-name":
+            self.released.append(case_id)
 
-    def _do(self, what: Callable[[], None]) -> None:
+    def _do(self, what: Callable[[], None]) -> bool:
         try:
             what()
         except ClnError as error:
             self.words.setText(str(error))
-            return
+            return False
         self._skip()
+        return True
 
     def _skip(self) -> None:
         waiting: dict[str, object] = self._kinds or self._texts  # type: ignore[assignment]

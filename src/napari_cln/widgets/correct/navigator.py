@@ -208,6 +208,23 @@ class Navigator(QObject):
         self._mask = None
         self.cases.close(self._is_to_keep())
 
+    def forget(self, folder: TrainingFolder, case_ids: Sequence[str]) -> bool:
+        """Let go of frames whose pictures in the folder are others now; True where one was in view.
+
+        A frame with strokes that could not be saved stays as it is.
+
+        Parameters
+        ----------
+        folder : TrainingFolder
+        case_ids : sequence of str
+        """
+        was_open = self.cases.forget(
+            folder.path, case_ids, lambda image: any(mask.is_unsaved for mask in self.desk.of_image(image))
+        )
+        if was_open:
+            self._mask = None
+        return was_open
+
     def _is_to_keep(self) -> bool:
         """Tell whether the open frame of the training folder has more to it than what can be read again."""
         image = self.cases.image

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet
@@ -181,6 +181,33 @@ class Session(QObject):
             reader = self.filing.who if self.second else None
             yield from self.navigator.open_case(self.folder, case_id, reader)
             self.navigator.read_ahead(self.folder, self.work.neighbours(case_id))
+
+    def take_released(self, case_ids: Sequence[str]) -> None:
+        """Show frames of the training folder no longer as they were before text on them was released.
+
+        The one in view comes again as it is now; where it was left out, one that waits for a decision.
+
+        Parameters
+        ----------
+        case_ids : sequence of str
+            Frames that were painted over or left out.
+        """
+        self.turns.begin(self._take_released(case_ids))
+
+    def _take_released(self, case_ids: Sequence[str]) -> Stages:
+        folder, here = self.folder, self.navigator.cases.case_id
+        if folder is None:
+            return
+        was_open = self.navigator.forget(folder, case_ids)
+        left_out = [case_id for case_id in case_ids if not folder.layout.record(case_id).exists()]
+        self.work.forget(left_out)
+        self.filing.left.find(folder, self.filing.who)
+        if was_open and here is not None and here not in left_out:
+            yield from self._open_case(here)
+        else:
+            self.navigator.find()
+            if was_open:
+                self.routes.begin()
 
     def bring_saved(self) -> None:
         """Put what the training folder has of this frame onto the canvas; one step of undo."""

@@ -123,6 +123,12 @@ class WorkList(QObject):
             )
         self.changed.emit()
 
+    def forget(self, case_ids: Sequence[str]) -> None:
+        """List frames no more: they were taken out of the folder."""
+        self.ids = [case_id for case_id in self.ids if case_id not in case_ids]
+        self.items = {case_id: item for case_id, item in self.items.items() if case_id not in case_ids}
+        self.changed.emit()
+
     def _take(self, folder: TrainingFolder, found: tuple[Sequence[WorkItem], Any]) -> None:
         items, units = found
         take_units(units)
