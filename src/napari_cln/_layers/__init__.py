@@ -44,6 +44,7 @@ from .marks import (
 )
 from .predictions import (
     NOTES_KEY,
+    at_cutoff,
     cine_to_layer,
     features_of,
     message_to_layer,
@@ -52,6 +53,7 @@ from .predictions import (
     reading_of,
     readings_of,
     readings_to_layer,
+    replace_readings,
 )
 from .segmentations import SEGMENTATION_ENDINGS, encode_labels, is_segmentation_file, segmentation_to_layers
 from .space import (
@@ -81,6 +83,7 @@ __all__ = [
     "LayerKind",
     "LayerTuple",
     "annotation_from_layer",
+    "at_cutoff",
     "axes_to_layer",
     "box_from_layer",
     "cine_to_layer",
@@ -115,6 +118,7 @@ __all__ = [
     "reading_of",
     "readings_of",
     "readings_to_layer",
+    "replace_readings",
     "scan_area_to_layer",
     "segmentation_to_layers",
     "source_to_layer",

@@ -94,7 +94,7 @@ class SegmentDock(QWidget):
     def _with_cutoff(self, deed: Callable[[], None]) -> None:
         """Do something that needs the cutoff as it stands in its field, finished or not."""
         try:
-            self.session.cutoff = self.view.cutoff.number()
+            self.session.set_cutoff(self.view.cutoff.number())
         except InputError as error:
             self.message.say(str(error), "bad", about=self.view.cutoff)
         else:
@@ -150,6 +150,7 @@ class SegmentDock(QWidget):
         workplace_of(self.viewer).model_changed.connect(view.model.take_promotion)
         listeners = Listeners(self)
         listeners.listen(dims.events.current_step, self._show)
+        listeners.listen(self.viewer.layers.events, session.notice)
         listeners.listen(self.viewer.layers.selection.events.active, self._follow_selection)
         title = "Segment this frame"
         offer(self, self.viewer, "segment_frame", title, "Shift-S", self.segment_frame, view.run_frame)
