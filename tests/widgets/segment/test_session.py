@@ -115,6 +115,29 @@ def test_a_slider_beyond_a_shorter_cine_is_named_by_whatever_needs_a_frame(sessi
         measure_layer(viewer, mask)
 
 
+def test_radiomics_are_never_of_one_image_with_the_mask_of_another(session, qtbot):
+    viewer, noise = session.viewer, np.random.default_rng(0)
+    masks = []
+    for name, number in (("A", 1), ("B", 2)):
+        image = viewer.add_image(noise.integers(0, 255, (120, 140), np.uint8), name=name)
+        masks.append(viewer.add_labels(np.zeros((120, 140), np.uint8)))
+        masks[-1].data[30:90, 30:90] = number
+        link(masks[-1], image)
+    painted = viewer.add_labels(np.full((120, 140), 3, np.uint8))
+    measuring = Measuring(viewer, session)
+
+    def nodes_of_a(chosen: Labels) -> list[tuple[object, object]]:
+        viewer.layers.selection.active = chosen
+        measuring.radiomics(viewer.layers["A"], 0)
+        qtbot.waitUntil(lambda: not measuring.is_busy, timeout=60_000)
+        rows = measuring.found(viewer.layers["A"], 0).rows
+        return [(row["source"], row["node"]) for row in rows]
+
+    assert nodes_of_a(masks[0]) == [("A", 1)]
+    assert nodes_of_a(masks[1]) == [("A", 1)], "the mask that is chosen is B's"
+    assert nodes_of_a(painted) == [("A", 3)], "what no image owns is what the reader outlined"
+
+
 # ------------------------------------------------------------ one cutoff
 
 

@@ -13,7 +13,7 @@ from napari.layers import Image, Labels
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject
 
-from ..._layers import clip_from_layer, n_frames_of
+from ..._layers import IMAGE_KEY, KEY, clip_from_layer, image_of, n_frames_of
 from ...disk.tables import write_table
 from ...errors import ClnError, InputError, counted
 from ...imaging.measurement import painted_ids
@@ -139,10 +139,16 @@ class Measuring(QObject):
         work.start()
 
     def _masks(self, image: Image, index: int) -> NDArray[np.uint8] | None:
-        """Regions (H, W) on a frame: of the Labels layer that is chosen, else those of its nodes."""
-        active = self.viewer.layers.selection.active
-        chosen = [active] if isinstance(active, Labels) else []
-        for labels in (*chosen, *nodes_of(self.viewer, image)):
+        """Regions (H, W) on a frame: of the Labels layer that is chosen, else those of its nodes.
+
+        What is chosen counts where it belongs to the image, or to none that is known.
+        """
+        found, active = nodes_of(self.viewer, image), self.viewer.layers.selection.active
+        if isinstance(active, Labels):
+            is_free = KEY not in active.metadata and IMAGE_KEY not in active.metadata
+            if active in found or (is_free and image_of(active, self.viewer.layers) in (None, image)):
+                found = [active, *found]
+        for labels in found:
             if labels.data.shape == image.data.shape[: image.ndim]:
                 return np.asarray(labels.data[index] if labels.ndim == 3 else labels.data).astype(np.uint8)
         return None

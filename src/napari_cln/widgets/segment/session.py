@@ -152,8 +152,9 @@ class SegmentSession(QObject):
         """Show an image alone: the numbers are never another frame's than the canvas shows."""
         self.image = image
         if image is not None and image in self.viewer.layers and len(self.images) > 1:
-            masks = nodes_of(self.viewer, image)
-            show_alone(self.viewer, image, masks[0] if masks else None)
+            masks, active = nodes_of(self.viewer, image), self.viewer.layers.selection.active
+            shown = [active] if active in masks else masks
+            show_alone(self.viewer, image, shown[0] if shown else None)
         self.changed.emit()
 
     def choose_model(self, model: str | None) -> None:
