@@ -15,6 +15,7 @@ from .annotations import (
     measured_features,
 )
 from .frames import (
+    at_typed_scale,
     clip_from_layer,
     frame_from_layer,
     frame_to_layer,
@@ -84,6 +85,7 @@ __all__ = [
     "LayerTuple",
     "annotation_from_layer",
     "at_cutoff",
+    "at_typed_scale",
     "axes_to_layer",
     "box_from_layer",
     "cine_to_layer",

@@ -20,6 +20,7 @@ from napari_cln.network.weights import load_model, save_model
 from napari_cln.widgets.commands import measure_layer
 from napari_cln.widgets.common.results import readings_in
 from napari_cln.widgets.frames.session import LayerStash, NetworkInput
+from napari_cln.widgets.prompts.scale import set_scale
 from napari_cln.widgets.segment.measures import Measuring
 from napari_cln.widgets.segment.session import SegmentSession
 
@@ -236,3 +237,55 @@ def test_a_score_is_called_at_the_cutoff_of_its_own_model_until_one_is_typed(
 
     session.choose_model("small")
     assert session.cutoff == 0.41 and cutoffs(session) == {0.41, 0.77}
+
+
+# ------------------------------------------------------------ one scale
+
+
+def said_of_sizes(session: SegmentSession) -> tuple[object, ...]:
+    """What is said of the nodes of an image: in sentences, on the canvas, and in tables."""
+    (labels, texts) = session.viewer.layers[1:]
+    columns = ["short_axis_mm", "long_axis_mm", "area_mm2"]
+    return session.sentences, list(texts.text.values), labels.features[columns].round(6).fillna(0).to_dict()
+
+
+@pytest.mark.parametrize("n_frames", [1, 2])
+def test_a_scale_that_is_typed_holds_for_what_was_measured_before(
+    session, open_cine, segment, qtbot, n_frames
+):
+    cine = open_cine(session.viewer, 2)
+    if n_frames == 1:
+        session.viewer.layers.remove(cine)
+        cine = session.viewer.add_image(np.array(cine.data[0]), name="still")
+    measuring = Measuring(session.viewer, session)
+    segment(cine)
+    assert "without calibration" in session.sentences[0]
+
+    set_scale(session.viewer, cine, 0.05)
+    at_first = said_of_sizes(session)
+    measure_layer(session.viewer, session.viewer.layers[1])
+    measuring.radiomics(cine, session.index)
+    qtbot.waitUntil(lambda: not measuring.is_busy, timeout=60_000)
+    assert measuring.found(cine, session.index) is not None
+    set_scale(session.viewer, cine, 0.1)
+
+    assert measuring.found(cine, session.index) is None
+    now = said_of_sizes(session)  # the axes have gone
+    assert all(" mm (long" in sentence for sentence in at_first[0]) and now[0] != at_first[0]
+    segment(cine)
+    assert said_of_sizes(session) == now
+
+
+def test_a_scale_that_is_typed_during_a_run_holds_for_the_whole_clip(session, open_cine, qtbot):
+    session.choose_image(image := open_cine(session.viewer, 12))
+
+    session.segment_all()
+    for n_done, mm_per_px in ((1, 0.1), (2, 0.05)):
+        qtbot.waitUntil(lambda n=n_done: session.run.done >= n, timeout=60_000)
+        set_scale(session.viewer, image, mm_per_px)
+    qtbot.waitUntil(lambda: not session.is_running, timeout=60_000)
+
+    assert len(session.state.readings) == 12
+    for reading in session.state.readings.values():
+        size = reading.nodes[0].size
+        assert size.long_axis_mm == pytest.approx(size.long_axis_px * 0.05)

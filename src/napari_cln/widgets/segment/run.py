@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, QTimer
 
-from ..._layers import OVERLAY_KEY, at_cutoff, frames_from_layer, reading_of
+from ..._layers import OVERLAY_KEY, at_cutoff, at_typed_scale, frames_from_layer, reading_of
 from ..._napari import get_segmenter
 from ...errors import FrameError, FrameReadError, PredictionError, counted
 from ...imaging.tracking import Track, Tracker
@@ -153,6 +153,9 @@ class SegmentRun(QObject):
         if isinstance(result, FrameReadError | PredictionError):
             self._failed.append(result)
         else:
+            frame = at_typed_scale(result.frame, task.image)  # it may have been typed meanwhile
+            if frame is not result.frame:
+                result = replace(result, frame=frame)
             results.put(at_cutoff(result, self._cutoff_of(result)))
             if not self._flush.isActive():
                 self._flush.start(max(FLUSH_MS, self._flush_took_ms * 10))
