@@ -200,3 +200,12 @@ def test_a_patch_that_is_nowhere_sure_is_no_node():
     assert instances.max() == 1
     assert not instances[:, :20].any()
     assert (instances[5:15, 25:35] == 1).all()
+
+
+def test_sizes_at_another_scale_are_those_that_are_measured_there():
+    mask = box_mask((60, 60), 10, 10, 30, 50)
+
+    moved, expected = measure(mask, (0.2, 0.2)).at_scale(0.05), measure(mask, (0.05, 0.05))
+
+    for name in ("area_px", "area_mm2", "long_axis_mm", "short_axis_mm", "axis_ratio"):
+        assert getattr(moved, name) == pytest.approx(getattr(expected, name))

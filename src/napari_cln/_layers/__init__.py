@@ -15,6 +15,7 @@ from .annotations import (
     measured_features,
 )
 from .frames import (
+    at_typed_scale,
     clip_from_layer,
     frame_from_layer,
     frame_to_layer,
@@ -44,6 +45,7 @@ from .marks import (
 )
 from .predictions import (
     NOTES_KEY,
+    at_cutoff,
     cine_to_layer,
     features_of,
     message_to_layer,
@@ -52,6 +54,7 @@ from .predictions import (
     reading_of,
     readings_of,
     readings_to_layer,
+    replace_readings,
 )
 from .segmentations import SEGMENTATION_ENDINGS, encode_labels, is_segmentation_file, segmentation_to_layers
 from .space import (
@@ -81,6 +84,8 @@ __all__ = [
     "LayerKind",
     "LayerTuple",
     "annotation_from_layer",
+    "at_cutoff",
+    "at_typed_scale",
     "axes_to_layer",
     "box_from_layer",
     "cine_to_layer",
@@ -115,6 +120,7 @@ __all__ = [
     "reading_of",
     "readings_of",
     "readings_to_layer",
+    "replace_readings",
     "scan_area_to_layer",
     "segmentation_to_layers",
     "source_to_layer",

@@ -187,11 +187,22 @@ class LayerSource:
 
 def _as_user_says(frame: Frame, image: Image) -> Frame:
     """Take over what the user has set on the layer: a scale in mm, a scan area."""
-    if frame.spacing_mm is None and all(str(unit) == "millimeter" for unit in image.units[-2:]):
-        row_mm, column_mm = (float(size) for size in image.scale[-2:])
-        frame = replace(frame, spacing_mm=(row_mm, column_mm), spacing_source="typed", spacing_note=None)
+    if frame.spacing_mm is None:
+        frame = at_typed_scale(frame, image)
     drawn = image.metadata.get(SCAN_AREA_KEY)
     return frame if drawn is None else replace(frame, scan_area=drawn)
+
+
+def at_typed_scale(frame: Frame, image: Image) -> Frame:
+    """Return a frame at the scale that its Image layer has now, unless its file says one."""
+    if frame.spacing_source not in (None, "typed") or not all(
+        str(unit) == "millimeter" for unit in image.units[-2:]
+    ):
+        return frame
+    spacing = float(image.scale[-2]), float(image.scale[-1])
+    if frame.spacing_mm == spacing:
+        return frame
+    return replace(frame, spacing_mm=spacing, spacing_source="typed", spacing_note=None)
 
 
 def n_frames_of(image: Image) -> int:

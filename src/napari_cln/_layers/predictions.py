@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -144,6 +145,40 @@ def readings_of(labels: Labels) -> dict[int, Reading]:
     if isinstance(known, Prediction):
         return {0: reading_of(known)}
     return dict(known) if isinstance(known, Mapping) else {}
+
+
+def at_cutoff(prediction: Prediction, cutoff: float) -> Prediction:
+    """Return a prediction at another cutoff; its nodes are not measured again."""
+    if prediction.cutoff == cutoff:
+        return prediction
+    moved = replace(prediction, cutoff=cutoff)
+    _read[moved] = reading_of(prediction).at(cutoff)
+    return moved
+
+
+def replace_readings(
+    labels: Labels,
+    of_still: Callable[[Prediction], Prediction],
+    of_cine: Callable[[Reading], Reading],
+) -> bool:
+    """Change what a Labels layer says of its frames, and tell whether it says anything else then.
+
+    Parameters
+    ----------
+    labels : napari.layers.Labels
+    of_still, of_cine : callable
+        Change the prediction of a still, and the reading of each frame of a cine.
+    """
+    known = labels.metadata.get(KEY)
+    now: Prediction | dict[int, Reading] | None = None
+    if isinstance(known, Prediction):
+        now = of_still(known)
+    elif isinstance(known, Mapping):
+        now = {index: of_cine(reading) for index, reading in known.items()}
+    if now is None or now == known:
+        return False
+    labels.metadata[KEY] = now  # a dict of its own: a duplicated layer shares the old one
+    return True
 
 
 def labels_options(owner: Image | Frame, metadata: LayerOptions) -> LayerOptions:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +61,21 @@ class Measurement:
     short_axis_mm: float | None = None
     long_axis_ends: tuple[tuple[float, float], tuple[float, float]] | None = None
     short_axis_ends: tuple[tuple[float, float], tuple[float, float]] | None = None
+
+    def at_scale(self, mm_per_px: float) -> Measurement:
+        """Return the sizes at another scale.
+
+        Parameters
+        ----------
+        mm_per_px : float
+            Millimetres per pixel, along rows and columns: the axes of square pixels stay where they are.
+        """
+        return replace(
+            self,
+            area_mm2=self.area_px * mm_per_px**2,
+            long_axis_mm=self.long_axis_px * mm_per_px,
+            short_axis_mm=self.short_axis_px * mm_per_px,
+        )
 
 
 def measure(mask: NDArray[np.bool_], spacing_mm: Spacing | None = None) -> Measurement:

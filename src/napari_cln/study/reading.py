@@ -36,8 +36,8 @@ class NodeReading:
         None for a frame without Doppler.
     doubt : Doubt, optional
         None for a model that does not know.
-    fact : str
-        What was measured of it, in words.
+    signs : str
+        What was measured of it beside its size, in words.
     """
 
     score: float
@@ -45,7 +45,12 @@ class NodeReading:
     box: Box
     flow: NodeFlow | None = None
     doubt: Doubt | None = None
-    fact: str = ""
+    signs: str = ""
+
+    @property
+    def fact(self) -> str:
+        """All that was measured of it, in words."""
+        return _fact(self.size, self.signs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +103,11 @@ class Reading:
         moved = replace(self, cutoff=cutoff)
         return moved if self.label == NOTHING_FOUND else replace(moved, label=moved.label_of(self.malignancy))
 
+    def at_scale(self, mm_per_px: float) -> Reading:
+        """Return the same reading with its sizes at another scale, of square pixels."""
+        nodes = (replace(node, size=node.size.at_scale(mm_per_px)) for node in self.nodes)
+        return replace(self, nodes=tuple(nodes))
+
     def sentences(self, known: Mapping[int, Node] | None = None) -> tuple[str, ...]:
         """Put each node into a sentence for the text of a report.
 
@@ -131,7 +141,7 @@ def read_prediction(prediction: Prediction) -> Reading:
     sizes = measure_nodes(prediction)
     flows = flow_of_nodes(prediction.flow, prediction.instances, range(1, len(boxes) + 1))
     doubts = prediction.node_doubts or (None,) * len(boxes)
-    facts = _facts(prediction, sizes, flows)
+    signs = _signs(prediction, flows)
     return Reading(
         index=prediction.frame.index,
         malignancy=prediction.malignancy,
@@ -139,9 +149,9 @@ def read_prediction(prediction: Prediction) -> Reading:
         cutoff=prediction.cutoff,
         model_id=prediction.model_id,
         nodes=tuple(
-            NodeReading(score=score, size=size, box=box, flow=flow, doubt=doubt, fact=fact)
-            for score, size, box, flow, doubt, fact in zip(
-                prediction.node_scores, sizes, boxes, flows, doubts, facts, strict=True
+            NodeReading(score=score, size=size, box=box, flow=flow, doubt=doubt, signs=sign)
+            for score, size, box, flow, doubt, sign in zip(
+                prediction.node_scores, sizes, boxes, flows, doubts, signs, strict=True
             )
         ),
         frame_digest=digest(prediction.frame.pixels),
@@ -248,7 +258,9 @@ def node_sentences(
     flow. Malignancy score 0.83 of default@0123456789ab, at or above its cutoff 0.41: malignant. For research,
     not for diagnosis.``
     """
-    return _sentences(prediction, prediction.node_scores, _facts(prediction, sizes, flows), {})
+    signs = _signs(prediction, flows)
+    facts = [_fact(size, sign) for size, sign in zip(sizes, signs, strict=True)]
+    return _sentences(prediction, prediction.node_scores, facts, {})
 
 
 def _sentences(
@@ -270,24 +282,25 @@ def _sentences(
     return tuple(sentences)
 
 
-def _facts(
-    prediction: Prediction, sizes: Sequence[Measurement], flows: Sequence[NodeFlow | None]
-) -> tuple[str, ...]:
-    """What was measured of each node, in words."""
-    stiffness = prediction.stiffness or (None,) * len(sizes)
+def _fact(size: Measurement, signs: str) -> str:
+    return ", ".join(filter(None, (_size_text(size), signs)))
+
+
+def _signs(prediction: Prediction, flows: Sequence[NodeFlow | None]) -> tuple[str, ...]:
+    """What was measured of each node beside its size, in words."""
+    stiffness = prediction.stiffness or (None,) * len(flows)
     return tuple(
         ", ".join(
             filter(
                 None,
                 (
-                    _size_text(size),
                     _echo_text(prediction, node),
                     _flow_text(flow),
                     "" if stiff is None else f"stiffness at {stiff:.0%} of the colour bar",
                 ),
             )
         )
-        for node, (size, flow, stiff) in enumerate(zip(sizes, flows, stiffness, strict=True), start=1)
+        for node, (flow, stiff) in enumerate(zip(flows, stiffness, strict=True), start=1)
     )
 
 

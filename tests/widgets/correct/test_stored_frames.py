@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from napari.components import ViewerModel
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
@@ -16,7 +17,10 @@ from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.models.card import ModelCard
 from napari_cln.network.model import YNet, YNetConfig
 from napari_cln.network.weights import save_model
-from napari_cln.types import Annotation, Node, Prediction, PrepareConfig
+from napari_cln.types import Annotation, Frame, Node, Prediction, PrepareConfig
+from napari_cln.widgets.common.number_field import NumberField
+from napari_cln.widgets.correct.session import Session
+from napari_cln.widgets.prompts.scale import ScaleTool
 
 
 @pytest.fixture
@@ -91,3 +95,29 @@ def test_what_a_reader_said_of_a_node_stands_in_its_sentence(docks, stored, qtbo
     qtbot.mouseClick(dock.view.verdict.copy, Qt.MouseButton.LeftButton)
 
     assert QApplication.clipboard().text().startswith("Node 1, left level III: ")
+
+
+def test_a_stored_scale_that_was_typed_is_corrected_by_typing_another(keep, config, tmp_path, qtbot):
+    folder = TrainingFolder.create(tmp_path / "study")
+    noise = np.random.default_rng(7).integers(0, 255, (96, 110), np.uint8)
+    instances = np.zeros(noise.shape, np.uint8)
+    instances[30:60, 30:60] = 1
+    frame = Frame(pixels=noise, spacing_mm=(0.05, 0.05), spacing_source="typed")
+    case = folder.save(Annotation(frame=frame, instances=instances, status="accepted"), who="r1")
+    session = keep(Session(ViewerModel()))
+    session.filing.take_reader("r1")
+    session.enter(folder)
+    qtbot.waitUntil(lambda: bool(session.work.items), timeout=30_000)
+    session.open_case(case.id)
+    image, tool = session.navigator.image, ScaleTool(session.viewer, session)
+    tool.typed.connect(session.let_go)
+
+    tool.start(image, 0)
+    session.viewer.layers.selection.active.add_lines([[10, 10], [90, 10]])
+    tool.apply(image, NumberField(title="Length", value=8))
+
+    assert session.mask.frame.spacing_mm == (0.1, 0.1)
+    session.flush()
+    qtbot.waitUntil(lambda: folder.record(case.id).spacing_mm == (0.1, 0.1), timeout=30_000)
+    assert folder.record(case.id).spacing_by == "r1"
+    session.filing.saver.close()

@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QApplication
 from shipped import CINE, FRAME, REAL
 
 import napari_cln
-from napari_cln._layers import KEY, is_painted, readings_of
+from napari_cln._layers import KEY, is_painted, link, readings_of
 from napari_cln.network.doubt import Novelty, pooled_texture
 from napari_cln.network.weights import load_model, save_model
 from napari_cln.study.reading import read_prediction
@@ -390,6 +390,19 @@ def test_selecting_an_image_chooses_it(viewer, dock, open_image):
     assert dock.view.image.value is first
     viewer.layers.selection.active = second
     assert dock.view.image.value is second
+
+
+def test_selecting_a_mask_chooses_its_image_and_shows_that_mask(viewer, dock, open_image):
+    first, second = open_image(viewer, FRAME), open_image(viewer, REAL)
+    masks = [viewer.add_labels(np.zeros(first.data.shape[:2], np.uint8)) for _ in range(2)]
+    for mask in masks:
+        link(mask, first)
+    viewer.layers.selection.active = second
+
+    viewer.layers.selection.active = masks[0]
+
+    assert dock.view.image.value is dock.session.image is first
+    assert (first.visible, second.visible, masks[0].visible, masks[1].visible) == (True, False, True, False)
 
 
 def test_selected_layers_are_segmented_and_no_others(viewer, dock, open_image, segment):

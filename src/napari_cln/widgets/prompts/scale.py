@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,16 +14,21 @@ from ..._layers import (
     KEY,
     PLACE_KEY,
     LayerKind,
+    at_typed_scale,
     frame_from_layer,
     layers_of,
     lie_apart,
     link,
     note_place,
+    readings_of,
+    replace_readings,
     space_of,
 )
 from ...errors import ClnError, FrameReadError, InputError
+from ...types import Frame
 from ..common.number_field import NumberField
 from ..common.parts import OPEN_FIRST, Signal, beside, button
+from ..common.results import nodes_of, write_texts
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -32,12 +38,33 @@ LEAST_PX = 20.0
 
 
 def set_scale(viewer: ViewerModel, image: Image, mm_per_px: float) -> None:
-    """Give an Image, and all layers that belong to it, a scale in mm; pixels are taken as square."""
+    """Give an Image, and all layers that belong to it, a scale in mm; pixels are taken as square.
+
+    What was measured on it is in the new millimetres then; axes that were drawn go.
+    """
     for layer in (image, *layers_of(image, viewer.layers)):
         layer.scale = (*layer.scale[:-2], mm_per_px, mm_per_px)
         layer.units = (*layer.units[:-2], "mm", "mm")
     image.metadata.pop(PLACE_KEY, None)
     note_place(image)
+    if isinstance(known := image.metadata.get(KEY), Frame):
+        image.metadata[KEY] = at_typed_scale(known, image)
+    for axes in layers_of(image, viewer.layers, LayerKind.AXES):
+        viewer.layers.remove(axes)
+    masks = nodes_of(viewer, image)
+    changed = [
+        replace_readings(
+            labels,
+            lambda prediction: replace(prediction, frame=at_typed_scale(prediction.frame, image)),
+            lambda reading: reading.at_scale(mm_per_px),
+        )
+        for labels in masks
+    ]
+    for labels in masks:
+        if "long_axis_mm" in labels.features and not readings_of(labels):
+            labels.features = {}
+    if any(changed):
+        write_texts(viewer, image)
     viewer.reset_view()
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Image
+from napari.layers import Image, Labels
 from qtpy.QtWidgets import QApplication, QWidget
 
+from ..._layers import image_of
 from ...compat.window import plain_viewer
 from ...errors import InputError
 from ..common.actions import offer
@@ -94,7 +95,7 @@ class SegmentDock(QWidget):
     def _with_cutoff(self, deed: Callable[[], None]) -> None:
         """Do something that needs the cutoff as it stands in its field, finished or not."""
         try:
-            self.session.cutoff = self.view.cutoff.number()
+            self.session.set_cutoff(self.view.cutoff.number())
         except InputError as error:
             self.message.say(str(error), "bad", about=self.view.cutoff)
         else:
@@ -115,7 +116,10 @@ class SegmentDock(QWidget):
         self.view.measures.show_measures(measures, is_cine=is_cine, is_busy=self.measuring.is_busy)
 
     def _follow_selection(self, _event: Any = None) -> None:
+        """Choose the image that is clicked in the list of layers, or whose mask is."""
         active = self.viewer.layers.selection.active
+        if isinstance(active, Labels) and not self.session.is_running:  # a run selects what it writes
+            active = image_of(active, self.viewer.layers)
         if isinstance(active, Image) and active in self.view.image.choices:
             self.view.image.value = active
 
@@ -150,6 +154,7 @@ class SegmentDock(QWidget):
         workplace_of(self.viewer).model_changed.connect(view.model.take_promotion)
         listeners = Listeners(self)
         listeners.listen(dims.events.current_step, self._show)
+        listeners.listen(self.viewer.layers.events, session.notice)
         listeners.listen(self.viewer.layers.selection.events.active, self._follow_selection)
         title = "Segment this frame"
         offer(self, self.viewer, "segment_frame", title, "Shift-S", self.segment_frame, view.run_frame)

@@ -13,7 +13,7 @@ from napari.layers import Image, Labels
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject
 
-from ..._layers import clip_from_layer, n_frames_of
+from ..._layers import IMAGE_KEY, KEY, clip_from_layer, image_of, n_frames_of
 from ...disk.tables import write_table
 from ...errors import ClnError, InputError, counted
 from ...imaging.measurement import painted_ids
@@ -29,6 +29,8 @@ from ..common.worker import Work
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
+
+Scale = tuple[tuple[float, str], ...]
 
 NOTHING_OUTLINED = "Nothing is outlined on this frame. Segment it, or paint a region on a Labels layer."
 
@@ -85,14 +87,14 @@ class Measuring(QObject):
     def __init__(self, viewer: ViewerModel, parent: QObject) -> None:
         super().__init__(parent)
         self.viewer, self.is_busy = viewer, False
-        self._found: tuple[WatchedFrame, int, Measures] | None = None
+        self._found: tuple[WatchedFrame, int, Scale, Measures] | None = None
 
     def found(self, image: Image | None, index: int | None) -> Measures | None:
-        """Return what was measured on a frame; None once its masks are others, or it was left."""
+        """Return what was measured on a frame; None once its masks or scale are others, or it was left."""
         if image is None or self._found is None:
             return None
-        frame, at, measures = self._found
-        if frame.image is not image or frame.fault:
+        frame, at, scale, measures = self._found
+        if frame.image is not image or frame.fault or not _holds(measures, scale, image):
             return None
         masks = self._masks(image, at)
         is_in_view = at == index or bool(measures.curves)  # a curve is of the whole clip
@@ -131,7 +133,7 @@ class Measuring(QObject):
             self.told.emit(NOTHING_OUTLINED, "bad", image)
             return
         work = Work(self, measure, image, index, masks.copy(), *arguments, is_task=True)
-        work.done.connect(partial(self._take, WatchedFrame(self.viewer, image), index))
+        work.done.connect(partial(self._take, WatchedFrame(self.viewer, image), index, _scale_of(image)))
         work.failed.connect(lambda error: self.told.emit(words_of(error), "bad", image))
         work.ended.connect(lambda: self._set_busy(False))
         self._set_busy(True)
@@ -139,24 +141,41 @@ class Measuring(QObject):
         work.start()
 
     def _masks(self, image: Image, index: int) -> NDArray[np.uint8] | None:
-        """Regions (H, W) on a frame: of the Labels layer that is chosen, else those of its nodes."""
-        active = self.viewer.layers.selection.active
-        chosen = [active] if isinstance(active, Labels) else []
-        for labels in (*chosen, *nodes_of(self.viewer, image)):
+        """Regions (H, W) on a frame: of the Labels layer that is chosen, else those of its nodes.
+
+        What is chosen counts where it belongs to the image, or to none that is known.
+        """
+        found, active = nodes_of(self.viewer, image), self.viewer.layers.selection.active
+        if isinstance(active, Labels):
+            is_free = KEY not in active.metadata and IMAGE_KEY not in active.metadata
+            if active in found or (is_free and image_of(active, self.viewer.layers) in (None, image)):
+                found = [active, *found]
+        for labels in found:
             if labels.data.shape == image.data.shape[: image.ndim]:
                 return np.asarray(labels.data[index] if labels.ndim == 3 else labels.data).astype(np.uint8)
         return None
 
-    def _take(self, frame: WatchedFrame, index: int, measures: Measures) -> None:
-        if frame.fault:
-            self.told.emit(f"Nothing is measured: {frame.fault}.", "info", frame.image)
+    def _take(self, frame: WatchedFrame, index: int, scale: Scale, measures: Measures) -> None:
+        holds = _holds(measures, scale, frame.image)
+        if fault := frame.fault or ("" if holds else "the scale is another now"):
+            self.told.emit(f"Nothing is measured: {fault}.", "info", frame.image)
             return
-        self._found = frame, index, measures
+        self._found = frame, index, scale, measures
         self.told.emit(f"Measured {counted(len(measures.rows), 'node')}.", "good", frame.image)
 
     def _set_busy(self, busy: bool) -> None:
         self.is_busy = busy
         self.changed.emit()
+
+
+def _scale_of(image: Image) -> Scale:
+    """Size of a pixel of an Image layer, with its units."""
+    return tuple((float(size), str(unit)) for size, unit in zip(image.scale, image.units, strict=True))[-2:]
+
+
+def _holds(measures: Measures, scale: Scale, image: Image) -> bool:
+    """Tell whether figures from a former scale still hold: there are no millimetres in curves over time."""
+    return bool(measures.curves) or scale == _scale_of(image)
 
 
 def measure_radiomics(image: Image, index: int, masks: NDArray[np.uint8]) -> Measures:

@@ -5,7 +5,7 @@ Torch is imported in the worker thread, when work starts.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from time import perf_counter
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, QTimer
 
-from ..._layers import OVERLAY_KEY, frames_from_layer, reading_of
+from ..._layers import OVERLAY_KEY, at_cutoff, at_typed_scale, frames_from_layer, reading_of
 from ..._napari import get_segmenter
 from ...errors import FrameError, FrameReadError, PredictionError, counted
 from ...imaging.tracking import Track, Tracker
@@ -71,6 +71,8 @@ class SegmentRun(QObject):
     tasks : sequence of Task
     notes : mapping of str to str
         Words about the model, below its numbers, by its id.
+    cutoff_of : callable
+        Gives the cutoff at which a prediction is called as it comes onto the canvas.
     parent : QObject
 
     Attributes
@@ -87,9 +89,15 @@ class SegmentRun(QObject):
     over = Signal()  # everything is on the canvas
 
     def __init__(
-        self, viewer: ViewerModel, tasks: Sequence[Task], notes: Mapping[str, str], parent: QObject
+        self,
+        viewer: ViewerModel,
+        tasks: Sequence[Task],
+        notes: Mapping[str, str],
+        cutoff_of: Callable[[Prediction], float],
+        parent: QObject,
     ) -> None:
         super().__init__(parent)
+        self._cutoff_of = cutoff_of
         self.done, self.total, self.is_over = 0, 0, False
         self._results = {task: Results(viewer, task.image, task.indices, notes) for task in tasks}
         self._failed: list[FrameError] = []
@@ -102,9 +110,9 @@ class SegmentRun(QObject):
         for results in self._results.values():
             results.begin()
 
-    def start(self, model: str, device: str, cutoff: float) -> None:
+    def start(self, model: str, device: str) -> None:
         """Predict the frames in a thread, as :func:`predict_tasks` does."""
-        self.work = Work(self, predict_tasks, [*self._results], model, device, cutoff, is_task=True)
+        self.work = Work(self, predict_tasks, [*self._results], model, device, is_task=True)
         self.work.stepped.connect(self._take)
         self.work.done.connect(self._end)
         self.work.failed.connect(self._fail)
@@ -145,7 +153,10 @@ class SegmentRun(QObject):
         if isinstance(result, FrameReadError | PredictionError):
             self._failed.append(result)
         else:
-            results.put(result)
+            frame = at_typed_scale(result.frame, task.image)  # it may have been typed meanwhile
+            if frame is not result.frame:
+                result = replace(result, frame=frame)
+            results.put(at_cutoff(result, self._cutoff_of(result)))
             if not self._flush.isActive():
                 self._flush.start(max(FLUSH_MS, self._flush_took_ms * 10))
 
@@ -194,7 +205,7 @@ class SegmentRun(QObject):
         self.over.emit()
 
 
-def predict_tasks(tasks: Sequence[Task], model: str, device: str, cutoff: float | None) -> Generator[Item]:
+def predict_tasks(tasks: Sequence[Task], model: str, device: str) -> Generator[Item]:
     """Segment the frames of each task, in order.
 
     Parameters
@@ -203,8 +214,6 @@ def predict_tasks(tasks: Sequence[Task], model: str, device: str, cutoff: float 
     model : str
         A known name or the path of a model file.
     device : {"auto", "cpu", "cuda", "mps"}
-    cutoff : float, optional
-        Operating point on malignancy; the model card's where it is left out.
 
     Yields
     ------
@@ -216,8 +225,6 @@ def predict_tasks(tasks: Sequence[Task], model: str, device: str, cutoff: float 
     for task in tasks:
         tracker = Tracker() if len(task.indices) > 1 else None
         for result in _predict(segmenter, task):
-            if cutoff is not None and isinstance(result, Prediction):
-                result = replace(result, cutoff=cutoff)
             if isinstance(result, Prediction):
                 reading_of(result)  # nodes are measured here, not where the window waits
                 if tracker is not None:

@@ -5,23 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from napari.layers import Image
-from qtpy.QtCore import QObject
+from qtpy.QtCore import QObject, QTimer
 
-from ..._layers import LayerKind, explanation_to_layer, frame_layers, layers_of, link, model_note, n_frames_of
+from ..._layers import (
+    LayerKind,
+    at_cutoff,
+    explanation_to_layer,
+    frame_layers,
+    layers_of,
+    link,
+    model_note,
+    n_frames_of,
+    replace_readings,
+)
 from ...errors import FrameReadError, WeightsError
 from ...imaging.tracking import Track
 from ...models.card import ModelCard
 from ...models.library import read_card
 from ...study.reading import Reading
-from ...types import Explanation
+from ...types import Explanation, Prediction
 from ..common.failures import words_of
 from ..common.in_view import beyond, frame_at, show_alone
 from ..common.parts import OPEN_FIRST, Signal
-from ..common.results import WatchedFrame, instances_in, nodes_of, readings_in, recut
+from ..common.results import WatchedFrame, instances_in, nodes_of, readings_in, write_texts
 from ..common.worker import Work
 from ..common.workplace import workplace_of
 from .run import SegmentRun, Started, Task, explain_task
@@ -61,6 +71,7 @@ class SegmentSession(QObject):
     image : napari.layers.Image, optional
     device : str
     cutoff : float
+        Of the chosen model, or as it was typed; a typed one holds for every score in the window.
     run : SegmentRun, optional
         The last one, under way or over.
     """
@@ -76,6 +87,11 @@ class SegmentSession(QObject):
         self.device, self.cutoff = "auto", 0.5
         self.run: SegmentRun | None = None
         self._model: tuple[str, ModelCard] | None = None
+        self._is_typed = False
+        self._cutoffs: dict[str, float] = {}  # of each model itself, by its id
+        self._soon = QTimer(self)
+        self._soon.setSingleShot(True)
+        self._soon.timeout.connect(self._call_anew)
         self._device_reason = "Chosen when the first frame is segmented."
         self._is_explaining = False
         self._clips: WeakKeyDictionary[Image, tuple[tuple[Track, ...], dict[int, str]]] = WeakKeyDictionary()
@@ -136,8 +152,9 @@ class SegmentSession(QObject):
         """Show an image alone: the numbers are never another frame's than the canvas shows."""
         self.image = image
         if image is not None and image in self.viewer.layers and len(self.images) > 1:
-            masks = nodes_of(self.viewer, image)
-            show_alone(self.viewer, image, masks[0] if masks else None)
+            masks, active = nodes_of(self.viewer, image), self.viewer.layers.selection.active
+            shown = [active] if active in masks else masks
+            show_alone(self.viewer, image, shown[0] if shown else None)
         self.changed.emit()
 
     def choose_model(self, model: str | None) -> None:
@@ -150,15 +167,39 @@ class SegmentSession(QObject):
         self._model = None if model is None or card is None else (model, card)
         # Listing the models anew tells of a change too; what was typed stays until there is another.
         if card is not None and card.model_id != former:
-            self.cutoff = card.cutoff
-        self.changed.emit()
+            self.cutoff, self._is_typed = card.cutoff, False
+            self._cutoffs[card.model_id] = card.cutoff
+        self._call_anew()
 
     def set_cutoff(self, cutoff: float) -> None:
-        """Call what was found by another cutoff; nothing is predicted again."""
-        self.cutoff = cutoff
-        if self.image is not None and self._model is not None:
-            recut(self.viewer, self.image, cutoff)
-            self.changed.emit()
+        """Call all that was found in this window by another cutoff; nothing is predicted again."""
+        if cutoff != self.cutoff:
+            self.cutoff, self._is_typed = cutoff, True
+            self._call_anew()
+
+    def cutoff_of(self, found: Prediction | Reading) -> float:
+        """Return the cutoff of a score: the one that was typed, else that of the model that gave it."""
+        own = self._cutoffs.setdefault(found.model_id, found.cutoff)
+        return self.cutoff if self._is_typed else own
+
+    def notice(self, event: Any) -> None:
+        """Look anew at what is said of the images, once all layers that come together are there."""
+        if event.type in ("inserted", "scale"):
+            self._soon.start()
+
+    def _call_anew(self) -> None:
+        for image in self.images:
+            changed = [
+                replace_readings(
+                    labels,
+                    lambda prediction: at_cutoff(prediction, self.cutoff_of(prediction)),
+                    lambda reading: reading.at(self.cutoff_of(reading)),
+                )
+                for labels in nodes_of(self.viewer, image)
+            ]
+            if any(changed):
+                write_texts(self.viewer, image)
+        self.changed.emit()
 
     # ------------------------------------------------------------ runs
 
@@ -199,7 +240,9 @@ class SegmentSession(QObject):
         except FrameReadError as error:
             return self._refuse(str(error))
         model, card = self._model
-        self.run = run = SegmentRun(self.viewer, tasks, {card.model_id: model_note(card)}, self)
+        self.run = run = SegmentRun(
+            self.viewer, tasks, {card.model_id: model_note(card)}, self.cutoff_of, self
+        )
         run.loaded.connect(self._take_device)
         run.stepped.connect(self._step)
         run.written.connect(self.changed)
@@ -209,7 +252,7 @@ class SegmentSession(QObject):
         self._step()
         self.changed.emit()
         self.told.emit("Loading the model …", "info", None)
-        return run.start(model, self.device, self.cutoff)
+        return run.start(model, self.device)
 
     def _keep_clip(self, image: Image, tracks: tuple[Track, ...]) -> None:
         self._clips[image] = tracks, self._masks_of(image)
@@ -220,11 +263,12 @@ class SegmentSession(QObject):
         return {index: reading.mask_digest for index, reading in readings_in(self.viewer, image).items()}
 
     def _tracks_of(self, image: Image) -> tuple[Track, ...]:
-        """Nodes of a clip at the cutoff that holds now; none once a mask is another."""
+        """Nodes of a clip at the cutoff of its frames; none once a mask is another."""
         tracks, masks = self._clips.get(image, ((), {}))
         if not tracks or masks != self._masks_of(image):
             return ()
-        return tuple(replace(one, cutoff=self.cutoff) for one in tracks)
+        readings = readings_in(self.viewer, image)
+        return tuple(replace(one, cutoff=readings[one.best_frame].cutoff) for one in tracks)
 
     def _take_device(self, started: Started) -> None:
         self._device_reason = started.reason

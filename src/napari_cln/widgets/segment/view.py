@@ -55,7 +55,10 @@ class SegmentView(QWidget):
         self.device_reason, device = small(), QWidget()
         stacked(device, self.device, self.device_reason, spacing=4)
         self.cutoff = NumberField(title="Cutoff", limits=(0, 1), value=0.5, step=0.01)
-        self.cutoff.setToolTip("A score at or above it is called malignant. Moving it needs no new run.")
+        self.cutoff.setToolTip(
+            "A score at or above it is called malignant. Moving it needs no new run, and holds for every "
+            "score in the window until another model is chosen. Before, each has its own model's cutoff."
+        )
         self.run_frame = button("Segment this frame", "The frame in view", primary=True)
         self.run_all = button("All frames", "Every frame of the cine")
         self.run_selected = button("Selected layers", "Every frame of every selected Image layer")
