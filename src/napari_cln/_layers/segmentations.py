@@ -192,7 +192,7 @@ def _encode_volume(labels: _Saved, ending: str, meta: Mapping[str, Any]) -> byte
 
 def _encode_dicom(labels: _Saved, name: str) -> bytes:
     from ..io.dicom.objects.findings import Algorithm, FrameFindings, ImageIdentity, encode
-    from ..io.dicom.objects.segmentation import Origin, segmentation_of
+    from ..io.dicom.objects.segmentation import segmentation_of
     from ..io.sources import is_dicom_image
 
     path = labels.metadata.get(SOURCE_KEY)
@@ -216,23 +216,18 @@ def _encode_dicom(labels: _Saved, name: str) -> bytes:
             masks = np.asarray(labels.data if labels.ndim == 2 else labels.data[index])
             if masks.any():
                 annotations[index] = _annotation(labels, source[index], index)
-    made = list(annotations.values())
-    model = next((annotation.based_on for annotation in made if annotation.based_on), None)
-    origin: Origin = "drawn"
-    if model is not None:
-        untouched = all(annotation.status == "predicted" for annotation in made)
-        origin = "predicted" if untouched else "corrected"
     findings = [
         FrameFindings(
             index=index,
             instances=annotation.instances,
             nodes=annotation.nodes,
             sizes=(None,) * len(annotation.nodes),
+            status=annotation.status,
+            algorithm=None if annotation.based_on is None else Algorithm(model_id=annotation.based_on),
         )
         for index, annotation in annotations.items()
     ]
-    algorithm = None if model is None else Algorithm(model_id=model)
-    seg = segmentation_of(findings, identity, origin=origin, algorithm=algorithm)
+    seg = segmentation_of(findings, identity)
     if seg is None:
         raise ExportError(
             f"Layer '{labels.name}' shows no node, and DICOM knows no segmentation without one.",

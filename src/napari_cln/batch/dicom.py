@@ -134,22 +134,16 @@ def _archive(
                 for index, of_frame in groupby(rows, key=lambda row: int(row["frame"] or -1))
             }
             findings = [
-                _findings(index, frame, opened, folder, source.name)
+                _findings(index, frame, opened, folder, source.name, threshold)
                 for index, frame in sorted(frames.items())
                 if index >= 0 and frame[0]["status"] != "failed"
             ]
         if not findings:
             raise FrameReadError(f"{short} has no frame with a result. See the message column.")
-        first = next(row for row in rows if row["model"])
-        algorithm = Algorithm(
-            model_id=first["model"], mask_threshold=threshold, cutoff=float(first["cutoff"])
-        )
         check = _checksum(rows)
         made = {
-            "seg": segmentation_of(
-                findings, identity, origin="predicted", algorithm=algorithm, made_of=check.hex()
-            ),
-            "sr": report_of(findings, identity, origin="predicted", algorithm=algorithm, made_of=check.hex()),
+            "seg": segmentation_of(findings, identity, made_of=check.hex()),
+            "sr": report_of(findings, identity, made_of=check.hex()),
         }
     except ClnError as error:
         return ArchivedFile(source=source.name, problem=source.hide(str(error)))
@@ -182,7 +176,12 @@ def _results_of(report: Path) -> bytes | None:
 
 
 def _findings(
-    index: int, rows: Sequence[dict[str, str]], opened: FrameSource, folder: Path, name: str
+    index: int,
+    rows: Sequence[dict[str, str]],
+    opened: FrameSource,
+    folder: Path,
+    name: str,
+    threshold: float | None,
 ) -> FrameFindings:
     """Findings of the results on a frame; sizes are measured again, since a table keeps no ends of axes."""
     found = [row for row in rows if row["node"]]
@@ -209,6 +208,9 @@ def _findings(
         sizes=tuple(sizes),
         frame_score=None if found or not rows[0]["malignancy"] else float(rows[0]["malignancy"]),
         caution=next((caution for row in rows if (caution := _caution(row))), ""),
+        algorithm=Algorithm(
+            model_id=rows[0]["model"], mask_threshold=threshold, cutoff=float(rows[0]["cutoff"])
+        ),
     )
 
 

@@ -181,6 +181,40 @@ def test_an_export_comes_back_with_masks_level_and_side(looked_at, exported, tmp
         assert [(n.level, n.side) for n in found.nodes] == [(n.level, n.side) for n in case.nodes]
 
 
+def origins(folder) -> list[str]:
+    """What the segmentations of an export say of the makers of their segments."""
+    paths = sorted(folder.rglob("*.seg.dcm"))
+    return [item.SegmentAlgorithmType for path in paths for item in pydicom.dcmread(path).SegmentSequence]
+
+
+@pytest.mark.parametrize("form", ["dicom", "nrrd"])
+@pytest.mark.parametrize("status", ["accepted", "predicted"])
+def test_a_node_that_nobody_has_seen_stays_so_from_one_export_to_the_next(
+    folder, annotate, tmp_path, form, status
+):
+    mask = np.zeros((224, 224), np.uint8)
+    mask[20:50, 20:60], mask[70:100, 20:60] = 1, 2
+    nodes = (Node(id=1, status=status), Node(id=2, status="predicted"))
+    whole = "corrected" if status == "accepted" else "predicted"
+    folder.save(annotate(0, mask=mask, nodes=nodes, status=whole, based_on="best@0123456789ab"), patient="P")
+    confirm_screens(folder, unseen_screens(folder), "r1")
+    list(export_study(folder, form, tmp_path / "first"))
+    list(import_study(tmp_path / "first", tmp_path / "back", clean=False))
+    back = TrainingFolder.open(tmp_path / "back")
+    confirm_screens(back, unseen_screens(back), "r1")
+
+    list(export_study(back, "dicom", tmp_path / "second"))
+
+    (case,) = back.cases()
+    assert [node.status for node in case.nodes] == [status, "predicted"]
+    kinds = {"accepted": ["SEMIAUTOMATIC", "MANUAL"], "predicted": ["AUTOMATIC", "AUTOMATIC"]}[status]
+    assert origins(tmp_path / "second") == [kinds[1], "AUTOMATIC"]
+    if form == "dicom":
+        assert origins(tmp_path / "first") == [kinds[0], "AUTOMATIC"]
+        report = next((tmp_path / "first").rglob("*.sr.dcm")).read_bytes()
+        assert report.count(b"Computed, seen by nobody") == (1 if status == "accepted" else 2)
+
+
 def cine_with_segmentation(data, folder, label=None):
     """A real cine, and masks of three of its thirty frames under a name that tells nothing."""
     folder.mkdir()
@@ -193,7 +227,7 @@ def cine_with_segmentation(data, folder, label=None):
         frames.append(
             FrameFindings(index=index, instances=mask, nodes=(Node(id=1),), sizes=(measure(mask > 0),))
         )
-    seg = segmentation_of(frames, identity, origin="drawn")
+    seg = segmentation_of(frames, identity)
     if label:
         seg.SegmentSequence[0].SegmentLabel = label
         seg.SegmentSequence[0].SegmentedPropertyTypeCodeSequence[0].CodeValue = "69748006"

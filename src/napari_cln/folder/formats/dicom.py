@@ -28,7 +28,6 @@ from ...io.dicom.objects.findings import (
 )
 from ...io.dicom.objects.report import report_of
 from ...io.dicom.objects.segmentation import (
-    Origin,
     SegmentedImage,
     is_segmentation,
     read_segmentation,
@@ -38,7 +37,7 @@ from ...io.sources import open_source, refers_to_images
 from ...io.terms import Segment
 from ...types import Frame, Node
 from ..dataset import TrainingFolder
-from ..record import LABELLED, Record
+from ..record import Record
 from .imported import Drawn, ImportOptions, Outlines, below
 from .masks import drawn_segments, mask_meanings
 from .meaning import Meaning
@@ -178,18 +177,16 @@ class DicomWriter:
         stem = self._dest / patient / record.id
         stem.parent.mkdir(exist_ok=True)
         stem.with_suffix(".dcm").write_bytes(encode(capture))
-        findings = _findings(frame)
+        findings = _findings(frame, _algorithm(self._study.record(record.id)))
         if not findings.nodes and record.status != "no-node":
             self._n_unjudged += 1
             return
         self._n_partly += frame.not_judged is not None
-        algorithm = _algorithm(self._study.record(record.id))
-        origin = _origin(record, algorithm)
         identity = ImageIdentity.of_capture(capture)
-        seg = segmentation_of([findings], identity, origin=origin, algorithm=algorithm)
+        seg = segmentation_of([findings], identity)
         if seg is not None:
             stem.with_suffix(".seg.dcm").write_bytes(encode(seg))
-        report = report_of([findings], identity, origin=origin, algorithm=algorithm)
+        report = report_of([findings], identity)
         stem.with_suffix(".sr.dcm").write_bytes(encode(report))
 
     def close(self) -> str | None:
@@ -201,24 +198,23 @@ class DicomWriter:
         return " ".join(said) or None
 
 
-def _findings(frame: ExportedFrame) -> FrameFindings:
+def _findings(frame: ExportedFrame, algorithm: Algorithm | None) -> FrameFindings:
     nodes: list[Node] = []
     sizes: list[Measurement | None] = []
     for entry in frame.standing:
         mask = frame.instances == entry.id
         nodes.append(entry.node)
         sizes.append(measure(mask, frame.record.spacing_mm) if mask.any() else None)
-    return FrameFindings(instances=frame.standing_instances, nodes=tuple(nodes), sizes=tuple(sizes))
+    return FrameFindings(
+        instances=frame.standing_instances,
+        nodes=tuple(nodes),
+        sizes=tuple(sizes),
+        status=frame.record.status,
+        algorithm=algorithm,
+    )
 
 
 def _algorithm(record: Record) -> Algorithm | None:
     """The model from whose masks the reader started, or that predicted them."""
     model = next((entry.model for entry in reversed(record.history) if entry.model), None)
     return None if model is None else Algorithm(model_id=model)
-
-
-def _origin(record: Record, algorithm: Algorithm | None) -> Origin:
-    if algorithm is None:
-        return "drawn"
-    judged = record.status == "no-node" or any(entry.status in LABELLED for entry in record.nodes)
-    return "corrected" if judged else "predicted"

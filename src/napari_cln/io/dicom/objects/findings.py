@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from pydicom.uid import UID
 from .... import __version__
 from ....errors import ExportError
 from ....imaging.measurement import Measurement
-from ....types import Level, Node, Side, Spacing
+from ....types import Level, Node, Side, Spacing, Status
 from ...terms import side_term, site_term
 from ..file import read_header
 from ..source import quiet
@@ -36,6 +36,9 @@ EQUIPMENT = {
     "device_serial_number": "0",
 }
 """Names the program where DICOM asks for the device."""
+
+Origin: TypeAlias = Literal["predicted", "corrected", "drawn"]
+"""Who made a mask: a computer, a reader from a computer's, or a reader alone."""
 
 MOVED = {"carried": "carrying of masks", "interpolated": "interpolation of masks"}
 """What makes masks from those of other frames, by the first word that records have of it."""
@@ -82,7 +85,7 @@ class Algorithm:
     ----------
     model_id : str
         ``name@`` and the first digits of the weights' SHA-256; or ``carried from …``, ``interpolated between
-        …``, as records keep it.
+        …``, as records keep it. Empty where it is not known.
     mask_threshold, cutoff : float, optional
         Its operating points.
     """
@@ -98,6 +101,8 @@ class Algorithm:
 
     @property
     def name(self) -> str:
+        if not self.model_id:
+            return "unknown"
         name = self.model_id.partition("@")[0]
         return f"napari-cln {MOVED[name.partition(' ')[0]] if self.moves_masks else name}"[:64]
 
@@ -111,6 +116,8 @@ class Algorithm:
         """What kind of algorithm it is, of DICOM's context group 7162."""
         if self.moves_masks:
             return code("123111", "Deformable Models", "DCM")
+        if not self.model_id:
+            return code("261665006", "Unknown")
         return code("123110", "Artificial Intelligence", "DCM")
 
     @property
@@ -120,6 +127,10 @@ class Algorithm:
             return {"masks": f"{self.model_id} (the first is frame 0)"}
         points = {"mask threshold": self.mask_threshold, "cutoff": self.cutoff}
         return {name: f"{value:g}" for name, value in points.items() if value is not None}
+
+
+UNKNOWN_ALGORITHM = Algorithm(model_id="")
+"""Stands for what made a mask that came from elsewhere: no reader has, and that is all that is known."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -139,6 +150,10 @@ class FrameFindings:
         Malignancy in [0, 1] of the whole frame, for one without a node.
     caution : str
         The model's own doubt about the frame, as a sentence; empty for none.
+    status : str
+        Of the frame, as in records: whether a reader has seen that it shows no node. Nodes have their own.
+    algorithm : Algorithm, optional
+        What made the masks and scores, or the masks from which a reader started.
     """
 
     index: int = 0
@@ -147,10 +162,22 @@ class FrameFindings:
     sizes: tuple[Measurement | None, ...]
     frame_score: float | None = None
     caution: str = ""
+    status: Status = "predicted"
+    algorithm: Algorithm | None = None
+
+    def origin(self, node: Node | None = None) -> Origin:
+        """Who made the mask of a node, or found the frame to have none.
+
+        Each node answers for itself: a reader who has judged one need not have seen the others.
+        """
+        if (self.status if node is None else node.status) == "predicted":
+            return "predicted"
+        return "drawn" if self.algorithm is None else "corrected"
 
     def digest(self) -> bytes:
         """Content of all that is written of the frame."""
-        said = repr((self.index, self.nodes, self.sizes, self.frame_score, self.caution))
+        scored = self.index, self.nodes, self.sizes, self.frame_score, self.caution
+        said = repr((*scored, self.status, self.algorithm))
         return hashlib.sha256(said.encode() + np.ascontiguousarray(self.instances).tobytes()).digest()
 
 
