@@ -9,6 +9,7 @@ import socket
 import subprocess
 import time
 import urllib.request
+from dataclasses import replace
 
 import numpy as np
 import pydicom
@@ -213,6 +214,65 @@ def test_a_node_that_nobody_has_seen_stays_so_from_one_export_to_the_next(
         assert origins(tmp_path / "first") == [kinds[0], "AUTOMATIC"]
         report = next((tmp_path / "first").rglob("*.sr.dcm")).read_bytes()
         assert report.count(b"Computed, seen by nobody") == (1 if status == "accepted" else 2)
+
+
+def export_of(study, out):
+    """Export a folder whose screens were looked at, and return the capture and the report of its frame."""
+    confirm_screens(study, unseen_screens(study), "r1")
+    list(export_study(study, "dicom", out))
+    paths = sorted(out.rglob("*.dcm"))
+    return pydicom.dcmread(paths[0]), pydicom.dcmread(paths[-1])
+
+
+def long_axes(report) -> list[float]:
+    found = []
+    for item in report.iterall():
+        if item.tag == 0x0040A300:  # Measured Value Sequence
+            unit = item.value[0].MeasurementUnitsCodeSequence[0].CodeValue
+            found += [float(item.value[0].NumericValue)] if unit == "mm" else []
+    return found[::2]
+
+
+@pytest.mark.parametrize("first", [1, 2])
+def test_a_report_has_the_sizes_of_the_record_where_a_screen_has_two_scales(folder, zoomed, tmp_path, first):
+    folder.save(zoomed(first), patient="P")
+    case = folder.save(zoomed(1, 2), patient="P")
+
+    capture, report = export_of(folder, tmp_path / "out")
+
+    assert "PixelSpacing" not in capture
+    recorded = [entry.long_mm for entry in folder.record(case.id).nodes]
+    assert long_axes(report) == pytest.approx(recorded, abs=0.006)
+    assert recorded == pytest.approx([14.2, 7.1], abs=0.1)
+
+
+@pytest.mark.parametrize(("ids", "spacing"), [((2,), [0.1, 0.1]), ((1, 2), None)])
+def test_a_capture_has_the_scale_of_its_only_part_where_no_node_lies_outside(
+    folder, zoomed, tmp_path, ids, spacing
+):
+    frame = zoomed(1).frame
+    folder.save(zoomed(*ids, frame=replace(frame, regions=frame.regions[1:], spacing_mm=(0.1, 0.1))))
+
+    capture, report = export_of(folder, tmp_path / "out")
+
+    assert capture.get("PixelSpacing") == spacing
+    assert long_axes(report) == pytest.approx([7.1], abs=0.01)
+
+
+def test_sizes_that_the_record_does_not_have_are_in_no_report(folder, zoomed, tmp_path):
+    frame = zoomed(1).frame
+    case = folder.save(zoomed(1, 2, frame=replace(frame, regions=())), patient="P")
+    path = folder.layout.record(case.id)
+    record = json.loads(path.read_text())  # as a version wrote it that kept one scale for all
+    del record["checksum"]
+    record["spacing_mm"], record["spacing_source"] = [0.2, 0.2], "dicom-region"
+    record["nodes"][0]["long_mm"], record["nodes"][0]["short_mm"] = 14.204, 13.07
+    path.write_text(json.dumps(record))
+
+    capture, report = export_of(folder, tmp_path / "out")
+
+    assert "PixelSpacing" not in capture
+    assert long_axes(report) == pytest.approx([14.2], abs=0.01)
 
 
 def cine_with_segmentation(data, folder, label=None):

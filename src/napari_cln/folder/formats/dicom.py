@@ -11,12 +11,14 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from math import isclose
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...errors import ClnError, DatasetError, FrameReadError, counted, listed
-from ...imaging.measurement import Measurement, measure
+from ...imaging.measurement import Measurement, measure, spacing_of
 from ...io.dicom.file import read_header
 from ...io.dicom.objects.findings import (
     Algorithm,
@@ -37,7 +39,7 @@ from ...io.sources import open_source, refers_to_images
 from ...io.terms import Segment
 from ...types import Frame, Node
 from ..dataset import TrainingFolder
-from ..record import Record
+from ..record import NodeEntry, Record
 from .imported import Drawn, ImportOptions, Outlines, below
 from .masks import drawn_segments, mask_meanings
 from .meaning import Meaning
@@ -161,6 +163,8 @@ class DicomWriter:
     def add(self, frame: ExportedFrame) -> None:
         """Add one frame; one that nobody and no model has judged gets its capture alone."""
         record = frame.record
+        findings = _findings(frame, _algorithm(self._study.record(record.id)))
+        spacing = frame.spacing_mm if _is_measured_alike(frame, findings) else None
         patient = record.patient_key
         series = derived_uid("series", patient, record.cine_key or "")
         self._numbers[series] += 1
@@ -171,13 +175,12 @@ class DicomWriter:
             series=series,
             instance=derived_uid("image", patient, record.id),
             number=self._numbers[series],
-            spacing_mm=record.spacing_mm,
+            spacing_mm=spacing,
             cleaned=True,  # an export starts only when its pictures were looked at
         )
         stem = self._dest / patient / record.id
         stem.parent.mkdir(exist_ok=True)
         stem.with_suffix(".dcm").write_bytes(encode(capture))
-        findings = _findings(frame, _algorithm(self._study.record(record.id)))
         if not findings.nodes and record.status != "no-node":
             self._n_unjudged += 1
             return
@@ -204,7 +207,7 @@ def _findings(frame: ExportedFrame, algorithm: Algorithm | None) -> FrameFinding
     for entry in frame.standing:
         mask = frame.instances == entry.id
         nodes.append(entry.node)
-        sizes.append(measure(mask, frame.record.spacing_mm) if mask.any() else None)
+        sizes.append(_size(frame, entry, mask) if mask.any() else None)
     return FrameFindings(
         instances=frame.standing_instances,
         nodes=tuple(nodes),
@@ -212,6 +215,24 @@ def _findings(frame: ExportedFrame, algorithm: Algorithm | None) -> FrameFinding
         status=frame.record.status,
         algorithm=algorithm,
     )
+
+
+def _size(frame: ExportedFrame, entry: NodeEntry, mask: NDArray[np.bool_]) -> Measurement:
+    """Size of a node, in millimetres where the record has the same ones, or none of its size at all."""
+    size = measure(mask, spacing_of(frame.case, mask))
+    if entry.area_px is None or size.long_axis_mm is None:
+        return size
+    is_recorded = entry.long_mm is not None and isclose(entry.long_mm, size.long_axis_mm, rel_tol=0.01)
+    return size if is_recorded else measure(mask)
+
+
+def _is_measured_alike(frame: ExportedFrame, findings: FrameFindings) -> bool:
+    """Tell whether the scale of the picture is the one by which its nodes were measured.
+
+    Earlier versions kept the scale of a part of a screen for all of it.
+    """
+    has_scale = frame.case.spacing_mm is not None
+    return not any(has_scale and size is not None and size.long_axis_mm is None for size in findings.sizes)
 
 
 def _algorithm(record: Record) -> Algorithm | None:
