@@ -275,6 +275,19 @@ def test_sizes_that_the_record_does_not_have_are_in_no_report(folder, zoomed, tm
     assert long_axes(report) == pytest.approx([14.2], abs=0.01)
 
 
+def test_another_scale_makes_another_image(folder, annotate, tmp_path):
+    identifiers = []
+    for n, mm in enumerate((0.5, 0.05, 0.05)):
+        frame = replace(annotate(0).frame, spacing_mm=(mm, mm), spacing_source="typed")
+        folder.save(annotate(0, frame=frame), patient="P")
+        capture, report = export_of(folder, tmp_path / str(n))
+        assert capture.PixelSpacing == [mm, mm]
+        identifiers.append((capture.SOPInstanceUID, report.SOPInstanceUID))
+
+    assert identifiers[1] == identifiers[2]
+    assert not set(identifiers[0]) & set(identifiers[1])
+
+
 def cine_with_segmentation(data, folder, label=None):
     """A real cine, and masks of three of its thirty frames under a name that tells nothing."""
     folder.mkdir()

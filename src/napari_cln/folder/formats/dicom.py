@@ -173,7 +173,7 @@ class DicomWriter:
             patient=patient,
             study=derived_uid("study", patient),
             series=series,
-            instance=derived_uid("image", patient, record.id),
+            instance=derived_uid("image", patient, record.id, record.image.sha256, repr(spacing)),
             number=self._numbers[series],
             spacing_mm=spacing,
             cleaned=True,  # an export starts only when its pictures were looked at
