@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -14,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import uid
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence as Items
 from pydicom.uid import UID
 
 from .... import __version__
-from ....errors import ExportError
+from ....errors import ClnError, ExportError
 from ....imaging.measurement import Measurement
 from ....types import Level, Node, Side, Spacing, Status
 from ...terms import side_term, site_term
@@ -48,8 +51,12 @@ PATIENT_AND_STUDY = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
     *("StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName"),
 )
-TAGS = [*NEEDED, *PATIENT_AND_STUDY, "SpecificCharacterSet", "InstanceNumber", "Rows", "Columns"]
+NAMES = ("PatientName", "ReferringPhysicianName")
+TAGS = [*NEEDED, *PATIENT_AND_STUDY, "Rows", "Columns"]
 DATE, TIME = re.compile(r"\d{8}"), re.compile(r"\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?")
+UTF_8 = "ISO_IR 192"
+"""The character set of all that is written, whatever that of the image: it can say every name."""
+LIMITS = {"PatientID": 64, "StudyID": 16, "AccessionNumber": 16}
 MULTI_FRAME = (
     uid.UltrasoundMultiFrameImageStorage,
     UID("1.2.840.10008.5.1.4.1.1.3"),  # its retired form
@@ -214,7 +221,8 @@ class ImageIdentity:
         ExportError
             If an identifier is missing, or one that DICOM does not allow.
         """
-        found = read_header(path, [*TAGS, "NumberOfFrames"])
+        with quiet():
+            found = read_header(path, [*TAGS, "SpecificCharacterSet", "NumberOfFrames"])
         for keyword in NEEDED:
             value = str(found.get(keyword) or "")
             if not value:
@@ -229,15 +237,22 @@ class ImageIdentity:
                     "Export the image again.",
                 )
         header = Dataset()
-        with quiet():
+        with building():
             for keyword in TAGS:
-                if keyword in PATIENT_AND_STUDY or found.get(keyword) not in (None, ""):
-                    setattr(header, keyword, _value(found, keyword))
-        return cls(
-            header=_stand_in(header),
-            sop_class=UID(str(found.SOPClassUID)),
-            n_frames=int(found.get("NumberOfFrames") or 1),
-        )
+                said = _value(found, keyword)
+                if keyword in PATIENT_AND_STUDY or said != "":
+                    setattr(header, keyword, said)
+            if found.get("PatientID") and not header.PatientID:
+                raise ExportError(
+                    f"{path.name} has a patient number that DICOM does not allow (over 64 characters, or "
+                    "several), so no SEG or report can be filed under it.",
+                    "Export the image again.",
+                )
+            return cls(
+                header=_stand_in(header),
+                sop_class=UID(str(found.SOPClassUID)),
+                n_frames=int(found.get("NumberOfFrames") or 1),
+            )
 
     @classmethod
     def of_capture(cls, capture: Dataset) -> ImageIdentity:
@@ -266,27 +281,92 @@ class ImageIdentity:
 def _stand_in(header: Dataset) -> Dataset:
     header.SOPClassUID = uid.UltrasoundImageStorage
     header.Modality = "US"
+    header.SpecificCharacterSet = UTF_8
     return header
 
 
+@contextmanager
+def building() -> Iterator[None]:
+    """Turn whatever a library makes of an odd header into one sentence.
+
+    Raises
+    ------
+    ExportError
+        Where it raises anything: one image that nobody foresaw must not stop the others.
+    """
+    try:
+        with quiet():
+            yield
+    except ClnError:
+        raise
+    except Exception as cause:
+        raise ExportError(
+            f"No SEG or report of the image can be made: something in it is unforeseen "
+            f"({type(cause).__name__}).",
+            "Export the image again; if it is right, please open an issue in the repository of napari-cln.",
+        ) from cause
+
+
 def _value(found: Dataset, keyword: str) -> object:
-    """An element's value; empty where it is missing, or a date or time that DICOM does not allow."""
+    """An element's value; empty where it is missing, or one that DICOM does not allow."""
     value = found.get(keyword)
     if value is None:
         return ""
-    if keyword == "StudyTime" and not TIME.fullmatch(str(value)):
+    if keyword in NAMES:
+        return _name(value)
+    is_fit = {
+        "StudyTime": _is_time,
+        "StudyDate": _is_date,
+        "PatientBirthDate": _is_date,
+        "PatientSex": ("M", "F", "O").__contains__,
+    }.get(keyword)
+    if is_fit is not None and not is_fit(str(value)):
         return ""
-    if keyword in ("StudyDate", "PatientBirthDate") and not DATE.fullmatch(str(value)):
-        return ""
-    if keyword == "PatientSex" and str(value) not in ("M", "F", "O"):
+    if keyword in LIMITS and (
+        isinstance(value, MultiValue) or len(value) > LIMITS[keyword] or not value.isprintable()
+    ):
         return ""
     return value
+
+
+def _name(value: object) -> str:
+    """The first of several names, each way in which it is written at its greatest length."""
+    first = str(value[0] if isinstance(value, MultiValue) else value)
+    ways = "".join(letter for letter in first if letter.isprintable() and letter != "\\").split("=")
+    return "=".join(way[:64] for way in ways[:3])
+
+
+def _is_date(text: str) -> bool:
+    return bool(DATE.fullmatch(text)) and _is_read(text, "%Y%m%d")
+
+
+def _is_time(text: str) -> bool:
+    digits = text.partition(".")[0]
+    return bool(TIME.fullmatch(text)) and _is_read(digits, "%H%M%S"[: len(digits)])
+
+
+def _is_read(text: str, form: str) -> bool:
+    try:
+        datetime.strptime(text, form)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_allowed(value: str) -> bool:
     """Tell whether an identifier is one of PS3.5, chapter 9, under a root that exists."""
     match = re.fullmatch(r"([012])\.(0|[1-9]\d*)(\.(0|[1-9]\d*))*", value)
     return bool(match) and len(value) <= 64 and (match[1] == "2" or int(match[2]) < 40)  # type: ignore[index]
+
+
+def rename(dataset: Dataset, identity: ImageIdentity) -> None:
+    """Put the class of the image back wherever the stand-in's was written."""
+    for element in dataset:
+        if element.VR == "SQ":
+            for item in element.value:
+                rename(item, identity)
+    if str(dataset.get("ReferencedSOPInstanceUID") or "") == identity.instance:
+        dataset.ReferencedSOPClassUID = identity.sop_class
 
 
 def derived_uid(*parts: str | bytes) -> str:
@@ -323,7 +403,8 @@ def check_findings(findings: Sequence[FrameFindings], identity: ImageIdentity) -
 def encode(dataset: Dataset) -> bytes:
     """The bytes of a DICOM file."""
     buffer = BytesIO()
-    dataset.save_as(buffer, enforce_file_format=True)
+    with building():
+        dataset.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
 
 

@@ -18,16 +18,17 @@ from ....errors import ExportError
 from ....imaging.measurement import Measurement
 from ....types import Node
 from ...terms import LYMPH_NODE
-from ..source import quiet
 from .findings import (
     EQUIPMENT,
     MANUFACTURER,
     FrameFindings,
     ImageIdentity,
     Origin,
+    building,
     check_findings,
     code,
     derived_uid,
+    rename,
     side_code,
     site_code,
 )
@@ -79,7 +80,7 @@ def report_of(
         raise ExportError("There is no frame to report on.", "Segment the image first.")
     instance = derived_uid("sr", identity.instance, made_of, *(frame.digest() for frame in findings))
     nodes_of = derived_uid("seg", identity.instance, made_of, *(frame.digest() for frame in findings))
-    with quiet():
+    with building():
         groups = []
         for frame in findings:
             groups += _Frame(frame, identity, nodes_of).groups()
@@ -106,7 +107,7 @@ def report_of(
         report.SoftwareVersions = EQUIPMENT["software_versions"]
         report.DeviceSerialNumber = EQUIPMENT["device_serial_number"]
         report.SeriesDescription = "Lymph node measurements (napari-cln)"
-        _rename(report, identity)
+        rename(report, identity)
     return report
 
 
@@ -124,16 +125,6 @@ def _observer() -> Any:
             observer_type=code("121007", "Device", "DCM"), observer_identifying_attributes=device
         )
     )
-
-
-def _rename(dataset: Dataset, identity: ImageIdentity) -> None:
-    """Put the class of the image back wherever the stand-in's was written."""
-    for element in dataset:
-        if element.VR == "SQ":
-            for item in element.value:
-                _rename(item, identity)
-    if str(dataset.get("ReferencedSOPInstanceUID") or "") == identity.instance:
-        dataset.ReferencedSOPClassUID = identity.sop_class
 
 
 class _Frame:
@@ -166,7 +157,8 @@ class _Frame:
 
     def _where(self) -> Mapping[str, Any]:
         return {
-            "referenced_sop_class_uid": self._identity.sop_class,
+            # The stand-in's, until `rename`: highdicom refuses classes that it has no list of elements of.
+            "referenced_sop_class_uid": self._identity.header.SOPClassUID,
             "referenced_sop_instance_uid": self._identity.instance,
             "referenced_frame_numbers": self._identity.frame_numbers(self._frame.index),
         }

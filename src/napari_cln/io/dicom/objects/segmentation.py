@@ -29,9 +29,11 @@ from .findings import (
     FrameFindings,
     ImageIdentity,
     Origin,
+    building,
     check_findings,
     code,
     derived_uid,
+    rename,
     side_code,
     site_code,
 )
@@ -107,10 +109,10 @@ def segmentation_of(
         if is_cine:
             label = f"Node {node_id}" if ids.count(node_id) == 1 else f"Node {node_id}, {maker[0]}"
         segments.append(_segment(number, node, label, maker, None if is_cine else instance))
-    with quiet():
+    with building():
         seg: Dataset = _one_frame(planes[0].mask, identity, segments, instance)
         _put_frames(seg, planes, identity)
-        _name_source(seg, identity)
+        rename(seg, identity)
     return seg
 
 
@@ -220,7 +222,8 @@ def _put_frames(
         if is_cine:
             content.TemporalPositionIndex = index + 1
         for source in _sources(group):
-            _refer(source, identity, index)
+            if numbers := identity.frame_numbers(index):
+                source.ReferencedFrameNumber = numbers
         groups.append(group)
     seg.PerFrameFunctionalGroupsSequence = Items(groups)
     seg.NumberOfFrames = len(groups)
@@ -235,21 +238,6 @@ def _sources(group: Dataset) -> list[Dataset]:
         for derivation in group.get("DerivationImageSequence", ())
         for source in derivation.SourceImageSequence
     ]
-
-
-def _refer(item: Dataset, identity: ImageIdentity, index: int) -> None:
-    item.ReferencedSOPClassUID = identity.sop_class
-    if numbers := identity.frame_numbers(index):
-        item.ReferencedFrameNumber = numbers
-
-
-def _name_source(seg: Any, identity: ImageIdentity) -> None:
-    """Put the class of the image back, in whose place the stand-in's was written."""
-    series = copy.deepcopy(seg.ReferencedSeriesSequence)  # its items are shared with other sequences
-    for item in series:
-        for instance in item.ReferencedInstanceSequence:
-            instance.ReferencedSOPClassUID = identity.sop_class
-    seg.ReferencedSeriesSequence = series
 
 
 # ------------------------------------------------------------ reading
