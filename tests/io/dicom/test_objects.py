@@ -287,6 +287,29 @@ def test_an_image_whose_patient_number_is_none_is_refused(data, tmp_path, number
         ImageIdentity.read(path)
 
 
+@needs_dciodvfy
+@pytest.mark.parametrize(
+    ("model_id", "name", "version"),
+    [
+        ("Größe-Modell@0123456789ab", "napari-cln Größe-Modell", "0123456789ab"),
+        ("neck@v2@0123456789ab", "napari-cln neck@v2", "0123456789ab"),
+        ("carried nodes@0123456789ab", "napari-cln carried nodes", "0123456789ab"),
+        ("neck", "napari-cln neck", "unknown"),
+    ],
+)
+def test_a_model_of_any_name_is_said_as_it_is_called(data, tmp_path, model_id, name, version):
+    identity = ImageIdentity.read(data / "dicom" / STILL)
+    frames = [replace(frame, algorithm=Algorithm(model_id=model_id)) for frame in found(identity)]
+
+    for made in (segmentation_of(frames, identity), report_of(frames, identity)):
+        (tmp_path / "a.dcm").write_bytes(encode(made))
+        assert errors_of(tmp_path / "a.dcm") == []
+    seg = segmentation_of(frames, identity)
+    said = seg.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence[0]
+    assert (said.AlgorithmName, said.AlgorithmVersion) == (name, version)
+    assert said.AlgorithmFamilyCodeSequence[0].CodeMeaning == LEARNT
+
+
 @pytest.mark.slow
 def test_masks_of_every_real_image_come_back_exactly(shared_data, tmp_path):
     import highdicom

@@ -43,8 +43,8 @@ EQUIPMENT = {
 Origin: TypeAlias = Literal["predicted", "corrected", "drawn"]
 """Who made a mask: a computer, a reader from a computer's, or a reader alone."""
 
-MOVED = {"carried": "carrying of masks", "interpolated": "interpolation of masks"}
-"""What makes masks from those of other frames, by the first word that records have of it."""
+MOVED = {"carried from ": "carrying of masks", "interpolated between ": "interpolation of masks"}
+"""What makes masks from those of other frames, by the first words that records have of it."""
 
 NEEDED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 PATIENT_AND_STUDY = (
@@ -104,18 +104,20 @@ class Algorithm:
     @property
     def moves_masks(self) -> bool:
         """True where no model drew the mask: it is that of other frames of the clip, moved here."""
-        return self.model_id.partition(" ")[0] in MOVED
+        return self.model_id.startswith(tuple(MOVED))
 
     @property
     def name(self) -> str:
         if not self.model_id:
             return "unknown"
-        name = self.model_id.partition("@")[0]
-        return f"napari-cln {MOVED[name.partition(' ')[0]] if self.moves_masks else name}"[:64]
+        model, _, _ = self.model_id.rpartition("@")
+        moved = (way for words, way in MOVED.items() if self.model_id.startswith(words))
+        return f"napari-cln {next(moved, model or self.model_id)}"[:64]
 
     @property
     def version(self) -> str:
-        known = __version__ if self.moves_masks else self.model_id.partition("@")[2]
+        _, said, version = self.model_id.rpartition("@")
+        known = __version__ if self.moves_masks else version if said else ""
         return (known or "unknown")[:64]
 
     @property
