@@ -321,6 +321,19 @@ def test_the_frames_of_a_cine_that_have_masks_are_imported_with_them(data, tmp_p
         assert np.array_equal(study.read_instances(step.case), mask)
 
 
+def test_masks_of_a_cine_whose_frames_are_not_said_are_refused_once(data, tmp_path):
+    cine_with_segmentation(data, tmp_path / "in")
+    seg = pydicom.dcmread(tmp_path / "in" / "XY17.dcm")
+    for group in seg.PerFrameFunctionalGroupsSequence:
+        del group.FrameContentSequence[0].TemporalPositionIndex
+        del group.DerivationImageSequence[0].SourceImageSequence[0].ReferencedFrameNumber
+    seg.save_as(tmp_path / "in" / "XY17.dcm")
+
+    (step,) = import_study(tmp_path / "in", tmp_path / "study")
+
+    assert "XY17.dcm: The segmentation does not say on which of the 30 frames" in step.problem
+
+
 def test_a_segment_that_is_no_lymph_node_is_refused_until_it_is_explained(data, tmp_path):
     cine_with_segmentation(data, tmp_path / "in", label="Thyroid")
 

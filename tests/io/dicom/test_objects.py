@@ -182,6 +182,25 @@ def test_a_node_that_nobody_has_seen_is_never_said_to_be_a_readers(data, tmp_pat
         ]
 
 
+def test_masks_of_a_cine_whose_frames_are_not_said_land_on_none(data, tmp_path):
+    identity = ImageIdentity.read(data / "dicom" / CINE)
+    (tmp_path / "a.dcm").write_bytes(encode(without_frame_numbers(identity)))
+    read = read_segmentation(tmp_path / "a.dcm")
+
+    with pytest.raises(FrameReadError, match=r"on which of the 30 frames of its image a mask lies\. Export"):
+        read.of(identity.instance, identity.n_frames)
+    assert list(read.of(identity.instance)) == [0]
+
+
+def without_frame_numbers(identity: ImageIdentity) -> pydicom.Dataset:
+    """A segmentation of two frames of a cine, as some programs write it."""
+    seg = segmentation_of(found(identity, 0, 7), identity)
+    for group in seg.PerFrameFunctionalGroupsSequence:
+        del group.FrameContentSequence[0].TemporalPositionIndex
+        del group.DerivationImageSequence[0].SourceImageSequence[0].ReferencedFrameNumber
+    return seg
+
+
 @needs_dciodvfy
 def test_a_corrected_frame_of_a_cine_says_nothing_of_those_that_were_predicted(data, tmp_path):
     identity = ImageIdentity.read(data / "dicom" / CINE)

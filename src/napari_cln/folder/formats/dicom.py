@@ -108,9 +108,15 @@ def find_segmentations(
         ((path, read),) = pairs
         uid = str(read_header(image, ["SOPInstanceUID"]).SOPInstanceUID)
         with open_source(image) as opened:
-            masks = read.of(uid, opened.n_frames)
-            if opened.n_frames > 1:
-                frames[image] = tuple(sorted(masks))
+            n_frames = opened.n_frames
+        try:
+            masks = read.of(uid, n_frames)
+        except FrameReadError as cause:
+            frames[image] = (0,)  # told once
+            draw[image] = partial(_refuse, f"{path.name}: {cause}")
+            continue
+        if n_frames > 1:
+            frames[image] = tuple(sorted(masks))
         draw[image] = partial(_draw, path.name, masks, read.segments, read.notes, meanings)
     return Outlines(
         kind="DICOM images with segmentations",

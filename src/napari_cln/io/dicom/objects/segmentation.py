@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -13,7 +13,6 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
-from pydicom.pixels.utils import pack_bits
 from pydicom.sequence import Sequence as Items
 
 from ....errors import FrameReadError
@@ -95,7 +94,7 @@ def segmentation_of(
     # Segments are numbered without a gap.
     keys = sorted(found, key=lambda key: key[0])
     planes = [
-        _Plane(number=number, index=frame.index, mask=(frame.instances == node.id).astype(np.uint8))
+        _Plane(number=number, frame=frame, node=node)
         for number, key in enumerate(keys, start=1)
         for frame, node in sorted(found[key], key=lambda pair: pair[0].index)
     ]
@@ -121,8 +120,14 @@ class _Plane:
     """A segment in one frame of an image."""
 
     number: int
-    index: int
-    mask: NDArray[np.uint8]
+    frame: FrameFindings
+    node: Node
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """Made when it is asked for: a cine's together take gigabytes."""
+        mask: NDArray[np.bool_] = self.frame.instances == self.node.id
+        return mask
 
 
 def _maker(frame: FrameFindings, node: Node) -> Maker:
@@ -164,11 +169,11 @@ def tracking_uid(instance: str, node: int, frame: int = 0) -> str:
     return derived_uid("node", instance, str(frame), str(node))
 
 
-def _one_frame(mask: NDArray[np.uint8], identity: ImageIdentity, segments: list[Any], instance: str) -> Any:
+def _one_frame(mask: NDArray[np.bool_], identity: ImageIdentity, segments: list[Any], instance: str) -> Any:
     """A segmentation with all its segments and a single frame, which the others are made after."""
     from highdicom.seg import Segmentation
 
-    planes = np.repeat(mask[None, :, :, None], len(segments), axis=3)
+    planes = np.repeat(mask[None, :, :, None].astype(np.uint8), len(segments), axis=3)
     seg = Segmentation(
         [identity.header],
         planes,
@@ -212,7 +217,7 @@ def _put_frames(
     seg.DimensionIndexSequence = Items(dimensions)
     groups = []
     for plane in planes:
-        number, index = plane.number, plane.index
+        number, index = plane.number, plane.frame.index
         group = copy.deepcopy(template)
         named = Dataset()
         named.ReferencedSegmentNumber = number
@@ -227,9 +232,19 @@ def _put_frames(
         groups.append(group)
     seg.PerFrameFunctionalGroupsSequence = Items(groups)
     seg.NumberOfFrames = len(groups)
-    stack = np.stack([plane.mask for plane in planes])
-    # Over the whole stack: a frame need not end with a byte.
-    seg.PixelData = pack_bits(stack.ravel())
+    seg.PixelData = _packed(plane.mask for plane in planes)
+
+
+def _packed(masks: Iterable[NDArray[np.bool_]]) -> bytes:
+    """Bits of masks one after the other, as DICOM has them: a mask need not end with a byte."""
+    packed, rest = bytearray(), np.zeros(0, dtype=bool)
+    for mask in masks:
+        bits = np.concatenate([rest, mask.ravel()])
+        whole = bits.size - bits.size % 8
+        packed += np.packbits(bits[:whole], bitorder="little").tobytes()
+        rest = bits[whole:]
+    packed += np.packbits(rest, bitorder="little").tobytes()
+    return bytes(packed) + bytes(len(packed) % 2)
 
 
 def _sources(group: Dataset) -> list[Dataset]:
@@ -264,12 +279,20 @@ class SegmentedImage:
     notes: tuple[str, ...] = ()
 
     def of(self, instance: str, n_frames: int = 1) -> dict[int, NDArray[np.uint8]]:
-        """Masks of an image by frame; empty for one that the segmentation does not refer to."""
-        return {
-            frame or 0: mask
-            for (uid, frame), mask in self.masks.items()
-            if uid == instance and (frame or 0) < n_frames
-        }
+        """Masks of an image by frame; empty for one that the segmentation does not refer to.
+
+        Raises
+        ------
+        FrameReadError
+            If the image is a cine, and the segmentation does not say of a mask on which frame it lies.
+        """
+        masks = {frame: mask for (uid, frame), mask in self.masks.items() if uid == instance}
+        if n_frames > 1 and None in masks:
+            raise FrameReadError(
+                f"The segmentation does not say on which of the {n_frames} frames of its image a mask lies.",
+                "Export it again with the numbers of the frames.",
+            )
+        return {frame or 0: mask for frame, mask in masks.items() if (frame or 0) < n_frames}
 
 
 def is_segmentation(path: Path) -> bool:
