@@ -14,9 +14,11 @@ from PIL import Image as Pillow
 from napari_cln import _napari
 from napari_cln._layers import image_of
 from napari_cln.errors import ExportError, FrameReadError
-from napari_cln.io.dicom.objects.segmentation import read_segmentation
+from napari_cln.io.dicom.objects.findings import FrameFindings, ImageIdentity, encode
+from napari_cln.io.dicom.objects.segmentation import read_segmentation, segmentation_of
 from napari_cln.io.sources import open_source
-from napari_cln.io.volumes import read_volume
+from napari_cln.io.volumes import encode_volume, read_volume
+from napari_cln.types import Node
 
 STILL, CINE = "US1_J2KR.dcm", "examples_ybr_color.dcm"
 
@@ -90,6 +92,31 @@ def test_a_prediction_is_saved_as_one_and_a_correction_of_it_as_one(viewer, arch
             identification.AlgorithmName == "napari-cln best" or "napari-cln" in identification.AlgorithmName
         )
     assert kinds == [{"AUTOMATIC"}, {"SEMIAUTOMATIC"}]
+
+
+@pytest.mark.parametrize("ending", [".seg.dcm", ".seg.nrrd"])
+def test_nodes_that_nobody_has_judged_are_saved_again_as_such_until_they_are_painted(
+    viewer, archive, tmp_path, ending
+):
+    mask = np.zeros((480, 640), np.uint8)
+    mask[100:130, 200:260] = 1
+    nodes = (Node(id=1, status="predicted"),)
+    if ending == ".seg.dcm":
+        frame = FrameFindings(instances=mask, nodes=nodes, sizes=(None,))
+        data = encode(segmentation_of([frame], ImageIdentity.read(archive / STILL)))
+    else:
+        data = encode_volume(mask, ending, nodes=nodes)
+    (archive / f"came{ending}").write_bytes(data)
+    labels = show(viewer, archive / f"came{ending}")[Labels]
+
+    def status(name):
+        path = save(labels, tmp_path / f"{name}{ending}")
+        read = read_segmentation(path) if ending == ".seg.dcm" else read_volume(path)
+        return read.segments[0].node.status
+
+    assert status("same") == "predicted"
+    labels.data[131, 200:260] = 1
+    assert status("painted") == "corrected"
 
 
 def test_a_painted_cine_is_one_file_and_opens_on_its_frames(viewer, archive, tmp_path):

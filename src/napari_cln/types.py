@@ -54,13 +54,10 @@ FINISHED = ("corrected", "accepted", "no-node")
 LABELLED = ("corrected", "accepted")
 """Statuses of a node that belongs in the label image."""
 NOT_JUDGED = 2
-"""Value of a training folder's label image where nobody says whether a node is there; nnU-Net's
-``ignore``. 0 is background, 1 a node."""
+"""Value of a label image where nobody says whether a node is there (nnU-Net's ``ignore``); 1 is a node."""
 
 CLASS_NAMES = ("benign", "malignant")
-"""The network's two classes. A score speaks of malignancy; a truth that cytology or histology
-established is called ``metastatic``."""
-
+"""The network's two classes; a truth, which cytology or histology established, is called ``metastatic``."""
 
 UNLIKE_TRAINING_DATA = (
     "The frame is unlike those that the model was trained on: do not rely on its nodes and scores."
@@ -134,15 +131,14 @@ class Frame:
     spacing_note : str, optional
         Why there are no millimetres, in a sentence for the user.
     regions : tuple of Region
-        Calibrated regions (DICOM). A measurement is in mm only inside one of them, and the scan area is
-        searched for within them; empty when the spacing, if any, holds for the whole frame.
+        Calibrated regions (DICOM); of a cut frame they may reach beyond it. A measurement is in mm only
+        inside one of them, and the scan area lies within them; empty when the spacing holds for all.
     source : Path, optional
         The file it was read from.
     index, n_frames : int
         Position in a cine or a multi-page file, and how many frames that has.
     frame_time_s : float, optional
-        Seconds between frames of a cine, where the file says and they are even; of an animated picture until
-        the next frame.
+        Seconds between even frames of a cine, where the file says; of an animation, to the next frame.
     time_s : float, optional
         Seconds from the first frame of a cine to this one, where the file says them frame by frame.
     image_key : str, optional
@@ -570,8 +566,8 @@ class Case:
     cine : str, optional
         A pseudonym of the clip that it is of.
     status : {"predicted", "corrected", "accepted", "rejected", "no-node"}
-    spacing_mm : (float, float), optional
-        Millimetres per pixel along rows and columns.
+    spacing_mm, regions
+        As of a frame; what the record says of the stored image.
     vendor : str, optional
         Maker of the scanner.
     hospital : str, optional
@@ -595,6 +591,7 @@ class Case:
     cine: str | None = None
     status: Status
     spacing_mm: Spacing | None = None
+    regions: tuple[Region, ...] = ()
     vendor: str | None = None
     hospital: str | None = None
     shape: tuple[int, int] = (0, 0)

@@ -94,6 +94,26 @@ def test_what_can_not_be_referred_to_is_refused_with_a_way_out(archived):
 
 
 @pytest.mark.slow
+def test_a_file_that_nobody_foresaw_does_not_stop_those_after_it(archived):
+    root, made = archived
+    for source in (f"neck/{CINE}", f"neck/{STILL}"):
+        made[source].written[1].unlink()
+    table = root / "out" / "results.csv"
+    with table.open(encoding="utf-8", newline="") as file:
+        heading, *rows = csv.reader(file)
+    for row in rows:
+        if row[heading.index("source")] == f"neck/{CINE}":
+            row[heading.index("cutoff")] = "about a half"
+    with table.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([heading, *rows])
+
+    again = {file.source: file for file in archive_results(root / "out", name_sources([root / "in"]))}
+
+    assert "something in it is unforeseen (ValueError)" in again[f"neck/{CINE}"].problem
+    assert len(again[f"neck/{STILL}"].written) == 2
+
+
+@pytest.mark.slow
 def test_a_second_run_writes_what_is_missing_alone(archived):
     root, made = archived
     seg, report = made[f"neck/{STILL}"].written

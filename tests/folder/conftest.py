@@ -13,7 +13,7 @@ from PIL import Image
 
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.screens import confirm_screens, unseen_screens
-from napari_cln.types import Annotation, Frame, Node
+from napari_cln.types import Annotation, Box, Frame, Node, Region
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +53,28 @@ def annotation(necks, n: int = 0, truth: str = "benign", *, mask=None, **changes
 @pytest.fixture
 def annotate(necks) -> Callable[..., Annotation]:
     return partial(annotation, necks)
+
+
+@pytest.fixture
+def zoomed(necks) -> Callable[..., Annotation]:
+    """Annotates a screen that is stored without its margin, and whose lower left quarter shows it twice as
+    large: node 1 lies around it, node 2 in it, and both have the same pixels."""
+    pixels = necks[0][0]
+    regions = (
+        Region(box=(0, 0, 224, 224), spacing_mm=(0.2, 0.2)),
+        Region(box=(112, 0, 224, 112), spacing_mm=(0.1, 0.1)),
+    )
+    whole = Frame(pixels=pixels, regions=regions, spacing_source="dicom-region", scan_area=(20, 10, 214, 220))
+
+    def annotate(*ids: int, frame: Frame = whole, box: Box = (0, 0, 224, 224)) -> Annotation:
+        mask = np.zeros(pixels.shape, np.uint8)
+        for node in ids:
+            row, column = ((30, 120), (140, 20))[node - 1]
+            mask[row : row + 40, column : column + 60] = node
+        cut = np.ascontiguousarray(mask[box[0] : box[2], box[1] : box[3]])
+        return annotation(necks, frame=frame, mask=cut, nodes=tuple(Node(id=node) for node in ids))
+
+    return annotate
 
 
 @pytest.fixture

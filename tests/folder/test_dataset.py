@@ -214,6 +214,55 @@ def test_the_millimetres_of_a_region_hold_for_a_node_inside_it(folder, annotate)
     assert folder.save(annotate(0, frame=frame)).spacing_mm == (0.2, 0.2)
 
 
+LONG_MM = {1: pytest.approx(14.2, abs=0.1), 2: pytest.approx(7.1, abs=0.1)}
+"""Of the two nodes of a screen with a zoom inset."""
+
+
+def long_axes(record):
+    return {entry.id: entry.long_mm for entry in record.nodes}
+
+
+@pytest.mark.parametrize("first", [1, 2])
+def test_each_node_has_the_millimetres_of_its_own_part_whichever_is_saved_first(folder, zoomed, first):
+    case = folder.save(zoomed(first))
+    case = folder.save(zoomed(1, 2), expected_revision=case.revision)
+
+    assert case.spacing_mm is None
+    assert long_axes(folder.record(case.id)) == LONG_MM
+
+
+def test_a_frame_that_is_opened_from_the_folder_has_the_scales_of_its_parts(folder, zoomed):
+    case = folder.save(zoomed(1, 2))
+
+    frame = folder.read_frame(case)
+    again = folder.save(zoomed(1, 2, frame=frame, box=(20, 10, 214, 220)))
+
+    assert frame.shape == (194, 210)
+    assert again.regions == case.regions == frame.regions
+    assert long_axes(folder.record(case.id)) == LONG_MM
+
+
+def test_a_node_outside_the_only_calibrated_part_has_no_millimetres_whoever_opens_it(folder, zoomed):
+    whole = zoomed(1).frame
+    frame = replace(whole, regions=whole.regions[1:], spacing_mm=(0.1, 0.1))
+    case = folder.save(zoomed(1, 2, frame=frame))
+
+    folder.save(zoomed(1, 2, frame=folder.read_frame(case), box=(20, 10, 214, 220)))
+
+    assert long_axes(folder.record(case.id)) == {1: None, 2: LONG_MM[2]}
+
+
+def test_a_record_of_a_scale_for_all_is_set_right_by_the_frame_that_has_the_parts(folder, zoomed):
+    whole = zoomed(1).frame
+    earlier = replace(whole, regions=(), spacing_mm=(0.2, 0.2))
+    case = folder.save(zoomed(1, 2, frame=earlier))
+
+    again = folder.save(zoomed(1, 2))
+
+    assert (case.spacing_mm, again.spacing_mm, len(again.regions)) == ((0.2, 0.2), None, 2)
+    assert long_axes(folder.record(case.id)) == LONG_MM
+
+
 def test_a_patient_is_a_hash_and_the_salt_lies_outside(folder, annotate, config):
     case = folder.save(annotate(0), patient="Jane Doe")
 

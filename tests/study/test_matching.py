@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from napari_cln.errors import DatasetError
 from napari_cln.io.sources import read_frame
 from napari_cln.study.cases import CaseRow, read_rows, write_rows
 from napari_cln.study.matching import compare, reference_instances
+from napari_cln.types import Region
 
 
 def rows_of(truth, predicted):
@@ -167,6 +169,27 @@ def test_without_calibration_there_are_no_millimetres():
 
     assert (row.hd95_mm, row.reference_long_mm, row.predicted_short_mm) == (None, None, None)
     assert row.hd95_px == 0
+
+
+def test_a_reference_of_a_folder_is_measured_in_the_scale_of_its_part():
+    drawn, predicted = annotation(LEFT, RIGHT), prediction(LEFT, RIGHT)
+    halves = ((0, 0, 100, 60), 0.1), ((0, 60, 100, 120), 0.2)
+    regions = tuple(Region(box=box, spacing_mm=(mm, mm)) for box, mm in halves)
+    truth = Case(
+        id="0123456789abcdef",
+        image=Path("x.png"),
+        mask=Path("x.png"),
+        instances=None,
+        nodes=drawn.nodes,
+        patient="p",
+        status="corrected",
+        regions=regions,
+        shape=(100, 120),
+    )
+
+    rows = compare(truth, drawn.instances, predicted)
+
+    assert [round(row.reference_long_mm / row.reference_long_px, 6) for row in rows] == [0.1, 0.2]
 
 
 def test_masks_of_two_sizes_are_refused():

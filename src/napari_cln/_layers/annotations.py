@@ -20,12 +20,21 @@ if TYPE_CHECKING:
     from napari.layers import Labels
 
 DRAWN_KEY = "napari-cln drawn"
-"""Key in a Labels layer's metadata for what was drawn from other frames of a cine: a DrawnFrame by frame."""
+"""Key in a Labels layer's metadata for predictions that no model made here: a DrawnFrame by frame."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DrawnFrame:
-    """Masks that were made from those of other frames: their digest, how, and facts of their nodes."""
+    """Masks that were made from those of other frames, or that nobody had judged in the file they came from.
+
+    Parameters
+    ----------
+    digest : str
+        Of the masks: what is painted on them is a reader's.
+    words : str
+        How they were made; empty where that is not known.
+    facts : mapping of int to Node
+    """
 
     digest: str
     words: str
@@ -33,7 +42,7 @@ class DrawnFrame:
 
 
 def drawn_frame(labels: Labels, index: int) -> DrawnFrame | None:
-    """How the masks of a frame were made from those of others; None where they were not, or no longer."""
+    """How masks came that are predictions of no model here; None where they are not, or no longer."""
     drawn: DrawnFrame | None = labels.metadata.get(DRAWN_KEY, {}).get(index)
     if drawn is None or drawn.digest != digest(_masks(labels, index).astype(np.uint8)):
         return None

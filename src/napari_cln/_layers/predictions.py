@@ -87,7 +87,7 @@ def readings_to_layer(
         metadata.setdefault(FRAME_KEY, reading.frame_digest)
         rows += node_rows(reading)
         note = notes.get(reading.model_id)
-        name, _, _ = reading.model_id.partition("@")
+        name = reading.model_id.rpartition("@")[0] or reading.model_id
         of_frame = captions_of(reading, note or f"{name} · {DISCLAIMER}", like)
         places += [(reading.index, caption.row, caption.column) for caption in of_frame]
         captions += of_frame

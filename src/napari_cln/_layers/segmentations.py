@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from ..errors import DatasetError, ExportError, FrameReadError
 from ..io.sources import open_source, refers_to_images
+from ..io.terms import Segment
 from ..io.volumes import VOLUME_ENDINGS, encode_volume, read_volume
 from ..study.reading import digest
 from ..types import Annotation, Frame, Prediction
-from .annotations import annotation_from_layer
+from .annotations import DRAWN_KEY, DrawnFrame, annotation_from_layer
 from .frames import source_to_layer
 from .predictions import labels_options
 from .space import FRAME_KEY, KEY, SOURCE_KEY, LayerTuple, space_of
@@ -81,6 +82,7 @@ def segmentation_to_layers(path: Path, opened: Iterable[Path] = ()) -> list[Laye
         frame = Frame(pixels=volume.values, spacing_mm=volume.spacing_mm, source=path)
         options = labels_options(frame, {KEY: {}}) | {"name": path.name}
         options["metadata"][SOURCE_KEY] = None
+        options["metadata"][DRAWN_KEY] = _unseen({0: volume.values}, volume.segments)
         return [(volume.values.copy(), options, "labels")]
     from ..io.dicom.objects.segmentation import read_segmentation
 
@@ -99,7 +101,9 @@ def segmentation_to_layers(path: Path, opened: Iterable[Path] = ()) -> list[Laye
             )
         if instance in beside:
             layers.append(source_to_layer(source))
-        layers.append(_labels(path, source[0], masks, source.n_frames))
+        layer = _labels(path, source[0], masks, source.n_frames)
+        layer[1]["metadata"][DRAWN_KEY] = _unseen(masks, read.segments)
+        layers.append(layer)
     if not layers:
         raise FrameReadError(
             f"{path.name} is a DICOM segmentation of another image, not a picture. Open the image first, "
@@ -117,6 +121,16 @@ def _labels(path: Path, first: Frame, masks: Mapping[int, NDArray[np.uint8]], n_
     for index, mask in masks.items():
         stack[index] = mask
     return stack, options | space_of(first, 3), "labels"
+
+
+def _unseen(masks: Mapping[int, NDArray[np.uint8]], segments: Iterable[Segment]) -> dict[int, DrawnFrame]:
+    """Frames with nodes that nobody has judged, so that they leave again as what they came as."""
+    predicted = [segment.number for segment in segments if segment.node.status == "predicted"]
+    return {
+        index: DrawnFrame(digest=digest(mask.astype(np.uint8)), words="")
+        for index, mask in masks.items()
+        if np.isin(mask, predicted).any()
+    }
 
 
 def _find_images(wanted: set[str], paths: Iterable[Path]) -> Iterator[tuple[str, Path]]:
@@ -192,7 +206,7 @@ def _encode_volume(labels: _Saved, ending: str, meta: Mapping[str, Any]) -> byte
 
 def _encode_dicom(labels: _Saved, name: str) -> bytes:
     from ..io.dicom.objects.findings import Algorithm, FrameFindings, ImageIdentity, encode
-    from ..io.dicom.objects.segmentation import Origin, segmentation_of
+    from ..io.dicom.objects.segmentation import segmentation_of
     from ..io.sources import is_dicom_image
 
     path = labels.metadata.get(SOURCE_KEY)
@@ -216,23 +230,18 @@ def _encode_dicom(labels: _Saved, name: str) -> bytes:
             masks = np.asarray(labels.data if labels.ndim == 2 else labels.data[index])
             if masks.any():
                 annotations[index] = _annotation(labels, source[index], index)
-    made = list(annotations.values())
-    model = next((annotation.based_on for annotation in made if annotation.based_on), None)
-    origin: Origin = "drawn"
-    if model is not None:
-        untouched = all(annotation.status == "predicted" for annotation in made)
-        origin = "predicted" if untouched else "corrected"
     findings = [
         FrameFindings(
             index=index,
             instances=annotation.instances,
             nodes=annotation.nodes,
             sizes=(None,) * len(annotation.nodes),
+            status=annotation.status,
+            algorithm=None if annotation.based_on is None else Algorithm(model_id=annotation.based_on),
         )
         for index, annotation in annotations.items()
     ]
-    algorithm = None if model is None else Algorithm(model_id=model)
-    seg = segmentation_of(findings, identity, origin=origin, algorithm=algorithm)
+    seg = segmentation_of(findings, identity)
     if seg is None:
         raise ExportError(
             f"Layer '{labels.name}' shows no node, and DICOM knows no segmentation without one.",

@@ -22,13 +22,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pydicom.dataset import Dataset
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID
 
 from ..disk.atomic import write_atomically
 from ..errors import ClnError, ExportError, FrameReadError
 from ..imaging.measurement import Measurement, measure, spacing_of
-from ..io.dicom.objects.findings import Algorithm, FrameFindings, ImageIdentity, derived_uid, encode
+from ..io.dicom.objects.findings import (
+    Algorithm,
+    FrameFindings,
+    ImageIdentity,
+    building,
+    derived_uid,
+    encode,
+)
 from ..io.dicom.objects.report import report_of
 from ..io.dicom.objects.segmentation import segmentation_of
 from ..io.sources import FrameSource, is_dicom_image, open_source
@@ -126,43 +134,44 @@ def _archive(
     if not is_dicom_image(source.path):
         return ArchivedFile(source=source.name, problem=f"{short} {NO_IDENTITY}", is_dicom=False)
     try:
-        identity = ImageIdentity.read(source.path)
-        with open_source(source.path) as opened:
-            frames = {
-                index: list(of_frame)
-                for index, of_frame in groupby(rows, key=lambda row: int(row["frame"] or -1))
-            }
-            findings = [
-                _findings(index, frame, opened, folder, source.name)
-                for index, frame in sorted(frames.items())
-                if index >= 0 and frame[0]["status"] != "failed"
-            ]
-        if not findings:
-            raise FrameReadError(f"{short} has no frame with a result. See the message column.")
-        first = next(row for row in rows if row["model"])
-        algorithm = Algorithm(
-            model_id=first["model"], mask_threshold=threshold, cutoff=float(first["cutoff"])
-        )
-        check = _checksum(rows)
-        made = {
-            "seg": segmentation_of(
-                findings, identity, origin="predicted", algorithm=algorithm, made_of=check.hex()
-            ),
-            "sr": report_of(findings, identity, origin="predicted", algorithm=algorithm, made_of=check.hex()),
-        }
+        with building():  # one file never stops the others
+            identity = ImageIdentity.read(source.path)
+            with open_source(source.path) as opened:
+                frames = {
+                    index: list(of_frame)
+                    for index, of_frame in groupby(rows, key=lambda row: int(row["frame"] or -1))
+                }
+                findings = [
+                    _findings(index, frame, opened, folder, source.name, threshold)
+                    for index, frame in sorted(frames.items())
+                    if index >= 0 and frame[0]["status"] != "failed"
+                ]
+            if not findings:
+                raise FrameReadError(f"{short} has no frame with a result. See the message column.")
+            check = _checksum(rows)
+            seg = segmentation_of(findings, identity, made_of=check.hex())
+            report = report_of(findings, identity, made_of=check.hex())
+            made = {kind: _encoded(dataset, check) for kind, dataset in (("seg", seg), ("sr", report))}
     except ClnError as error:
         return ArchivedFile(source=source.name, problem=source.hide(str(error)))
     paths["sr"].parent.mkdir(parents=True, exist_ok=True)
     written = []
-    for kind, dataset in made.items():  # the report last: it tells that both are there
-        if dataset is not None:
-            dataset.file_meta.PrivateInformationCreatorUID = RESULTS
-            dataset.file_meta.PrivateInformation = check
-            write_atomically(paths[kind], encode(dataset))
+    for kind, data in made.items():  # the report last: it tells that both are there
+        if data is not None:
+            write_atomically(paths[kind], data)
             written.append(paths[kind])
     return ArchivedFile(
         source=source.name, written=tuple(written), n_left_out=identity.n_frames - len(findings)
     )
+
+
+def _encoded(dataset: Dataset | None, check: bytes) -> bytes | None:
+    """Bytes of an object, with the checksum of its rows in the head."""
+    if dataset is None:
+        return None
+    dataset.file_meta.PrivateInformationCreatorUID = RESULTS
+    dataset.file_meta.PrivateInformation = check
+    return encode(dataset)
 
 
 def _checksum(rows: Sequence[dict[str, str]]) -> bytes:
@@ -181,7 +190,12 @@ def _results_of(report: Path) -> bytes | None:
 
 
 def _findings(
-    index: int, rows: Sequence[dict[str, str]], opened: FrameSource, folder: Path, name: str
+    index: int,
+    rows: Sequence[dict[str, str]],
+    opened: FrameSource,
+    folder: Path,
+    name: str,
+    threshold: float | None,
 ) -> FrameFindings:
     """Findings of the results on a frame; sizes are measured again, since a table keeps no ends of axes."""
     found = [row for row in rows if row["node"]]
@@ -208,6 +222,9 @@ def _findings(
         sizes=tuple(sizes),
         frame_score=None if found or not rows[0]["malignancy"] else float(rows[0]["malignancy"]),
         caution=next((caution for row in rows if (caution := _caution(row))), ""),
+        algorithm=Algorithm(
+            model_id=rows[0]["model"], mask_threshold=threshold, cutoff=float(rows[0]["cutoff"])
+        ),
     )
 
 

@@ -175,6 +175,7 @@ class TrainingFolder:
         return Frame(
             pixels=self.read_image(case),
             spacing_mm=case.spacing_mm,
+            regions=case.regions,
             spacing_source=record.spacing_source,
             source=case.image,
             vendor=case.vendor,

@@ -29,6 +29,7 @@ from ..types import (
     Checksums,
     Level,
     Node,
+    Region,
     Side,
     SpacingSource,
     Split,
@@ -138,6 +139,13 @@ class TextReading(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return bool(self.found) and self.verdict is None
 
 
+class ScaledPart(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A part of a frame with a scale of its own, or with none; its box has the form of a source's crop."""
+
+    box: tuple[Place, Place, Place, Place]
+    spacing_mm: tuple[MillimetresPerPixel, MillimetresPerPixel] | None = None
+
+
 class Source(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Origin of a frame: kind of file, number in it, its size, and the part that is stored.
 
@@ -146,7 +154,8 @@ class Source(Struct, frozen=True, kw_only=True, omit_defaults=True):
     form; ``painted`` says whether burned-in marks on tissue were painted over; ``deid`` lists DICOM's codes
     (PS3.16, CID 7050) of what was done against names, and ``uncleaned`` says that what lies outside the scan
     area was kept; ``image_key`` is a salted hash of the identifier of a DICOM image; ``text`` is what was
-    read on the stored picture, its boxes ``(row0, column0, row1, column1)`` in the picture's pixels.
+    read on the stored picture, its boxes ``(row0, column0, row1, column1)`` in the picture's pixels;
+    ``regions`` are the parts of different scale, where no one holds for all that is stored.
     """
 
     kind: SourceKind
@@ -163,6 +172,7 @@ class Source(Struct, frozen=True, kw_only=True, omit_defaults=True):
     hospital: Annotated[str, Meta(pattern="^[0-9A-Za-z]{1,8}$")] | None = None
     image_key: CaseId | None = None
     text: TextReading | None = None
+    regions: tuple[ScaledPart, ...] = ()
 
     def __post_init__(self) -> None:
         x0, y0, x1, y1 = self.crop
@@ -185,6 +195,16 @@ class Source(Struct, frozen=True, kw_only=True, omit_defaults=True):
         row0, column0 = max(top - y0, 0), max(left - x0, 0)
         row1, column1 = min(bottom, y1) - y0, min(right, x1) - x0
         return (row0, column0, row1, column1) if row0 < row1 and column0 < column1 else None
+
+    @property
+    def stored_regions(self) -> tuple[Region, ...]:
+        """Parts of different scale, in pixels of the stored picture; they may reach beyond it."""
+        x0, y0 = self.crop[:2]
+        return tuple(
+            Region(box=(top - y0, left - x0, bottom - y0, right - x0), spacing_mm=part.spacing_mm)
+            for part in self.regions
+            for left, top, right, bottom in (part.box,)
+        )
 
     @property
     def is_painted(self) -> bool:
@@ -254,6 +274,11 @@ class Record(Struct, frozen=True, kw_only=True):
     def shape(self) -> tuple[int, int]:
         """Rows and columns of the stored image."""
         return self.image.rows, self.image.columns
+
+    @property
+    def has_scale(self) -> bool:
+        """True where the image, or a part of it, has millimetres."""
+        return self.spacing_mm is not None or bool(self.source.regions)
 
     @property
     def has_mask(self) -> bool:
@@ -407,6 +432,7 @@ def case_of(record: Record, layout: Layout) -> Case:
         cine=record.cine_key,
         status=record.status,
         spacing_mm=record.spacing_mm,
+        regions=record.source.stored_regions,
         vendor=record.source.manufacturer,
         hospital=record.source.hospital,
         shape=record.shape,

@@ -21,8 +21,20 @@ from .. import __version__
 from ..disk.ages import without_high_age
 from ..errors import DatasetError, listed
 from ..imaging.burned_in import CleanFrame
-from ..imaging.measurement import Measurement, painted_ids
-from ..types import LABELLED, NOT_JUDGED, Annotation, Box, Frame, Node, Split, Status, has_reference
+from ..imaging.measurement import Measurement, painted_ids, scale_within
+from ..types import (
+    LABELLED,
+    NOT_JUDGED,
+    Annotation,
+    Box,
+    Frame,
+    Node,
+    Region,
+    Spacing,
+    Split,
+    Status,
+    has_reference,
+)
 from .pictures import hash_pixels
 from .record import (
     FROM_CALIPERS,
@@ -33,6 +45,7 @@ from .record import (
     NodeEntry,
     Provenance,
     Record,
+    ScaledPart,
     Source,
     StoredImage,
     is_unknown,
@@ -115,8 +128,7 @@ def first_state(
     patient = about.patient or frame.patient_id
     row0, column0, row1, column1 = clean.box
     top, left, bottom, right = clean.scan_area
-    spacing, image = clean.spacing_mm, clean.grey
-    typed = spacing is not None and frame.spacing_source == "typed"
+    image = clean.grey
     record = Record(
         schema=SCHEMA,
         id=case_id,
@@ -142,14 +154,12 @@ def first_state(
             hospital=hospital_key(about.hospital, key_of),
             image_key=frame.image_key,
         ),
-        spacing_mm=(float(spacing[0]), float(spacing[1])) if spacing else None,
-        spacing_source=frame.spacing_source if spacing else None,
-        spacing_by=about.reader if typed else None,
         p_malignant=about.p_malignant,
         clinical=dict(about.clinical) or None,
         channels={name: hash_pixels(plane) for name, plane in clean.channels.items()} or None,
         history=(),
     )
+    record = _with_scale(record, frame, clean.spacing_mm, clean.regions, about)
     state = _state(record, annotation, sizes, about, clean.box)
     return replace(state, image=image, channels=clean.channels)
 
@@ -187,11 +197,41 @@ def next_state(
     record = msgspec.structs.replace(former, revision=former.revision + 1)
     record = with_facts(record, annotation.frame, about, key_of)
     frame = annotation.frame
-    if frame.spacing_source == "typed" and frame.spacing_mm:
-        spacing = (float(frame.spacing_mm[0]), float(frame.spacing_mm[1]))
-        by = former.spacing_by if former.spacing_mm == spacing else about.reader
-        record = msgspec.structs.replace(record, spacing_mm=spacing, spacing_source="typed", spacing_by=by)
+    # Nodes are measured by it: what a reader types or the file says of its parts goes before what was known.
+    is_news = frame.spacing_source == "typed" or not former.has_scale
+    if frame.regions or (frame.spacing_mm is not None and is_news):
+        record = _with_scale(record, frame, *scale_within(frame, box), about)
     return _state(record, annotation, sizes, about, box, unjudged)
+
+
+def _with_scale(
+    record: Record, frame: Frame, spacing: Spacing | None, regions: Sequence[Region], about: Provenance
+) -> Record:
+    """The record with the scale of a frame, whose regions are in its own pixels."""
+    is_stored = frame.shape != record.source.shape
+    x0, y0 = record.source.crop[:2] if is_stored else (0, 0)
+    parts = tuple(
+        ScaledPart(
+            box=(column0 + x0, row0 + y0, column1 + x0, row1 + y0), spacing_mm=_plain(region.spacing_mm)
+        )
+        for region in regions
+        for row0, column0, row1, column1 in (region.box,)
+    )
+    by = None
+    if spacing is not None and frame.spacing_source == "typed":
+        by = record.spacing_by if record.spacing_mm == _plain(spacing) else about.reader
+    return msgspec.structs.replace(
+        record,
+        source=msgspec.structs.replace(record.source, regions=parts),
+        spacing_mm=_plain(spacing),
+        spacing_source=frame.spacing_source if spacing or parts else None,
+        spacing_by=by,
+    )
+
+
+def _plain(spacing: Spacing | None) -> Spacing | None:
+    """A spacing as numbers that a record can have."""
+    return None if spacing is None else (float(spacing[0]), float(spacing[1]))
 
 
 def _check_schema(record: Record) -> None:

@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DeviceError
-from ..types import Box, Frame, Spacing
+from ..types import Box, Frame, Region, Spacing
 from .channels import measured_channels
-from .measurement import bounds, spacing_of
+from .measurement import bounds, scale_within
 from .overlay import Marks, paint_over, read_marks, tissue_of
 from .scan_area import find_scan_area
 
@@ -55,7 +55,8 @@ class CleanFrame:
     scan_area : (int, int, int, int)
         In the frame.
     spacing_mm : (float, float), optional
-        Of the mask that was kept, or else of the frame.
+    regions : tuple of Region
+        The scale of what is kept, as :func:`.scale_within` gives it.
     is_painted : bool
         Marks on tissue were painted over.
     """
@@ -65,6 +66,7 @@ class CleanFrame:
     box: Box
     scan_area: Box
     spacing_mm: Spacing | None
+    regions: tuple[Region, ...]
     is_painted: bool
 
 
@@ -107,13 +109,15 @@ def clean_frame(
     grey = tissue_of(frame, inside, overlay, found)
     grey[~kept[inside]] = 0
     measured = measured_channels(frame, found.flow, found.elastogram)
+    spacing, regions = scale_within(frame, box)
     channels = {name: np.where(kept, plane, 0)[inside].astype(np.uint8) for name, plane in measured.items()}
     return CleanFrame(
         grey=grey,
         channels={name: plane for name, plane in channels.items() if plane.any()},
         box=box,
         scan_area=area,
-        spacing_mm=spacing_of(frame, mask) or frame.spacing_mm,
+        spacing_mm=spacing,
+        regions=regions,
         is_painted=frame.is_clean or extent == "scan area",
     )
 

@@ -12,7 +12,7 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull, QhullError
 from scipy.spatial.distance import pdist, squareform
 
-from ..types import Annotation, Box, Frame, Prediction, Region, Spacing
+from ..types import Annotation, Box, Case, Frame, Prediction, Region, Spacing
 
 __all__ = [
     "Measurement",
@@ -20,6 +20,7 @@ __all__ = [
     "measure",
     "measure_nodes",
     "painted_ids",
+    "scale_within",
     "spacing_of",
     "split_nodes",
     "unsure_share",
@@ -160,7 +161,7 @@ def painted_ids(instances: NDArray[np.uint8]) -> list[int]:
     return ids
 
 
-def spacing_of(frame: Frame, mask: NDArray[np.bool_]) -> Spacing | None:
+def spacing_of(frame: Frame | Case, mask: NDArray[np.bool_]) -> Spacing | None:
     """Millimetres per pixel that hold for the whole of a mask.
 
     Where calibrated regions overlap, as a zoom inset and the picture around it do, a pixel belongs
@@ -168,7 +169,7 @@ def spacing_of(frame: Frame, mask: NDArray[np.bool_]) -> Spacing | None:
 
     Parameters
     ----------
-    frame : Frame
+    frame : Frame or Case
     mask : ndarray of bool, shape (H, W)
 
     Returns
@@ -195,6 +196,28 @@ def spacing_of(frame: Frame, mask: NDArray[np.bool_]) -> Spacing | None:
         return None
     first, *others = (frame.regions[owner] for owner in owners)
     return first.spacing_mm if all(region.has_scale_of(first) for region in others) else None
+
+
+def scale_within(frame: Frame | Case, box: Box | None = None) -> tuple[Spacing | None, tuple[Region, ...]]:
+    """Scale of a part of a frame: one spacing that holds for all of it, else the frame's with its regions.
+
+    Parameters
+    ----------
+    frame : Frame or Case
+    box : (int, int, int, int), optional
+        The part; all of the frame by default.
+
+    Returns
+    -------
+    (float, float) or None
+    tuple of Region
+        In pixels of the frame; empty where the spacing, if any, holds for all of the part.
+    """
+    part = np.zeros(frame.shape, dtype=bool)
+    row0, column0, row1, column1 = (0, 0, *frame.shape) if box is None else box
+    part[row0:row1, column0:column1] = True
+    spacing = spacing_of(frame, part)
+    return (frame.spacing_mm, frame.regions) if spacing is None else (spacing, ())
 
 
 def _owners(regions: Sequence[Region], box: Box) -> NDArray[np.int32]:

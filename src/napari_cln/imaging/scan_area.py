@@ -75,7 +75,8 @@ def _within(frame: Frame) -> Box:
     if not boxes:
         return 0, 0, *frame.shape
     rows0, columns0, rows1, columns1 = zip(*boxes, strict=True)
-    return min(rows0), min(columns0), max(rows1), max(columns1)
+    rows, columns = frame.shape
+    return max(min(rows0), 0), max(min(columns0), 0), min(max(rows1), rows), min(max(columns1), columns)
 
 
 def is_sector(image: NDArray[np.float32]) -> bool:

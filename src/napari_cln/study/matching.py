@@ -199,10 +199,8 @@ def _spacing(
 ) -> Callable[[NDArray[np.bool_]], Spacing | None]:
     if isinstance(truth, Annotation):
         return partial(spacing_of, truth.frame)
-    if truth.spacing_mm is None:
-        return partial(spacing_of, prediction.frame)
-    spacing = truth.spacing_mm
-    return lambda mask: spacing
+    is_calibrated = truth.spacing_mm is not None or truth.regions
+    return partial(spacing_of, truth if is_calibrated else prediction.frame)
 
 
 def _row(reference: _Reference, pair: Pair) -> CaseRow:

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import time
 import urllib.request
+from dataclasses import replace
 
 import numpy as np
 import pydicom
@@ -181,6 +182,112 @@ def test_an_export_comes_back_with_masks_level_and_side(looked_at, exported, tmp
         assert [(n.level, n.side) for n in found.nodes] == [(n.level, n.side) for n in case.nodes]
 
 
+def origins(folder) -> list[str]:
+    """What the segmentations of an export say of the makers of their segments."""
+    paths = sorted(folder.rglob("*.seg.dcm"))
+    return [item.SegmentAlgorithmType for path in paths for item in pydicom.dcmread(path).SegmentSequence]
+
+
+@pytest.mark.parametrize("form", ["dicom", "nrrd"])
+@pytest.mark.parametrize("status", ["accepted", "predicted"])
+def test_a_node_that_nobody_has_seen_stays_so_from_one_export_to_the_next(
+    folder, annotate, tmp_path, form, status
+):
+    mask = np.zeros((224, 224), np.uint8)
+    mask[20:50, 20:60], mask[70:100, 20:60] = 1, 2
+    nodes = (Node(id=1, status=status), Node(id=2, status="predicted"))
+    whole = "corrected" if status == "accepted" else "predicted"
+    folder.save(annotate(0, mask=mask, nodes=nodes, status=whole, based_on="best@0123456789ab"), patient="P")
+    confirm_screens(folder, unseen_screens(folder), "r1")
+    list(export_study(folder, form, tmp_path / "first"))
+    list(import_study(tmp_path / "first", tmp_path / "back", clean=False))
+    back = TrainingFolder.open(tmp_path / "back")
+    confirm_screens(back, unseen_screens(back), "r1")
+
+    list(export_study(back, "dicom", tmp_path / "second"))
+
+    (case,) = back.cases()
+    assert [node.status for node in case.nodes] == [status, "predicted"]
+    kinds = {"accepted": ["SEMIAUTOMATIC", "MANUAL"], "predicted": ["AUTOMATIC", "AUTOMATIC"]}[status]
+    assert origins(tmp_path / "second") == [kinds[1], "AUTOMATIC"]
+    if form == "dicom":
+        assert origins(tmp_path / "first") == [kinds[0], "AUTOMATIC"]
+        report = next((tmp_path / "first").rglob("*.sr.dcm")).read_bytes()
+        assert report.count(b"Computed, seen by nobody") == (1 if status == "accepted" else 2)
+
+
+def export_of(study, out):
+    """Export a folder whose screens were looked at, and return the capture and the report of its frame."""
+    confirm_screens(study, unseen_screens(study), "r1")
+    list(export_study(study, "dicom", out))
+    paths = sorted(out.rglob("*.dcm"))
+    return pydicom.dcmread(paths[0]), pydicom.dcmread(paths[-1])
+
+
+def long_axes(report) -> list[float]:
+    found = []
+    for item in report.iterall():
+        if item.tag == 0x0040A300:  # Measured Value Sequence
+            unit = item.value[0].MeasurementUnitsCodeSequence[0].CodeValue
+            found += [float(item.value[0].NumericValue)] if unit == "mm" else []
+    return found[::2]
+
+
+@pytest.mark.parametrize("first", [1, 2])
+def test_a_report_has_the_sizes_of_the_record_where_a_screen_has_two_scales(folder, zoomed, tmp_path, first):
+    folder.save(zoomed(first), patient="P")
+    case = folder.save(zoomed(1, 2), patient="P")
+
+    capture, report = export_of(folder, tmp_path / "out")
+
+    assert "PixelSpacing" not in capture
+    recorded = [entry.long_mm for entry in folder.record(case.id).nodes]
+    assert long_axes(report) == pytest.approx(recorded, abs=0.006)
+    assert recorded == pytest.approx([14.2, 7.1], abs=0.1)
+
+
+@pytest.mark.parametrize(("ids", "spacing"), [((2,), [0.1, 0.1]), ((1, 2), None)])
+def test_a_capture_has_the_scale_of_its_only_part_where_no_node_lies_outside(
+    folder, zoomed, tmp_path, ids, spacing
+):
+    frame = zoomed(1).frame
+    folder.save(zoomed(*ids, frame=replace(frame, regions=frame.regions[1:], spacing_mm=(0.1, 0.1))))
+
+    capture, report = export_of(folder, tmp_path / "out")
+
+    assert capture.get("PixelSpacing") == spacing
+    assert long_axes(report) == pytest.approx([7.1], abs=0.01)
+
+
+def test_sizes_that_the_record_does_not_have_are_in_no_report(folder, zoomed, tmp_path):
+    frame = zoomed(1).frame
+    case = folder.save(zoomed(1, 2, frame=replace(frame, regions=())), patient="P")
+    path = folder.layout.record(case.id)
+    record = json.loads(path.read_text())  # as a version wrote it that kept one scale for all
+    del record["checksum"]
+    record["spacing_mm"], record["spacing_source"] = [0.2, 0.2], "dicom-region"
+    record["nodes"][0]["long_mm"], record["nodes"][0]["short_mm"] = 14.204, 13.07
+    path.write_text(json.dumps(record))
+
+    capture, report = export_of(folder, tmp_path / "out")
+
+    assert "PixelSpacing" not in capture
+    assert long_axes(report) == pytest.approx([14.2], abs=0.01)
+
+
+def test_another_scale_makes_another_image(folder, annotate, tmp_path):
+    identifiers = []
+    for n, mm in enumerate((0.5, 0.05, 0.05)):
+        frame = replace(annotate(0).frame, spacing_mm=(mm, mm), spacing_source="typed")
+        folder.save(annotate(0, frame=frame), patient="P")
+        capture, report = export_of(folder, tmp_path / str(n))
+        assert capture.PixelSpacing == [mm, mm]
+        identifiers.append((capture.SOPInstanceUID, report.SOPInstanceUID))
+
+    assert identifiers[1] == identifiers[2]
+    assert not set(identifiers[0]) & set(identifiers[1])
+
+
 def cine_with_segmentation(data, folder, label=None):
     """A real cine, and masks of three of its thirty frames under a name that tells nothing."""
     folder.mkdir()
@@ -193,7 +300,7 @@ def cine_with_segmentation(data, folder, label=None):
         frames.append(
             FrameFindings(index=index, instances=mask, nodes=(Node(id=1),), sizes=(measure(mask > 0),))
         )
-    seg = segmentation_of(frames, identity, origin="drawn")
+    seg = segmentation_of(frames, identity)
     if label:
         seg.SegmentSequence[0].SegmentLabel = label
         seg.SegmentSequence[0].SegmentedPropertyTypeCodeSequence[0].CodeValue = "69748006"
@@ -212,6 +319,19 @@ def test_the_frames_of_a_cine_that_have_masks_are_imported_with_them(data, tmp_p
     assert work.report.unused_files == {}
     for step, mask in zip(steps, masks.values(), strict=True):
         assert np.array_equal(study.read_instances(step.case), mask)
+
+
+def test_masks_of_a_cine_whose_frames_are_not_said_are_refused_once(data, tmp_path):
+    cine_with_segmentation(data, tmp_path / "in")
+    seg = pydicom.dcmread(tmp_path / "in" / "XY17.dcm")
+    for group in seg.PerFrameFunctionalGroupsSequence:
+        del group.FrameContentSequence[0].TemporalPositionIndex
+        del group.DerivationImageSequence[0].SourceImageSequence[0].ReferencedFrameNumber
+    seg.save_as(tmp_path / "in" / "XY17.dcm")
+
+    (step,) = import_study(tmp_path / "in", tmp_path / "study")
+
+    assert "XY17.dcm: The segmentation does not say on which of the 30 frames" in step.problem
 
 
 def test_a_segment_that_is_no_lymph_node_is_refused_until_it_is_explained(data, tmp_path):

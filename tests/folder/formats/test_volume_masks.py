@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_cln.disk.tables import read_table
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.formats.exchange import export_study, import_study
 from napari_cln.folder.screens import confirm_screens, unseen_screens
-from napari_cln.io.volumes import encode_volume
+from napari_cln.io.volumes import encode_volume, read_volume
 from napari_cln.types import Node
 
 NODES = (Node(id=1, level="III", side="left"), Node(id=2))
@@ -135,6 +136,20 @@ def test_an_export_as_volumes_comes_back_with_its_masks(study, tmp_path, form):
     for case in study.cases():
         if case.nodes:
             assert np.array_equal(back.read_instances(back.case(case.id)) > 0, study.read_instances(case) > 0)
+
+
+@pytest.mark.parametrize("form", ["nrrd", "nifti", "csv"])
+def test_a_picture_of_two_scales_leaves_without_one(folder, zoomed, tmp_path, form):
+    folder.save(zoomed(2), patient="P1")
+    confirm_screens(folder, unseen_screens(folder), "r1")
+
+    list(export_study(folder, form, tmp_path / "out"))
+
+    if form == "csv":
+        (row,) = read_table(tmp_path / "out" / "labels.csv").rows
+        assert (row["row_mm"], row["column_mm"]) == ("", "")
+    for path in (tmp_path / "out").glob("*.n*"):
+        assert read_volume(path).spacing_mm in (None, (1.0, 1.0))
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +28,10 @@ from napari_cln.io.sources import find_sources, read_frame
 from napari_cln.types import UNLIKE_TRAINING_DATA, Node
 
 MODEL = Algorithm(model_id="best@0123456789ab", mask_threshold=0.5, cutoff=0.41)
-NODES = (Node(id=1, level="III", side="left", p_malignant=0.8213), Node(id=2, level="I", p_malignant=0.2))
+NODES = (
+    Node(id=1, status="predicted", level="III", side="left", p_malignant=0.8213),
+    Node(id=2, status="predicted", level="I", p_malignant=0.2),
+)
 LONG_AXIS, SHORT_AXIS, AREA, PROBABILITY = "103339001", "103340004", "42798000", "111047"
 LEARNT, MOVED = "Artificial Intelligence", "Deformable Models"
 INTERPOLATED = "napari-cln interpolation of masks"
@@ -48,13 +52,23 @@ def found(identity: ImageIdentity, *indices: int, spacing=(0.1, 0.2)) -> list[Fr
         mask[rows // 4 : rows // 2, columns // 4 : columns // 4 + 5] = 1
         mask[rows // 2 + index % 3 : rows // 2 + 17, columns // 2 + 3 : columns // 2 + 26] = 2
         sizes = (measure(mask == 1, spacing), measure(mask == 2))
-        frames.append(FrameFindings(index=index, instances=mask, nodes=NODES, sizes=sizes))
+        frames.append(FrameFindings(index=index, instances=mask, nodes=NODES, sizes=sizes, algorithm=MODEL))
     return frames
+
+
+def judged(frames, *ids, algorithm=MODEL) -> list[FrameFindings]:
+    """Those frames after a reader has judged some of their nodes."""
+    nodes = tuple(replace(node, status="accepted") if node.id in ids else node for node in NODES)
+    return [replace(frame, nodes=nodes, algorithm=algorithm) for frame in frames]
+
+
+def drawn(identity: ImageIdentity) -> list[FrameFindings]:
+    return judged(found(identity), 1, 2, algorithm=None)
 
 
 def empty(identity: ImageIdentity) -> list[FrameFindings]:
     blank = np.zeros(identity.shape, dtype=np.uint8)
-    return [FrameFindings(instances=blank, nodes=(), sizes=(), frame_score=0.31)]
+    return [FrameFindings(instances=blank, nodes=(), sizes=(), frame_score=0.31, algorithm=MODEL)]
 
 
 def errors_of(path: Path) -> list[str]:
@@ -87,12 +101,11 @@ def test_objects_of_every_real_image_conform(shared_data, tmp_path):
             refused.append(str(error))
             continue
         frames = found(identity, *sorted({0, identity.n_frames - 1}))
-        options = {"origin": "predicted", "algorithm": MODEL}
         for name, made in (
-            ("seg", segmentation_of(frames, identity, **options)),
-            ("sr", report_of(frames, identity, **options)),
-            ("none", report_of(empty(identity), identity, **options)),
-            ("doubt", report_of([replace(frames[0], caution="Look twice: dark.")], identity, **options)),
+            ("seg", segmentation_of(frames, identity)),
+            ("sr", report_of(frames, identity)),
+            ("none", report_of(empty(identity), identity)),
+            ("doubt", report_of([replace(frames[0], caution="Look twice: dark.")], identity)),
         ):
             out = tmp_path / f"{path.stem}.{name}.dcm"
             out.write_bytes(encode(made))
@@ -114,6 +127,7 @@ def test_objects_of_every_real_image_conform(shared_data, tmp_path):
         ("predicted", "calipers@0123", "AUTOMATIC", LEARNT, "napari-cln calipers"),
         ("predicted", "carried from frame 3", "AUTOMATIC", MOVED, "napari-cln carrying of masks"),
         ("corrected", "interpolated between frames 2 and 9", "SEMIAUTOMATIC", MOVED, INTERPOLATED),
+        ("predicted", None, "AUTOMATIC", "Unknown", "unknown"),
         ("drawn", None, "MANUAL", None, None),
     ],
 )
@@ -122,7 +136,8 @@ def test_a_segmentation_says_by_whom_and_by_what_its_masks_were_made(
 ):
     identity = ImageIdentity.read(data / "dicom" / STILL)
     algorithm = None if made_by is None else Algorithm(model_id=made_by)
-    seg = segmentation_of(found(identity), identity, origin=origin, algorithm=algorithm)
+    ids = () if origin == "predicted" else (1, 2)
+    seg = segmentation_of(judged(found(identity), *ids, algorithm=algorithm), identity)
     out = tmp_path / "made.seg.dcm"
     out.write_bytes(encode(seg))
 
@@ -137,6 +152,183 @@ def test_a_segmentation_says_by_whom_and_by_what_its_masks_were_made(
             assert "frame" not in said[0].AlgorithmName
 
 
+def kinds_of(seg: pydicom.Dataset) -> list[tuple[str, str]]:
+    return [(item.SegmentLabel, item.SegmentAlgorithmType) for item in seg.SegmentSequence]
+
+
+def origins_of(report: pydicom.Dataset) -> list[str]:
+    return [
+        item.ConceptCodeSequence[0].CodeMeaning
+        for _, item in _contents(report)
+        if item.get("ValueType") == "CODE" and item.ConceptNameCodeSequence[0].CodeValue == "origin"
+    ]
+
+
+@needs_dciodvfy
+def test_a_node_that_nobody_has_seen_is_never_said_to_be_a_readers(data, tmp_path):
+    identity = ImageIdentity.read(data / "dicom" / STILL)
+    for algorithm, others in ((MODEL, "SEMIAUTOMATIC"), (None, "MANUAL")):
+        frames = judged(found(identity), 1, algorithm=algorithm)
+        seg, report = segmentation_of(frames, identity), report_of(frames, identity)
+        for name, made in (("seg", seg), ("sr", report)):
+            (tmp_path / f"{name}.dcm").write_bytes(encode(made))
+            assert errors_of(tmp_path / f"{name}.dcm") == []
+
+        assert [kind for _, kind in kinds_of(seg)] == [others, "AUTOMATIC"]
+        assert origins_of(report)[1] == "Computed, seen by nobody"
+        assert [segment.node.status for segment in read_segmentation(tmp_path / "seg.dcm").segments] == [
+            "corrected",
+            "predicted",
+        ]
+
+
+def test_masks_of_a_cine_whose_frames_are_not_said_land_on_none(data, tmp_path):
+    identity = ImageIdentity.read(data / "dicom" / CINE)
+    (tmp_path / "a.dcm").write_bytes(encode(without_frame_numbers(identity)))
+    read = read_segmentation(tmp_path / "a.dcm")
+
+    with pytest.raises(FrameReadError, match=r"on which of the 30 frames of its image a mask lies\. Export"):
+        read.of(identity.instance, identity.n_frames)
+    assert list(read.of(identity.instance)) == [0]
+
+
+def without_frame_numbers(identity: ImageIdentity) -> pydicom.Dataset:
+    """A segmentation of two frames of a cine, as some programs write it."""
+    seg = segmentation_of(found(identity, 0, 7), identity)
+    for group in seg.PerFrameFunctionalGroupsSequence:
+        del group.FrameContentSequence[0].TemporalPositionIndex
+        del group.DerivationImageSequence[0].SourceImageSequence[0].ReferencedFrameNumber
+    return seg
+
+
+@needs_dciodvfy
+def test_a_corrected_frame_of_a_cine_says_nothing_of_those_that_were_predicted(data, tmp_path):
+    identity = ImageIdentity.read(data / "dicom" / CINE)
+    predicted, corrected = found(identity, 0, 7)
+
+    seg = segmentation_of([predicted, *judged([corrected], 1, 2)], identity)
+
+    (tmp_path / "a.dcm").write_bytes(encode(seg))
+    assert errors_of(tmp_path / "a.dcm") == []
+    assert kinds_of(seg) == [
+        ("Node 1, predicted", "AUTOMATIC"),
+        ("Node 1, corrected", "SEMIAUTOMATIC"),
+        ("Node 2, predicted", "AUTOMATIC"),
+        ("Node 2, corrected", "SEMIAUTOMATIC"),
+    ]
+    masks = read_segmentation(tmp_path / "a.dcm").of(identity.instance, identity.n_frames)
+    assert [np.unique(masks[index]).tolist() for index in (0, 7)] == [[0, 1, 3], [0, 2, 4]]
+
+
+YAMADA = b"Yamada^Tarou=\x1b$B;3ED\x1b(B^\x1b$BB@O:\x1b(B=\x1b$B$d$^$@\x1b(B^\x1b$B$?$m$&\x1b(B "
+HONG = b"Hong^Gildong=\x1b$)C\xfb\xf3^\x1b$)C\xd1\xce\xd4\xd7 "
+MUELLER = "Müller^Jörg ".encode("latin1")
+RETIRED, RETIRED_CINE = "1.2.840.10008.5.1.4.1.1.6", "1.2.840.10008.5.1.4.1.1.3"
+
+
+def with_values(source: Path, out: Path, values: dict[str, tuple[str, bytes]]) -> Path:
+    """A copy of an image whose header has values as they stand in the files of some scanners."""
+    image = pydicom.dcmread(source)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for keyword, (vr, value) in values.items():
+            tag = pydicom.tag.Tag(keyword)
+            image[tag] = pydicom.dataelem.RawDataElement(tag, vr, len(value), value, 0, False, True)
+        # as it was read: nothing is decoded and coded again
+        image.set_original_encoding(*image.original_encoding, image._character_set)
+        image.save_as(out)
+    return out
+
+
+@needs_dciodvfy
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (
+            {"SpecificCharacterSet": ("CS", b"\\ISO 2022 IR 87 "), "PatientName": ("PN", YAMADA)},
+            {"PatientName": "Yamada^Tarou=山田^太郎=やまだ^たろう"},
+        ),
+        (
+            {"SpecificCharacterSet": ("CS", b"\\ISO 2022 IR 149"), "PatientName": ("PN", HONG)},
+            {"PatientName": "Hong^Gildong=洪^吉洞"},
+        ),
+        (
+            {"SpecificCharacterSet": ("CS", b"ISO-IR 100"), "PatientName": ("PN", MUELLER)},
+            {"PatientName": "Müller^Jörg"},
+        ),
+        ({"SpecificCharacterSet": ("CS", b"LATIN1"), "PatientName": ("PN", b"Muster^Max")}, {}),
+        ({"SpecificCharacterSet": ("CS", b""), "PatientName": ("PN", MUELLER)}, {}),
+        ({"PatientName": ("PN", b"A^B\\C^D ")}, {"PatientName": "A^B"}),
+        ({"ReferringPhysicianName": ("PN", b"A^B\\C^D ")}, {"ReferringPhysicianName": "A^B"}),
+        ({"PatientName": ("PN", b"A" * 70)}, {"PatientName": "A" * 64}),
+        ({"PatientBirthDate": ("DA", b"00000000")}, {"PatientBirthDate": ""}),
+        ({"PatientBirthDate": ("DA", b"19500000")}, {"PatientBirthDate": ""}),
+        ({"PatientBirthDate": ("DA", b"19500131")}, {"PatientBirthDate": "19500131"}),
+        ({"StudyDate": ("DA", b"20201399")}, {"StudyDate": ""}),
+        ({"StudyTime": ("TM", b"256199")}, {"StudyTime": ""}),
+        ({"StudyTime": ("TM", b"101160")}, {"StudyTime": ""}),
+        ({"StudyTime": ("TM", b"101159.5")}, {"StudyTime": "101159.5"}),
+        ({"StudyID": ("SH", b"A\\B ")}, {"StudyID": ""}),
+        ({"AccessionNumber": ("SH", b"A" * 20)}, {"AccessionNumber": ""}),
+        ({"InstanceNumber": ("IS", b"abc ")}, {}),
+        ({"SOPClassUID": ("UI", RETIRED.encode())}, {}),
+        ({"SOPClassUID": ("UI", RETIRED_CINE.encode()), "NumberOfFrames": ("IS", b"1 ")}, {}),
+        ({"SOPClassUID": ("UI", b"1.2.840.113543.6.6.1.3.10002")}, {}),
+    ],
+)
+def test_an_odd_header_makes_objects_that_conform(data, tmp_path, values, expected):
+    path = with_values(data / "dicom" / STILL, tmp_path / "odd.dcm", values)
+    identity = ImageIdentity.read(path)
+
+    made = {
+        "seg": segmentation_of(found(identity), identity),
+        "sr": report_of(found(identity), identity),
+    }
+
+    for name, dataset in made.items():
+        (tmp_path / f"{name}.dcm").write_bytes(encode(dataset))
+        # dicom3tools has forgotten that the retired class of cines has frames
+        errors = [error for error in errors_of(tmp_path / f"{name}.dcm") if "not multi-frame" not in error]
+        assert errors == []
+        read = pydicom.dcmread(tmp_path / f"{name}.dcm")
+        assert read.SpecificCharacterSet == "ISO_IR 192"
+        assert {keyword: str(read[keyword].value or "") for keyword in expected} == expected
+        if "SOPClassUID" in values:
+            said = [item.value for item in read.iterall() if item.keyword == "ReferencedSOPClassUID"]
+            assert set(said) == {values["SOPClassUID"][1].decode()}
+
+
+@pytest.mark.parametrize("number", [b"A\\B ", b"A" * 70])
+def test_an_image_whose_patient_number_is_none_is_refused(data, tmp_path, number):
+    path = with_values(data / "dicom" / STILL, tmp_path / "odd.dcm", {"PatientID": ("LO", number)})
+
+    with pytest.raises(ExportError, match=r"odd\.dcm has a patient number that DICOM does not allow.*Export"):
+        ImageIdentity.read(path)
+
+
+@needs_dciodvfy
+@pytest.mark.parametrize(
+    ("model_id", "name", "version"),
+    [
+        ("Größe-Modell@0123456789ab", "napari-cln Größe-Modell", "0123456789ab"),
+        ("neck@v2@0123456789ab", "napari-cln neck@v2", "0123456789ab"),
+        ("carried nodes@0123456789ab", "napari-cln carried nodes", "0123456789ab"),
+        ("neck", "napari-cln neck", "unknown"),
+    ],
+)
+def test_a_model_of_any_name_is_said_as_it_is_called(data, tmp_path, model_id, name, version):
+    identity = ImageIdentity.read(data / "dicom" / STILL)
+    frames = [replace(frame, algorithm=Algorithm(model_id=model_id)) for frame in found(identity)]
+
+    for made in (segmentation_of(frames, identity), report_of(frames, identity)):
+        (tmp_path / "a.dcm").write_bytes(encode(made))
+        assert errors_of(tmp_path / "a.dcm") == []
+    seg = segmentation_of(frames, identity)
+    said = seg.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence[0]
+    assert (said.AlgorithmName, said.AlgorithmVersion) == (name, version)
+    assert said.AlgorithmFamilyCodeSequence[0].CodeMeaning == LEARNT
+
+
 @pytest.mark.slow
 def test_masks_of_every_real_image_come_back_exactly(shared_data, tmp_path):
     import highdicom
@@ -147,7 +339,7 @@ def test_masks_of_every_real_image_come_back_exactly(shared_data, tmp_path):
         identity = ImageIdentity.read(path)
         frames = found(identity, *sorted({0, identity.n_frames - 1}))
         out = tmp_path / "a.seg.dcm"
-        out.write_bytes(encode(segmentation_of(frames, identity, origin="predicted", algorithm=MODEL)))
+        out.write_bytes(encode(segmentation_of(frames, identity)))
 
         masks = read_segmentation(out).of(identity.instance, identity.n_frames)
         assert {index: mask.tolist() for index, mask in masks.items()} == {
@@ -171,7 +363,7 @@ def test_a_cine_has_one_segmentation_and_pydicom_reads_its_planes(data, tmp_path
     identity = ImageIdentity.read(data / "dicom" / CINE)
     frames = found(identity, 0, 7, 29)
 
-    seg = segmentation_of(frames, identity, origin="predicted", algorithm=MODEL)
+    seg = segmentation_of(frames, identity)
 
     (tmp_path / "a.dcm").write_bytes(encode(seg))
     read = pydicom.dcmread(tmp_path / "a.dcm")
@@ -194,7 +386,7 @@ def test_a_report_says_sizes_in_millimetres_of_calibrated_nodes_alone(data):
     identity = ImageIdentity.read(data / "dicom" / STILL)
     frames = found(identity)
 
-    said = numbers_of(report_of(frames, identity, origin="predicted", algorithm=MODEL))
+    said = numbers_of(report_of(frames, identity))
 
     size = frames[0].sizes[0]
     assert said[LONG_AXIS] == [round(size.long_axis_mm, 2)]
@@ -206,7 +398,7 @@ def test_a_report_says_sizes_in_millimetres_of_calibrated_nodes_alone(data):
 def test_a_score_names_its_model_version_and_cutoff(data):
     identity = ImageIdentity.read(data / "dicom" / STILL)
 
-    report = report_of(found(identity), identity, origin="predicted", algorithm=MODEL)
+    report = report_of(found(identity), identity)
 
     said = {item.TextValue for _, item in _contents(report) if item.get("ValueType") == "TEXT"}
     assert said >= {"napari-cln best", "0123456789ab", "cutoff: 0.41", "mask threshold: 0.5"}
@@ -215,7 +407,7 @@ def test_a_score_names_its_model_version_and_cutoff(data):
 def test_no_score_is_said_where_no_model_is_known(data):
     identity = ImageIdentity.read(data / "dicom" / STILL)
 
-    assert PROBABILITY not in numbers_of(report_of(found(identity), identity, origin="drawn"))
+    assert PROBABILITY not in numbers_of(report_of(drawn(identity), identity))
 
 
 @pytest.mark.parametrize(
@@ -230,7 +422,7 @@ def test_the_doubt_of_a_model_is_said_in_its_words(data, caution, level):
     identity = ImageIdentity.read(data / "dicom" / STILL)
     (frame,) = found(identity)
 
-    report = report_of([replace(frame, caution=caution)], identity, origin="predicted", algorithm=MODEL)
+    report = report_of([replace(frame, caution=caution)], identity)
 
     contents = [item for _, item in _contents(report)]
     said = [item.TextValue for item in contents if item.get("ValueType") == "TEXT"]
@@ -242,16 +434,16 @@ def test_the_doubt_of_a_model_is_said_in_its_words(data, caution, level):
 def test_no_doubt_is_said_where_there_is_none(data):
     identity = ImageIdentity.read(data / "dicom" / STILL)
 
-    assert "Reliability" not in str(report_of(found(identity), identity, origin="predicted", algorithm=MODEL))
+    assert "Reliability" not in str(report_of(found(identity), identity))
 
 
 def test_an_outline_lies_on_the_border_of_its_mask(data):
     from skimage.draw import polygon2mask
 
     identity = ImageIdentity.read(data / "dicom" / STILL)
-    frames = found(identity)
+    frames = drawn(identity)
 
-    report = report_of(frames, identity, origin="drawn")
+    report = report_of(frames, identity)
 
     (first, *_) = [
         item.GraphicData
@@ -273,7 +465,7 @@ def _contents(item, depth=0):
 def test_level_and_side_are_read_back(data, tmp_path):
     identity = ImageIdentity.read(data / "dicom" / STILL)
     path = tmp_path / "a.dcm"
-    path.write_bytes(encode(segmentation_of(found(identity), identity, origin="drawn")))
+    path.write_bytes(encode(segmentation_of(drawn(identity), identity)))
 
     first, second = read_segmentation(path).segments
 
@@ -284,7 +476,7 @@ def test_level_and_side_are_read_back(data, tmp_path):
 def test_side_and_site_of_one_node_do_not_pass_to_another(data):
     identity = ImageIdentity.read(data / "dicom" / STILL)
 
-    seg = segmentation_of(found(identity), identity, origin="drawn")
+    seg = segmentation_of(drawn(identity), identity)
 
     sides = [
         "AnatomicRegionModifierSequence" in item.AnatomicRegionSequence[0] for item in seg.SegmentSequence
@@ -295,9 +487,8 @@ def test_side_and_site_of_one_node_do_not_pass_to_another(data):
 def test_a_node_has_one_tracking_identifier_in_both_objects(data):
     identity = ImageIdentity.read(data / "dicom" / STILL)
     frames = found(identity)
-    options = {"origin": "predicted", "algorithm": MODEL}
 
-    seg, report = segmentation_of(frames, identity, **options), report_of(frames, identity, **options)
+    seg, report = segmentation_of(frames, identity), report_of(frames, identity)
 
     tracked = {item.TrackingUID for item in seg.SegmentSequence}
     said = [item.UID for _, item in _contents(report) if item.get("ValueType") == "UIDREF"]
@@ -309,7 +500,7 @@ def test_no_private_or_other_element_of_the_image_comes_along(data):
     image = pydicom.dcmread(data / "dicom" / STILL)
     identity = ImageIdentity.read(data / "dicom" / STILL)
 
-    seg = segmentation_of(found(identity), identity, origin="drawn")
+    seg = segmentation_of(drawn(identity), identity)
 
     assert "InstitutionName" in image or "StationName" in image
     assert seg.PatientID == image.PatientID
@@ -321,8 +512,8 @@ def test_no_private_or_other_element_of_the_image_comes_along(data):
 def test_no_node_makes_a_report_and_no_segmentation(data):
     identity = ImageIdentity.read(data / "dicom" / STILL)
 
-    assert segmentation_of(empty(identity), identity, origin="predicted", algorithm=MODEL) is None
-    report = report_of(empty(identity), identity, origin="predicted", algorithm=MODEL)
+    assert segmentation_of(empty(identity), identity) is None
+    report = report_of(empty(identity), identity)
     said = numbers_of(report)
     assert said[PROBABILITY] == [31.0]
     assert not said.keys() & {LONG_AXIS, SHORT_AXIS, AREA}
@@ -330,15 +521,15 @@ def test_no_node_makes_a_report_and_no_segmentation(data):
 
 def test_the_same_findings_have_the_same_identifiers_and_others_have_others(data):
     identity = ImageIdentity.read(data / "dicom" / STILL)
-    frames = found(identity)
+    frames = drawn(identity)
 
-    one, again = (segmentation_of(frames, identity, origin="drawn") for _ in range(2))
+    one, again = (segmentation_of(frames, identity) for _ in range(2))
     changed = frames[0].instances.copy()
     changed[0, 0] = 1
     other = FrameFindings(instances=changed, nodes=NODES, sizes=frames[0].sizes)
 
     assert one.SOPInstanceUID == again.SOPInstanceUID
-    assert segmentation_of([other], identity, origin="drawn").SOPInstanceUID != one.SOPInstanceUID
+    assert segmentation_of([other], identity).SOPInstanceUID != one.SOPInstanceUID
 
 
 def test_an_image_with_an_illegal_identifier_is_refused_with_it(data):
@@ -351,7 +542,7 @@ def test_a_mask_of_another_size_is_refused(data):
     small = FrameFindings(instances=np.ones((9, 9), np.uint8), nodes=NODES, sizes=(None, None))
 
     with pytest.raises(ExportError, match="9×9 pixels, its image 480×640"):
-        segmentation_of([small], identity, origin="drawn")
+        segmentation_of([small], identity)
 
 
 @pytest.fixture
@@ -369,11 +560,11 @@ def written(data, tmp_path) -> dict[str, Path]:
         cleaned=True,
     )
     identity = ImageIdentity.of_capture(capture)
-    frames = found(identity)
+    frames = drawn(identity)
     made = {
         "sc": capture,
-        "seg": segmentation_of(frames, identity, origin="drawn"),
-        "sr": report_of(frames, identity, origin="drawn"),
+        "seg": segmentation_of(frames, identity),
+        "sr": report_of(frames, identity),
     }
     for name, dataset in made.items():
         (tmp_path / f"{name}.dcm").write_bytes(encode(dataset))

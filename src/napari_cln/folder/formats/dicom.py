@@ -11,12 +11,14 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from math import isclose
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...errors import ClnError, DatasetError, FrameReadError, counted, listed
-from ...imaging.measurement import Measurement, measure
+from ...imaging.measurement import Measurement, measure, spacing_of
 from ...io.dicom.file import read_header
 from ...io.dicom.objects.findings import (
     Algorithm,
@@ -28,7 +30,6 @@ from ...io.dicom.objects.findings import (
 )
 from ...io.dicom.objects.report import report_of
 from ...io.dicom.objects.segmentation import (
-    Origin,
     SegmentedImage,
     is_segmentation,
     read_segmentation,
@@ -36,9 +37,9 @@ from ...io.dicom.objects.segmentation import (
 )
 from ...io.sources import open_source, refers_to_images
 from ...io.terms import Segment
-from ...types import LABELLED, Frame, Node
+from ...types import Frame, Node
 from ..dataset import TrainingFolder
-from ..record import Record
+from ..record import NodeEntry, Record
 from .imported import Drawn, ImportOptions, Outlines, below
 from .masks import drawn_segments, mask_meanings
 from .meaning import Meaning
@@ -107,9 +108,15 @@ def find_segmentations(
         ((path, read),) = pairs
         uid = str(read_header(image, ["SOPInstanceUID"]).SOPInstanceUID)
         with open_source(image) as opened:
-            masks = read.of(uid, opened.n_frames)
-            if opened.n_frames > 1:
-                frames[image] = tuple(sorted(masks))
+            n_frames = opened.n_frames
+        try:
+            masks = read.of(uid, n_frames)
+        except FrameReadError as cause:
+            frames[image] = (0,)  # told once
+            draw[image] = partial(_refuse, f"{path.name}: {cause}")
+            continue
+        if n_frames > 1:
+            frames[image] = tuple(sorted(masks))
         draw[image] = partial(_draw, path.name, masks, read.segments, read.notes, meanings)
     return Outlines(
         kind="DICOM images with segmentations",
@@ -162,6 +169,8 @@ class DicomWriter:
     def add(self, frame: ExportedFrame) -> None:
         """Add one frame; one that nobody and no model has judged gets its capture alone."""
         record = frame.record
+        findings = _findings(frame, _algorithm(self._study.record(record.id)))
+        spacing = frame.spacing_mm if _is_measured_alike(frame, findings) else None
         patient = record.patient_key
         series = derived_uid("series", patient, record.cine_key or "")
         self._numbers[series] += 1
@@ -170,26 +179,23 @@ class DicomWriter:
             patient=patient,
             study=derived_uid("study", patient),
             series=series,
-            instance=derived_uid("image", patient, record.id),
+            instance=derived_uid("image", patient, record.id, record.image.sha256, repr(spacing)),
             number=self._numbers[series],
-            spacing_mm=record.spacing_mm,
+            spacing_mm=spacing,
             cleaned=True,  # an export starts only when its pictures were looked at
         )
         stem = self._dest / patient / record.id
         stem.parent.mkdir(exist_ok=True)
         stem.with_suffix(".dcm").write_bytes(encode(capture))
-        findings = _findings(frame)
         if not findings.nodes and record.status != "no-node":
             self._n_unjudged += 1
             return
         self._n_partly += frame.not_judged is not None
-        algorithm = _algorithm(self._study.record(record.id))
-        origin = _origin(record, algorithm)
         identity = ImageIdentity.of_capture(capture)
-        seg = segmentation_of([findings], identity, origin=origin, algorithm=algorithm)
+        seg = segmentation_of([findings], identity)
         if seg is not None:
             stem.with_suffix(".seg.dcm").write_bytes(encode(seg))
-        report = report_of([findings], identity, origin=origin, algorithm=algorithm)
+        report = report_of([findings], identity)
         stem.with_suffix(".sr.dcm").write_bytes(encode(report))
 
     def close(self) -> str | None:
@@ -201,24 +207,41 @@ class DicomWriter:
         return " ".join(said) or None
 
 
-def _findings(frame: ExportedFrame) -> FrameFindings:
+def _findings(frame: ExportedFrame, algorithm: Algorithm | None) -> FrameFindings:
     nodes: list[Node] = []
     sizes: list[Measurement | None] = []
     for entry in frame.standing:
         mask = frame.instances == entry.id
         nodes.append(entry.node)
-        sizes.append(measure(mask, frame.record.spacing_mm) if mask.any() else None)
-    return FrameFindings(instances=frame.standing_instances, nodes=tuple(nodes), sizes=tuple(sizes))
+        sizes.append(_size(frame, entry, mask) if mask.any() else None)
+    return FrameFindings(
+        instances=frame.standing_instances,
+        nodes=tuple(nodes),
+        sizes=tuple(sizes),
+        status=frame.record.status,
+        algorithm=algorithm,
+    )
+
+
+def _size(frame: ExportedFrame, entry: NodeEntry, mask: NDArray[np.bool_]) -> Measurement:
+    """Size of a node, in millimetres where the record has the same ones, or none of its size at all."""
+    size = measure(mask, spacing_of(frame.case, mask))
+    if entry.area_px is None or size.long_axis_mm is None:
+        return size
+    is_recorded = entry.long_mm is not None and isclose(entry.long_mm, size.long_axis_mm, rel_tol=0.01)
+    return size if is_recorded else measure(mask)
+
+
+def _is_measured_alike(frame: ExportedFrame, findings: FrameFindings) -> bool:
+    """Tell whether the scale of the picture is the one by which its nodes were measured.
+
+    Earlier versions kept the scale of a part of a screen for all of it.
+    """
+    has_scale = frame.case.spacing_mm is not None
+    return not any(has_scale and size is not None and size.long_axis_mm is None for size in findings.sizes)
 
 
 def _algorithm(record: Record) -> Algorithm | None:
     """The model from whose masks the reader started, or that predicted them."""
     model = next((entry.model for entry in reversed(record.history) if entry.model), None)
     return None if model is None else Algorithm(model_id=model)
-
-
-def _origin(record: Record, algorithm: Algorithm | None) -> Origin:
-    if algorithm is None:
-        return "drawn"
-    judged = record.status == "no-node" or any(entry.status in LABELLED for entry in record.nodes)
-    return "corrected" if judged else "predicted"

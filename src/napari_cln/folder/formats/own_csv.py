@@ -70,7 +70,7 @@ class CsvWriter:
         if unjudged is not None:
             (self._dest / UNJUDGED).mkdir(exist_ok=True)
             (self._dest / UNJUDGED / name).write_bytes(encode_png(unjudged.astype(np.uint8)))
-        spacing = record.spacing_mm or (None, None)
+        spacing = frame.spacing_mm or (None, None)
         row = {
             "image": f"images/{name}",
             "mask": f"masks/{name}" if painted else None,

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from ...disk.locks import lock
 from ...errors import DatasetError, counted
 from ...imaging.burned_in import kept_area
+from ...imaging.measurement import spacing_of
 from ...imaging.scan_area import find_scan_area
 from ...io.volumes import encode_volume
-from ...types import Annotation, Case, Frame
+from ...types import Annotation, Case, Frame, Spacing
 from ..commits import commit, keep_rival
 from ..dataset import TrainingFolder, read_not_judged
 from ..pictures import hash_pixels
@@ -40,6 +41,13 @@ class ExportedFrame:
     instances: NDArray[np.uint8]
     channels: Mapping[str, NDArray[np.uint8]]
     not_judged: NDArray[np.bool_] | None = None
+
+    @property
+    def spacing_mm(self) -> Spacing | None:
+        """Millimetres per pixel, where one scale holds for every part that has one, and for all nodes."""
+        case, mask = self.case, self.instances > 0
+        is_even = not case.regions or not mask.any() or spacing_of(case, mask) is not None
+        return case.spacing_mm if is_even else None
 
     @property
     def standing(self) -> tuple[NodeEntry, ...]:
@@ -100,9 +108,9 @@ class VolumeWriter:
 
     def add(self, frame: ExportedFrame) -> None:
         """Add one frame; one without a mask gets its picture alone, and rejected nodes are left out."""
-        case = frame.case
+        case, spacing = frame.case, frame.spacing_mm
         picture, mask = (self._dest / f"{case.id}{ending}" for ending in self._endings)
-        picture.write_bytes(encode_volume(frame.image, self._endings[0], spacing_mm=case.spacing_mm))
+        picture.write_bytes(encode_volume(frame.image, self._endings[0], spacing_mm=spacing))
         instances, ending = frame.standing_instances, self._endings[1].removeprefix("_mask")
         if case.mask is None and not instances.any():
             self._n_alone += 1
@@ -111,7 +119,7 @@ class VolumeWriter:
         predicted = [entry.id for entry in frame.standing if entry.status == "predicted"]
         self._n_predicted += ending != ".seg.nrrd" and bool(np.isin(instances, predicted).any())
         nodes = [entry.node for entry in frame.standing]
-        mask.write_bytes(encode_volume(instances, ending, nodes=nodes, spacing_mm=case.spacing_mm))
+        mask.write_bytes(encode_volume(instances, ending, nodes=nodes, spacing_mm=spacing))
 
     def close(self) -> str | None:
         """Say how many frames have a picture alone, and what the masks of others can't say."""
@@ -299,11 +307,13 @@ def _with_facts_of(former: Record, other: Record) -> Record:
         cines=(cine,) if cine else (),
         split=other.split,
     )
-    source = other.source
+    there = other.source
     record = with_origin(
-        record, hospital=source.hospital, maker=source.manufacturer, clinical=other.clinical or {}
+        record, hospital=there.hospital, maker=there.manufacturer, clinical=other.clinical or {}
     )
-    if former.spacing_mm is None and other.spacing_mm is not None:
+    if not former.has_scale and other.has_scale:
+        source = msgspec.structs.replace(record.source, regions=there.regions)
+        record = msgspec.structs.replace(record, source=source)
         record = msgspec.structs.replace(
             record, spacing_mm=other.spacing_mm, spacing_source=other.spacing_source
         )

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import uid
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence as Items
 from pydicom.uid import UID
 
 from .... import __version__
-from ....errors import ExportError
+from ....errors import ClnError, ExportError
 from ....imaging.measurement import Measurement
-from ....types import Level, Node, Side, Spacing
+from ....types import Level, Node, Side, Spacing, Status
 from ...terms import side_term, site_term
 from ..file import read_header
 from ..source import quiet
@@ -37,16 +40,23 @@ EQUIPMENT = {
 }
 """Names the program where DICOM asks for the device."""
 
-MOVED = {"carried": "carrying of masks", "interpolated": "interpolation of masks"}
-"""What makes masks from those of other frames, by the first word that records have of it."""
+Origin: TypeAlias = Literal["predicted", "corrected", "drawn"]
+"""Who made a mask: a computer, a reader from a computer's, or a reader alone."""
+
+MOVED = {"carried from ": "carrying of masks", "interpolated between ": "interpolation of masks"}
+"""What makes masks from those of other frames, by the first words that records have of it."""
 
 NEEDED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 PATIENT_AND_STUDY = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
     *("StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName"),
 )
-TAGS = [*NEEDED, *PATIENT_AND_STUDY, "SpecificCharacterSet", "InstanceNumber", "Rows", "Columns"]
+NAMES = ("PatientName", "ReferringPhysicianName")
+TAGS = [*NEEDED, *PATIENT_AND_STUDY, "Rows", "Columns"]
 DATE, TIME = re.compile(r"\d{8}"), re.compile(r"\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?")
+UTF_8 = "ISO_IR 192"
+"""The character set of all that is written, whatever that of the image: it can say every name."""
+LIMITS = {"PatientID": 64, "StudyID": 16, "AccessionNumber": 16}
 MULTI_FRAME = (
     uid.UltrasoundMultiFrameImageStorage,
     UID("1.2.840.10008.5.1.4.1.1.3"),  # its retired form
@@ -82,7 +92,7 @@ class Algorithm:
     ----------
     model_id : str
         ``name@`` and the first digits of the weights' SHA-256; or ``carried from …``, ``interpolated between
-        …``, as records keep it.
+        …``, as records keep it. Empty where it is not known.
     mask_threshold, cutoff : float, optional
         Its operating points.
     """
@@ -94,16 +104,20 @@ class Algorithm:
     @property
     def moves_masks(self) -> bool:
         """True where no model drew the mask: it is that of other frames of the clip, moved here."""
-        return self.model_id.partition(" ")[0] in MOVED
+        return self.model_id.startswith(tuple(MOVED))
 
     @property
     def name(self) -> str:
-        name = self.model_id.partition("@")[0]
-        return f"napari-cln {MOVED[name.partition(' ')[0]] if self.moves_masks else name}"[:64]
+        if not self.model_id:
+            return "unknown"
+        model, _, _ = self.model_id.rpartition("@")
+        moved = (way for words, way in MOVED.items() if self.model_id.startswith(words))
+        return f"napari-cln {next(moved, model or self.model_id)}"[:64]
 
     @property
     def version(self) -> str:
-        known = __version__ if self.moves_masks else self.model_id.partition("@")[2]
+        _, said, version = self.model_id.rpartition("@")
+        known = __version__ if self.moves_masks else version if said else ""
         return (known or "unknown")[:64]
 
     @property
@@ -111,6 +125,8 @@ class Algorithm:
         """What kind of algorithm it is, of DICOM's context group 7162."""
         if self.moves_masks:
             return code("123111", "Deformable Models", "DCM")
+        if not self.model_id:
+            return code("261665006", "Unknown")
         return code("123110", "Artificial Intelligence", "DCM")
 
     @property
@@ -120,6 +136,10 @@ class Algorithm:
             return {"masks": f"{self.model_id} (the first is frame 0)"}
         points = {"mask threshold": self.mask_threshold, "cutoff": self.cutoff}
         return {name: f"{value:g}" for name, value in points.items() if value is not None}
+
+
+UNKNOWN_ALGORITHM = Algorithm(model_id="")
+"""Stands for what made a mask that came from elsewhere: no reader has, and that is all that is known."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -139,6 +159,10 @@ class FrameFindings:
         Malignancy in [0, 1] of the whole frame, for one without a node.
     caution : str
         The model's own doubt about the frame, as a sentence; empty for none.
+    status : str
+        Of the frame, as in records: whether a reader has seen that it shows no node. Nodes have their own.
+    algorithm : Algorithm, optional
+        What made the masks and scores, or the masks from which a reader started.
     """
 
     index: int = 0
@@ -147,10 +171,22 @@ class FrameFindings:
     sizes: tuple[Measurement | None, ...]
     frame_score: float | None = None
     caution: str = ""
+    status: Status = "predicted"
+    algorithm: Algorithm | None = None
+
+    def origin(self, node: Node | None = None) -> Origin:
+        """Who made the mask of a node, or found the frame to have none.
+
+        Each node answers for itself: a reader who has judged one need not have seen the others.
+        """
+        if (self.status if node is None else node.status) == "predicted":
+            return "predicted"
+        return "drawn" if self.algorithm is None else "corrected"
 
     def digest(self) -> bytes:
         """Content of all that is written of the frame."""
-        said = repr((self.index, self.nodes, self.sizes, self.frame_score, self.caution))
+        scored = self.index, self.nodes, self.sizes, self.frame_score, self.caution
+        said = repr((*scored, self.status, self.algorithm))
         return hashlib.sha256(said.encode() + np.ascontiguousarray(self.instances).tobytes()).digest()
 
 
@@ -187,7 +223,8 @@ class ImageIdentity:
         ExportError
             If an identifier is missing, or one that DICOM does not allow.
         """
-        found = read_header(path, [*TAGS, "NumberOfFrames"])
+        with quiet():
+            found = read_header(path, [*TAGS, "SpecificCharacterSet", "NumberOfFrames"])
         for keyword in NEEDED:
             value = str(found.get(keyword) or "")
             if not value:
@@ -202,15 +239,22 @@ class ImageIdentity:
                     "Export the image again.",
                 )
         header = Dataset()
-        with quiet():
+        with building():
             for keyword in TAGS:
-                if keyword in PATIENT_AND_STUDY or found.get(keyword) not in (None, ""):
-                    setattr(header, keyword, _value(found, keyword))
-        return cls(
-            header=_stand_in(header),
-            sop_class=UID(str(found.SOPClassUID)),
-            n_frames=int(found.get("NumberOfFrames") or 1),
-        )
+                said = _value(found, keyword)
+                if keyword in PATIENT_AND_STUDY or said != "":
+                    setattr(header, keyword, said)
+            if found.get("PatientID") and not header.PatientID:
+                raise ExportError(
+                    f"{path.name} has a patient number that DICOM does not allow (over 64 characters, or "
+                    "several), so no SEG or report can be filed under it.",
+                    "Export the image again.",
+                )
+            return cls(
+                header=_stand_in(header),
+                sop_class=UID(str(found.SOPClassUID)),
+                n_frames=int(found.get("NumberOfFrames") or 1),
+            )
 
     @classmethod
     def of_capture(cls, capture: Dataset) -> ImageIdentity:
@@ -239,27 +283,92 @@ class ImageIdentity:
 def _stand_in(header: Dataset) -> Dataset:
     header.SOPClassUID = uid.UltrasoundImageStorage
     header.Modality = "US"
+    header.SpecificCharacterSet = UTF_8
     return header
 
 
+@contextmanager
+def building() -> Iterator[None]:
+    """Turn whatever a library makes of an odd header into one sentence.
+
+    Raises
+    ------
+    ExportError
+        Where it raises anything: one image that nobody foresaw must not stop the others.
+    """
+    try:
+        with quiet():
+            yield
+    except ClnError:
+        raise
+    except Exception as cause:
+        raise ExportError(
+            f"No SEG or report of the image can be made: something in it is unforeseen "
+            f"({type(cause).__name__}).",
+            "Export the image again; if it is right, please open an issue in the repository of napari-cln.",
+        ) from cause
+
+
 def _value(found: Dataset, keyword: str) -> object:
-    """An element's value; empty where it is missing, or a date or time that DICOM does not allow."""
+    """An element's value; empty where it is missing, or one that DICOM does not allow."""
     value = found.get(keyword)
     if value is None:
         return ""
-    if keyword == "StudyTime" and not TIME.fullmatch(str(value)):
+    if keyword in NAMES:
+        return _name(value)
+    is_fit = {
+        "StudyTime": _is_time,
+        "StudyDate": _is_date,
+        "PatientBirthDate": _is_date,
+        "PatientSex": ("M", "F", "O").__contains__,
+    }.get(keyword)
+    if is_fit is not None and not is_fit(str(value)):
         return ""
-    if keyword in ("StudyDate", "PatientBirthDate") and not DATE.fullmatch(str(value)):
-        return ""
-    if keyword == "PatientSex" and str(value) not in ("M", "F", "O"):
+    if keyword in LIMITS and (
+        isinstance(value, MultiValue) or len(value) > LIMITS[keyword] or not value.isprintable()
+    ):
         return ""
     return value
+
+
+def _name(value: object) -> str:
+    """The first of several names, each way in which it is written at its greatest length."""
+    first = str(value[0] if isinstance(value, MultiValue) else value)
+    ways = "".join(letter for letter in first if letter.isprintable() and letter != "\\").split("=")
+    return "=".join(way[:64] for way in ways[:3])
+
+
+def _is_date(text: str) -> bool:
+    return bool(DATE.fullmatch(text)) and _is_read(text, "%Y%m%d")
+
+
+def _is_time(text: str) -> bool:
+    digits = text.partition(".")[0]
+    return bool(TIME.fullmatch(text)) and _is_read(digits, "%H%M%S"[: len(digits)])
+
+
+def _is_read(text: str, form: str) -> bool:
+    try:
+        datetime.strptime(text, form)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_allowed(value: str) -> bool:
     """Tell whether an identifier is one of PS3.5, chapter 9, under a root that exists."""
     match = re.fullmatch(r"([012])\.(0|[1-9]\d*)(\.(0|[1-9]\d*))*", value)
     return bool(match) and len(value) <= 64 and (match[1] == "2" or int(match[2]) < 40)  # type: ignore[index]
+
+
+def rename(dataset: Dataset, identity: ImageIdentity) -> None:
+    """Put the class of the image back wherever the stand-in's was written."""
+    for element in dataset:
+        if element.VR == "SQ":
+            for item in element.value:
+                rename(item, identity)
+    if str(dataset.get("ReferencedSOPInstanceUID") or "") == identity.instance:
+        dataset.ReferencedSOPClassUID = identity.sop_class
 
 
 def derived_uid(*parts: str | bytes) -> str:
@@ -296,7 +405,8 @@ def check_findings(findings: Sequence[FrameFindings], identity: ImageIdentity) -
 def encode(dataset: Dataset) -> bytes:
     """The bytes of a DICOM file."""
     buffer = BytesIO()
-    dataset.save_as(buffer, enforce_file_format=True)
+    with building():
+        dataset.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
 
 

@@ -18,20 +18,21 @@ from ....errors import ExportError
 from ....imaging.measurement import Measurement
 from ....types import Node
 from ...terms import LYMPH_NODE
-from ..source import quiet
 from .findings import (
     EQUIPMENT,
     MANUFACTURER,
-    Algorithm,
     FrameFindings,
     ImageIdentity,
+    Origin,
+    building,
     check_findings,
     code,
     derived_uid,
+    rename,
     side_code,
     site_code,
 )
-from .segmentation import Origin, tracking_uid
+from .segmentation import tracking_uid
 
 SERIES_NUMBER = 502
 OWN = "99NAPARICLN"
@@ -50,8 +51,6 @@ def report_of(
     findings: Sequence[FrameFindings],
     identity: ImageIdentity,
     *,
-    origin: Origin,
-    algorithm: Algorithm | None = None,
     made_of: str = "",
 ) -> Dataset:
     """Make the report on an image.
@@ -60,11 +59,8 @@ def report_of(
     ----------
     findings : sequence of FrameFindings
         Of the frames that were looked at; one without a node says so, with its own score.
+        A score is said where the algorithm that gave it is known.
     identity : ImageIdentity
-    origin : str
-        Who made the masks.
-    algorithm : Algorithm, optional
-        The model that gave the scores; without it there are none in the report.
     made_of : str
         What the identifiers depend on beside image and findings.
 
@@ -84,11 +80,10 @@ def report_of(
         raise ExportError("There is no frame to report on.", "Segment the image first.")
     instance = derived_uid("sr", identity.instance, made_of, *(frame.digest() for frame in findings))
     nodes_of = derived_uid("seg", identity.instance, made_of, *(frame.digest() for frame in findings))
-    with quiet():
+    with building():
         groups = []
         for frame in findings:
-            writer = _Frame(frame, identity, nodes_of, origin, algorithm)
-            groups += writer.groups()
+            groups += _Frame(frame, identity, nodes_of).groups()
         content = MeasurementReport(
             observation_context=_observer(),
             procedure_reported=code("16310003", "Diagnostic ultrasonography"),
@@ -112,7 +107,7 @@ def report_of(
         report.SoftwareVersions = EQUIPMENT["software_versions"]
         report.DeviceSerialNumber = EQUIPMENT["device_serial_number"]
         report.SeriesDescription = "Lymph node measurements (napari-cln)"
-        _rename(report, identity)
+        rename(report, identity)
     return report
 
 
@@ -132,29 +127,12 @@ def _observer() -> Any:
     )
 
 
-def _rename(dataset: Dataset, identity: ImageIdentity) -> None:
-    """Put the class of the image back wherever the stand-in's was written."""
-    for element in dataset:
-        if element.VR == "SQ":
-            for item in element.value:
-                _rename(item, identity)
-    if str(dataset.get("ReferencedSOPInstanceUID") or "") == identity.instance:
-        dataset.ReferencedSOPClassUID = identity.sop_class
-
-
 class _Frame:
     """Writes the groups of one frame."""
 
-    def __init__(
-        self,
-        frame: FrameFindings,
-        identity: ImageIdentity,
-        nodes_of: str,
-        origin: Origin,
-        algorithm: Algorithm | None,
-    ) -> None:
+    def __init__(self, frame: FrameFindings, identity: ImageIdentity, nodes_of: str) -> None:
         self._frame, self._identity, self._nodes_of = frame, identity, nodes_of
-        self._origin, self._algorithm = origin, algorithm
+        self._algorithm = frame.algorithm
 
     def groups(self) -> list[Any]:
         """One group for a frame without a node; two for each node."""
@@ -179,7 +157,8 @@ class _Frame:
 
     def _where(self) -> Mapping[str, Any]:
         return {
-            "referenced_sop_class_uid": self._identity.sop_class,
+            # The stand-in's, until `rename`: highdicom refuses classes that it has no list of elements of.
+            "referenced_sop_class_uid": self._identity.header.SOPClassUID,
             "referenced_sop_instance_uid": self._identity.instance,
             "referenced_frame_numbers": self._identity.frame_numbers(self._frame.index),
         }
@@ -235,7 +214,7 @@ class _Frame:
                 MeasurementsAndQualitativeEvaluations(
                     **common(),
                     measurements=measured or None,
-                    qualitative_evaluations=self._remarks(),
+                    qualitative_evaluations=self._remarks(node),
                     source_images=[SourceImageForMeasurementGroup(**self._where())],
                 )
             ]
@@ -244,7 +223,7 @@ class _Frame:
                 **common(),
                 referenced_region=ImageRegion("POLYLINE", outline, self._source()),
                 measurements=measured or None,
-                qualitative_evaluations=self._remarks(),
+                qualitative_evaluations=self._remarks(node),
             )
         ]
         if axes := self._axes(size):
@@ -254,13 +233,14 @@ class _Frame:
     def _name(self) -> str:
         return "" if self._identity.n_frames == 1 else f"Frame {self._frame.index + 1}, "
 
-    def _remarks(self) -> list[Any]:
-        """Makers of the masks, and the model's own word on its reliability."""
+    def _remarks(self, node: Node | None = None) -> list[Any]:
+        """Maker of the mask, and the model's own word on its reliability."""
         from highdicom.sr import QualitativeEvaluation
 
         said = [
             QualitativeEvaluation(
-                code("origin", "Origin of the outline", OWN), code(*ORIGINS[self._origin], scheme=OWN)
+                code("origin", "Origin of the outline", OWN),
+                code(*ORIGINS[self._frame.origin(node)], scheme=OWN),
             )
         ]
         if caution := self._frame.caution:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
-from pydicom.pixels.utils import pack_bits
 from pydicom.sequence import Sequence as Items
 
-from ....errors import ExportError, FrameReadError
+from ....errors import FrameReadError
 from ....types import Node
 from ...limits import MAX_FRAME_PIXELS, check_size, reading
 from ...terms import LYMPH_NODE, Segment, coded_level, segment_label, side_of
@@ -24,18 +23,22 @@ from ..file import SEGMENTATIONS, read_header
 from ..source import quiet
 from .findings import (
     EQUIPMENT,
+    UNKNOWN_ALGORITHM,
     Algorithm,
     FrameFindings,
     ImageIdentity,
+    Origin,
+    building,
     check_findings,
     code,
     derived_uid,
+    rename,
     side_code,
     site_code,
 )
 
-Origin: TypeAlias = Literal["predicted", "corrected", "drawn"]
-"""Who made a mask: a computer, a reader from a computer's, or a reader alone."""
+Maker: TypeAlias = tuple[Origin, Algorithm | None]
+"""Who made a mask, and the algorithm that it is from."""
 
 ALGORITHM_TYPES: dict[Origin, str] = {
     "predicted": "AUTOMATIC",
@@ -54,23 +57,19 @@ def segmentation_of(
     findings: Sequence[FrameFindings],
     identity: ImageIdentity,
     *,
-    origin: Origin,
-    algorithm: Algorithm | None = None,
     made_of: str = "",
 ) -> Dataset | None:
     """Make the segmentation of an image: a segment for each node, a binary frame for each place of one.
 
-    In a cine, a segment holds the nodes of one id in all frames. A model numbers the nodes of each frame
-    for itself and follows none from one to the next.
+    In a cine, a segment holds the nodes of one id in all frames in which they were made alike: what a reader
+    has judged and what nobody has seen are two segments. A model numbers the nodes of each frame for itself
+    and follows none from one to the next.
 
     Parameters
     ----------
     findings : sequence of FrameFindings
         Of the frames that were looked at, in their order.
     identity : ImageIdentity
-    origin : str
-    algorithm : Algorithm, optional
-        What made the masks, or those from which a reader started.
     made_of : str
         What the identifiers depend on beside image and masks.
 
@@ -82,54 +81,76 @@ def segmentation_of(
     Raises
     ------
     ExportError
-        If a mask is not of the image, or there is no algorithm for what was predicted.
+        If a mask is not of the image.
     """
     check_findings(findings, identity)
-    if origin != "drawn" and algorithm is None:
-        raise ExportError(f"Nodes that were {origin} need the algorithm that they came from.", "Give its id.")
-    planes: list[tuple[int, int, NDArray[np.uint8]]] = []
-    described: dict[int, Node] = {}
+    found: dict[tuple[int, Maker], list[tuple[FrameFindings, Node]]] = {}
     for frame in findings:
         for node in frame.nodes:
-            mask = (frame.instances == node.id).astype(np.uint8)
-            if mask.any():
-                described.setdefault(node.id, node)
-                planes.append((node.id, frame.index, mask))
-    if not planes:
+            if (frame.instances == node.id).any():
+                found.setdefault((node.id, _maker(frame, node)), []).append((frame, node))
+    if not found:
         return None
     # Segments are numbered without a gap.
-    numbers = {node: i for i, node in enumerate(sorted(described), start=1)}
+    keys = sorted(found, key=lambda key: key[0])
+    planes = [
+        _Plane(number=number, frame=frame, node=node)
+        for number, key in enumerate(keys, start=1)
+        for frame, node in sorted(found[key], key=lambda pair: pair[0].index)
+    ]
+    ids = [node_id for node_id, _ in keys]
     is_cine = identity.n_frames > 1
     instance = derived_uid("seg", identity.instance, made_of, *(frame.digest() for frame in findings))
-    segments = [
-        _segment(numbers[node], described[node], origin, algorithm, None if is_cine else instance)
-        for node in sorted(described)
-    ]
-    with quiet():
-        seg: Dataset = _one_frame(planes[0][2], identity, segments, instance)
-        _put_frames(seg, planes, numbers, identity)
-        _name_source(seg, identity)
+    segments = []
+    for number, (node_id, maker) in enumerate(keys, start=1):
+        node = found[node_id, maker][0][1]
+        label = segment_label(node)
+        if is_cine:
+            label = f"Node {node_id}" if ids.count(node_id) == 1 else f"Node {node_id}, {maker[0]}"
+        segments.append(_segment(number, node, label, maker, None if is_cine else instance))
+    with building():
+        seg: Dataset = _one_frame(planes[0].mask, identity, segments, instance)
+        _put_frames(seg, planes, identity)
+        rename(seg, identity)
     return seg
 
 
-def _segment(
-    number: int, node: Node, origin: Origin, algorithm: Algorithm | None, tracked: str | None
-) -> Any:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Plane:
+    """A segment in one frame of an image."""
+
+    number: int
+    frame: FrameFindings
+    node: Node
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """Made when it is asked for: a cine's together take gigabytes."""
+        mask: NDArray[np.bool_] = self.frame.instances == self.node.id
+        return mask
+
+
+def _maker(frame: FrameFindings, node: Node) -> Maker:
+    origin = frame.origin(node)
+    return origin, None if origin == "drawn" else frame.algorithm or UNKNOWN_ALGORITHM
+
+
+def _segment(number: int, node: Node, label: str, maker: Maker, tracked: str | None) -> Any:
     from highdicom import AlgorithmIdentificationSequence
     from highdicom.seg import SegmentDescription
 
     site = site_code(node.level)
     if (side := side_code(node.side)) is not None:
         site.AnatomicRegionModifierSequence = Items([side])
+    origin, algorithm = maker
     identification = None
-    if algorithm is not None and origin != "drawn":
+    if algorithm is not None:
         identification = AlgorithmIdentificationSequence(
             name=algorithm.name,
             family=algorithm.family,
             version=algorithm.version,
             parameters=algorithm.parameters or None,
         )
-    label = segment_label(node) if tracked else f"Node {node.id}"
     return SegmentDescription(
         segment_number=number,
         segment_label=label,
@@ -148,11 +169,11 @@ def tracking_uid(instance: str, node: int, frame: int = 0) -> str:
     return derived_uid("node", instance, str(frame), str(node))
 
 
-def _one_frame(mask: NDArray[np.uint8], identity: ImageIdentity, segments: list[Any], instance: str) -> Any:
+def _one_frame(mask: NDArray[np.bool_], identity: ImageIdentity, segments: list[Any], instance: str) -> Any:
     """A segmentation with all its segments and a single frame, which the others are made after."""
     from highdicom.seg import Segmentation
 
-    planes = np.repeat(mask[None, :, :, None], len(segments), axis=3)
+    planes = np.repeat(mask[None, :, :, None].astype(np.uint8), len(segments), axis=3)
     seg = Segmentation(
         [identity.header],
         planes,
@@ -174,8 +195,7 @@ def _one_frame(mask: NDArray[np.uint8], identity: ImageIdentity, segments: list[
 
 def _put_frames(
     seg: Any,
-    planes: Sequence[tuple[int, int, NDArray[np.uint8]]],
-    numbers: Mapping[int, int],
+    planes: Sequence[_Plane],
     identity: ImageIdentity,
 ) -> None:
     """Give the segmentation its frames: a plane for each place of each segment."""
@@ -196,8 +216,8 @@ def _put_frames(
         dimensions.append(item)
     seg.DimensionIndexSequence = Items(dimensions)
     groups = []
-    for node, index, _ in sorted(planes, key=lambda plane: plane[:2]):
-        number = numbers[node]
+    for plane in planes:
+        number, index = plane.number, plane.frame.index
         group = copy.deepcopy(template)
         named = Dataset()
         named.ReferencedSegmentNumber = number
@@ -207,13 +227,24 @@ def _put_frames(
         if is_cine:
             content.TemporalPositionIndex = index + 1
         for source in _sources(group):
-            _refer(source, identity, index)
+            if numbers := identity.frame_numbers(index):
+                source.ReferencedFrameNumber = numbers
         groups.append(group)
     seg.PerFrameFunctionalGroupsSequence = Items(groups)
     seg.NumberOfFrames = len(groups)
-    stack = np.stack([mask for _, _, mask in sorted(planes, key=lambda plane: plane[:2])])
-    # Over the whole stack: a frame need not end with a byte.
-    seg.PixelData = pack_bits(stack.ravel())
+    seg.PixelData = _packed(plane.mask for plane in planes)
+
+
+def _packed(masks: Iterable[NDArray[np.bool_]]) -> bytes:
+    """Bits of masks one after the other, as DICOM has them: a mask need not end with a byte."""
+    packed, rest = bytearray(), np.zeros(0, dtype=bool)
+    for mask in masks:
+        bits = np.concatenate([rest, mask.ravel()])
+        whole = bits.size - bits.size % 8
+        packed += np.packbits(bits[:whole], bitorder="little").tobytes()
+        rest = bits[whole:]
+    packed += np.packbits(rest, bitorder="little").tobytes()
+    return bytes(packed) + bytes(len(packed) % 2)
 
 
 def _sources(group: Dataset) -> list[Dataset]:
@@ -222,21 +253,6 @@ def _sources(group: Dataset) -> list[Dataset]:
         for derivation in group.get("DerivationImageSequence", ())
         for source in derivation.SourceImageSequence
     ]
-
-
-def _refer(item: Dataset, identity: ImageIdentity, index: int) -> None:
-    item.ReferencedSOPClassUID = identity.sop_class
-    if numbers := identity.frame_numbers(index):
-        item.ReferencedFrameNumber = numbers
-
-
-def _name_source(seg: Any, identity: ImageIdentity) -> None:
-    """Put the class of the image back, in whose place the stand-in's was written."""
-    series = copy.deepcopy(seg.ReferencedSeriesSequence)  # its items are shared with other sequences
-    for item in series:
-        for instance in item.ReferencedInstanceSequence:
-            instance.ReferencedSOPClassUID = identity.sop_class
-    seg.ReferencedSeriesSequence = series
 
 
 # ------------------------------------------------------------ reading
@@ -263,12 +279,20 @@ class SegmentedImage:
     notes: tuple[str, ...] = ()
 
     def of(self, instance: str, n_frames: int = 1) -> dict[int, NDArray[np.uint8]]:
-        """Masks of an image by frame; empty for one that the segmentation does not refer to."""
-        return {
-            frame or 0: mask
-            for (uid, frame), mask in self.masks.items()
-            if uid == instance and (frame or 0) < n_frames
-        }
+        """Masks of an image by frame; empty for one that the segmentation does not refer to.
+
+        Raises
+        ------
+        FrameReadError
+            If the image is a cine, and the segmentation does not say of a mask on which frame it lies.
+        """
+        masks = {frame: mask for (uid, frame), mask in self.masks.items() if uid == instance}
+        if n_frames > 1 and None in masks:
+            raise FrameReadError(
+                f"The segmentation does not say on which of the {n_frames} frames of its image a mask lies.",
+                "Export it again with the numbers of the frames.",
+            )
+        return {frame or 0: mask for frame, mask in masks.items() if (frame or 0) < n_frames}
 
 
 def is_segmentation(path: Path) -> bool:
