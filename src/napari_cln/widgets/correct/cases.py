@@ -33,7 +33,7 @@ from ...folder.dataset import TrainingFolder, home_of
 from ...folder.readers import read_annotation, read_reading, readers_of
 from ...types import Annotation, Frame
 from ..common.in_view import BESIDE, fit_view
-from ..common.results import nodes_of
+from ..common.results import left_event, nodes_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -245,7 +245,10 @@ class CaseOpener:
         self._ahead = found
 
     def leave(self, keep: bool) -> None:
-        """Take leave of the open frame, or put it aside; its layers may serve the next one."""
+        """Take leave of the open frame, or put it aside; its layers may serve the next one.
+
+        Work on it has no place on these layers any more, though they show it until the next one comes.
+        """
         image, self.image = self.image, None
         key, self.key = self.key, None
         shell = self._shell_there()
@@ -255,6 +258,7 @@ class CaseOpener:
         self._shell, self._left_size, self._redrawn = None, None, []
         if image is None or image not in self.viewer.layers:
             return
+        left_event(image)()
         masks = self.desk.of_image(image)
         layers = [image, *nodes_of(self.viewer, image)]
         layers += [layer for layer in layers_of(image, self.viewer.layers) if layer not in layers]
@@ -289,7 +293,7 @@ class CaseOpener:
         """Hand what two layers hold over to two others, which no window shows."""
         options = space_of(image) | {"name": image.name, "rgb": image.rgb, "metadata": image.metadata}
         aside = Image(image.data, **options)
-        mask = Labels(labels.data, **space_of(labels), name=labels.name, metadata=labels.metadata)
+        mask = Labels(labels.data.copy(), **space_of(labels), name=labels.name, metadata=labels.metadata)
         mask.selected_label, mask.features = labels.selected_label, labels.features
         self.desk.hand_over(labels, aside, mask)
         exchange_strokes(labels, mask)
