@@ -96,7 +96,7 @@ class Session(QObject):
         self.navigator.changed.connect(self.changed)
         self.filing.saved.connect(self._take_saved)
         self.work.changed.connect(self.changed)
-        self.work.found.connect(self.routes.begin)
+        self.work.found.connect(self._begin_walk)
 
     @property
     def mask(self) -> PaintedMask | None:
@@ -181,6 +181,10 @@ class Session(QObject):
             reader = self.filing.who if self.second else None
             yield from self.navigator.open_case(self.folder, case_id, reader)
             self.navigator.read_ahead(self.folder, self.work.neighbours(case_id))
+
+    def _begin_walk(self) -> None:
+        self.turns.finish()  # a frame that the reader asked for may be on its way
+        self.routes.begin()
 
     def bring_saved(self) -> None:
         """Put what the training folder has of this frame onto the canvas; one step of undo."""
