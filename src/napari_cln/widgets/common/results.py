@@ -234,14 +234,16 @@ class Results:
         texts = _texts_of(self.viewer, self.image)
         # a still's were hidden as the run began; a cine's are hidden by nobody but the user
         if texts is not None and self._written and self.image.ndim == 2:
-            self._hidden, texts.visible = None, True
+            self._hidden = None
+            _show_texts(texts, self.image)
 
     def cancel(self) -> None:
         """Take back the fading: what was there before still holds."""
         for labels in self._faded:
             _unfade(labels)
         if self._hidden is not None and not self._written:
-            self._hidden.visible = True
+            _show_texts(self._hidden, self.image)
+        self._faded, self._hidden = [], None
 
     def fail(self, reason: str) -> None:
         """Leave the old mask faded, and say on the canvas that this run failed."""
@@ -250,7 +252,8 @@ class Results:
             return
         data, options, _ = message_to_layer(f"segmentation failed: {reason}", self.image)
         _set_texts(texts, data, options["features"])
-        self._hidden, texts.visible = None, True
+        self._hidden = None
+        _show_texts(texts, self.image)
 
     def _put_in_still(self, prediction: Prediction) -> None:
         free = [labels for labels in nodes_of(self.viewer, self.image) if not is_painted(labels)]
@@ -332,6 +335,13 @@ def _set_texts(texts: Points, data: NDArray[np.float64], features: dict[str, lis
     texts.text.color = {"feature": "text_colour"}
     if not shown:
         texts.visible = False
+
+
+def _show_texts(texts: Points, image: Image) -> None:
+    """Show texts again that were hidden for a run, but over no other image."""
+    texts.visible = bool(image.visible)
+    if not image.visible:
+        texts.metadata[HIDDEN_KEY] = True
 
 
 def _add(viewer: ViewerModel, layer: Layer, image: Image) -> None:
