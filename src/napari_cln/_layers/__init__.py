@@ -21,6 +21,8 @@ from .frames import (
     frames_from_layer,
     masks_to_layer,
     n_frames_of,
+    said_by_user,
+    say_again,
     source_to_layer,
 )
 from .links import (
@@ -58,6 +60,7 @@ from .space import (
     IMAGE_KEY,
     KEY,
     OVERLAY_KEY,
+    PATIENT_KEY,
     PLACE_KEY,
     RUN_KEY,
     SCAN_AREA_KEY,
@@ -73,6 +76,7 @@ __all__ = [
     "KEY",
     "NOTES_KEY",
     "OVERLAY_KEY",
+    "PATIENT_KEY",
     "PLACE_KEY",
     "RUN_KEY",
     "SCAN_AREA_KEY",
@@ -115,6 +119,8 @@ __all__ = [
     "reading_of",
     "readings_of",
     "readings_to_layer",
+    "said_by_user",
+    "say_again",
     "scan_area_to_layer",
     "segmentation_to_layers",
     "source_to_layer",

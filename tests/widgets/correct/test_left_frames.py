@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import numpy as np
 import pytest
 from napari.components import ViewerModel
@@ -242,3 +244,26 @@ def test_what_a_run_hid_is_as_it_was_when_its_frame_is_left(session):
     session.turn_to(session.work.ids[1])
 
     assert (labels.opacity, texts.visible) == (opacity, True)
+
+
+# ------------------------------------------------------------ what waits for a name, or a folder
+
+
+def test_what_a_reader_without_a_name_said_of_many_frames_is_saved_in_theirs(tmp_path, session, masks):
+    random, n = np.random.default_rng(8), 24
+    folder = TrainingFolder.create(tmp_path / "many")
+    for _ in range(n):
+        frame = Frame(pixels=random.integers(0, 255, masks.shape, np.uint8))
+        folder.save(Annotation(frame=frame, instances=masks, status="predicted"), who="m")
+    session.take_reader("")
+    session.enter(folder)
+    for case_id in folder.ids():
+        session.open_case(case_id)
+        session.notes.take_patient("Doe, Jane")
+    gc.collect()
+
+    session.take_reader("r1")
+    session.flush()
+
+    jane = folder.dataset.hash_key("patient", "doe, jane")
+    assert {folder.record(case_id).patient_key for case_id in folder.ids()} == {jane}

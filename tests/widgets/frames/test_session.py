@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import shutil
 
+import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.layers import Labels, Points, Shapes
 from qtpy.QtCore import QThreadPool
 from shipped import FRAME, REAL
 
-from napari_cln._layers import LayerKind
+from napari_cln._layers import PATIENT_KEY, LayerKind, frame_from_layer
 from napari_cln.widgets.frames.session import FramesSession
+from napari_cln.widgets.prompts.scale import set_scale
 from napari_cln.widgets.segment.session import SegmentSession
 
 
@@ -117,3 +119,53 @@ def test_a_run_that_is_cancelled_shows_its_words_over_no_other_image(session, se
 
     segment.session.choose_image(image)
     assert words in looks(session.viewer)
+
+
+# ------------------------------------------------------------ what the user has said of a file
+
+
+def draw_area(session) -> None:
+    session.network.draw_area()
+    (shapes,) = (layer for layer in session.viewer.layers if isinstance(layer, Shapes))
+    shapes.data = [np.array([[10, 10], [10, 120], [100, 120], [100, 10]])]
+    session.network.use_area()
+
+
+def test_what_the_user_said_of_a_file_holds_when_it_is_shown_again(session):
+    draw_area(session)
+    set_scale(session.viewer, session.network.image, 0.08)
+    session.network.image.metadata[PATIENT_KEY] = "Doe, Jane"
+
+    session.step(1)
+    other = frame_from_layer(session.network.image)
+    session.step(-1)
+
+    frame = frame_from_layer(session.network.image)
+    assert frame.scan_area == (10, 10, 100, 120)
+    assert (frame.spacing_mm, frame.spacing_source) == ((0.08, 0.08), "typed")
+    assert session.network.image.metadata[PATIENT_KEY] == "Doe, Jane"
+    assert other.scan_area != frame.scan_area
+    assert other.spacing_source != "typed"
+
+
+def test_a_scan_area_that_the_user_took_back_is_found_anew_when_the_file_is_shown_again(session):
+    draw_area(session)
+    session.step(1)
+    session.step(-1)
+    session.network.find_area()
+
+    session.step(1)
+    session.step(-1)
+
+    assert frame_from_layer(session.network.image).scan_area is None
+
+
+def test_a_scale_that_the_file_says_stands_above_one_that_was_said_of_it(session):
+    session.step(1)
+    said = frame_from_layer(session.network.image).spacing_mm
+    session.network.image.scale = (9.0, 9.0)
+
+    session.step(-1)
+    session.step(1)
+
+    assert tuple(session.network.image.scale) == pytest.approx(said)

@@ -13,13 +13,13 @@ from napari.layers import Image, Labels
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer
 
+from ..._layers import PATIENT_KEY
 from ...folder.dataset import TrainingFolder
 from ...folder.readers import ReadingPair
 from ...types import Node, Status
 from ..common.failures import words_of
 from ..common.parts import OPEN_FIRST, Signal
 from ..common.turns import Stages, Turns
-from .cases import PATIENT_KEY
 from .filing import NO_FOLDER, NO_NAME, Filing, SaveRequest
 from .ledger import PackedMasks, Said, Typed, follow_nodes
 from .navigator import Navigator, Routes
