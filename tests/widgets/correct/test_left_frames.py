@@ -267,3 +267,24 @@ def test_what_a_reader_without_a_name_said_of_many_frames_is_saved_in_theirs(tmp
 
     jane = folder.dataset.hash_key("patient", "doe, jane")
     assert {folder.record(case_id).patient_key for case_id in folder.ids()} == {jane}
+
+
+def test_what_waits_for_a_folder_is_saved_though_another_image_was_closed(keep, folder):
+    session = keep(Session(ViewerModel()))
+    session.take_reader("r1")
+    for noise in np.random.default_rng(9).integers(0, 255, (2, 96, 110), np.uint8):
+        image = session.viewer.add_image(noise)
+        session.navigator.show_image(image)
+        session.mask.labels.data_setitem((np.array([5]), np.array([5])), 1)
+        session.look()
+    session.viewer.layers.remove(session.mask.labels)
+    session.viewer.layers.remove(image)
+    session.refresh()
+    del image
+    gc.collect()
+
+    session.enter(folder)
+    session.flush()
+    session.filing.saver.close()
+
+    assert sorted(case.status for case in folder.cases()) == ["corrected", *["predicted"] * 3]
