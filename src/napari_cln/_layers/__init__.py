@@ -22,6 +22,8 @@ from .frames import (
     frames_from_layer,
     masks_to_layer,
     n_frames_of,
+    said_by_user,
+    say_again,
     source_to_layer,
 )
 from .links import (
@@ -61,6 +63,7 @@ from .space import (
     IMAGE_KEY,
     KEY,
     OVERLAY_KEY,
+    PATIENT_KEY,
     PLACE_KEY,
     RUN_KEY,
     SCAN_AREA_KEY,
@@ -76,6 +79,7 @@ __all__ = [
     "KEY",
     "NOTES_KEY",
     "OVERLAY_KEY",
+    "PATIENT_KEY",
     "PLACE_KEY",
     "RUN_KEY",
     "SCAN_AREA_KEY",
@@ -121,6 +125,8 @@ __all__ = [
     "readings_of",
     "readings_to_layer",
     "replace_readings",
+    "said_by_user",
+    "say_again",
     "scan_area_to_layer",
     "segmentation_to_layers",
     "source_to_layer",

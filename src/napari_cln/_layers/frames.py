@@ -16,7 +16,16 @@ from ..errors import FrameReadError
 from ..io.depth import Scale, scale_of_frames
 from ..io.sources import FrameSource, as_frame, open_source
 from ..types import Frame
-from .space import KEY, SCAN_AREA_KEY, LayerTuple, is_stack, space_of, title_of
+from .space import (
+    KEY,
+    PATIENT_KEY,
+    SCAN_AREA_KEY,
+    LayerOptions,
+    LayerTuple,
+    is_stack,
+    space_of,
+    title_of,
+)
 
 if TYPE_CHECKING:
     from dask.array import Array
@@ -195,14 +204,36 @@ def _as_user_says(frame: Frame, image: Image) -> Frame:
 
 def at_typed_scale(frame: Frame, image: Image) -> Frame:
     """Return a frame at the scale that its Image layer has now, unless its file says one."""
-    if frame.spacing_source not in (None, "typed") or not all(
-        str(unit) == "millimeter" for unit in image.units[-2:]
-    ):
+    if frame.spacing_source not in (None, "typed") or not _is_in_mm(image):
         return frame
     spacing = float(image.scale[-2]), float(image.scale[-1])
     if frame.spacing_mm == spacing:
         return frame
     return replace(frame, spacing_mm=spacing, spacing_source="typed", spacing_note=None)
+
+
+def _is_in_mm(image: Image) -> bool:
+    return all(str(unit) == "millimeter" for unit in image.units[-2:])
+
+
+def said_by_user(image: Image) -> LayerOptions:
+    """Return what a user has said of an Image layer: scan area, patient, a scale in mm.
+
+    See :func:`say_again`.
+    """
+    metadata = {key: image.metadata[key] for key in (SCAN_AREA_KEY, PATIENT_KEY) if key in image.metadata}
+    return {"metadata": metadata} | ({"scale": tuple(image.scale[-2:])} if _is_in_mm(image) else {})
+
+
+def say_again(image: Image, said: LayerOptions) -> None:
+    """Say of an Image layer that was read anew what :func:`said_by_user` found on the one before.
+
+    A scale is taken where the file itself says none.
+    """
+    image.metadata.update(said["metadata"])  # napari clears it where it is set to itself
+    if "scale" in said and not _is_in_mm(image):
+        image.scale = (*image.scale[:-2], *said["scale"])
+        image.units = (*image.units[:-2], "mm", "mm")
 
 
 def n_frames_of(image: Image) -> int:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import gc
+
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 from napari.layers import Image, Labels, Points
 
 from napari_cln._layers import KEY, LayerKind, readings_of
 from napari_cln.folder.dataset import TrainingFolder
-from napari_cln.types import Annotation, Frame
+from napari_cln.types import Annotation, Frame, Prediction
+from napari_cln.widgets.common.results import Results, readings_in
+from napari_cln.widgets.correct.session import Session
 
 pytestmark = pytest.mark.usefixtures("config")
 
@@ -60,6 +65,19 @@ def finish(qtbot):
         qtbot.waitUntil(lambda: not segment.measuring.is_busy, timeout=60_000)
 
     return finish
+
+
+@pytest.fixture
+def session(keep, qtbot, folder) -> Session:
+    """A reader at the first frame of the folder, without a window."""
+    session = keep(Session(ViewerModel()))
+    session.take_reader("r1")
+    with qtbot.waitSignal(session.work.found, timeout=30_000):
+        session.enter(folder)
+    session.open_case(session.work.ids[0])
+    yield session
+    session.flush()
+    session.filing.saver.close()
 
 
 def masks_of(viewer) -> Labels:
@@ -142,3 +160,131 @@ def test_a_view_without_speckle_is_laid_over_its_own_frame_alone(viewer, dock, t
 
     assert [layer for layer in viewer.layers if isinstance(layer, Image)] == [dock.session.navigator.image]
     assert said[-1] == "There is no view without speckle: another frame is in view."
+
+
+# ------------------------------------------------------------ between two turns of the event loop
+
+
+def begin_run(session) -> Results:
+    """Begin a run over the frame in view."""
+    results = Results(session.viewer, session.navigator.image, (0,), {})
+    results.begin()
+    return results
+
+
+def end_run(results: Results, frame: Frame) -> None:
+    """End it with a node, where it has a place."""
+    masks = np.zeros(frame.shape, np.uint8)
+    masks[60:80, 60:90] = 1
+    if not results.fault:
+        results.put(
+            Prediction(
+                frame=frame,
+                probability=masks.astype(np.float32),
+                instances=masks,
+                node_scores=(0.62,),
+                class_probabilities={"benign": 0.38, "malignant": 0.62},
+                model_id="ynet@123456789abc",
+            )
+        )
+
+
+@pytest.mark.parametrize("masks", [np.zeros((96, 110), np.uint8)], ids=["empty"])
+def test_a_mask_that_was_put_aside_takes_no_result_before_the_next_frame_is_there(session, folder):
+    first, second, _ = session.work.ids
+    run, frame = begin_run(session), session.mask.frame
+    session.decisions.no_node()
+    session.flush()
+
+    session.turn_to(second)
+    end_run(run, frame)
+    session.open_case(first)
+    session.flush()
+
+    assert session.mask.node_ids == []
+    assert (folder.case(first).status, folder.case(first).revision) == ("no-node", 2)
+
+
+def test_a_result_is_not_the_next_frames_though_that_one_is_not_there_yet(session, folder):
+    _, second, _ = session.work.ids
+    run, frame = begin_run(session), session.mask.frame
+
+    session.turn_to(second)
+    assert run.fault == "another frame is in view"
+    end_run(run, frame)
+    session.turns.finish()
+
+    assert readings_in(session.viewer, session.navigator.image) == {}
+    assert session.mask.labels is masks_of(session.viewer)
+    assert np.array_equal(session.mask.masks, folder.read_instances(folder.case(second)))
+
+
+def test_masks_that_are_put_aside_change_with_nothing_on_the_canvas(session):
+    first, second, _ = session.work.ids
+    session.decisions.no_node()
+    labels = session.mask.labels
+
+    session.turn_to(second)
+    labels.data[:] = 1  # in place, as a script may
+    session.open_case(first)
+
+    assert session.mask.is_empty
+
+
+@pytest.mark.parametrize("masks", [np.zeros((96, 110), np.uint8)], ids=["empty"])
+def test_what_a_run_hid_is_as_it_was_when_its_frame_is_left(session):
+    run = begin_run(session)
+    end_run(run, session.mask.frame)
+    run.flush()
+    labels, (texts,) = session.mask.labels, [one for one in session.viewer.layers if isinstance(one, Points)]
+    opacity = labels.opacity
+    begin_run(session)
+    assert (labels.opacity < opacity, texts.visible) == (True, False)
+
+    session.turn_to(session.work.ids[1])
+
+    assert (labels.opacity, texts.visible) == (opacity, True)
+
+
+# ------------------------------------------------------------ what waits for a name, or a folder
+
+
+def test_what_a_reader_without_a_name_said_of_many_frames_is_saved_in_theirs(tmp_path, session, masks):
+    random, n = np.random.default_rng(8), 24
+    folder = TrainingFolder.create(tmp_path / "many")
+    for _ in range(n):
+        frame = Frame(pixels=random.integers(0, 255, masks.shape, np.uint8))
+        folder.save(Annotation(frame=frame, instances=masks, status="predicted"), who="m")
+    session.take_reader("")
+    session.enter(folder)
+    for case_id in folder.ids():
+        session.open_case(case_id)
+        session.notes.take_patient("Doe, Jane")
+    gc.collect()
+
+    session.take_reader("r1")
+    session.flush()
+
+    jane = folder.dataset.hash_key("patient", "doe, jane")
+    assert {folder.record(case_id).patient_key for case_id in folder.ids()} == {jane}
+
+
+def test_what_waits_for_a_folder_is_saved_though_another_image_was_closed(keep, folder):
+    session = keep(Session(ViewerModel()))
+    session.take_reader("r1")
+    for noise in np.random.default_rng(9).integers(0, 255, (2, 96, 110), np.uint8):
+        image = session.viewer.add_image(noise)
+        session.navigator.show_image(image)
+        session.mask.labels.data_setitem((np.array([5]), np.array([5])), 1)
+        session.look()
+    session.viewer.layers.remove(session.mask.labels)
+    session.viewer.layers.remove(image)
+    session.refresh()
+    del image
+    gc.collect()
+
+    session.enter(folder)
+    session.flush()
+    session.filing.saver.close()
+
+    assert sorted(case.status for case in folder.cases()) == ["corrected", *["predicted"] * 3]

@@ -1,9 +1,10 @@
-"""Going through a training folder in a real window: the list, the keys, and the layers that stay."""
+"""Going through a training folder, most of it in a real window: the list, the keys, the layers that stay."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 from napari.layers import Image, Labels
 from napari.utils.action_manager import action_manager
 from qtpy.QtCore import Qt
@@ -16,6 +17,7 @@ from napari_cln.folder.readers import read_annotation
 from napari_cln.folder.worklist import WorkFilter
 from napari_cln.types import Annotation, Frame, Node, Prediction
 from napari_cln.widgets.common.workplace import workplace_of
+from napari_cln.widgets.correct.session import Session
 
 pytestmark = pytest.mark.usefixtures("config")
 
@@ -265,3 +267,53 @@ def test_a_frame_that_is_worth_a_look_is_shown_though_its_layer_shows_another_on
     assert session.mask.case_id == ids[1]
     dock.view.study.open_folder(folder.path)
     assert listed.count() == 0
+
+
+# ------------------------------------------------------------ while the list is read, without a window
+
+
+@pytest.fixture
+def entering(keep, folder, qtbot) -> Session:
+    """A session that has just begun to read what was decided on each frame of the folder."""
+    session = keep(Session(ViewerModel()))
+    session.take_reader("r1")
+    session.enter(folder)
+    yield session
+    session.flush()
+    session.filing.saver.close()
+
+
+def wait_for_list(session, qtbot) -> None:
+    """Wait until the list is read, and a frame of it shown."""
+    with qtbot.waitSignal(session.work.found, timeout=30_000):
+        pass
+    session.turns.finish()
+
+
+def test_a_frame_that_was_asked_for_stays_in_view_when_the_list_is_read(entering, folder, qtbot):
+    entering.open_case(folder.ids()[3])
+
+    wait_for_list(entering, qtbot)
+
+    assert entering.navigator.cases.case_id == folder.ids()[3]
+
+
+def test_a_frame_that_is_on_its_way_when_the_list_is_read_is_the_one_that_comes(entering, folder):
+    entering.turn_to(folder.ids()[3])
+    entering.work.found.emit()
+    entering.turns.finish()
+
+    assert entering.navigator.cases.case_id == folder.ids()[3]
+
+
+@pytest.mark.parametrize("chosen", [("undecided",), ("accepted",), ("undecided", "all")])
+def test_a_filter_that_is_chosen_while_the_list_is_read_holds_for_it(entering, folder, qtbot, chosen):
+    for state in chosen:
+        entering.work.choose(WorkFilter(state=state))
+
+    wait_for_list(entering, qtbot)
+
+    first, *others = folder.ids()
+    expected = {"undecided": others, "accepted": [first], "all": [first, *others]}[chosen[-1]]
+    assert entering.work.ids == expected
+    assert entering.navigator.cases.case_id == (first if chosen[-1] == "accepted" else others[0])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from napari.layers import Image, Labels, Layer, Points
+from napari.utils.events import EventEmitter
 
 from ..._layers import (
     KEY,
@@ -28,7 +29,7 @@ from ...study.reading import Reading
 from ...types import Prediction
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from napari.components import ViewerModel
     from numpy.typing import NDArray
@@ -66,18 +67,6 @@ def instances_in(viewer: ViewerModel, image: Image, index: int) -> NDArray[np.ui
     return None
 
 
-def recut(viewer: ViewerModel, image: Image, cutoff: float) -> None:
-    """Show what was predicted at another cutoff, without predicting again."""
-    for labels in nodes_of(viewer, image):
-        known = labels.metadata.get(KEY)
-        if isinstance(known, Prediction):
-            labels.metadata[KEY] = replace(known, cutoff=cutoff)
-        elif known:
-            labels.metadata[KEY] = {index: reading.at(cutoff) for index, reading in known.items()}
-    if readings_in(viewer, image):
-        write_texts(viewer, image)
-
-
 def write_texts(viewer: ViewerModel, image: Image, notes: Mapping[str, str] | None = None) -> None:
     """Bring features tables and canvas text in line with what the Labels layers hold.
 
@@ -99,6 +88,17 @@ def write_texts(viewer: ViewerModel, image: Image, notes: Mapping[str, str] | No
     texts.metadata[NOTES_KEY] = options["metadata"][NOTES_KEY]
 
 
+_LEFT: WeakKeyDictionary[Image, EventEmitter] = WeakKeyDictionary()
+
+
+def left_event(image: Image) -> EventEmitter:
+    """Return the event that is sent when the frame of an Image layer is left for another one.
+
+    The layer may show that one only some turns of the event loop later.
+    """
+    return _LEFT.setdefault(image, EventEmitter(type_name="left"))
+
+
 class WatchedFrame:
     """What an Image layer shows while work on it is under way.
 
@@ -109,21 +109,29 @@ class WatchedFrame:
     ----------
     viewer : napari.Viewer
     image : napari.layers.Image
+    give_up : callable, optional
+        Called once, when the frame is left, or the layer shows another one.
     """
 
-    def __init__(self, viewer: ViewerModel, image: Image) -> None:
-        self.viewer, self.image, self._is_same = viewer, image, True
-        image.events.data.connect(self._note_other)
+    def __init__(
+        self, viewer: ViewerModel, image: Image, give_up: Callable[[], object] | None = None
+    ) -> None:
+        self.viewer, self.image, self._is_same, self._give_up = viewer, image, True, give_up
+        for event in (image.events.data, left_event(image)):
+            event.connect(self._note_other)
 
     @property
     def fault(self) -> str:
         """Why a result has no place any more; empty where the layer has shown the same all the time."""
-        if self.image not in self.viewer.layers:
-            return DELETED
-        return "" if self._is_same else "another frame is in view"
+        if not self._is_same:
+            return "another frame is in view"
+        return "" if self.image in self.viewer.layers else DELETED
 
     def _note_other(self, _event: Any = None) -> None:
-        self._is_same = False  # for good: what was read meanwhile may be the other's
+        if self._is_same:
+            self._is_same = False  # for good: what was read meanwhile may be the other's
+            if self._give_up is not None:
+                self._give_up()
 
 
 class Results:
@@ -143,12 +151,11 @@ class Results:
         self, viewer: ViewerModel, image: Image, indices: Sequence[int], notes: Mapping[str, str]
     ) -> None:
         self.viewer, self.image, self.indices, self.notes = viewer, image, tuple(indices), notes
-        self._frame = WatchedFrame(viewer, image)
+        self._frame = WatchedFrame(viewer, image, self.cancel)  # the next frame's masks are not faded
         self._faded: list[Labels] = []
         self._hidden: Points | None = None  # texts that are hidden until there are others
         self._written: list[Labels] = []
         self._told: set[int] = set()  # frames whose texts are on the canvas
-        image.events.data.connect(self.cancel)  # another frame's masks are not faded
 
     @property
     def fault(self) -> str:
@@ -214,14 +221,16 @@ class Results:
         texts = _texts_of(self.viewer, self.image)
         # a still's were hidden as the run began; a cine's are hidden by nobody but the user
         if texts is not None and self._written and self.image.ndim == 2:
-            self._hidden, texts.visible = None, True
+            self._hidden = None
+            _show_texts(texts, self.image)
 
-    def cancel(self, _event: Any = None) -> None:
+    def cancel(self) -> None:
         """Take back the fading: what was there before still holds."""
         for labels in self._faded:
             _unfade(labels)
         if self._hidden is not None and not self._written:
-            self._hidden.visible = True
+            _show_texts(self._hidden, self.image)
+        self._faded, self._hidden = [], None
 
     def fail(self, reason: str) -> None:
         """Leave the old mask faded, and say on the canvas that this run failed."""
@@ -230,7 +239,8 @@ class Results:
             return
         data, options, _ = message_to_layer(f"segmentation failed: {reason}", self.image)
         _set_texts(texts, data, options["features"])
-        self._hidden, texts.visible = None, True
+        self._hidden = None
+        _show_texts(texts, self.image)
 
     def _put_in_still(self, prediction: Prediction) -> None:
         free = [labels for labels in nodes_of(self.viewer, self.image) if not is_painted(labels)]
@@ -312,6 +322,13 @@ def _set_texts(texts: Points, data: NDArray[np.float64], features: dict[str, lis
     texts.text.color = {"feature": "text_colour"}
     if not shown:
         texts.visible = False
+
+
+def _show_texts(texts: Points, image: Image) -> None:
+    """Show texts again that were hidden for a run, but over no other image."""
+    texts.visible = bool(image.visible)
+    if not image.visible:
+        texts.metadata[HIDDEN_KEY] = True
 
 
 def _add(viewer: ViewerModel, layer: Layer, image: Image) -> None:

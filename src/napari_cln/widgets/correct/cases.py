@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ..._layers import (
     IMAGE_KEY,
     KEY,
+    PATIENT_KEY,
     LayerKind,
     cine_to_layer,
     frame_to_layer,
@@ -33,7 +34,7 @@ from ...folder.dataset import TrainingFolder, home_of
 from ...folder.readers import read_annotation, read_reading, readers_of
 from ...types import Annotation, Case, Frame
 from ..common.in_view import BESIDE, fit_view
-from ..common.results import nodes_of
+from ..common.results import left_event, nodes_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -42,10 +43,6 @@ if TYPE_CHECKING:
 
 REDRAWN = (LayerKind.DIFFERENCE, LayerKind.READING, LayerKind.SKETCH)
 """Layers beside a mask that stay with the layers of the open frame, and are filled anew or hidden."""
-PATIENT_KEY = "napari-cln patient"
-"""Key in an Image layer's metadata for the patient that a reader typed: it goes where the picture goes."""
-MOST_UNPAINTED = 20
-"""Frames without strokes that are kept aside."""
 
 
 def add_mask(viewer: ViewerModel, image: Image, masks: NDArray[np.uint8] | None = None) -> Labels:
@@ -139,7 +136,8 @@ class CaseKey(NamedTuple):
 class CaseOpener:
     """Opens one frame of the training folder at a time, on the same two layers: others take napari a second.
 
-    Frames with strokes are put aside with their undo history, on layers that no window shows.
+    Frames with strokes, or with something unsaved, are put aside with their undo history, on layers that no
+    window shows.
 
     Attributes
     ----------
@@ -157,7 +155,6 @@ class CaseOpener:
         self._left_size: tuple[object, ...] | None = None  # of the frame that the shell has shown
         self._redrawn: list[Layer] = []  # of the shell
         self._aside: dict[CaseKey, list[Layer]] = {}
-        self._unpainted: list[CaseKey] = []  # of those put aside
         self._ahead: dict[CaseKey, tuple[Case, Annotation]] = {}
 
     @property
@@ -186,7 +183,6 @@ class CaseOpener:
         layers = self._aside.pop(key, None)
         if layers is None:
             return None
-        self._unpainted = [other for other in self._unpainted if other != key]
         image, labels = layers[0], next(layer for layer in layers if isinstance(layer, Labels))
         shell = self._shell_there()
         if shell is not None and _is_like(shell[0], image.rgb) and _single(layers):
@@ -245,7 +241,10 @@ class CaseOpener:
         self._ahead = found
 
     def leave(self, keep: bool) -> None:
-        """Take leave of the open frame, or put it aside; its layers may serve the next one."""
+        """Take leave of the open frame, or put it aside; its layers may serve the next one.
+
+        Work on it has no place on these layers any more, though they show it until the next one comes.
+        """
         image, self.image = self.image, None
         key, self.key = self.key, None
         shell = self._shell_there()
@@ -255,7 +254,7 @@ class CaseOpener:
         self._shell, self._left_size, self._redrawn = None, None, []
         if image is None or image not in self.viewer.layers:
             return
-        masks = self.desk.of_image(image)
+        left_event(image)()
         layers = [image, *nodes_of(self.viewer, image)]
         layers += [layer for layer in layers_of(image, self.viewer.layers) if layer not in layers]
         again = [layer for layer in layers if layer.metadata.get(KEY) in REDRAWN]
@@ -274,11 +273,6 @@ class CaseOpener:
                 self.viewer.layers.remove(layer)
         if keep and key is not None:
             self._aside[key] = [layer for layer in layers if layer not in again]
-            if not any(mask.touched for mask in masks):
-                self._unpainted.append(key)
-            for former in self._unpainted[:-MOST_UNPAINTED]:
-                self._aside.pop(former, None)
-            self._unpainted = self._unpainted[-MOST_UNPAINTED:]
 
     def close(self, keep: bool) -> None:
         """Take leave of the open frame, or put it aside; its layers serve no other one."""
@@ -304,7 +298,6 @@ class CaseOpener:
             if not is_unsaved(self._aside[key][0]):
                 for labels in [layer for layer in self._aside.pop(key) if isinstance(layer, Labels)]:
                     self.desk.hand_over(labels)
-        self._unpainted = [key for key in self._unpainted if key in self._aside]
         here = self.key is not None and self.key.folder == folder and self.key.case_id in case_ids
         if not here or self.image is None or is_unsaved(self.image):
             return False
@@ -315,7 +308,7 @@ class CaseOpener:
         """Hand what two layers hold over to two others, which no window shows."""
         options = space_of(image) | {"name": image.name, "rgb": image.rgb, "metadata": image.metadata}
         aside = Image(image.data, **options)
-        mask = Labels(labels.data, **space_of(labels), name=labels.name, metadata=labels.metadata)
+        mask = Labels(labels.data.copy(), **space_of(labels), name=labels.name, metadata=labels.metadata)
         mask.selected_label, mask.features = labels.selected_label, labels.features
         self.desk.hand_over(labels, aside, mask)
         exchange_strokes(labels, mask)

@@ -505,6 +505,8 @@ class Filing(QObject):
             return
         held, self._held = self._held, {}
         for mask, unnamed in held.items():
+            if not mask.is_alive:
+                continue  # its layer was deleted
             if home_elsewhere(mask.frame, self.folder):
                 self._held[mask] = unnamed  # until that folder is opened again
                 continue

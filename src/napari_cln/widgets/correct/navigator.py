@@ -355,9 +355,9 @@ class Routes:
         return all(image is opened for image in frame_layers(self._navigator.viewer.layers))
 
     def begin(self) -> None:
-        """Show the first frame of the training folder that waits for a decision, over no other image."""
+        """Show the first frame of the training folder that waits for a decision, where no image is open."""
         first = self._work.next_undecided(None) or next(iter(self._work.ids), None)
-        if first is not None and self.is_free:
+        if first is not None and not frame_layers(self._navigator.viewer.layers):
             self._open_case(first)
 
     def go_on(self) -> bool:

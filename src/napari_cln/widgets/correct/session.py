@@ -13,13 +13,13 @@ from napari.layers import Image, Labels
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer
 
+from ..._layers import PATIENT_KEY
 from ...folder.dataset import TrainingFolder
 from ...folder.readers import ReadingPair
 from ...types import Node, Status
 from ..common.failures import words_of
 from ..common.parts import OPEN_FIRST, Signal
 from ..common.turns import Stages, Turns
-from .cases import PATIENT_KEY
 from .filing import NO_FOLDER, NO_NAME, Filing, SaveRequest
 from .ledger import PackedMasks, Said, Typed, follow_nodes
 from .navigator import Navigator, Routes
@@ -96,7 +96,7 @@ class Session(QObject):
         self.navigator.changed.connect(self.changed)
         self.filing.saved.connect(self._take_saved)
         self.work.changed.connect(self.changed)
-        self.work.found.connect(self.routes.begin)
+        self.work.found.connect(self._begin_walk)
 
     @property
     def mask(self) -> PaintedMask | None:
@@ -208,6 +208,10 @@ class Session(QObject):
             self.navigator.find()
             if was_open:
                 self.routes.begin()
+
+    def _begin_walk(self) -> None:
+        self.turns.finish()  # a frame that the reader asked for may be on its way
+        self.routes.begin()
 
     def bring_saved(self) -> None:
         """Put what the training folder has of this frame onto the canvas; one step of undo."""

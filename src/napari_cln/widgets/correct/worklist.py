@@ -134,7 +134,10 @@ class WorkList(QObject):
         take_units(units)
         if folder is self._folder:
             self.items = {item.id: item for item in items} | self.items  # what was saved meanwhile is newer
-            self.changed.emit()
+            if self.chosen == WorkFilter() and self.ids:  # with frames of which no record can be read
+                self.changed.emit()
+            else:  # chosen before there was anything to choose among
+                self.choose(self.chosen)
             self.found.emit()
 
 

@@ -26,9 +26,12 @@ from ..._layers import (
     link,
     overlay_to_layer,
     readings_of,
+    said_by_user,
+    say_again,
     scan_area_to_layer,
     source_to_layer,
 )
+from ..._layers.space import LayerOptions
 from ...errors import ClnError, FrameReadError, counted
 from ...imaging.channels import despeckle
 from ...imaging.overlay import read_marks
@@ -166,6 +169,7 @@ class FramesSession(QObject):
             self.told.emit(str(error), "bad")
             return None
         image = Image(data, **options)
+        self._stash.give_back(path, image)
         self.viewer.add_layer(image)
         self.viewer.reset_view()
         return image
@@ -376,7 +380,7 @@ class LayerStash:
     """Takes the layers of a frame off the viewer and puts the same objects back.
 
     Painted layers stay until the window closes; of those that were only predicted, the last
-    few.
+    few. What the user has said of a frame (scan area, scale, patient) stays without its layers too.
     """
 
     def __init__(self, viewer: ViewerModel, n_unpainted: int = 20) -> None:
@@ -384,6 +388,7 @@ class LayerStash:
         self._n_unpainted = n_unpainted
         self._kept: dict[Path, list[Layer]] = {}
         self._painted: set[Path] = set()
+        self._said: dict[Path, LayerOptions] = {}
 
     def __contains__(self, path: Path) -> bool:
         return path in self._kept
@@ -396,6 +401,7 @@ class LayerStash:
 
     def put(self, path: Path, image: Image) -> None:
         """Take an Image and all that belongs to it off the viewer."""
+        self._said[path] = said_by_user(image)
         if image not in self.viewer.layers:
             return
         self.adopt(image)
@@ -420,6 +426,11 @@ class LayerStash:
         for layer in layers:
             self.viewer.add_layer(layer)
         return next((layer for layer in layers if isinstance(layer, Image)), None)
+
+    def give_back(self, path: Path, image: Image) -> None:
+        """Say of a frame that was read anew what the user had said of it."""
+        if path in self._said:
+            say_again(image, self._said[path])
 
 
 def _is_edited(labels: Labels) -> bool:

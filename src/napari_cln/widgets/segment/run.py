@@ -102,6 +102,7 @@ class SegmentRun(QObject):
         self._results = {task: Results(viewer, task.image, task.indices, notes) for task in tasks}
         self._failed: list[FrameError] = []
         self._begun, self._flush_took_ms, self._ended = perf_counter(), 0, False
+        self._lost = ""  # why a result had no place
         self._flush, self._rest = QTimer(self), QTimer(self)
         for timer, action in ((self._flush, self._flush_all), (self._rest, self._finish)):
             timer.setSingleShot(True)
@@ -132,7 +133,7 @@ class SegmentRun(QObject):
 
     @property
     def _fault(self) -> str:
-        return next((results.fault for results in self._results.values() if results.fault), "")
+        return self._lost or next((results.fault for results in self._results.values() if results.fault), "")
 
     def _take(self, item: Item) -> None:
         if isinstance(item, Started):
@@ -142,6 +143,7 @@ class SegmentRun(QObject):
         task, result = item
         results = self._results[task]
         if results.fault:
+            self._lost = results.fault
             self.stop()
             return
         if isinstance(result, Followed):
@@ -172,6 +174,7 @@ class SegmentRun(QObject):
         self._ended = True
         frames = counted(self.done, "frame")
         if self._fault:
+            self._take_back()
             self.told.emit(f"Stopped after {frames}: {self._fault}.", "info", self.image)
         elif self._failed:
             unread = all(isinstance(error, FrameReadError) for error in self._failed)
@@ -185,13 +188,18 @@ class SegmentRun(QObject):
         self._ended = True
         reason = words_of(error)
         for results in self._results.values():
-            if not results.fault and not results.has_written:
+            if results.fault:
+                results.cancel()
+            elif not results.has_written:
                 results.fail(reason)
         self.told.emit(f"{prefix}{reason}", "bad", self.image)
 
-    def _abort(self) -> None:
+    def _take_back(self) -> None:
         for results in self._results.values():
             results.cancel()
+
+    def _abort(self) -> None:
+        self._take_back()
         self._end()
         if not self._fault:
             self.told.emit(f"Cancelled after {self.done} of {counted(self.total, 'frame')}.", "info", None)
