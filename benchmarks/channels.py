@@ -23,6 +23,7 @@ def channels(frames: int | None) -> Iterator[Told]:
 
     ``frames`` are the nodes of the test; the trainings have twice as many and a fifth as many to validate.
     """
+    from napari_cln.annotation import Annotation
     from napari_cln.imaging.channels import measured_channels
     from napari_cln.phantom import simulate
     from napari_cln.phantom.flow import flow_log_ratio
@@ -33,7 +34,7 @@ def channels(frames: int | None) -> Iterator[Told]:
     from napari_cln.training.run import _best_of
     from napari_cln.training.scoring import score_frames
     from napari_cln.training.start import starting_point
-    from napari_cln.types import Annotation, ColourFlow, Frame, PrepareConfig
+    from napari_cln.types import ColourFlow, Frame, PrepareConfig
 
     n = frames or 800
     parts = (2 * n, n // 5, n)

@@ -21,9 +21,10 @@ from matplotlib.figure import Figure
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 
 from measure_default import busi
+from napari_cln.annotation import Annotation
 from napari_cln.network.inference import Segmenter
 from napari_cln.study.statistics.metrics import dice
-from napari_cln.types import Annotation, Prediction
+from napari_cln.types import Prediction
 
 COLUMNS = 6
 

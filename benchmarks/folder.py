@@ -18,10 +18,11 @@ import numpy as np
 from msgspec import structs
 from PIL import Image
 
+from napari_cln.annotation import Annotation, Node
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.pictures import encode_png
 from napari_cln.folder.record import encode_record
-from napari_cln.types import Annotation, Frame, Node
+from napari_cln.types import Frame
 
 REAL = Path(__file__).parents[1] / "tests" / "data" / "folder" / "images" / "neck_00.png"
 SHAPE = (720, 960)

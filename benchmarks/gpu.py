@@ -28,6 +28,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from napari_cln.annotation import Annotation
 from napari_cln.imaging.preprocessing import prepare
 from napari_cln.io.sources import read_frames
 from napari_cln.models.config import YNetConfig
@@ -42,7 +43,7 @@ from napari_cln.training.augmentation import augment
 from napari_cln.training.data import Samples, Store
 from napari_cln.training.loss import Objective
 from napari_cln.training.recipes import Recipe
-from napari_cln.types import Annotation, Frame
+from napari_cln.types import Frame
 
 PIXELS, SCORE = 0.001, 0.005
 """Share of the mask's pixels that may change sides, and by how much a score may."""

@@ -20,6 +20,7 @@ from msgspec import structs
 from numpy.typing import NDArray
 from PIL import Image
 
+from napari_cln.annotation import Annotation, Node
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.readers import pair_readings, save_reading
 from napari_cln.folder.record import encode_record
@@ -27,7 +28,7 @@ from napari_cln.imaging.measurement import measure_nodes, split_nodes
 from napari_cln.network.inference import Segmenter
 from napari_cln.network.model import YNet
 from napari_cln.phantom import simulate
-from napari_cln.types import Annotation, Frame, Node
+from napari_cln.types import Frame
 from speed import TINY, batch_of
 
 PLOT = Path(__file__).parents[1] / "docs" / "images" / "growth.png"

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from napari_cln.annotation import Annotation
 from napari_cln.errors import ClnError, ConflictError
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.formats.exchange import import_study
@@ -31,7 +32,7 @@ from napari_cln.imaging.burned_in import find_text
 from napari_cln.io.sources import find_sources, open_source
 from napari_cln.io.volumes import encode_volume
 from napari_cln.server.samples import StudySamples
-from napari_cln.types import Annotation, Box, Frame
+from napari_cln.types import Box, Frame
 
 NAMES = (
     "Huber Anna",

@@ -34,12 +34,12 @@ from scipy import ndimage
 from skimage.draw import polygon2mask
 from skimage.measure import approximate_polygon, find_contours, regionprops
 
+from napari_cln.annotation import Annotation, Node
 from napari_cln.compat.window import camera_of
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.readers import read_annotation
 from napari_cln.phantom import simulate
 from napari_cln.study.statistics.metrics import dice
-from napari_cln.types import Annotation, Node
 from napari_cln.widgets.correct.dock import CorrectDock
 from window import Lateness, Paints, settle, spread, wait_for
 

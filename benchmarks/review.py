@@ -63,12 +63,12 @@ def detection(frames: int | None) -> Iterator[Row]:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
+    from napari_cln.annotation import Annotation
     from napari_cln.network.inference import segment
     from napari_cln.network.weights import load_model
     from napari_cln.phantom import simulate
     from napari_cln.study.average_precision import average_precisions
     from napari_cln.study.matching import compare
-    from napari_cln.types import Annotation
 
     n = frames or 200
     rows, truths, finds, images = [], [], [], []
@@ -272,13 +272,13 @@ def hospitals(frames: int | None) -> Iterator[Row]:
     """Two hospitals with a machine each: a line each, and folds that keep them apart."""
     from dataclasses import replace
 
+    from napari_cln.annotation import Annotation, Case
     from napari_cln.folder.split.deal import hospital_folds
     from napari_cln.network.inference import segment
     from napari_cln.network.weights import load_model
     from napari_cln.phantom import simulate
     from napari_cln.study.evaluation import evaluate_rows
     from napari_cln.study.matching import compare
-    from napari_cln.types import Annotation, Case
 
     n, network, rows, cases = frames or 60, load_model(), [], []
     for hospital, machine, first_seed in (("A", "ge-like", 800_000), ("B", "philips-like", 810_000)):

@@ -21,6 +21,7 @@ import torch
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
 
+from napari_cln.annotation import Annotation
 from napari_cln.folder.simulated import simulate_folder
 from napari_cln.models.card import ModelCard
 from napari_cln.network.model import YNet, YNetConfig
@@ -32,7 +33,6 @@ from napari_cln.training.augmentation import augment
 from napari_cln.training.data import Batch, Samples, order
 from napari_cln.training.loss import Objective
 from napari_cln.training.recipes import Recipe
-from napari_cln.types import Annotation
 
 TICK_MS = 5
 

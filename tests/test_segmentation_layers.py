@@ -13,12 +13,12 @@ from PIL import Image as Pillow
 
 from napari_cln import _napari
 from napari_cln._layers import image_of
+from napari_cln.annotation import Node
 from napari_cln.errors import ExportError, FrameReadError
 from napari_cln.io.dicom.objects.findings import FrameFindings, ImageIdentity, encode
 from napari_cln.io.dicom.objects.segmentation import read_segmentation, segmentation_of
 from napari_cln.io.sources import open_source
 from napari_cln.io.volumes import encode_volume, read_volume
-from napari_cln.types import Node
 
 STILL, CINE = "US1_J2KR.dcm", "examples_ybr_color.dcm"
 

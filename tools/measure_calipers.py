@@ -25,6 +25,7 @@ from scipy import ndimage
 from skimage.measure import label
 
 from measure_default import busi, drawn
+from napari_cln.annotation import Annotation
 from napari_cln.imaging.calipers import HINTS, Axis, Calipers, Hint
 from napari_cln.imaging.crosses import find_calipers
 from napari_cln.imaging.measurement import measure
@@ -35,7 +36,7 @@ from napari_cln.phantom import simulate
 from napari_cln.phantom.simulation import Scene
 from napari_cln.study.statistics.intervals import bootstrap, proportion
 from napari_cln.study.statistics.metrics import dice
-from napari_cln.types import Annotation, Estimate, Frame
+from napari_cln.types import Estimate, Frame
 from napari_cln.workflow.pseudo import outline_calipers
 
 SMALLEST = 20.0

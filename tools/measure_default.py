@@ -23,6 +23,7 @@ from scipy.special import expit, logit
 from skimage.measure import label
 
 from laid_in import laid_in
+from napari_cln.annotation import Annotation, Node
 from napari_cln.io.sources import open_source, read_frame
 from napari_cln.models.card import DoubtModel, Figure, ModelCard, ModelComparison
 from napari_cln.network.doubt import chance_of_failure, fit_doubt
@@ -45,7 +46,7 @@ from napari_cln.training.data import Samples, target_of
 from napari_cln.training.novelty import fit_novelty
 from napari_cln.training.recipes import Recipe
 from napari_cln.training.scoring import FAILED, HOLDS, fit_temperature
-from napari_cln.types import Annotation, Estimate, Frame, Node, PrepareConfig, Truth
+from napari_cln.types import Estimate, Frame, PrepareConfig, Truth
 
 NAN = float("nan")
 SEEDS = {"train": 1_000_000, "validation": 2_000_000, "test": 3_000_000}

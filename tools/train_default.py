@@ -60,6 +60,7 @@ from measure_default import (
     usgra,
     validation_sources,
 )
+from napari_cln.annotation import Annotation
 from napari_cln.imaging.scan_area import is_sector
 from napari_cln.models.card import LIMITS, Figure, ModelCard, TrainingData
 from napari_cln.network.inference import Segmenter
@@ -72,7 +73,6 @@ from napari_cln.training.data import Samples
 from napari_cln.training.loop import fit
 from napari_cln.training.recipes import LossTerms, Recipe
 from napari_cln.training.scoring import Limits, fit_limits, score_frames, trade_off
-from napari_cln.types import Annotation
 
 ROOT = Path(__file__).parents[1]
 LOG = ROOT / "benchmarks" / "results" / "default.jsonl"

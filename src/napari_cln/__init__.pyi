@@ -1,3 +1,4 @@
+from .annotation import Annotation, Case, Node
 from .batch.job import FrameResult
 from .errors import (
     ClnError,
@@ -42,18 +43,7 @@ from .study.fusion import Fusion, fit_fusion, fuse, read_fusion
 from .study.report import write_report
 from .training.config import PretrainConfig, TrainConfig
 from .training.run import train
-from .types import (
-    Annotation,
-    Case,
-    ColourFlow,
-    Estimate,
-    Explanation,
-    Frame,
-    Node,
-    Prediction,
-    PrepareConfig,
-    Region,
-)
+from .types import ColourFlow, Estimate, Explanation, Frame, Prediction, PrepareConfig, Region
 from .workflow.evaluate import EvaluationStep, evaluate_folder
 from .workflow.pretrain import pretrain
 from .workflow.promote import promote

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_cln.annotation import Annotation, Node
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.screens import confirm_screens, unseen_screens
-from napari_cln.types import Annotation, Box, Frame, Node, Region
+from napari_cln.types import Box, Frame, Region
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,8 @@ from napari_cln.disk.locks import lock
 from napari_cln.folder.formats.exchange import import_study
 from napari_cln.folder.health.repair import repair_all
 from napari_cln.folder.readers import save_reading
-from napari_cln.types import Annotation, Frame, Node
+from napari_cln.annotation import (Annotation, Node)
+from napari_cln.types import (Frame)
 for line in sys.stdin:
     order = json.loads(line)
     if "wait" in order:

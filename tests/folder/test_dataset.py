@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from napari_cln.annotation import Annotation, Node
 from napari_cln.disk.user import config_folder, hashed_key, pseudonym
 from napari_cln.errors import ConflictError, DatasetError
 from napari_cln.folder.dataset import TrainingFolder, read_not_judged
@@ -21,7 +22,7 @@ from napari_cln.folder.health.repair import repair_all
 from napari_cln.folder.pictures import hash_pixels
 from napari_cln.folder.readers import save_reading
 from napari_cln.folder.state import maker_of
-from napari_cln.types import Annotation, Frame, Node, Region
+from napari_cln.types import Frame, Region
 
 
 def record_of(study, case):

@@ -6,6 +6,7 @@ import random
 import numpy as np
 import pytest
 
+from napari_cln.annotation import Annotation, Node
 from napari_cln.cli import main
 from napari_cln.disk.seals import sealed, with_checksum
 from napari_cln.errors import ClnError, DatasetError, ExportError
@@ -18,7 +19,7 @@ from napari_cln.folder.readers import pair_readings, pair_truths, read_annotatio
 from napari_cln.folder.screens import confirm_screens, contact_sheet, unseen_screens
 from napari_cln.folder.split.frozen import SEAL, frozen_split
 from napari_cln.training.data import Samples
-from napari_cln.types import Annotation, Frame, Node, PrepareConfig
+from napari_cln.types import Frame, PrepareConfig
 
 ODD = (
     None, True, False, 0, 1, -1, 256, 10**30, 0.5, -0.0, 1e-320, 1e308, "", "x", "\ud800", "a\0b", "../../x",

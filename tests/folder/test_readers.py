@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
+from napari_cln.annotation import Node
 from napari_cln.errors import ConflictError, DatasetError
 from napari_cln.folder.decisions import adjudicate, undecided
 from napari_cln.folder.health.check import check_study
@@ -20,7 +21,6 @@ from napari_cln.folder.readers import (
 )
 from napari_cln.study.statistics.agreement import kappa
 from napari_cln.study.statistics.metrics import dice
-from napari_cln.types import Node
 
 
 @pytest.fixture

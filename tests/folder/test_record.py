@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import napari_cln
+from napari_cln.annotation import Annotation
 from napari_cln.disk.seals import flip_text_back
 from napari_cln.disk.user import image_key
 from napari_cln.errors import DatasetError
@@ -25,7 +26,6 @@ from napari_cln.folder.record import (
     now,
 )
 from napari_cln.io.sources import read_frame
-from napari_cln.types import Annotation
 
 ODD = (
     None, True, False, 0, 1, -1, 256, 10**30, 0.5, -0.0, 1e-320, 1e308, "", "x", "\ud800", "a\0b", "../../x",

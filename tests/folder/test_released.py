@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_cln.annotation import Annotation
 from napari_cln.cli import main
 from napari_cln.errors import ConflictError, DatasetError
 from napari_cln.folder.dataset import TrainingFolder
@@ -20,7 +21,7 @@ from napari_cln.folder.readers import read_annotation, read_reading, readers_of,
 from napari_cln.folder.record import Provenance, TextReading, encode_record
 from napari_cln.folder.screens import confirm_screens, unseen_screens
 from napari_cln.folder.text import release_frame, waiting_frames
-from napari_cln.types import Annotation, Frame
+from napari_cln.types import Frame
 
 TEXT = ((150, 10, 180, 90),)
 AREAS = {"whole": (0, 0, 224, 224), "cut": (10, 10, 214, 204)}

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from napari_cln.annotation import Annotation, Node
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.worklist import WorkFilter, patient_of, read_worklist
-from napari_cln.types import Annotation, Frame, Node
+from napari_cln.types import Frame
 
 STATES = {"predicted": "", "accepted": "r1", "rejected": "r2"}
 

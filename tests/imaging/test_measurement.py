@@ -8,8 +8,9 @@ from ellipses import ellipse
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from napari_cln.annotation import Annotation
 from napari_cln.imaging.measurement import measure, measure_nodes, spacing_of, split_nodes
-from napari_cln.types import Annotation, Frame, Region
+from napari_cln.types import Frame, Region
 
 
 def box_mask(shape: tuple[int, int], *box: int) -> np.ndarray:

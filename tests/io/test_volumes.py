@@ -9,10 +9,10 @@ import nibabel
 import numpy as np
 import pytest
 
+from napari_cln.annotation import Node
 from napari_cln.errors import ExportError, FrameReadError
 from napari_cln.io.sources import find_sources, read_frame
 from napari_cln.io.volumes import VOLUME_ENDINGS, encode_volume, read_volume
-from napari_cln.types import Node
 
 pytestmark = pytest.mark.slow  # its frames take seconds to make
 

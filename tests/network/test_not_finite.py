@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from napari_cln import segment_to_folder
+from napari_cln.annotation import Annotation
 from napari_cln.errors import PredictionError
 from napari_cln.imaging.preprocessing import prepare
 from napari_cln.models.card import ModelCard
@@ -25,7 +26,7 @@ from napari_cln.network.model import YNet, YNetConfig
 from napari_cln.network.weights import save_model
 from napari_cln.phantom import simulate
 from napari_cln.study.evaluation import EvaluationConfig, evaluate
-from napari_cln.types import Annotation, Frame, Prediction
+from napari_cln.types import Frame, Prediction
 
 SMALL = {"width": 0.125, "decoder_width": 8}
 HUGE = 1e38

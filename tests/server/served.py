@@ -14,9 +14,10 @@ from urllib.parse import quote_plus, urlparse
 import numpy as np
 from PIL import Image
 
+from napari_cln.annotation import Annotation
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.screens import confirm_screens, unseen_screens
-from napari_cln.types import Annotation, Frame
+from napari_cln.types import Frame
 
 LIMIT = "--limit-of-a-part"
 

@@ -18,13 +18,14 @@ import pytest
 import SimpleITK as sitk
 from served import Slicer, judged_by_nobody, start
 
+from napari_cln.annotation import Annotation, Node
 from napari_cln.errors import RunError
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.health.check import check_study
 from napari_cln.io.volumes import decode_volume, encode_volume
 from napari_cln.server import serve
 from napari_cln.server.samples import StudySamples, score_name
-from napari_cln.types import Annotation, Frame, Node
+from napari_cln.types import Frame
 
 
 def shape_l(shape=(224, 224), value: int = 1) -> np.ndarray:

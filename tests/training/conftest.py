@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from napari_cln.annotation import Annotation
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.models.card import ModelCard
 from napari_cln.network.model import YNet, YNetConfig
@@ -16,7 +17,6 @@ from napari_cln.network.weights import save_model
 from napari_cln.phantom import simulate
 from napari_cln.training.data import MAX_NODES, Samples
 from napari_cln.training.recipes import Recipe
-from napari_cln.types import Annotation
 
 SIZE = 64
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from napari_cln.annotation import Annotation, Node
 from napari_cln.errors import RunError
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.formats.exchange import import_study
@@ -20,7 +21,7 @@ from napari_cln.training.data import Batch, Samples
 from napari_cln.training.loop import fit
 from napari_cln.training.run import _measured
 from napari_cln.training.start import starting_point
-from napari_cln.types import Annotation, Frame, Node, PrepareConfig
+from napari_cln.types import Frame, PrepareConfig
 
 
 @pytest.fixture

@@ -214,9 +214,9 @@ def test_frames_that_were_removed_meanwhile_are_named(study, stopped, config, tm
 
 
 def test_frames_that_were_added_meanwhile_wait_for_the_next_run(study, stopped, config, finished, tmp_path):
+    from napari_cln.annotation import Annotation
     from napari_cln.folder.dataset import TrainingFolder
     from napari_cln.phantom import simulate
-    from napari_cln.types import Annotation
 
     copy = tmp_path / "copy"
     shutil.copytree(study.path, copy)

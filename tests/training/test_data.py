@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from napari_cln.annotation import Annotation, Node
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.phantom import simulate
 from napari_cln.training import data as data_module
 from napari_cln.training.augmentation import augment, hide_cells
 from napari_cln.training.data import Batch, Samples, Store, order, target_of
-from napari_cln.types import Annotation, Frame, Node, PrepareConfig
+from napari_cln.types import Frame, PrepareConfig
 
 
 def annotation(**changes) -> Annotation:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from napari_cln.annotation import Annotation, Node
 from napari_cln.network.model import YNet, YNetConfig
 from napari_cln.study.matching import judged_part
 from napari_cln.training.augmentation import augment
@@ -13,7 +14,7 @@ from napari_cln.training.data import NOT_JUDGED, Batch, Samples
 from napari_cln.training.loss import Objective
 from napari_cln.training.recipes import LossTerms
 from napari_cln.training.scoring import score_frames
-from napari_cln.types import Annotation, Frame, Node, Prediction, PrepareConfig
+from napari_cln.types import Frame, Prediction, PrepareConfig
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from napari_cln.annotation import Annotation
 from napari_cln.errors import RunError, SplitError
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.record import Provenance
@@ -21,7 +22,6 @@ from napari_cln.training.data import Samples
 from napari_cln.training.recipes import Recipe
 from napari_cln.training.run import TrainConfig, train
 from napari_cln.training.run_folder import Compared, End, Epoch, Event, RunFolder, Start
-from napari_cln.types import Annotation
 
 
 @pytest.fixture(scope="module")

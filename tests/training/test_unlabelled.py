@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from napari_cln.annotation import Annotation
 from napari_cln.errors import RunError
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.record import Provenance
@@ -36,7 +37,7 @@ from napari_cln.training.unlabelled import (
     simulated_samples,
     weighed,
 )
-from napari_cln.types import Annotation, Frame
+from napari_cln.types import Frame
 
 
 def unmasked(samples: Samples) -> Samples:

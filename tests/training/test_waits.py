@@ -10,6 +10,7 @@ import torch
 from scipy import ndimage
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from napari_cln.annotation import Annotation
 from napari_cln.imaging.measurement import TOUCHING
 from napari_cln.network.model import YNetConfig
 from napari_cln.network.u_shaped import network_of
@@ -21,7 +22,6 @@ from napari_cln.training.loss import Objective, Restoration
 from napari_cln.training.patches import label_on_device, patches_of
 from napari_cln.training.recipes import Recipe
 from napari_cln.training.unlabelled import Teacher
-from napari_cln.types import Annotation
 
 SMALL = YNetConfig(trunk="u", width=0.125)
 RECIPES = {

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_cln.annotation import Annotation
 from napari_cln.cli import main
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.formats.exchange import import_study
 from napari_cln.folder.record import FROM_CALIPERS, Provenance
 from napari_cln.phantom import Screen, draw_calipers
-from napari_cln.types import Annotation, Frame
+from napari_cln.types import Frame
 from napari_cln.workflow.pseudo import outline_calipers
 
 TISSUE = [

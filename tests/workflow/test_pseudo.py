@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from napari_cln.annotation import Annotation
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.health.check import check_study
 from napari_cln.folder.screens import confirm_screens, unseen_screens
@@ -18,7 +19,6 @@ from napari_cln.network.ensemble import Ensemble
 from napari_cln.network.inference import Segmenter, segment
 from napari_cln.network.weights import load_model
 from napari_cln.phantom import simulate
-from napari_cln.types import Annotation
 from napari_cln.workflow.pseudo import PseudoStep, _agrees, _members, _reason_against, pseudo_label
 
 pytestmark = pytest.mark.slow

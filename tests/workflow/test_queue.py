@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from napari_cln.annotation import Annotation, Node
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.readers import save_reading
-from napari_cln.types import Annotation, Frame, Node
+from napari_cln.types import Frame
 from napari_cln.workflow.queue import describe_agreement, find_undecided, suggest_frames
 
 

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from napari_cln import read_frame, simulate
+from napari_cln.annotation import Annotation, Case
 from napari_cln.folder.dataset import TrainingFolder, as_recorded
 from napari_cln.folder.readers import read_annotation
 from napari_cln.folder.record import Provenance, Source
 from napari_cln.imaging.preprocessing import prepare
 from napari_cln.network.inference import Segmenter, segment
-from napari_cln.types import Annotation, Case, Frame, PrepareConfig
+from napari_cln.types import Frame, PrepareConfig
 from napari_cln.workflow.segment import segment_to_folder
 
 SCREENS = Path(__file__).parents[1] / "data" / "overlay_pairs" / "shown"

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..annotation import Annotation, Node
 from ..errors import DatasetError
 from ..imaging.measurement import Measurement, painted_ids
 from ..study.reading import digest, size_columns
-from ..types import Annotation, Frame, Node, Prediction, Status
+from ..types import Frame, Prediction, Status
 from .predictions import readings_of
 from .space import KEY
 

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..annotation import Annotation
 from ..errors import DatasetError, ExportError, FrameReadError
 from ..io.sources import open_source, refers_to_images
 from ..io.terms import Segment
 from ..io.volumes import VOLUME_ENDINGS, encode_volume, read_volume
 from ..study.reading import digest
-from ..types import Annotation, Frame, Prediction
+from ..types import Frame, Prediction
 from .annotations import DRAWN_KEY, DrawnFrame, annotation_from_layer
 from .frames import source_to_layer
 from .predictions import labels_options

@@ -26,6 +26,7 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID
 
+from ..annotation import Node
 from ..disk.atomic import write_atomically
 from ..errors import ClnError, ExportError, FrameReadError
 from ..imaging.measurement import Measurement, measure, spacing_of
@@ -40,7 +41,7 @@ from ..io.dicom.objects.findings import (
 from ..io.dicom.objects.report import report_of
 from ..io.dicom.objects.segmentation import segmentation_of
 from ..io.sources import FrameSource, is_dicom_image, open_source
-from ..types import UNLIKE_TRAINING_DATA, Node
+from ..types import UNLIKE_TRAINING_DATA
 from .names import NamedSource, object_path, picture_path
 from .rows import read_rows
 

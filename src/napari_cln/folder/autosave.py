@@ -20,12 +20,13 @@ import numpy as np
 from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
+from ..annotation import Annotation
 from ..disk.atomic import MAX_JSON_BYTES, keep_former, read_bytes, write_atomically
 from ..disk.schema import SchemaError, decode_json
 from ..disk.seals import encode_checked, flip_text_back, is_amiss
 from ..disk.user import config_folder
 from ..errors import DatasetError
-from ..types import Annotation, Frame, Status
+from ..types import Frame, Status
 from .layout import Layout, checked_id
 from .pictures import encode_png, read_png
 from .record import CaseId, Name, NodeEntry, NoteText, Seconds, node_entry, now

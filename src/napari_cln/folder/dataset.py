@@ -20,12 +20,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..annotation import Annotation, Case
 from ..disk.atomic import is_there, read_bytes, sweep, without_collection
 from ..disk.locks import HeldError, lock
 from ..errors import ConflictError, DatasetError
 from ..imaging.burned_in import clean_frame, paint_boxes
 from ..imaging.measurement import Measurement, measure_nodes
-from ..types import NOT_JUDGED, Annotation, Case, Frame
+from ..types import NOT_JUDGED, Frame
 from .autosave import Autosave
 from .commits import commit, former_labels, keep_rival
 from .description import DatasetFile

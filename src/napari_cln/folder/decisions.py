@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ..annotation import FINISHED, Annotation, Case
 from ..errors import DatasetError
-from ..types import FINISHED, Annotation, Case
 from .dataset import TrainingFolder
 from .readers import ReadingPair, read_pairs
 from .record import Provenance

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..types import Case, Doubt
+from ..annotation import Case
+from ..types import Doubt
 
 NEIGHBOURS = 5
 """Frames before and after a suggested one that are not asked for too."""

@@ -24,6 +24,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from ..annotation import Annotation, Case, frame_truth
 from ..disk.atomic import (
     MAX_JSON_BYTES,
     TEMPORARY,
@@ -37,7 +38,7 @@ from ..disk.locks import HeldError, lock
 from ..disk.schema import SchemaError, decode_json
 from ..disk.seals import checksum_holds, encode_checked, with_own_line_ends
 from ..errors import DatasetError
-from ..types import Annotation, Case, Frame, Status, Truth, frame_truth
+from ..types import Frame, Status, Truth
 from .commits import safe_name
 from .dataset import TrainingFolder, read_not_judged
 from .layout import checked_id

@@ -18,25 +18,13 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from ..annotation import Case, Checksums, Node
 from ..disk.ages import without_high_age
 from ..disk.schema import JsonObject, decode_json
 from ..disk.seals import checksum_holds, encode_checked, misfit, with_own_line_ends
 from ..errors import DatasetError
 from ..imaging.burned_in import Extent
-from ..types import (
-    Box,
-    Case,
-    Checksums,
-    Level,
-    Node,
-    Region,
-    Side,
-    SpacingSource,
-    Split,
-    Status,
-    Truth,
-    TruthSource,
-)
+from ..types import Box, Level, Region, Side, SpacingSource, Split, Status, Truth, TruthSource
 from .layout import Layout
 
 SCHEMA = 1

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from msgspec.structs import replace
 
+from ..annotation import Annotation, Case
 from ..errors import DatasetError
 from ..phantom import MACHINES, Phantom, simulate
 from ..phantom.signs import clinical_log_ratio, draw_record
-from ..types import Annotation, Case
 from .dataset import TrainingFolder
 from .record import Provenance
 

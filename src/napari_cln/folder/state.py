@@ -18,23 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import __version__
+from ..annotation import LABELLED, Annotation, Node, has_reference
 from ..disk.ages import without_high_age
 from ..errors import DatasetError, listed
 from ..imaging.burned_in import CleanFrame
 from ..imaging.measurement import Measurement, painted_ids, scale_within
-from ..types import (
-    LABELLED,
-    NOT_JUDGED,
-    Annotation,
-    Box,
-    Frame,
-    Node,
-    Region,
-    Spacing,
-    Split,
-    Status,
-    has_reference,
-)
+from ..types import NOT_JUDGED, Box, Frame, Region, Spacing, Split, Status
 from .pictures import hash_pixels
 from .record import (
     FROM_CALIPERS,

@@ -12,7 +12,8 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull, QhullError
 from scipy.spatial.distance import pdist, squareform
 
-from ..types import Annotation, Box, Case, Frame, Prediction, Region, Spacing
+from ..annotation import Annotation, Case
+from ..types import Box, Frame, Prediction, Region, Spacing
 
 __all__ = [
     "Measurement",

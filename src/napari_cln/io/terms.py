@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from ..types import Level, Node, Side
+from ..annotation import Node
+from ..types import Level, Side
 
 LYMPH_NODE = ("59441001", "Lymph node")
 SITES: dict[Level | None, tuple[str, str]] = {

@@ -21,8 +21,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from ..annotation import Node
 from ..errors import ExportError, FrameReadError, TooLargeError
-from ..types import Frame, Node, Spacing, Status
+from ..types import Frame, Spacing, Status
 from .depth import colour_of, scale_of, to_uint8
 from .frame_source import FrameSource
 from .limits import MAX_FRAME_BYTES, Unreadable, check_size, is_plausible, reading

@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..types import Node
+from ..annotation import Node
 from .anatomy import draw_neck
 from .nodes import PlacedNode, _paint, add_nodes
 from .signs import malignancy_of

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..types import Box, Frame, Node, Region, Spacing, Truth, frame_truth
+from ..annotation import Node, frame_truth
+from ..types import Box, Frame, Region, Spacing, Truth
 from .anatomy import Neck, draw_neck
 from .elasticity import draw_elastogram, draw_stiffness
 from .flow import DrawnFlow, Pattern, draw_flow, draw_patterns

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..annotation import FINISHED, Annotation, Case, Node
 from ..disk.schema import JsonObject
 from ..errors import DatasetError
 from ..folder.dataset import TrainingFolder
@@ -29,7 +30,7 @@ from ..folder.text import TextReader
 from ..io.signatures import kind_of_file
 from ..io.terms import segment_label
 from ..io.volumes import decode_volume, encode_volume, frame_of_volume
-from ..types import FINISHED, Annotation, Case, Frame, Node, Prediction
+from ..types import Frame, Prediction
 from ..workflow.queue import suggest_frames
 from .guard import RefusedError
 

@@ -16,8 +16,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..annotation import Annotation, Case
 from ..errors import DatasetError, FrameError, FrameReadError, PredictionError
-from ..types import Annotation, Case, Estimate, Prediction
+from ..types import Estimate, Prediction
 from .cases import CaseRow, Flow, count_flow, unjudged_frames
 from .comparison import Comparison, Panel, check_names, compare_calls, compare_models, set_side_by_side
 from .config import EvaluationConfig

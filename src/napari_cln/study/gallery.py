@@ -13,11 +13,12 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ..annotation import Annotation, Case
 from ..errors import DatasetError
 from ..imaging.overlay import read_marks, tissue_of
 from ..imaging.scan_area import find_scan_area
 from ..io.sources import read_frame
-from ..types import Annotation, Box, Case, Frame, Prediction
+from ..types import Box, Frame, Prediction
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,10 +10,11 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from ..annotation import Annotation, Case, Node
 from ..errors import DatasetError
 from ..imaging.measurement import measure, spacing_of
 from ..io.sources import read_frame
-from ..types import NOT_JUDGED, Annotation, Case, Node, Prediction, Spacing, Truth, TruthSource
+from ..types import NOT_JUDGED, Prediction, Spacing, Truth, TruthSource
 from .average_precision import coco_hits, overlaps_of, written_hits
 from .cases import CaseRow
 from .detection import Pair, match_nodes

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ..annotation import Node
 from ..imaging.measurement import Measurement, bounds, measure_nodes, unsure_share
 from ..imaging.overlay import NodeFlow, flow_of_nodes
-from ..types import CLASS_NAMES, Box, Doubt, Node, Prediction
+from ..types import CLASS_NAMES, Box, Doubt, Prediction
 
 NOTHING_FOUND = "no node found"
 

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..annotation import Annotation, Case, Node
 from ..disk.atomic import write_atomically
 from ..folder.dataset import TrainingFolder, read_not_judged
 from ..imaging.preprocessing import prepare, to_model
 from ..network.transfer import send_values
-from ..types import Annotation, Case, Frame, Node, PrepareConfig
+from ..types import Frame, PrepareConfig
 
 __all__ = ["Batch", "Samples", "Store", "order", "target_of"]
 

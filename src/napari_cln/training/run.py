@@ -17,6 +17,7 @@ import numpy as np
 from accelerate import PartialState
 from numpy.typing import NDArray
 
+from ..annotation import Case
 from ..disk.schema import JsonObject
 from ..errors import ClnError, RunError, WeightsError, counted
 from ..folder.dataset import TrainingFolder
@@ -30,7 +31,6 @@ from ..network.ensemble import Ensemble
 from ..network.model import Member, Network
 from ..network.u_shaped import network_of
 from ..network.weights import load_model, save_model
-from ..types import Case
 from .checkpoint import forget_former, has_checkpoint, load_weights
 from .config import TrainConfig
 from .data import Samples

@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..annotation import Annotation, Case
 from ..errors import DatasetError, FrameReadError, RunError, counted
 from ..folder.dataset import TrainingFolder
 from ..folder.record import PSEUDO
@@ -37,7 +38,7 @@ from ..folder.split.groups import is_trainable
 from ..io.sources import find_sources, open_source
 from ..models.card import TrainingData
 from ..network.model import Member
-from ..types import Annotation, Case, Frame, PrepareConfig
+from ..types import Frame, PrepareConfig
 from .augmentation import augment, change_look
 from .checkpoint import Average
 from .data import Batch, Samples, order

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
+from ..annotation import Case
 from ..disk.atomic import write_atomically
 from ..errors import DatasetError, ExportError, PredictionError, RunError, counted
 from ..folder.dataset import TrainingFolder, read_not_judged
@@ -22,7 +23,7 @@ from ..study.fusion import ClinicalRecord, RecordBeside, read_fusion
 from ..study.matching import judged_part
 from ..study.report import write_report
 from ..training.run_folder import RunFolder
-from ..types import Case, Frame, Prediction
+from ..types import Frame, Prediction
 from .fuse import records_of_table
 
 __all__ = ["EvaluationSettings", "EvaluationStep", "evaluate_folder"]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..annotation import Annotation
 from ..errors import ClnError, RunError, counted
 from ..models.card import RESTORES, ModelCard, TrainingData, plain_name
 from ..network.u_shaped import network_of
@@ -26,7 +27,7 @@ from ..training.recipes import Recipe
 from ..training.run_folder import End, Event, Failed, Note, RunFolder, Stopped
 from ..training.start import starting_point
 from ..training.unlabelled import read_frames_of
-from ..types import Annotation, Frame
+from ..types import Frame
 
 __all__ = ["pretrain"]
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..annotation import Annotation, Case, Node
 from ..errors import PredictionError
 from ..folder.dataset import TrainingFolder
 from ..folder.formats.imported import SuggestedMask
@@ -25,7 +26,7 @@ from ..imaging.crosses import find_calipers
 from ..imaging.measurement import unsure_share
 from ..io.sources import Source, as_frame
 from ..study.statistics.metrics import dice
-from ..types import Annotation, Box, Case, Frame, Node, Prediction
+from ..types import Box, Frame, Prediction
 
 if TYPE_CHECKING:
     from ..network.inference import Segmenter

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import isnan
 
+from ..annotation import Case
 from ..errors import DatasetError
 from ..folder.dataset import TrainingFolder
 from ..folder.decisions import may_decide, undecided
@@ -16,7 +17,7 @@ from ..folder.record import case_of
 from ..study.reading import Reading
 from ..study.statistics.agreement import kappa
 from ..study.statistics.metrics import dice
-from ..types import Case, Frame
+from ..types import Frame
 
 __all__ = [
     "Candidate",

@@ -15,6 +15,7 @@ import numpy as np
 import pydicom
 import pytest
 
+from napari_cln.annotation import Node
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.formats.exchange import export_study, import_study
 from napari_cln.folder.screens import confirm_screens, unseen_screens
@@ -22,7 +23,7 @@ from napari_cln.imaging.measurement import measure
 from napari_cln.io.dicom.objects.findings import FrameFindings, ImageIdentity, encode
 from napari_cln.io.dicom.objects.segmentation import read_segmentation, segmentation_of
 from napari_cln.io.sources import read_frame
-from napari_cln.types import Frame, Node
+from napari_cln.types import Frame
 
 pytestmark = pytest.mark.slow  # its frames take seconds to make
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image, PngImagePlugin
 
+from napari_cln.annotation import Node
 from napari_cln.cli import main
 from napari_cln.disk.rle import decode_rle, encode_rle
 from napari_cln.errors import DatasetError, ExportError
@@ -22,7 +23,7 @@ from napari_cln.folder.formats.exchange import export_study, import_study
 from napari_cln.folder.health.check import check_study
 from napari_cln.folder.screens import confirm_screens, unseen_screens
 from napari_cln.folder.split.frozen import frozen_split
-from napari_cln.types import Frame, Node
+from napari_cln.types import Frame
 
 
 def run(steps):

@@ -9,6 +9,7 @@ import pytest
 from msgspec import to_builtins
 from PIL import Image
 
+from napari_cln.annotation import Annotation, Node
 from napari_cln.cli import main
 from napari_cln.errors import DatasetError
 from napari_cln.folder.dataset import TrainingFolder
@@ -18,7 +19,6 @@ from napari_cln.folder.health.summary import odd_signs
 from napari_cln.folder.readers import read_annotation
 from napari_cln.folder.split.frozen import frozen_split
 from napari_cln.io.sources import read_frame
-from napari_cln.types import Annotation, Node
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_cln.annotation import Node
 from napari_cln.disk.tables import read_table
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.formats.exchange import export_study, import_study
 from napari_cln.folder.screens import confirm_screens, unseen_screens
 from napari_cln.io.volumes import encode_volume, read_volume
-from napari_cln.types import Node
 
 NODES = (Node(id=1, level="III", side="left"), Node(id=2))
 

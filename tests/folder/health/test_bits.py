@@ -5,6 +5,7 @@ import random
 import numpy as np
 import pytest
 
+from napari_cln.annotation import Annotation, Node
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.health.check import check_study
 from napari_cln.folder.health.repair import repair_all
@@ -12,7 +13,7 @@ from napari_cln.folder.pictures import encode_png, flip_png_back, is_whole_png
 from napari_cln.folder.readers import save_reading
 from napari_cln.folder.screens import confirm_screens, unseen_screens
 from napari_cln.folder.split.frozen import frozen_split
-from napari_cln.types import Annotation, Frame, Node
+from napari_cln.types import Frame
 
 
 @pytest.fixture

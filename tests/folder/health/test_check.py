@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_cln.annotation import Node
 from napari_cln.cli import main
 from napari_cln.errors import DatasetError
 from napari_cln.folder.dataset import TrainingFolder
@@ -14,7 +15,6 @@ from napari_cln.folder.health.check import check_study
 from napari_cln.folder.health.repair import repair
 from napari_cln.folder.screens import confirm_screens, unseen_screens
 from napari_cln.folder.split.frozen import frozen_split
-from napari_cln.types import Node
 
 
 def kinds(study):

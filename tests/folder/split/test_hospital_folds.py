@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from napari_cln.annotation import Case, Node
 from napari_cln.errors import SplitError
 from napari_cln.folder.split.deal import hospital_folds
-from napari_cln.types import Case, Node
 
 
 def case(number, hospital, patient=None, truth="benign"):

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from napari_cln.annotation import Case, Checksums, Node
 from napari_cln.errors import SplitError
 from napari_cln.folder.split.deal import split
 from napari_cln.folder.split.frozen import encode_splits, frozen_places, frozen_split
 from napari_cln.folder.split.groups import group_cases
-from napari_cln.types import Case, Checksums, Node
 
 TRUTHS = st.sampled_from(["benign", "metastatic", "unknown"])
 

@@ -12,6 +12,7 @@ import numpy as np
 import pydicom
 import pytest
 
+from napari_cln.annotation import Node
 from napari_cln.errors import ExportError, FrameReadError
 from napari_cln.imaging.measurement import measure
 from napari_cln.io.dicom.objects.findings import (
@@ -25,7 +26,7 @@ from napari_cln.io.dicom.objects.findings import (
 from napari_cln.io.dicom.objects.report import report_of
 from napari_cln.io.dicom.objects.segmentation import read_segmentation, segmentation_of
 from napari_cln.io.sources import find_sources, read_frame
-from napari_cln.types import UNLIKE_TRAINING_DATA, Node
+from napari_cln.types import UNLIKE_TRAINING_DATA
 
 MODEL = Algorithm(model_id="best@0123456789ab", mask_threshold=0.5, cutoff=0.41)
 NODES = (

@@ -12,9 +12,10 @@ from shipped import CINE, FRAME, REAL
 from strokes import drag
 
 from napari_cln._layers import KEY, LayerKind, lie_apart, link, space_of
+from napari_cln.annotation import Annotation, Node
 from napari_cln.compat.window import grid_of
 from napari_cln.folder.dataset import TrainingFolder
-from napari_cln.types import Annotation, Frame, Node
+from napari_cln.types import Frame
 from napari_cln.widgets.correct.cases import add_mask
 from napari_cln.widgets.correct.session import Session
 

@@ -15,7 +15,7 @@ from shipped import FRAME, REAL
 from superqt import QCollapsible
 
 from napari_cln._napari import read_layers
-from napari_cln.types import Node
+from napari_cln.annotation import Node
 from napari_cln.widgets.common.parts import DockBody, MessageLine, unbroken
 from napari_cln.widgets.common.theme import CONTRAST, colours_of, contrast
 from napari_cln.widgets.common.worker import Work

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from napari_cln.annotation import Annotation, Node
 from napari_cln.folder.dataset import TrainingFolder
-from napari_cln.types import Annotation, Frame, Node
+from napari_cln.types import Frame
 from napari_cln.widgets.common.reference_frames import read_frame_of
 
 

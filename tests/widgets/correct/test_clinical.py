@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from napari_cln.annotation import Annotation
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.record import Provenance
-from napari_cln.types import Annotation, Frame
+from napari_cln.types import Frame
 from napari_cln.widgets.correct.view import _clinical
 
 

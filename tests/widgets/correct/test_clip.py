@@ -9,8 +9,8 @@ from napari.layers import Image, Labels
 from qtpy.QtTest import QTest
 
 from napari_cln._layers import SCAN_AREA_KEY, annotation_from_layer, frame_from_layer
+from napari_cln.annotation import Annotation, Node
 from napari_cln.folder.dataset import TrainingFolder
-from napari_cln.types import Annotation, Node
 from napari_cln.widgets.correct.session import Session
 from napari_cln.widgets.correct.tools import Workbench
 

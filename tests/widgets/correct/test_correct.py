@@ -18,11 +18,12 @@ from shipped import CINE, FRAME, REAL
 from strokes import drag
 
 from napari_cln._layers import KEY, link, prediction_to_layer
+from napari_cln.annotation import Annotation, Node
 from napari_cln.folder import commits
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.readers import read_annotation, read_reading, readers_of, save_reading
 from napari_cln.io.sources import read_frame
-from napari_cln.types import Annotation, Frame, Node, Prediction
+from napari_cln.types import Frame, Prediction
 from napari_cln.widgets.common.parts import WIDTH
 from napari_cln.widgets.common.results import Results
 from napari_cln.widgets.common.workplace import workplace_of

@@ -26,9 +26,10 @@ from hypothesis.stateful import (
 from napari.components import ViewerModel
 from qtpy.QtWidgets import QApplication
 
+from napari_cln.annotation import Annotation, Node
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.readers import read_annotation
-from napari_cln.types import Annotation, Frame, Node, Prediction
+from napari_cln.types import Frame, Prediction
 from napari_cln.widgets.common.results import Results
 from napari_cln.widgets.correct.cases import CaseKey
 from napari_cln.widgets.correct.session import Session

@@ -7,11 +7,12 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 from qtpy.QtCore import Qt
 
+from napari_cln.annotation import Annotation
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.description import Description
 from napari_cln.folder.screens import unseen_screens
 from napari_cln.folder.text import read_frame_text, waiting_frames
-from napari_cln.types import Annotation, Frame
+from napari_cln.types import Frame
 from napari_cln.widgets.correct.held import HeldFrames, LookWindow, Waiting
 
 

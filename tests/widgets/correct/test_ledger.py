@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_cln.types import Node
+from napari_cln.annotation import Node
 from napari_cln.widgets.correct.ledger import Given, Judgement, Ledger, PackedMasks, Said, Typed, follow_nodes
 
 

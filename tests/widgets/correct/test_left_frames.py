@@ -10,8 +10,9 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels, Points
 
 from napari_cln._layers import KEY, LayerKind, readings_of
+from napari_cln.annotation import Annotation
 from napari_cln.folder.dataset import TrainingFolder
-from napari_cln.types import Annotation, Frame, Prediction
+from napari_cln.types import Frame, Prediction
 from napari_cln.widgets.common.results import Results, readings_in
 from napari_cln.widgets.correct.session import Session
 

@@ -9,11 +9,12 @@ from napari.layers import Image
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QApplication
 
+from napari_cln.annotation import Annotation, Node
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.record import TextReading, encode_record
 from napari_cln.folder.screens import confirm_screens, unseen_screens
 from napari_cln.folder.text import release_frame
-from napari_cln.types import Annotation, Frame, Node
+from napari_cln.types import Frame
 from napari_cln.widgets.correct.held import LookWindow
 
 pytestmark = pytest.mark.usefixtures("config")

@@ -13,11 +13,12 @@ from qtpy.QtWidgets import QApplication
 
 import napari_cln
 from napari_cln._layers import KEY
+from napari_cln.annotation import Annotation, Node
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.models.card import ModelCard
 from napari_cln.network.model import YNet, YNetConfig
 from napari_cln.network.weights import save_model
-from napari_cln.types import Annotation, Frame, Node, Prediction, PrepareConfig
+from napari_cln.types import Frame, Prediction, PrepareConfig
 from napari_cln.widgets.common.number_field import NumberField
 from napari_cln.widgets.correct.session import Session
 from napari_cln.widgets.prompts.scale import ScaleTool

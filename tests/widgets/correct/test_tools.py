@@ -17,13 +17,13 @@ from shipped import FRAME
 from strokes import at, drag
 
 from napari_cln._layers import SCAN_AREA_KEY
+from napari_cln.annotation import Node
 from napari_cln.compat.window import text_overlay_of
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.imaging.editing import nodes_in_parts
 from napari_cln.imaging.measurement import measure
 from napari_cln.network import outline
 from napari_cln.phantom import Screen, draw_calipers, simulate
-from napari_cln.types import Node
 from napari_cln.widgets.correct.dock import CorrectDock
 from napari_cln.widgets.correct.nodes import OF_CINES, TOOLS, ToolButtons
 from napari_cln.widgets.correct.session import Session

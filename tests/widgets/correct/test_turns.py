@@ -14,10 +14,11 @@ from qtpy.QtGui import QKeyEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QLineEdit
 
+from napari_cln.annotation import Annotation, Node
 from napari_cln.compat.window import canvases_of
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.readers import read_annotation
-from napari_cln.types import Annotation, Frame, Node
+from napari_cln.types import Frame
 from napari_cln.widgets.common.turns import Turns
 from napari_cln.widgets.correct.dock import CorrectDock
 

@@ -7,9 +7,10 @@ import pytest
 from napari.layers import Image, Labels
 from qtpy.QtTest import QTest
 
+from napari_cln.annotation import Annotation, Node
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.readers import read_annotation
-from napari_cln.types import Annotation, Frame, Node
+from napari_cln.types import Frame
 from napari_cln.widgets.correct.cases import read_ahead
 
 pytestmark = pytest.mark.usefixtures("config")

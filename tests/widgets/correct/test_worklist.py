@@ -12,10 +12,11 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QDockWidget, QFileDialog, QMainWindow
 
 from napari_cln._layers import KEY
+from napari_cln.annotation import Annotation, Node
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.readers import read_annotation
 from napari_cln.folder.worklist import WorkFilter
-from napari_cln.types import Annotation, Frame, Node, Prediction
+from napari_cln.types import Frame, Prediction
 from napari_cln.widgets.common.workplace import workplace_of
 from napari_cln.widgets.correct.session import Session
 

@@ -22,11 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ...annotation import Node
 from ...disk.atomic import read_bytes
 from ...disk.schema import JsonObject
 from ...disk.tables import is_hidden
 from ...errors import DatasetError, listed
-from ...types import Frame, Node, Split, Truth
+from ...types import Frame, Split, Truth
 from .coco import OTHERS_LEFT_OUT, category_meanings, nodes_from, paint_polygon
 from .imported import Drawn, ImportOptions, Outlines, below, plain_bytes, refuse
 from .masks import MaskPicture, drawn, mask_meanings, read_mask

@@ -21,12 +21,13 @@ from scipy import ndimage
 from skimage.draw import polygon2mask
 from skimage.transform import resize
 
+from ...annotation import Node
 from ...disk.atomic import read_bytes
 from ...disk.rle import decode_rle, encode_rle
 from ...disk.schema import JsonObject
 from ...disk.tables import is_hidden
 from ...errors import DatasetError, counted, listed
-from ...types import Frame, Node, Split, Truth
+from ...types import Frame, Split, Truth
 from ..pictures import MAX_PIXELS, encode_png, read_png
 from ..record import record_of, value_of
 from .imported import Drawn, Found, ImportOptions, Incoming, Outlines, below, path_inside, plain_bytes

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ...annotation import Node
 from ...errors import ClnError, DatasetError, FrameReadError, counted, listed
 from ...imaging.measurement import Measurement, measure, spacing_of
 from ...io.dicom.file import read_header
@@ -37,7 +38,7 @@ from ...io.dicom.objects.segmentation import (
 )
 from ...io.sources import open_source, refers_to_images
 from ...io.terms import Segment
-from ...types import Frame, Node
+from ...types import Frame
 from ..dataset import TrainingFolder
 from ..record import NodeEntry, Record
 from .imported import Drawn, ImportOptions, Outlines, below

@@ -21,13 +21,14 @@ from typing import Any, Literal
 from msgspec import Struct, structs
 from msgspec import field as struct_field
 
+from ...annotation import Case
 from ...disk.atomic import filling, is_free, read_json
 from ...disk.cells import printable
 from ...disk.tables import ENDINGS, is_hidden
 from ...errors import ClnError, DatasetError, ExportError, counted, listed
 from ...imaging.burned_in import can_read
 from ...io.sources import VIDEO_ENDINGS, refers_to_images
-from ...types import Case, Frame
+from ...types import Frame
 from ..dataset import TrainingFolder, last_not_judged
 from ..description import BRING_BACK
 from ..health.summary import StudySummary, Tally

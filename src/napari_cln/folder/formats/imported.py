@@ -12,8 +12,9 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from ...annotation import LABELLED, Annotation, Node
 from ...errors import DatasetError
-from ...types import LABELLED, Annotation, Frame, Node, Split, Status
+from ...types import Frame, Split, Status
 from ..record import Provenance, Record
 
 

@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageSequence
 from scipy import ndimage
 
+from ...annotation import LABELLED, Node
 from ...errors import DatasetError, FrameReadError, listed
 from ...imaging.measurement import TOUCHING
 from ...io.depth import upright
 from ...io.sources import open_source
 from ...io.terms import Segment
 from ...io.volumes import check_same_place, is_volume, read_volume
-from ...types import LABELLED, Frame, Node, Truth
+from ...types import Frame, Truth
 from ..pictures import MAX_PIXELS
 from .columns import Labels
 from .imported import Drawn, ImportOptions, Outlines, below

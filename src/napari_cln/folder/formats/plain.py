@@ -15,11 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
+from ...annotation import Annotation, Node
 from ...disk.tables import ENDINGS, is_hidden
 from ...errors import DatasetError, counted, listed
 from ...imaging.burned_in import Extent
 from ...io.sources import FrameSource, open_source
-from ...types import Annotation, Frame, Level, Node, Side, Split, Status, Truth, TruthSource
+from ...types import Frame, Level, Side, Split, Status, Truth, TruthSource
 from ..record import Provenance
 from .columns import ClinicalValues, Labels, TableRow, has_images, read_labels
 from .imported import Drawn, Found, ImportedFrame, ImportOptions, Incoming, Outlines, path_inside, status_of

@@ -11,13 +11,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ...annotation import Annotation, Case
 from ...disk.locks import lock
 from ...errors import DatasetError, counted
 from ...imaging.burned_in import kept_area
 from ...imaging.measurement import spacing_of
 from ...imaging.scan_area import find_scan_area
 from ...io.volumes import encode_volume
-from ...types import Annotation, Case, Frame, Spacing
+from ...types import Frame, Spacing
 from ..commits import commit, keep_rival
 from ..dataset import TrainingFolder, read_not_judged
 from ..pictures import hash_pixels

@@ -15,11 +15,12 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ...annotation import LABELLED
 from ...disk.atomic import MAX_PNG_BYTES, read_bytes
 from ...disk.locks import LockOwner
 from ...disk.seals import OBJECT, Seal, flip_text_back, is_amiss, with_own_line_ends
 from ...errors import DatasetError
-from ...types import LABELLED, NOT_JUDGED
+from ...types import NOT_JUDGED
 from ..dataset import TrainingFolder
 from ..pictures import decode_png, flip_png_back, hash_pixels, is_whole_png
 from ..readers import read_entry, readers_of

@@ -11,12 +11,12 @@ from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
+from ...annotation import Case
 from ...disk.atomic import MAX_JSON_BYTES, TEMPORARY, read_bytes
 from ...disk.locks import held_locks
 from ...disk.seals import OBJECT, Seal, checksum_holds
 from ...errors import DatasetError, SplitError, counted, listed
 from ...imaging.burned_in import can_read
-from ...types import Case
 from ..dataset import TrainingFolder
 from ..description import Description, has_damaged_copy
 from ..readers import reading_files

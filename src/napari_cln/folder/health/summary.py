@@ -14,9 +14,9 @@ from msgspec import Struct, field
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ...annotation import Case
 from ...errors import counted
 from ...imaging.measurement import TOUCHING
-from ...types import Case
 from ..record import is_unknown
 
 WHOLE_FRAME = 0.6

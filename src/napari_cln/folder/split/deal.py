@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from ...annotation import Case
 from ...errors import SplitError, counted
-from ...types import Case
 from .groups import Group, check_groups, name_frames
 
 __all__ = ["Fold", "hospital_folds", "split"]

@@ -10,12 +10,12 @@ from typing import TypeAlias
 
 import msgspec
 
+from ...annotation import Case
 from ...disk.atomic import MAX_JSON_BYTES, read_bytes, write_atomically
 from ...disk.locks import lock
 from ...disk.schema import decode_json
 from ...disk.seals import Seal, checksum_holds, sealed, with_own_line_ends
 from ...errors import DatasetError, SplitError
-from ...types import Case
 from ..dataset import TrainingFolder
 from .deal import FOLDS, TRAIN_ONLY, Fold, split
 from .groups import check_groups, is_trainable

@@ -6,8 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ...annotation import Case
 from ...errors import SplitError, counted
-from ...types import Case, Truth
+from ...types import Truth
 from ..record import is_unknown
 
 

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QCoreApplication, QObject, QTimer
 
 from ..._layers import KEY, LayerKind, frame_layers, image_of, layers_of, link
+from ...annotation import Node
 from ...compat.window import camera_of, plain_viewer
-from ...types import Node
 from .in_view import fit_view, lie_alike, show_alone
 from .parts import Signal
 from .results import HIDDEN_KEY, OPACITY_KEY

@@ -28,11 +28,12 @@ from ..._layers import (
     space_of,
 )
 from ..._layers.space import CLEAR, GREEN, PINK
+from ...annotation import Annotation, Case
 from ...compat.window import at_once, exchange_strokes
 from ...errors import ClnError, DatasetError
 from ...folder.dataset import TrainingFolder, home_of
 from ...folder.readers import read_annotation, read_reading, readers_of
-from ...types import Annotation, Case, Frame
+from ...types import Frame
 from ..common.in_view import BESIDE, fit_view
 from ..common.results import left_event, nodes_of
 

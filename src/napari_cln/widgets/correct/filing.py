@@ -16,6 +16,7 @@ from weakref import WeakSet
 from msgspec import structs
 from qtpy.QtCore import QObject
 
+from ...annotation import Annotation, Case
 from ...errors import ClnError, ConflictError, DatasetError, counted
 from ...folder.autosave import Stroke
 from ...folder.dataset import TrainingFolder
@@ -24,7 +25,7 @@ from ...folder.readers import ReadingPair, save_reading
 from ...folder.record import Provenance
 from ...io.sources import VIDEO_ENDINGS
 from ...study.reading import digest
-from ...types import Annotation, Case, Frame
+from ...types import Frame
 from ..common.failures import words_of
 from ..common.parts import Signal
 from .cases import home_elsewhere, patient_on, saved_masks

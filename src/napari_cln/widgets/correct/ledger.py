@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...annotation import Annotation, Node
 from ...study.reading import digest
-from ...types import Annotation, Node, Status
+from ...types import Status
 
 OVERLAP = 0.5
 """Dice from which a node of other masks counts as the same one."""

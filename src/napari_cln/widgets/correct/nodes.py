@@ -11,8 +11,8 @@ from qtpy.QtGui import QColor, QWheelEvent
 from qtpy.QtWidgets import QComboBox, QGridLayout, QHeaderView, QTableWidget, QTableWidgetItem, QWidget
 
 from ..._layers.predictions import NODE_COLOURS
+from ...annotation import Node
 from ...errors import counted
-from ...types import Node
 from ..common.parts import Signal, button, pass_keys_on
 from ..common.theme import ThemeColours
 

@@ -23,11 +23,12 @@ from ..._layers import (
     lie_apart,
     readings_of,
 )
+from ...annotation import Annotation, Node
 from ...compat.window import can_step
 from ...errors import ClnError, DatasetError
 from ...imaging.measurement import painted_ids
 from ...study.reading import digest
-from ...types import Annotation, Frame, Node, Prediction, Status
+from ...types import Frame, Prediction, Status
 from ..common.results import TOUCHED_KEY
 from .ledger import Given, Judgement, Ledger, PackedMasks, Said, follow_nodes
 

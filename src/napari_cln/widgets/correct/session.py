@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer
 
 from ..._layers import PATIENT_KEY
+from ...annotation import Node
 from ...folder.dataset import TrainingFolder
 from ...folder.readers import ReadingPair
-from ...types import Node, Status
+from ...types import Status
 from ..common.failures import words_of
 from ..common.parts import OPEN_FIRST, Signal
 from ..common.turns import Stages, Turns

@@ -15,6 +15,7 @@ from qtpy.QtGui import QContextMenuEvent, QMouseEvent
 from qtpy.QtWidgets import QMenu, QWidget
 
 from ..._layers import DRAWN_KEY, DrawnFrame, drawn_frame, frames_from_layer, is_painted
+from ...annotation import Node
 from ...compat.window import canvases_of
 from ...errors import ClnError, InputError, counted, listed
 from ...folder.dataset import TrainingFolder
@@ -35,7 +36,7 @@ from ...imaging.editing import (
 )
 from ...imaging.measurement import measure, painted_ids
 from ...study.reading import digest
-from ...types import Frame, Node
+from ...types import Frame
 from ..common.failures import words_of
 from ..common.parts import Signal
 from ..common.results import TOUCHED_KEY

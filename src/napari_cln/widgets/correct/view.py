@@ -13,10 +13,11 @@ from napari.layers import Image
 from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QLineEdit, QWidget
 
 from ..._layers import KEY
+from ...annotation import Node
 from ...errors import DatasetError
 from ...folder.dataset import TrainingFolder
 from ...imaging.editing import nodes_in_parts
-from ...types import Frame, Node
+from ...types import Frame
 from ..common.in_view import ViewFault
 from ..common.number_field import NumberField
 from ..common.parts import Signal, beside, button, folded, form, small, stacked

@@ -21,9 +21,10 @@ from pydicom.sequence import Sequence as Items
 from pydicom.uid import UID
 
 from .... import __version__
+from ....annotation import Node
 from ....errors import ClnError, ExportError
 from ....imaging.measurement import Measurement
-from ....types import Level, Node, Side, Spacing, Status
+from ....types import Level, Side, Spacing, Status
 from ...terms import side_term, site_term
 from ..file import read_header
 from ..source import quiet

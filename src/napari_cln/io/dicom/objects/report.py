@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from ....annotation import Node
 from ....errors import ExportError
 from ....imaging.measurement import Measurement
-from ....types import Node
 from ...terms import LYMPH_NODE
 from .findings import (
     EQUIPMENT,

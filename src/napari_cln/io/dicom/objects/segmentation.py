@@ -15,8 +15,8 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence as Items
 
+from ....annotation import Node
 from ....errors import FrameReadError
-from ....types import Node
 from ...limits import MAX_FRAME_PIXELS, check_size, reading
 from ...terms import LYMPH_NODE, Segment, coded_level, segment_label, side_of
 from ..file import SEGMENTATIONS, read_header
