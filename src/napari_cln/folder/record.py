@@ -10,7 +10,7 @@ keyed hash (:mod:`napari_cln.disk.user`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -22,7 +22,7 @@ from ..annotation import Case, Checksums, Node
 from ..disk.ages import without_high_age
 from ..disk.schema import JsonObject, decode_json
 from ..disk.seals import checksum_holds, encode_checked, misfit, with_own_line_ends
-from ..errors import DatasetError
+from ..errors import DatasetError, listed
 from ..imaging.burned_in import Extent
 from ..types import Box, Level, Region, Side, SpacingSource, Split, Status, Truth, TruthSource
 from .layout import Layout
@@ -35,6 +35,7 @@ NO_HEADER = "113100"
 UNKNOWN = "unknown-"
 """Start of the key of a patient that nobody named; a frame's or its clip's follows."""
 MAX_SIDE, MAX_PIXELS = 65_535, 2**26
+_REMOVE = "if the folder is wrong, remove the frame's record and save it again."
 
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 CaseId = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
@@ -432,6 +433,90 @@ def case_of(record: Record, layout: Layout) -> Case:
             instances=record.instances_sha256,
             channels=dict(record.channels or {}),
         ),
+    )
+
+
+def with_origin(
+    record: Record, *, hospital: str | None, maker: str | None, clinical: Mapping[str, float | str]
+) -> Record:
+    """The record with the hospital, machine and clinical values that are newly told, where it knows none.
+
+    Parameters
+    ----------
+    record : Record
+    hospital : str, optional
+        Key in the folder.
+    maker : str, optional
+        Known maker of the machine. One that the record knows stays: it may be from the file itself.
+    clinical : mapping of str to float or str
+        Headings are told apart without case.
+
+    Raises
+    ------
+    DatasetError
+        If the record has another hospital, or another value in a clinical column.
+    """
+    source = record.source
+    if hospital and source.hospital not in (None, hospital):
+        raise DatasetError(
+            f"{record.id} is in the folder as a frame of the hospital {source.hospital}, and is said to be "
+            f"of {hospital}. Leave the hospital that holds; {_REMOVE}"
+        )
+    known = dict(record.clinical or {})
+    spelt = {name.casefold(): name for name in known}
+    told = {spelt.get(name.casefold(), name): value for name, value in clinical.items()}
+    told = {name: without_high_age(name, value) for name, value in told.items()}
+    if against := [name for name in told if known.get(name, told[name]) != told[name]]:
+        ours, theirs = (listed(f"{name} {values[name]}" for name in against) for values in (known, told))
+        raise DatasetError(
+            f"{record.id} is in the folder with {ours}, and is said to have {theirs}. Leave the value that "
+            f"holds; {_REMOVE}"
+        )
+    source = msgspec.structs.replace(
+        source, hospital=source.hospital or hospital, manufacturer=source.manufacturer or maker
+    )
+    return msgspec.structs.replace(record, source=source, clinical={**known, **told} or None)
+
+
+def with_keys(
+    record: Record, *, patient: str | None, cines: Sequence[str] = (), split: Split | None
+) -> Record:
+    """The record with the patient, clip and side that are newly told, where it knows none.
+
+    Parameters
+    ----------
+    record : Record
+    patient : str, optional
+        Key in the folder.
+    cines : sequence of str
+        Key of the clip, and others by which it may be known.
+    split : str, optional
+
+    Raises
+    ------
+    DatasetError
+        If the record has another one.
+    """
+    is_unnamed = is_unknown(record.patient_key)
+    if patient and not is_unnamed and patient != record.patient_key:
+        raise DatasetError(
+            f"{record.id} is in the folder as a frame of another patient: the same pixels can't be "
+            f"two patients'. Correct the list of patients; {_REMOVE}"
+        )
+    if cines and record.cine_key not in (None, *cines):
+        raise DatasetError(
+            f"{record.id} is in the folder as a frame of another clip. Correct the list of clips; {_REMOVE}"
+        )
+    if split and record.split not in (None, split):
+        raise DatasetError(
+            f"{record.id} is in the folder on the side {record.split}, and is said to be on the side "
+            f"{split}. Leave the side that holds; {_REMOVE}"
+        )
+    cine = cines[0] if cines else record.cine_key
+    if is_unnamed and not patient and cines:
+        patient = f"{UNKNOWN}{cine}"
+    return msgspec.structs.replace(
+        record, patient_key=patient or record.patient_key, cine_key=cine, split=split or record.split
     )
 
 

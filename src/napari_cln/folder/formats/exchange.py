@@ -18,12 +18,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from msgspec import Struct, structs
-from msgspec import field as struct_field
+from msgspec import structs
 
 from ...annotation import Case
 from ...disk.atomic import filling, is_free, read_json
-from ...disk.cells import printable
 from ...disk.tables import ENDINGS, is_hidden
 from ...errors import ClnError, DatasetError, ExportError, counted, listed
 from ...imaging.burned_in import can_read
@@ -31,7 +29,7 @@ from ...io.sources import VIDEO_ENDINGS, refers_to_images
 from ...types import Frame
 from ..dataset import TrainingFolder, last_not_judged
 from ..description import BRING_BACK
-from ..health.summary import StudySummary, Tally
+from ..health.summary import Tally
 from ..pictures import hash_pixels
 from ..screens import LOOK_AT_TEXT, unseen_screens
 from ..state import says
@@ -39,7 +37,16 @@ from ..text import TextReader, unread_frames, waiting_frames
 from .annotations import find_labelme, find_voc
 from .coco import CocoWriter, find_coco_files, read_coco
 from .columns import KnownPatients, read_labels, refuse_without_table
-from .imported import Found, ImportedFrame, ImportOptions, Incoming, Outlines, SuggestedMask, TableUse, below
+from .imported import (
+    Found,
+    ImportedFrame,
+    ImportOptions,
+    ImportReport,
+    Incoming,
+    Outlines,
+    SuggestedMask,
+    below,
+)
 from .masks import find_masks, mask_meanings
 from .meaning import meaning_of, split_of
 from .nnunet import NnunetWriter, find_nnunet, is_nnunet
@@ -48,10 +55,9 @@ from .plain import Study, find_study, find_table
 from .stored import VOLUMES, VolumeWriter, adopt, find_stored, has_keys, read_stored
 from .yolo import find_yolo
 
-__all__ = ["FORMATS", "ExchangeStep", "ImportReport", "StudyImport", "export_study", "import_study"]
+__all__ = ["FORMATS", "ExchangeStep", "StudyImport", "export_study", "import_study"]
 
 FORMATS = ("nnunet", "coco", "csv", "dicom", "nrrd", "nifti")
-MAX_LISTED = 8
 DICOM_ENDINGS = ("", ".dcm", ".dicom", ".ima")
 TEXT_FOUND = "text was found on {} of the frames: they wait for a look, neither trained on nor exported"
 OTHER_SALT = "its patient keys were made with another salt: its patients count as others than the folder's"
@@ -109,79 +115,6 @@ class ExchangeStep:
     def note(self) -> str | None:
         """The notes in one text."""
         return "; ".join(self.notes) or None
-
-
-class ImportReport(Struct, frozen=True, kw_only=True):
-    """Result of an import: frames taken and refused, files not used, and the numbers of the study.
-
-    Parameters
-    ----------
-    kind : str
-        What the source was seen to be.
-    images, masks : int
-        Files of images, and masks or outlines that belong to them.
-    taken, refused, repeated : int
-        Frames that are in the training folder now; that were refused; whose pixels came twice.
-    study : StudySummary
-        Numbers of the frames that were taken.
-    tables : tuple of TableUse
-        Tables, how they were read, and their columns that were not used.
-    unused_files : dict of str to str
-        Files of the source that were not used, and why.
-    problems : dict of str to str
-        What was refused, and why.
-    notes : dict of str to list of str
-        What to know of frames that were taken: a sentence, and the frames of which it holds.
-    remarks : tuple of str
-        What to know of the whole.
-    """
-
-    kind: str
-    images: int
-    masks: int
-    taken: int
-    refused: int
-    repeated: int
-    study: StudySummary
-    tables: tuple[TableUse, ...] = ()
-    unused_files: dict[str, str] = struct_field(default_factory=dict)
-    problems: dict[str, str] = struct_field(default_factory=dict)
-    notes: dict[str, list[str]] = struct_field(default_factory=dict)
-    remarks: tuple[str, ...] = ()
-
-    def lines(self) -> list[str]:
-        """The report for a person, on one screen; what matters most comes last."""
-        said = [
-            f"note        {counted(len(names), 'frame')} ({listed(names)}): {note}"
-            for note, names in sorted(self.notes.items(), key=lambda item: len(item[1]))[-MAX_LISTED:]
-        ]
-        said.append(
-            f"source      {self.kind}: {counted(self.images, 'image')}, "
-            + counted(self.masks, "mask or outline", "masks or outlines")
-        )
-        for table in self.tables:
-            said.append(f"table       {table.name}, read as {table.read_as}: {_columns(table)}")
-            if table.unused:
-                said.append(f"not used    columns of {table.name}: {listed(table.unused, MAX_LISTED)}")
-        said += self.study.lines()
-        by_reason: dict[str, list[str]] = defaultdict(list)
-        for name, reason in self.unused_files.items():
-            by_reason[reason].append(name)
-        for reason, names in by_reason.items():
-            said.append(
-                f"not used    {counted(len(names), 'file')}: {listed(names, MAX_LISTED)}"
-                + (f" ({reason})" if reason else "")
-            )
-        said += [f"look        {remark}" for remark in self.remarks]
-        for name, problem in list(self.problems.items())[:MAX_LISTED]:
-            said.append(f"refused     {name}: {problem}")
-        if (more := len(self.problems) - MAX_LISTED) > 0:
-            said.append(f"refused     {more} more; --json names them all")
-        return [printable(line) for line in said]
-
-
-def _columns(table: TableUse) -> str:
-    return ", ".join(role if role == name else f"{role} from {name!r}" for role, name in table.used.items())
 
 
 # ------------------------------------------------------------ in

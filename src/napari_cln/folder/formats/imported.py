@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,12 +11,17 @@ from typing import Any
 import msgspec
 import numpy as np
 from msgspec import Struct
+from msgspec import field as struct_field
 from numpy.typing import NDArray
 
 from ...annotation import LABELLED, Annotation, Node
-from ...errors import DatasetError
+from ...disk.cells import printable
+from ...errors import DatasetError, counted, listed
 from ...types import Frame, Split, Status
+from ..health.summary import StudySummary
 from ..record import Provenance, Record
+
+MAX_LISTED = 8
 
 
 def plain_bytes(data: bytes) -> bytes:
@@ -313,3 +319,76 @@ def path_inside(path: Path, roots: tuple[Path, ...]) -> Path:
 def below(path: Path, root: Path) -> str:
     """A file's path inside the study, for messages; its name where it lies elsewhere."""
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+
+
+class ImportReport(Struct, frozen=True, kw_only=True):
+    """Result of an import: frames taken and refused, files not used, and the numbers of the study.
+
+    Parameters
+    ----------
+    kind : str
+        What the source was seen to be.
+    images, masks : int
+        Files of images, and masks or outlines that belong to them.
+    taken, refused, repeated : int
+        Frames that are in the training folder now; that were refused; whose pixels came twice.
+    study : StudySummary
+        Numbers of the frames that were taken.
+    tables : tuple of TableUse
+        Tables, how they were read, and their columns that were not used.
+    unused_files : dict of str to str
+        Files of the source that were not used, and why.
+    problems : dict of str to str
+        What was refused, and why.
+    notes : dict of str to list of str
+        What to know of frames that were taken: a sentence, and the frames of which it holds.
+    remarks : tuple of str
+        What to know of the whole.
+    """
+
+    kind: str
+    images: int
+    masks: int
+    taken: int
+    refused: int
+    repeated: int
+    study: StudySummary
+    tables: tuple[TableUse, ...] = ()
+    unused_files: dict[str, str] = struct_field(default_factory=dict)
+    problems: dict[str, str] = struct_field(default_factory=dict)
+    notes: dict[str, list[str]] = struct_field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+
+    def lines(self) -> list[str]:
+        """The report for a person, on one screen; what matters most comes last."""
+        said = [
+            f"note        {counted(len(names), 'frame')} ({listed(names)}): {note}"
+            for note, names in sorted(self.notes.items(), key=lambda item: len(item[1]))[-MAX_LISTED:]
+        ]
+        said.append(
+            f"source      {self.kind}: {counted(self.images, 'image')}, "
+            + counted(self.masks, "mask or outline", "masks or outlines")
+        )
+        for table in self.tables:
+            said.append(f"table       {table.name}, read as {table.read_as}: {_columns(table)}")
+            if table.unused:
+                said.append(f"not used    columns of {table.name}: {listed(table.unused, MAX_LISTED)}")
+        said += self.study.lines()
+        by_reason: dict[str, list[str]] = defaultdict(list)
+        for name, reason in self.unused_files.items():
+            by_reason[reason].append(name)
+        for reason, names in by_reason.items():
+            said.append(
+                f"not used    {counted(len(names), 'file')}: {listed(names, MAX_LISTED)}"
+                + (f" ({reason})" if reason else "")
+            )
+        said += [f"look        {remark}" for remark in self.remarks]
+        for name, problem in list(self.problems.items())[:MAX_LISTED]:
+            said.append(f"refused     {name}: {problem}")
+        if (more := len(self.problems) - MAX_LISTED) > 0:
+            said.append(f"refused     {more} more; --json names them all")
+        return [printable(line) for line in said]
+
+
+def _columns(table: TableUse) -> str:
+    return ", ".join(role if role == name else f"{role} from {name!r}" for role, name in table.used.items())

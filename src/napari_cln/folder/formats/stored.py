@@ -22,9 +22,9 @@ from ...types import Frame, Spacing
 from ..commits import commit, keep_rival
 from ..dataset import TrainingFolder, read_not_judged
 from ..pictures import hash_pixels
-from ..record import SCHEMA, NodeEntry, Provenance, Record, case_of, is_unknown
+from ..record import SCHEMA, NodeEntry, Provenance, Record, case_of, is_unknown, with_keys, with_origin
 from ..screens import PIXELS_SEEN
-from ..state import State, hashes_of, history_entry, masks_of, with_keys, with_origin
+from ..state import State, hashes_of, history_entry, masks_of
 from .imported import Found, ImportedFrame, Incoming
 
 VOLUMES = {"nrrd": (".nrrd", ".seg.nrrd"), "nifti": (".nii.gz", "_mask.nii.gz")}
