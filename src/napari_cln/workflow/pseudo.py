@@ -8,7 +8,6 @@ names the model, and has the action ``pseudo``; no label image belongs to it, an
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from copy import copy
 from dataclasses import dataclass, replace
 from os import fspath
 from pathlib import Path
@@ -109,7 +108,8 @@ def pseudo_label(
     refuse_held(study, (case.id for case in waiting), "Labelling")
     frames, unread = read_frames_of(scans) if scans else ([], 0)
     network = model if isinstance(model, Network) else load_model(fspath(model))
-    segmenters = [Segmenter(one, device) for one in (network, *_members(network))]
+    alone = network.members if len(network.members) > 1 else ()
+    segmenters = [Segmenter(one, device) for one in (network, *alone)]
     known = set(study.ids())
     done = {case.id for case in undecided}
     try:
@@ -148,14 +148,6 @@ def _left_to_reader(study: TrainingFolder, case: Case) -> str:
     if origin and Algorithm(model_id=origin).moves_masks:
         return "carried or interpolated from other frames: a reader has to look first"
     return ""
-
-
-def _members(network: Network) -> list[Network]:
-    """The networks of an ensemble, each to be asked alone; none for a network that answers alone."""
-    alone: list[Network] = [copy(member) for member in network.members if len(network.members) > 1]
-    for member in alone:
-        member.card = network.card  # how frames are prepared, and where the mask's border lies
-    return alone
 
 
 def _labelled(
