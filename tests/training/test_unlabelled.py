@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from napari_cln.errors import RunError
+from napari_cln.errors import FrameReadError, RunError
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.record import Provenance
 from napari_cln.folder.split.frozen import frozen_split
@@ -31,6 +31,7 @@ from napari_cln.training.unlabelled import (
     Teacher,
     UnlabelledFrames,
     pseudo_labelled,
+    read_frames_of,
     read_unlabelled,
     simulated_samples,
     weighed,
@@ -165,6 +166,26 @@ def test_frames_of_the_study_are_no_unlabelled_ones(scans, study):
     assert len(found.samples) == 2
     assert found.left_out == 1
     assert "of 2 no patient is known" in str(found)
+
+
+def test_the_other_frames_of_a_cine_with_a_damaged_frame_teach(torn_cine, study):
+    found = read_unlabelled(torn_cine, study, frozen_split(study, 2, freeze=False), Recipe.best().prepare)
+
+    assert (len(found.samples), found.unread) == (2, 1)  # of the first, the eleventh and the last frame
+    assert "1 file or frame can't be read" in str(found)
+
+
+def test_unlabelled_frames_are_in_memory_one_by_one(growth_by_frame, study):
+    folds = frozen_split(study, 2, freeze=False)
+
+    grown = growth_by_frame(lambda place: read_unlabelled(place, study, folds, Recipe.best().prepare))
+
+    assert grown < 0.5
+
+
+def test_a_place_that_is_not_there_is_told_before_a_frame_is_read(tmp_path):
+    with pytest.raises(FrameReadError, match="holds no image"):
+        read_frames_of([tmp_path])
 
 
 def test_a_validated_patient_teaches_nothing(samples):

@@ -163,10 +163,28 @@ def test_new_frames_join_where_they_get_a_mask(study, steps, tmp_path):
 
     assert kept
     assert set(study.ids()) - before == set(kept)
-    assert [step.why for step in found if not step.id] == ["a file that can't be read"]
+    assert [step.why for step in found if not step.id] == ["a file or frame that can't be read"]
     confirm_screens(study, unseen_screens(study), "r1")
     again = list(pseudo_label(study, model="default", scans=[tmp_path], device="cpu"))
     assert sorted(step.id for step in again if step.id) == sorted({step.id for step in again if step.id})
+
+
+def test_the_other_frames_of_a_cine_with_a_damaged_frame_are_looked_at(torn_cine, tmp_path):
+    folder = TrainingFolder.create(tmp_path / "study")
+
+    steps = list(pseudo_label(folder, model=blind("other"), scans=[torn_cine], device="cpu"))
+
+    assert [bool(step.id) for step in steps] == [True, False, True]
+    assert steps[1].why == "a file or frame that can't be read"
+
+
+def test_new_frames_are_in_memory_one_by_one(growth_by_frame, tmp_path):
+    folder, network = TrainingFolder.create(tmp_path / "study"), blind("other")
+
+    def use(place):
+        list(pseudo_label(folder, model=network, scans=[place], device="cpu"))
+
+    assert growth_by_frame(use) < 0.5
 
 
 def test_doubt_and_disagreement_speak_against_a_mask():

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import PredictionError
+from ..errors import FrameReadError, PredictionError
 from ..folder.dataset import TrainingFolder
 from ..folder.formats.imported import SuggestedMask
 from ..folder.record import FROM_CALIPERS, PSEUDO, Provenance, Record
@@ -50,7 +50,7 @@ class PseudoStep:
     Parameters
     ----------
     id : str
-        In the training folder; empty for a file that can't be read.
+        In the training folder; empty for a file, or a frame of it, that can't be read.
     why : str
         Why its mask was not kept; empty where it was.
     """
@@ -106,7 +106,7 @@ def pseudo_label(
     readers = {case.id: why for case in undecided if case.instances and (why := _left_to_reader(study, case))}
     waiting = [case for case in undecided if case.id not in readers]
     refuse_held(study, (case.id for case in waiting), "Labelling")
-    frames, unread = read_frames_of(scans) if scans else ([], 0)
+    frames = read_frames_of(scans) if scans else ()
     network = model if isinstance(model, Network) else load_model(fspath(model))
     alone = network.members if len(network.members) > 1 else ()
     segmenters = [Segmenter(one, device) for one in (network, *alone)]
@@ -118,6 +118,9 @@ def pseudo_label(
         for case in waiting:
             yield _labelled(study, case.id, study.read_frame(case), segmenters, case)
         for frame in frames:
+            if isinstance(frame, FrameReadError):
+                yield PseudoStep(id="", why="a file or frame that can't be read")
+                continue
             if (id_ := study.identify(frame)) in done:
                 continue
             done.add(id_)
@@ -125,8 +128,6 @@ def pseudo_label(
                 yield PseudoStep(id=id_, why="the folder had the frame already")
             else:
                 yield _labelled(study, id_, frame, segmenters)
-        for _ in range(unread):
-            yield PseudoStep(id="", why="a file that can't be read")
     finally:
         study.dataset.recount()
 
