@@ -5,12 +5,16 @@ from __future__ import annotations
 import gc
 import inspect
 import os
-from collections.abc import Iterator
+import tracemalloc
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 
+import numpy as np
 import pytest
+import tifffile
 from hypothesis import settings
+from PIL import Image
 
 # The networks under test are small: threads would wait for each other longer than they work.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -136,3 +140,45 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         network, folder / "small.safetensors", ModelCard(name="small", cutoff=0.41, trained_on=(source,))
     )
     return folder
+
+
+@pytest.fixture
+def torn_cine(tmp_path: Path) -> Path:
+    """A cine of 21 simulated frames, of which the eleventh is damaged."""
+    from napari_cln.phantom import simulate
+
+    path, grey = tmp_path / "torn.tif", simulate(1, n_nodes=1, overlays=False).frame.grey
+    with tifffile.TiffWriter(path) as cine:
+        for number in range(21):
+            shown = np.minimum(grey, 200) + np.uint8(number)
+            cine.write(shown, photometric="minisblack", compression="zlib")
+    with tifffile.TiffFile(path) as cine:
+        start = cine.pages[10].dataoffsets[0]
+    content = bytearray(path.read_bytes())
+    content[start : start + 200] = bytes(200)
+    path.write_bytes(content)
+    return path
+
+
+@pytest.fixture
+def growth_by_frame(tmp_path: Path) -> Callable[[Callable[[Path], object]], float]:
+    """``growth_by_frame(use)``: what each more picture of a folder adds to the memory that its use takes, as
+    a share of the picture's size."""
+    from napari_cln.phantom import simulate
+
+    pixels = simulate(1001, n_nodes=1, overlays=False).frame.pixels
+    peaks = {}
+
+    def grown(use: Callable[[Path], object]) -> float:
+        for count in (1, 2, 9):  # the first for what is imported and kept
+            folder = tmp_path / f"{count} pictures"
+            folder.mkdir()
+            for number in range(count):
+                Image.fromarray(pixels).save(folder / f"{number}.png", compress_level=1)
+            tracemalloc.start()
+            use(folder)
+            peaks[count] = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+        return (peaks[9] - peaks[2]) / 7 / pixels.nbytes
+
+    return grown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 import napari_cln
 from napari_cln.errors import WeightsError
-from napari_cln.models.card import ModelCard
+from napari_cln.models.card import ModelCard, TrainingData
 from napari_cln.models.library import model_in_use
 from napari_cln.network import inference
 from napari_cln.network.device import Device
@@ -248,6 +249,79 @@ def test_networks_of_different_kinds_are_refused(pair):
         network.card = ModelCard(name="one", prepare=PrepareConfig(keep_aspect=keep_aspect))
     with pytest.raises(WeightsError, match="frames prepared in different ways"):
         Ensemble(pair)
+
+
+def carded(networks: list[YNet], **points: list[object]) -> list[YNet]:
+    """The networks with cards, of which each point has its own value."""
+    for index, network in enumerate(networks):
+        own = {name: values[index] for name, values in points.items()}
+        same = {"cutoff": 0.3, "temperature": 2.0, "mask_threshold": 0.4}
+        facts = {"name": f"fold-{index}", "sha256": str(index) * 64, "config": network.config, **same}
+        network.card = ModelCard(**facts | own)
+    return networks
+
+
+def test_networks_that_agree_on_their_operating_points_answer_by_these(pair, frame):
+    source = TrainingData(name="scans", n=3, licence="own", citation="")
+    prepare = PrepareConfig(keep_aspect=False)
+    carded(pair, trained_on=[(source,), (source,)], prepare=[prepare, prepare], limits=["Few.", "Old."])
+
+    card = Ensemble(pair).card
+
+    assert (card.name, card.members, card.config) == ("ensemble of fold-0, fold-1", 2, pair[0].config)
+    assert (card.cutoff, card.temperature, card.mask_threshold) == (0.3, 2.0, 0.4)
+    assert (card.prepare, card.trained_on, card.limits) == (prepare, (source,), "Few. Old.")
+    assert ModelCard.from_json(card.to_json()) == card
+    prediction = segment(frame, Ensemble(pair), "cpu")
+    assert (prediction.cutoff, prediction.model_id) == (0.3, card.model_id)
+    pair[1].card = replace(pair[1].card, sha256="2" * 64)
+    assert Ensemble(pair).model_id != card.model_id
+
+
+@pytest.mark.parametrize(
+    ("points", "said"),
+    [
+        ({"cutoff": [0.3, 0.6]}, "cutoff 0.3 and 0.6"),
+        ({"temperature": [1.0, 2.0], "min_node_chance": [0.0, 0.5]}, "min_node_chance 0.0 and 0.5, temp"),
+    ],
+)
+def test_networks_that_differ_in_their_operating_points_answer_when_these_are_said(
+    pair, frame, tmp_path, points, said
+):
+    both = Ensemble(carded(pair, **points))
+
+    with pytest.raises(WeightsError, match=rf"operating points \({said}.*save_model\(ensemble, path, card\)"):
+        segment(frame, both, "cpu")
+
+    save_model(both, tmp_path / "both.safetensors", ModelCard(name="both", cutoff=0.45))
+    assert segment(frame, both, "cpu").cutoff == 0.45
+    assert [member.card.name for member in both.members] == ["fold-0", "fold-1"]
+
+
+def test_a_network_without_a_card_beside_one_that_has_it_is_told(pair, frame):
+    carded(pair[:1])
+
+    with pytest.raises(WeightsError, match="1 of 2 have no card"):
+        segment(frame, Ensemble(pair), "cpu")
+
+
+def test_an_ensemble_of_pretrained_networks_neither_draws_nor_scores(pair, frame):
+    carded(pair, recipe=[{"task": "restore", "seed": 0}, {"task": "restore", "seed": 1}])
+
+    with pytest.raises(WeightsError, match="neither draws nor scores"):
+        segment(frame, Ensemble(pair), "cpu")
+
+
+def test_each_network_of_a_file_answers_alone_as_the_file_says(pair, card, frame, tmp_path):
+    card = replace(card, cutoff=0.3, prepare=PrepareConfig(keep_aspect=False))
+    save_model(Ensemble(pair), tmp_path / "both.safetensors", card)
+
+    first, second = load_model(tmp_path / "both.safetensors").members
+
+    assert (first.card.prepare, first.card.cutoff, first.card.members) == (card.prepare, 0.3, 1)
+    assert segment(frame, second, "cpu").cutoff == 0.3
+    assert first.model_id != second.model_id
+    assert Ensemble([first, second]).card.cutoff == 0.3
 
 
 def test_one_network_is_no_ensemble_and_an_ensemble_counts_as_its_members(pair):

@@ -22,7 +22,7 @@ from napari_cln.training.data import Batch
 from napari_cln.training.loop import fit
 from napari_cln.training.recipes import Recipe
 from napari_cln.training.run import train
-from napari_cln.training.run_folder import End, Epoch, RunFolder, Stopped
+from napari_cln.training.run_folder import End, Epoch, Note, RunFolder, Stopped
 from napari_cln.training.start import starting_point
 from napari_cln.workflow.pretrain import pretrain
 from napari_cln.workflow.promote import promote
@@ -122,6 +122,23 @@ def test_frames_of_one_cine_are_not_on_both_sides(scans, tmp_path, small):
     epoch = next(e for e in pretrain([tmp_path], tmp_path / "run", config) if isinstance(e, Epoch))
 
     assert epoch.n == 6  # the cine, of whose 51 frames six are taken, and not two of its frames
+
+
+def test_the_other_frames_of_a_cine_with_a_damaged_frame_are_used(scans, torn_cine, small, tmp_path):
+    config = PretrainConfig(epochs=1, batch_size=4, start_from=str(small))
+    first, *_ = pretrain([torn_cine, scans], tmp_path / "run", config)
+
+    assert first == Note(message="1 file or frame can't be read: left out.")
+    card = load_model(tmp_path / "run" / "model.safetensors").card
+    assert card.trained_on[0].n == 10  # two of the cine are held out
+
+
+def test_frames_are_in_memory_one_by_one(growth_by_frame, tmp_path):
+    def use(place):
+        with pytest.raises(RunError, match="too few"):
+            list(pretrain([place], tmp_path / "run"))
+
+    assert growth_by_frame(use) < 0.5
 
 
 def test_too_few_frames_are_refused(tmp_path):

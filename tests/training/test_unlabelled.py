@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from napari_cln.annotation import Annotation
-from napari_cln.errors import RunError
+from napari_cln.errors import FrameReadError, RunError
 from napari_cln.folder.dataset import TrainingFolder
 from napari_cln.folder.record import Provenance
 from napari_cln.folder.split.frozen import frozen_split
@@ -33,6 +33,7 @@ from napari_cln.training.unlabelled import (
     Teacher,
     UnlabelledFrames,
     pseudo_labelled,
+    read_frames_of,
     read_unlabelled,
     simulated_samples,
     weighed,
@@ -177,6 +178,26 @@ def test_a_frame_that_a_reader_has_left_out_is_no_unlabelled_one(scans, study, t
     found = read_unlabelled(scans, study, frozen_split(study, 2, freeze=False), Recipe.best().prepare)
 
     assert (len(found.samples), found.left_out) == (1, 2)
+
+
+def test_the_other_frames_of_a_cine_with_a_damaged_frame_teach(torn_cine, study):
+    found = read_unlabelled(torn_cine, study, frozen_split(study, 2, freeze=False), Recipe.best().prepare)
+
+    assert (len(found.samples), found.unread) == (2, 1)  # of the first, the eleventh and the last frame
+    assert "1 file or frame can't be read" in str(found)
+
+
+def test_unlabelled_frames_are_in_memory_one_by_one(growth_by_frame, study):
+    folds = frozen_split(study, 2, freeze=False)
+
+    grown = growth_by_frame(lambda place: read_unlabelled(place, study, folds, Recipe.best().prepare))
+
+    assert grown < 0.5
+
+
+def test_a_place_that_is_not_there_is_told_before_a_frame_is_read(tmp_path):
+    with pytest.raises(FrameReadError, match="holds no image"):
+        read_frames_of([tmp_path])
 
 
 def test_a_validated_patient_teaches_nothing(samples):

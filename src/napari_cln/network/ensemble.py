@@ -11,7 +11,7 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from math import log
 from typing import Any
@@ -22,9 +22,20 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..errors import WeightsError
+from ..models.card import RESTORES, ModelCard, checksum_of, plain_name
 from .model import Features, Member, Network
 
 __all__ = ["Ensemble"]
+
+POINTS = (
+    *("mask_threshold", "min_node_area", "min_peak", "min_node_chance", "cutoff", "temperature"),
+    *("clip_temperature", "clip_cutoff", "doubt"),
+)
+"""Facts of a card that change what is made of the network's numbers."""
+MOST_TEXT = 4000
+"""Characters of a text on a card."""
+MOST_SHOWN = 120
+"""Characters up to which a message shows the values that differ."""
 
 
 class Ensemble(Network):
@@ -32,11 +43,19 @@ class Ensemble(Network):
 
     Each member of a guided ensemble scores a node under the same mask, the ensemble's.
 
+    The card of trained networks goes over to their ensemble where they agree on all that a result depends
+    on. Where they differ, as in their cutoffs, it segments no frame before it has a card of its own.
+
     Parameters
     ----------
     networks : sequence of Network
         Two or more of the same configuration, such as the folds of a run. An ensemble among them
         counts as its members.
+
+    Attributes
+    ----------
+    differ : str
+        Operating points on which the networks differ, with their values; empty where they agree.
 
     Raises
     ------
@@ -59,9 +78,10 @@ class Ensemble(Network):
                 f"An ensemble of {len(members)} networks is none. Give it two networks or more."
             )
         if len({member.config for member in members}) > 1:
+            differ = _differences([asdict(member.config) for member in members])
             raise WeightsError(
-                "The networks differ in their configuration, and can't be one ensemble: "
-                f"{_differences(members)}. Choose networks of one kind, such as the folds of one run."
+                f"The networks differ in their configuration, and can't be one ensemble: {differ}. "
+                "Choose networks of one kind, such as the folds of one run."
             )
         if len({network.card.prepare for network in networks if network.card}) > 1:
             raise WeightsError(
@@ -70,6 +90,12 @@ class Ensemble(Network):
             )
         super().__init__(members[0].config)
         self.networks = nn.ModuleList(members)
+        cards = [network.card for network in networks if network.card is not None]
+        self.differ = _differences([_points_of(card) for card in cards])
+        if cards and len(cards) < len(networks):
+            self.differ = f"{len(networks) - len(cards)} of {len(networks)} have no card"
+        if cards and not self.differ:
+            self.card = _common_card(cards, members)
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -169,8 +195,37 @@ def _log_of_mean(logits: Sequence[Tensor]) -> Tensor:
     return each.logsumexp(0) - log(len(logits))
 
 
-def _differences(members: Sequence[Member]) -> str:
-    """The settings that differ, with their values."""
-    settings = [asdict(member.config) for member in members]
-    values = {name: list(dict.fromkeys(str(one[name]) for one in settings)) for name in settings[0]}
-    return ", ".join(f"{name} {' and '.join(found)}" for name, found in values.items() if len(found) > 1)
+def _points_of(card: ModelCard) -> dict[str, Any]:
+    """All that a result depends on beside the weights and the way in which frames are prepared."""
+    return {name: getattr(card, name) for name in POINTS}
+
+
+def _common_card(cards: Sequence[ModelCard], members: Sequence[Member]) -> ModelCard:
+    """The card of an ensemble whose networks agree on their operating points."""
+
+    def said(name: str) -> str:
+        return " ".join(dict.fromkeys(getattr(card, name) for card in cards))[:MOST_TEXT]
+
+    return ModelCard(
+        name=plain_name(f"ensemble of {', '.join(dict.fromkeys(card.name for card in cards))}"),
+        config=members[0].config,
+        members=len(members),
+        prepare=cards[0].prepare,
+        trained_on=tuple(dict.fromkeys(source for card in cards for source in card.trained_on)),
+        recipe={"task": RESTORES} if any(card.is_pretrained_alone for card in cards) else {},
+        cutoff_from=said("cutoff_from"),
+        limits=said("limits"),
+        # it has no file: another network among its members makes another ensemble
+        sha256=checksum_of("".join(card.sha256 for card in cards).encode()),
+        **_points_of(cards[0]),
+    )
+
+
+def _differences(settings: Sequence[Mapping[str, Any]]) -> str:
+    """The settings that differ, with their values where these are short."""
+    values = {
+        name: list(dict.fromkeys(str(one[name]) for one in settings))
+        for name in (settings[0] if settings else ())
+    }
+    each = {name: f"{name} {' and '.join(found)}" for name, found in values.items() if len(found) > 1}
+    return ", ".join(name if len(text) > MOST_SHOWN else text for name, text in each.items())

@@ -21,6 +21,7 @@ from ..models.card import DoubtModel, ModelCard
 from ..types import CLASS_NAMES, Doubt, Frame, Prediction, PrepareConfig
 from .device import Device, choose_device, compile_for
 from .doubt import CLUES, clues_of, clues_of_node, doubt_of
+from .ensemble import Ensemble
 from .model import Features, Network
 from .patches import chance_of_node, join_pieces, leave_out_others
 from .stream import predict_stream
@@ -50,6 +51,14 @@ class Segmenter:
     batch_size : int, optional
         Frames that go through the network together; by the device if None. Halved, for good,
         whenever the GPU's memory runs out.
+
+    Raises
+    ------
+    WeightsError
+        If there is no such model, it neither draws nor scores, or it is an ensemble without a card whose
+        networks differ in their operating points.
+    DeviceError
+        If the device can't be had.
     """
 
     def __init__(
@@ -67,6 +76,12 @@ class Segmenter:
             raise WeightsError(
                 f"{network.model_id} was pretrained on unlabelled frames, and neither draws nor scores. "
                 "Start a training from it, and use what that makes."
+            )
+        if network.card is None and isinstance(network, Ensemble) and network.differ:
+            raise WeightsError(
+                f"The networks of this ensemble don't agree on their operating points ({network.differ}), "
+                "and no card says which hold for all. Take the card of one of them, replace its name and "
+                "cutoff, save the ensemble with it by save_model(ensemble, path, card), and use that."
             )
         self.model, self.device = compile_for(network, self.device)
         self.card = network.card or ModelCard(name="untrained", config=network.config)

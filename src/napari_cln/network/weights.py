@@ -19,7 +19,7 @@ from safetensors.torch import save as save_tensors
 from ..disk.atomic import sync_folder, write_atomically
 from ..disk.schema import SchemaError
 from ..errors import WeightsError
-from ..models.card import ModelCard, checksum_of
+from ..models.card import ModelCard, checksum_of, plain_name
 from ..models.config import YNetConfig
 from ..models.library import card_of_weights, find_model, list_models, models_folder, next_card
 from .doubt import Novelty
@@ -39,7 +39,8 @@ def save_model(model: Network, path: Path | str, card: ModelCard) -> ModelCard:
     """Write the weights to ``path`` (.safetensors) and the card beside it (.json).
 
     Each file is written whole or not at all, and lasts through a crash; a crash between the two is made up
-    for when the model is loaded. The model keeps the card.
+    for when the model is loaded. The model keeps the card, and networks of an ensemble that have none get
+    one like it.
 
     Parameters
     ----------
@@ -91,7 +92,7 @@ def save_model(model: Network, path: Path | str, card: ModelCard) -> ModelCard:
     write_atomically(path, content)
     next_card(path).replace(path.with_suffix(".json"))
     sync_folder(path.parent)
-    model.card = card
+    _keep_card(model, card)
     return card
 
 
@@ -107,7 +108,7 @@ def load_model(name_or_path: str | Path = "default") -> Network:
     Returns
     -------
     YNet or Ensemble
-        With ``.card`` and ``.model_id``.
+        With ``.card`` and ``.model_id``; so have the networks of an ensemble, which can answer alone.
 
     Raises
     ------
@@ -137,8 +138,18 @@ def load_model(name_or_path: str | Path = "default") -> Network:
     _check_finite(state, path.name)
     members = [_network(card.config, state, prefix) for prefix in prefixes]
     model = members[0] if card.members == 1 else Ensemble(members)
-    model.card = card
+    _keep_card(model, card)
     return model.eval()
+
+
+def _keep_card(model: Network, card: ModelCard) -> None:
+    """Give a network its card, and each network of an ensemble one of its own where it has none."""
+    model.card = card
+    count = len(model.members)
+    for number, member in enumerate(model.members, start=1):
+        if member.card is None:
+            name = plain_name(f"{card.name} ({number} of {count})")
+            member.card = dataclasses.replace(card, name=name, members=1)
 
 
 def _prefixes(members: int) -> list[str]:

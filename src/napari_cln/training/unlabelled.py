@@ -52,6 +52,7 @@ __all__ = [
     "read_frames_of",
     "read_unlabelled",
     "simulated_samples",
+    "unlabelled_sample",
     "weighed",
 ]
 
@@ -81,7 +82,7 @@ class UnlabelledFrames:
         Frames that a labelled or a test frame of the training folder is, that a reader has left out of it, or
         whose patient is tested on.
     unread : int
-        Files that can't be read.
+        Files, or frames of cines, that can't be read.
     """
 
     samples: Samples
@@ -101,7 +102,7 @@ class UnlabelledFrames:
             left = counted(self.left_out, "was", "were")
             parts.append(f"{left} left out: labelled, of patients that are tested on, or by a reader")
         if self.unread:
-            parts.append(f"{counted(self.unread, 'file')} can't be read")
+            parts.append(f"{counted(self.unread, 'file or frame', 'files or frames')} can't be read")
         if unknown:
             parts.append(
                 f"of {unknown} no patient is known: see to it that none is of a patient who is validated or "
@@ -148,15 +149,17 @@ def read_unlabelled(
         samples = _unmasked(Samples.from_cases(other, chosen, config)) if chosen else None
         left_out, unread = len(waiting) - len(chosen), 0
     else:
-        found, unread = read_frames_of([place])
-        parts, keys, left_out = [], [], 0
-        for frame in found:
+        parts, keys, left_out, unread = [], [], 0, 0
+        for frame in read_frames_of([place]):
+            if isinstance(frame, FrameReadError):
+                unread += 1
+                continue
             id_ = study.identify(frame)
             patient = _patient(frame, cases.get(id_), study)
             if id_ in excluded or patient in tested:
                 left_out += 1
                 continue
-            parts.append(_sample(id_, frame, config))
+            parts.append(unlabelled_sample(id_, frame, config))
             keys.append(patient)
         samples, patients = Samples.join(parts) if parts else None, tuple(keys)
     if samples is None:
@@ -179,8 +182,8 @@ def _training_folder(place: str | Path) -> TrainingFolder | None:
         return None
 
 
-def read_frames_of(places: Sequence[str | Path]) -> tuple[list[Frame], int]:
-    """Read stills, and every tenth frame of cines.
+def read_frames_of(places: Sequence[str | Path]) -> Iterator[Frame | FrameReadError]:
+    """Read stills, and every tenth frame of cines, one in memory at a time.
 
     Parameters
     ----------
@@ -189,23 +192,31 @@ def read_frames_of(places: Sequence[str | Path]) -> tuple[list[Frame], int]:
 
     Returns
     -------
-    list of Frame
-    int
-        Number of files, or frames of them, that can't be read.
+    iterator of Frame or FrameReadError
+        The error of a file, or of a frame of it, in its place; the others go on.
 
     Raises
     ------
     FrameReadError
-        If there is no such folder, or nothing to read in it.
+        At the call, if there is no such folder, or nothing to read in it.
     """
-    frames, unread = [], 0
-    for path in find_sources(*places):
+    return _stream(find_sources(*places))
+
+
+def _stream(paths: Iterable[Path]) -> Iterator[Frame | FrameReadError]:
+    for path in paths:
         try:
-            with open_source(path) as opened:
-                frames += [opened[index] for index in range(0, len(opened), EVERY)]
-        except FrameReadError:
-            unread += 1
-    return frames, unread
+            opened = open_source(path)
+        except FrameReadError as error:
+            yield error
+            continue
+        with opened:
+            for index in range(0, len(opened), EVERY):
+                try:
+                    found: Frame | FrameReadError = opened[index]
+                except FrameReadError as error:
+                    found = error
+                yield found
 
 
 def _patient(frame: Frame, case: Case | None, study: TrainingFolder) -> str:
@@ -214,7 +225,15 @@ def _patient(frame: Frame, case: Case | None, study: TrainingFolder) -> str:
     return study.dataset.hash_key("patient", frame.patient_id) if frame.patient_id else ""
 
 
-def _sample(id_: str, frame: Frame, config: PrepareConfig) -> Samples:
+def unlabelled_sample(id_: str, frame: Frame, config: PrepareConfig) -> Samples:
+    """Prepare one frame of which nothing is known.
+
+    Parameters
+    ----------
+    id_ : str
+    frame : Frame
+    config : PrepareConfig
+    """
     nothing = Annotation(frame=frame, instances=np.zeros(frame.shape, np.uint8), status="predicted")
     return Samples.from_annotation(id_, nothing, config, has_mask=False)
 

@@ -12,10 +12,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-
-from ..annotation import Annotation
-from ..errors import ClnError, RunError, counted
+from ..errors import ClnError, FrameReadError, RunError, counted
 from ..models.card import RESTORES, ModelCard, TrainingData, plain_name
 from ..network.u_shaped import network_of
 from ..network.weights import save_model
@@ -26,8 +23,7 @@ from ..training.loop import fit
 from ..training.recipes import Recipe
 from ..training.run_folder import End, Event, Failed, Note, RunFolder, Stopped
 from ..training.start import starting_point
-from ..training.unlabelled import read_frames_of
-from ..types import Frame
+from ..training.unlabelled import read_frames_of, unlabelled_sample
 
 __all__ = ["pretrain"]
 
@@ -97,17 +93,23 @@ def _pretrain(
     recipe = replace(
         Recipe.best(), task="restore", batch_size=config.batch_size, learning_rate=config.learning_rate
     )
-    frames, n_unread = read_frames_of(scans)
+    parts: list[Samples] = []
+    sources: list[Path | None] = []
+    n_unread = 0
+    for frame in read_frames_of(scans):
+        if isinstance(frame, FrameReadError):
+            n_unread += 1
+            continue
+        parts.append(unlabelled_sample(f"frame {len(parts)}", frame, recipe.prepare))
+        sources.append(frame.source)
     if n_unread:
-        yield Note(message=f"{counted(n_unread, 'file')} can't be read: left out.")
-    if len(frames) < LEAST:
-        raise RunError(f"{len(frames)} frames are too few to pretrain on. Give {LEAST} or more.")
-    parts = []
-    for index, frame in enumerate(frames):
-        nothing = Annotation(frame=frame, instances=np.zeros(frame.shape, np.uint8), status="predicted")
-        parts.append(Samples.from_annotation(f"frame {index}", nothing, recipe.prepare, has_mask=False))
+        yield Note(
+            message=f"{counted(n_unread, 'file or frame', 'files or frames')} can't be read: left out."
+        )
+    if len(parts) < LEAST:
+        raise RunError(f"{len(parts)} frames are too few to pretrain on. Give {LEAST} or more.")
     samples = Samples.join(parts)
-    n_held = _held_out(frames)
+    n_held = _held_out(sources)
     learn, judge = samples.take(range(n_held, len(samples))), samples.take(range(n_held))
     start = starting_point(config.start_from, recipe, config.seed)
     if start is not None:
@@ -145,8 +147,8 @@ def _pretrain(
     yield End(model=run.model.name, fold=0)
 
 
-def _held_out(frames: Sequence[Frame]) -> int:
+def _held_out(sources: Sequence[Path | None]) -> int:
     """Number of frames, from the first on, that are held out: those of whole files, where there are two."""
-    wanted = max(round(HELD_OUT * len(frames)), 1)
-    firsts = [k for k, frame in enumerate(frames) if k and not frame.index]
+    wanted = max(round(HELD_OUT * len(sources)), 1)
+    firsts = [k for k in range(1, len(sources)) if sources[k] != sources[k - 1]]
     return min(firsts, key=lambda k: abs(k - wanted), default=wanted)

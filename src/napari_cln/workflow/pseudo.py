@@ -8,19 +8,19 @@ names the model, and has the action ``pseudo``; no label image belongs to it, an
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from copy import copy
 from dataclasses import dataclass, replace
 from os import fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..annotation import Annotation, Case, Node
-from ..errors import PredictionError
+from ..errors import FrameReadError, PredictionError
 from ..folder.dataset import TrainingFolder
 from ..folder.formats.imported import SuggestedMask
-from ..folder.record import FROM_CALIPERS, PSEUDO, Provenance
+from ..folder.record import FROM_CALIPERS, PSEUDO, Provenance, Record
 from ..folder.screens import refuse_held
 from ..imaging.crosses import find_calipers
 from ..imaging.measurement import unsure_share
@@ -51,7 +51,7 @@ class PseudoStep:
     Parameters
     ----------
     id : str
-        In the training folder; empty for a file that can't be read.
+        In the training folder; empty for a file, or a frame of it, that can't be read.
     why : str
         Why its mask was not kept; empty where it was.
     """
@@ -72,7 +72,8 @@ def pseudo_label(
     A mask is kept where the frame is like the training data, the model's own doubt (where it has one) says
     that the result is sure, at most 15 % of the mask is uncertain, and the mirrored frame gets the same mask
     to a Dice of 0.9, as does the frame by each network of an ensemble alone. Earlier pseudo-labels are drawn
-    anew.
+    anew, and taken back where the mask is not sure now. Outlines from calipers, and masks that were carried
+    or interpolated from other frames, are left to a reader.
 
     Parameters
     ----------
@@ -102,17 +103,25 @@ def pseudo_label(
 
     study = folder if isinstance(folder, TrainingFolder) else TrainingFolder.open(folder)
     study.dataset.check_writable()
-    waiting = [case for case in study.cases() if _is_waiting(case)]
+    undecided = [case for case in study.cases() if _is_waiting(case)]
+    readers = {case.id: why for case in undecided if case.instances and (why := _left_to_reader(study, case))}
+    waiting = [case for case in undecided if case.id not in readers]
     refuse_held(study, (case.id for case in waiting), "Labelling")
-    frames, unread = read_frames_of(scans) if scans else ([], 0)
+    frames = read_frames_of(scans) if scans else ()
     network = model if isinstance(model, Network) else load_model(fspath(model))
-    segmenters = [Segmenter(one, device) for one in (network, *_members(network))]
+    alone = network.members if len(network.members) > 1 else ()
+    segmenters = [Segmenter(one, device) for one in (network, *alone)]
     known, left_out = set(study.ids()), study.dataset.left_out
-    done = {case.id for case in waiting}
+    done = {case.id for case in undecided}
     try:
+        for id_, why in readers.items():
+            yield PseudoStep(id=id_, why=why)
         for case in waiting:
-            yield _labelled(study, case.id, study.read_frame(case), segmenters, case.revision)
+            yield _labelled(study, case.id, study.read_frame(case), segmenters, case)
         for frame in frames:
+            if isinstance(frame, FrameReadError):
+                yield PseudoStep(id="", why="a file or frame that can't be read")
+                continue
             if (id_ := study.identify(frame)) in done:
                 continue
             done.add(id_)
@@ -121,9 +130,7 @@ def pseudo_label(
             elif id_ in left_out:
                 yield PseudoStep(id=id_, why="a reader has left the frame out")
             else:
-                yield _labelled(study, id_, frame, segmenters, 0)
-        for _ in range(unread):
-            yield PseudoStep(id="", why="a file that can't be read")
+                yield _labelled(study, id_, frame, segmenters)
     finally:
         study.dataset.recount()
 
@@ -134,38 +141,58 @@ def _is_waiting(case: Case) -> bool:
     return case.status == "predicted" and case.mask is None and not said and case.split != "test"
 
 
-def _members(network: Network) -> list[Network]:
-    """The networks of an ensemble, each to be asked alone; none for a network that answers alone."""
-    alone: list[Network] = [copy(member) for member in network.members if len(network.members) > 1]
-    for member in alone:
-        member.card = network.card  # how frames are prepared, and where the mask's border lies
-    return alone
+def _left_to_reader(study: TrainingFolder, case: Case) -> str:
+    """Reason why a mask that no reader drew is not drawn anew; empty where it is."""
+    from ..io.dicom.objects.findings import Algorithm
+
+    record = study.record(case.id)
+    origin = record.last.model if record.last else None
+    if any(line.action == FROM_CALIPERS and line.model == origin for line in record.history):
+        return "outlined from calipers: a reader has to look first"
+    if origin and Algorithm(model_id=origin).moves_masks:
+        return "carried or interpolated from other frames: a reader has to look first"
+    return ""
 
 
 def _labelled(
-    study: TrainingFolder, id_: str, frame: Frame, segmenters: Sequence[Segmenter], revision: int
+    study: TrainingFolder, id_: str, frame: Frame, segmenters: Sequence[Segmenter], case: Case | None = None
 ) -> PseudoStep:
-    segmenter, *members = segmenters
-    one, other = segmenter.predict([frame, _mirrored(frame)])
-    if isinstance(one, PredictionError) or isinstance(other, PredictionError):
-        return PseudoStep(id=id_, why="the model gives no finite number")
-    why = _reason_against(one, other)
-    if not why and not all(_agrees(one, member, frame) for member in members):
-        why = "the networks of the ensemble draw other masks"
-    if why:
+    instances, why = _drawn(frame, segmenters)
+    former = study.record(id_) if case else None
+    if why and not (case and case.instances and former and _is_own(former)):
         return PseudoStep(id=id_, why=why)
-    count = int(one.instances.max())
+    count = int(instances.max())
     annotation = Annotation(
         frame=frame,
-        instances=one.instances,
+        instances=instances,
         nodes=tuple(Node(id=number, status="predicted") for number in range(1, count + 1)),
         status="predicted",
         annotator=WHO,
-        based_on=one.model_id,
+        note=former.note if former else "",
+        based_on=segmenters[0].model.model_id,
     )
     about = Provenance(who=WHO, action=PSEUDO)
-    study.keep(annotation, about, expected_revision=revision or None, count=False)
-    return PseudoStep(id=id_)
+    study.keep(annotation, about, expected_revision=case.revision if case else None, count=False)
+    return PseudoStep(id=id_, why=why)
+
+
+def _is_own(record: Record) -> bool:
+    """Tell whether the mask of a frame is a pseudo-label, whatever was noted of the frame since."""
+    drawn = next((line for line in reversed(record.history) if line.action != "noted"), None)
+    return drawn is not None and drawn.action == PSEUDO
+
+
+def _drawn(frame: Frame, segmenters: Sequence[Segmenter]) -> tuple[NDArray[np.uint8], str]:
+    """Mask of a frame, all 0 where it is not sure, and the reason why it is not."""
+    segmenter, *members = segmenters
+    nothing = np.zeros(frame.shape, np.uint8)
+    one, other = segmenter.predict([frame, _mirrored(frame)])
+    if isinstance(one, PredictionError) or isinstance(other, PredictionError):
+        return nothing, "the model gives no finite number"
+    why = _reason_against(one, other)
+    if not why and not all(_agrees(one, member, frame) for member in members):
+        why = "the networks of the ensemble draw other masks"
+    return (nothing if why else one.instances), why
 
 
 def _agrees(one: Prediction, member: Segmenter, frame: Frame) -> bool:
