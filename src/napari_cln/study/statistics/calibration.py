@@ -84,7 +84,7 @@ def calibration_error_by_chance(
     Returns
     -------
     Estimate
-        Mean over the draws, and the range in which a share of ``confidence`` of them lies.
+        Median of the draws, and the range in which a share of ``confidence`` of them lies.
 
     References
     ----------
@@ -98,8 +98,8 @@ def calibration_error_by_chance(
     for i in range(draws):
         positives = np.bincount(of_bin[rng.random(s.size) < s], minlength=bins)
         errors[i] = np.abs(expected - positives).sum() / s.size
-    low, high = np.quantile(errors, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Estimate(value=float(errors.mean()), low=float(low), high=float(high), n=s.size)
+    low, median, high = np.quantile(errors, [(1 - confidence) / 2, 0.5, (1 + confidence) / 2])
+    return Estimate(value=float(median), low=float(low), high=float(high), n=s.size)
 
 
 def _bin_of(score: Floats, bins: int) -> NDArray[np.intp]:
