@@ -91,7 +91,8 @@ def calibration_error_by_chance(
     .. [1] Vaicenavicius et al., Evaluating model calibration in classification, AISTATS 2019.
        :arxiv:`1902.06977`
     """
-    s, rng = np.asarray(score, dtype=float), np.random.default_rng(seed)
+    # sorted, so that the order of cases changes nothing
+    s, rng = np.sort(np.asarray(score, dtype=float)), np.random.default_rng(seed)
     of_bin = _bin_of(s, bins)
     expected = np.bincount(of_bin, weights=s, minlength=bins)
     errors = np.empty(draws)
