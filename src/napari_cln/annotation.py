@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -99,15 +99,17 @@ class Annotation:
     @property
     def standing_instances(self) -> NDArray[np.uint8]:
         """The ids of nodes that the reader did not reject, uint8 (H, W); 0 elsewhere."""
-        rejected = [node.id for node in self.nodes if node.status == "rejected"]
-        if not rejected:
-            return self.instances
-        return np.where(np.isin(self.instances, rejected), np.uint8(0), self.instances)
+        return without_nodes(self.instances, [node.id for node in self.nodes if node.status == "rejected"])
 
     @property
     def label(self) -> Truth:
         """``"metastatic"`` if any node is, ``"benign"`` if all are, else ``"unknown"``."""
         return frame_truth(self.nodes)
+
+
+def without_nodes(instances: NDArray[np.uint8], ids: Collection[int]) -> NDArray[np.uint8]:
+    """Ids of a mask (H, W) without some nodes, which are background then."""
+    return np.where(np.isin(instances, list(ids)), np.uint8(0), instances) if ids else instances
 
 
 def has_reference(status: Status, instances: NDArray[np.uint8], nodes: tuple[Node, ...]) -> bool:

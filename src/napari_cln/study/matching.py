@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from ..annotation import Annotation, Case, Node
+from ..annotation import Annotation, Case, Node, without_nodes
 from ..errors import DatasetError
 from ..imaging.measurement import measure, spacing_of
 from ..io.sources import read_frame
@@ -73,10 +73,8 @@ def reference_instances(
         return None
     instances = truth.instances if isinstance(truth, Annotation) else read(truth)
     kept = {node.id for node in truth.reference_nodes}
-    left_out = [node.id for node in truth.nodes if node.id not in kept]
-    if instances is None or not left_out:
-        return instances
-    return np.where(np.isin(instances, left_out), np.uint8(0), instances)
+    others = [node.id for node in truth.nodes if node.id not in kept]
+    return None if instances is None else without_nodes(instances, others)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -33,6 +33,7 @@ from .imported import Drawn, ImportOptions, Outlines, below, plain_bytes, refuse
 from .masks import MaskPicture, drawn, mask_meanings, read_mask
 from .meaning import SPLIT_OPTION, Meaning, UnknownWords, same_text
 from .pairing import (
+    MAX_BYTES,
     PictureFinder,
     match_files,
     only_sides,
@@ -42,7 +43,6 @@ from .pairing import (
     sides_of,
 )
 
-MAX_BYTES = 2**27
 MAX_SHAPES = 10_000
 
 

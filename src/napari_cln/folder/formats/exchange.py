@@ -28,9 +28,10 @@ from ...imaging.burned_in import can_read
 from ...io.sources import VIDEO_ENDINGS, refers_to_images
 from ...types import Frame
 from ..dataset import TrainingFolder, last_not_judged
-from ..description import BRING_BACK
+from ..description import BRING_BACK, Seen
 from ..health.summary import Tally
 from ..pictures import hash_pixels
+from ..record import Record
 from ..screens import LOOK_AT_TEXT, unseen_screens
 from ..state import says
 from ..text import TextReader, unread_frames, waiting_frames
@@ -297,9 +298,11 @@ class StudyImport:
     _n_held: int = 0
     _n_unsalted: int = 0
     _patients: KnownPatients = field(init=False)
+    _left_out: dict[str, Seen] = field(init=False)  # before the import: a save asks again
 
     def __post_init__(self) -> None:
         self._patients = KnownPatients(self.study)
+        self._left_out = self.study.dataset.left_out
 
     def __iter__(self) -> Iterator[ExchangeStep]:
         total = len(self.found.items) + len(self.found.refused)
@@ -354,7 +357,7 @@ class StudyImport:
             parcel = self._with_known_patient(item.read())
             case_id = self.study.identify(parcel.annotation.frame)
             own_id = parcel.stored.id if parcel.stored else case_id
-            if (seen := self.study.dataset.left_out.get(own_id)) is not None:
+            if (seen := self._left_out.get(own_id)) is not None:
                 return step(notes=(f"left out by {seen.who}, and not taken. {BRING_BACK.format(own_id)}",))
             said = _saying(parcel)  # whatever is suggested: another import may suggest nothing
             if case_id in self._taken:
@@ -402,19 +405,16 @@ class StudyImport:
 
     def _is_judged(self, case_id: str) -> bool:
         """Tell whether a frame of the folder was read, or has masks that an import did not suggest."""
-        if self._was_read(case_id):
-            return True
-        if not self.study.layout.record(case_id).exists():
+        if (record := self._record(case_id)) is None:
             return False
-        record = self.study.record(case_id)
+        if _was_read(record):
+            return True
         said = [entry.action for entry in record.history if entry.action != "noted"]
         return (record.has_mask or record.instances_sha256 is not None) and said[-1:] == ["imported"]
 
-    def _was_read(self, case_id: str) -> bool:
-        """Tell whether anybody but an import has had a frame of the folder in hand."""
-        if not self.study.layout.record(case_id).exists():
-            return False
-        return any(entry.who != "import" for entry in self.study.record(case_id).history)
+    def _record(self, case_id: str) -> Record | None:
+        """The record of a frame, where the folder has it."""
+        return self.study.record(case_id) if self.study.layout.record(case_id).exists() else None
 
     def _keep(self, parcel: ImportedFrame) -> Case:
         """Take a frame; what a reader has said of it meanwhile is not overwritten."""
@@ -422,18 +422,22 @@ class StudyImport:
             self._n_unsalted += self.found.salt is None and has_keys(stored.patient_key, stored.cine_key)
             return adopt(self.study, parcel)
         case_id = self.study.identify(parcel.annotation.frame)
-        if self.study.layout.record(case_id).exists():
-            record = self.study.record(case_id)
+        if (record := self._record(case_id)) is not None:
             unjudged = last_not_judged(self.study, record)
             # A frame alone contradicts nobody.
             if parcel.says_nothing or says(record, parcel.annotation, unjudged):
                 return self.study.note_facts(parcel.annotation.frame, parcel.about)
-            if self._was_read(case_id):
+            if _was_read(record):
                 # The rival goes to the revisions, as one that came after another reader's.
                 return self.study.keep(
                     parcel.annotation, parcel.about, expected_revision=0, overlay=parcel.overlay, count=False
                 )
         return self.study.keep(parcel.annotation, parcel.about, overlay=parcel.overlay, count=False)
+
+
+def _was_read(record: Record) -> bool:
+    """Tell whether anybody but an import has had a frame of the folder in hand."""
+    return any(entry.who != "import" for entry in record.history)
 
 
 def _saying(parcel: ImportedFrame) -> object:

@@ -40,7 +40,8 @@ FILLERS = frozenset(("cp", "ground", "truth", "binary", "the", "and", "png", "fi
 """Words that say nothing by themselves beside one that says the role: ``cp_masks``, ``ground_truth``."""
 BESIDE_SIDES = frozenset(("instance", "instances", "coco", "list", "autosplit"))
 """Words beside a side in the name of a file of annotations or of a list: ``instances_train2017``."""
-MAX_LIST_BYTES = 2**27
+MAX_BYTES = 2**27
+"""Of a file of annotations, or of a list."""
 
 _SIGN = r"[ _\-.]+"
 _MASK = "|".join(sorted(MASK_WORDS, key=len, reverse=True))
@@ -229,7 +230,7 @@ def sides_by_lists(
     sides: dict[Path, set[Split]] = defaultdict(set)
     for path, said in lists.items():
         strays = []
-        for line in filter(None, map(str.strip, read_text(path, MAX_LIST_BYTES).splitlines())):
+        for line in filter(None, map(str.strip, read_text(path, MAX_BYTES).splitlines())):
             image = None
             for name in dict.fromkeys((line, re.sub(r"\s+-?\d$", "", line))):  # "name -1" in lists of a class
                 with suppress(DatasetError):

@@ -26,6 +26,7 @@ from .imported import Drawn, ImportOptions, Outlines, below, refuse
 from .meaning import SPLIT_OPTION, Meaning, UnknownWords, same_text, split_of
 from .pairing import (
     IMAGES,
+    MAX_BYTES,
     match_files,
     only_sides,
     pictures_below,
@@ -34,7 +35,6 @@ from .pairing import (
     sides_of,
 )
 
-MAX_BYTES = 2**27
 _YOLO_LINE = re.compile(r"\s*\d+(\s+[-+]?[\d.]+(e[-+]?\d+)?){4,}\s*", re.IGNORECASE)
 
 
